@@ -1,0 +1,9 @@
+//! The decision: facts in, allow or deny with a reason out.
+//!
+//! Owns the rule by which access is granted. Pure and synchronous: must never read a clock, a database or a cache.
+
+mod decide;
+#[cfg(test)]
+mod matrix;
+
+pub use decide::{AskedAction, Decision, Facts, Grant, Question, Reason, Via, decide};

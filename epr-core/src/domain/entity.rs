@@ -1,0 +1,170 @@
+//! Business entities: issuers, SPVs, offerings, investors, agents.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::fields::{self, Choice, Fields, Invalid};
+use super::json::{Json, JsonObject};
+use super::text::Text;
+use super::time::Timestamp;
+
+/// An entity's name: 1 to 255 characters.
+pub type EntityName = Text<1, 255>;
+
+/// What kind of business entity it is. Never changes after creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntityType {
+    /// Issues tokens.
+    Issuer,
+    /// A special-purpose vehicle that holds an asset.
+    Spv,
+    /// An offering to investors.
+    Offering,
+    /// An investor.
+    Investor,
+    /// Acts for others.
+    Agent,
+    /// Anything else.
+    Other,
+}
+
+impl Choice for EntityType {
+    const ALL: &'static [Self] = &[Self::Issuer, Self::Spv, Self::Offering, Self::Investor, Self::Agent, Self::Other];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Spv => "spv",
+            Self::Offering => "offering",
+            Self::Investor => "investor",
+            Self::Agent => "agent",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Where an entity is in its life. Does not influence decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntityStatus {
+    /// In use.
+    Active,
+    /// Not in use, may come back.
+    Inactive,
+    /// Put away: left out of lists, kept with its history.
+    Archived,
+}
+
+impl Choice for EntityStatus {
+    const ALL: &'static [Self] = &[Self::Active, Self::Inactive, Self::Archived];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Archived => "archived",
+        }
+    }
+}
+
+/// A registered entity. `(name, type)` is unique.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entity {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub entity_type: EntityType,
+    /// Where it is in its life.
+    pub status: EntityStatus,
+    /// The entity above it in the hierarchy.
+    pub parent_id: Option<Uuid>,
+    /// What the platform knows of it besides.
+    pub attributes: JsonObject,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A request to create an entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEntity {
+    /// Its name.
+    pub name: EntityName,
+    /// Its kind.
+    pub entity_type: EntityType,
+    /// Where it starts; `active` unless said otherwise.
+    pub status: EntityStatus,
+    /// The entity above it, which must exist.
+    pub parent_id: Option<Uuid>,
+    /// Free-form facts.
+    pub attributes: JsonObject,
+}
+
+impl NewEntity {
+    /// An active entity without parent or attributes.
+    #[must_use]
+    pub fn new(name: EntityName, entity_type: EntityType) -> Self {
+        Self { name, entity_type, status: EntityStatus::Active, parent_id: None, attributes: JsonObject::new() }
+    }
+
+    /// Reads the body of a creation. Fields it does not know are ignored, as callers of the older service expect.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        let name = fields.required("name", fields::text);
+        let entity_type = fields.required("type", fields::choice);
+        let status = fields.given("status", fields::choice).unwrap_or(EntityStatus::Active);
+        let parent_id = fields.optional("parent_id", fields::uuid);
+        let attributes = fields.given("attributes", fields::plain_object).unwrap_or_default();
+        let build =
+            name.zip(entity_type).map(|(name, entity_type)| Self { name, entity_type, status, parent_id, attributes });
+        fields.finish(build)
+    }
+}
+
+/// A change to an entity; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EntityPatch {
+    /// A new name.
+    pub name: Option<EntityName>,
+    /// A new status.
+    pub status: Option<EntityStatus>,
+    /// A new parent; `Some(None)` detaches.
+    pub parent_id: Option<Option<Uuid>>,
+    /// New attributes, replacing all.
+    pub attributes: Option<JsonObject>,
+}
+
+impl EntityPatch {
+    /// Reads the body of a change. An unknown or immutable field is an error.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        fields.only(&["name", "status", "parent_id", "attributes"]);
+        let patch = Self {
+            name: fields.given("name", fields::text),
+            status: fields.given("status", fields::choice),
+            parent_id: fields.given("parent_id", fields::nullable(fields::uuid)),
+            attributes: fields.given("attributes", fields::plain_object),
+        };
+        fields.finish(Some(patch))
+    }
+}
+
+/// Which entities a list holds. Archived ones are always left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntityFilter {
+    /// Any of these types; all when empty.
+    pub types: Vec<EntityType>,
+    /// Children of this entity.
+    pub parent_id: Option<Uuid>,
+}

@@ -1,0 +1,325 @@
+//! Reading a caller's input field by field, so that every failing field is named and not only the first.
+//!
+//! Owns the error shape of invalid input and the readers of single values. `serde`'s derive stops at the first
+//! wrong field, which the contract does not allow.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::json::{Json, JsonObject};
+use super::text::{Text, TextFault};
+use super::time::Timestamp;
+
+/// One step of the way to a failing value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A member's name, or the part of the request (`body`, `query`, `path`, `header`).
+    Name(Cow<'static, str>),
+    /// A position in a list, from 0.
+    Index(usize),
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Name(name) => out.serialize_str(name),
+            Self::Index(at) => out.serialize_u64(*at as u64),
+        }
+    }
+}
+
+/// One failing field, as the contract's 400 shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The way to the value, starting with `body`, `query`, `path` or `header`.
+    pub loc: Vec<Step>,
+    /// What is wrong, for a person.
+    pub msg: String,
+    /// What is wrong, for a program: a stable word.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+/// Input that fails validation: at least one field error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} field(s) are not valid", .0.len())]
+pub struct Invalid(pub Vec<FieldError>);
+
+impl Invalid {
+    /// One failing field.
+    #[must_use]
+    pub fn one(place: &'static str, field: Option<&str>, problem: Problem) -> Self {
+        let mut loc = vec![Step::Name(place.into())];
+        loc.extend(field.map(|name| Step::Name(name.to_owned().into())));
+        loc.extend(problem.path);
+        Self(vec![FieldError { loc, msg: problem.msg, kind: problem.kind }])
+    }
+
+    /// Both results, or the failures of both.
+    pub fn both<A, B>(first: Result<A, Self>, second: Result<B, Self>) -> Result<(A, B), Self> {
+        match (first, second) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(mut faults), Err(more)) => {
+                faults.0.extend(more.0);
+                Err(faults)
+            }
+            (Err(faults), _) | (_, Err(faults)) => Err(faults),
+        }
+    }
+}
+
+/// What is wrong with one value, before it is known which field it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    path: Vec<Step>,
+    msg: String,
+    kind: &'static str,
+}
+
+impl Problem {
+    /// A problem of the stable word `kind`, told in `msg`.
+    pub fn new(kind: &'static str, msg: impl Into<String>) -> Self {
+        Self { path: Vec::new(), msg: msg.into(), kind }
+    }
+
+    fn within(mut self, step: Step) -> Self {
+        self.path.insert(0, step);
+        self
+    }
+}
+
+/// A reader of one value: what it became, or everything that is wrong with it.
+pub type Reading<T> = Result<T, Vec<Problem>>;
+
+fn problem<T>(kind: &'static str, msg: impl Into<String>) -> Reading<T> {
+    Err(vec![Problem::new(kind, msg)])
+}
+
+/// The members of one object (or the pairs of one query string) while they are being read.
+pub struct Fields<'a> {
+    place: &'static str,
+    members: &'a JsonObject,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a request body, which must be an object.
+    ///
+    /// # Errors
+    /// The body is another kind of value.
+    pub fn of_body(body: &'a Json) -> Result<Self, Invalid> {
+        match body {
+            Json::Object(members) => Ok(Self::new("body", members)),
+            _ => Err(Invalid::one("body", None, Problem::new("dict_type", "Input should be a valid object"))),
+        }
+    }
+
+    /// Reads `members` that came from `place` (`body`, `query` …).
+    #[must_use]
+    pub fn new(place: &'static str, members: &'a JsonObject) -> Self {
+        Self { place, members, errors: Vec::new() }
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
+        if self.members.contains_key(name) {
+            self.given(name, read)
+        } else {
+            self.report(name, Problem::new("missing", "Field required"));
+            None
+        }
+    }
+
+    /// A field that may be absent or `null`, which is the same.
+    pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
+        match self.members.get(name) {
+            None | Some(Json::Null) => None,
+            Some(_) => self.given(name, read),
+        }
+    }
+
+    /// A field that may be absent; `null` goes to the reader.
+    pub fn given<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
+        let value = self.members.get(name)?;
+        match read(value) {
+            Ok(value) => Some(value),
+            Err(problems) => {
+                for problem in problems {
+                    self.report(name, problem);
+                }
+                None
+            }
+        }
+    }
+
+    /// Refuses every member that is not in `known`.
+    pub fn only(&mut self, known: &[&str]) {
+        let unknown: Vec<_> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
+        for name in unknown {
+            let problem = Problem::new("extra_forbidden", "This field is unknown or cannot be changed");
+            self.errors.extend(Invalid::one(self.place, Some(&name), problem).0);
+        }
+    }
+
+    /// Adds a problem of the field `name`.
+    pub fn report(&mut self, name: &str, problem: Problem) {
+        self.errors.extend(Invalid::one(self.place, Some(name), problem).0);
+    }
+
+    /// What was built, unless a field failed. `build` is `None` exactly when a required part is missing, which has
+    /// then been reported.
+    ///
+    /// # Errors
+    /// All that was reported.
+    pub fn finish<T>(self, build: Option<T>) -> Result<T, Invalid> {
+        match build {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Invalid(self.errors)),
+        }
+    }
+}
+
+/// Text within the bounds of `Text<MIN, MAX>`.
+pub fn text<const MIN: usize, const MAX: usize>(value: &Json) -> Reading<Text<MIN, MAX>> {
+    let Some(text) = value.as_text() else {
+        return problem("string_type", "Input should be a valid string");
+    };
+    Text::new(text).or_else(|fault| {
+        let kind = match fault {
+            TextFault::TooShort { .. } => "string_too_short",
+            TextFault::TooLong { .. } => "string_too_long",
+            TextFault::Nul => "string_nul",
+        };
+        problem(kind, fault.to_string())
+    })
+}
+
+/// A UUID: hyphenated or plain hex, upper or lower case.
+pub fn uuid(value: &Json) -> Reading<Uuid> {
+    value.as_text().and_then(parse_uuid).map_or_else(|| problem("uuid_parsing", "Input should be a valid UUID"), Ok)
+}
+
+/// A UUID from its hyphenated or plain form; braces and URNs are not taken.
+#[must_use]
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    matches!(text.len(), 32 | 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// A timestamp.
+pub fn timestamp(value: &Json) -> Reading<Timestamp> {
+    match value.as_text() {
+        Some(text) => Timestamp::parse(text).or_else(|fault| problem("datetime_parsing", fault.to_string())),
+        None => problem("datetime_type", "Input should be an RFC 3339 timestamp in a string"),
+    }
+}
+
+/// An object without NUL characters in its strings.
+pub fn plain_object(value: &Json) -> Reading<JsonObject> {
+    match value {
+        Json::Object(_) if value.holds_nul() => problem("string_nul", TextFault::Nul.to_string()),
+        Json::Object(members) => Ok(members.clone()),
+        _ => problem("dict_type", "Input should be a valid object"),
+    }
+}
+
+/// A list, each item by `read`; every failing item is reported under its index.
+pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Vec<T>> {
+    move |value| {
+        let Json::List(items) = value else {
+            return problem("list_type", "Input should be a valid list");
+        };
+        let mut taken = Vec::with_capacity(items.len());
+        let mut problems = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            match read(item) {
+                Ok(value) => taken.push(value),
+                Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.within(Step::Index(at)))),
+            }
+        }
+        if problems.is_empty() { Ok(taken) } else { Err(problems) }
+    }
+}
+
+/// `null`, or what `read` takes.
+pub fn nullable<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Option<T>> {
+    move |value| if *value == Json::Null { Ok(None) } else { read(value).map(Some) }
+}
+
+/// One of a closed set of words.
+pub fn choice<T: Choice>(value: &Json) -> Reading<T> {
+    value.as_text().and_then(T::from_word).map_or_else(
+        || {
+            let words: Vec<_> = T::ALL.iter().map(|choice| format!("'{}'", choice.word())).collect();
+            problem("enum", format!("Input should be one of {}", words.join(", ")))
+        },
+        Ok,
+    )
+}
+
+/// A whole number from `min` to `max`, as a query string holds it.
+pub fn whole_number(min: i64, max: i64) -> impl Fn(&Json) -> Reading<i64> {
+    move |value| {
+        let number = match value {
+            Json::Int(number) => Some(*number),
+            Json::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            None => problem("int_parsing", "Input should be a whole number"),
+            Some(number) if number < min => {
+                problem("greater_than_equal", format!("Input should be greater than or equal to {min}"))
+            }
+            Some(number) if number > max => {
+                problem("less_than_equal", format!("Input should be less than or equal to {max}"))
+            }
+            Some(number) => Ok(number),
+        }
+    }
+}
+
+/// A closed set of words.
+pub trait Choice: Sized + Copy + PartialEq + 'static {
+    /// Every member, in the order of the contract.
+    const ALL: &'static [Self];
+
+    /// The word that stands for it.
+    fn word(self) -> &'static str;
+
+    /// The member that `word` stands for.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|choice| choice.word() == word)
+    }
+}
+
+/// A query string as members: a key that is given more than once becomes a list.
+#[must_use]
+pub fn query_members(pairs: impl Iterator<Item = (String, String)>) -> JsonObject {
+    let mut grouped: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+    for (key, value) in pairs {
+        grouped.entry(key).or_default().push(Json::Text(value));
+    }
+    grouped
+        .into_iter()
+        .map(|(key, mut values)| {
+            let value = match (values.len(), values.pop()) {
+                (1, Some(only)) => only,
+                (_, last) => {
+                    values.extend(last);
+                    Json::List(values)
+                }
+            };
+            (key, value)
+        })
+        .collect()
+}
+
+/// A query parameter that may repeat: one value or many.
+pub fn repeated<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Vec<T>> {
+    move |value| match value {
+        Json::List(_) => list(&read)(value),
+        single => read(single).map(|value| vec![value]),
+    }
+}

@@ -1,0 +1,349 @@
+//! JSON that is kept exactly or refused.
+//!
+//! Owns the in-memory value for everything free-form (attributes, ledger details, event payloads). Must never
+//! accept what it could not give back: `serde_json::Value` keeps the last of two equal keys and turns integers
+//! beyond 64 bits into doubles, and a ledger that hashes such a value has recorded something nobody sent.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserializer, Serialize, Serializer};
+
+/// How many lists and objects may stand inside each other. Beyond it a document is refused.
+pub const MAX_DEPTH: usize = 64;
+
+/// Members of an object, sorted by code point (which is the order of their UTF-8 bytes).
+pub type JsonObject = BTreeMap<String, Json>;
+
+/// One JSON value. Integers of 64 bits and doubles are told apart, because their text differs (`1` and `1.0`).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// An integer that fits `i64`.
+    Int(i64),
+    /// An integer above `i64::MAX` that fits `u64`.
+    UInt(u64),
+    /// A finite double: written with a fraction or an exponent.
+    Float(f64),
+    /// A string of Unicode scalar values.
+    Text(String),
+    /// A list.
+    List(Vec<Json>),
+    /// An object without duplicate keys.
+    Object(JsonObject),
+}
+
+/// Why a document is not JSON that can be kept; a sentence for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonFault(String);
+
+impl Json {
+    /// Reads one document.
+    ///
+    /// # Errors
+    /// Not UTF-8, not JSON, a duplicate key, an integer beyond 64 bits, a number beyond the range of a double, or
+    /// nesting deeper than [`MAX_DEPTH`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonFault> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|fault| JsonFault(format!("the text is not valid UTF-8 from byte {}", fault.valid_up_to())))?;
+        refuse_inexact_integers(text)?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let value = ValueSeed { depth: 0 }.deserialize(&mut reader).map_err(sentence)?;
+        reader.end().map_err(sentence)?;
+        Ok(value)
+    }
+
+    /// The text under this value, if it is a string.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The members, if this is an object.
+    #[must_use]
+    pub fn as_object(&self) -> Option<&JsonObject> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// Whether any string or key in it holds U+0000, which PostgreSQL's text cannot.
+    #[must_use]
+    pub fn holds_nul(&self) -> bool {
+        match self {
+            Self::Text(text) => text.contains('\0'),
+            Self::List(items) => items.iter().any(Self::holds_nul),
+            Self::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || value.holds_nul()),
+            _ => false,
+        }
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Json {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<uuid::Uuid> for Json {
+    fn from(id: uuid::Uuid) -> Self {
+        Self::Text(id.to_string())
+    }
+}
+
+impl<T: Into<Json>> From<Option<T>> for Json {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl<T: Into<Json>> From<Vec<T>> for Json {
+    fn from(items: Vec<T>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<JsonObject> for Json {
+    fn from(members: JsonObject) -> Self {
+        Self::Object(members)
+    }
+}
+
+/// An object from names and values.
+#[must_use]
+pub fn object<const N: usize>(members: [(&str, Json); N]) -> JsonObject {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => out.serialize_unit(),
+            Self::Bool(value) => out.serialize_bool(*value),
+            Self::Int(value) => out.serialize_i64(*value),
+            Self::UInt(value) => out.serialize_u64(*value),
+            Self::Float(value) => out.serialize_f64(*value),
+            Self::Text(text) => out.serialize_str(text),
+            Self::List(items) => {
+                let mut list = out.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    list.serialize_element(item)?;
+                }
+                list.end()
+            }
+            Self::Object(members) => {
+                let mut map = out.serialize_map(Some(members.len()))?;
+                for (key, value) in members {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+/// `serde_json` hands an integer beyond 64 bits (and `-0`) to the visitor as a double, so they are found in the text.
+fn refuse_inexact_integers(text: &str) -> Result<(), JsonFault> {
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        let token = rest.get(start..).unwrap_or_default();
+        let length = if token.starts_with('"') { string_length(token) } else { number_length(token) };
+        let (token, after) = token.split_at(length);
+        if !token.starts_with('"') && !token.contains(['.', 'e', 'E']) {
+            let exact = token != "-0" && (token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok());
+            // What is no number at all is left to the reader behind us, whose sentence says where.
+            if !exact && token.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) && token != "-" {
+                let shown: Cow<'_, str> = if token.len() > 40 {
+                    format!("{}…", token.get(..40).unwrap_or_default()).into()
+                } else {
+                    token.into()
+                };
+                return Err(JsonFault(format!("the integer `{shown}` cannot be kept exactly in 64 bits")));
+            }
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Bytes of the string literal at the head of `text`, quotes included; all of it if it is not closed.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Bytes of the number literal at the head of `text`; at least one.
+fn number_length(text: &str) -> usize {
+    text.bytes().position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).unwrap_or(text.len()).max(1)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn sentence(fault: serde_json::Error) -> JsonFault {
+    JsonFault(fault.to_string())
+}
+
+struct ValueSeed {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Json, D::Error> {
+        reader.deserialize_any(ValueVisitor { depth: self.depth })
+    }
+}
+
+struct ValueVisitor {
+    depth: usize,
+}
+
+impl ValueVisitor {
+    fn deeper<E: serde::de::Error>(&self) -> Result<ValueSeed, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("lists and objects are nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(ValueSeed { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Json;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(i64::try_from(value).map_or(Json::UInt(value), Json::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Float(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Json, E> {
+        Ok(Json::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element_seed(self.deeper()?)? {
+            items.push(item);
+        }
+        Ok(Json::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let mut members = JsonObject::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self.deeper()?)?;
+            if members.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key `{key}` stands twice in one object")));
+            }
+            members.insert(key, value);
+        }
+        Ok(Json::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        Json::parse(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn keeps_integers_and_doubles_apart() {
+        let read =
+            Json::parse(br#"[1, 1.0, -9223372036854775808, 18446744073709551615, 1e2, "12345678901234567890123"]"#);
+        assert_eq!(
+            read.unwrap(),
+            Json::List(vec![
+                Json::Int(1),
+                Json::Float(1.0),
+                Json::Int(i64::MIN),
+                Json::UInt(u64::MAX),
+                Json::Float(100.0),
+                Json::Text("12345678901234567890123".into()),
+            ])
+        );
+    }
+
+    #[test]
+    fn refuses_what_it_could_not_give_back() {
+        assert!(fault("[18446744073709551616]").contains("cannot be kept exactly"));
+        assert!(fault("-9223372036854775809").contains("cannot be kept exactly"));
+        assert!(fault(r#"{"a\"": -0}"#).contains("cannot be kept exactly"));
+        assert!(fault(r#"{"a": 1, "\u0061": 2}"#).contains("stands twice"));
+        assert!(fault("1e400").contains("out of range"));
+        assert!(fault("NaN").contains("expected"));
+        assert!(fault(r#""\ud800""#).contains("surrogate") || fault(r#""\ud800""#).contains("escape"));
+        assert!(Json::parse(b"\"\xff\"").unwrap_err().to_string().contains("UTF-8"));
+        assert!(fault("").contains("EOF"));
+        assert!(fault("{} {}").contains("trailing"));
+    }
+
+    #[test]
+    fn bounds_the_depth() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(fault(&nested(MAX_DEPTH + 2)).contains("nested deeper"));
+        assert!(Json::parse("[".repeat(10_000).as_bytes()).is_err());
+    }
+}

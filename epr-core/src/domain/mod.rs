@@ -1,0 +1,19 @@
+//! The registry's vocabulary: entities, roles, assignments, and the rules that make a value of them valid.
+//!
+//! Owns types and validation. Must never do I/O, read a clock or know a database.
+
+pub mod assignment;
+pub mod entity;
+pub mod fields;
+pub mod json;
+pub mod role;
+pub mod text;
+pub mod time;
+
+pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
+pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
+pub use fields::{FieldError, Invalid};
+pub use json::{Json, JsonObject};
+pub use role::{NewRole, Role, RolePatch};
+pub use text::Text;
+pub use time::Timestamp;

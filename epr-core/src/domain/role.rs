@@ -1,0 +1,111 @@
+//! Roles: named sets of permitted actions, optionally meant for some entity types only.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::entity::EntityType;
+use super::fields::{self, Fields, Invalid};
+use super::json::Json;
+use super::text::Text;
+use super::time::Timestamp;
+
+/// A role's name: 3 to 120 characters.
+pub type RoleName = Text<3, 120>;
+/// A role's description: up to 512 characters.
+pub type RoleDescription = Text<0, 512>;
+/// A permission action such as `document:download`: 3 to 255 characters.
+pub type Action = Text<3, 255>;
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Role {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name, unique.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The entity types it may be assigned on and counts for; empty means all.
+    pub scope_types: Vec<EntityType>,
+    /// Whether the platform itself depends on it.
+    pub is_system: bool,
+    /// The actions it holds, sorted by code point.
+    pub permissions: Vec<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A request to create a role. Actions that are new to the registry are created with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRole {
+    /// Its name.
+    pub name: RoleName,
+    /// What it is for.
+    pub description: Option<RoleDescription>,
+    /// The entity types it is meant for; empty means all.
+    pub scope_types: Vec<EntityType>,
+    /// The actions it holds.
+    pub permissions: BTreeSet<Action>,
+}
+
+impl NewRole {
+    /// A role for every entity type.
+    #[must_use]
+    pub fn new(name: RoleName, permissions: impl IntoIterator<Item = Action>) -> Self {
+        Self { name, description: None, scope_types: Vec::new(), permissions: permissions.into_iter().collect() }
+    }
+
+    /// Reads the body of a creation.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        let name = fields.required("name", fields::text);
+        let description = fields.optional("description", fields::text);
+        let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
+        let permissions = fields.given("permissions", fields::list(fields::text)).unwrap_or_default();
+        let build =
+            name.map(|name| Self { name, description, scope_types, permissions: permissions.into_iter().collect() });
+        fields.finish(build)
+    }
+}
+
+/// A change to a role; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RolePatch {
+    /// A new description; `Some(None)` removes it.
+    pub description: Option<Option<RoleDescription>>,
+    /// New scope types, replacing all.
+    pub scope_types: Option<Vec<EntityType>>,
+    /// New actions, replacing all.
+    pub permissions: Option<BTreeSet<Action>>,
+}
+
+impl RolePatch {
+    /// Reads the body of a change. An unknown or immutable field is an error.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        fields.only(&["description", "scope_types", "permissions"]);
+        let permissions: Option<Vec<_>> = fields.given("permissions", fields::list(fields::text));
+        let patch = Self {
+            description: fields.given("description", fields::nullable(fields::text)),
+            scope_types: fields.given("scope_types", fields::list(fields::choice)).map(distinct),
+            permissions: permissions.map(|actions| actions.into_iter().collect()),
+        };
+        fields.finish(Some(patch))
+    }
+}
+
+/// Each type once, in the order given.
+fn distinct(types: Vec<EntityType>) -> Vec<EntityType> {
+    let mut seen = BTreeSet::new();
+    types.into_iter().filter(|entity_type| seen.insert(*entity_type)).collect()
+}

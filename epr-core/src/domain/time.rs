@@ -1,0 +1,152 @@
+//! Points in time: UTC, whole microseconds, years 1 to 9999.
+//!
+//! Both databases hold microseconds; a clock's nanoseconds are cut here, before anything is compared, stored or
+//! hashed, so that what is read back equals what was written.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
+
+/// A point in time in UTC, cut to microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(OffsetDateTime);
+
+/// The text is no RFC 3339 timestamp between the years 1 and 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Input should be a valid RFC 3339 timestamp between the years 1 and 9999")]
+pub struct TimeFault;
+
+impl Timestamp {
+    /// Converts to UTC and cuts to microseconds.
+    ///
+    /// # Errors
+    /// The year is outside 1 to 9999 in UTC.
+    pub fn new(moment: OffsetDateTime) -> Result<Self, TimeFault> {
+        let utc = moment.checked_to_offset(UtcOffset::UTC).ok_or(TimeFault)?;
+        if !(1..=9999).contains(&utc.year()) {
+            return Err(TimeFault);
+        }
+        utc.replace_nanosecond(utc.microsecond() * 1_000).map(Self).map_err(|_| TimeFault)
+    }
+
+    /// From microseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// The year is outside 1 to 9999.
+    pub fn from_unix_micros(micros: i64) -> Result<Self, TimeFault> {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| TimeFault).and_then(Self::new)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix_micros(self) -> i64 {
+        // Fits: ten thousand years are below 2^59 microseconds.
+        i64::try_from(self.0.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+    }
+
+    /// Reads RFC 3339. An offset is converted, a missing one means UTC, a space may stand for the `T`, digits
+    /// beyond microseconds are cut.
+    ///
+    /// # Errors
+    /// Anything else, and years outside 1 to 9999.
+    pub fn parse(text: &str) -> Result<Self, TimeFault> {
+        let text = text.trim();
+        let mut normal = text.to_owned();
+        if text.as_bytes().get(10) == Some(&b' ') {
+            normal.replace_range(10..11, "T");
+        }
+        let with_zone = normal.get(11..).is_some_and(|clock| clock.contains(['Z', 'z', '+', '-']));
+        if !with_zone {
+            normal.push('Z');
+        }
+        OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| TimeFault).and_then(Self::new)
+    }
+
+    /// The moment as the `time` crate has it.
+    #[must_use]
+    pub fn into_inner(self) -> OffsetDateTime {
+        self.0
+    }
+
+    /// The moment without its zone, which is UTC.
+    #[must_use]
+    pub fn utc(self) -> PrimitiveDateTime {
+        PrimitiveDateTime::new(self.0.date(), self.0.time())
+    }
+
+    /// Later by whole seconds, clipped at the end of the year 9999.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: i64) -> Self {
+        self.0.checked_add(time::Duration::seconds(seconds)).and_then(|later| Self::new(later).ok()).unwrap_or(self)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`: always 27 characters, so that text order is time order.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.0;
+        write!(
+            out,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.microsecond()
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> String {
+        Timestamp::parse(text).map_or_else(|_| "refused".into(), |at| at.to_string())
+    }
+
+    #[test]
+    fn reads_the_contracts_forms() {
+        assert_eq!(read("2025-10-22T05:38:53Z"), "2025-10-22T05:38:53.000000Z");
+        assert_eq!(read("2025-10-22T07:38:53.000001+02:00"), "2025-10-22T05:38:53.000001Z");
+        assert_eq!(read("1999-12-31T23:59:59.999999-11:30"), "2000-01-01T11:29:59.999999Z");
+        assert_eq!(read("2025-10-22T05:38:53"), "2025-10-22T05:38:53.000000Z");
+        assert_eq!(read("2025-10-22 05:38:53.5"), "2025-10-22T05:38:53.500000Z");
+        assert_eq!(read("2025-10-22t05:38:53.1234569z"), "2025-10-22T05:38:53.123456Z");
+    }
+
+    #[test]
+    fn refuses_nonsense_and_what_leaves_the_calendar() {
+        for text in [
+            "",
+            "yesterday",
+            "2025-13-01T00:00:00Z",
+            "2025-02-30T00:00:00Z",
+            "0000-06-01T00:00:00Z",
+            "2025-10-22",
+            "9999-12-31T23:59:59-01:00",
+            "0001-01-01T00:00:00+01:00",
+            "1700000000",
+            "2025-10-22T05:38:53+25:00",
+            "ä025-10-22é",
+        ] {
+            assert_eq!(read(text), "refused", "{text}");
+        }
+    }
+
+    #[test]
+    fn microseconds_round_trip() {
+        let at = Timestamp::parse("2025-10-22T05:38:53.123456Z").unwrap();
+        assert_eq!(Timestamp::from_unix_micros(at.unix_micros()).unwrap(), at);
+    }
+}

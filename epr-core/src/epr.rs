@@ -1,0 +1,172 @@
+//! `Epr`: the one value that a runtime or an embedding program holds.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
+use crate::domain::Timestamp;
+use crate::domain::role::Action;
+use crate::error::{Error, Result};
+use crate::settings::{Settings, default_permissions};
+use crate::store::url::DatabaseUrl;
+use crate::store::{SchemaState, Store, StoreError, postgres, sqlite};
+
+/// The registry, the checks and everything under them. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Epr {
+    pub(crate) parts: Arc<Parts>,
+}
+
+/// What an [`Epr`] is put together from.
+pub struct Parts {
+    /// The database.
+    pub store: Box<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Box<dyn IdSource>,
+    /// Actions that exist from the start.
+    pub default_permissions: Vec<Action>,
+}
+
+/// Who is calling, and in which context: goes into the ledger with whatever the call does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Call {
+    /// Who acts, if the caller said so.
+    pub actor_id: Option<Uuid>,
+    /// What ties this call to others, if the caller said so.
+    pub correlation_id: Option<String>,
+}
+
+impl Epr {
+    /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Puts it together as the environment says. Databases are connected when first needed.
+    ///
+    /// # Errors
+    /// The folder of a database file cannot be made.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_settings_at(settings, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the caller's.
+    ///
+    /// # Errors
+    /// The folder of a database file cannot be made.
+    pub fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self::new(Parts {
+            store: open(settings)?,
+            clock,
+            ids: Box::new(TimeOrderedIds),
+            default_permissions: settings.service.default_permissions.clone(),
+        }))
+    }
+
+    /// A complete service on a database of its own in memory, ready to use: for embedding in tests.
+    ///
+    /// # Errors
+    /// Never in practice: memory is available.
+    pub async fn in_memory() -> Result<Self> {
+        Self::in_memory_at(Arc::new(SystemClock)).await
+    }
+
+    /// The same with a clock of the caller's.
+    ///
+    /// # Errors
+    /// Never in practice: memory is available.
+    pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
+        let epr = Self::new(Parts {
+            store: Box::new(sqlite::open_memory(&postgres::Options::default())),
+            clock,
+            ids: Box::new(TimeOrderedIds),
+            default_permissions: default_permissions(),
+        });
+        epr.start(true).await?;
+        Ok(epr)
+    }
+
+    /// Makes it ready to serve: migrates when `migrate` says so, checks the schema, creates the baseline actions.
+    /// Safe when many processes do it at once.
+    ///
+    /// # Errors
+    /// The database is away, or its schema is newer or (without `migrate`) older than this program.
+    pub async fn start(&self, migrate: bool) -> Result<()> {
+        let SchemaState { applied, known } = if migrate { self.migrate().await? } else { self.schema().await? };
+        if applied > known {
+            return Err(StoreError::SchemaTooNew { applied, known }.into());
+        }
+        if applied < known {
+            return Err(StoreError::Migration(format!(
+                "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, or set RUN_MIGRATIONS=true"
+            ))
+            .into());
+        }
+        let now = self.now();
+        let mut tx = self.parts.store.begin().await?;
+        tx.ensure_actions(&self.parts.default_permissions, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// The database is away, newer than this program, or a migration failed.
+    pub async fn migrate(&self) -> Result<SchemaState> {
+        Ok(self.parts.store.migrate().await?)
+    }
+
+    /// How the schema stands.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn schema(&self) -> Result<SchemaState> {
+        Ok(self.parts.store.schema().await?)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<()> {
+        Ok(self.parts.store.ping().await?)
+    }
+
+    /// Finishes what is under way in the database and closes every connection.
+    pub async fn close(&self) {
+        self.parts.store.close().await;
+    }
+
+    /// The current time of this service's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    pub(crate) fn new_id(&self) -> Uuid {
+        self.parts.ids.next()
+    }
+}
+
+fn open(settings: &Settings) -> Result<Box<dyn Store>> {
+    let database = &settings.database;
+    let options = postgres::Options {
+        pool_size: database.pool_size,
+        acquire_timeout: database.acquire_timeout,
+        echo: settings.logging.sql_echo,
+    };
+    Ok(match &database.url {
+        DatabaseUrl::SqliteMemory => Box::new(sqlite::open_memory(&options)),
+        DatabaseUrl::SqliteFile(path) => Box::new(sqlite::open_file(path, &options).map_err(Error::from)?),
+        DatabaseUrl::Postgres(url) => Box::new(postgres::open(url, &options).map_err(Error::from)?),
+    })
+}

@@ -1,0 +1,71 @@
+//! The handlers' errors, split by what a caller does about them. Public text and cause are kept apart.
+
+use crate::domain::Invalid;
+use crate::domain::fields::Problem;
+use crate::store::StoreError;
+
+/// What a handler gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a use case did not succeed. `Display` is what the caller may read; the cause is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input fails validation: correct the fields named.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The input is well formed but does not fit what is registered: correct it.
+    #[error("{0}")]
+    Refused(String),
+    /// What the call is about does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// Something else already holds the name.
+    #[error("{0}")]
+    Conflict(String),
+    /// A dependency is down: try again later.
+    #[error("The service is temporarily unavailable")]
+    Unavailable(#[source] StoreError),
+    /// A fault on this side: report it.
+    #[error("Internal server error")]
+    Internal(#[source] StoreError),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without being changed.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// One failing field of the body.
+    pub(crate) fn field(name: &'static str, problem: Problem) -> Self {
+        Self::Invalid(Invalid::one("body", Some(name), problem))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(fault: StoreError) -> Self {
+        match fault {
+            // Contention has been retried by then; the next attempt of the caller meets another moment.
+            StoreError::Unavailable(_) | StoreError::Contention(_) => Self::Unavailable(fault),
+            StoreError::MissingReference
+            | StoreError::Corrupt { .. }
+            | StoreError::SchemaTooNew { .. }
+            | StoreError::Migration(_)
+            | StoreError::Backend(_) => Self::Internal(fault),
+        }
+    }
+}
+
+/// A fault with all its causes on one line, for the log.
+#[must_use]
+pub fn chain(fault: &dyn std::error::Error) -> String {
+    let mut line = fault.to_string();
+    let mut next = fault.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
+}

@@ -1,0 +1,111 @@
+//! Assignments: assign, list, revoke.
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::change::{Change, Mutation, Step};
+use super::roles;
+use crate::domain::assignment::window_problem;
+use crate::domain::fields::Choice;
+use crate::domain::{Assignment, AssignmentFilter, NewAssignment};
+use crate::error::{Error, Result};
+use crate::store::{Inserted, Page};
+use crate::{Call, Epr};
+
+impl Epr {
+    /// Assigns a role. The same principal, role and entity again gives the assignment that stands, unchanged.
+    ///
+    /// # Errors
+    /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
+    /// type; `Invalid` when the window ends before it starts.
+    pub async fn assign(&self, _call: &Call, new: NewAssignment) -> Result<Assignment> {
+        let now = self.now();
+        let effective_at = new.effective_at.unwrap_or(now);
+        if let Some(problem) = window_problem(effective_at, new.expires_at) {
+            return Err(Error::field("expires_at", problem));
+        }
+        let wanted = Assignment {
+            id: self.new_id(),
+            principal_id: new.principal_id,
+            principal_type: new.principal_type.into_string(),
+            role_id: new.role_id,
+            entity_id: new.entity_id,
+            effective_at,
+            expires_at: new.expires_at,
+            created_at: now,
+            updated_at: now,
+        };
+        let (created, assignment) = self.commit(&Assign(&wanted)).await?;
+        if created {
+            info!(
+                assignment_id = %assignment.id,
+                principal_id = %assignment.principal_id,
+                principal_type = assignment.principal_type,
+                role_id = %assignment.role_id,
+                entity_id = assignment.entity_id.map(tracing::field::display),
+                "role_assigned"
+            );
+        }
+        Ok(assignment)
+    }
+
+    /// Assignments, newest first, in force or not.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
+        Ok(self.store().assignments(filter, page).await?)
+    }
+
+    /// Revokes an assignment.
+    ///
+    /// # Errors
+    /// `NotFound`, also when it was revoked before.
+    pub async fn revoke(&self, _call: &Call, id: Uuid) -> Result<Assignment> {
+        let assignment = self.commit(&Revoke(id)).await?;
+        info!(
+            assignment_id = %id,
+            principal_id = %assignment.principal_id,
+            role_id = %assignment.role_id,
+            "role_assignment_revoked"
+        );
+        Ok(assignment)
+    }
+}
+
+struct Assign<'a>(&'a Assignment);
+
+impl Mutation for Assign<'_> {
+    /// Whether it is new, and the assignment that stands.
+    type Done = (bool, Assignment);
+
+    async fn apply(&self, change: &mut Change) -> Step<(bool, Assignment)> {
+        let wanted = self.0;
+        let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
+        if let Some(entity_id) = wanted.entity_id {
+            let Some(entity_type) = change.tx.entity_type(entity_id).await? else {
+                return Err(Error::Refused(format!("Entity {entity_id} not found for assignment")).into());
+            };
+            if !role.scope_types.is_empty() && !role.scope_types.contains(&entity_type) {
+                let (role, entity_type) = (&role.name, entity_type.word());
+                let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
+                return Err(Error::Refused(why).into());
+            }
+        }
+        Ok(match change.tx.insert_assignment(wanted).await? {
+            Inserted::New => (true, wanted.clone()),
+            Inserted::Existing(existing) => (false, existing),
+        })
+    }
+}
+
+struct Revoke(Uuid);
+
+impl Mutation for Revoke {
+    type Done = Assignment;
+
+    async fn apply(&self, change: &mut Change) -> Step<Assignment> {
+        let gone = change.tx.delete_assignment(self.0).await?;
+        Ok(gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.0)))?)
+    }
+}

@@ -1,0 +1,73 @@
+//! How a mutation is carried out: one transaction, tried again when it loses against another one.
+
+use std::time::Duration;
+
+use crate::Epr;
+use crate::error::{Error, Result};
+use crate::store::{StoreError, Tx};
+
+/// How often a transaction that lost is started again before the caller is told to come back.
+const ATTEMPTS: u32 = 6;
+
+/// Why a mutation stopped: a fault of the database, or an answer for the caller.
+pub(super) enum Stop {
+    Store(StoreError),
+    Answer(Error),
+}
+
+impl From<StoreError> for Stop {
+    fn from(fault: StoreError) -> Self {
+        Self::Store(fault)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(answer: Error) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// What one step of a mutation gives.
+pub(super) type Step<T> = std::result::Result<T, Stop>;
+
+/// A mutation under way: its transaction.
+pub(super) struct Change {
+    pub(super) tx: Box<dyn Tx>,
+}
+
+/// One use case that changes something.
+pub(super) trait Mutation: Sync {
+    /// What it gives when it is committed.
+    type Done: Send;
+
+    /// Does it within `change`. Runs again from the start when the transaction lost against another one, so it must
+    /// change nothing outside of it.
+    fn apply(&self, change: &mut Change) -> impl Future<Output = Step<Self::Done>> + Send;
+}
+
+impl Epr {
+    /// Applies `mutation` in a transaction and commits.
+    pub(super) async fn commit<M: Mutation>(&self, mutation: &M) -> Result<M::Done> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(mutation).await {
+                Ok(done) => return Ok(done),
+                Err(Stop::Store(StoreError::Contention(_))) if attempt < ATTEMPTS => {
+                    // Spread out, or the same two meet again: the id's random bits are as good as any.
+                    let spread = u64::from(self.new_id().as_bytes().last().copied().unwrap_or(0));
+                    tokio::time::sleep(Duration::from_micros(spread * 40 * u64::from(attempt))).await;
+                    attempt += 1;
+                }
+                Err(Stop::Store(fault)) => return Err(fault.into()),
+                Err(Stop::Answer(answer)) => return Err(answer),
+            }
+        }
+    }
+
+    async fn attempt<M: Mutation>(&self, mutation: &M) -> Step<M::Done> {
+        let mut change = Change { tx: self.store().begin().await? };
+        let done = mutation.apply(&mut change).await?;
+        change.tx.commit().await?;
+        Ok(done)
+    }
+}

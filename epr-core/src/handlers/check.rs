@@ -1,0 +1,37 @@
+//! The check: facts, decision, log.
+
+use tracing::info;
+
+use super::entities;
+use crate::authz::{Decision, Question, Reason, decide};
+use crate::error::Result;
+use crate::{Call, Epr};
+
+impl Epr {
+    /// Decides `question` at this moment.
+    ///
+    /// # Errors
+    /// `NotFound` when the resource is unknown; `Unavailable` when the facts cannot be read: then there is no decision.
+    pub async fn check(&self, _call: &Call, question: &Question) -> Result<Decision> {
+        let facts = self.store().facts(question).await?;
+        let facts = facts.ok_or_else(|| entities::not_found(question.resource_id))?;
+        // Read after the facts: an assignment that ends between the two no longer counts.
+        let decision = decide(question, &facts, self.now());
+        log(question, &decision);
+        Ok(decision)
+    }
+}
+
+fn log(question: &Question, decision: &Decision) {
+    let Question { principal_id, principal_type, action, resource_id } = question;
+    match decision.reason {
+        Reason::Granted { assignment_id, .. } => info!(
+            %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
+            %assignment_id, "authorization_granted"
+        ),
+        reason => info!(
+            %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
+            reason = reason.code(), "authorization_denied"
+        ),
+    }
+}

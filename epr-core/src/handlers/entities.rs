@@ -1,0 +1,198 @@
+//! Entities: create, read, change, archive.
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::change::{Change, Mutation, Step};
+use crate::domain::fields::Choice;
+use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Page;
+use crate::{Call, Epr};
+
+impl Epr {
+    /// Registers an entity.
+    ///
+    /// # Errors
+    /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist.
+    pub async fn create_entity(&self, _call: &Call, new: NewEntity) -> Result<Entity> {
+        let now = self.now();
+        let entity = Entity {
+            id: self.new_id(),
+            name: new.name.into_string(),
+            entity_type: new.entity_type,
+            status: new.status,
+            parent_id: new.parent_id,
+            attributes: new.attributes,
+            created_at: now,
+            updated_at: now,
+        };
+        self.commit(&CreateEntity(&entity)).await?;
+        info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
+        Ok(entity)
+    }
+
+    /// One entity, archived or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn entity(&self, id: Uuid) -> Result<Entity> {
+        self.store().entity(id).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// Entities that are not archived, newest first.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
+        Ok(self.store().entities(filter, page).await?)
+    }
+
+    /// Changes an entity. A patch that changes nothing leaves no trace.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist or would
+    /// close a cycle.
+    pub async fn update_entity(&self, _call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
+        let (before, after) = self.commit(&UpdateEntity { id, patch, now: self.now() }).await?;
+        if after != before {
+            info!(entity_id = %id, "entity_updated");
+            if became_archived(&before, &after) {
+                info!(entity_id = %id, "entity_archived");
+            }
+        }
+        Ok(after)
+    }
+
+    /// Archives an entity softly. Archiving twice changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn archive_entity(&self, _call: &Call, id: Uuid) -> Result<Entity> {
+        let (changed, entity) = self.commit(&ArchiveEntity { id, now: self.now() }).await?;
+        if changed {
+            info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
+        }
+        Ok(entity)
+    }
+}
+
+struct CreateEntity<'a>(&'a Entity);
+
+impl Mutation for CreateEntity<'_> {
+    type Done = ();
+
+    async fn apply(&self, change: &mut Change) -> Step<()> {
+        let entity = self.0;
+        if let Some(parent) = entity.parent_id
+            && change.tx.entity_type(parent).await?.is_none()
+        {
+            return Err(unknown_parent(parent).into());
+        }
+        if !change.tx.insert_entity(entity).await? {
+            return Err(taken(&entity.name, entity.entity_type).into());
+        }
+        Ok(())
+    }
+}
+
+struct UpdateEntity {
+    id: Uuid,
+    patch: EntityPatch,
+    now: Timestamp,
+}
+
+impl Mutation for UpdateEntity {
+    /// Before and after; equal when nothing changed.
+    type Done = (Entity, Entity);
+
+    async fn apply(&self, change: &mut Change) -> Step<(Entity, Entity)> {
+        if matches!(self.patch.parent_id, Some(Some(_))) {
+            change.tx.lock_hierarchy().await?;
+        }
+        let before = change.tx.lock_entity(self.id).await?.ok_or_else(|| not_found(self.id))?;
+        let mut after = patched(&before, &self.patch);
+        if after == before {
+            return Ok((before, after));
+        }
+        after.updated_at = self.now;
+        if let Some(parent) = after.parent_id
+            && after.parent_id != before.parent_id
+        {
+            refuse_cycle(change, self.id, parent).await?;
+        }
+        if !change.tx.update_entity(&after).await? {
+            return Err(taken(&after.name, after.entity_type).into());
+        }
+        Ok((before, after))
+    }
+}
+
+struct ArchiveEntity {
+    id: Uuid,
+    now: Timestamp,
+}
+
+impl Mutation for ArchiveEntity {
+    /// Whether it was not archived before, and the entity as it is now.
+    type Done = (bool, Entity);
+
+    async fn apply(&self, change: &mut Change) -> Step<(bool, Entity)> {
+        let before = change.tx.lock_entity(self.id).await?.ok_or_else(|| not_found(self.id))?;
+        if before.status == EntityStatus::Archived {
+            return Ok((false, before));
+        }
+        let after = Entity { status: EntityStatus::Archived, updated_at: self.now, ..before };
+        if !change.tx.update_entity(&after).await? {
+            return Err(taken(&after.name, after.entity_type).into());
+        }
+        Ok((true, after))
+    }
+}
+
+fn patched(before: &Entity, patch: &EntityPatch) -> Entity {
+    let mut after = before.clone();
+    if let Some(name) = &patch.name {
+        name.as_str().clone_into(&mut after.name);
+    }
+    if let Some(status) = patch.status {
+        after.status = status;
+    }
+    if let Some(parent_id) = patch.parent_id {
+        after.parent_id = parent_id;
+    }
+    if let Some(attributes) = &patch.attributes {
+        after.attributes.clone_from(attributes);
+    }
+    after
+}
+
+fn became_archived(before: &Entity, after: &Entity) -> bool {
+    before.status != EntityStatus::Archived && after.status == EntityStatus::Archived
+}
+
+/// INVARIANT: the hierarchy lock is held, so no other transaction can add a link of the same cycle unseen.
+async fn refuse_cycle(change: &mut Change, id: Uuid, parent: Uuid) -> Step<()> {
+    let above = change.tx.lineage(parent).await?;
+    if above.is_empty() {
+        return Err(unknown_parent(parent).into());
+    }
+    let Some(at) = above.iter().position(|ancestor| *ancestor == id) else {
+        return Ok(());
+    };
+    let chain: Vec<String> =
+        std::iter::once(&id).chain(above.iter().take(at + 1)).map(|link| format!("`{link}`")).collect();
+    Err(Error::Refused(format!("Parent {parent} would close a cycle: {}", chain.join(" -> "))).into())
+}
+
+pub(super) fn not_found(id: Uuid) -> Error {
+    Error::NotFound(format!("Entity {id} not found"))
+}
+
+fn unknown_parent(id: Uuid) -> Error {
+    Error::Refused(format!("Parent entity {id} not found"))
+}
+
+fn taken(name: &str, entity_type: EntityType) -> Error {
+    Error::Conflict(format!("Entity '{name}' of type '{}' already exists", entity_type.word()))
+}

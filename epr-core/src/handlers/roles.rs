@@ -1,0 +1,120 @@
+//! Roles: create, read, change.
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::change::{Change, Mutation, Step};
+use crate::domain::role::Action;
+use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Page;
+use crate::{Call, Epr};
+
+impl Epr {
+    /// Creates a role, and with it the actions that are new to the registry.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken.
+    pub async fn create_role(&self, _call: &Call, new: NewRole) -> Result<Role> {
+        let now = self.now();
+        let role = Role {
+            id: self.new_id(),
+            name: new.name.into_string(),
+            description: new.description.map(Text::into_string),
+            scope_types: new.scope_types,
+            is_system: false,
+            permissions: new.permissions.into_iter().map(Action::into_string).collect(),
+            created_at: now,
+            updated_at: now,
+        };
+        self.commit(&CreateRole(&role)).await?;
+        info!(role_id = %role.id, name = role.name, "role_created");
+        Ok(role)
+    }
+
+    /// One role.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn role(&self, id: Uuid) -> Result<Role> {
+        self.store().role(id).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// Roles, newest first.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
+        Ok(self.store().roles(page).await?)
+    }
+
+    /// Changes a role. A patch that changes nothing leaves no trace.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn update_role(&self, _call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
+        let (changed, role) = self.commit(&UpdateRole { id, patch, now: self.now() }).await?;
+        if changed {
+            info!(role_id = %id, "role_updated");
+        }
+        Ok(role)
+    }
+}
+
+struct CreateRole<'a>(&'a Role);
+
+impl Mutation for CreateRole<'_> {
+    type Done = ();
+
+    async fn apply(&self, change: &mut Change) -> Step<()> {
+        let role = self.0;
+        if !change.tx.insert_role(role).await? {
+            return Err(Error::Conflict(format!("Role '{}' already exists", role.name)).into());
+        }
+        change.tx.set_role_actions(role.id, &role.permissions, role.created_at).await?;
+        Ok(())
+    }
+}
+
+struct UpdateRole {
+    id: Uuid,
+    patch: RolePatch,
+    now: Timestamp,
+}
+
+impl Mutation for UpdateRole {
+    /// Whether anything changed, and the role as it is now.
+    type Done = (bool, Role);
+
+    async fn apply(&self, change: &mut Change) -> Step<(bool, Role)> {
+        let before = change.tx.lock_role(self.id).await?.ok_or_else(|| not_found(self.id))?;
+        let mut after = patched(&before, &self.patch);
+        if after == before {
+            return Ok((false, before));
+        }
+        after.updated_at = self.now;
+        change.tx.update_role(&after).await?;
+        if after.permissions != before.permissions {
+            change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
+        }
+        Ok((true, after))
+    }
+}
+
+fn patched(before: &Role, patch: &RolePatch) -> Role {
+    let mut after = before.clone();
+    if let Some(description) = &patch.description {
+        after.description = description.as_ref().map(ToString::to_string);
+    }
+    if let Some(scope_types) = &patch.scope_types {
+        after.scope_types.clone_from(scope_types);
+    }
+    if let Some(permissions) = &patch.permissions {
+        after.permissions = permissions.iter().map(ToString::to_string).collect();
+    }
+    after
+}
+
+pub(super) fn not_found(id: Uuid) -> Error {
+    Error::NotFound(format!("Role {id} not found"))
+}

@@ -1,0 +1,36 @@
+//! EPR, the Entity & Permissions Core: who exists, who may do what, and what happened.
+//!
+//! This library knows every use case and nothing about how it is run. The runtimes (HTTP API, command line) wrap it,
+//! and another program embeds it:
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use epr_core::domain::{EntityType, NewAssignment, NewEntity, NewRole};
+//! use epr_core::{Call, Epr, authz::Question};
+//!
+//! let epr = Epr::in_memory().await?;
+//! let call = Call::default();
+//! let spv = epr.create_entity(&call, NewEntity::new("Berlin One".try_into()?, EntityType::Spv)).await?;
+//! let role = epr.create_role(&call, NewRole::new("Reader".try_into()?, ["document:download".try_into()?])).await?;
+//! let user = uuid::Uuid::from_u128(7);
+//! epr.assign(&call, NewAssignment::new(user, role.id).on(spv.id)).await?;
+//!
+//! let question = Question::new(user, "document:download".try_into()?, spv.id);
+//! assert!(epr.check(&call, &question).await?.allowed);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+
+pub mod authz;
+pub mod clock;
+pub mod domain;
+mod epr;
+pub mod error;
+mod handlers;
+pub mod logging;
+pub mod settings;
+pub mod store;
+
+pub use epr::{Call, Epr, Parts};
+pub use error::Error;
+pub use settings::Settings;

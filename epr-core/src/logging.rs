@@ -1,0 +1,164 @@
+//! Log lines: one JSON object each, or plain text for a terminal.
+//!
+//! A line is `timestamp, level, logger, message, service` and the event's fields under `extra`. Messages of the
+//! service's own events are stable words (`entity_created`), their logger is `entity_permissions_core` unless said
+//! otherwise. Never log a secret, a token or a message body.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level as TraceLevel, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::settings::{Level, LoggingSettings};
+use crate::store::STATEMENT_LOGGER;
+
+/// The logger of everything inside this program that names none.
+const LOGGER: &str = "entity_permissions_core";
+
+/// Installs logging to standard output for the whole process; a second call changes nothing.
+pub fn install(settings: &LoggingSettings, service: &str) {
+    let layer = LineLayer { settings: *settings, service: service.to_owned() };
+    let filter = match settings.level {
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Info => LevelFilter::INFO,
+        Level::Warning => LevelFilter::WARN,
+        Level::Error => LevelFilter::ERROR,
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let why = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, error = why, "panic");
+    }));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer));
+}
+
+struct LineLayer {
+    settings: LoggingSettings,
+    service: String,
+}
+
+impl LineLayer {
+    fn write(&self, event: &Event<'_>, mut extra: Map<String, Value>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        extra.append(&mut fields.extra);
+        let (at, level, logger) =
+            (SystemClock.now().to_string(), level_name(event.metadata()), logger(event.metadata()));
+        let mut line = if self.settings.json {
+            let mut line = Map::new();
+            line.insert("timestamp".into(), at.into());
+            line.insert("level".into(), level.into());
+            line.insert("logger".into(), logger.into());
+            line.insert("message".into(), fields.message.into());
+            line.insert("service".into(), self.service.clone().into());
+            if !extra.is_empty() {
+                line.insert("extra".into(), extra.into());
+            }
+            Value::from(line).to_string()
+        } else {
+            let mut line = format!("{at} {level:<7} {logger} {}", fields.message);
+            for (name, value) in extra {
+                let _ = write!(line, " {name}={value}");
+            }
+            line
+        };
+        // Nobody is left to tell when standard output is gone.
+        line.push('\n');
+        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    }
+}
+
+fn level_name(of: &Metadata<'_>) -> &'static str {
+    match *of.level() {
+        TraceLevel::ERROR => "ERROR",
+        TraceLevel::WARN => "WARNING",
+        TraceLevel::INFO => "INFO",
+        TraceLevel::DEBUG | TraceLevel::TRACE => "DEBUG",
+    }
+}
+
+fn logger<'a>(of: &Metadata<'a>) -> &'a str {
+    if of.target().starts_with("epr") { LOGGER } else { of.target() }
+}
+
+/// Libraries speak from warnings on; below that only this program does, and SQL when it was asked for.
+fn concerns_us(of: &Metadata<'_>) -> bool {
+    *of.level() <= TraceLevel::WARN
+        || of.target().starts_with("epr")
+        || of.target().starts_with(STATEMENT_LOGGER)
+        || of.target() == "audit_consumer"
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
+    fn enabled(&self, of: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        concerns_us(of)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields.extra);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut extra = Map::new();
+        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<Map<String, Value>>() {
+                extra.extend(fields.clone());
+            }
+        }
+        self.write(event, extra);
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    extra: Map<String, Value>,
+}
+
+impl Fields {
+    fn keep(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => {
+                self.extra.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.keep(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.keep(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value.into());
+    }
+}

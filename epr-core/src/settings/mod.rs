@@ -1,0 +1,54 @@
+//! Settings, from the environment and a `.env` file, read once at start.
+//!
+//! One file a section. A value that does not parse is a fault, never a default; every fault is reported, not only
+//! the first. Secrets do not print.
+
+mod database;
+mod http;
+mod logging;
+mod service;
+mod source;
+
+pub use database::DatabaseSettings;
+pub use http::HttpSettings;
+pub use logging::{Level, LoggingSettings};
+pub use service::{Environment, ServiceSettings, default_permissions};
+pub use source::{Reader, SettingsError, Source};
+
+/// Everything the environment says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who this is.
+    pub service: ServiceSettings,
+    /// Where the data is.
+    pub database: DatabaseSettings,
+    /// What is logged, and how.
+    pub logging: LoggingSettings,
+    /// How the API is reached.
+    pub http: HttpSettings,
+}
+
+impl Settings {
+    /// Reads the process environment, and beneath it the file `.env` in the working folder.
+    ///
+    /// # Errors
+    /// Every variable that does not parse.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        Self::from_source(&Source::from_env()?)
+    }
+
+    /// Reads `source`.
+    ///
+    /// # Errors
+    /// Every variable that does not parse.
+    pub fn from_source(source: &Source) -> Result<Self, SettingsError> {
+        let mut reader = Reader::new(source);
+        let settings = Self {
+            service: ServiceSettings::read(&mut reader),
+            database: DatabaseSettings::read(&mut reader),
+            logging: LoggingSettings::read(&mut reader),
+            http: HttpSettings::read(&mut reader),
+        };
+        reader.finish(settings)
+    }
+}

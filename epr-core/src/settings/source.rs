@@ -1,0 +1,184 @@
+//! Where settings come from, and how a fault in one is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Names and values. A name whose value is empty counts as not set.
+#[derive(Clone, Default)]
+pub struct Source(BTreeMap<String, String>);
+
+impl Source {
+    /// The process environment, and beneath it the file `.env` in the working folder.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        let mut values = BTreeMap::new();
+        match dotenvy::dotenv_iter() {
+            Ok(lines) => {
+                for line in lines {
+                    let (name, value) = line.map_err(|_| dot_env_fault("a line is not of the form NAME=value"))?;
+                    values.insert(name, value);
+                }
+            }
+            Err(fault) if fault.not_found() => {}
+            Err(_) => return Err(dot_env_fault("it cannot be read")),
+        }
+        for (name, value) in std::env::vars_os() {
+            // Names and values that are not UTF-8 belong to someone else; ours are compared as text.
+            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
+                && !value.is_empty()
+            {
+                values.insert(name, value);
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// Exactly these.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+}
+
+fn dot_env_fault(why: &str) -> SettingsError {
+    // The line itself may hold a secret and is not shown.
+    SettingsError(vec![format!("the file .env in the working folder cannot be used: {why}")])
+}
+
+/// Variables that do not parse: one sentence each, fit for a terminal, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct SettingsError(pub Vec<String>);
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0.join("\n"))
+    }
+}
+
+/// Reads variables and collects what is wrong with them.
+pub struct Reader<'a> {
+    source: &'a Source,
+    faults: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `source`.
+    #[must_use]
+    pub fn new(source: &'a Source) -> Self {
+        Self { source, faults: Vec::new() }
+    }
+
+    /// The value of `name` by `parse`, or `default` when it is not set. A value that `parse` refuses is a fault and
+    /// is told as `show` shows it.
+    pub fn value<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        allowed: &str,
+        show: impl Fn(&str) -> String,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        let Some(given) = self.source.get(name) else {
+            return default;
+        };
+        parse(given).unwrap_or_else(|| {
+            self.faults.push(format!("{name} is `{}`; allowed: {allowed}", show(given)));
+            default
+        })
+    }
+
+    /// Text as it stands.
+    pub fn text(&mut self, name: &str, default: &str) -> String {
+        self.source.get(name).unwrap_or(default).to_owned()
+    }
+
+    /// A truth value.
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        self.value(name, default, "true or false", plain, |given| match given.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// A whole number from `min` to `max`.
+    pub fn number(&mut self, name: &str, default: u64, min: u64, max: u64) -> u64 {
+        let allowed = format!("a whole number from {min} to {max}");
+        self.value(name, default, &allowed, plain, |given| {
+            given.parse().ok().filter(|number| (min..=max).contains(number))
+        })
+    }
+
+    /// A comma-separated list; empty items are dropped.
+    pub fn list(&mut self, name: &str) -> Vec<String> {
+        let given = self.source.get(name).unwrap_or_default();
+        given.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// `settings`, unless there were faults.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn finish<T>(self, settings: T) -> Result<T, SettingsError> {
+        if self.faults.is_empty() { Ok(settings) } else { Err(SettingsError(self.faults)) }
+    }
+}
+
+/// A value that is no secret, bounded in length and without control characters.
+pub(super) fn plain(given: &str) -> String {
+    let mut shown: String = given.chars().filter(|c| !c.is_control()).take(80).collect();
+    if given.chars().count() > 80 {
+        let _ = write!(shown, "…");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
+        Settings::from_source(&Source::of(pairs.iter().copied())).map_or_else(|fault| fault.0, |_| Vec::new())
+    }
+
+    #[test]
+    fn empty_counts_as_unset() {
+        assert!(faults(&[("EPR_LOG_LEVEL", ""), ("PORT", "  "), ("EPR_DATABASE_URL", "")]).is_empty());
+    }
+
+    #[test]
+    fn every_fault_is_told_and_secrets_are_masked() {
+        let told = faults(&[
+            ("EPR_LOG_LEVEL", "LOUD"),
+            ("PORT", "70000"),
+            ("RUN_MIGRATIONS", "maybe"),
+            ("EPR_DATABASE_URL", "mysql://epr:hunter2@db/epr"),
+            ("EPR_DEFAULT_PERMISSIONS", "ok:action,x"),
+            ("EPR_ENVIRONMENT", "moon"),
+        ]);
+        assert_eq!(told.len(), 6, "{told:#?}");
+        let text = told.join("\n");
+        assert!(text.contains("EPR_LOG_LEVEL is `LOUD`; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL"), "{text}");
+        assert!(text.contains("PORT is `70000`; allowed: a whole number from 0 to 65535"), "{text}");
+        assert!(text.contains("mysql://epr:***@db/epr"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn permissions_come_as_a_list_or_as_json() {
+        let read = |given: &str| {
+            let source = Source::of([("EPR_DEFAULT_PERMISSIONS", given)]);
+            let permissions = Settings::from_source(&source).unwrap().service.default_permissions;
+            permissions.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(read("a:read, b:write"), ["a:read", "b:write"]);
+        assert_eq!(read(r#"["a:read", "b:write"]"#), ["a:read", "b:write"]);
+        assert_eq!(read("").len(), 4);
+    }
+}

@@ -1,0 +1,47 @@
+//! What can go wrong in a database, by what the caller can do about it.
+
+/// A failed storage call.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached or does not answer in time.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The transaction lost against another one and may be tried again from the start.
+    #[error("the transaction was in conflict with another one")]
+    Contention(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A reference to a row that is not there.
+    #[error("a referenced row does not exist")]
+    MissingReference,
+    /// A row holds what this program could not have written.
+    #[error("the stored {what} cannot be read: {why}")]
+    Corrupt {
+        /// Which column or row.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The schema is newer than this program.
+    #[error(
+        "the database schema is at version {applied}, but this program knows versions up to {known} only: run a newer program, or restore the database that belongs to this one"
+    )]
+    SchemaTooNew {
+        /// Newest migration applied.
+        applied: i64,
+        /// Newest migration known.
+        known: i64,
+    },
+    /// A migration differs from the one that was applied, or failed.
+    #[error("the database schema could not be brought up to date: {0}")]
+    Migration(String),
+    /// Anything else: a fault of this program or of the database.
+    #[error("the database refused a statement")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// A column that cannot be read.
+    #[allow(clippy::needless_pass_by_value, reason = "errors are given away where they are made")]
+    pub(crate) fn corrupt(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Corrupt { what, why: why.to_string() }
+    }
+}

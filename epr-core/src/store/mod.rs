@@ -1,0 +1,137 @@
+//! The storage contract: what the handlers may ask of a database, and what they can rely on.
+//!
+//! The only place that knows sqlx. Everything above sees the two traits here, which both adapters keep; one
+//! conformance suite runs on both. The SQL in `sql/` is written once and compiled twice, inside `postgres` and
+//! inside `sqlite`, each of which brings the few things that differ.
+
+mod error;
+mod page;
+pub mod postgres;
+pub mod sqlite;
+pub mod url;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::authz::{Facts, Question};
+use crate::domain::role::Action;
+use crate::domain::{Assignment, AssignmentFilter, Entity, EntityFilter, EntityType, Role, Timestamp};
+
+pub use error::StoreError;
+pub use page::{Cursor, CursorFault, Page};
+
+/// The logger under which statements appear when they are echoed.
+pub const STATEMENT_LOGGER: &str = "sqlx::query";
+
+/// What a storage call gives.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// How the database's schema stands to what this program knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaState {
+    /// The newest migration applied; 0 when there is none.
+    pub applied: i64,
+    /// The newest migration this program knows.
+    pub known: i64,
+}
+
+/// A database. Reads see committed data only; each call is one consistent snapshot.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Starts a transaction. SQLite admits one at a time and makes the others wait.
+    async fn begin(&self) -> Result<Box<dyn Tx>>;
+
+    /// One entity, archived or not.
+    async fn entity(&self, id: Uuid) -> Result<Option<Entity>>;
+
+    /// Entities that are not archived, newest first.
+    async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>>;
+
+    /// One role with its actions.
+    async fn role(&self, id: Uuid) -> Result<Option<Role>>;
+
+    /// Roles with their actions, newest first.
+    async fn roles(&self, page: &Page) -> Result<Vec<Role>>;
+
+    /// Assignments, newest first, in force or not.
+    async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>>;
+
+    /// What a decision on `question` depends on, read in one statement; `None` when the resource is unknown.
+    async fn facts(&self, question: &Question) -> Result<Option<Facts>>;
+
+    /// One round trip that touches no table.
+    async fn ping(&self) -> Result<()>;
+
+    /// How the schema stands.
+    async fn schema(&self) -> Result<SchemaState>;
+
+    /// Applies what is missing, under a lock that other processes respect.
+    ///
+    /// # Errors
+    /// [`StoreError::SchemaTooNew`] when the database knows migrations that this program does not.
+    async fn migrate(&self) -> Result<SchemaState>;
+
+    /// Waits for calls under way, then closes every connection.
+    async fn close(&self);
+}
+
+/// A transaction. Dropping it undoes everything; only [`Tx::commit`] keeps it.
+///
+/// Calls that find a unique key taken say so by their return value and leave the transaction usable, unless noted.
+#[async_trait]
+pub trait Tx: Send {
+    /// Inserts; `false` when `(name, type)` is taken.
+    async fn insert_entity(&mut self, entity: &Entity) -> Result<bool>;
+
+    /// One entity, locked against other writers until the end of the transaction.
+    async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>>;
+
+    /// Writes every mutable field. `false` when `(name, type)` is taken, after which the transaction must be dropped.
+    async fn update_entity(&mut self, entity: &Entity) -> Result<bool>;
+
+    /// Makes this the only transaction that changes parents, until its end. Taken before any lineage is read, so
+    /// that two changes which together close a cycle see each other.
+    async fn lock_hierarchy(&mut self) -> Result<()>;
+
+    /// The entity and its ancestors, nearest first; empty when it is unknown.
+    async fn lineage(&mut self, id: Uuid) -> Result<Vec<Uuid>>;
+
+    /// The type of an entity, if it exists.
+    async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>>;
+
+    /// Inserts a role without its actions; `false` when the name is taken.
+    async fn insert_role(&mut self, role: &Role) -> Result<bool>;
+
+    /// One role with its actions, locked against other writers until the end of the transaction.
+    async fn lock_role(&mut self, id: Uuid) -> Result<Option<Role>>;
+
+    /// Writes description, scope types and `updated_at`.
+    async fn update_role(&mut self, role: &Role) -> Result<()>;
+
+    /// Makes `actions` the role's actions, creating those that are new to the registry.
+    async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()>;
+
+    /// One role with its actions.
+    async fn role(&mut self, id: Uuid) -> Result<Option<Role>>;
+
+    /// Creates those of `actions` that are new to the registry.
+    async fn ensure_actions(&mut self, actions: &[Action], now: Timestamp) -> Result<()>;
+
+    /// Inserts, or gives the assignment that already stands under the same key.
+    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<Inserted>;
+
+    /// Deletes and gives what was deleted; `None` when there is none.
+    async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>>;
+
+    /// Keeps everything done in this transaction.
+    async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// What became of an insertion under a unique key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is new.
+    New,
+    /// This one was there before.
+    Existing(Assignment),
+}

@@ -1,0 +1,66 @@
+//! Keyset pages: a bounded number of rows after a place in the order.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+use crate::domain::Timestamp;
+
+/// A place in a list ordered by creation, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Creation time of the last row seen.
+    pub created_at: Timestamp,
+    /// Its id, which orders rows of the same moment.
+    pub id: Uuid,
+}
+
+/// The text is no cursor that this service gave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Input should be a cursor from a `Link` header of this service")]
+pub struct CursorFault;
+
+impl Cursor {
+    /// The opaque text that callers hand back.
+    #[must_use]
+    pub fn encode(self) -> String {
+        let mut bytes = self.created_at.unix_micros().to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.id.as_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// It was not made by [`Cursor::encode`].
+    pub fn decode(text: &str) -> Result<Self, CursorFault> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorFault)?;
+        let (micros, id) = bytes.split_first_chunk::<8>().ok_or(CursorFault)?;
+        let created_at = Timestamp::from_unix_micros(i64::from_be_bytes(*micros)).map_err(|_| CursorFault)?;
+        Ok(Self { created_at, id: Uuid::from_slice(id).map_err(|_| CursorFault)? })
+    }
+}
+
+/// Which part of a list to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most this many rows.
+    pub limit: u32,
+    /// Only rows after this place.
+    pub after: Option<Cursor>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back() {
+        let cursor =
+            Cursor { created_at: Timestamp::parse("2025-10-22T05:38:53.123456Z").unwrap(), id: Uuid::from_u128(7) };
+        assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+        for nonsense in ["", "AAAA", "not base64!", &URL_SAFE_NO_PAD.encode([0x7f; 24])] {
+            assert_eq!(Cursor::decode(nonsense), Err(CursorFault), "{nonsense}");
+        }
+    }
+}

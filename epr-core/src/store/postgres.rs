@@ -1,0 +1,166 @@
+//! PostgreSQL 13 and later: what differs from SQLite, around the shared SQL.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::Timestamp;
+
+pub(super) type Db = sqlx::Postgres;
+pub(super) type Conn = sqlx::PgConnection;
+pub(super) type Row = PgRow;
+/// How an id is bound and read.
+pub(super) type Id = Uuid;
+/// How a timestamp is bound and read.
+pub(super) type Stamp = OffsetDateTime;
+
+/// A list of texts in one column, as JSON text.
+macro_rules! json_list {
+    ($item:literal) => {
+        concat!("COALESCE(CAST(json_agg(", $item, ") AS TEXT), '[]')")
+    };
+}
+
+/// A bound JSON text, for a column of the type `json`.
+macro_rules! json_value {
+    ($place:literal) => {
+        concat!("CAST(", $place, " AS json)")
+    };
+}
+
+/// An id given as text, where the statement does not show that it is one.
+macro_rules! uuid_value {
+    ($place:literal) => {
+        concat!("CAST(", $place, " AS uuid)")
+    };
+}
+
+/// The end of a SELECT that locks its rows until the end of the transaction.
+macro_rules! for_update {
+    ($of:literal) => {
+        concat!(" FOR UPDATE OF ", $of)
+    };
+}
+
+#[path = "sql/assignments.rs"]
+mod assignments;
+#[path = "sql/entities.rs"]
+mod entities;
+#[path = "sql/facts.rs"]
+mod facts;
+#[path = "sql/roles.rs"]
+mod roles;
+#[path = "sql/schema.rs"]
+mod schema;
+#[path = "sql/store.rs"]
+mod store;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// Any constant: this database belongs to EPR, and only changes of parents take it.
+const HIERARCHY_LOCK: i64 = 0x4550_5201;
+
+pub(super) fn id(id: Uuid) -> Id {
+    id
+}
+
+pub(super) fn read_id(id: Id) -> Uuid {
+    id
+}
+
+pub(super) fn stamp(at: Timestamp) -> Stamp {
+    at.into_inner()
+}
+
+pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
+    Timestamp::new(at).map_err(|fault| StoreError::corrupt("timestamp", fault))
+}
+
+/// Begins a transaction.
+async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    #[allow(clippy::disallowed_methods, reason = "the one place where transactions on PostgreSQL begin")]
+    pool.begin().await.map_err(classify)
+}
+
+async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HIERARCHY_LOCK).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Sorts a driver's error by what the caller can do about it.
+pub(super) fn classify(fault: sqlx::Error) -> StoreError {
+    use sqlx::error::ErrorKind;
+    match &fault {
+        sqlx::Error::Database(told) => {
+            let code = told.code().unwrap_or_default();
+            match (&*code, told.kind()) {
+                (_, ErrorKind::ForeignKeyViolation) => StoreError::MissingReference,
+                // Serialization failure, deadlock, lock not available.
+                ("40001" | "40P01" | "55P03", _) => StoreError::Contention(fault.into()),
+                // Connection trouble, out of connections or other resources, shutting down, read-only standby,
+                // authentication.
+                (code, _)
+                    if code.starts_with("08")
+                        || code.starts_with("53")
+                        || code.starts_with("57P")
+                        || code.starts_with("28")
+                        || code == "57014"
+                        || code == "25006"
+                        || code == "3D000" =>
+                {
+                    StoreError::Unavailable(fault.into())
+                }
+                _ => StoreError::Backend(fault.into()),
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable(fault.into()),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt("column", fault),
+        _ => StoreError::Backend(fault.into()),
+    }
+}
+
+/// How to open a pool.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Most connections at a time.
+    pub pool_size: u32,
+    /// How long a caller waits for a connection before it is told that the database is not available.
+    pub acquire_timeout: Duration,
+    /// Whether every statement is logged.
+    pub echo: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pool_size: 10, acquire_timeout: Duration::from_secs(5), echo: false }
+    }
+}
+
+/// A pool on `url`, which connects when it is first needed.
+///
+/// # Errors
+/// The URL is not understood.
+pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError> {
+    let connect = connect_options(url, options.echo)?;
+    let pool = PgPoolOptions::new()
+        .max_connections(options.pool_size)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(connect);
+    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }))
+}
+
+fn connect_options(url: &str, echo: bool) -> Result<PgConnectOptions, StoreError> {
+    let options: PgConnectOptions = url.parse().map_err(|fault: sqlx::Error| StoreError::Backend(fault.into()))?;
+    let level = if echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
+    Ok(options.application_name("omen-epr").log_statements(level))
+}

@@ -1,0 +1,100 @@
+//! Statements on `role_assignments`.
+
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::entities::after;
+use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use crate::domain::{Assignment, AssignmentFilter};
+use crate::store::{Inserted, Page, Result, StoreError};
+
+macro_rules! columns {
+    () => {
+        "a.id, a.principal_id, a.principal_type, a.role_id, a.entity_id, a.effective_at, a.expires_at, a.created_at, a.updated_at"
+    };
+}
+
+fn read(row: &Row) -> Result<Assignment> {
+    let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
+    Ok(Assignment {
+        id: row.try_get("id").map(read_id).map_err(classify)?,
+        principal_id: row.try_get("principal_id").map(read_id).map_err(classify)?,
+        principal_type: row.try_get("principal_type").map_err(classify)?,
+        role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
+        entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
+        effective_at: at("effective_at")?,
+        expires_at: row.try_get::<Option<Stamp>, _>("expires_at").map_err(classify)?.map(read_stamp).transpose()?,
+        created_at: at("created_at")?,
+        updated_at: at("updated_at")?,
+    })
+}
+
+pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<Inserted> {
+    let done = sqlx::query(
+        "INSERT INTO role_assignments \
+           (id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (principal_id, principal_type, COALESCE(entity_id, '00000000-0000-0000-0000-000000000000'), role_id) \
+         DO NOTHING",
+    )
+    .bind(id(assignment.id))
+    .bind(id(assignment.principal_id))
+    .bind(&assignment.principal_type)
+    .bind(id(assignment.role_id))
+    .bind(assignment.entity_id.map(id))
+    .bind(stamp(assignment.effective_at))
+    .bind(assignment.expires_at.map(stamp))
+    .bind(stamp(assignment.created_at))
+    .bind(stamp(assignment.updated_at))
+    .execute(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if done.rows_affected() == 1 {
+        return Ok(Inserted::New);
+    }
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM role_assignments a WHERE a.principal_id = $1 AND a.principal_type = $2 \
+           AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') \
+             = COALESCE($3, '00000000-0000-0000-0000-000000000000') \
+           AND a.role_id = $4"
+    ))
+    .bind(id(assignment.principal_id))
+    .bind(&assignment.principal_type)
+    .bind(assignment.entity_id.map(id))
+    .bind(id(assignment.role_id))
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    match row {
+        Some(row) => read(&row).map(Inserted::Existing),
+        // It was revoked between the two statements: starting again finds the key free.
+        None => Err(StoreError::Contention("the assignment was revoked at the same moment".into())),
+    }
+}
+
+pub(super) async fn delete(conn: &mut Conn, assignment: Uuid) -> Result<Option<Assignment>> {
+    let row = sqlx::query(
+        "DELETE FROM role_assignments WHERE id = $1 \
+         RETURNING id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at",
+    )
+    .bind(id(assignment))
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
+    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM role_assignments a WHERE 1 = 1"));
+    if let Some(principal) = filter.principal_id {
+        query.push(" AND a.principal_id = ").push_bind(id(principal));
+    }
+    if let Some(entity) = filter.entity_id {
+        query.push(" AND a.entity_id = ").push_bind(id(entity));
+    }
+    after(&mut query, "a", page);
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read).collect()
+}

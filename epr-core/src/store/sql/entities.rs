@@ -1,0 +1,156 @@
+//! Statements on `entities`.
+
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use crate::domain::fields::Choice;
+use crate::domain::{Entity, EntityFilter, EntityStatus, EntityType, Json, JsonObject};
+use crate::store::{Page, Result, StoreError};
+
+macro_rules! columns {
+    () => {
+        "e.id, e.name, e.type, e.status, e.parent_id, CAST(e.attributes AS TEXT) AS attributes, e.created_at, e.updated_at"
+    };
+}
+
+pub(super) fn read_type(word: &str) -> Result<EntityType> {
+    EntityType::from_word(word).ok_or_else(|| StoreError::corrupt("entity type", word))
+}
+
+/// JSON text as this program wrote it.
+pub(super) fn read_object(what: &'static str, text: &str) -> Result<JsonObject> {
+    match Json::parse(text.as_bytes()) {
+        Ok(Json::Object(members)) => Ok(members),
+        Ok(_) => Err(StoreError::corrupt(what, "not an object")),
+        Err(fault) => Err(StoreError::corrupt(what, fault)),
+    }
+}
+
+fn read(row: &Row) -> Result<Entity> {
+    let status: &str = row.try_get("status").map_err(classify)?;
+    Ok(Entity {
+        id: row.try_get("id").map(read_id).map_err(classify)?,
+        name: row.try_get("name").map_err(classify)?,
+        entity_type: read_type(row.try_get("type").map_err(classify)?)?,
+        status: EntityStatus::from_word(status).ok_or_else(|| StoreError::corrupt("entity status", status))?,
+        parent_id: row.try_get::<Option<Id>, _>("parent_id").map_err(classify)?.map(read_id),
+        attributes: read_object("attributes", row.try_get("attributes").map_err(classify)?)?,
+        created_at: read_stamp(row.try_get::<Stamp, _>("created_at").map_err(classify)?)?,
+        updated_at: read_stamp(row.try_get::<Stamp, _>("updated_at").map_err(classify)?)?,
+    })
+}
+
+pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
+    let done = sqlx::query(concat!(
+        "INSERT INTO entities (id, name, type, status, parent_id, attributes, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, ",
+        json_value!("$6"),
+        ", $7, $8) ON CONFLICT (name, type) DO NOTHING"
+    ))
+    .bind(id(entity.id))
+    .bind(&entity.name)
+    .bind(entity.entity_type.word())
+    .bind(entity.status.word())
+    .bind(entity.parent_id.map(id))
+    .bind(Json::Object(entity.attributes.clone()).to_string())
+    .bind(stamp(entity.created_at))
+    .bind(stamp(entity.updated_at))
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn get(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.id = $1"))
+        .bind(id(entity))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn lock(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.id = $1", for_update!("e")))
+        .bind(id(entity))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
+    let outcome = sqlx::query(concat!(
+        "UPDATE entities SET name = $2, status = $3, parent_id = $4, attributes = ",
+        json_value!("$5"),
+        ", updated_at = $6 WHERE id = $1"
+    ))
+    .bind(id(entity.id))
+    .bind(&entity.name)
+    .bind(entity.status.word())
+    .bind(entity.parent_id.map(id))
+    .bind(Json::Object(entity.attributes.clone()).to_string())
+    .bind(stamp(entity.updated_at))
+    .execute(conn)
+    .await;
+    match outcome {
+        Ok(_) => Ok(true),
+        // The only unique key that an update touches is (name, type).
+        Err(sqlx::Error::Database(fault)) if fault.is_unique_violation() => Ok(false),
+        Err(fault) => Err(classify(fault)),
+    }
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
+    let mut query =
+        QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM entities e WHERE e.status <> 'archived'"));
+    if !filter.types.is_empty() {
+        query.push(" AND e.type IN (");
+        let mut types = query.separated(", ");
+        for entity_type in &filter.types {
+            types.push_bind(entity_type.word());
+        }
+        query.push(")");
+    }
+    if let Some(parent) = filter.parent_id {
+        query.push(" AND e.parent_id = ").push_bind(id(parent));
+    }
+    after(&mut query, "e", page);
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read).collect()
+}
+
+/// The keyset condition, the order and the limit of a list that is ordered by creation, newest first.
+pub(super) fn after(query: &mut QueryBuilder<Db>, table: &'static str, page: &Page) {
+    if let Some(cursor) = page.after {
+        query.push(" AND (").push(table).push(".created_at, ").push(table).push(".id) < (");
+        query.push_bind(stamp(cursor.created_at)).push(", ").push_bind(id(cursor.id)).push(")");
+    }
+    query.push(" ORDER BY ").push(table).push(".created_at DESC, ").push(table).push(".id DESC LIMIT ");
+    query.push_bind(i64::from(page.limit));
+}
+
+pub(super) async fn lineage(conn: &mut Conn, entity: Uuid) -> Result<Vec<Uuid>> {
+    let rows = sqlx::query(
+        "WITH RECURSIVE lineage(id, parent_id, distance) AS ( \
+           SELECT id, parent_id, 0 FROM entities WHERE id = $1 \
+           UNION ALL \
+           SELECT e.id, e.parent_id, l.distance + 1 FROM lineage l JOIN entities e ON e.id = l.parent_id \
+         ) SELECT id FROM lineage ORDER BY distance",
+    )
+    .bind(id(entity))
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    rows.iter().map(|row| row.try_get("id").map(read_id).map_err(classify)).collect()
+}
+
+pub(super) async fn type_of(conn: &mut Conn, entity: Uuid) -> Result<Option<EntityType>> {
+    let word: Option<String> = sqlx::query_scalar("SELECT type FROM entities WHERE id = $1")
+        .bind(id(entity))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    word.as_deref().map(read_type).transpose()
+}

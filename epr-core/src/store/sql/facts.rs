@@ -1,0 +1,81 @@
+//! The one statement behind every check.
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::entities::read_type;
+use super::roles::read_scope_types;
+use super::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
+use crate::authz::{Facts, Grant, Question};
+use crate::store::{Result, StoreError};
+
+/// Two kinds of rows: the resource and its ancestors (with `place_type`), and the principal's assignments that are
+/// global or sit on one of them. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
+///
+/// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
+/// probe a place, however many assignments the principal holds elsewhere.
+const FACTS: &str = concat!(
+    "\
+WITH RECURSIVE lineage(id, parent_id, type) AS ( \
+  SELECT id, parent_id, type FROM entities WHERE id = $1 \
+  UNION \
+  SELECT e.id, e.parent_id, e.type FROM lineage l JOIN entities e ON e.id = l.parent_id \
+), places(id) AS ( \
+  SELECT id FROM lineage UNION ALL SELECT ",
+    uuid_value!("'00000000-0000-0000-0000-000000000000'"),
+    " \
+) \
+SELECT l.id AS place_id, l.type AS place_type, NULL AS assignment_id, NULL AS role_id, NULL AS effective_at, \
+       NULL AS expires_at, NULL AS scope_types, NULL AS held_action \
+FROM lineage l \
+UNION ALL \
+SELECT a.entity_id, NULL, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
+       (SELECT p.action FROM permissions p JOIN role_permissions rp ON rp.permission_id = p.id \
+        WHERE p.action = $4 AND rp.role_id = a.role_id) \
+FROM places \
+JOIN role_assignments a ON a.principal_id = $2 AND a.principal_type = $3 \
+  AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = places.id \
+JOIN roles r ON r.id = a.role_id"
+);
+
+pub(super) async fn read(conn: &mut Conn, question: &Question) -> Result<Option<Facts>> {
+    let rows = sqlx::query(FACTS)
+        .bind(id(question.resource_id))
+        .bind(id(question.principal_id))
+        .bind(question.principal_type.as_str())
+        .bind(question.action.as_str())
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    let mut resource_type = None;
+    let mut lineage = Vec::new();
+    let mut grants = Vec::new();
+    for row in &rows {
+        let place: Option<Uuid> = row.try_get::<Option<Id>, _>("place_id").map_err(classify)?.map(read_id);
+        match (row.try_get::<Option<&str>, _>("place_type").map_err(classify)?, place) {
+            (Some(word), Some(place)) => {
+                if place == question.resource_id {
+                    resource_type = Some(read_type(word)?);
+                }
+                lineage.push(place);
+            }
+            (None, place) => grants.push(read_grant(row, question, place)?),
+            (Some(_), None) => return Err(StoreError::corrupt("lineage", "a place without an id")),
+        }
+    }
+    Ok(resource_type.map(|resource_type| Facts { resource_type, lineage, grants }))
+}
+
+fn read_grant(row: &Row, question: &Question, place: Option<Uuid>) -> Result<Grant> {
+    Ok(Grant {
+        assignment_id: row.try_get("assignment_id").map(read_id).map_err(classify)?,
+        principal_id: question.principal_id,
+        principal_type: question.principal_type.as_str().to_owned(),
+        role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
+        entity_id: place,
+        effective_at: read_stamp(row.try_get::<Stamp, _>("effective_at").map_err(classify)?)?,
+        expires_at: row.try_get::<Option<Stamp>, _>("expires_at").map_err(classify)?.map(read_stamp).transpose()?,
+        scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,
+        held_action: row.try_get("held_action").map_err(classify)?,
+    })
+}

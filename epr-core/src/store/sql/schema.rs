@@ -1,0 +1,70 @@
+//! Bringing the schema up to date, and saying how it stands.
+
+use std::path::PathBuf;
+
+use sqlx::migrate::{Migrate as _, MigrateError};
+
+use super::{Db, MIGRATIONS, classify};
+use crate::store::{Result, SchemaState, StoreError};
+
+/// What migrations need besides a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Where processes exclude each other, when the database itself has no lock for it.
+    pub(crate) lock_file: Option<PathBuf>,
+}
+
+/// The name of sqlx's own table.
+const APPLIED: &str = "_sqlx_migrations";
+
+fn known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Applies what is missing.
+pub(super) async fn migrate(pool: &sqlx::Pool<Db>, target: &Target) -> Result<SchemaState> {
+    let _lock = match &target.lock_file {
+        Some(path) => Some(exclusive(path.clone()).await?),
+        None => None,
+    };
+    let mut conn = pool.acquire().await.map_err(classify)?;
+    let outcome = MIGRATIONS.run_direct(None, &mut *conn, false).await;
+    if outcome.is_err() {
+        // The connection may still hold the migration lock.
+        conn.close_on_drop();
+    }
+    match outcome {
+        Ok(()) => Ok(SchemaState { applied: known(), known: known() }),
+        Err(MigrateError::VersionMissing(applied)) => Err(StoreError::SchemaTooNew { applied, known: known() }),
+        Err(MigrateError::Execute(fault)) => Err(classify(fault)),
+        Err(fault) => Err(StoreError::Migration(fault.to_string())),
+    }
+}
+
+/// Reads which migrations were applied.
+pub(super) async fn state(pool: &sqlx::Pool<Db>) -> Result<SchemaState> {
+    let mut conn = pool.acquire().await.map_err(classify)?;
+    let applied = match conn.list_applied_migrations(APPLIED).await {
+        Ok(list) => list.iter().map(|migration| migration.version).max().unwrap_or(0),
+        Err(MigrateError::Execute(sqlx::Error::Database(fault))) if no_such_table(&*fault) => 0,
+        Err(MigrateError::Execute(fault)) => return Err(classify(fault)),
+        Err(fault) => return Err(StoreError::Migration(fault.to_string())),
+    };
+    Ok(SchemaState { applied, known: known() })
+}
+
+fn no_such_table(fault: &dyn sqlx::error::DatabaseError) -> bool {
+    fault.code().as_deref() == Some("42P01") || fault.message().contains("no such table")
+}
+
+/// Takes a lock on a file beside the database, released when the file is closed or the process dies.
+async fn exclusive(path: PathBuf) -> Result<std::fs::File> {
+    tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::create(path)?;
+        file.lock()?;
+        Ok(file)
+    })
+    .await
+    .map_err(|fault| StoreError::Backend(fault.into()))?
+    .map_err(|fault: std::io::Error| StoreError::Unavailable(fault.into()))
+}

@@ -1,0 +1,146 @@
+//! The storage contract on this database.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::schema::Target;
+use super::{Db, assignments, begin, classify, entities, facts, lock_hierarchy, roles, schema};
+use crate::authz::{Facts, Question};
+use crate::domain::role::Action;
+use crate::domain::{Assignment, AssignmentFilter, Entity, EntityFilter, EntityType, Role, Timestamp};
+use crate::store::{Inserted, Page, Result, SchemaState, Store, Tx};
+
+/// A database behind a pool for reading and one for writing, which may be the same.
+pub struct SqlStore {
+    read: sqlx::Pool<Db>,
+    write: sqlx::Pool<Db>,
+    target: Target,
+}
+
+impl SqlStore {
+    pub(in super::super) fn new(read: sqlx::Pool<Db>, write: sqlx::Pool<Db>, target: Target) -> Self {
+        Self { read, write, target }
+    }
+
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
+        self.read.acquire().await.map_err(classify)
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn begin(&self) -> Result<Box<dyn Tx>> {
+        Ok(Box::new(SqlTx { tx: begin(&self.write).await? }))
+    }
+
+    async fn entity(&self, id: Uuid) -> Result<Option<Entity>> {
+        entities::get(&mut *self.reader().await?, id).await
+    }
+
+    async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
+        entities::list(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn role(&self, id: Uuid) -> Result<Option<Role>> {
+        roles::get(&mut *self.reader().await?, id).await
+    }
+
+    async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
+        roles::list(&mut *self.reader().await?, page).await
+    }
+
+    async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
+        assignments::list(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn facts(&self, question: &Question) -> Result<Option<Facts>> {
+        facts::read(&mut *self.reader().await?, question).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(classify)?;
+        Ok(())
+    }
+
+    async fn schema(&self) -> Result<SchemaState> {
+        schema::state(&self.write).await
+    }
+
+    async fn migrate(&self) -> Result<SchemaState> {
+        schema::migrate(&self.write, &self.target).await
+    }
+
+    async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+struct SqlTx {
+    tx: sqlx::Transaction<'static, Db>,
+}
+
+#[async_trait]
+impl Tx for SqlTx {
+    async fn insert_entity(&mut self, entity: &Entity) -> Result<bool> {
+        entities::insert(&mut self.tx, entity).await
+    }
+
+    async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>> {
+        entities::lock(&mut self.tx, id).await
+    }
+
+    async fn update_entity(&mut self, entity: &Entity) -> Result<bool> {
+        entities::update(&mut self.tx, entity).await
+    }
+
+    async fn lock_hierarchy(&mut self) -> Result<()> {
+        lock_hierarchy(&mut self.tx).await
+    }
+
+    async fn lineage(&mut self, id: Uuid) -> Result<Vec<Uuid>> {
+        entities::lineage(&mut self.tx, id).await
+    }
+
+    async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>> {
+        entities::type_of(&mut self.tx, id).await
+    }
+
+    async fn insert_role(&mut self, role: &Role) -> Result<bool> {
+        roles::insert(&mut self.tx, role).await
+    }
+
+    async fn lock_role(&mut self, id: Uuid) -> Result<Option<Role>> {
+        roles::lock(&mut self.tx, id).await
+    }
+
+    async fn update_role(&mut self, role: &Role) -> Result<()> {
+        roles::update(&mut self.tx, role).await
+    }
+
+    async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()> {
+        roles::set_actions(&mut self.tx, role_id, actions, now).await
+    }
+
+    async fn role(&mut self, id: Uuid) -> Result<Option<Role>> {
+        roles::get(&mut self.tx, id).await
+    }
+
+    async fn ensure_actions(&mut self, actions: &[Action], now: Timestamp) -> Result<()> {
+        let mut sorted: Vec<&str> = actions.iter().map(Action::as_str).collect();
+        sorted.sort_unstable();
+        roles::ensure_actions(&mut self.tx, &sorted, now).await
+    }
+
+    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<Inserted> {
+        assignments::insert(&mut self.tx, assignment).await
+    }
+
+    async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>> {
+        assignments::delete(&mut self.tx, id).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.tx.commit().await.map_err(classify)
+    }
+}

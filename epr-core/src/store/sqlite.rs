@@ -1,0 +1,176 @@
+//! SQLite, embedded: what differs from PostgreSQL, around the shared SQL.
+//!
+//! One connection writes and many read (WAL). A write transaction begins `IMMEDIATE`: a deferred one that reads
+//! first fails with "database is locked" as soon as another writer was in between, whatever the busy timeout.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use super::StoreError;
+use super::postgres::Options;
+use crate::domain::Timestamp;
+
+pub(super) type Db = sqlx::Sqlite;
+pub(super) type Conn = sqlx::SqliteConnection;
+pub(super) type Row = SqliteRow;
+/// How an id is bound and read: lower-case text, so that the file can be read with any tool.
+pub(super) type Id = Hyphenated;
+/// How a timestamp is bound and read: text of fixed width, whose order is the order in time.
+pub(super) type Stamp = String;
+
+/// A list of texts in one column, as JSON text.
+macro_rules! json_list {
+    ($item:literal) => {
+        concat!("json_group_array(", $item, ")")
+    };
+}
+
+/// A bound JSON text. A cast to `json` would make a number of it here.
+macro_rules! json_value {
+    ($place:literal) => {
+        $place
+    };
+}
+
+/// An id is text here. A cast to `uuid` would make a number of it.
+macro_rules! uuid_value {
+    ($place:literal) => {
+        $place
+    };
+}
+
+/// Nothing to lock: the whole transaction is exclusive.
+macro_rules! for_update {
+    ($of:literal) => {
+        ""
+    };
+}
+
+#[path = "sql/assignments.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod assignments;
+#[path = "sql/entities.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod entities;
+#[path = "sql/facts.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod facts;
+#[path = "sql/roles.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod roles;
+#[path = "sql/schema.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod schema;
+#[path = "sql/store.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod store;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// How long a writer waits for another *process* that writes the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+
+pub(super) fn id(id: Uuid) -> Id {
+    id.hyphenated()
+}
+
+pub(super) fn read_id(id: Id) -> Uuid {
+    id.into_uuid()
+}
+
+pub(super) fn stamp(at: Timestamp) -> Stamp {
+    at.to_string()
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the same signature as on PostgreSQL")]
+pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
+    Timestamp::parse(&at).map_err(|fault| StoreError::corrupt("timestamp", fault))
+}
+
+/// Begins a transaction that will write.
+async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    #[allow(clippy::disallowed_methods, reason = "the one place where transactions on SQLite begin")]
+    pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
+async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Sorts a driver's error by what the caller can do about it.
+pub(super) fn classify(fault: sqlx::Error) -> StoreError {
+    use sqlx::error::ErrorKind;
+    match &fault {
+        sqlx::Error::Database(told) => {
+            // The low byte is the primary result code.
+            let code = told.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff;
+            match (told.kind(), code) {
+                (ErrorKind::ForeignKeyViolation, _) => StoreError::MissingReference,
+                // BUSY, LOCKED
+                (_, 5 | 6) => StoreError::Contention(fault.into()),
+                // READONLY, IOERR, FULL, CANTOPEN
+                (_, 8 | 10 | 13 | 14) => StoreError::Unavailable(fault.into()),
+                _ => StoreError::Backend(fault.into()),
+            }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+            StoreError::Unavailable(fault.into())
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt("column", fault),
+        _ => StoreError::Backend(fault.into()),
+    }
+}
+
+/// Opens (and creates, with its folders) a database file.
+///
+/// # Errors
+/// A folder cannot be made.
+pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|fault| StoreError::Unavailable(fault.into()))?;
+    }
+    let connect = connect_options(options)
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL: a commit that was answered survives a power cut. WAL alone promises that for crashes of the process only.
+        .synchronous(SqliteSynchronous::Full);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(connect.clone());
+    let read = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(connect);
+    let mut lock_file = path.as_os_str().to_owned();
+    lock_file.push(".migrate.lock");
+    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)) }))
+}
+
+/// Opens a database of its own in memory.
+#[must_use]
+pub fn open_memory(options: &Options) -> store::SqlStore {
+    // One connection that never ends: the database lives in it.
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_lazy_with(connect_options(options).in_memory(true));
+    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None })
+}
+
+fn connect_options(options: &Options) -> SqliteConnectOptions {
+    let level = if options.echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
+    SqliteConnectOptions::new().foreign_keys(true).busy_timeout(BUSY_TIMEOUT).log_statements(level)
+}

@@ -1,0 +1,144 @@
+//! What a route takes from a request. Each part is read on its own, so that the failures of all can be told at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::{HeaderMap, header, request::Parts};
+use epr_core::Call;
+use epr_core::domain::fields::{self, Fields, Problem};
+use epr_core::domain::{Invalid, Json, JsonObject};
+use epr_core::store::{Cursor, Page};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use uuid::Uuid;
+
+use crate::App;
+use crate::failure::Failure;
+use crate::request_id::GivenRequestId;
+
+/// Who is calling, from `X-Actor-Id` and `X-Request-ID`.
+pub(crate) struct Caller(pub(crate) Result<Call, Invalid>);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let correlation_id = parts.extensions.get::<GivenRequestId>().map(|given| given.0.clone());
+        let call = match parts.headers.get("x-actor-id") {
+            None => Ok(Call { actor_id: None, correlation_id }),
+            Some(value) => value
+                .to_str()
+                .ok()
+                .and_then(fields::parse_uuid)
+                .map(|actor| Call { actor_id: Some(actor), correlation_id })
+                .ok_or_else(|| Invalid::one("header", Some("X-Actor-Id"), not_a_uuid())),
+        };
+        Ok(Self(call))
+    }
+}
+
+fn not_a_uuid() -> Problem {
+    Problem::new("uuid_parsing", "Input should be a valid UUID")
+}
+
+/// The one id in the path.
+pub(crate) struct PathId(pub(crate) Result<Uuid, Invalid>);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let id = match RawPathParams::from_request_parts(parts, state).await {
+            Ok(params) => params.iter().next().and_then(|(_, text)| fields::parse_uuid(text)),
+            Err(_) => None,
+        };
+        Ok(Self(id.ok_or_else(|| Invalid::one("path", Some("id"), not_a_uuid()))))
+    }
+}
+
+/// The query string.
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+    path: String,
+    pub(crate) members: JsonObject,
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let raw = parts.uri.query().unwrap_or_default();
+        let pairs: Vec<_> = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
+        let members = fields::query_members(pairs.iter().cloned());
+        Ok(Self { pairs, path: parts.uri.path().to_owned(), members })
+    }
+}
+
+/// Rows in a page when the caller does not say.
+const DEFAULT_LIMIT: i64 = 500;
+/// Most rows in a page.
+const MAX_LIMIT: i64 = 1000;
+
+impl Query {
+    /// Reads `limit` and `cursor` beside a list's own filters.
+    pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
+        let limit = fields.given("limit", fields::whole_number(1, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+        let after = fields.given("cursor", |value| {
+            let cursor = value.as_text().map(Cursor::decode);
+            match cursor {
+                Some(Ok(cursor)) => Ok(cursor),
+                Some(Err(fault)) => Err(vec![Problem::new("cursor", fault.to_string())]),
+                None => Err(vec![Problem::new("cursor", "Input should be given once")]),
+            }
+        });
+        Page { limit: u32::try_from(limit).unwrap_or(1), after }
+    }
+
+    /// The `Link` header's value for the page that starts after `cursor`.
+    pub(crate) fn next_link(&self, cursor: Cursor) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));
+        query.append_pair("cursor", &cursor.encode());
+        format!("<{}?{}>; rel=\"next\"", self.path, query.finish())
+    }
+}
+
+/// The JSON body.
+pub(crate) struct Body(pub(crate) Result<Json, Invalid>);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
+        let declared_json = is_json(request.headers());
+        let limit = app.max_body_bytes;
+        let bytes = match Limited::new(request.into_body(), limit).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(fault) if fault.is::<LengthLimitError>() => return Err(Failure::TooLarge(limit)),
+            Err(_) => return Ok(Self(Err(fault("body_incomplete", "The body could not be read to its end")))),
+        };
+        if !declared_json {
+            return Ok(Self(Err(fault("content_type", "The content type should be application/json"))));
+        }
+        if bytes.is_empty() {
+            return Ok(Self(Err(fault("missing", "A JSON body is required"))));
+        }
+        let body =
+            Json::parse(&bytes).map_err(|why| fault("json_invalid", &format!("The body is not valid JSON: {why}")));
+        Ok(Self(body))
+    }
+}
+
+fn fault(kind: &'static str, msg: &str) -> Invalid {
+    Invalid::one("body", None, Problem::new(kind, msg))
+}
+
+/// `application/json` or `application/…+json`; a request that names no content type is taken at its word.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let media_type =
+        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}

@@ -1,0 +1,59 @@
+//! `epr-api`: settings, logging, database, HTTP; then serve until told to stop.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use epr_core::error::chain;
+use epr_core::{Epr, Settings, logging};
+
+const HELP: &str = "\
+epr-api serves the EPR HTTP API. It takes no arguments; everything is set by environment variables or a .env file:
+EPR_DATABASE_URL (default sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ...
+The README lists them all.";
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some("--version" | "-V") => {
+            println!("epr-api {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("epr-api takes no argument `{other}`; see epr-api --help");
+            return ExitCode::from(2);
+        }
+    }
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
+    logging::install(&settings.logging, &settings.service.name);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(&settings)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            tracing::error!(error = chain(&*fault), "start_failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let epr = Epr::from_settings(settings)?;
+    epr.start(settings.database.run_migrations).await?;
+    let router = epr_api::router(epr.clone(), &settings.http);
+    let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port)).await;
+    epr.close().await;
+    Ok(served?)
+}

@@ -1,0 +1,52 @@
+//! `epr`: the operator's command. Reads the same environment as the service.
+
+mod migrate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use epr_core::error::chain;
+use epr_core::{Epr, Settings};
+
+/// The command could not do its work: exit code 2, as for wrong arguments.
+const COULD_NOT: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "epr",
+    version,
+    about = "Looks after an EPR database. Reads EPR_DATABASE_URL and the rest from the environment or a .env file."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring the database schema up to date (safe while others do the same)
+    Migrate,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Settings::from_env().map_err(Into::into).and_then(|settings| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(run(&arguments.command, &settings))
+    });
+    outcome.unwrap_or_else(|fault| {
+        eprintln!("epr: {}", chain(&*fault));
+        ExitCode::from(COULD_NOT)
+    })
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+async fn run(command: &Command, settings: &Settings) -> Outcome {
+    let epr = Epr::from_settings(settings)?;
+    let outcome = match command {
+        Command::Migrate => migrate::run(&epr).await,
+    };
+    epr.close().await;
+    outcome
+}

@@ -1,0 +1,40 @@
+# Sourced, not run: makes sure that what a script needs is on the machine, and installs it where it can.
+# shellcheck shell=bash
+
+# Where tools and build results are kept between runs and between clones.
+EPR_CACHE=${EPR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/omen-epr}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$EPR_CACHE/target}
+
+say() { printf '\n== %s\n' "$*"; }
+
+# need_apt COMMAND PACKAGE: installs PACKAGE unless COMMAND is there.
+need_apt() {
+    command -v "$1" >/dev/null 2>&1 && return
+    say "installing $2"
+    local run=()
+    [[ $(id -u) == 0 ]] || run=(sudo)
+    if [[ -z ${EPR_APT_UPDATED:-} ]]; then
+        "${run[@]}" apt-get update -qq
+        EPR_APT_UPDATED=1
+    fi
+    DEBIAN_FRONTEND=noninteractive "${run[@]}" apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+}
+
+# need_cargo COMMAND CRATE VERSION: installs a cargo tool of exactly this version into the cache.
+need_cargo() {
+    local root=$EPR_CACHE/tools
+    export PATH=$root/bin:$PATH
+    [[ -x $root/bin/$1 && $("$root/bin/$1" --version 2>/dev/null) == *"$3"* ]] && return
+    say "installing $2 $3"
+    CARGO_TARGET_DIR=$EPR_CACHE/tools-target cargo install --quiet --locked --root "$root" --version "$3" "$2"
+}
+
+need_rust() {
+    command -v cargo >/dev/null 2>&1 || {
+        echo "cargo is missing: install Rust 1.95 or later (https://rustup.rs)" >&2
+        exit 1
+    }
+    need_apt cc gcc
+    # The C library's headers, which gcc alone does not bring.
+    [[ -e /usr/include/stdlib.h ]] || need_apt /usr/include/stdlib.h libc6-dev
+}

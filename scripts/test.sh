@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Every check and every test, on a bare Debian or Ubuntu with Rust. Installs what it needs, starts throw-away servers
+# on free ports, and cleans up after itself. CI runs exactly this.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'HELP'
+Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
+Runs fmt, clippy, cargo deny, then every test on SQLite and PostgreSQL.
+  --no-lint   only the tests
+EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
+HELP
+}
+
+lint=true
+while (($#)); do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --no-lint) lint=false; shift ;;
+        --) shift; break ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+
+source scripts/need.sh
+source scripts/postgres.sh
+need_rust
+need_apt python3 python3
+[[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
+
+if $lint; then
+    need_cargo cargo-deny cargo-deny 0.20.2
+    say "cargo fmt"
+    cargo fmt --all --check
+    say "cargo clippy"
+    cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+    say "cargo deny (bans, licences, sources)"
+    cargo deny --log-level error check bans licenses sources
+    # The advisory database is fetched from the network, which not every machine can reach.
+    if cargo deny --log-level off fetch db >/dev/null 2>&1; then
+        cargo deny --log-level error check advisories
+    else
+        echo "advisories NOT checked: their database cannot be fetched from here"
+    fi
+fi
+
+trap stop_postgres EXIT
+start_postgres
+say "PostgreSQL at $EPR_TEST_POSTGRES_URL"
+
+say "build"
+cargo build --quiet --locked --workspace --bins
+say "tests"
+cargo test --locked --workspace "$@"

@@ -1,0 +1,180 @@
+//! The HTTP interface inside the test's process: every request goes through the whole router.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use epr_core::Epr;
+use epr_core::clock::{Clock, SystemClock};
+use epr_core::settings::{Settings, Source};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use crate::database::{Database, Kind};
+
+/// A service on a fresh database, and the way to call it.
+#[derive(Clone)]
+pub struct Api {
+    router: axum::Router,
+    /// The service behind it.
+    pub epr: Epr,
+    /// Its database.
+    pub database: Arc<Database>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, which is JSON or the test fails.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is `status`.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    /// The `type` of every field error together with its `loc`, as `body.name: missing`.
+    #[track_caller]
+    #[must_use]
+    pub fn faults(self) -> Vec<String> {
+        let body = self.expect(400);
+        let list = body["detail"].as_array().unwrap_or_else(|| panic!("no list of fields: {body}"));
+        list.iter()
+            .map(|fault| {
+                assert!(fault["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{fault}");
+                let loc: Vec<_> = fault["loc"].as_array().expect("a loc").iter().map(step).collect();
+                format!("{}: {}", loc.join("."), fault["type"].as_str().expect("a type"))
+            })
+            .collect()
+    }
+}
+
+fn step(step: &Value) -> String {
+    step.as_str().map_or_else(|| step.to_string(), str::to_owned)
+}
+
+impl Api {
+    /// A service on a fresh database of this kind.
+    pub async fn start(kind: Kind) -> Self {
+        Self::on(Arc::new(Database::create(kind).await)).await
+    }
+
+    /// A service on this database.
+    pub async fn on(database: Arc<Database>) -> Self {
+        Self::at(database, Arc::new(SystemClock)).await
+    }
+
+    /// A service on this database that lives by this clock.
+    pub async fn at(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
+        let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")]);
+        let settings = Settings::from_source(&source).expect("settings");
+        let epr = Epr::from_settings_at(&settings, clock).expect("a service");
+        epr.start(true).await.expect("a service that starts");
+        Self { router: epr_api::router(epr.clone(), &settings.http), epr, database }
+    }
+
+    /// Sends any request.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("the router never fails");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&bytes)))
+        };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Request::delete(path).body(Body::empty()).expect("a request")).await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.raw(Method::POST, path, &[], body.to_string()).await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.raw(Method::PATCH, path, &[], body.to_string()).await
+    }
+
+    /// Any bytes under any headers; `application/json` unless a content type is among them.
+    pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).expect("a request")).await
+    }
+
+    /// Creates an entity and gives its id.
+    pub async fn entity(&self, name: &str, entity_type: &str, parent: Option<&str>) -> String {
+        let body = serde_json::json!({"name": name, "type": entity_type, "parent_id": parent});
+        id_of(&self.post("/api/v1/entities", body).await.expect(201))
+    }
+
+    /// Creates a role and gives its id.
+    pub async fn role(&self, name: &str, scope_types: &[&str], permissions: &[&str]) -> String {
+        let body = serde_json::json!({"name": name, "scope_types": scope_types, "permissions": permissions});
+        id_of(&self.post("/api/v1/roles", body).await.expect(201))
+    }
+
+    /// Asks whether `user` may do `action` to `resource`.
+    pub async fn authorized(&self, user: &str, action: &str, resource: &str) -> bool {
+        let body = serde_json::json!({"user_id": user, "action": action, "resource_id": resource});
+        let answer = self.post("/api/v1/authorize", body).await.expect(200);
+        answer["authorized"].as_bool().expect("a decision")
+    }
+}
+
+/// The `id` of a created thing.
+#[must_use]
+pub fn id_of(body: &Value) -> String {
+    body["id"].as_str().expect("an id").to_owned()
+}
+
+/// Runs each test on SQLite and on PostgreSQL, against a fresh service.
+#[macro_export]
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($api:ident) $body:block)*) => {
+        $(
+            mod $name {
+                #[allow(unused_imports, reason = "not every test needs every import of its file")]
+                use super::*;
+
+                $(#[$meta])*
+                async fn run($api: $crate::api::Api) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_sqlite() {
+                    run($crate::api::Api::start($crate::database::Kind::Sqlite).await).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_postgres() {
+                    run($crate::api::Api::start($crate::database::Kind::Postgres).await).await;
+                }
+            }
+        )*
+    };
+}

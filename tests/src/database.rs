@@ -1,0 +1,65 @@
+//! Throw-away databases: a PostgreSQL database of its own, or a SQLite file in a folder of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tempfile::TempDir;
+
+/// Which kind of database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An embedded file.
+    Sqlite,
+    /// A database on the server of the test run.
+    Postgres,
+}
+
+/// An empty database that nobody else uses.
+pub struct Database {
+    /// Its URL in the contract's form.
+    pub url: String,
+    /// Which kind.
+    pub kind: Kind,
+    folder: Option<TempDir>,
+}
+
+/// The PostgreSQL server of the test run, as a URL without a database.
+#[must_use]
+pub fn postgres_server() -> String {
+    std::env::var("EPR_TEST_POSTGRES_URL").unwrap_or_else(|_| {
+        panic!(
+            "these tests need a PostgreSQL server: run scripts/test.sh, which starts one, or set \
+             EPR_TEST_POSTGRES_URL=postgres://user@host:port to one whose user may create databases"
+        )
+    })
+}
+
+impl Database {
+    /// Makes one.
+    pub async fn create(kind: Kind) -> Self {
+        match kind {
+            Kind::Sqlite => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let url = format!("sqlite:///{}", folder.path().join("epr.db").display());
+                Self { url, kind, folder: Some(folder) }
+            }
+            Kind::Postgres => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let server = postgres_server();
+                let name = format!("epr_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+                let mut admin = PgConnection::connect(&format!("{server}/postgres")).await.expect("the test server");
+                sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+                    .execute(&mut admin)
+                    .await
+                    .expect("a new database");
+                Self { url: format!("{server}/{name}"), kind, folder: None }
+            }
+        }
+    }
+
+    /// The file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<std::path::PathBuf> {
+        self.folder.as_ref().map(|folder| folder.path().join("epr.db"))
+    }
+}

@@ -1,0 +1,8 @@
+//! The test kit: real databases, real processes, and a client that speaks to them.
+//!
+//! Nothing here stands in for a real part. A server that is missing is a failure with a sentence, never a skip.
+
+pub mod api;
+pub mod database;
+pub mod process;
+pub mod seed;

@@ -1,0 +1,103 @@
+//! The project's own programs as real processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// How long a process may take for what it should do at once. Generous: it bounds a failure, it measures nothing.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The path of a program of this workspace.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    // target/<profile>/deps/<test>
+    let path = test.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
+    path
+}
+
+/// A running program; killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// Every log line read so far.
+    pub log: Vec<Value>,
+}
+
+impl Process {
+    /// Starts `name` with exactly these variables, in the temporary folder.
+    #[must_use]
+    pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_in(name, &std::env::temp_dir(), environment)
+    }
+
+    /// Starts `name` with exactly these variables in this folder.
+    #[must_use]
+    pub fn start_in(name: &str, folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program(name))
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        Self { child, lines, log: Vec::new() }
+    }
+
+    /// Starts the API on a free port and waits until it listens; gives its base URL.
+    pub async fn api(environment: &[(&str, &str)]) -> (Self, String) {
+        let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
+        all.extend_from_slice(environment);
+        let mut process = Self::start("epr-api", &all);
+        let line = process.line("listening").await;
+        let address = line["extra"]["address"].as_str().expect("an address").to_owned();
+        (process, format!("http://{address}"))
+    }
+
+    /// Reads the log until an event of this name.
+    pub async fn line(&mut self, message: &str) -> Value {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+            let Some(text) =
+                next.unwrap_or_else(|_| panic!("no `{message}` in the log within a minute")).expect("a log")
+            else {
+                panic!("the process ended without `{message}`; its log: {:#?}", self.log);
+            };
+            let line: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not a JSON line: {text}"));
+            self.log.push(line.clone());
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal by its name (`TERM`, `INT`, `KILL`, `STOP`, `CONT`).
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("a running process").to_string();
+        let sent = Command::new("/bin/kill").args([&format!("-{name}"), &id]).status().await.expect("kill");
+        assert!(sent.success(), "kill -{name} {id}");
+    }
+
+    /// Reads the rest of the log and waits for the end.
+    pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
+        let rest = async {
+            while let Ok(Some(text)) = self.lines.next_line().await {
+                if let Ok(line) = serde_json::from_str(&text) {
+                    self.log.push(line);
+                }
+            }
+            self.child.wait().await.expect("an exit status")
+        };
+        let status = tokio::time::timeout(PATIENCE, rest).await.expect("the process ends within a minute");
+        (status, self.log)
+    }
+}

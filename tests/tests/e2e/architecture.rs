@@ -1,0 +1,88 @@
+//! Where things may live: `sqlx` under `store/` only, `axum` in the API only, pure modules import no others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Lines of code (no comments) under `folder` that hold `word`, outside of `allowed`.
+fn uses(folder: &str, word: &str, allowed: &[&str]) -> Vec<String> {
+    let mut files = Vec::new();
+    rust_files(&root().join(folder), &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        if allowed.iter().any(|place| name.starts_with(place)) {
+            continue;
+        }
+        for (at, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            if !line.trim_start().starts_with("//") && line.contains(word) {
+                found.push(format!("{name}:{}: {}", at + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn sqlx_is_known_to_the_store_only() {
+    assert_eq!(uses("epr-core/src", "sqlx::", &["epr-core/src/store/"]), Vec::<String>::new());
+    assert_eq!(uses("runtimes", "sqlx::", &[]), Vec::<String>::new());
+}
+
+#[test]
+fn axum_is_known_to_the_api_only() {
+    assert_eq!(uses("epr-core/src", "axum", &[]), Vec::<String>::new());
+    assert_eq!(uses("runtimes", "axum::", &["runtimes/api/"]), Vec::<String>::new());
+}
+
+#[test]
+fn pure_modules_import_no_others() {
+    for forbidden in
+        ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]
+    {
+        for pure in ["epr-core/src/domain", "epr-core/src/authz"] {
+            assert_eq!(uses(pure, forbidden, &[]), Vec::<String>::new(), "{pure} uses {forbidden}");
+        }
+    }
+    assert_eq!(uses("epr-core/src/domain", "crate::authz", &[]), Vec::<String>::new());
+}
+
+#[test]
+fn files_stay_readable() {
+    let mut files = Vec::new();
+    for folder in ["epr-core", "runtimes", "tests"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//!"), "{} does not say what it owns", file.display());
+        assert!(text.lines().count() <= 500, "{} is over 500 lines", file.display());
+    }
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let names = |kind: &str| {
+        let mut names: Vec<_> = fs::read_dir(root().join("migrations").join(kind))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("postgres"), names("sqlite"));
+}

@@ -1,0 +1,104 @@
+//! Fifty callers at once for the same thing: one gets it, the others get the contract's answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use epr_testkit::api::{Answer, Api};
+use epr_testkit::on_both;
+use serde_json::{Value, json};
+
+const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+const CALLERS: usize = 50;
+
+async fn at_once(api: &Api, path: &'static str, body: Value) -> Vec<Answer> {
+    let tasks: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (api, body) = (api.clone(), body.clone());
+            tokio::spawn(async move { api.post(path, body).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    answers
+}
+
+fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
+    answers.iter().fold(BTreeMap::new(), |mut counts, answer| {
+        *counts.entry(answer.status.as_u16()).or_default() += 1;
+        counts
+    })
+}
+
+on_both! {
+    async fn one_entity(api) {
+        let answers = at_once(&api, "/api/v1/entities", json!({"name": "Acme", "type": "issuer"})).await;
+        assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
+        assert_eq!(api.get("/api/v1/entities").await.expect(200).as_array().unwrap().len(), 1);
+    }
+
+    async fn one_role(api) {
+        let answers = at_once(&api, "/api/v1/roles", json!({"name": "Reader", "permissions": ["a:new", "b:new", "c:new"]})).await;
+        assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
+    }
+
+    async fn one_assignment_on_an_entity_or_everywhere(api) {
+        let entity = api.entity("S", "spv", None).await;
+        let role = api.role("Reader", &[], &["a:do"]).await;
+        for place in [json!(entity), Value::Null] {
+            let body = json!({"principal_id": USER, "role_id": role, "entity_id": place});
+            let answers = at_once(&api, "/api/v1/assignments", body).await;
+            assert_eq!(statuses(&answers), BTreeMap::from([(201, CALLERS)]));
+            let ids: BTreeSet<_> = answers.iter().map(|answer| answer.body["id"].to_string()).collect();
+            assert_eq!(ids.len(), 1, "the same id for all");
+        }
+        assert_eq!(api.get("/api/v1/assignments").await.expect(200).as_array().unwrap().len(), 2);
+    }
+
+    async fn actions_that_many_roles_create_at_once(api) {
+        let tasks: Vec<_> = (0..CALLERS).map(|n| {
+            let api = api.clone();
+            // Every order of the same actions: unsorted inserts would wait for each other in a circle.
+            let mut actions = ["x:one", "x:two", "x:three", "x:four"];
+            actions.rotate_left(n % 4);
+            tokio::spawn(async move { api.role(&format!("role {n}"), &[], &actions).await })
+        }).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+
+    async fn names_that_are_swapped_at_once(api) {
+        let one = api.entity("one", "spv", None).await;
+        let two = api.entity("two", "spv", None).await;
+        for _ in 0..5 {
+            let swap = |id: &str, name: &'static str| {
+                let (api, path) = (api.clone(), format!("/api/v1/entities/{id}"));
+                tokio::spawn(async move { api.patch(&path, json!({"name": name})).await.status.as_u16() })
+            };
+            // Each waits for the other's name: PostgreSQL breaks the deadlock, and the loser is tried again.
+            let tasks = [swap(&one, "two"), swap(&two, "one")];
+            for task in tasks {
+                let status = task.await.unwrap();
+                assert!(matches!(status, 200 | 409), "{status}");
+            }
+        }
+    }
+
+    async fn revoked_and_assigned_at_once(api) {
+        let role = api.role("Reader", &[], &["a:do"]).await;
+        let tasks: Vec<_> = (0..8).map(|_| {
+            let (api, role) = (api.clone(), role.clone());
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let made = api.post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role})).await.expect(201);
+                    let gone = api.delete(&format!("/api/v1/assignments/{}", made["id"].as_str().unwrap())).await;
+                    assert!(matches!(gone.status.as_u16(), 200 | 404), "{}", gone.body);
+                }
+            })
+        }).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+}
