@@ -6,28 +6,34 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::Timestamp;
+use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
 use crate::error::{Error, Result};
-use crate::settings::{Settings, default_permissions};
+use crate::ledger::chain::Draft;
+use crate::recorder::Recorder;
+use crate::settings::{AuditDecisions, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
-use crate::store::{SchemaState, Store, StoreError, postgres, sqlite};
+use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 
 /// The registry, the checks and everything under them. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Epr {
-    pub(crate) parts: Arc<Parts>,
+    parts: Arc<Parts>,
+    recorder: Arc<Recorder>,
 }
 
 /// What an [`Epr`] is put together from.
 pub struct Parts {
     /// The database.
-    pub store: Box<dyn Store>,
+    pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Box<dyn IdSource>,
     /// Actions that exist from the start.
     pub default_permissions: Vec<Action>,
+    /// Which evaluated decisions the ledger records.
+    pub audit_decisions: AuditDecisions,
 }
 
 /// Who is calling, and in which context: goes into the ledger with whatever the call does.
@@ -36,14 +42,14 @@ pub struct Call {
     /// Who acts, if the caller said so.
     pub actor_id: Option<Uuid>,
     /// What ties this call to others, if the caller said so.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<CorrelationId>,
 }
 
 impl Epr {
     /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), recorder: Arc::default() }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
@@ -64,6 +70,7 @@ impl Epr {
             clock,
             ids: Box::new(TimeOrderedIds),
             default_permissions: settings.service.default_permissions.clone(),
+            audit_decisions: settings.audit.decisions,
         }))
     }
 
@@ -81,10 +88,11 @@ impl Epr {
     /// Never in practice: memory is available.
     pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
         let epr = Self::new(Parts {
-            store: Box::new(sqlite::open_memory(&postgres::Options::default())),
+            store: Arc::new(sqlite::open_memory(&postgres::Options::default())),
             clock,
             ids: Box::new(TimeOrderedIds),
             default_permissions: default_permissions(),
+            audit_decisions: AuditDecisions::All,
         });
         epr.start(true).await?;
         Ok(epr)
@@ -152,12 +160,22 @@ impl Epr {
         &*self.parts.store
     }
 
+    pub(crate) fn audit_decisions(&self) -> AuditDecisions {
+        self.parts.audit_decisions
+    }
+
+    /// Records through the group-commit writer.
+    pub(crate) async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        let outcome = self.recorder.record(&self.parts.store, drafts).await;
+        outcome.map_err(|fault| StoreError::Ledger(fault.into()).into())
+    }
+
     pub(crate) fn new_id(&self) -> Uuid {
         self.parts.ids.next()
     }
 }
 
-fn open(settings: &Settings) -> Result<Box<dyn Store>> {
+fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let database = &settings.database;
     let options = postgres::Options {
         pool_size: database.pool_size,
@@ -165,8 +183,8 @@ fn open(settings: &Settings) -> Result<Box<dyn Store>> {
         echo: settings.logging.sql_echo,
     };
     Ok(match &database.url {
-        DatabaseUrl::SqliteMemory => Box::new(sqlite::open_memory(&options)),
-        DatabaseUrl::SqliteFile(path) => Box::new(sqlite::open_file(path, &options).map_err(Error::from)?),
-        DatabaseUrl::Postgres(url) => Box::new(postgres::open(url, &options).map_err(Error::from)?),
+        DatabaseUrl::SqliteMemory => Arc::new(sqlite::open_memory(&options)),
+        DatabaseUrl::SqliteFile(path) => Arc::new(sqlite::open_file(path, &options).map_err(Error::from)?),
+        DatabaseUrl::Postgres(url) => Arc::new(postgres::open(url, &options).map_err(Error::from)?),
     })
 }

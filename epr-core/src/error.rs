@@ -47,11 +47,12 @@ impl From<StoreError> for Error {
     fn from(fault: StoreError) -> Self {
         match fault {
             // Contention has been retried by then; the next attempt of the caller meets another moment.
-            StoreError::Unavailable(_) | StoreError::Contention(_) => Self::Unavailable(fault),
+            StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(fault),
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
             | StoreError::SchemaTooNew { .. }
             | StoreError::Migration(_)
+            | StoreError::NotAdopted(_)
             | StoreError::Backend(_) => Self::Internal(fault),
         }
     }

@@ -27,10 +27,13 @@ pub mod domain;
 mod epr;
 pub mod error;
 mod handlers;
+pub mod ledger;
 pub mod logging;
+mod recorder;
 pub mod settings;
 pub mod store;
 
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
+pub use handlers::audit::{ExportedEntry, Verification};
 pub use settings::Settings;

@@ -1,8 +1,11 @@
 //! Throw-away databases: a PostgreSQL database of its own, or a SQLite file in a folder of its own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use epr_core::store::postgres::{self, Options};
+use epr_core::store::{Store, sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 /// Which kind of database a test runs on.
@@ -55,6 +58,63 @@ impl Database {
                 Self { url: format!("{server}/{name}"), kind, folder: None }
             }
         }
+    }
+
+    /// Runs SQL behind the service's back.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.file() {
+            Some(path) => {
+                let mut conn = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?;
+                sqlx::raw_sql(sql).execute(&mut conn).await?;
+            }
+            None => {
+                let mut conn = PgConnection::connect(&self.url).await?;
+                sqlx::raw_sql(sql).execute(&mut conn).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first column of the only row, as a whole number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.file() {
+            Some(path) => {
+                let mut conn =
+                    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.expect("the file");
+                sqlx::query_scalar(sql).fetch_one(&mut conn).await.expect("a number")
+            }
+            None => {
+                let mut conn = PgConnection::connect(&self.url).await.expect("the test server");
+                sqlx::query_scalar(sql).fetch_one(&mut conn).await.expect("a number")
+            }
+        }
+    }
+
+    /// The storage contract on it, migrated.
+    pub async fn store(&self) -> Arc<dyn Store> {
+        let options = Options::default();
+        let store: Arc<dyn Store> = match self.file() {
+            Some(path) => Arc::new(sqlite::open_file(&path, &options).expect("a store")),
+            None => Arc::new(postgres::open(&self.url, &options).expect("a store")),
+        };
+        store.migrate().await.expect("a schema");
+        store
+    }
+
+    /// Takes the triggers off that make the ledger append-only.
+    pub async fn disarm(&self) {
+        let sql = match self.kind {
+            Kind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_append_only",
+            Kind::Sqlite => {
+                "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; DROP TRIGGER audit_logs_no_replace"
+            }
+        };
+        self.execute(sql).await.expect("triggers off");
     }
 
     /// The file, if it is one.

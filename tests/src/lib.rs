@@ -4,5 +4,6 @@
 
 pub mod api;
 pub mod database;
+pub mod ledger;
 pub mod process;
 pub mod seed;

@@ -63,6 +63,25 @@ impl Process {
         (process, format!("http://{address}"))
     }
 
+    /// Starts the API on a port of the caller's choosing and waits until it is ready: for log levels at which it does not
+    /// say where it listens.
+    pub async fn api_at(environment: &[(&str, &str)]) -> (Self, String) {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = socket.local_addr().expect("its address").port().to_string();
+        drop(socket);
+        let mut all = vec![("HOST", "127.0.0.1"), ("PORT", port.as_str())];
+        all.extend_from_slice(environment);
+        let process = Self::start("epr-api", &all);
+        let base = format!("http://127.0.0.1:{port}");
+        let ready = async {
+            while !reqwest::get(format!("{base}/readyz")).await.is_ok_and(|answer| answer.status() == 200) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("a service that is ready within a minute");
+        (process, base)
+    }
+
     /// Reads the log until an event of this name.
     pub async fn line(&mut self, message: &str) -> Value {
         loop {

@@ -3,6 +3,7 @@
 //! Owns types and validation. Must never do I/O, read a clock or know a database.
 
 pub mod assignment;
+pub mod audit;
 pub mod entity;
 pub mod fields;
 pub mod json;
@@ -11,6 +12,7 @@ pub mod text;
 pub mod time;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
+pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
 pub use fields::{FieldError, Invalid};
 pub use json::{Json, JsonObject};

@@ -74,6 +74,14 @@ impl<const MIN: usize, const MAX: usize> TryFrom<&str> for Text<MIN, MAX> {
     }
 }
 
+impl<const MIN: usize, const MAX: usize> TryFrom<String> for Text<MIN, MAX> {
+    type Error = TextFault;
+
+    fn try_from(text: String) -> Result<Self, TextFault> {
+        Self::new(text)
+    }
+}
+
 impl<const MIN: usize, const MAX: usize> fmt::Display for Text<MIN, MAX> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)

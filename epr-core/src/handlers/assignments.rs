@@ -4,10 +4,10 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use super::roles;
+use super::{record, roles};
 use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
-use crate::domain::{Assignment, AssignmentFilter, NewAssignment};
+use crate::domain::{Assignment, AssignmentFilter, NewAssignment, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::{Inserted, Page};
 use crate::{Call, Epr};
@@ -18,7 +18,7 @@ impl Epr {
     /// # Errors
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
     /// type; `Invalid` when the window ends before it starts.
-    pub async fn assign(&self, _call: &Call, new: NewAssignment) -> Result<Assignment> {
+    pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
         let now = self.now();
         let effective_at = new.effective_at.unwrap_or(now);
         if let Some(problem) = window_problem(effective_at, new.expires_at) {
@@ -35,7 +35,7 @@ impl Epr {
             created_at: now,
             updated_at: now,
         };
-        let (created, assignment) = self.commit(&Assign(&wanted)).await?;
+        let (created, assignment) = self.commit(&Assign { call, wanted: &wanted }).await?;
         if created {
             info!(
                 assignment_id = %assignment.id,
@@ -61,8 +61,8 @@ impl Epr {
     ///
     /// # Errors
     /// `NotFound`, also when it was revoked before.
-    pub async fn revoke(&self, _call: &Call, id: Uuid) -> Result<Assignment> {
-        let assignment = self.commit(&Revoke(id)).await?;
+    pub async fn revoke(&self, call: &Call, id: Uuid) -> Result<Assignment> {
+        let assignment = self.commit(&Revoke { call, id, now: self.now() }).await?;
         info!(
             assignment_id = %id,
             principal_id = %assignment.principal_id,
@@ -73,14 +73,18 @@ impl Epr {
     }
 }
 
-struct Assign<'a>(&'a Assignment);
+struct Assign<'a> {
+    call: &'a Call,
+    wanted: &'a Assignment,
+}
 
 impl Mutation for Assign<'_> {
     /// Whether it is new, and the assignment that stands.
     type Done = (bool, Assignment);
 
     async fn apply(&self, change: &mut Change) -> Step<(bool, Assignment)> {
-        let wanted = self.0;
+        let wanted = self.wanted;
+        let mut place = None;
         let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
         if let Some(entity_id) = wanted.entity_id {
             let Some(entity_type) = change.tx.entity_type(entity_id).await? else {
@@ -91,21 +95,35 @@ impl Mutation for Assign<'_> {
                 let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
                 return Err(Error::Refused(why).into());
             }
+            place = Some(entity_type);
         }
         Ok(match change.tx.insert_assignment(wanted).await? {
-            Inserted::New => (true, wanted.clone()),
+            Inserted::New => {
+                change.record(record::assigned(self.call, wanted, place)?);
+                (true, wanted.clone())
+            }
             Inserted::Existing(existing) => (false, existing),
         })
     }
 }
 
-struct Revoke(Uuid);
+struct Revoke<'a> {
+    call: &'a Call,
+    id: Uuid,
+    now: Timestamp,
+}
 
-impl Mutation for Revoke {
+impl Mutation for Revoke<'_> {
     type Done = Assignment;
 
     async fn apply(&self, change: &mut Change) -> Step<Assignment> {
-        let gone = change.tx.delete_assignment(self.0).await?;
-        Ok(gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.0)))?)
+        let gone = change.tx.delete_assignment(self.id).await?;
+        let gone = gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.id)))?;
+        let place = match gone.entity_id {
+            Some(entity) => change.tx.entity_type(entity).await?,
+            None => None,
+        };
+        change.record(record::revoked(self.call, self.now, &gone, place)?);
+        Ok(gone)
     }
 }

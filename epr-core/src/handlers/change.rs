@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tracing::info;
+
 use crate::Epr;
 use crate::error::{Error, Result};
-use crate::store::{StoreError, Tx};
+use crate::ledger::chain::Draft;
+use crate::store::{Appended, StoreError, Tx};
 
 /// How often a transaction that lost is started again before the caller is told to come back.
 const ATTEMPTS: u32 = 6;
@@ -30,9 +33,17 @@ impl From<Error> for Stop {
 /// What one step of a mutation gives.
 pub(super) type Step<T> = std::result::Result<T, Stop>;
 
-/// A mutation under way: its transaction.
+/// A mutation under way: its transaction, and what the ledger will say about it.
 pub(super) struct Change {
     pub(super) tx: Box<dyn Tx>,
+    drafts: Vec<Draft>,
+}
+
+impl Change {
+    /// Has `draft` recorded with this change: both are kept, or neither.
+    pub(super) fn record(&mut self, draft: Draft) {
+        self.drafts.push(draft);
+    }
 }
 
 /// One use case that changes something.
@@ -65,9 +76,24 @@ impl Epr {
     }
 
     async fn attempt<M: Mutation>(&self, mutation: &M) -> Step<M::Done> {
-        let mut change = Change { tx: self.store().begin().await? };
+        let mut change = Change { tx: self.store().begin().await?, drafts: Vec::new() };
         let done = mutation.apply(&mut change).await?;
-        change.tx.commit().await?;
+        let Change { mut tx, drafts } = change;
+        let mut appended = Vec::new();
+        if !drafts.is_empty() {
+            // The ledger's lock comes last, so that it is held for as short as can be and never waited for while
+            // another lock is still to be taken.
+            appended = tx.append(&drafts).await.map_err(|fault| match fault {
+                StoreError::Contention(_) => fault,
+                other => StoreError::Ledger(other.into()),
+            })?;
+        }
+        tx.commit().await?;
+        for (draft, outcome) in drafts.iter().zip(&appended) {
+            if let Appended::Recorded { sequence } = outcome {
+                info!(sequence, action = draft.event().action.as_str(), "audit_event");
+            }
+        }
         Ok(done)
     }
 }

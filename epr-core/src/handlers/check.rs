@@ -2,21 +2,32 @@
 
 use tracing::info;
 
-use super::entities;
+use super::{entities, record};
 use crate::authz::{Decision, Question, Reason, decide};
 use crate::error::Result;
+use crate::settings::AuditDecisions;
 use crate::{Call, Epr};
 
 impl Epr {
     /// Decides `question` at this moment.
     ///
     /// # Errors
-    /// `NotFound` when the resource is unknown; `Unavailable` when the facts cannot be read: then there is no decision.
-    pub async fn check(&self, _call: &Call, question: &Question) -> Result<Decision> {
+    /// `NotFound` when the resource is unknown; `Unavailable` when the facts cannot be read: then there is no decision. The same when the decision is
+    /// to be recorded and cannot be.
+    pub async fn check(&self, call: &Call, question: &Question) -> Result<Decision> {
         let facts = self.store().facts(question).await?;
         let facts = facts.ok_or_else(|| entities::not_found(question.resource_id))?;
         // Read after the facts: an assignment that ends between the two no longer counts.
-        let decision = decide(question, &facts, self.now());
+        let now = self.now();
+        let decision = decide(question, &facts, now);
+        let recorded = match self.audit_decisions() {
+            AuditDecisions::All => true,
+            AuditDecisions::Denied => !decision.allowed,
+            AuditDecisions::Off => false,
+        };
+        if recorded {
+            self.record(vec![record::evaluated(call, now, question, facts.resource_type, &decision)?]).await?;
+        }
         log(question, &decision);
         Ok(decision)
     }

@@ -4,6 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
+use super::record;
 use crate::domain::fields::Choice;
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity, Timestamp};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ impl Epr {
     ///
     /// # Errors
     /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist.
-    pub async fn create_entity(&self, _call: &Call, new: NewEntity) -> Result<Entity> {
+    pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
         let now = self.now();
         let entity = Entity {
             id: self.new_id(),
@@ -27,7 +28,7 @@ impl Epr {
             created_at: now,
             updated_at: now,
         };
-        self.commit(&CreateEntity(&entity)).await?;
+        self.commit(&CreateEntity { call, entity: &entity }).await?;
         info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
         Ok(entity)
     }
@@ -53,8 +54,8 @@ impl Epr {
     /// # Errors
     /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist or would
     /// close a cycle.
-    pub async fn update_entity(&self, _call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
-        let (before, after) = self.commit(&UpdateEntity { id, patch, now: self.now() }).await?;
+    pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
+        let (before, after) = self.commit(&UpdateEntity { call, id, patch, now: self.now() }).await?;
         if after != before {
             info!(entity_id = %id, "entity_updated");
             if became_archived(&before, &after) {
@@ -68,8 +69,8 @@ impl Epr {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn archive_entity(&self, _call: &Call, id: Uuid) -> Result<Entity> {
-        let (changed, entity) = self.commit(&ArchiveEntity { id, now: self.now() }).await?;
+    pub async fn archive_entity(&self, call: &Call, id: Uuid) -> Result<Entity> {
+        let (changed, entity) = self.commit(&ArchiveEntity { call, id, now: self.now() }).await?;
         if changed {
             info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
         }
@@ -77,13 +78,16 @@ impl Epr {
     }
 }
 
-struct CreateEntity<'a>(&'a Entity);
+struct CreateEntity<'a> {
+    call: &'a Call,
+    entity: &'a Entity,
+}
 
 impl Mutation for CreateEntity<'_> {
     type Done = ();
 
     async fn apply(&self, change: &mut Change) -> Step<()> {
-        let entity = self.0;
+        let entity = self.entity;
         if let Some(parent) = entity.parent_id
             && change.tx.entity_type(parent).await?.is_none()
         {
@@ -92,17 +96,19 @@ impl Mutation for CreateEntity<'_> {
         if !change.tx.insert_entity(entity).await? {
             return Err(taken(&entity.name, entity.entity_type).into());
         }
+        change.record(record::entity_created(self.call, entity)?);
         Ok(())
     }
 }
 
-struct UpdateEntity {
+struct UpdateEntity<'a> {
+    call: &'a Call,
     id: Uuid,
     patch: EntityPatch,
     now: Timestamp,
 }
 
-impl Mutation for UpdateEntity {
+impl Mutation for UpdateEntity<'_> {
     /// Before and after; equal when nothing changed.
     type Done = (Entity, Entity);
 
@@ -124,16 +130,18 @@ impl Mutation for UpdateEntity {
         if !change.tx.update_entity(&after).await? {
             return Err(taken(&after.name, after.entity_type).into());
         }
+        change.record(record::entity_updated(self.call, &before, &after, &self.patch)?);
         Ok((before, after))
     }
 }
 
-struct ArchiveEntity {
+struct ArchiveEntity<'a> {
+    call: &'a Call,
     id: Uuid,
     now: Timestamp,
 }
 
-impl Mutation for ArchiveEntity {
+impl Mutation for ArchiveEntity<'_> {
     /// Whether it was not archived before, and the entity as it is now.
     type Done = (bool, Entity);
 
@@ -146,6 +154,7 @@ impl Mutation for ArchiveEntity {
         if !change.tx.update_entity(&after).await? {
             return Err(taken(&after.name, after.entity_type).into());
         }
+        change.record(record::entity_archived(self.call, &after)?);
         Ok((true, after))
     }
 }

@@ -1,7 +1,9 @@
 //! The use cases, one method of [`crate::Epr`] each. Each owns its transaction; none knows who calls it.
 
 mod assignments;
+pub(crate) mod audit;
 mod change;
 mod check;
 mod entities;
+mod record;
 mod roles;

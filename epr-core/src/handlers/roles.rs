@@ -4,6 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
+use super::record;
 use crate::domain::role::Action;
 use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ impl Epr {
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
-    pub async fn create_role(&self, _call: &Call, new: NewRole) -> Result<Role> {
+    pub async fn create_role(&self, call: &Call, new: NewRole) -> Result<Role> {
         let now = self.now();
         let role = Role {
             id: self.new_id(),
@@ -27,7 +28,7 @@ impl Epr {
             created_at: now,
             updated_at: now,
         };
-        self.commit(&CreateRole(&role)).await?;
+        self.commit(&CreateRole { call, role: &role }).await?;
         info!(role_id = %role.id, name = role.name, "role_created");
         Ok(role)
     }
@@ -52,8 +53,8 @@ impl Epr {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn update_role(&self, _call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
-        let (changed, role) = self.commit(&UpdateRole { id, patch, now: self.now() }).await?;
+    pub async fn update_role(&self, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
+        let (changed, role) = self.commit(&UpdateRole { call, id, patch, now: self.now() }).await?;
         if changed {
             info!(role_id = %id, "role_updated");
         }
@@ -61,28 +62,33 @@ impl Epr {
     }
 }
 
-struct CreateRole<'a>(&'a Role);
+struct CreateRole<'a> {
+    call: &'a Call,
+    role: &'a Role,
+}
 
 impl Mutation for CreateRole<'_> {
     type Done = ();
 
     async fn apply(&self, change: &mut Change) -> Step<()> {
-        let role = self.0;
+        let role = self.role;
         if !change.tx.insert_role(role).await? {
             return Err(Error::Conflict(format!("Role '{}' already exists", role.name)).into());
         }
         change.tx.set_role_actions(role.id, &role.permissions, role.created_at).await?;
+        change.record(record::role_created(self.call, role)?);
         Ok(())
     }
 }
 
-struct UpdateRole {
+struct UpdateRole<'a> {
+    call: &'a Call,
     id: Uuid,
     patch: RolePatch,
     now: Timestamp,
 }
 
-impl Mutation for UpdateRole {
+impl Mutation for UpdateRole<'_> {
     /// Whether anything changed, and the role as it is now.
     type Done = (bool, Role);
 
@@ -97,6 +103,7 @@ impl Mutation for UpdateRole {
         if after.permissions != before.permissions {
             change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
         }
+        change.record(record::role_updated(self.call, &before, &after, &self.patch)?);
         Ok((true, after))
     }
 }

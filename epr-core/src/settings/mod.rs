@@ -3,12 +3,14 @@
 //! One file a section. A value that does not parse is a fault, never a default; every fault is reported, not only
 //! the first. Secrets do not print.
 
+mod audit;
 mod database;
 mod http;
 mod logging;
 mod service;
 mod source;
 
+pub use audit::{AuditDecisions, AuditSettings};
 pub use database::DatabaseSettings;
 pub use http::HttpSettings;
 pub use logging::{Level, LoggingSettings};
@@ -24,6 +26,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// What is logged, and how.
     pub logging: LoggingSettings,
+    /// What the ledger records.
+    pub audit: AuditSettings,
     /// How the API is reached.
     pub http: HttpSettings,
 }
@@ -47,6 +51,7 @@ impl Settings {
             service: ServiceSettings::read(&mut reader),
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
+            audit: AuditSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };
         reader.finish(settings)

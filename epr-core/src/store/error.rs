@@ -33,6 +33,12 @@ pub enum StoreError {
     /// A migration differs from the one that was applied, or failed.
     #[error("the database schema could not be brought up to date: {0}")]
     Migration(String),
+    /// The ledger's entry could not be written, and so nothing was.
+    #[error("the ledger could not be written")]
+    Ledger(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The tables of an older implementation could not be taken over; nothing was changed.
+    #[error("the tables of the older implementation were not taken over, and nothing was changed: {0}")]
+    NotAdopted(String),
     /// Anything else: a fault of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

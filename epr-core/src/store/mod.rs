@@ -15,10 +15,14 @@ use uuid::Uuid;
 
 use crate::authz::{Facts, Question};
 use crate::domain::role::Action;
-use crate::domain::{Assignment, AssignmentFilter, Entity, EntityFilter, EntityType, Role, Timestamp};
+use crate::domain::{
+    Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
+};
+use crate::ledger::chain::{Draft, Head};
+use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use error::StoreError;
-pub use page::{Cursor, CursorFault, Page};
+pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 
 /// The logger under which statements appear when they are echoed.
 pub const STATEMENT_LOGGER: &str = "sqlx::query";
@@ -58,6 +62,12 @@ pub trait Store: Send + Sync {
 
     /// What a decision on `question` depends on, read in one statement; `None` when the resource is unknown.
     async fn facts(&self, question: &Question) -> Result<Option<Facts>>;
+
+    /// Entries of the ledger.
+    async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>>;
+
+    /// Shows entries in order to `visitor`, all from one snapshot and in constant memory.
+    async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()>;
 
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;
@@ -123,6 +133,10 @@ pub trait Tx: Send {
     /// Deletes and gives what was deleted; `None` when there is none.
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>>;
 
+    /// Appends to the ledger, in order, as one piece. Takes the ledger's lock, which is held until the end of the
+    /// transaction: call it last.
+    async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>>;
+
     /// Keeps everything done in this transaction.
     async fn commit(self: Box<Self>) -> Result<()>;
 }
@@ -134,4 +148,58 @@ pub enum Inserted {
     New,
     /// This one was there before.
     Existing(Assignment),
+}
+
+/// What became of an event that was to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It stands in the ledger now.
+    Recorded {
+        /// Its place.
+        sequence: i64,
+    },
+    /// The same event with the same key stood there before.
+    Duplicate {
+        /// Its place.
+        sequence: i64,
+    },
+    /// Another event with the same key stands there. Nothing was recorded.
+    Conflict {
+        /// The other's place.
+        sequence: i64,
+    },
+}
+
+/// Which entries to scan, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanRange {
+    /// The first place, from 1.
+    pub from: i64,
+    /// The last place.
+    pub to: i64,
+}
+
+impl ScanRange {
+    /// The whole ledger.
+    pub const ALL: Self = Self { from: 1, to: i64::MAX };
+}
+
+/// What is known before the first entry of a scan is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanStart {
+    /// The hash stored with the entry just before the range, if it is there.
+    pub anchor: Option<String>,
+    /// Where the chain ends by its own account.
+    pub head: Option<Head>,
+    /// The last place that is taken; 0 when there is none.
+    pub last: i64,
+}
+
+/// Sees the ledger go by.
+pub trait LedgerVisitor: Send {
+    /// The scan begins; `false` ends it at once.
+    fn begin(&mut self, start: ScanStart) -> bool;
+
+    /// The next row; `false` ends the scan.
+    fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool;
 }

@@ -41,6 +41,21 @@ impl Cursor {
     }
 }
 
+/// A place in the ledger as opaque text.
+#[must_use]
+pub fn encode_place(sequence: i64) -> String {
+    URL_SAFE_NO_PAD.encode(sequence.to_be_bytes())
+}
+
+/// Reads it back.
+///
+/// # Errors
+/// It was not made by [`encode_place`].
+pub fn decode_place(text: &str) -> Result<i64, CursorFault> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorFault)?;
+    bytes.as_slice().try_into().map(i64::from_be_bytes).map_err(|_| CursorFault)
+}
+
 /// Which part of a list to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {

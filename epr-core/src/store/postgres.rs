@@ -47,12 +47,24 @@ macro_rules! for_update {
     };
 }
 
+/// A table of the older implementation, once it has been set aside.
+macro_rules! set_aside {
+    ($table:literal) => {
+        concat!("epr_before.", $table)
+    };
+}
+
+#[path = "sql/adopt.rs"]
+mod adopt;
 #[path = "sql/assignments.rs"]
 mod assignments;
 #[path = "sql/entities.rs"]
 mod entities;
+mod entries;
 #[path = "sql/facts.rs"]
 mod facts;
+#[path = "sql/ledger.rs"]
+mod ledger;
 #[path = "sql/roles.rs"]
 mod roles;
 #[path = "sql/schema.rs"]
@@ -62,8 +74,14 @@ mod store;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
+/// A caller that waits for a lock longer than this is told to come back; a process that stops in the middle of a
+/// transaction (and may hold the ledger's lock) loses it after a while, so that the others can go on.
+const SESSION: &str = "SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '20s'";
+
 /// Any constant: this database belongs to EPR, and only changes of parents take it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
+/// Another: only what changes the schema takes it.
+const SCHEMA_LOCK: i64 = 0x4550_5202;
 
 pub(super) fn id(id: Uuid) -> Id {
     id
@@ -87,8 +105,36 @@ async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, 
     pool.begin().await.map_err(classify)
 }
 
+/// Begins a transaction that sees one moment of the database from its first read to its last.
+async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on PostgreSQL begin")]
+    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(classify)
+}
+
 async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HIERARCHY_LOCK).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Makes this the only process that changes the schema, until the end of the transaction.
+async fn lock_schema(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *conn).await.map_err(classify)?;
+    // Timestamps without a zone are read as UTC.
+    sqlx::query("SET LOCAL TIME ZONE 'UTC'").execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+async fn table_exists(conn: &mut Conn, table: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(conn).await.map_err(classify)
+}
+
+/// Moves a table out of the way, with its indexes and constraints.
+async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreError> {
+    for statement in
+        ["CREATE SCHEMA IF NOT EXISTS epr_before".to_owned(), format!("ALTER TABLE {table} SET SCHEMA epr_before")]
+    {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(classify)?;
+    }
     Ok(())
 }
 
@@ -100,15 +146,17 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
             let code = told.code().unwrap_or_default();
             match (&*code, told.kind()) {
                 (_, ErrorKind::ForeignKeyViolation) => StoreError::MissingReference,
-                // Serialization failure, deadlock, lock not available.
-                ("40001" | "40P01" | "55P03", _) => StoreError::Contention(fault.into()),
+                // Serialization failure, deadlock.
+                ("40001" | "40P01", _) => StoreError::Contention(fault.into()),
                 // Connection trouble, out of connections or other resources, shutting down, read-only standby,
-                // authentication.
+                // authentication, a lock that was not given within LOCK_TIMEOUT, a session ended for idling.
                 (code, _)
                     if code.starts_with("08")
                         || code.starts_with("53")
                         || code.starts_with("57P")
                         || code.starts_with("28")
+                        || code.starts_with("25P")
+                        || code == "55P03"
                         || code == "57014"
                         || code == "25006"
                         || code == "3D000" =>
@@ -153,6 +201,7 @@ impl Default for Options {
 pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError> {
     let connect = connect_options(url, options.echo)?;
     let pool = PgPoolOptions::new()
+        .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(|_| ()) }))
         .max_connections(options.pool_size)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect);

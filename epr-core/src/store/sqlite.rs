@@ -52,15 +52,29 @@ macro_rules! for_update {
     };
 }
 
+/// A table of the older implementation, once it has been set aside.
+macro_rules! set_aside {
+    ($table:literal) => {
+        concat!("before_", $table)
+    };
+}
+
+#[path = "sql/adopt.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod adopt;
 #[path = "sql/assignments.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod assignments;
 #[path = "sql/entities.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod entities;
+mod entries;
 #[path = "sql/facts.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod facts;
+#[path = "sql/ledger.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod ledger;
 #[path = "sql/roles.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod roles;
@@ -101,8 +115,42 @@ async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, 
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
 
+/// Begins a transaction that sees one moment of the database from its first read to its last.
+async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on SQLite begin")]
+    pool.begin().await.map_err(classify)
+}
+
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
 async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here a lock file does it")]
+async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+async fn table_exists(conn: &mut Conn, table: &str) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)")
+        .bind(table)
+        .fetch_one(conn)
+        .await
+        .map_err(classify)
+}
+
+/// Moves a table out of the way. Names of indexes are the whole database's here: its own are dropped.
+async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreError> {
+    let indexes: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL")
+            .bind(table)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(classify)?;
+    let drops = indexes.into_iter().map(|index| format!("DROP INDEX \"{}\"", index.replace('"', "\"\"")));
+    for statement in drops.chain([format!("ALTER TABLE {table} RENAME TO before_{table}")]) {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(classify)?;
+    }
     Ok(())
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, header, request::Parts};
 use epr_core::Call;
+use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem};
 use epr_core::domain::{Invalid, Json, JsonObject};
-use epr_core::store::{Cursor, Page};
+use epr_core::store::{Cursor, CursorFault, Page};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
 
@@ -23,7 +24,9 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let correlation_id = parts.extensions.get::<GivenRequestId>().map(|given| given.0.clone());
+        // Its bounds are those of the request id, which has been held against them.
+        let given = parts.extensions.get::<GivenRequestId>();
+        let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
         let call = match parts.headers.get("x-actor-id") {
             None => Ok(Call { actor_id: None, correlation_id }),
             Some(value) => value
@@ -82,23 +85,28 @@ const MAX_LIMIT: i64 = 1000;
 impl Query {
     /// Reads `limit` and `cursor` beside a list's own filters.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
-        let limit = fields.given("limit", fields::whole_number(1, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
-        let after = fields.given("cursor", |value| {
-            let cursor = value.as_text().map(Cursor::decode);
-            match cursor {
-                Some(Ok(cursor)) => Ok(cursor),
-                Some(Err(fault)) => Err(vec![Problem::new("cursor", fault.to_string())]),
-                None => Err(vec![Problem::new("cursor", "Input should be given once")]),
-            }
-        });
-        Page { limit: u32::try_from(limit).unwrap_or(1), after }
+        Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
     }
 
-    /// The `Link` header's value for the page that starts after `cursor`.
-    pub(crate) fn next_link(&self, cursor: Cursor) -> String {
+    /// Reads `limit`.
+    pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
+        let limit = fields.given("limit", fields::whole_number(1, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+        u32::try_from(limit).unwrap_or(1)
+    }
+
+    /// Reads `cursor`, which `decode` understands.
+    pub(crate) fn cursor<T>(fields: &mut Fields<'_>, decode: impl Fn(&str) -> Result<T, CursorFault>) -> Option<T> {
+        fields.given("cursor", |value| {
+            let text = value.as_text().ok_or(CursorFault);
+            text.and_then(decode).map_err(|fault| vec![Problem::new("cursor", fault.to_string())])
+        })
+    }
+
+    /// The `Link` header's value for the page that starts after the encoded `cursor`.
+    pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));
-        query.append_pair("cursor", &cursor.encode());
+        query.append_pair("cursor", cursor);
         format!("<{}?{}>; rel=\"next\"", self.path, query.finish())
     }
 }

@@ -1,5 +1,6 @@
 //! `epr`: the operator's command. Reads the same environment as the service.
 
+mod audit;
 mod migrate;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ struct Arguments {
 enum Command {
     /// Bring the database schema up to date (safe while others do the same)
     Migrate,
+    /// The audit ledger: verify it, export it
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,7 @@ async fn run(command: &Command, settings: &Settings) -> Outcome {
     let epr = Epr::from_settings(settings)?;
     let outcome = match command {
         Command::Migrate => migrate::run(&epr).await,
+        Command::Audit(command) => audit::run(&epr, command).await,
     };
     epr.close().await;
     outcome

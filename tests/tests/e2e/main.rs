@@ -1,5 +1,6 @@
 //! End to end: the whole service on real databases, in this process and as real processes.
 
+mod adoption;
 mod architecture;
 mod assignments;
 mod check;
@@ -7,6 +8,10 @@ mod embedding;
 mod entities;
 mod hierarchy;
 mod input;
+mod ledger;
+mod ledger_commands;
+mod ledger_store;
+mod ledger_tampering;
 mod process;
 mod races;
 mod roles;

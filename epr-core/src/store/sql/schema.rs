@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::migrate::{Migrate as _, MigrateError};
 
-use super::{Db, MIGRATIONS, classify};
+use super::{Db, MIGRATIONS, adopt, classify};
 use crate::store::{Result, SchemaState, StoreError};
 
 /// What migrations need besides a connection.
@@ -27,17 +27,22 @@ pub(super) async fn migrate(pool: &sqlx::Pool<Db>, target: &Target) -> Result<Sc
         Some(path) => Some(exclusive(path.clone()).await?),
         None => None,
     };
+    adopt::adopt(pool).await?;
     let mut conn = pool.acquire().await.map_err(classify)?;
     let outcome = MIGRATIONS.run_direct(None, &mut *conn, false).await;
     if outcome.is_err() {
         // The connection may still hold the migration lock.
         conn.close_on_drop();
     }
-    match outcome {
-        Ok(()) => Ok(SchemaState { applied: known(), known: known() }),
-        Err(MigrateError::VersionMissing(applied)) => Err(StoreError::SchemaTooNew { applied, known: known() }),
-        Err(MigrateError::Execute(fault)) => Err(classify(fault)),
-        Err(fault) => Err(StoreError::Migration(fault.to_string())),
+    outcome.map_err(failed)?;
+    Ok(SchemaState { applied: known(), known: known() })
+}
+
+pub(super) fn failed(fault: MigrateError) -> StoreError {
+    match fault {
+        MigrateError::VersionMissing(applied) => StoreError::SchemaTooNew { applied, known: known() },
+        MigrateError::Execute(fault) => classify(fault),
+        fault => StoreError::Migration(fault.to_string()),
     }
 }
 

@@ -4,11 +4,14 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::schema::Target;
-use super::{Db, assignments, begin, classify, entities, facts, lock_hierarchy, roles, schema};
+use super::{Db, assignments, begin, classify, entities, facts, ledger, lock_hierarchy, roles, schema};
 use crate::authz::{Facts, Question};
 use crate::domain::role::Action;
-use crate::domain::{Assignment, AssignmentFilter, Entity, EntityFilter, EntityType, Role, Timestamp};
-use crate::store::{Inserted, Page, Result, SchemaState, Store, Tx};
+use crate::domain::{
+    Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
+};
+use crate::ledger::chain::Draft;
+use crate::store::{Appended, Inserted, LedgerVisitor, Page, Result, ScanRange, SchemaState, Store, Tx};
 
 /// A database behind a pool for reading and one for writing, which may be the same.
 pub struct SqlStore {
@@ -55,6 +58,14 @@ impl Store for SqlStore {
 
     async fn facts(&self, question: &Question) -> Result<Option<Facts>> {
         facts::read(&mut *self.reader().await?, question).await
+    }
+
+    async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        ledger::list(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
+        ledger::scan(&self.read, range, visitor).await
     }
 
     async fn ping(&self) -> Result<()> {
@@ -138,6 +149,10 @@ impl Tx for SqlTx {
 
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>> {
         assignments::delete(&mut self.tx, id).await
+    }
+
+    async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
+        ledger::append(&mut self.tx, drafts).await
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

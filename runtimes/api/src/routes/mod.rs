@@ -1,6 +1,7 @@
 //! The routes, a file a resource.
 
 mod assignments;
+mod audit;
 mod check;
 mod entities;
 mod health;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Router<Arc<App>> {
         .route("/api/v1/roles/{id}", get(roles::show).patch(roles::change))
         .route("/api/v1/assignments", post(assignments::create).get(assignments::list))
         .route("/api/v1/assignments/{id}", delete(assignments::revoke))
+        .route("/api/v1/audit/entries", get(audit::entries))
         .route("/api/v1/authorize", post(check::authorize))
         .route("/api/v1/permissions/check", post(check::permissions))
 }
@@ -51,13 +53,18 @@ fn one_more(page: Page) -> Page {
 }
 
 /// A bare array of at most `page.limit` rows; `rows` were read with [`one_more`].
-fn listed<T: Serialize>(mut rows: Vec<T>, page: Page, query: &Query, cursor: impl Fn(&T) -> Cursor) -> Response {
-    let limit = page.limit as usize;
+fn listed<T: Serialize>(rows: Vec<T>, page: Page, query: &Query, cursor: impl Fn(&T) -> Cursor) -> Response {
+    paged(rows, page.limit, query, |row| cursor(row).encode())
+}
+
+/// The same for any order; `cursor` encodes the place of a row.
+fn paged<T: Serialize>(mut rows: Vec<T>, limit: u32, query: &Query, cursor: impl Fn(&T) -> String) -> Response {
+    let limit = limit as usize;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let mut response = answer(StatusCode::OK, &rows);
     if let Some(last) = rows.last().filter(|_| more)
-        && let Ok(link) = HeaderValue::from_str(&query.next_link(cursor(last)))
+        && let Ok(link) = HeaderValue::from_str(&query.next_link(&cursor(last)))
     {
         response.headers_mut().insert(header::LINK, link);
     }

@@ -1,0 +1,173 @@
+//! The ledger: reading, verifying, exporting.
+
+use serde::Serialize;
+
+use crate::Epr;
+use crate::domain::{AuditEntry, AuditFilter, AuditPage};
+use crate::error::{Error, Result};
+use crate::ledger::canonical::Fields;
+use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
+use crate::store::{LedgerVisitor, ScanRange, ScanStart};
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Whether the chain holds over the range.
+    pub valid: bool,
+    /// How many entries were found whole before the end or the first fault.
+    pub checked: u64,
+    /// The first place looked at.
+    pub start_sequence: i64,
+    /// The last place in the range that the ledger holds.
+    pub end_sequence: i64,
+    /// The first fault.
+    pub finding: Option<Finding>,
+}
+
+/// One exported entry.
+#[derive(Debug, Serialize)]
+pub struct ExportedEntry<'a> {
+    /// Its place.
+    pub sequence: i64,
+    /// The hash before.
+    pub previous_hash: &'a str,
+    /// Its hash.
+    pub entry_hash: &'a str,
+    /// The text that was hashed.
+    pub canonical: &'a str,
+}
+
+impl Epr {
+    /// Entries of the ledger.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+        Ok(self.store().audit_entries(filter, page).await?)
+    }
+
+    /// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is held against the
+    /// head. `progress` is told, now and then, how many entries were checked and how many there are.
+    ///
+    /// # Errors
+    /// It could not look: the database is away, or the range lies beyond the ledger.
+    pub async fn verify_ledger(
+        &self,
+        range: ScanRange,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Verification> {
+        let mut verification =
+            Verifying { range, start: None, verifier: Verifier::from_genesis(), beyond: false, progress };
+        self.store().scan_ledger(range, &mut verification).await?;
+        verification.finish()
+    }
+
+    /// Gives every entry of `range` with the text that was hashed to `take`, until that says `false`.
+    ///
+    /// # Errors
+    /// The database is away, or a row cannot be read.
+    pub async fn export_ledger(
+        &self,
+        range: ScanRange,
+        take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+    ) -> Result<()> {
+        let mut export = Exporting { canonical: String::new(), unreadable: None, take };
+        self.store().scan_ledger(range, &mut export).await?;
+        match export.unreadable {
+            None => Ok(()),
+            Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
+        }
+    }
+}
+
+/// How often progress is told, in entries.
+const PROGRESS: u64 = 10_000;
+
+struct Verifying<'a> {
+    range: ScanRange,
+    start: Option<ScanStart>,
+    verifier: Verifier,
+    beyond: bool,
+    progress: &'a mut (dyn FnMut(u64, u64) + Send),
+}
+
+impl LedgerVisitor for Verifying<'_> {
+    fn begin(&mut self, start: ScanStart) -> bool {
+        let from = self.range.from;
+        if from > 1 {
+            match &start.anchor {
+                Some(anchor) => self.verifier = Verifier::after(from - 1, anchor),
+                None => self.beyond = true,
+            }
+        }
+        self.start = Some(start);
+        !self.beyond
+    }
+
+    fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
+        let goes_on = self.verifier.look(row);
+        if self.verifier.checked().is_multiple_of(PROGRESS) {
+            let last = self.start.as_ref().map_or(0, |start| start.last.min(self.range.to));
+            let total = u64::try_from(last - self.range.from + 1).unwrap_or(0);
+            (self.progress)(self.verifier.checked(), total);
+        }
+        goes_on
+    }
+}
+
+impl Verifying<'_> {
+    fn finish(mut self) -> Result<Verification> {
+        let start = self.start.unwrap_or(ScanStart { anchor: None, head: None, last: 0 });
+        let ScanRange { from, to } = self.range;
+        if self.beyond {
+            let before = from - 1;
+            let why = if before > start.last {
+                format!("Cannot start at entry {from}: the ledger ends at entry {}", start.last)
+            } else {
+                format!(
+                    "Cannot start at entry {from}: entry {before}, whose hash it must name, is missing; start earlier"
+                )
+            };
+            return Err(Error::Refused(why));
+        }
+        // A ledger that was cut short ends early: then its end is in the range, whatever was asked for.
+        if to >= start.last {
+            self.verifier.close(start.head.as_ref());
+        }
+        let finding = self.verifier.finding().cloned();
+        Ok(Verification {
+            valid: finding.is_none(),
+            checked: self.verifier.checked(),
+            start_sequence: from,
+            end_sequence: start.last.min(to),
+            finding,
+        })
+    }
+}
+
+struct Exporting<'a> {
+    canonical: String,
+    unreadable: Option<UnreadableRow>,
+    take: &'a mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+}
+
+impl LedgerVisitor for Exporting<'_> {
+    fn begin(&mut self, _: ScanStart) -> bool {
+        true
+    }
+
+    fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
+        match row {
+            Ok(StoredEntry { fields, entry_hash }) => {
+                self.canonical.clear();
+                fields.write(&mut self.canonical);
+                let Fields { sequence, previous_hash, .. } = fields;
+                (self.take)(ExportedEntry { sequence, previous_hash, entry_hash, canonical: &self.canonical })
+            }
+            Err(row) => {
+                self.unreadable = Some(row);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What EPR records about itself: the contract's actions, with what changed.
+
+use uuid::Uuid;
+
+use crate::Call;
+use crate::authz::{Decision, Question, Reason};
+use crate::domain::audit::{Label, LedgerAction, OWN_SOURCE, Source};
+use crate::domain::fields::{Choice, Problem};
+use crate::domain::json::object;
+use crate::domain::{
+    Assignment, AuditEvent, Entity, EntityPatch, EntityType, Json, JsonObject, Role, RolePatch, Timestamp,
+};
+use crate::error::{Error, Result};
+use crate::ledger::chain::Draft;
+
+/// What an entry is about.
+struct Subject {
+    id: Option<Uuid>,
+    kind: Option<&'static str>,
+}
+
+fn draft(call: &Call, now: Timestamp, action: &'static str, subject: &Subject, details: JsonObject) -> Result<Draft> {
+    let event = AuditEvent {
+        event_id: None,
+        source: literal::<Source>(OWN_SOURCE),
+        action: literal::<LedgerAction>(action),
+        actor_id: call.actor_id,
+        actor_type: literal::<Label>("user"),
+        entity_id: subject.id,
+        entity_type: subject.kind.map(literal::<Label>),
+        correlation_id: call.correlation_id.clone(),
+        details,
+        occurred_at: now,
+    };
+    // Only what the caller sent can make them too large.
+    Draft::new(event).map_err(|fault| Error::field("attributes", Problem::new("too_large", fault.to_string())))
+}
+
+/// One of this program's own words, all of which are within the bounds.
+fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
+    T::try_from(word).unwrap_or_else(|_| unreachable!("`{word}` is within its bounds"))
+}
+
+fn entity_draft(
+    call: &Call,
+    entity: &Entity,
+    action: &'static str,
+    at: Timestamp,
+    details: JsonObject,
+) -> Result<Draft> {
+    let subject = Subject { id: Some(entity.id), kind: Some(entity.entity_type.word()) };
+    draft(call, at, action, &subject, details)
+}
+
+pub(super) fn entity_created(call: &Call, entity: &Entity) -> Result<Draft> {
+    let details = object([
+        ("name", entity.name.as_str().into()),
+        ("type", entity.entity_type.word().into()),
+        ("status", entity.status.word().into()),
+        ("parent_id", entity.parent_id.into()),
+        ("attributes", entity.attributes.clone().into()),
+    ]);
+    entity_draft(call, entity, "entity.create", entity.created_at, details)
+}
+
+pub(super) fn entity_updated(call: &Call, before: &Entity, after: &Entity, patch: &EntityPatch) -> Result<Draft> {
+    let mut changes = JsonObject::new();
+    let mut note = |name: &str, differs: bool, value: Json| {
+        if differs {
+            changes.insert(name.to_owned(), value);
+        }
+    };
+    note("name", patch.name.is_some() && after.name != before.name, after.name.as_str().into());
+    note("status", after.status != before.status, after.status.word().into());
+    note("parent_id", after.parent_id != before.parent_id, after.parent_id.into());
+    note("attributes", after.attributes != before.attributes, after.attributes.clone().into());
+    entity_draft(call, after, "entity.update", after.updated_at, object([("changes", changes.into())]))
+}
+
+pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
+    let details = object([("name", entity.name.as_str().into()), ("type", entity.entity_type.word().into())]);
+    entity_draft(call, entity, "entity.archive", entity.updated_at, details)
+}
+
+fn type_words(types: &[EntityType]) -> Json {
+    types.iter().map(|entity_type| entity_type.word()).collect::<Vec<_>>().into()
+}
+
+fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObject) -> Result<Draft> {
+    draft(call, role.updated_at, action, &Subject { id: Some(role.id), kind: Some("role") }, details)
+}
+
+pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
+    let details = object([
+        ("name", role.name.as_str().into()),
+        ("description", role.description.clone().into()),
+        ("scope_types", type_words(&role.scope_types)),
+        ("permissions", role.permissions.clone().into()),
+    ]);
+    role_draft(call, role, "role.create", details)
+}
+
+pub(super) fn role_updated(call: &Call, before: &Role, after: &Role, patch: &RolePatch) -> Result<Draft> {
+    let mut changes = JsonObject::new();
+    if patch.description.is_some() && after.description != before.description {
+        changes.insert("description".into(), after.description.clone().into());
+    }
+    if after.scope_types != before.scope_types {
+        changes.insert("scope_types".into(), type_words(&after.scope_types));
+    }
+    if after.permissions != before.permissions {
+        changes.insert("permissions".into(), after.permissions.clone().into());
+    }
+    let details = object([("name", after.name.as_str().into()), ("changes", changes.into())]);
+    role_draft(call, after, "role.update", details)
+}
+
+/// `place` is the type of the entity it sits on.
+fn assignment_draft(
+    call: &Call,
+    at: Timestamp,
+    assignment: &Assignment,
+    place: Option<EntityType>,
+    action: &'static str,
+) -> Result<Draft> {
+    let details = object([
+        ("assignment_id", assignment.id.into()),
+        ("principal_id", assignment.principal_id.into()),
+        ("principal_type", assignment.principal_type.as_str().into()),
+        ("role_id", assignment.role_id.into()),
+        ("entity_id", assignment.entity_id.into()),
+        ("effective_at", assignment.effective_at.to_string().into()),
+        ("expires_at", assignment.expires_at.map(|end| end.to_string()).into()),
+    ]);
+    let subject = Subject { id: assignment.entity_id, kind: place.map(Choice::word) };
+    draft(call, at, action, &subject, details)
+}
+
+pub(super) fn assigned(call: &Call, assignment: &Assignment, place: Option<EntityType>) -> Result<Draft> {
+    assignment_draft(call, assignment.created_at, assignment, place, "role_assignment.create")
+}
+
+pub(super) fn revoked(
+    call: &Call,
+    now: Timestamp,
+    assignment: &Assignment,
+    place: Option<EntityType>,
+) -> Result<Draft> {
+    assignment_draft(call, now, assignment, place, "role_assignment.delete")
+}
+
+pub(super) fn evaluated(
+    call: &Call,
+    now: Timestamp,
+    question: &Question,
+    resource_type: EntityType,
+    decision: &Decision,
+) -> Result<Draft> {
+    let assignment = match decision.reason {
+        Reason::Granted { assignment_id, .. } => Some(assignment_id),
+        _ => None,
+    };
+    let details = object([
+        ("principal_id", question.principal_id.into()),
+        ("principal_type", question.principal_type.as_str().into()),
+        ("action", question.action.as_str().into()),
+        ("resource_id", question.resource_id.into()),
+        ("authorized", decision.allowed.into()),
+        ("reason", decision.reason.code().into()),
+        ("assignment_id", assignment.into()),
+    ]);
+    let subject = Subject { id: Some(question.resource_id), kind: Some(resource_type.word()) };
+    draft(call, now, "authorization.evaluate", &subject, details)
+}

@@ -1,0 +1,279 @@
+//! The canonical form of hash version 1: the exact bytes that are hashed.
+//!
+//! A JSON object with thirteen members in a fixed order, without spaces, in printable ASCII: everything else is
+//! escaped. Numbers are written as the oldest implementation (Python) writes them. Source: the contract, section 4.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::domain::{Json, JsonObject, Timestamp};
+
+/// The largest canonical text of `details` that is accepted, in bytes.
+pub const MAX_DETAILS_BYTES: usize = 1024 * 1024;
+
+/// Everything that is hashed, borrowed from wherever it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a> {
+    /// What happened.
+    pub action: &'a str,
+    /// Who did it, lower-case with hyphens.
+    pub actor_id: Option<&'a str>,
+    /// What kind of actor.
+    pub actor_type: &'a str,
+    /// What ties it to others.
+    pub correlation_id: Option<&'a str>,
+    /// The canonical text of `details`.
+    pub details: &'a str,
+    /// What it was done to.
+    pub entity_id: Option<&'a str>,
+    /// What kind of thing.
+    pub entity_type: Option<&'a str>,
+    /// The idempotency key.
+    pub event_id: Option<&'a str>,
+    /// How the hash is made.
+    pub hash_version: i32,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// The hash before.
+    pub previous_hash: &'a str,
+    /// The place.
+    pub sequence: i64,
+    /// Who reports it.
+    pub source: &'a str,
+}
+
+impl Fields<'_> {
+    /// Appends the canonical text to `out`.
+    pub fn write(&self, out: &mut String) {
+        out.push_str("{\"action\":");
+        text(self.action, out);
+        out.push_str(",\"actor_id\":");
+        optional(self.actor_id, out);
+        out.push_str(",\"actor_type\":");
+        text(self.actor_type, out);
+        out.push_str(",\"correlation_id\":");
+        optional(self.correlation_id, out);
+        out.push_str(",\"details\":");
+        out.push_str(self.details);
+        out.push_str(",\"entity_id\":");
+        optional(self.entity_id, out);
+        out.push_str(",\"entity_type\":");
+        optional(self.entity_type, out);
+        out.push_str(",\"event_id\":");
+        optional(self.event_id, out);
+        let _ = write!(out, ",\"hash_version\":{},\"occurred_at\":\"", self.hash_version);
+        moment(self.occurred_at, out);
+        out.push_str("\",\"previous_hash\":");
+        text(self.previous_hash, out);
+        let _ = write!(out, ",\"sequence\":{},\"source\":", self.sequence);
+        text(self.source, out);
+        out.push('}');
+    }
+}
+
+/// `hex(sha256(previous_hash + canonical))`.
+#[must_use]
+pub fn entry_hash(previous_hash: &str, canonical: &str) -> String {
+    let digest = Sha256::new().chain_update(previous_hash).chain_update(canonical).finalize();
+    let mut hex = String::with_capacity(64);
+    for byte in digest {
+        for half in [byte >> 4, byte & 15] {
+            hex.push(char::from_digit(half.into(), 16).unwrap_or('0'));
+        }
+    }
+    hex
+}
+
+/// The canonical text of an object.
+#[must_use]
+pub fn object_text(members: &JsonObject) -> String {
+    let mut out = String::new();
+    object(members, &mut out);
+    out
+}
+
+/// An id as the canonical form writes it.
+#[must_use]
+pub fn id_text(id: Uuid) -> [u8; uuid::fmt::Hyphenated::LENGTH] {
+    let mut buffer = Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut buffer);
+    std::array::from_fn(|at| buffer.get(at).copied().unwrap_or(0))
+}
+
+fn value(json: &Json, out: &mut String) {
+    match json {
+        Json::Null => out.push_str("null"),
+        Json::Bool(true) => out.push_str("true"),
+        Json::Bool(false) => out.push_str("false"),
+        Json::Int(number) => {
+            let _ = write!(out, "{number}");
+        }
+        Json::UInt(number) => {
+            let _ = write!(out, "{number}");
+        }
+        Json::Float(number) => float(*number, out),
+        Json::Text(content) => text(content, out),
+        Json::List(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                value(item, out);
+            }
+            out.push(']');
+        }
+        Json::Object(members) => object(members, out),
+    }
+}
+
+fn object(members: &JsonObject, out: &mut String) {
+    out.push('{');
+    // The map is sorted by the bytes of UTF-8, which is the order of code points.
+    for (at, (key, member)) in members.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        text(key, out);
+        out.push(':');
+        value(member, out);
+    }
+    out.push('}');
+}
+
+fn optional(content: Option<&str>, out: &mut String) {
+    match content {
+        Some(content) => text(content, out),
+        None => out.push_str("null"),
+    }
+}
+
+fn text(content: &str, out: &mut String) {
+    out.push('"');
+    // Most text needs no escape: copy it in runs.
+    let mut rest = content;
+    while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~') || c == '"' || c == '\\') {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = tail.chars();
+        if let Some(special) = chars.next() {
+            escape(special, out);
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn escape(special: char, out: &mut String) {
+    match special {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        other => {
+            // Above U+FFFF this is a pair of surrogates.
+            let mut units = [0; 2];
+            for unit in other.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+}
+
+/// The shortest digits that read back to the same double: with a point from 1e-4 up to below 1e16, else with an
+/// exponent of at least two digits and its sign.
+fn float(number: f64, out: &mut String) {
+    // Rust's exponent form has the shortest digits: `-1.25e-7`.
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number != 0.0 && !(-4..16).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let _ = write!(out, "{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+    } else {
+        // Display never uses an exponent and has the same digits.
+        let start = out.len();
+        let _ = write!(out, "{number}");
+        if !out.get(start..).is_some_and(|written| written.contains('.')) {
+            out.push_str(".0");
+        }
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS[.ffffff]+00:00`, the fraction left out when it is zero.
+fn moment(at: Timestamp, out: &mut String) {
+    let moment = at.into_inner();
+    let (date, clock) = (moment.date(), moment.time());
+    digits(date.year().unsigned_abs(), 4, out);
+    out.push('-');
+    digits(u8::from(date.month()).into(), 2, out);
+    out.push('-');
+    digits(date.day().into(), 2, out);
+    out.push('T');
+    digits(clock.hour().into(), 2, out);
+    out.push(':');
+    digits(clock.minute().into(), 2, out);
+    out.push(':');
+    digits(clock.second().into(), 2, out);
+    if clock.microsecond() != 0 {
+        out.push('.');
+        digits(clock.microsecond(), 6, out);
+    }
+    out.push_str("+00:00");
+}
+
+/// `number` with leading zeros; a verification of millions of entries spends its time here and in SHA-256.
+fn digits(number: u32, width: u32, out: &mut String) {
+    for place in (0..width).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        out.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(number: f64) -> String {
+        let mut out = String::new();
+        float(number, &mut out);
+        out
+    }
+
+    #[test]
+    fn numbers_as_the_contract_writes_them() {
+        for (number, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e-4, "0.0001"),
+            (9.999e-5, "9.999e-05"),
+            (1e-5, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (1e15, "1000000000000000.0"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (1e16, "1e+16"),
+            (1.25e100, "1.25e+100"),
+            (-5e-324, "-5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (1.0 / 3.0, "0.3333333333333333"),
+        ] {
+            assert_eq!(written(number), expected);
+            assert_eq!(written(number).parse::<f64>().unwrap().to_bits(), number.to_bits());
+        }
+    }
+
+    #[test]
+    fn everything_but_printable_ascii_is_escaped() {
+        let mut out = String::new();
+        text("a/\u{7f}\u{0}\u{1f}é\u{2028}😀\"\\", &mut out);
+        assert_eq!(out, r#""a/\u007f\u0000\u001f\u00e9\u2028\ud83d\ude00\"\\""#);
+    }
+}

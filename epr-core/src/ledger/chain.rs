@@ -1,0 +1,135 @@
+//! Sealing events into entries: each takes its place and the hash of the one before it.
+
+use uuid::Uuid;
+
+use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
+use super::{GENESIS_HASH, HASH_VERSION};
+use crate::domain::AuditEvent;
+
+/// The end of the chain: where the next entry goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The place of the last entry; 0 when there is none.
+    pub sequence: i64,
+    /// Its hash; 64 zeros when there is none.
+    pub entry_hash: String,
+}
+
+impl Head {
+    /// The head of an empty ledger.
+    #[must_use]
+    pub fn genesis() -> Self {
+        Self { sequence: 0, entry_hash: GENESIS_HASH.to_owned() }
+    }
+}
+
+/// An event with its place, ready to be stored.
+#[derive(Debug, Clone)]
+pub struct Sealed<'a> {
+    /// What happened.
+    pub event: &'a Draft,
+    /// Its place.
+    pub sequence: i64,
+    /// The hash before.
+    pub previous_hash: String,
+    /// Its own hash.
+    pub entry_hash: String,
+}
+
+/// An event whose `details` have been written in the canonical form and found to be within the bounds. Made before
+/// the ledger is locked, so that nothing under the lock can be refused.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What happened; its `details` are in [`Draft::details`] only.
+    event: AuditEvent,
+    details: String,
+}
+
+/// The canonical text of `details` is over the bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the details take {0} bytes in their canonical form; at most {MAX_DETAILS_BYTES} are kept")]
+pub struct DetailsTooLarge(pub usize);
+
+impl Draft {
+    /// Writes the details.
+    ///
+    /// # Errors
+    /// They are too large.
+    pub fn new(mut event: AuditEvent) -> Result<Self, DetailsTooLarge> {
+        let details = canonical::object_text(&std::mem::take(&mut event.details));
+        if details.len() > MAX_DETAILS_BYTES {
+            return Err(DetailsTooLarge(details.len()));
+        }
+        Ok(Self { event, details })
+    }
+
+    /// The event, without its details.
+    #[must_use]
+    pub fn event(&self) -> &AuditEvent {
+        &self.event
+    }
+
+    /// The canonical text of the details.
+    #[must_use]
+    pub fn details(&self) -> &str {
+        &self.details
+    }
+
+    /// The hash that this event would have at that place.
+    #[must_use]
+    pub fn hash_at(&self, sequence: i64, previous_hash: &str) -> String {
+        let mut canonical = String::with_capacity(512 + self.details.len());
+        self.write_canonical(sequence, previous_hash, &mut canonical);
+        canonical::entry_hash(previous_hash, &canonical)
+    }
+
+    /// Appends the text that is hashed when this event stands at that place.
+    pub fn write_canonical(&self, sequence: i64, previous_hash: &str, out: &mut String) {
+        let event = &self.event;
+        let (actor, entity, key) = (
+            event.actor_id.map(canonical::id_text),
+            event.entity_id.map(canonical::id_text),
+            event.event_id.map(canonical::id_text),
+        );
+        let fields = Fields {
+            action: event.action.as_str(),
+            actor_id: id_str(actor.as_ref()),
+            actor_type: event.actor_type.as_str(),
+            correlation_id: event.correlation_id.as_ref().map(crate::domain::Text::as_str),
+            details: &self.details,
+            entity_id: id_str(entity.as_ref()),
+            entity_type: event.entity_type.as_ref().map(crate::domain::Text::as_str),
+            event_id: id_str(key.as_ref()),
+            hash_version: HASH_VERSION,
+            occurred_at: event.occurred_at,
+            previous_hash,
+            sequence,
+            source: event.source.as_str(),
+        };
+        fields.write(out);
+    }
+
+    /// The idempotency key.
+    #[must_use]
+    pub fn event_id(&self) -> Option<Uuid> {
+        self.event.event_id
+    }
+}
+
+fn id_str(id: Option<&[u8; uuid::fmt::Hyphenated::LENGTH]>) -> Option<&str> {
+    id.and_then(|bytes| std::str::from_utf8(bytes).ok())
+}
+
+/// Chains `drafts` behind `head` and moves it.
+pub fn seal<'a>(head: &mut Head, drafts: impl IntoIterator<Item = &'a Draft>) -> Vec<Sealed<'a>> {
+    drafts
+        .into_iter()
+        .map(|event| {
+            let sequence = head.sequence + 1;
+            let entry_hash = event.hash_at(sequence, &head.entry_hash);
+            let previous_hash = std::mem::replace(&mut head.entry_hash, entry_hash.clone());
+            head.sequence = sequence;
+            Sealed { event, sequence, previous_hash, entry_hash }
+        })
+        .collect()
+}

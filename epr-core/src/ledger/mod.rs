@@ -1,0 +1,13 @@
+//! The tamper-evident ledger: the text that is hashed, the chain that is written, and the verification that reads.
+//!
+//! Pure: must never do I/O. Writer and verifier share the canonical form and nothing else.
+
+pub mod canonical;
+pub mod chain;
+pub mod verify;
+
+/// The `previous_hash` of the first entry.
+pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// How entries are hashed today.
+pub const HASH_VERSION: i32 = 1;

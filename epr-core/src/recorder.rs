@@ -1,0 +1,124 @@
+//! The group-commit writer: many callers' entries, one transaction, each caller answered after its commit.
+//!
+//! A commit under the ledger's lock lasts as long as the disk takes to flush, and one entry a commit is all that such
+//! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ledger::chain::Draft;
+use crate::store::{Appended, Store, StoreError};
+
+/// Most entries in one commit: bounds memory, and how long the lock is held.
+const BATCH: usize = 1000;
+/// Most callers that wait for the next commit; further ones wait to be let in.
+const QUEUE: usize = 4096;
+/// How often a transaction that lost against another one is started again.
+const ATTEMPTS: u32 = 6;
+
+/// Why a caller's entries were not recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the ledger could not be written")]
+pub(crate) struct NotRecorded(#[source] Arc<StoreError>);
+
+struct Request {
+    drafts: Vec<Draft>,
+    answer: oneshot::Sender<Result<Vec<Appended>, NotRecorded>>,
+}
+
+/// The way to the writer's task, which starts with the first entry.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    queue: OnceLock<mpsc::Sender<Request>>,
+}
+
+impl Recorder {
+    /// Records `drafts` together with whatever other callers bring, and answers when they are committed. A caller that
+    /// goes away does not take its entries back.
+    ///
+    /// # Errors
+    /// They were not recorded, or (when the connection broke during the commit) it is not known whether they were.
+    pub(crate) async fn record(
+        &self,
+        store: &Arc<dyn Store>,
+        drafts: Vec<Draft>,
+    ) -> Result<Vec<Appended>, NotRecorded> {
+        let queue = self.queue.get_or_init(|| {
+            let (queue, requests) = mpsc::channel(QUEUE);
+            tokio::spawn(run(Arc::clone(store), requests));
+            queue
+        });
+        let (answer, answered) = oneshot::channel();
+        let gone = || NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
+        queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>) {
+    let mut carried: Option<Request> = None;
+    loop {
+        let Some(first) = (match carried.take() {
+            Some(request) => Some(request),
+            None => requests.recv().await,
+        }) else {
+            return;
+        };
+        let mut size = first.drafts.len();
+        let mut batch = vec![first];
+        while let Ok(next) = requests.try_recv() {
+            if size + next.drafts.len() > BATCH {
+                carried = Some(next);
+                break;
+            }
+            size += next.drafts.len();
+            batch.push(next);
+        }
+        commit(&*store, batch).await;
+    }
+}
+
+async fn commit(store: &dyn Store, batch: Vec<Request>) {
+    let together: Vec<Draft> = batch.iter().flat_map(|request| request.drafts.iter().cloned()).collect();
+    match append(store, &together).await {
+        Ok(outcomes) => {
+            let mut outcomes = outcomes.into_iter();
+            for request in batch {
+                let own = outcomes.by_ref().take(request.drafts.len()).collect();
+                // A caller that went away needs no answer.
+                let _ = request.answer.send(Ok(own));
+            }
+        }
+        // The database refused something that one caller brought: the others must not suffer for it.
+        Err(StoreError::Backend(_) | StoreError::Corrupt { .. }) if batch.len() > 1 => {
+            for request in batch {
+                let outcome = append(store, &request.drafts).await.map_err(|fault| NotRecorded(Arc::new(fault)));
+                let _ = request.answer.send(outcome);
+            }
+        }
+        Err(fault) => {
+            let fault = Arc::new(fault);
+            for request in batch {
+                let _ = request.answer.send(Err(NotRecorded(Arc::clone(&fault))));
+            }
+        }
+    }
+}
+
+async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match append_once(store, drafts).await {
+            Err(StoreError::Contention(_)) if attempt < ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn append_once(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
+    let mut tx = store.begin().await?;
+    let outcomes = tx.append(drafts).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}

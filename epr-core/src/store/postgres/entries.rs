@@ -1,0 +1,113 @@
+//! Ledger entries on PostgreSQL: written as arrays, read as they are stored.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::{Conn, Row, Stamp, classify, read_stamp, stamp};
+use crate::domain::Text;
+use crate::ledger::canonical::{Fields, id_text};
+use crate::ledger::chain::Sealed;
+use crate::ledger::verify::{StoredEntry, UnreadableRow};
+use crate::store::{LedgerVisitor, Result};
+
+/// What is needed of a stored entry to tell whether an event is the same.
+pub(super) struct Existing {
+    pub(super) sequence: i64,
+    pub(super) previous_hash: String,
+    pub(super) entry_hash: String,
+}
+
+pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
+    let rows =
+        sqlx::query("SELECT event_id, sequence, previous_hash, entry_hash FROM audit_logs WHERE event_id = ANY($1)")
+            .bind(keys)
+            .fetch_all(conn)
+            .await
+            .map_err(classify)?;
+    rows.iter()
+        .map(|row| {
+            let entry = Existing {
+                sequence: row.try_get("sequence").map_err(classify)?,
+                previous_hash: row.try_get("previous_hash").map_err(classify)?,
+                entry_hash: row.try_get("entry_hash").map_err(classify)?,
+            };
+            Ok((row.try_get("event_id").map_err(classify)?, entry))
+        })
+        .collect()
+}
+
+pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()> {
+    fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
+        sealed.iter().map(of).collect()
+    }
+    sqlx::query(
+        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
+           actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
+         SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, t.actor_type, \
+           t.entity_id, t.entity_type, t.correlation_id, CAST(t.details AS json), t.occurred_at \
+         FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], \
+           $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
+         AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, entity_type, \
+           correlation_id, details, occurred_at)",
+    )
+    .bind(column(sealed, |entry| entry.sequence))
+    .bind(column(sealed, |entry| entry.previous_hash.as_str()))
+    .bind(column(sealed, |entry| entry.entry_hash.as_str()))
+    .bind(column(sealed, |entry| entry.event.event_id()))
+    .bind(column(sealed, |entry| entry.event.event().source.as_str()))
+    .bind(column(sealed, |entry| entry.event.event().action.as_str()))
+    .bind(column(sealed, |entry| entry.event.event().actor_id))
+    .bind(column(sealed, |entry| entry.event.event().actor_type.as_str()))
+    .bind(column(sealed, |entry| entry.event.event().entity_id))
+    .bind(column(sealed, |entry| entry.event.event().entity_type.as_ref().map(Text::as_str)))
+    .bind(column(sealed, |entry| entry.event.event().correlation_id.as_ref().map(Text::as_str)))
+    .bind(column(sealed, |entry| entry.event.details()))
+    .bind(column(sealed, |entry| stamp(entry.event.event().occurred_at)))
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
+}
+
+pub(super) const SCAN: &str = "\
+SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
+       entity_type, correlation_id, CAST(details AS TEXT), occurred_at \
+FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
+
+/// Shows one row to `visitor`. Columns by position: a verification spends much of its time here.
+pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
+    let sequence: i64 = row.try_get(0).map_err(classify)?;
+    let id = |at: usize| row.try_get::<Option<Uuid>, _>(at).map(|id| id.map(id_text));
+    let read = || -> std::result::Result<_, sqlx::Error> { Ok((id(4)?, id(7)?, id(9)?)) };
+    let (event_id, actor_id, entity_id) = read().map_err(classify)?;
+    let entry = || -> std::result::Result<StoredEntry<'_>, UnreadableRow> {
+        let unreadable = |fault: &dyn std::fmt::Display| UnreadableRow { sequence, why: fault.to_string() };
+        let stored = || -> std::result::Result<_, sqlx::Error> {
+            let fields = Fields {
+                action: row.try_get(6)?,
+                actor_id: as_text(actor_id.as_ref()),
+                actor_type: row.try_get(8)?,
+                correlation_id: row.try_get(11)?,
+                details: row.try_get(12)?,
+                entity_id: as_text(entity_id.as_ref()),
+                entity_type: row.try_get(10)?,
+                event_id: as_text(event_id.as_ref()),
+                hash_version: row.try_get(3)?,
+                occurred_at: read_stamp(row.try_get::<Stamp, _>(13)?)
+                    .map_err(|fault| sqlx::Error::Decode(fault.into()))?,
+                previous_hash: row.try_get(1)?,
+                sequence,
+                source: row.try_get(5)?,
+            };
+            Ok(StoredEntry { fields, entry_hash: row.try_get(2)? })
+        };
+        stored().map_err(|fault| unreadable(&fault))
+    };
+    Ok(visitor.entry(entry()))
+}
+
+fn as_text(id: Option<&[u8; 36]>) -> Option<&str> {
+    id.and_then(|bytes| std::str::from_utf8(bytes).ok())
+}

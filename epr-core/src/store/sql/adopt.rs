@@ -1,0 +1,411 @@
+//! Taking over the tables of an older implementation: same names and columns, other types.
+//!
+//! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
+//! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::schema::failed;
+use super::{
+    Conn, Db, MIGRATIONS, Row, assignments, begin, classify, entities, entries, lock_schema, put_aside, roles,
+    table_exists,
+};
+use crate::domain::fields::{Choice, parse_uuid};
+use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
+use crate::ledger::GENESIS_HASH;
+use crate::ledger::chain::{Draft, Sealed};
+use crate::store::{Inserted, Result, StoreError};
+
+/// Children after what they refer to.
+const TABLES: [&str; 7] =
+    ["platform_events", "audit_logs", "role_assignments", "role_permissions", "permissions", "roles", "entities"];
+/// Ledger entries read and written at a time.
+const PAGE: i64 = 1000;
+
+/// Takes them over if they are there; does nothing on an empty database or one of our own.
+pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
+    {
+        let mut conn = pool.acquire().await.map_err(classify)?;
+        if !older_tables(&mut conn).await? {
+            return Ok(());
+        }
+    }
+    let mut tx = begin(pool).await?;
+    lock_schema(&mut tx).await?;
+    // Another process may have done it while this one waited.
+    if !older_tables(&mut tx).await? {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for table in TABLES {
+        if table_exists(&mut tx, table).await? {
+            put_aside(&mut tx, table).await?;
+            found.push(table);
+        }
+    }
+    MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(failed)?;
+    if found.contains(&"entities") {
+        copy_entities(&mut tx).await?;
+    }
+    if found.contains(&"roles") {
+        copy_roles(&mut tx, found.contains(&"role_permissions") && found.contains(&"permissions")).await?;
+    }
+    if found.contains(&"role_assignments") {
+        copy_assignments(&mut tx).await?;
+    }
+    if found.contains(&"audit_logs") {
+        copy_ledger(&mut tx).await?;
+    }
+    tx.commit().await.map_err(classify)
+}
+
+async fn older_tables(conn: &mut Conn) -> Result<bool> {
+    if table_exists(&mut *conn, "_sqlx_migrations").await? {
+        return Ok(false);
+    }
+    Ok(table_exists(&mut *conn, "audit_logs").await? || table_exists(conn, "entities").await?)
+}
+
+fn refused(what: &str, id: &str, why: impl std::fmt::Display) -> StoreError {
+    StoreError::NotAdopted(format!("{what} {id}: {why}"))
+}
+
+/// Columns of one row, all read as text.
+struct Texts<'a> {
+    row: &'a Row,
+    what: &'static str,
+    /// Which row, for messages.
+    name: String,
+}
+
+impl<'a> Texts<'a> {
+    fn new(row: &'a Row, what: &'static str) -> Result<Self> {
+        let name: Option<String> = row.try_get(0).map_err(classify)?;
+        Ok(Self { row, what, name: name.unwrap_or_default() })
+    }
+
+    fn fault(&self, column: &str, why: impl std::fmt::Display) -> StoreError {
+        refused(self.what, &self.name, format!("{column}: {why}"))
+    }
+
+    fn get(&self, column: &str) -> Result<Option<String>> {
+        self.row.try_get(column).map_err(classify)
+    }
+
+    fn text(&self, column: &str) -> Result<String> {
+        self.get(column)?.ok_or_else(|| self.fault(column, "is missing"))
+    }
+
+    fn optional_id(&self, column: &str) -> Result<Option<Uuid>> {
+        self.get(column)?.map(|text| parse_uuid(&text).ok_or_else(|| self.fault(column, "is no UUID"))).transpose()
+    }
+
+    fn id(&self, column: &str) -> Result<Uuid> {
+        self.optional_id(column)?.ok_or_else(|| self.fault(column, "is missing"))
+    }
+
+    fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        let Some(mut text) = self.get(column)? else {
+            return Ok(None);
+        };
+        // PostgreSQL writes an offset of whole hours without minutes.
+        let short_offset = text.len() > 20 && text.get(text.len() - 3..).is_some_and(|end| end.starts_with(['+', '-']));
+        if short_offset {
+            text.push_str(":00");
+        }
+        Timestamp::parse(&text).map(Some).map_err(|fault| self.fault(column, fault))
+    }
+
+    fn time(&self, column: &str) -> Result<Timestamp> {
+        self.optional_time(column)?.ok_or_else(|| self.fault(column, "is missing"))
+    }
+
+    fn choice<T: Choice>(&self, column: &str) -> Result<T> {
+        let word = self.text(column)?.to_lowercase();
+        T::from_word(&word).ok_or_else(|| self.fault(column, format!("`{word}` is unknown")))
+    }
+
+    fn object(&self, column: &str) -> Result<JsonObject> {
+        match Json::parse(self.get(column)?.unwrap_or_else(|| "{}".into()).as_bytes()) {
+            Ok(Json::Object(members)) => Ok(members),
+            Ok(_) => Err(self.fault(column, "is no JSON object")),
+            Err(fault) => Err(self.fault(column, fault)),
+        }
+    }
+
+    fn bounded<T: TryFrom<String>>(&self, column: &str, text: String) -> Result<T> {
+        T::try_from(text).map_err(|_| self.fault(column, "is too long, empty, or holds a NUL character"))
+    }
+}
+
+async fn rows(conn: &mut Conn, sql: &'static str) -> Result<Vec<Row>> {
+    sqlx::query(sql).fetch_all(conn).await.map_err(classify)
+}
+
+async fn copy_entities(conn: &mut Conn) -> Result<()> {
+    let old = rows(
+        conn,
+        concat!(
+            "SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS type, CAST(status AS TEXT) AS status, \
+             CAST(parent_id AS TEXT) AS parent_id, CAST(attributes AS TEXT) AS attributes, CAST(created_at AS TEXT) AS created_at, \
+             CAST(updated_at AS TEXT) AS updated_at FROM ",
+            set_aside!("entities")
+        ),
+    )
+    .await?;
+    let mut children = Vec::new();
+    for row in &old {
+        let texts = Texts::new(row, "entity")?;
+        let mut entity = Entity {
+            id: texts.id("id")?,
+            name: texts.text("name")?,
+            entity_type: texts.choice("type")?,
+            status: texts.choice("status")?,
+            parent_id: texts.optional_id("parent_id")?,
+            attributes: texts.object("attributes")?,
+            created_at: texts.time("created_at")?,
+            updated_at: texts.time("updated_at")?,
+        };
+        // A child may come before its parent: links are made once all are there.
+        let parent = entity.parent_id.take();
+        if !entities::insert(&mut *conn, &entity).await? {
+            return Err(texts.fault("name", "stands twice for the same type"));
+        }
+        if parent.is_some() {
+            children.push(Entity { parent_id: parent, ..entity });
+        }
+    }
+    for entity in children {
+        entities::update(&mut *conn, &entity).await?;
+    }
+    Ok(())
+}
+
+async fn copy_roles(conn: &mut Conn, with_permissions: bool) -> Result<()> {
+    let old = rows(
+        &mut *conn,
+        concat!(
+            "SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(description AS TEXT) AS description, \
+             CAST(scope_types AS TEXT) AS scope_types, CAST(is_system AS TEXT) AS is_system, CAST(created_at AS TEXT) AS created_at, \
+             CAST(updated_at AS TEXT) AS updated_at FROM ",
+            set_aside!("roles")
+        ),
+    )
+    .await?;
+    for row in &old {
+        let texts = Texts::new(row, "role")?;
+        let role = Role {
+            id: texts.id("id")?,
+            name: texts.text("name")?,
+            description: texts.get("description")?,
+            scope_types: scope_types(&texts)?,
+            is_system: matches!(texts.get("is_system")?.as_deref(), Some("true" | "t" | "1")),
+            permissions: if with_permissions { actions(&mut *conn, row).await? } else { Vec::new() },
+            created_at: texts.time("created_at")?,
+            updated_at: texts.time("updated_at")?,
+        };
+        if !roles::insert(&mut *conn, &role).await? {
+            return Err(texts.fault("name", "stands twice"));
+        }
+        roles::set_actions(&mut *conn, role.id, &role.permissions, role.created_at).await?;
+    }
+    Ok(())
+}
+
+fn scope_types(texts: &Texts<'_>) -> Result<Vec<EntityType>> {
+    let given = texts.get("scope_types")?.unwrap_or_else(|| "[]".into());
+    let words: Option<Vec<String>> = serde_json::from_str(&given).map_err(|fault| texts.fault("scope_types", fault))?;
+    let words = words.unwrap_or_default();
+    let types = words.iter().map(|word| EntityType::from_word(&word.to_lowercase()));
+    types.collect::<Option<_>>().ok_or_else(|| texts.fault("scope_types", format!("`{given}` holds an unknown type")))
+}
+
+async fn actions(conn: &mut Conn, role: &Row) -> Result<Vec<String>> {
+    let id: String = role.try_get("id").map_err(classify)?;
+    let mut actions: Vec<String> = sqlx::query_scalar(concat!(
+        "SELECT CAST(p.action AS TEXT) FROM ",
+        set_aside!("role_permissions"),
+        " rp JOIN ",
+        set_aside!("permissions"),
+        " p ON p.id = rp.permission_id WHERE CAST(rp.role_id AS TEXT) = $1"
+    ))
+    .bind(id)
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    actions.sort_unstable();
+    actions.dedup();
+    Ok(actions)
+}
+
+async fn copy_assignments(conn: &mut Conn) -> Result<()> {
+    let old = rows(
+        &mut *conn,
+        concat!(
+            "SELECT CAST(id AS TEXT) AS id, CAST(principal_id AS TEXT) AS principal_id, \
+             CAST(principal_type AS TEXT) AS principal_type, CAST(role_id AS TEXT) AS role_id, CAST(entity_id AS TEXT) AS entity_id, \
+             CAST(effective_at AS TEXT) AS effective_at, CAST(expires_at AS TEXT) AS expires_at, \
+             CAST(created_at AS TEXT) AS created_at, CAST(updated_at AS TEXT) AS updated_at FROM ",
+            set_aside!("role_assignments")
+        ),
+    )
+    .await?;
+    for row in &old {
+        let texts = Texts::new(row, "assignment")?;
+        let created_at = texts.time("created_at")?;
+        let assignment = Assignment {
+            id: texts.id("id")?,
+            principal_id: texts.id("principal_id")?,
+            principal_type: texts.get("principal_type")?.unwrap_or_else(|| "user".into()),
+            role_id: texts.id("role_id")?,
+            entity_id: texts.optional_id("entity_id")?,
+            effective_at: texts.optional_time("effective_at")?.unwrap_or(created_at),
+            expires_at: texts.optional_time("expires_at")?,
+            created_at,
+            updated_at: texts.time("updated_at")?,
+        };
+        // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
+        if let Inserted::Existing(other) = assignments::insert(&mut *conn, &assignment).await?
+            && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
+        {
+            return Err(texts.fault("id", format!("differs from assignment {}, which has the same key", other.id)));
+        }
+    }
+    Ok(())
+}
+
+async fn copy_ledger(conn: &mut Conn) -> Result<()> {
+    let mut last = 0_i64;
+    let mut last_hash = GENESIS_HASH.to_owned();
+    loop {
+        let page = sqlx::query(concat!(
+            "SELECT CAST(sequence AS TEXT) AS sequence, previous_hash, entry_hash, CAST(hash_version AS TEXT) AS hash_version, \
+             CAST(event_id AS TEXT) AS event_id, source, action, CAST(actor_id AS TEXT) AS actor_id, actor_type, \
+             CAST(entity_id AS TEXT) AS entity_id, entity_type, correlation_id, CAST(details AS TEXT) AS details, \
+             CAST(occurred_at AS TEXT) AS occurred_at FROM ",
+            set_aside!("audit_logs"),
+            " o WHERE o.sequence > $1 ORDER BY o.sequence LIMIT $2"
+        ))
+        .bind(last)
+        .bind(PAGE)
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(classify)?;
+        let mut kept = Vec::with_capacity(page.len());
+        for row in &page {
+            let entry = OldEntry::read(row, last + 1, &last_hash)?;
+            last += 1;
+            last_hash.clone_from(&entry.entry_hash);
+            kept.push(entry);
+        }
+        let sealed: Vec<Sealed<'_>> = kept.iter().map(OldEntry::sealed).collect();
+        if sealed.is_empty() {
+            break;
+        }
+        entries::insert(&mut *conn, &sealed).await?;
+    }
+    sqlx::query("UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1")
+        .bind(last)
+        .bind(last_hash)
+        .execute(conn)
+        .await
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// An entry of the older ledger that was found to be whole.
+struct OldEntry {
+    sequence: i64,
+    previous_hash: String,
+    entry_hash: String,
+    draft: Draft,
+}
+
+impl OldEntry {
+    fn sealed(&self) -> Sealed<'_> {
+        Sealed {
+            event: &self.draft,
+            sequence: self.sequence,
+            previous_hash: self.previous_hash.clone(),
+            entry_hash: self.entry_hash.clone(),
+        }
+    }
+
+    /// Reads the row that should be entry `sequence` behind an entry with the hash `last_hash`.
+    fn read(row: &Row, sequence: i64, last_hash: &str) -> Result<Self> {
+        let texts = Texts::new(row, "ledger entry")?;
+        if texts.name != sequence.to_string() {
+            return Err(refused(
+                "ledger entry",
+                &sequence.to_string(),
+                format!("is missing, the next one is {}", texts.name),
+            ));
+        }
+        let (previous_hash, entry_hash) = (texts.text("previous_hash")?, texts.text("entry_hash")?);
+        if previous_hash != last_hash {
+            return Err(texts.fault("previous_hash", format!("is {previous_hash}, the entry before has {last_hash}")));
+        }
+        if texts.text("hash_version")? != "1" {
+            return Err(texts.fault("hash_version", "is not 1"));
+        }
+        let details = texts.get("details")?.unwrap_or_else(|| "{}".into());
+        // jsonb writes a large double as an integer: when the entry does not verify as it stands, it may as one.
+        for reading in [details.clone(), large_integers_as_doubles(&details)] {
+            let Ok(Json::Object(details)) = Json::parse(reading.as_bytes()) else {
+                continue;
+            };
+            let draft = Draft::new(event(&texts, details)?).map_err(|fault| texts.fault("details", fault))?;
+            if draft.hash_at(sequence, &previous_hash) == entry_hash {
+                return Ok(Self { sequence, previous_hash, entry_hash, draft });
+            }
+        }
+        Err(texts.fault("entry_hash", format!("is {entry_hash}, which its content does not have")))
+    }
+}
+
+fn event(texts: &Texts<'_>, details: JsonObject) -> Result<AuditEvent> {
+    let optional = |column: &str| texts.get(column);
+    Ok(AuditEvent {
+        event_id: texts.optional_id("event_id")?,
+        source: texts.bounded("source", texts.text("source")?)?,
+        action: texts.bounded("action", texts.text("action")?)?,
+        actor_id: texts.optional_id("actor_id")?,
+        actor_type: texts.bounded("actor_type", texts.text("actor_type")?)?,
+        entity_id: texts.optional_id("entity_id")?,
+        entity_type: optional("entity_type")?.map(|text| texts.bounded("entity_type", text)).transpose()?,
+        correlation_id: optional("correlation_id")?.map(|text| texts.bounded("correlation_id", text)).transpose()?,
+        details,
+        occurred_at: texts.time("occurred_at")?,
+    })
+}
+
+/// The same JSON with `.0` behind every integer of 17 digits or more.
+fn large_integers_as_doubles(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + 16);
+    let (mut in_text, mut escaped) = (false, false);
+    let mut number = String::new();
+    for c in json.chars().chain(['\n']) {
+        if !in_text
+            && (c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E') && (c == '-' || !number.is_empty()))
+        {
+            number.push(c);
+            continue;
+        }
+        out.push_str(&number);
+        if number.trim_start_matches('-').len() >= 17
+            && number.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit())
+        {
+            out.push_str(".0");
+        }
+        number.clear();
+        out.push(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => in_text = !in_text,
+            _ => {}
+        }
+    }
+    out
+}

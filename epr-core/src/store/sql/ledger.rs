@@ -1,0 +1,191 @@
+//! Statements on `audit_logs` and `audit_chain_head`.
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt as _;
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::entries::{self, Existing};
+use super::{Conn, Db, Id, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
+use crate::domain::audit::CanonicalDetails;
+use crate::domain::{AuditEntry, AuditFilter, AuditPage};
+use crate::ledger::chain::{Draft, Head, seal};
+use crate::store::{Appended, LedgerVisitor, Result, ScanRange, ScanStart, StoreError};
+
+/// Takes the ledger's lock and reads where the chain ends.
+async fn lock_head(conn: &mut Conn) -> Result<Head> {
+    let row = sqlx::query(concat!(
+        "SELECT h.sequence, h.entry_hash FROM audit_chain_head h WHERE h.id = 1",
+        for_update!("h")
+    ))
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    row.as_ref().map(read_head).transpose()?.ok_or_else(|| StoreError::corrupt("ledger", "its head row is missing"))
+}
+
+fn read_head(row: &Row) -> Result<Head> {
+    Ok(Head {
+        sequence: row.try_get("sequence").map_err(classify)?,
+        entry_hash: row.try_get("entry_hash").map_err(classify)?,
+    })
+}
+
+/// Appends `drafts` in their order. INVARIANT: duplicates are found under the lock and before anything is hashed, so
+/// that the chain has no hole where one was.
+pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appended>> {
+    let mut head = lock_head(&mut *conn).await?;
+    let keys: Vec<Uuid> = drafts.iter().filter_map(Draft::event_id).collect();
+    let existing = if keys.is_empty() { HashMap::new() } else { entries::existing(&mut *conn, &keys).await? };
+
+    // The first of several with the same key is the one that is recorded; the others are held against it.
+    let mut first_of: HashMap<Uuid, usize> = HashMap::new();
+    let mut fresh = Vec::with_capacity(drafts.len());
+    let mut outcomes: Vec<Outcome<'_>> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let earlier = draft.event_id().and_then(|key| first_of.get(&key).copied());
+        let stored = draft.event_id().and_then(|key| existing.get(&key));
+        outcomes.push(match (stored, earlier) {
+            (Some(stored), _) => Outcome::Stored(stored),
+            (None, Some(place)) => Outcome::Repeats(place),
+            (None, None) => {
+                if let Some(key) = draft.event_id() {
+                    first_of.insert(key, fresh.len());
+                }
+                fresh.push(draft);
+                Outcome::Fresh(fresh.len() - 1)
+            }
+        });
+    }
+
+    let sealed = seal(&mut head, fresh);
+    if !sealed.is_empty() {
+        entries::insert(&mut *conn, &sealed).await?;
+        sqlx::query("UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1")
+            .bind(head.sequence)
+            .bind(&head.entry_hash)
+            .execute(conn)
+            .await
+            .map_err(classify)?;
+    }
+    let told = drafts.iter().zip(outcomes).map(|(draft, outcome)| {
+        let same = |sequence: i64, previous_hash: &str, entry_hash: &str| {
+            if draft.hash_at(sequence, previous_hash) == entry_hash {
+                Appended::Duplicate { sequence }
+            } else {
+                Appended::Conflict { sequence }
+            }
+        };
+        match outcome {
+            Outcome::Stored(entry) => Some(same(entry.sequence, &entry.previous_hash, &entry.entry_hash)),
+            Outcome::Repeats(place) => {
+                sealed.get(place).map(|entry| same(entry.sequence, &entry.previous_hash, &entry.entry_hash))
+            }
+            Outcome::Fresh(place) => sealed.get(place).map(|entry| Appended::Recorded { sequence: entry.sequence }),
+        }
+    });
+    // Every place was handed out above.
+    Ok(told.flatten().collect())
+}
+
+enum Outcome<'a> {
+    Fresh(usize),
+    Repeats(usize),
+    Stored(&'a Existing),
+}
+
+macro_rules! columns {
+    () => {
+        "l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, l.action, l.actor_id, l.actor_type, \
+         l.entity_id, l.entity_type, l.correlation_id, CAST(l.details AS TEXT) AS details, l.occurred_at"
+    };
+}
+
+fn read(row: &Row) -> Result<AuditEntry> {
+    let optional_id =
+        |column| Ok::<_, StoreError>(row.try_get::<Option<Id>, _>(column).map_err(classify)?.map(read_id));
+    Ok(AuditEntry {
+        sequence: row.try_get("sequence").map_err(classify)?,
+        previous_hash: row.try_get("previous_hash").map_err(classify)?,
+        entry_hash: row.try_get("entry_hash").map_err(classify)?,
+        hash_version: row.try_get("hash_version").map_err(classify)?,
+        event_id: optional_id("event_id")?,
+        source: row.try_get("source").map_err(classify)?,
+        action: row.try_get("action").map_err(classify)?,
+        actor_id: optional_id("actor_id")?,
+        actor_type: row.try_get("actor_type").map_err(classify)?,
+        entity_id: optional_id("entity_id")?,
+        entity_type: row.try_get("entity_type").map_err(classify)?,
+        correlation_id: row.try_get("correlation_id").map_err(classify)?,
+        details: CanonicalDetails(row.try_get("details").map_err(classify)?),
+        occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
+    })
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM audit_logs l WHERE 1 = 1"));
+    for (column, wanted) in [
+        ("action", &filter.action),
+        ("entity_type", &filter.entity_type),
+        ("source", &filter.source),
+        ("correlation_id", &filter.correlation_id),
+    ] {
+        if let Some(text) = wanted {
+            query.push(" AND l.").push(column).push(" = ").push_bind(text.clone());
+        }
+    }
+    for (column, wanted) in
+        [("actor_id", filter.actor_id), ("entity_id", filter.entity_id), ("event_id", filter.event_id)]
+    {
+        if let Some(wanted) = wanted {
+            query.push(" AND l.").push(column).push(" = ").push_bind(id(wanted));
+        }
+    }
+    if let Some(from) = filter.occurred_from {
+        query.push(" AND l.occurred_at >= ").push_bind(stamp(from));
+    }
+    if let Some(to) = filter.occurred_to {
+        query.push(" AND l.occurred_at <= ").push_bind(stamp(to));
+    }
+    if let Some(from) = filter.from_sequence {
+        query.push(" AND l.sequence >= ").push_bind(from);
+    }
+    if let Some(to) = filter.to_sequence {
+        query.push(" AND l.sequence <= ").push_bind(to);
+    }
+    if let Some(after) = page.after {
+        query.push(if page.ascending { " AND l.sequence > " } else { " AND l.sequence < " }).push_bind(after);
+    }
+    query.push(if page.ascending { " ORDER BY l.sequence LIMIT " } else { " ORDER BY l.sequence DESC LIMIT " });
+    query.push_bind(i64::from(page.limit));
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read).collect()
+}
+
+/// Streams entries in order to `visitor`, all from one snapshot, in constant memory.
+pub(super) async fn scan(pool: &sqlx::Pool<Db>, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
+    let mut snapshot = begin_snapshot(pool).await?;
+    let head = sqlx::query("SELECT h.sequence, h.entry_hash FROM audit_chain_head h WHERE h.id = 1")
+        .fetch_optional(&mut *snapshot)
+        .await
+        .map_err(classify)?;
+    let head = head.as_ref().map(read_head).transpose()?;
+    let anchor: Option<String> = sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
+        .bind(range.from - 1)
+        .fetch_optional(&mut *snapshot)
+        .await
+        .map_err(classify)?;
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(sequence) FROM audit_logs").fetch_one(&mut *snapshot).await.map_err(classify)?;
+    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0) }) {
+        return Ok(());
+    }
+    let mut rows = sqlx::query(entries::SCAN).bind(range.from).bind(range.to).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await.map_err(classify)? {
+        if !entries::visit(&row, visitor)? {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Ledger entries on SQLite: written one by one, read as they are stored.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::{Conn, Row, classify, id, stamp};
+use crate::domain::{Text, Timestamp};
+use crate::ledger::canonical::Fields;
+use crate::ledger::chain::Sealed;
+use crate::ledger::verify::{StoredEntry, UnreadableRow};
+use crate::store::{LedgerVisitor, Result};
+
+/// What is needed of a stored entry to tell whether an event is the same.
+pub(super) struct Existing {
+    pub(super) sequence: i64,
+    pub(super) previous_hash: String,
+    pub(super) entry_hash: String,
+}
+
+pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
+    let mut found = HashMap::new();
+    for key in keys {
+        let row = sqlx::query("SELECT sequence, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1")
+            .bind(id(*key))
+            .fetch_optional(&mut *conn)
+            .await
+            .map_err(classify)?;
+        if let Some(row) = row {
+            let entry = Existing {
+                sequence: row.try_get("sequence").map_err(classify)?,
+                previous_hash: row.try_get("previous_hash").map_err(classify)?,
+                entry_hash: row.try_get("entry_hash").map_err(classify)?,
+            };
+            found.insert(*key, entry);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()> {
+    for entry in sealed {
+        let event = entry.event.event();
+        sqlx::query(
+            "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
+               actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
+             VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        )
+        .bind(entry.sequence)
+        .bind(&entry.previous_hash)
+        .bind(&entry.entry_hash)
+        .bind(event.event_id.map(id))
+        .bind(event.source.as_str())
+        .bind(event.action.as_str())
+        .bind(event.actor_id.map(id))
+        .bind(event.actor_type.as_str())
+        .bind(event.entity_id.map(id))
+        .bind(event.entity_type.as_ref().map(Text::as_str))
+        .bind(event.correlation_id.as_ref().map(Text::as_str))
+        .bind(entry.event.details())
+        .bind(stamp(event.occurred_at))
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    }
+    Ok(())
+}
+
+pub(super) const SCAN: &str = "\
+SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
+       entity_type, correlation_id, details, occurred_at \
+FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
+
+/// Shows one row to `visitor`. Ids go into the canonical text as they are stored, and a timestamp must be written as
+/// this program writes it: SQLite would hold any other spelling, and two spellings of one value must not verify alike.
+pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
+    let sequence: i64 = row.try_get(0).map_err(classify)?;
+    let entry = || -> std::result::Result<StoredEntry<'_>, UnreadableRow> {
+        let unreadable = |fault: &dyn std::fmt::Display| UnreadableRow { sequence, why: fault.to_string() };
+        let at: &str = row.try_get(13).map_err(|fault| unreadable(&fault))?;
+        let occurred_at = Timestamp::parse(at).map_err(|fault| unreadable(&fault))?;
+        if occurred_at.to_string() != at {
+            return Err(unreadable(&format!("occurred_at is written as `{at}`")));
+        }
+        let stored = || -> std::result::Result<_, sqlx::Error> {
+            let fields = Fields {
+                action: row.try_get(6)?,
+                actor_id: row.try_get(7)?,
+                actor_type: row.try_get(8)?,
+                correlation_id: row.try_get(11)?,
+                details: row.try_get(12)?,
+                entity_id: row.try_get(9)?,
+                entity_type: row.try_get(10)?,
+                event_id: row.try_get(4)?,
+                hash_version: row.try_get(3)?,
+                occurred_at,
+                previous_hash: row.try_get(1)?,
+                sequence,
+                source: row.try_get(5)?,
+            };
+            Ok(StoredEntry { fields, entry_hash: row.try_get(2)? })
+        };
+        stored().map_err(|fault| unreadable(&fault))
+    };
+    Ok(visitor.entry(entry()))
+}

@@ -1,0 +1,139 @@
+//! `epr audit …`
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use epr_core::Epr;
+use epr_core::store::ScanRange;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Outcome;
+
+/// The chain does not hold.
+const BROKEN: u8 = 1;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Recompute the hash chain; exit code 0 when it holds, 1 when it does not, 2 when it could not look
+    Verify {
+        #[command(flatten)]
+        range: Range,
+        /// Say the outcome as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write entries as JSON lines that anyone can verify offline: sequence, hashes and the exact text that was hashed
+    Export {
+        #[command(flatten)]
+        range: Range,
+        /// The file to write, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Range {
+    /// The first entry; what stands before it is taken on trust
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    start_sequence: i64,
+    /// The last entry; without it, to the end, which is then held against the head
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    end_sequence: Option<i64>,
+}
+
+impl Range {
+    fn scan(self) -> Result<ScanRange, String> {
+        let to = self.end_sequence.unwrap_or(i64::MAX);
+        if to < self.start_sequence {
+            return Err(format!("--end-sequence {to} is before --start-sequence {}", self.start_sequence));
+        }
+        Ok(ScanRange { from: self.start_sequence, to })
+    }
+}
+
+pub(crate) async fn run(epr: &Epr, command: &Command) -> Outcome {
+    match command {
+        Command::Verify { range, json } => verify(epr, range.scan()?, *json).await,
+        Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
+    }
+}
+
+async fn verify(epr: &Epr, range: ScanRange, json: bool) -> Outcome {
+    let mut progress = Progress::new();
+    let found = epr.verify_ledger(range, &mut |checked, total| progress.tell(checked, total)).await;
+    progress.clear();
+    let found = found?;
+    if json {
+        println!("{}", serde_json::to_string(&found)?);
+    } else if let Some(finding) = &found.finding {
+        println!("BROKEN at entry {}: {finding}", finding.sequence());
+        println!("{} entries before it are whole.", found.checked);
+    } else if found.checked == 0 {
+        println!("The ledger is empty.");
+    } else {
+        println!("The chain holds: {} entries, {} to {}.", found.checked, found.start_sequence, found.end_sequence);
+    }
+    Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+}
+
+async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcome {
+    let mut out: Box<dyn std::io::Write + Send> = match output {
+        Some(path) => Box::new(std::io::BufWriter::new(std::fs::File::create(path)?)),
+        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+    };
+    let mut written = 0_u64;
+    let mut failed: Option<std::io::Error> = None;
+    epr.export_ledger(range, &mut |entry| {
+        let line = serde_json::to_writer(&mut out, &entry).map_err(std::io::Error::from);
+        match line.and_then(|()| out.write_all(b"\n")) {
+            Ok(()) => written += 1,
+            Err(fault) => failed = Some(fault),
+        }
+        failed.is_none()
+    })
+    .await?;
+    if let Some(fault) = failed {
+        return Err(fault.into());
+    }
+    out.flush()?;
+    eprintln!("{written} entries written.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bar on a terminal, plain lines elsewhere; both on standard error, so that standard output holds the outcome only.
+struct Progress {
+    bar: Option<ProgressBar>,
+    next_line: u64,
+}
+
+/// Entries between two plain lines.
+const LINE_EVERY: u64 = 1_000_000;
+
+impl Progress {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} entries, {per_sec}, {eta} left");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, next_line: LINE_EVERY }
+    }
+
+    fn tell(&mut self, checked: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(checked);
+        } else if checked >= self.next_line {
+            eprintln!("{checked} of {total} entries checked");
+            self.next_line += LINE_EVERY;
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The ledger from outside: events from JSON, everything in it, and the verdict of `epr audit verify`.
+
+use epr_core::domain::{AuditEvent, Json, Timestamp};
+use epr_core::ledger::chain::Draft;
+use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
+use epr_core::store::{LedgerVisitor, ScanRange, ScanStart, Store};
+use serde_json::Value;
+
+use crate::process::program;
+
+/// An event from the form that the vectors use.
+pub fn event(input: &Value) -> AuditEvent {
+    let text = |name: &str| input.get(name).and_then(Value::as_str);
+    let id = |name: &str| text(name).map(|id| id.parse().expect("a UUID"));
+    let details = input.get("details").map_or_else(|| "{}".into(), Value::to_string);
+    AuditEvent {
+        event_id: id("event_id"),
+        source: text("source").unwrap_or("entity_permissions_core").try_into().expect("a source"),
+        action: text("action").expect("an action").try_into().expect("an action"),
+        actor_id: id("actor_id"),
+        actor_type: text("actor_type").unwrap_or("user").try_into().expect("an actor type"),
+        entity_id: id("entity_id"),
+        entity_type: text("entity_type").map(|word| word.try_into().expect("an entity type")),
+        correlation_id: text("correlation_id").map(|word| word.try_into().expect("a correlation id")),
+        details: Json::parse(details.as_bytes()).expect("details").as_object().expect("an object").clone(),
+        occurred_at: Timestamp::parse(text("occurred_at").expect("a time")).expect("a time"),
+    }
+}
+
+/// The same, ready to be appended.
+pub fn draft(input: &Value) -> Draft {
+    Draft::new(event(input)).expect("details within the bounds")
+}
+
+/// One entry as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its place.
+    pub sequence: i64,
+    /// The hash before.
+    pub previous_hash: String,
+    /// Its hash.
+    pub entry_hash: String,
+    /// The text that is hashed, rebuilt from what is stored.
+    pub canonical: String,
+}
+
+/// Everything in the ledger.
+pub async fn everything(store: &dyn Store) -> Vec<Seen> {
+    struct Collect(Vec<Seen>);
+    impl LedgerVisitor for Collect {
+        fn begin(&mut self, _: ScanStart) -> bool {
+            true
+        }
+
+        fn entry(&mut self, row: Result<StoredEntry<'_>, UnreadableRow>) -> bool {
+            let entry = row.expect("a row that can be read");
+            let mut canonical = String::new();
+            entry.fields.write(&mut canonical);
+            self.0.push(Seen {
+                sequence: entry.fields.sequence,
+                previous_hash: entry.fields.previous_hash.to_owned(),
+                entry_hash: entry.entry_hash.to_owned(),
+                canonical,
+            });
+            true
+        }
+    }
+    let mut all = Collect(Vec::new());
+    store.scan_ledger(ScanRange::ALL, &mut all).await.expect("a scan");
+    all.0
+}
+
+/// The exit code of `epr audit verify --json` with these arguments, and what it said.
+pub async fn verdict(database_url: &str, arguments: &[&str]) -> (i32, Value) {
+    let output = tokio::process::Command::new(program("epr"))
+        .env_clear()
+        .env("EPR_DATABASE_URL", database_url)
+        .current_dir(std::env::temp_dir())
+        .args(["audit", "verify", "--json"])
+        .args(arguments)
+        .output()
+        .await
+        .expect("epr");
+    let said =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into());
+    (output.status.code().expect("an exit code"), said)
+}

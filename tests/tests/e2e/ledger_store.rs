@@ -1,0 +1,169 @@
+//! The ledger on both databases: the vectors, duplicates, what the database refuses, and bytes that come back.
+
+use std::sync::Arc;
+
+use epr_core::domain::{Json, JsonObject};
+use epr_core::ledger::chain::Draft;
+use epr_core::store::{Appended, Store};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::ledger::{draft, event, everything};
+use epr_testkit::seed;
+use serde_json::{Value, json};
+
+const VECTORS: &str = include_str!("../../vectors/audit_chain_v1.json");
+
+async fn append(store: &Arc<dyn Store>, drafts: &[Draft]) -> Vec<Appended> {
+    let mut tx = store.begin().await.unwrap();
+    let outcomes = tx.append(drafts).await.unwrap();
+    tx.commit().await.unwrap();
+    outcomes
+}
+
+/// Each body on both databases.
+macro_rules! on_both_stores {
+    ($($name:ident => $run:path;)*) => {
+        $(mod $name {
+            #[tokio::test]
+            async fn on_sqlite() { $run(super::Database::create(super::Kind::Sqlite).await).await; }
+            #[tokio::test]
+            async fn on_postgres() { $run(super::Database::create(super::Kind::Postgres).await).await; }
+        })*
+    };
+}
+
+on_both_stores! {
+    the_vectors_come_out_byte_for_byte => super::vectors;
+    duplicates_and_conflicts => super::duplicates;
+    the_database_refuses_changes => super::append_only;
+    what_was_accepted_reads_back => super::random_details;
+}
+
+async fn vectors(database: Database) {
+    let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+    let entries = vectors["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 40);
+    let store = database.store().await;
+    let drafts: Vec<_> = entries.iter().map(|entry| draft(&entry["input"])).collect();
+    // In pieces, so that the chain is carried on by the head row too.
+    for piece in drafts.chunks(7) {
+        append(&store, piece).await;
+    }
+    let stored = everything(&*store).await;
+    assert_eq!(stored.len(), 40);
+    for ((expected, seen), draft) in entries.iter().zip(&stored).zip(&drafts) {
+        let mut written = String::new();
+        draft.write_canonical(seen.sequence, &seen.previous_hash, &mut written);
+        assert_eq!(Value::from(written), expected["canonical"], "on the way in");
+        assert_eq!(Value::from(seen.canonical.clone()), expected["canonical"], "after the round trip");
+        assert_eq!(Value::from(seen.entry_hash.clone()), expected["entry_hash"]);
+        assert_eq!(Value::from(seen.previous_hash.clone()), expected["previous_hash"]);
+        assert_eq!(Value::from(seen.sequence), expected["sequence"]);
+    }
+}
+
+async fn duplicates(database: Database) {
+    let store = database.store().await;
+    let one = json!({"event_id": "11111111-0000-4000-8000-000000000001", "source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": 1}});
+    let mut other = one.clone();
+    other["details"]["n"] = json!(2);
+    let unkeyed = json!({"source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"});
+    let outcomes = append(&store, &[draft(&one), draft(&unkeyed), draft(&one), draft(&other), draft(&unkeyed)]).await;
+    assert_eq!(
+        outcomes,
+        [
+            Appended::Recorded { sequence: 1 },
+            Appended::Recorded { sequence: 2 },
+            Appended::Duplicate { sequence: 1 },
+            Appended::Conflict { sequence: 1 },
+            Appended::Recorded { sequence: 3 }
+        ]
+    );
+    let outcomes = append(&store, &[draft(&other), draft(&one), draft(&unkeyed)]).await;
+    assert_eq!(
+        outcomes,
+        [Appended::Conflict { sequence: 1 }, Appended::Duplicate { sequence: 1 }, Appended::Recorded { sequence: 4 }]
+    );
+    assert_eq!(append(&store, &[draft(&one)]).await, [Appended::Duplicate { sequence: 1 }]);
+    let stored: Vec<_> = everything(&*store).await.into_iter().map(|seen| seen.sequence).collect();
+    assert_eq!(stored, [1, 2, 3, 4], "no gap where a duplicate was");
+}
+
+async fn append_only(database: Database) {
+    let store = database.store().await;
+    append(&store, &[draft(&json!({"event_id": "11111111-0000-4000-8000-000000000001", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"}))]).await;
+    let mut statements = vec![
+        "UPDATE audit_logs SET action = 'b'",
+        "UPDATE audit_logs SET action = action",
+        "DELETE FROM audit_logs",
+        "DELETE FROM audit_logs WHERE sequence = 1",
+        "INSERT INTO audit_logs SELECT * FROM audit_logs ON CONFLICT (sequence) DO UPDATE SET action = 'b'",
+    ];
+    match database.kind {
+        Kind::Postgres => statements.push("TRUNCATE audit_logs"),
+        Kind::Sqlite => statements.push(
+            "INSERT OR REPLACE INTO audit_logs SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, 'b', \
+             actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at FROM audit_logs",
+        ),
+    }
+    for statement in statements {
+        let said = database.execute(statement).await.unwrap_err().to_string();
+        assert!(
+            said.contains("append-only") || said.contains("syntax error") && statement.contains("ON CONFLICT"),
+            "{statement}: {said}"
+        );
+    }
+    let seen = everything(&*store).await;
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].canonical.contains(r#""action":"a""#));
+}
+
+/// Free-form details of any shape.
+fn details(rng: &mut impl rand::Rng, depth: usize) -> Json {
+    match rng.random_range(0..if depth > 4 { 6 } else { 8 }) {
+        0 => Json::Null,
+        1 => Json::Bool(rng.random()),
+        2 => Json::Int(rng.random()),
+        3 => Json::UInt(rng.random_range(i64::MAX as u64 + 1..=u64::MAX)),
+        4 => loop {
+            let number = f64::from_bits(rng.random());
+            if number.is_finite() {
+                break Json::Float(number);
+            }
+        },
+        5 => Json::Text(text(rng)),
+        6 => Json::List((0..rng.random_range(0..4)).map(|_| details(rng, depth + 1)).collect()),
+        _ => Json::Object(members(rng, depth + 1)),
+    }
+}
+
+fn members(rng: &mut impl rand::Rng, depth: usize) -> JsonObject {
+    (0..rng.random_range(0..5)).map(|_| (text(rng), details(rng, depth))).collect()
+}
+
+fn text(rng: &mut impl rand::Rng) -> String {
+    (0..rng.random_range(0..9))
+        .map(|_| match rng.random_range(0..4) {
+            0 => char::from(rng.random_range(0..128_u8)),
+            1 => rng.random_range('a'..='z'),
+            _ => rng.random::<char>(),
+        })
+        .collect()
+}
+
+async fn random_details(database: Database) {
+    let mut rng = seed::rng("what_was_accepted_reads_back");
+    let store = database.store().await;
+    let mut drafts = Vec::new();
+    for _ in 0..400 {
+        let mut event = event(&json!({"action": "a", "occurred_at": "2026-01-01T00:00:00Z"}));
+        event.details = members(&mut rng, 0);
+        drafts.push(Draft::new(event).unwrap());
+    }
+    append(&store, &drafts).await;
+    for (draft, seen) in drafts.iter().zip(everything(&*store).await) {
+        let mut written = String::new();
+        draft.write_canonical(seen.sequence, &seen.previous_hash, &mut written);
+        assert_eq!(seen.canonical, written);
+        assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "printable ASCII only");
+    }
+}

@@ -1,0 +1,4 @@
+//! Load and crashes: many clients against real processes, for minutes.
+
+mod kill;
+mod load;
