@@ -12,12 +12,15 @@ need_apt() {
     command -v "$1" >/dev/null 2>&1 && return
     say "installing $2"
     local run=()
-    [[ $(id -u) == 0 ]] || run=(sudo)
+    if [[ $(id -u) != 0 ]]; then
+        command -v sudo >/dev/null 2>&1 || { echo "$2 is missing: install it, or run this as root" >&2; exit 1; }
+        run=(sudo)
+    fi
     if [[ -z ${EPR_APT_UPDATED:-} ]]; then
         "${run[@]}" apt-get update -qq
         EPR_APT_UPDATED=1
     fi
-    DEBIAN_FRONTEND=noninteractive "${run[@]}" apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
 }
 
 # need_cargo COMMAND CRATE VERSION: installs a cargo tool of exactly this version into the cache.
@@ -27,6 +30,13 @@ need_cargo() {
     [[ -x $root/bin/$1 && $("$root/bin/$1" --version 2>/dev/null) == *"$3"* ]] && return
     say "installing $2 $3"
     CARGO_TARGET_DIR=$EPR_CACHE/tools-target cargo install --quiet --locked --root "$root" --version "$3" "$2"
+}
+
+# need_component COMMAND COMPONENT: a part of the Rust toolchain.
+need_component() {
+    "cargo-$1" --version >/dev/null 2>&1 && return
+    command -v rustup >/dev/null 2>&1 || { echo "cargo $1 is missing: install the Rust component $2" >&2; exit 1; }
+    rustup component add "$2"
 }
 
 need_rust() {

@@ -7,7 +7,9 @@ pg_bin() {
     for folder in /usr/lib/postgresql/*/bin; do
         [[ -x $folder/initdb ]] && { echo "$folder"; return; }
     done
-    dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null
+    local found
+    found=$(command -v initdb) || return 0
+    dirname "$found"
 }
 
 as_pg() {
@@ -29,6 +31,6 @@ start_postgres() {
 
 stop_postgres() {
     [[ -n ${PG_DIR:-} ]] || return 0
-    (cd "$PG_DIR" && as_pg "$PG_CTL" -D "$PG_DIR/data" -m immediate stop >/dev/null 2>&1) || true
+    (cd "$PG_DIR" && as_pg "${PG_CTL:-pg_ctl}" -D "$PG_DIR/data" -m immediate stop >/dev/null 2>&1) || true
     rm -rf "$PG_DIR" "$PG_DIR.log"
 }

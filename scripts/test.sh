@@ -30,6 +30,8 @@ need_apt python3 python3
 [[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
 
 if $lint; then
+    need_component fmt rustfmt
+    need_component clippy clippy
     need_cargo cargo-deny cargo-deny 0.20.2
     say "cargo fmt"
     cargo fmt --all --check

@@ -22,7 +22,7 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        // A clock beyond the year 9999 is a broken machine; the epoch makes everything fail closed (not yet in force).
+        // Beyond the year 9999 the machine is broken, and no answer would be right.
         Timestamp::from_unix_micros(micros).unwrap_or_else(|_| epoch())
     }
 }

@@ -109,10 +109,7 @@ impl Epr {
             return Err(StoreError::SchemaTooNew { applied, known }.into());
         }
         if applied < known {
-            return Err(StoreError::Migration(format!(
-                "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, or set RUN_MIGRATIONS=true"
-            ))
-            .into());
+            return Err(StoreError::SchemaTooOld { applied, known }.into());
         }
         let now = self.now();
         let mut tx = self.parts.store.begin().await?;

@@ -51,6 +51,7 @@ impl From<StoreError> for Error {
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
             | StoreError::SchemaTooNew { .. }
+            | StoreError::SchemaTooOld { .. }
             | StoreError::Migration(_)
             | StoreError::NotAdopted(_)
             | StoreError::Backend(_) => Self::Internal(fault),

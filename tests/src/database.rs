@@ -49,7 +49,12 @@ impl Database {
             Kind::Postgres => {
                 static COUNT: AtomicU32 = AtomicU32::new(0);
                 let server = postgres_server();
-                let name = format!("epr_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+                let name = format!(
+                    "epr_{}_{}_{:08x}",
+                    std::process::id(),
+                    COUNT.fetch_add(1, Ordering::Relaxed),
+                    rand::random::<u32>()
+                );
                 let mut admin = PgConnection::connect(&format!("{server}/postgres")).await.expect("the test server");
                 sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
                     .execute(&mut admin)

@@ -122,11 +122,19 @@ impl NewEntity {
         let entity_type = fields.required("type", fields::choice);
         let status = fields.given("status", fields::choice).unwrap_or(EntityStatus::Active);
         let parent_id = fields.optional("parent_id", fields::uuid);
-        let attributes = fields.given("attributes", fields::plain_object).unwrap_or_default();
+        let attributes = read_attributes(&mut fields).unwrap_or_default();
         let build =
             name.zip(entity_type).map(|(name, entity_type)| Self { name, entity_type, status, parent_id, attributes });
         fields.finish(build)
     }
+}
+
+fn read_attributes(fields: &mut Fields<'_>) -> Option<JsonObject> {
+    let attributes = fields.given("attributes", fields::object)?;
+    if let Some(problem) = fields::attributes_problem(&attributes) {
+        fields.report("attributes", problem);
+    }
+    Some(attributes)
 }
 
 /// A change to an entity; `None` leaves a field as it is.
@@ -154,7 +162,7 @@ impl EntityPatch {
             name: fields.given("name", fields::text),
             status: fields.given("status", fields::choice),
             parent_id: fields.given("parent_id", fields::nullable(fields::uuid)),
-            attributes: fields.given("attributes", fields::plain_object),
+            attributes: read_attributes(&mut fields),
         };
         fields.finish(Some(patch))
     }

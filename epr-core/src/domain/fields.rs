@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::json::{Json, JsonObject};
+use super::json::{Json, JsonObject, MAX_DEPTH};
 use super::text::{Text, TextFault};
 use super::time::Timestamp;
 
@@ -216,21 +216,43 @@ pub fn timestamp(value: &Json) -> Reading<Timestamp> {
     }
 }
 
-/// An object without NUL characters in its strings.
-pub fn plain_object(value: &Json) -> Reading<JsonObject> {
-    match value {
-        Json::Object(_) if value.holds_nul() => problem("string_nul", TextFault::Nul.to_string()),
-        Json::Object(members) => Ok(members.clone()),
-        _ => problem("dict_type", "Input should be a valid object"),
+/// An object.
+pub fn object(value: &Json) -> Reading<JsonObject> {
+    value
+        .as_object()
+        .map_or_else(|| problem("dict_type", "Input should be a valid object"), |members| Ok(members.clone()))
+}
+
+/// What is wrong with an entity's attributes, wherever they come from.
+#[must_use]
+pub fn attributes_problem(attributes: &JsonObject) -> Option<Problem> {
+    let value = Json::Object(attributes.clone());
+    match value.check(MAX_DEPTH) {
+        Err(fault) => Some(Problem::new("json_bounds", fault.to_string())),
+        Ok(()) => value.holds_nul().then(|| Problem::new("string_nul", TextFault::Nul.to_string())),
     }
 }
 
-/// A list, each item by `read`; every failing item is reported under its index.
+/// A truth value.
+pub fn boolean(value: &Json) -> Reading<bool> {
+    match value {
+        Json::Bool(truth) => Ok(*truth),
+        _ => problem("bool_type", "Input should be true or false"),
+    }
+}
+
+/// Most items in a list that is read item by item.
+pub const MAX_ITEMS: usize = 1000;
+
+/// A list of at most [`MAX_ITEMS`], each by `read`; every failing item is reported under its index.
 pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Vec<T>> {
     move |value| {
         let Json::List(items) = value else {
             return problem("list_type", "Input should be a valid list");
         };
+        if items.len() > MAX_ITEMS {
+            return problem("too_long", format!("List should have at most {MAX_ITEMS} items"));
+        }
         let mut taken = Vec::with_capacity(items.len());
         let mut problems = Vec::new();
         for (at, item) in items.iter().enumerate() {

@@ -53,7 +53,7 @@ impl Json {
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonFault> {
         let text = std::str::from_utf8(bytes)
             .map_err(|fault| JsonFault(format!("the text is not valid UTF-8 from byte {}", fault.valid_up_to())))?;
-        refuse_inexact_integers(text)?;
+        refuse_inexact_numbers(text)?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let value = ValueSeed { depth: 0 }.deserialize(&mut reader).map_err(sentence)?;
         reader.end().map_err(sentence)?;
@@ -75,6 +75,26 @@ impl Json {
         match self {
             Self::Object(members) => Some(members),
             _ => None,
+        }
+    }
+
+    /// Holds the bounds of [`Json::parse`] against a value that was built in memory.
+    ///
+    /// # Errors
+    /// Deeper than `depth` levels, or a number that is not finite.
+    pub fn check(&self, depth: usize) -> Result<(), JsonFault> {
+        let deeper = || {
+            depth
+                .checked_sub(1)
+                .ok_or_else(|| JsonFault(format!("lists and objects are nested deeper than {MAX_DEPTH} levels")))
+        };
+        match self {
+            Self::Float(number) if !number.is_finite() => Err(JsonFault(format!("the number {number} is not finite"))),
+            Self::List(items) => deeper().and_then(|depth| items.iter().try_for_each(|item| item.check(depth))),
+            Self::Object(members) => {
+                deeper().and_then(|depth| members.values().try_for_each(|value| value.check(depth)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -171,28 +191,38 @@ impl Serialize for Json {
     }
 }
 
-/// `serde_json` hands an integer beyond 64 bits (and `-0`) to the visitor as a double, so they are found in the text.
-fn refuse_inexact_integers(text: &str) -> Result<(), JsonFault> {
+/// `serde_json` hands an integer beyond 64 bits (and `-0`) to the visitor as a double, and what is too small for a
+/// double as 0, so they are found in the text.
+fn refuse_inexact_numbers(text: &str) -> Result<(), JsonFault> {
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
         let token = rest.get(start..).unwrap_or_default();
         let length = if token.starts_with('"') { string_length(token) } else { number_length(token) };
         let (token, after) = token.split_at(length);
-        if !token.starts_with('"') && !token.contains(['.', 'e', 'E']) {
+        if !token.starts_with('"') && token.contains(['.', 'e', 'E']) {
+            let mantissa = token.split(['e', 'E']).next().unwrap_or_default();
+            if token.parse() == Ok(0.0_f64) && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
+                return Err(JsonFault(format!("the number `{}` is too small to be kept", shortened(token))));
+            }
+        } else if !token.starts_with('"') {
             let exact = token != "-0" && (token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok());
             // What is no number at all is left to the reader behind us, whose sentence says where.
             if !exact && token.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) && token != "-" {
-                let shown: Cow<'_, str> = if token.len() > 40 {
-                    format!("{}…", token.get(..40).unwrap_or_default()).into()
-                } else {
-                    token.into()
-                };
+                let shown = shortened(token);
                 return Err(JsonFault(format!("the integer `{shown}` cannot be kept exactly in 64 bits")));
             }
         }
         rest = after;
     }
     Ok(())
+}
+
+/// A number literal, for a message.
+fn shortened(token: &str) -> Cow<'_, str> {
+    match token.get(..40) {
+        Some(start) if token.len() > 40 => format!("{start}…").into(),
+        _ => token.into(),
+    }
 }
 
 /// Bytes of the string literal at the head of `text`, quotes included; all of it if it is not closed.
@@ -332,11 +362,23 @@ mod tests {
         assert!(fault(r#"{"a\"": -0}"#).contains("cannot be kept exactly"));
         assert!(fault(r#"{"a": 1, "\u0061": 2}"#).contains("stands twice"));
         assert!(fault("1e400").contains("out of range"));
+        assert!(fault("[1e-400]").contains("too small"));
+        assert!(Json::parse(b"[0.0, -0.0, 0e5, 5e-324]").is_ok());
         assert!(fault("NaN").contains("expected"));
         assert!(fault(r#""\ud800""#).contains("surrogate") || fault(r#""\ud800""#).contains("escape"));
         assert!(Json::parse(b"\"\xff\"").unwrap_err().to_string().contains("UTF-8"));
         assert!(fault("").contains("EOF"));
         assert!(fault("{} {}").contains("trailing"));
+    }
+
+    #[test]
+    fn doubles_come_back_to_the_last_bit() {
+        for text in
+            ["0.9452706955539223", "8.41e21", "2.2250738585072014e-308", "123456789.12345679", "9007199254740993.5"]
+        {
+            let Json::Float(read) = Json::parse(text.as_bytes()).unwrap() else { panic!("{text} is no double") };
+            assert_eq!(read.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
     }
 
     #[test]

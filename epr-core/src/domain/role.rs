@@ -50,13 +50,21 @@ pub struct NewRole {
     pub scope_types: Vec<EntityType>,
     /// The actions it holds.
     pub permissions: BTreeSet<Action>,
+    /// Whether the platform itself depends on it.
+    pub is_system: bool,
 }
 
 impl NewRole {
     /// A role for every entity type.
     #[must_use]
     pub fn new(name: RoleName, permissions: impl IntoIterator<Item = Action>) -> Self {
-        Self { name, description: None, scope_types: Vec::new(), permissions: permissions.into_iter().collect() }
+        Self {
+            name,
+            description: None,
+            scope_types: Vec::new(),
+            permissions: permissions.into_iter().collect(),
+            is_system: false,
+        }
     }
 
     /// Reads the body of a creation.
@@ -69,8 +77,14 @@ impl NewRole {
         let description = fields.optional("description", fields::text);
         let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
         let permissions = fields.given("permissions", fields::list(fields::text)).unwrap_or_default();
-        let build =
-            name.map(|name| Self { name, description, scope_types, permissions: permissions.into_iter().collect() });
+        let is_system = fields.given("is_system", fields::boolean).unwrap_or(false);
+        let build = name.map(|name| Self {
+            name,
+            description,
+            scope_types,
+            permissions: permissions.into_iter().collect(),
+            is_system,
+        });
         fields.finish(build)
     }
 }

@@ -11,6 +11,8 @@ use crate::store::{Appended, StoreError, Tx};
 
 /// How often a transaction that lost is started again before the caller is told to come back.
 const ATTEMPTS: u32 = 6;
+/// How long it may go on. One that waited this long for a lock did not lose by bad luck.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a mutation stopped: a fault of the database, or an answer for the caller.
 pub(super) enum Stop {
@@ -60,10 +62,11 @@ impl Epr {
     /// Applies `mutation` in a transaction and commits.
     pub(super) async fn commit<M: Mutation>(&self, mutation: &M) -> Result<M::Done> {
         let mut attempt = 1;
+        let begun = tokio::time::Instant::now();
         loop {
             match self.attempt(mutation).await {
                 Ok(done) => return Ok(done),
-                Err(Stop::Store(StoreError::Contention(_))) if attempt < ATTEMPTS => {
+                Err(Stop::Store(StoreError::Contention(_))) if attempt < ATTEMPTS && begun.elapsed() < PATIENCE => {
                     // Spread out, or the same two meet again: the id's random bits are as good as any.
                     let spread = u64::from(self.new_id().as_bytes().last().copied().unwrap_or(0));
                     tokio::time::sleep(Duration::from_micros(spread * 40 * u64::from(attempt))).await;

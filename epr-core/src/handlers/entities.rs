@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
 use super::record;
-use crate::domain::fields::Choice;
-use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity, Timestamp};
+use crate::domain::fields::{Choice, attributes_problem};
+use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Page;
 use crate::{Call, Epr};
@@ -17,6 +17,7 @@ impl Epr {
     /// # Errors
     /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist.
     pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
+        check_attributes(&new.attributes)?;
         let now = self.now();
         let entity = Entity {
             id: self.new_id(),
@@ -55,6 +56,7 @@ impl Epr {
     /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist or would
     /// close a cycle.
     pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
+        patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
         let (before, after) = self.commit(&UpdateEntity { call, id, patch, now: self.now() }).await?;
         if after != before {
             info!(entity_id = %id, "entity_updated");
@@ -157,6 +159,11 @@ impl Mutation for ArchiveEntity<'_> {
         change.record(record::entity_archived(self.call, &after)?);
         Ok((true, after))
     }
+}
+
+/// Behind HTTP they have been checked; a program that embeds the service may bring anything.
+fn check_attributes(attributes: &JsonObject) -> Result<()> {
+    attributes_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
 }
 
 fn patched(before: &Entity, patch: &EntityPatch) -> Entity {

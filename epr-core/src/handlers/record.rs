@@ -95,6 +95,7 @@ pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
         ("name", role.name.as_str().into()),
         ("description", role.description.clone().into()),
         ("scope_types", type_words(&role.scope_types)),
+        ("is_system", role.is_system.into()),
         ("permissions", role.permissions.clone().into()),
     ]);
     role_draft(call, role, "role.create", details)

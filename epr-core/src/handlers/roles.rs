@@ -23,7 +23,7 @@ impl Epr {
             name: new.name.into_string(),
             description: new.description.map(Text::into_string),
             scope_types: new.scope_types,
-            is_system: false,
+            is_system: new.is_system,
             permissions: new.permissions.into_iter().map(Action::into_string).collect(),
             created_at: now,
             updated_at: now,

@@ -86,11 +86,11 @@ pub fn entry_hash(previous_hash: &str, canonical: &str) -> String {
     hex
 }
 
-/// The canonical text of an object.
+/// The canonical text of a value.
 #[must_use]
-pub fn object_text(members: &JsonObject) -> String {
+pub fn text_of(json: &Json) -> String {
     let mut out = String::new();
-    object(members, &mut out);
+    value(json, &mut out);
     out
 }
 

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
 use super::{GENESIS_HASH, HASH_VERSION};
-use crate::domain::AuditEvent;
+use crate::domain::json::{JsonFault, MAX_DEPTH};
+use crate::domain::{AuditEvent, Json};
 
 /// The end of the chain: where the next entry goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,20 +46,31 @@ pub struct Draft {
     details: String,
 }
 
-/// The canonical text of `details` is over the bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the details take {0} bytes in their canonical form; at most {MAX_DETAILS_BYTES} are kept")]
-pub struct DetailsTooLarge(pub usize);
+/// Why an event's details cannot be kept exactly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DetailsFault {
+    /// Their canonical text is over the bound.
+    #[error("the details take {0} bytes in their canonical form; at most {MAX_DETAILS_BYTES} are kept")]
+    TooLarge(usize),
+    /// They are too deep, or hold a number that is not finite.
+    #[error(transparent)]
+    Bounds(#[from] JsonFault),
+}
+
+/// Deeper than what a caller may send, because EPR puts that into details of its own.
+const MAX_DETAILS_DEPTH: usize = MAX_DEPTH + 4;
 
 impl Draft {
     /// Writes the details.
     ///
     /// # Errors
-    /// They are too large.
-    pub fn new(mut event: AuditEvent) -> Result<Self, DetailsTooLarge> {
-        let details = canonical::object_text(&std::mem::take(&mut event.details));
+    /// They cannot be kept exactly.
+    pub fn new(mut event: AuditEvent) -> Result<Self, DetailsFault> {
+        let details = Json::Object(std::mem::take(&mut event.details));
+        details.check(MAX_DETAILS_DEPTH)?;
+        let details = canonical::text_of(&details);
         if details.len() > MAX_DETAILS_BYTES {
-            return Err(DetailsTooLarge(details.len()));
+            return Err(DetailsFault::TooLarge(details.len()));
         }
         Ok(Self { event, details })
     }

@@ -4,6 +4,8 @@
 
 pub mod canonical;
 pub mod chain;
+#[cfg(test)]
+mod properties;
 pub mod verify;
 
 /// The `previous_hash` of the first entry.

@@ -24,9 +24,26 @@ impl HttpSettings {
                 if given == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { given.parse().ok() }
             }),
             port: u16::try_from(reader.number("PORT", 8080, 0, 65_535)).unwrap_or(8080),
-            cors_origins: reader.list("EPR_CORS_ORIGINS"),
+            cors_origins: reader.value(
+                "EPR_CORS_ORIGINS",
+                Vec::new(),
+                "`*`, or origins such as https://app.example.com, comma-separated",
+                plain,
+                read_origins,
+            ),
             max_body_bytes: usize::try_from(reader.number("EPR_MAX_BODY_BYTES", 1 << 20, 1 << 10, 64 << 20))
                 .unwrap_or(1 << 20),
         }
     }
+}
+
+fn read_origins(given: &str) -> Option<Vec<String>> {
+    given.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(read_origin).collect()
+}
+
+/// `*`, or a scheme and a host without a path.
+fn read_origin(origin: &str) -> Option<String> {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let plain = host.is_some_and(|host| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/'));
+    (origin == "*" || plain).then(|| origin.to_owned())
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod database;
+mod dot_env;
 mod http;
 mod logging;
 mod service;

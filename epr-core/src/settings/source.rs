@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::dot_env;
+
 /// Names and values. A name whose value is empty counts as not set.
 #[derive(Clone, Default)]
 pub struct Source(BTreeMap<String, String>);
@@ -13,24 +15,28 @@ impl Source {
     /// # Errors
     /// The file is there but cannot be read.
     pub fn from_env() -> Result<Self, SettingsError> {
-        let mut values = BTreeMap::new();
-        match dotenvy::dotenv_iter() {
-            Ok(lines) => {
-                for line in lines {
-                    let (name, value) = line.map_err(|_| dot_env_fault("a line is not of the form NAME=value"))?;
+        let mut values = match std::fs::read_to_string(".env") {
+            Ok(text) => dot_env::read(&text)
+                .map_err(|line| dot_env_fault(&format!("line {line} is not of the form NAME=value")))?,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(fault) => return Err(dot_env_fault(&fault.to_string())),
+        };
+        let mut faults = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) if !value.is_empty() => {
                     values.insert(name, value);
                 }
+                Err(_) if name.starts_with("EPR_") || matches!(name.as_str(), "HOST" | "PORT" | "RUN_MIGRATIONS") => {
+                    faults.push(format!("{name} is not valid UTF-8; allowed: text"));
+                }
+                // An empty value counts as not set; a name that is not ours is not our business.
+                Ok(_) | Err(_) => {}
             }
-            Err(fault) if fault.not_found() => {}
-            Err(_) => return Err(dot_env_fault("it cannot be read")),
         }
-        for (name, value) in std::env::vars_os() {
-            // Names and values that are not UTF-8 belong to someone else; ours are compared as text.
-            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
-                && !value.is_empty()
-            {
-                values.insert(name, value);
-            }
+        if !faults.is_empty() {
+            return Err(SettingsError(faults));
         }
         Ok(Self(values))
     }
@@ -112,12 +118,6 @@ impl<'a> Reader<'a> {
         self.value(name, default, &allowed, plain, |given| {
             given.parse().ok().filter(|number| (min..=max).contains(number))
         })
-    }
-
-    /// A comma-separated list; empty items are dropped.
-    pub fn list(&mut self, name: &str) -> Vec<String> {
-        let given = self.source.get(name).unwrap_or_default();
-        given.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     /// `settings`, unless there were faults.

@@ -30,6 +30,16 @@ pub enum StoreError {
         /// Newest migration known.
         known: i64,
     },
+    /// The schema is older than this program, which was told not to migrate.
+    #[error(
+        "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, or set RUN_MIGRATIONS=true"
+    )]
+    SchemaTooOld {
+        /// Newest migration applied.
+        applied: i64,
+        /// Newest migration known.
+        known: i64,
+    },
     /// A migration differs from the one that was applied, or failed.
     #[error("the database schema could not be brought up to date: {0}")]
     Migration(String),

@@ -40,6 +40,20 @@ macro_rules! uuid_value {
     };
 }
 
+/// The items of a bound JSON list of texts, as rows with a column `value`.
+macro_rules! json_items {
+    ($place:literal) => {
+        concat!("json_array_elements_text(CAST(", $place, " AS json)) AS item(value)")
+    };
+}
+
+/// A bound timestamp, where the statement does not show that it is one.
+macro_rules! time_value {
+    ($place:literal) => {
+        concat!("CAST(", $place, " AS timestamptz)")
+    };
+}
+
 /// The end of a SELECT that locks its rows until the end of the transaction.
 macro_rules! for_update {
     ($of:literal) => {
@@ -74,9 +88,13 @@ mod store;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// A caller that waits for a lock longer than this is told to come back; a process that stops in the middle of a
-/// transaction (and may hold the ledger's lock) loses it after a while, so that the others can go on.
-const SESSION: &str = "SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '20s'";
+/// A caller that waits for a lock or a statement longer than this is told to come back; a process that stops in the
+/// middle of a transaction (and may hold the ledger's lock) loses it after a while, so that the others can go on.
+const SESSION: &str =
+    "SET lock_timeout = '5s'; SET statement_timeout = '15s'; SET idle_in_transaction_session_timeout = '20s'";
+
+/// Work over whole tables takes as long as it takes.
+const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
 /// Any constant: this database belongs to EPR, and only changes of parents take it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
@@ -108,7 +126,9 @@ async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
 async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on PostgreSQL begin")]
-    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(classify)
+    let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(classify)?;
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(classify)?;
+    Ok(tx)
 }
 
 async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
@@ -116,8 +136,19 @@ async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Prepares a connection for migrations; it must be closed afterwards.
+async fn patient(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::raw_sql(PATIENT).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
 /// Makes this the only process that changes the schema, until the end of the transaction.
 async fn lock_schema(conn: &mut Conn) -> Result<(), StoreError> {
+    // As patient as a migration, but only for this transaction.
+    sqlx::raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *conn).await.map_err(classify)?;
     // Timestamps without a zone are read as UTC.
     sqlx::query("SET LOCAL TIME ZONE 'UTC'").execute(conn).await.map_err(classify)?;
@@ -205,7 +236,7 @@ pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError>
         .max_connections(options.pool_size)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect);
-    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }))
+    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
 }
 
 fn connect_options(url: &str, echo: bool) -> Result<PgConnectOptions, StoreError> {

@@ -45,6 +45,20 @@ macro_rules! uuid_value {
     };
 }
 
+/// The items of a bound JSON list of texts, as rows with a column `value`.
+macro_rules! json_items {
+    ($place:literal) => {
+        concat!("json_each(", $place, ") AS item")
+    };
+}
+
+/// A bound timestamp: text.
+macro_rules! time_value {
+    ($place:literal) => {
+        $place
+    };
+}
+
 /// Nothing to lock: the whole transaction is exclusive.
 macro_rules! for_update {
     ($of:literal) => {
@@ -126,6 +140,11 @@ async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+async fn patient(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here a lock file does it")]
 async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
@@ -202,7 +221,7 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
         .connect_lazy_with(connect);
     let mut lock_file = path.as_os_str().to_owned();
     lock_file.push(".migrate.lock");
-    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)) }))
+    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)), closable: true }))
 }
 
 /// Opens a database of its own in memory.
@@ -215,7 +234,7 @@ pub fn open_memory(options: &Options) -> store::SqlStore {
         .max_lifetime(None)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect_options(options).in_memory(true));
-    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None })
+    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: false })
 }
 
 fn connect_options(options: &Options) -> SqliteConnectOptions {

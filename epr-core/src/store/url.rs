@@ -42,8 +42,14 @@ fn sqlite(rest: &str) -> Result<DatabaseUrl, &'static str> {
     match rest {
         "" | "/" | "/:memory:" | ":memory:" => Ok(DatabaseUrl::SqliteMemory),
         _ => match rest.strip_prefix('/') {
-            Some(path) if !path.contains('?') => Ok(DatabaseUrl::SqliteFile(PathBuf::from(path))),
-            _ => Err(ALLOWED),
+            Some(path) => {
+                let (path, options) = path.split_once('?').unwrap_or((path, ""));
+                // What Python's driver is told about threads and waiting has no meaning here.
+                let known = |option: &str| option.starts_with("check_same_thread=") || option.starts_with("timeout=");
+                let fits = options.split('&').all(|option| option.is_empty() || known(option));
+                if fits { Ok(DatabaseUrl::SqliteFile(PathBuf::from(path))) } else { Err(ALLOWED) }
+            }
+            None => Err(ALLOWED),
         },
     }
 }
@@ -51,8 +57,8 @@ fn sqlite(rest: &str) -> Result<DatabaseUrl, &'static str> {
 fn postgres(rest: &str) -> Result<DatabaseUrl, &'static str> {
     // SQLAlchemy ends the password at the first `@` and lets `/ # ?` stand in it; a general URL parser would not.
     let (user_info, place) = match rest.split_once('@') {
-        Some((user_info, place)) => (Some(user_info), place),
-        None => (None, rest),
+        Some((user_info, place)) if !user_of(user_info).contains(['/', '?']) => (Some(user_info), place),
+        _ => (None, rest),
     };
     let recode = |part: &str| {
         let plain = percent_decode_str(part).decode_utf8().map_err(|_| ALLOWED)?;
@@ -71,10 +77,60 @@ fn postgres(rest: &str) -> Result<DatabaseUrl, &'static str> {
         }
         url.push('@');
     }
-    url.push_str(place);
+    url.push_str(&without_other_drivers_options(place)?);
     // The driver's own parser has the last word on hosts, ports and options.
     url.parse::<sqlx::postgres::PgConnectOptions>().map_err(|_| ALLOWED)?;
     Ok(DatabaseUrl::Postgres(url))
+}
+
+fn user_of(user_info: &str) -> &str {
+    user_info.split_once(':').map_or(user_info, |(user, _)| user)
+}
+
+/// Options that this driver knows.
+const OPTIONS: [&str; 13] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+];
+/// Options of libpq that only say how long to wait or how to probe, which is set here by other means.
+const HARMLESS: [&str; 8] = [
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "client_encoding",
+    "fallback_application_name",
+];
+
+/// The host, port, database and the options that this driver knows. One that it does not know is refused rather than
+/// ignored, and never logged: it may be a password.
+fn without_other_drivers_options(place: &str) -> Result<String, &'static str> {
+    let Some((place, options)) = place.split_once('?') else {
+        return Ok(place.to_owned());
+    };
+    let mut kept = Vec::new();
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        let name = option.split_once('=').map_or(option, |(name, _)| name);
+        if OPTIONS.contains(&name) || matches!(name, "password" | "options") {
+            kept.push(option);
+        } else if !HARMLESS.contains(&name) {
+            return Err(ALLOWED);
+        }
+    }
+    Ok(if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) })
 }
 
 /// `text` with a password in it replaced by `***`, for messages.
@@ -83,17 +139,16 @@ pub fn masked(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return "***".to_owned();
     };
+    // A password may hold `?` and `@`, and may also stand among the options: whatever comes behind the last `@` and
+    // before a `?` can be shown, the rest is not looked at.
     let (user_info, place) = match rest.rsplit_once('@') {
         Some((user_info, place)) => (Some(user_info), place),
         None => (None, rest),
     };
-    // A password may also stand among the options.
-    let place = match place.split_once('?') {
-        Some((place, options)) if options.contains("pass") || options.contains("key") => format!("{place}?***"),
-        _ => place.to_owned(),
-    };
-    match user_info.map(|info| info.split_once(':').map_or(info, |(user, _)| user)) {
-        Some(user) => format!("{scheme}://{user}:***@{place}"),
+    let place = place.split_once('?').map_or_else(|| place.to_owned(), |(place, _)| format!("{place}?***"));
+    match user_info.map(user_of) {
+        Some(user) if !user.contains(['/', '?']) => format!("{scheme}://{user}:***@{place}"),
+        Some(_) => format!("{scheme}://***"),
         None => format!("{scheme}://{place}"),
     }
 }
@@ -125,6 +180,7 @@ mod tests {
         assert_eq!(DatabaseUrl::parse("sqlite:///./data/epr.db"), file("./data/epr.db"));
         assert_eq!(DatabaseUrl::parse("sqlite:////var/lib/epr.db"), file("/var/lib/epr.db"));
         assert_eq!(DatabaseUrl::parse("sqlite+pysqlite:///epr.db"), file("epr.db"));
+        assert_eq!(DatabaseUrl::parse("sqlite:///epr.db?check_same_thread=false"), file("epr.db"));
         assert_eq!(DatabaseUrl::parse("sqlite:///:memory:"), Ok(DatabaseUrl::SqliteMemory));
         assert_eq!(DatabaseUrl::parse("sqlite://"), Ok(DatabaseUrl::SqliteMemory));
     }
@@ -132,7 +188,9 @@ mod tests {
     #[test]
     fn reads_every_postgres_spelling() {
         for scheme in ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"] {
-            let options = pg(&format!("{scheme}://epr:p%40ss/w#rd%25@db.internal:6432/registry?sslmode=require"));
+            let text =
+                format!("{scheme}://epr:p%40ss/w#rd%25@db.internal:6432/registry?sslmode=require&connect_timeout=5");
+            let options = pg(&text);
             assert_eq!(options.get_host(), "db.internal");
             assert_eq!(options.get_port(), 6432);
             assert_eq!(options.get_username(), "epr");
@@ -142,9 +200,15 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for text in
-            ["", "mysql://x/y", "epr.db", "sqlite://host/path.db", "postgres://h:notaport/db", "sqlite:///a.db?mode=ro"]
-        {
+        for text in [
+            "",
+            "mysql://x/y",
+            "epr.db",
+            "sqlite://host/path.db",
+            "postgres://h:notaport/db",
+            "sqlite:///a.db?mode=ro",
+            "postgres://db/x?passwd=hunter2",
+        ] {
             assert_eq!(DatabaseUrl::parse(text), Err(ALLOWED), "{text}");
         }
     }

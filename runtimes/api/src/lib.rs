@@ -18,7 +18,7 @@ use epr_core::settings::HttpSettings;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, StopSignal, serve};
 
 /// What every route can reach.
 #[derive(Clone)]
@@ -34,9 +34,9 @@ pub fn router(epr: Epr, settings: &HttpSettings) -> Router {
         .fallback(failure::unknown_path)
         .method_not_allowed_fallback(failure::wrong_method)
         .with_state(app)
-        .layer(CatchPanicLayer::custom(failure::after_panic))
-        .layer(middleware::from_fn(request_id::carry));
-    if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) }
+        .layer(CatchPanicLayer::custom(failure::after_panic));
+    let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
+    router.layer(middleware::from_fn(request_id::carry))
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

@@ -2,9 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use epr_api::StopSignal;
 use epr_core::error::chain;
 use epr_core::{Epr, Settings, logging};
+
+/// How long connections may take to close.
+const CLOSE: Duration = Duration::from_secs(1);
 
 const HELP: &str = "\
 epr-api serves the EPR HTTP API. It takes no arguments; everything is set by environment variables or a .env file:
@@ -35,11 +40,13 @@ fn main() -> ExitCode {
         }
     };
     logging::install(&settings.logging, &settings.service.name);
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(&settings)));
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
+            let outcome = runtime.block_on(run(&settings));
+            // What still hangs in a database call must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -50,10 +57,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let mut stop = StopSignal::install()?;
     let epr = Epr::from_settings(settings)?;
-    epr.start(settings.database.run_migrations).await?;
+    tokio::select! {
+        started = epr.start(settings.database.run_migrations) => started?,
+        () = stop.asked() => return Ok(()),
+    }
     let router = epr_api::router(epr.clone(), &settings.http);
-    let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port)).await;
-    epr.close().await;
+    let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
+    if tokio::time::timeout(CLOSE, epr.close()).await.is_err() {
+        tracing::warn!("the database connections could not be closed in time");
+    }
+    tracing::info!("stopped");
     Ok(served?)
 }

@@ -3,51 +3,43 @@
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use epr_core::clock::{IdSource as _, TimeOrderedIds};
-use epr_core::domain::Invalid;
-use epr_core::domain::fields::Problem;
 use tracing::Instrument as _;
 
-use crate::failure::{self, Failure};
+use crate::failure;
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id taken: what the ledger keeps as `correlation_id`.
+/// The longest id that the ledger keeps, in characters; of a longer one it keeps the beginning.
 const LONGEST: usize = 120;
 
-/// The id that the caller gave; absent when the id was made here.
+/// What the caller gave, as the ledger keeps it; absent when the id was made here.
 #[derive(Debug, Clone)]
 pub(crate) struct GivenRequestId(pub(crate) String);
 
-/// Carries the request id through one request.
+/// Carries the request id through one request. Whatever was given is echoed as it is: an id is there to find a request
+/// again, and no reason to refuse one.
 pub(crate) async fn carry(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get(&X_REQUEST_ID).map(|value| read(value).map(str::to_owned));
-    let (id, refused) = match given {
-        Some(Some(id)) => {
+    let given = request.headers().get(&X_REQUEST_ID).filter(|value| !value.is_empty()).cloned();
+    let (echo, id) = match given {
+        Some(value) => {
+            let id: String = String::from_utf8_lossy(value.as_bytes()).chars().take(LONGEST).collect();
             request.extensions_mut().insert(GivenRequestId(id.clone()));
-            (id, false)
+            (Some(value), id)
         }
-        Some(None) => (TimeOrderedIds.next().to_string(), true),
-        None => (TimeOrderedIds.next().to_string(), false),
+        None => {
+            let id = TimeOrderedIds.next().to_string();
+            (HeaderValue::from_str(&id).ok(), id)
+        }
     };
     let span = tracing::info_span!("request", request_id = id);
-    let mut response = if refused {
-        let problem = Problem::new("header_invalid", format!("Should be 1 to {LONGEST} printable ASCII characters"));
-        Failure::from(Invalid::one("header", Some("X-Request-ID"), problem)).into_response()
-    } else {
-        next.run(request).instrument(span).await
-    };
+    let mut response = next.run(request).instrument(span).await;
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         response = failure::internal(&id);
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Some(value) = echo {
         response.headers_mut().insert(&X_REQUEST_ID, value);
     }
     response
-}
-
-fn read(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?;
-    ((1..=LONGEST).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))).then_some(text)
 }

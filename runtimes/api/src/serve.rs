@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
@@ -30,32 +30,51 @@ pub enum ServeError {
     Signals(#[source] std::io::Error),
 }
 
-/// Listens on `address` and serves `router` until SIGTERM or SIGINT; then stops accepting, lets what is in flight
-/// finish (8 s at most) and returns.
+/// SIGTERM and SIGINT, caught from the moment this is installed.
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// The system does not let us.
+    pub fn install() -> Result<Self, ServeError> {
+        let install = |kind| signal(kind).map_err(ServeError::Signals);
+        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn asked(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        info!(signal = name, "stopping");
+    }
+}
+
+/// Listens on `address` and serves `router` until `stop`; then stops accepting, waits for what is in flight (8 s at
+/// most) and returns.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(router: Router, address: SocketAddr) -> Result<(), ServeError> {
+pub async fn serve(router: Router, address: SocketAddr, mut stop: StopSignal) -> Result<(), ServeError> {
     let listen = |cause| ServeError::Listen { address, cause };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    let (stop, stopped) = tokio::sync::watch::channel(());
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
     let asked = async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "stopping");
-        drop(stop);
+        stop.asked().await;
+        let _ = stopping.send(());
     };
-    let overdue = {
-        let mut stopped = stopped.clone();
-        async move {
-            // Ends when the sender is dropped: that is the signal.
-            while stopped.changed().await.is_ok() {}
+    let overdue = async move {
+        if stopped.await.is_ok() {
             tokio::time::sleep(DRAIN).await;
+        } else {
+            std::future::pending::<()>().await;
         }
     };
     info!(address = %bound, "listening");
@@ -70,8 +89,7 @@ pub async fn serve(router: Router, address: SocketAddr) -> Result<(), ServeError
                 warn!(error = %fault, "serve_ended");
             }
         }
-        () = overdue => warn!("requests in flight did not finish in time and were dropped"),
+        () = overdue => warn!("requests in flight did not finish in time; they end with the process"),
     }
-    info!("stopped");
     Ok(())
 }

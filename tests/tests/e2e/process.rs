@@ -75,6 +75,32 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
     assert!(asked.elapsed() < Duration::from_secs(10));
 }
 
+#[tokio::test]
+async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
+    let database = Database::create(Kind::Postgres).await;
+    let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    let client = reqwest::Client::new();
+    let made =
+        client.post(format!("{base}/api/v1/entities")).json(&json!({"name": "n", "type": "spv"})).send().await.unwrap();
+    let id = made.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM entities FOR UPDATE").execute(&mut conn).await.unwrap();
+    let patch = client.patch(format!("{base}/api/v1/entities/{id}")).json(&json!({"name": "m"})).send();
+    let patch = tokio::spawn(patch);
+    // The request waits for the lock once the database says so.
+    while database.number("SELECT COUNT(*) FROM pg_locks WHERE NOT granted").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let asked = Instant::now();
+    process.signal("TERM").await;
+    process.line("stopping").await;
+    let (status, _) = process.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(patch.await.unwrap().unwrap().status(), 503);
+    assert_eq!(database.number("SELECT COUNT(*) FROM entities WHERE name = 'n'").await, 1);
+}
+
 async fn ten_start_at_once(kind: Kind) {
     let database = Arc::new(Database::create(kind).await);
     let tasks: Vec<_> = (0..10)

@@ -112,14 +112,18 @@ pub(super) async fn update(conn: &mut Conn, role: &Role) -> Result<()> {
 /// Creates the actions that are new. `actions` must be sorted: two transactions that create the same ones then wait
 /// for each other in the same order.
 pub(super) async fn ensure_actions(conn: &mut Conn, actions: &[&str], now: Timestamp) -> Result<()> {
-    for action in actions {
-        sqlx::query("INSERT INTO permissions (action, created_at) VALUES ($1, $2) ON CONFLICT (action) DO NOTHING")
-            .bind(*action)
-            .bind(stamp(now))
-            .execute(&mut *conn)
-            .await
-            .map_err(classify)?;
-    }
+    sqlx::query(concat!(
+        "INSERT INTO permissions (action, created_at) SELECT item.value, ",
+        time_value!("$2"),
+        " FROM ",
+        json_items!("$1"),
+        " WHERE true ON CONFLICT (action) DO NOTHING"
+    ))
+    .bind(Json::from(actions.to_vec()).to_string())
+    .bind(stamp(now))
+    .execute(conn)
+    .await
+    .map_err(classify)?;
     Ok(())
 }
 
@@ -131,18 +135,18 @@ pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String],
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
-    ensure_actions(conn, &sorted, now).await?;
-    for action in sorted {
-        sqlx::query(concat!(
-            "INSERT INTO role_permissions (role_id, permission_id) SELECT ",
-            uuid_value!("$1"),
-            ", id FROM permissions WHERE action = $2",
-        ))
-        .bind(id(role))
-        .bind(action)
-        .execute(&mut *conn)
-        .await
-        .map_err(classify)?;
-    }
+    ensure_actions(&mut *conn, &sorted, now).await?;
+    sqlx::query(concat!(
+        "INSERT INTO role_permissions (role_id, permission_id) SELECT ",
+        uuid_value!("$1"),
+        ", p.id FROM ",
+        json_items!("$2"),
+        " JOIN permissions p ON p.action = item.value"
+    ))
+    .bind(id(role))
+    .bind(Json::from(sorted).to_string())
+    .execute(conn)
+    .await
+    .map_err(classify)?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::migrate::{Migrate as _, MigrateError};
 
-use super::{Db, MIGRATIONS, adopt, classify};
+use super::{Db, MIGRATIONS, adopt, classify, patient};
 use crate::store::{Result, SchemaState, StoreError};
 
 /// What migrations need besides a connection.
@@ -12,6 +12,8 @@ use crate::store::{Result, SchemaState, StoreError};
 pub(crate) struct Target {
     /// Where processes exclude each other, when the database itself has no lock for it.
     pub(crate) lock_file: Option<PathBuf>,
+    /// Whether a connection may be closed without losing data.
+    pub(crate) closable: bool,
 }
 
 /// The name of sqlx's own table.
@@ -27,11 +29,17 @@ pub(super) async fn migrate(pool: &sqlx::Pool<Db>, target: &Target) -> Result<Sc
         Some(path) => Some(exclusive(path.clone()).await?),
         None => None,
     };
+    let before = state(pool).await?;
+    if before.applied > before.known {
+        return Err(StoreError::SchemaTooNew { applied: before.applied, known: before.known });
+    }
     adopt::adopt(pool).await?;
     let mut conn = pool.acquire().await.map_err(classify)?;
+    patient(&mut conn).await?;
     let outcome = MIGRATIONS.run_direct(None, &mut *conn, false).await;
-    if outcome.is_err() {
-        // The connection may still hold the migration lock.
+    // It is too patient for requests, and after a failure it may still hold the migration lock. A database in memory
+    // lives in its connection, which then stays as it is.
+    if target.closable {
         conn.close_on_drop();
     }
     outcome.map_err(failed)?;

@@ -1,0 +1,174 @@
+//! Measures the ledger on PostgreSQL: appends by lists, group commit, verification. Run by `scripts/bench-ledger.sh`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use epr_core::settings::{Settings, Source};
+use epr_core::store::{ScanRange, Store};
+use epr_core::{Call, Epr};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::ledger::event;
+use serde_json::json;
+
+/// How long each figure is measured.
+const SPAN: Duration = Duration::from_secs(4);
+/// Entries that are verified; `EPR_BENCH_ENTRIES` changes it.
+const ENTRIES: usize = 1_000_000;
+
+#[tokio::main]
+async fn main() {
+    println!("fsync of 8 KiB: {:.0}/s", fsync_rate());
+    let database = Database::create(Kind::Postgres).await;
+    let store = database.store().await;
+    let mut per_entry = 0.0;
+    for size in [1, 10, 100, 1000] {
+        let rate = appends(&*store, size).await;
+        if size == 1 {
+            per_entry = rate;
+        }
+        println!("append lists of {size:>4}: {rate:>9.0} entries/s, {:>6.1} times one by one", rate / per_entry);
+    }
+    let mut one_caller = 0.0;
+    for callers in [1, 8, 64] {
+        let rate = group_commit(&database, callers).await;
+        if callers == 1 {
+            one_caller = rate;
+        }
+        println!(
+            "group commit, {callers:>2} callers: {rate:>9.0} decisions/s, {:>6.1} times one caller",
+            rate / one_caller
+        );
+    }
+    let wanted = std::env::var("EPR_BENCH_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(ENTRIES);
+    fill(&*store, wanted).await;
+    let epr = service(&database, 4).await;
+    let (clock, cpu) = (Instant::now(), cpu_seconds());
+    let found = epr.verify_ledger(ScanRange::ALL, &mut |_, _| {}).await.expect("a verification");
+    let (wall, cpu) = (clock.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    assert!(found.valid, "{found:?}");
+    #[allow(clippy::cast_precision_loss, reason = "a count of entries")]
+    let checked = found.checked as f64;
+    println!(
+        "verification: {} entries in {wall:.1} s = {:.0}/s ({cpu:.1} s of this process's CPU), peak memory {} MiB",
+        found.checked,
+        checked / wall,
+        peak_kib() / 1024
+    );
+}
+
+async fn service(database: &Database, pool: u32) -> Epr {
+    let pool = pool.to_string();
+    let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", pool.as_str())]);
+    let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).expect("a service");
+    epr.start(true).await.expect("a schema");
+    epr
+}
+
+fn fresh(n: usize) -> epr_core::ledger::chain::Draft {
+    let mut event = event(&json!({
+        "source": "document-vault-service", "action": "document.uploaded", "actor_id": "aaaaaaaa-0000-4000-8000-000000000001",
+        "entity_id": "bbbbbbbb-0000-4000-8000-000000000002", "entity_type": "document", "correlation_id": "req-12345",
+        "occurred_at": "2026-01-01T00:00:00.123456Z", "details": {"name": "prospectus.pdf", "size": 123_456, "tags": ["a", "b"]},
+    }));
+    // Random keys, as they come from outside.
+    event.event_id = Some(uuid::Uuid::from_u128(rand::random::<u128>() ^ n as u128));
+    epr_core::ledger::chain::Draft::new(event).expect("small details")
+}
+
+async fn append(store: &dyn Store, size: usize) {
+    let drafts: Vec<_> = (0..size).map(fresh).collect();
+    let mut tx = store.begin().await.expect("a transaction");
+    tx.append(&drafts).await.expect("an append");
+    tx.commit().await.expect("a commit");
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of entries")]
+async fn appends(store: &dyn Store, size: usize) -> f64 {
+    let begun = Instant::now();
+    let mut done = 0;
+    while begun.elapsed() < SPAN {
+        append(store, size).await;
+        done += size;
+    }
+    done as f64 / begun.elapsed().as_secs_f64()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of decisions")]
+async fn group_commit(database: &Database, callers: usize) -> f64 {
+    let epr = Arc::new(service(database, 20).await);
+    let call = Call::default();
+    let name = format!("bench {callers} {:x}", rand::random::<u32>()).try_into().expect("a name");
+    let new = epr_core::domain::NewEntity::new(name, epr_core::domain::EntityType::Spv);
+    let spv = epr.create_entity(&call, new).await.expect("an entity").id;
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|n| {
+            let epr = Arc::clone(&epr);
+            tokio::spawn(async move {
+                let action = "a:read".try_into().expect("an action");
+                let question = epr_core::authz::Question::new(uuid::Uuid::from_u128(n as u128), action, spv);
+                let mut done = 0_usize;
+                while begun.elapsed() < SPAN {
+                    epr.check(&Call::default(), &question).await.expect("a decision");
+                    done += 1;
+                }
+                done
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.expect("a caller");
+    }
+    done as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn fill(store: &dyn Store, wanted: usize) {
+    struct Last(i64);
+    impl epr_core::store::LedgerVisitor for Last {
+        fn begin(&mut self, start: epr_core::store::ScanStart) -> bool {
+            self.0 = start.last;
+            false
+        }
+
+        fn entry(
+            &mut self,
+            _: Result<epr_core::ledger::verify::StoredEntry<'_>, epr_core::ledger::verify::UnreadableRow>,
+        ) -> bool {
+            false
+        }
+    }
+    let mut last = Last(0);
+    store.scan_ledger(ScanRange::ALL, &mut last).await.expect("a scan");
+    let mut have = usize::try_from(last.0).unwrap_or(0);
+    while have < wanted {
+        let size = (wanted - have).min(1000);
+        append(store, size).await;
+        have += size;
+    }
+}
+
+/// How many times a second the disk under the temporary folder keeps 8 KiB for good.
+fn fsync_rate() -> f64 {
+    use std::io::{Seek as _, Write as _};
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    let (begun, mut count) = (Instant::now(), 0.0);
+    while begun.elapsed() < Duration::from_secs(2) {
+        file.rewind().and_then(|()| file.write_all(&[7; 8192])).and_then(|()| file.sync_data()).expect("a write");
+        count += 1.0;
+    }
+    count / begun.elapsed().as_secs_f64()
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// CPU time of this process so far; a hundred ticks a second on Linux.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    ticks.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
