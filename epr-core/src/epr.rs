@@ -161,8 +161,12 @@ impl Epr {
         self.parts.audit_decisions
     }
 
-    /// Records through the group-commit writer.
-    pub(crate) async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+    /// Records events in the ledger through the group-commit writer: answered when they are committed, together with
+    /// whatever other callers brought meanwhile.
+    ///
+    /// # Errors
+    /// `Unavailable` when they were not recorded, or when the connection broke and nobody can tell.
+    pub async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
         let outcome = self.recorder.record(&self.parts.store, drafts).await;
         outcome.map_err(|fault| StoreError::Ledger(fault.into()).into())
     }

@@ -15,6 +15,15 @@ const SPAN: Duration = Duration::from_secs(4);
 /// Entries that are verified; `EPR_BENCH_ENTRIES` changes it.
 const ENTRIES: usize = 1_000_000;
 
+/// What callers do at once.
+#[derive(Clone, Copy)]
+enum Work {
+    /// Record one event of their own.
+    Record,
+    /// Have a check evaluated, whose decision is recorded.
+    Check,
+}
+
 #[tokio::main]
 async fn main() {
     println!("fsync of 8 KiB: {:.0}/s", fsync_rate());
@@ -28,16 +37,15 @@ async fn main() {
         }
         println!("append lists of {size:>4}: {rate:>9.0} entries/s, {:>6.1} times one by one", rate / per_entry);
     }
-    let mut one_caller = 0.0;
-    for callers in [1, 8, 64] {
-        let rate = group_commit(&database, callers).await;
-        if callers == 1 {
-            one_caller = rate;
+    for (what, work) in [("group commit", Work::Record), ("audited checks", Work::Check)] {
+        let mut one_caller = 0.0;
+        for callers in [1, 8, 64] {
+            let rate = callers_at_once(&database, callers, work).await;
+            if callers == 1 {
+                one_caller = rate;
+            }
+            println!("{what}, {callers:>2} callers: {rate:>9.0}/s, {:>6.1} times one caller", rate / one_caller);
         }
-        println!(
-            "group commit, {callers:>2} callers: {rate:>9.0} decisions/s, {:>6.1} times one caller",
-            rate / one_caller
-        );
     }
     let wanted = std::env::var("EPR_BENCH_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(ENTRIES);
     fill(&*store, wanted).await;
@@ -94,7 +102,7 @@ async fn appends(store: &dyn Store, size: usize) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of decisions")]
-async fn group_commit(database: &Database, callers: usize) -> f64 {
+async fn callers_at_once(database: &Database, callers: usize, work: Work) -> f64 {
     let epr = Arc::new(service(database, 20).await);
     let call = Call::default();
     let name = format!("bench {callers} {:x}", rand::random::<u32>()).try_into().expect("a name");
@@ -109,7 +117,12 @@ async fn group_commit(database: &Database, callers: usize) -> f64 {
                 let question = epr_core::authz::Question::new(uuid::Uuid::from_u128(n as u128), action, spv);
                 let mut done = 0_usize;
                 while begun.elapsed() < SPAN {
-                    epr.check(&Call::default(), &question).await.expect("a decision");
+                    match work {
+                        Work::Record => drop(epr.record(vec![fresh(done)]).await.expect("an entry")),
+                        Work::Check => {
+                            epr.check(&Call::default(), &question).await.expect("a decision");
+                        }
+                    }
                     done += 1;
                 }
                 done
