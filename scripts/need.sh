@@ -32,6 +32,24 @@ need_cargo() {
     CARGO_TARGET_DIR=$EPR_CACHE/tools-target cargo install --quiet --locked --root "$root" --version "$3" "$2"
 }
 
+# need_python PACKAGE VERSION [EXTRA]: a Python package of exactly this version, in a virtual environment in the cache.
+need_python() {
+    local venv=$EPR_CACHE/python
+    export PATH=$venv/bin:$PATH
+    [[ -x $venv/bin/pip ]] && "$venv/bin/pip" show "$1" 2>/dev/null | grep -qx "Version: $2" && return
+    say "installing $1 $2"
+    [[ -x $venv/bin/pip ]] || python3 -m venv "$venv" 2>/dev/null || {
+        need_apt /no/such/command python3-venv
+        python3 -m venv --clear "$venv"
+    }
+    "$venv/bin/pip" install --quiet "$1${3:-}==$2"
+}
+
+# free_port: a TCP port on the loopback address that nobody listens on.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 # need_component COMMAND COMPONENT: a part of the Rust toolchain.
 need_component() {
     "cargo-$1" --version >/dev/null 2>&1 && return

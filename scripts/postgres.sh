@@ -1,4 +1,4 @@
-# Sourced, not run: starts a throw-away PostgreSQL server on a free port and stops it when the shell ends.
+# Sourced after need.sh, not run: starts a throw-away PostgreSQL server on a free port and stops it when the shell ends.
 # Gives EPR_TEST_POSTGRES_URL. PostgreSQL refuses to run as root, so root hands it to the user `postgres`.
 # shellcheck shell=bash
 
@@ -23,7 +23,7 @@ start_postgres() {
     PG_DIR=$(mktemp -d "${TMPDIR:-/tmp}/epr-pg.XXXXXX")
     [[ $(id -u) != 0 ]] || chown postgres "$PG_DIR"
     (cd "$PG_DIR" && as_pg "$bin/initdb" -D "$PG_DIR/data" -U epr -A trust -E UTF8 --no-locale >"$PG_DIR.log")
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     (cd "$PG_DIR" && as_pg "$bin/pg_ctl" -D "$PG_DIR/data" -w -l "$PG_DIR/data/log" -o "-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300" start >>"$PG_DIR.log")
     PG_CTL=$bin/pg_ctl
     export EPR_TEST_POSTGRES_URL=postgres://epr@127.0.0.1:$port

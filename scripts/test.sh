@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'HELP'
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
-Runs fmt, clippy, cargo deny, then every test on SQLite and PostgreSQL.
+Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto.
   --no-lint   only the tests
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
@@ -25,9 +25,11 @@ done
 
 source scripts/need.sh
 source scripts/postgres.sh
+source scripts/moto.sh
 need_rust
 need_apt python3 python3
 [[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
+need_python moto 5.2.5 '[server]'
 
 if $lint; then
     need_component fmt rustfmt
@@ -47,9 +49,10 @@ if $lint; then
     fi
 fi
 
-trap stop_postgres EXIT
+trap 'stop_moto; stop_postgres' EXIT
 start_postgres
-say "PostgreSQL at $EPR_TEST_POSTGRES_URL"
+start_moto
+say "PostgreSQL at $EPR_TEST_POSTGRES_URL, SNS and SQS at $EPR_TEST_AWS_URL"
 
 say "build"
 cargo build --quiet --locked --workspace --bins

@@ -10,8 +10,11 @@ use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
+use crate::outbox::Outbox;
+use crate::publish::Publisher;
+use crate::publish::sns::Sns;
 use crate::recorder::Recorder;
-use crate::settings::{AuditDecisions, Settings, default_permissions};
+use crate::settings::{AuditDecisions, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 
@@ -20,6 +23,7 @@ use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 pub struct Epr {
     parts: Arc<Parts>,
     recorder: Arc<Recorder>,
+    outbox: Arc<Outbox>,
 }
 
 /// What an [`Epr`] is put together from.
@@ -34,6 +38,10 @@ pub struct Parts {
     pub default_permissions: Vec<Action>,
     /// Which evaluated decisions the ledger records.
     pub audit_decisions: AuditDecisions,
+    /// How events are delivered.
+    pub events: EventSettings,
+    /// Where to; nobody is told when `None`.
+    pub publisher: Option<Arc<dyn Publisher>>,
 }
 
 /// Who is calling, and in which context: goes into the ledger with whatever the call does.
@@ -49,28 +57,34 @@ impl Epr {
     /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), recorder: Arc::default() }
+        Self { parts: Arc::new(parts), recorder: Arc::default(), outbox: Arc::default() }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
     ///
     /// # Errors
     /// The folder of a database file cannot be made.
-    pub fn from_settings(settings: &Settings) -> Result<Self> {
-        Self::from_settings_at(settings, Arc::new(SystemClock))
+    pub async fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_settings_at(settings, Arc::new(SystemClock)).await
     }
 
     /// The same with a clock of the caller's.
     ///
     /// # Errors
     /// The folder of a database file cannot be made.
-    pub fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub async fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        let publisher: Option<Arc<dyn Publisher>> = match &settings.events.topic_arn {
+            Some(topic) => Some(Arc::new(Sns::new(&settings.aws, topic).await)),
+            None => None,
+        };
         Ok(Self::new(Parts {
             store: open(settings)?,
             clock,
             ids: Box::new(TimeOrderedIds),
             default_permissions: settings.service.default_permissions.clone(),
             audit_decisions: settings.audit.decisions,
+            events: settings.events.clone(),
+            publisher,
         }))
     }
 
@@ -87,12 +101,22 @@ impl Epr {
     /// # Errors
     /// Never in practice: memory is available.
     pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::in_memory_with(clock, None).await
+    }
+
+    /// The same, with its events going to `publisher`.
+    ///
+    /// # Errors
+    /// Never in practice: memory is available.
+    pub async fn in_memory_with(clock: Arc<dyn Clock>, publisher: Option<Arc<dyn Publisher>>) -> Result<Self> {
         let epr = Self::new(Parts {
             store: Arc::new(sqlite::open_memory(&postgres::Options::default())),
             clock,
             ids: Box::new(TimeOrderedIds),
             default_permissions: default_permissions(),
             audit_decisions: AuditDecisions::All,
+            events: EventSettings::default(),
+            publisher,
         });
         epr.start(true).await?;
         Ok(epr)
@@ -169,6 +193,25 @@ impl Epr {
     pub async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
         let outcome = self.recorder.record(&self.parts.store, drafts).await;
         outcome.map_err(|fault| StoreError::Ledger(fault.into()).into())
+    }
+
+    pub(crate) fn events(&self) -> &EventSettings {
+        &self.parts.events
+    }
+
+    pub(crate) fn publisher(&self) -> Option<&dyn Publisher> {
+        self.parts.publisher.as_deref()
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// A random share from 0 to 1, to spread what would otherwise happen at once.
+    pub(crate) fn spread(&self) -> f64 {
+        // The last bytes of a new id are random.
+        let [.., high, low] = *self.new_id().as_bytes();
+        f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX)
     }
 
     pub(crate) fn new_id(&self) -> Uuid {

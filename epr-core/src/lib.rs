@@ -29,7 +29,10 @@ pub mod error;
 mod handlers;
 pub mod ledger;
 pub mod logging;
+mod outbox;
+pub mod publish;
 mod recorder;
+mod relay;
 pub mod settings;
 pub mod store;
 

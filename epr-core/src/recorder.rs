@@ -3,19 +3,22 @@
 //! A commit under the ledger's lock lasts as long as the disk takes to flush, and one entry a commit is all that such
 //! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Store, StoreError};
 
-/// Most entries in one commit: bounds memory, and how long the lock is held.
+/// Most entries in one commit, unless one caller brings more: bounds how long the lock is held.
 const BATCH: usize = 1000;
 /// Most callers that wait for the next commit; further ones wait to be let in.
 const QUEUE: usize = 4096;
 /// How often a transaction that lost against another one is started again.
 const ATTEMPTS: u32 = 6;
+/// How long it may go on; further callers wait behind it.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a caller's entries were not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,7 +33,7 @@ struct Request {
 /// The way to the writer's task, which starts with the first entry.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    queue: OnceLock<mpsc::Sender<Request>>,
+    queue: Mutex<Option<mpsc::Sender<Request>>>,
 }
 
 impl Recorder {
@@ -44,15 +47,26 @@ impl Recorder {
         store: &Arc<dyn Store>,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Appended>, NotRecorded> {
-        let queue = self.queue.get_or_init(|| {
-            let (queue, requests) = mpsc::channel(QUEUE);
-            tokio::spawn(run(Arc::clone(store), requests));
-            queue
-        });
+        let queue = self.queue(store);
         let (answer, answered) = oneshot::channel();
         let gone = || NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
         queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Recorder {
+    /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
+    fn queue(&self, store: &Arc<dyn Store>) -> mpsc::Sender<Request> {
+        let mut held = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some(queue) if !queue.is_closed() => queue.clone(),
+            _ => {
+                let (queue, requests) = mpsc::channel(QUEUE);
+                tokio::spawn(run(Arc::clone(store), requests));
+                held.insert(queue).clone()
+            }
+        }
     }
 }
 
@@ -108,9 +122,10 @@ async fn commit(store: &dyn Store, batch: Vec<Request>) {
 
 async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
     let mut attempt = 1;
+    let begun = tokio::time::Instant::now();
     loop {
         match append_once(store, drafts).await {
-            Err(StoreError::Contention(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(StoreError::Contention(_)) if attempt < ATTEMPTS && begun.elapsed() < PATIENCE => attempt += 1,
             outcome => return outcome,
         }
     }

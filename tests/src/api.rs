@@ -77,7 +77,7 @@ impl Api {
     pub async fn at(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
         let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")]);
         let settings = Settings::from_source(&source).expect("settings");
-        let epr = Epr::from_settings_at(&settings, clock).expect("a service");
+        let epr = Epr::from_settings_at(&settings, clock).await.expect("a service");
         epr.start(true).await.expect("a service that starts");
         Self { router: epr_api::router(epr.clone(), &settings.http), epr, database }
     }

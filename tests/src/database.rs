@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use epr_core::store::postgres::{self, Options};
 use epr_core::store::{Store, sqlite};
@@ -97,6 +98,14 @@ impl Database {
                 let mut conn = PgConnection::connect(&self.url).await.expect("the test server");
                 sqlx::query_scalar(sql).fetch_one(&mut conn).await.expect("a number")
             }
+        }
+    }
+
+    /// Waits until `sql` gives `expected`. Looks now and then, so that the looking does not take the machine from those
+    /// who work towards it.
+    pub async fn until(&self, sql: &str, expected: i64) {
+        while self.number(sql).await != expected {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here stands in for a real part. A server that is missing is a failure with a sentence, never a skip.
 
 pub mod api;
+pub mod aws;
 pub mod database;
 pub mod ledger;
 pub mod process;

@@ -7,14 +7,15 @@ use super::json::JsonObject;
 use super::text::Text;
 use super::time::Timestamp;
 
-/// Who reports an event: 1 to 128 characters.
-pub type Source = Text<1, 128>;
-/// What happened: 1 to 120 characters.
-pub type LedgerAction = Text<1, 120>;
-/// A label of a kind (of actor, of entity): 1 to 64 characters.
-pub type Label = Text<1, 64>;
-/// What ties events together: 1 to 120 characters.
-pub type CorrelationId = Text<1, 120>;
+/// Who reports an event: up to 128 characters. The ledger's texts have upper bounds only, as in the contract: an older
+/// ledger may hold empty ones.
+pub type Source = Text<0, 128>;
+/// What happened: up to 120 characters.
+pub type LedgerAction = Text<0, 120>;
+/// A label of a kind (of actor, of entity): up to 64 characters.
+pub type Label = Text<0, 64>;
+/// What ties events together: up to 120 characters.
+pub type CorrelationId = Text<0, 120>;
 
 /// The `source` of what EPR records about itself.
 pub const OWN_SOURCE: &str = "entity_permissions_core";

@@ -5,6 +5,7 @@
 pub mod assignment;
 pub mod audit;
 pub mod entity;
+pub mod event;
 pub mod fields;
 pub mod json;
 pub mod role;
@@ -14,6 +15,7 @@ pub mod time;
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
+pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use fields::{FieldError, Invalid};
 pub use json::{Json, JsonObject};
 pub use role::{NewRole, Role, RolePatch};

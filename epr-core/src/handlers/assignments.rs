@@ -4,7 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use super::{record, roles};
+use super::{events, record, roles};
 use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
 use crate::domain::{Assignment, AssignmentFilter, NewAssignment, Timestamp};
@@ -35,7 +35,7 @@ impl Epr {
             created_at: now,
             updated_at: now,
         };
-        let (created, assignment) = self.commit(&Assign { call, wanted: &wanted }).await?;
+        let (created, assignment) = self.commit(&Assign { epr: self, call, wanted: &wanted }).await?;
         if created {
             info!(
                 assignment_id = %assignment.id,
@@ -62,7 +62,7 @@ impl Epr {
     /// # Errors
     /// `NotFound`, also when it was revoked before.
     pub async fn revoke(&self, call: &Call, id: Uuid) -> Result<Assignment> {
-        let assignment = self.commit(&Revoke { call, id, now: self.now() }).await?;
+        let assignment = self.commit(&Revoke { epr: self, call, id, now: self.now() }).await?;
         info!(
             assignment_id = %id,
             principal_id = %assignment.principal_id,
@@ -74,6 +74,7 @@ impl Epr {
 }
 
 struct Assign<'a> {
+    epr: &'a Epr,
     call: &'a Call,
     wanted: &'a Assignment,
 }
@@ -100,6 +101,7 @@ impl Mutation for Assign<'_> {
         Ok(match change.tx.insert_assignment(wanted).await? {
             Inserted::New => {
                 change.record(record::assigned(self.call, wanted, place)?);
+                change.emit(events::assignment_changed(self.epr, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
             Inserted::Existing(existing) => (false, existing),
@@ -108,6 +110,7 @@ impl Mutation for Assign<'_> {
 }
 
 struct Revoke<'a> {
+    epr: &'a Epr,
     call: &'a Call,
     id: Uuid,
     now: Timestamp,
@@ -124,6 +127,7 @@ impl Mutation for Revoke<'_> {
             None => None,
         };
         change.record(record::revoked(self.call, self.now, &gone, place)?);
+        change.emit(events::assignment_changed(self.epr, self.call, self.now, &gone, "revoked"));
         Ok(gone)
     }
 }

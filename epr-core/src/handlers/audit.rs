@@ -94,14 +94,24 @@ struct Verifying<'a> {
 impl LedgerVisitor for Verifying<'_> {
     fn begin(&mut self, start: ScanStart) -> bool {
         let from = self.range.from;
-        if from > 1 {
-            match &start.anchor {
-                Some(anchor) => self.verifier = Verifier::after(from - 1, anchor),
-                None => self.beyond = true,
+        let head = start.head.as_ref().map_or(0, |head| head.sequence);
+        match &start.anchor {
+            Some(anchor) if from > 1 => self.verifier = Verifier::after(from - 1, anchor),
+            // The entry before the range should be there: the head says so, or later ones are.
+            None if from > 1 && start.last < from - 1 && head >= from - 1 => {
+                self.verifier.fault(Finding::MissingTail { sequence: start.last + 1, head });
             }
+            None if from > 1 && start.last >= from - 1 => {
+                self.verifier.fault(Finding::Gap { sequence: from - 1, found: start.last });
+            }
+            None if from > 1 => self.beyond = true,
+            _ => {}
+        }
+        if start.unplaced {
+            self.verifier.fault(Finding::Stray { sequence: 0, why: "rows have no place at all".into() });
         }
         self.start = Some(start);
-        !self.beyond
+        !self.beyond && self.verifier.finding().is_none()
     }
 
     fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
@@ -117,18 +127,13 @@ impl LedgerVisitor for Verifying<'_> {
 
 impl Verifying<'_> {
     fn finish(mut self) -> Result<Verification> {
-        let start = self.start.unwrap_or(ScanStart { anchor: None, head: None, last: 0 });
+        let start = self.start.unwrap_or(ScanStart { anchor: None, head: None, last: 0, unplaced: false });
         let ScanRange { from, to } = self.range;
         if self.beyond {
-            let before = from - 1;
-            let why = if before > start.last {
-                format!("Cannot start at entry {from}: the ledger ends at entry {}", start.last)
-            } else {
-                format!(
-                    "Cannot start at entry {from}: entry {before}, whose hash it must name, is missing; start earlier"
-                )
-            };
-            return Err(Error::Refused(why));
+            return Err(Error::Refused(format!(
+                "Cannot start at entry {from}: the ledger ends at entry {}",
+                start.last
+            )));
         }
         // A ledger that was cut short ends early: then its end is in the range, whatever was asked for.
         if to >= start.last {

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::events::Written;
 use crate::Epr;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
-use crate::store::{Appended, StoreError, Tx};
+use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, StoreError, Tx};
 
 /// How often a transaction that lost is started again before the caller is told to come back.
 const ATTEMPTS: u32 = 6;
+/// The longest wait before the first retry; later ones may wait longer.
+const RETRY: Duration = Duration::from_millis(10);
 /// How long it may go on. One that waited this long for a lock did not lose by bad luck.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -38,10 +41,20 @@ pub(super) type Step<T> = std::result::Result<T, Stop>;
 /// A mutation under way: its transaction, and what the ledger will say about it.
 pub(super) struct Change {
     pub(super) tx: Box<dyn Tx>,
+    /// The claim under which the events of this change may be delivered at once.
+    pub(super) claim: Claim,
+    /// Events that are in the transaction already.
+    pub(super) written: Vec<Written>,
     drafts: Vec<Draft>,
+    events: Vec<OutboxEvent>,
 }
 
 impl Change {
+    /// Has `event` written with this change, and delivered after it.
+    pub(super) fn emit(&mut self, event: OutboxEvent) {
+        self.events.push(event);
+    }
+
     /// Has `draft` recorded with this change: both are kept, or neither.
     pub(super) fn record(&mut self, draft: Draft) {
         self.drafts.push(draft);
@@ -67,9 +80,8 @@ impl Epr {
             match self.attempt(mutation).await {
                 Ok(done) => return Ok(done),
                 Err(Stop::Store(StoreError::Contention(_))) if attempt < ATTEMPTS && begun.elapsed() < PATIENCE => {
-                    // Spread out, or the same two meet again: the id's random bits are as good as any.
-                    let spread = u64::from(self.new_id().as_bytes().last().copied().unwrap_or(0));
-                    tokio::time::sleep(Duration::from_micros(spread * 40 * u64::from(attempt))).await;
+                    // Spread out, or the same two meet again.
+                    tokio::time::sleep(RETRY.mul_f64(self.spread()) * attempt).await;
                     attempt += 1;
                 }
                 Err(Stop::Store(fault)) => return Err(fault.into()),
@@ -79,9 +91,15 @@ impl Epr {
     }
 
     async fn attempt<M: Mutation>(&self, mutation: &M) -> Step<M::Done> {
-        let mut change = Change { tx: self.store().begin().await?, drafts: Vec::new() };
+        let mut change = Change {
+            tx: self.store().begin().await?,
+            claim: self.new_claim(),
+            written: Vec::new(),
+            drafts: Vec::new(),
+            events: Vec::new(),
+        };
         let done = mutation.apply(&mut change).await?;
-        let Change { mut tx, drafts } = change;
+        let Change { mut tx, claim, mut written, drafts, events } = change;
         let mut appended = Vec::new();
         if !drafts.is_empty() {
             // The ledger's lock comes last, so that it is held for as short as can be and never waited for while
@@ -91,7 +109,15 @@ impl Epr {
                 other => StoreError::Ledger(other.into()),
             })?;
         }
+        // Under the ledger's lock: the order in which events are written is the order in which changes are committed.
+        for mut outgoing in events {
+            outgoing.lease = Some(claim);
+            if let InsertedEvent::New { position, claimed } = tx.insert_event(&outgoing).await? {
+                written.push(Written { event: outgoing.event, claim, position, claimed });
+            }
+        }
         tx.commit().await?;
+        self.after_commit(written).await;
         for (draft, outcome) in drafts.iter().zip(&appended) {
             if let Appended::Recorded { sequence } = outcome {
                 info!(sequence, action = draft.event().action.as_str(), "audit_event");

@@ -4,7 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use super::record;
+use super::{events, record};
 use crate::domain::fields::{Choice, attributes_problem};
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ impl Epr {
     /// close a cycle.
     pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
         patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
-        let (before, after) = self.commit(&UpdateEntity { call, id, patch, now: self.now() }).await?;
+        let (before, after) = self.commit(&UpdateEntity { epr: self, call, id, patch, now: self.now() }).await?;
         if after != before {
             info!(entity_id = %id, "entity_updated");
             if became_archived(&before, &after) {
@@ -72,7 +72,7 @@ impl Epr {
     /// # Errors
     /// `NotFound`.
     pub async fn archive_entity(&self, call: &Call, id: Uuid) -> Result<Entity> {
-        let (changed, entity) = self.commit(&ArchiveEntity { call, id, now: self.now() }).await?;
+        let (changed, entity) = self.commit(&ArchiveEntity { epr: self, call, id, now: self.now() }).await?;
         if changed {
             info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
         }
@@ -104,6 +104,7 @@ impl Mutation for CreateEntity<'_> {
 }
 
 struct UpdateEntity<'a> {
+    epr: &'a Epr,
     call: &'a Call,
     id: Uuid,
     patch: EntityPatch,
@@ -133,11 +134,16 @@ impl Mutation for UpdateEntity<'_> {
             return Err(taken(&after.name, after.entity_type).into());
         }
         change.record(record::entity_updated(self.call, &before, &after, &self.patch)?);
+        if became_archived(&before, &after) {
+            change.record(record::entity_archived(self.call, &after)?);
+            change.emit(events::entity_archived(self.epr, self.call, &after));
+        }
         Ok((before, after))
     }
 }
 
 struct ArchiveEntity<'a> {
+    epr: &'a Epr,
     call: &'a Call,
     id: Uuid,
     now: Timestamp,
@@ -157,6 +163,7 @@ impl Mutation for ArchiveEntity<'_> {
             return Err(taken(&after.name, after.entity_type).into());
         }
         change.record(record::entity_archived(self.call, &after)?);
+        change.emit(events::entity_archived(self.epr, self.call, &after));
         Ok((true, after))
     }
 }

@@ -5,5 +5,6 @@ pub(crate) mod audit;
 mod change;
 mod check;
 mod entities;
+mod events;
 mod record;
 mod roles;

@@ -32,8 +32,9 @@ fn draft(call: &Call, now: Timestamp, action: &'static str, subject: &Subject, d
         details,
         occurred_at: now,
     };
-    // Only what the caller sent can make them too large.
-    Draft::new(event).map_err(|fault| Error::field("attributes", Problem::new("too_large", fault.to_string())))
+    // Only what the caller sent can make them too large: an entity's attributes, or the texts of a role.
+    let field = if subject.kind == Some("role") { "permissions" } else { "attributes" };
+    Draft::new(event).map_err(|fault| Error::field(field, Problem::new("too_large", fault.to_string())))
 }
 
 /// One of this program's own words, all of which are within the bounds.

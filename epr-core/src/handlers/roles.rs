@@ -4,7 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use super::record;
+use super::{events, record};
 use crate::domain::role::Action;
 use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ impl Epr {
     /// # Errors
     /// `NotFound`.
     pub async fn update_role(&self, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
-        let (changed, role) = self.commit(&UpdateRole { call, id, patch, now: self.now() }).await?;
+        let (changed, role) = self.commit(&UpdateRole { epr: self, call, id, patch, now: self.now() }).await?;
         if changed {
             info!(role_id = %id, "role_updated");
         }
@@ -82,6 +82,7 @@ impl Mutation for CreateRole<'_> {
 }
 
 struct UpdateRole<'a> {
+    epr: &'a Epr,
     call: &'a Call,
     id: Uuid,
     patch: RolePatch,
@@ -104,6 +105,7 @@ impl Mutation for UpdateRole<'_> {
             change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
         }
         change.record(record::role_updated(self.call, &before, &after, &self.patch)?);
+        change.emit(events::role_updated(self.epr, self.call, &after));
         Ok((true, after))
     }
 }

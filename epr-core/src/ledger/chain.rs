@@ -137,7 +137,8 @@ pub fn seal<'a>(head: &mut Head, drafts: impl IntoIterator<Item = &'a Draft>) ->
     drafts
         .into_iter()
         .map(|event| {
-            let sequence = head.sequence + 1;
+            // At the last place there is, the database refuses a second entry.
+            let sequence = head.sequence.saturating_add(1);
             let entry_hash = event.hash_at(sequence, &head.entry_hash);
             let previous_hash = std::mem::replace(&mut head.entry_hash, entry_hash.clone());
             head.sequence = sequence;

@@ -3,6 +3,8 @@
 //! Shares with the writer the canonical form only. Must see rows exactly as they are stored: whatever a database can
 //! hold there, it must be able to tell from what was written.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 
 use super::GENESIS_HASH;
@@ -67,6 +69,14 @@ pub enum Finding {
         /// What is wrong with it.
         why: String,
     },
+    /// An entry whose place is no place in the chain, or is taken.
+    #[error("stray entry: {sequence} {why}")]
+    Stray {
+        /// The place it claims.
+        sequence: i64,
+        /// Why it does not belong there.
+        why: String,
+    },
     /// The head says that there are more entries.
     #[error("missing tail: the head says {head} entries, but the ledger ends before entry {sequence}")]
     MissingTail {
@@ -94,6 +104,7 @@ impl Finding {
             | Self::BrokenLink { sequence, .. }
             | Self::ChangedContent { sequence, .. }
             | Self::Unreadable { sequence, .. }
+            | Self::Stray { sequence, .. }
             | Self::MissingTail { sequence, .. }
             | Self::ForeignHead { sequence, .. } => *sequence,
         }
@@ -144,7 +155,10 @@ impl Verifier {
     /// Looks at the next row. `false` when a fault is known and the rest need not be read.
     pub fn look(&mut self, row: Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         if self.finding.is_none() {
-            match row.map_err(Into::into).and_then(|entry| self.check(&entry)) {
+            let sequence = row.as_ref().map_or_else(|row| row.sequence, |entry| entry.fields.sequence);
+            let whole =
+                self.place(sequence).and_then(|()| row.map_err(Into::into)).and_then(|entry| self.check(&entry));
+            match whole {
                 Ok(()) => self.checked += 1,
                 Err(finding) => self.finding = Some(finding),
             }
@@ -152,11 +166,22 @@ impl Verifier {
         self.finding.is_none()
     }
 
+    /// Records a fault that was found before the first row.
+    pub fn fault(&mut self, finding: Finding) {
+        self.finding.get_or_insert(finding);
+    }
+
+    fn place(&self, sequence: i64) -> Result<(), Finding> {
+        match sequence.cmp(&self.next) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(Finding::Gap { sequence: self.next, found: sequence }),
+            Ordering::Less if sequence < 1 => Err(Finding::Stray { sequence, why: "is no place in the chain".into() }),
+            Ordering::Less => Err(Finding::Stray { sequence, why: "is taken: it stands there twice".into() }),
+        }
+    }
+
     fn check(&mut self, entry: &StoredEntry<'_>) -> Result<(), Finding> {
         let sequence = entry.fields.sequence;
-        if sequence != self.next {
-            return Err(Finding::Gap { sequence: self.next, found: sequence });
-        }
         if entry.fields.previous_hash != self.previous_hash {
             let (expected, stored) = (self.previous_hash.clone(), entry.fields.previous_hash.to_owned());
             return Err(Finding::BrokenLink { sequence, expected, stored });

@@ -4,15 +4,19 @@
 //! the first. Secrets do not print.
 
 mod audit;
+mod aws;
 mod database;
 mod dot_env;
+mod events;
 mod http;
 mod logging;
 mod service;
 mod source;
 
 pub use audit::{AuditDecisions, AuditSettings};
+pub use aws::AwsSettings;
 pub use database::DatabaseSettings;
+pub use events::EventSettings;
 pub use http::HttpSettings;
 pub use logging::{Level, LoggingSettings};
 pub use service::{Environment, ServiceSettings, default_permissions};
@@ -29,6 +33,10 @@ pub struct Settings {
     pub logging: LoggingSettings,
     /// What the ledger records.
     pub audit: AuditSettings,
+    /// Where events go.
+    pub events: EventSettings,
+    /// How AWS is reached.
+    pub aws: AwsSettings,
     /// How the API is reached.
     pub http: HttpSettings,
 }
@@ -53,6 +61,8 @@ impl Settings {
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),
+            events: EventSettings::read(&mut reader),
+            aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };
         reader.finish(settings)

@@ -11,9 +11,11 @@ pub mod sqlite;
 pub mod url;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::authz::{Facts, Question};
+use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
     Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
@@ -68,6 +70,29 @@ pub trait Store: Send + Sync {
 
     /// Shows entries in order to `visitor`, all from one snapshot and in constant memory.
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()>;
+
+    /// One event, by its `event_id`.
+    async fn event(&self, event_id: Uuid) -> Result<Option<Event>>;
+
+    /// Events, newest first by when they happened; the page's cursor holds that moment.
+    async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>>;
+
+    /// Claims up to `limit` events that are due and have none before them with the same key. Two callers never hold the
+    /// same event at the same time, unless the lease of one has run out.
+    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>>;
+
+    /// Writes down what became of events claimed under `token`; events no longer held under it are left alone.
+    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()>;
+
+    /// Puts failed events back to pending, one or all; gives how many.
+    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64>;
+
+    /// What is still to be delivered.
+    async fn event_backlog(&self) -> Result<Backlog>;
+
+    /// A signal whenever some process has left an event to the relays. Signals may be lost: poll as well. Ends when the
+    /// database has no such thing.
+    fn outbox_signals(&self) -> BoxStream<'static, ()>;
 
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;
@@ -133,6 +158,9 @@ pub trait Tx: Send {
     /// Deletes and gives what was deleted; `None` when there is none.
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>>;
 
+    /// Writes an event into the outbox, or gives the one that was ingested under the same source and correlation id.
+    async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent>;
+
     /// Appends to the ledger, in order, as one piece. Takes the ledger's lock, which is held until the end of the
     /// transaction: call it last.
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>>;
@@ -148,6 +176,77 @@ pub enum Inserted {
     New,
     /// This one was there before.
     Existing(Assignment),
+}
+
+/// The right to deliver events for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The fence: results count only under it.
+    pub token: Uuid,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// An event to be written into the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxEvent {
+    /// The event.
+    pub event: Event,
+    /// Events with the same key are delivered one after the other.
+    pub ordering_key: Option<String>,
+    /// Whether it came from another service.
+    pub ingested: bool,
+    /// The claim under which it is written, if it can be delivered at once.
+    pub lease: Option<Claim>,
+}
+
+/// What became of an event that was to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InsertedEvent {
+    /// It is new.
+    New {
+        /// Its place in the outbox.
+        position: i64,
+        /// Whether the writer holds it; otherwise it is the relays'.
+        claimed: bool,
+    },
+    /// This one was ingested before.
+    Existing(Box<Event>),
+}
+
+/// An event that the caller may deliver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// Its place in the outbox.
+    pub position: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What became of a claimed event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its place in the outbox.
+    pub position: i64,
+    /// Its state from now on.
+    pub state: DeliveryState,
+    /// Attempts to add.
+    pub attempts: i32,
+    /// What went wrong.
+    pub last_error: Option<String>,
+    /// When it is due again, if it is pending.
+    pub next_attempt_at: Timestamp,
+}
+
+/// What is still to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events that are pending.
+    pub pending: i64,
+    /// Events that were given up.
+    pub failed: i64,
+    /// When the oldest pending one was written.
+    pub oldest_pending: Option<Timestamp>,
 }
 
 /// What became of an event that was to be appended.
@@ -193,6 +292,8 @@ pub struct ScanStart {
     pub head: Option<Head>,
     /// The last place that is taken; 0 when there is none.
     pub last: i64,
+    /// Whether there are rows without a place.
+    pub unplaced: bool,
 }
 
 /// Sees the ledger go by.

@@ -2,22 +2,39 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
 use crate::domain::Timestamp;
+use crate::domain::time::TimeFault;
 
 pub(super) type Db = sqlx::Postgres;
 pub(super) type Conn = sqlx::PgConnection;
 pub(super) type Row = PgRow;
 /// How an id is bound and read.
 pub(super) type Id = Uuid;
-/// How a timestamp is bound and read.
-pub(super) type Stamp = OffsetDateTime;
+
+/// How a timestamp is read: microseconds since 2000 as the server sends them. The driver's own type panics outside of the
+/// years that it knows, and what is stored may have been put there by anyone.
+pub(super) struct Stamp(i64);
+
+impl sqlx::Type<Db> for Stamp {
+    fn type_info() -> sqlx::postgres::PgTypeInfo {
+        <OffsetDateTime as sqlx::Type<Db>>::type_info()
+    }
+}
+
+impl<'r> sqlx::Decode<'r, Db> for Stamp {
+    fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?)))
+    }
+}
 
 /// A list of texts in one column, as JSON text.
 macro_rules! json_list {
@@ -54,6 +71,13 @@ macro_rules! time_value {
     };
 }
 
+/// The end of a SELECT that locks its rows and passes over those that others have locked.
+macro_rules! skip_locked {
+    ($of:literal) => {
+        concat!(" FOR UPDATE OF ", $of, " SKIP LOCKED")
+    };
+}
+
 /// The end of a SELECT that locks its rows until the end of the transaction.
 macro_rules! for_update {
     ($of:literal) => {
@@ -75,6 +99,8 @@ mod assignments;
 #[path = "sql/entities.rs"]
 mod entities;
 mod entries;
+#[path = "sql/events.rs"]
+mod events;
 #[path = "sql/facts.rs"]
 mod facts;
 #[path = "sql/ledger.rs"]
@@ -96,6 +122,11 @@ const SESSION: &str =
 /// Work over whole tables takes as long as it takes.
 const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
+/// Where relays listen.
+const OUTBOX_CHANNEL: &str = "epr_outbox";
+/// How long to wait before listening again on a new connection.
+const RECONNECT: Duration = Duration::from_secs(1);
+
 /// Any constant: this database belongs to EPR, and only changes of parents take it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
 /// Another: only what changes the schema takes it.
@@ -109,24 +140,38 @@ pub(super) fn read_id(id: Id) -> Uuid {
     id
 }
 
-pub(super) fn stamp(at: Timestamp) -> Stamp {
+/// How a timestamp is bound.
+pub(super) fn stamp(at: Timestamp) -> OffsetDateTime {
     at.into_inner()
 }
 
-pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
-    Timestamp::new(at).map_err(|fault| StoreError::corrupt("timestamp", fault))
+pub(super) fn read_stamp(Stamp(micros): Stamp) -> Result<Timestamp, StoreError> {
+    /// From 1970 to 2000.
+    const EPOCH: i64 = 946_684_800_000_000;
+    let at = micros.checked_add(EPOCH).ok_or(TimeFault).and_then(Timestamp::from_unix_micros);
+    at.map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
 /// Begins a transaction.
 async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    begin_whole(pool, "BEGIN").await
+}
+
+/// Begins in a task of its own. The driver knows that a transaction is open only once the server has said so: a caller
+/// that went away in between would put a connection with an open transaction back into the pool.
+async fn begin_whole(
+    pool: &sqlx::Pool<Db>,
+    statement: &'static str,
+) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+    let pool = pool.clone();
     #[allow(clippy::disallowed_methods, reason = "the one place where transactions on PostgreSQL begin")]
-    pool.begin().await.map_err(classify)
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    begun.await.map_err(|fault| StoreError::Unavailable(fault.into()))?.map_err(classify)
 }
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
 async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
-    #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on PostgreSQL begin")]
-    let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(classify)?;
+    let mut tx = begin_whole(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(classify)?;
     Ok(tx)
 }
@@ -140,6 +185,46 @@ async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
 async fn patient(conn: &mut Conn) -> Result<(), StoreError> {
     sqlx::raw_sql(PATIENT).execute(conn).await.map_err(classify)?;
     Ok(())
+}
+
+/// Wakes the relays of every process once the transaction is committed.
+async fn notify_outbox(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// A signal for each wake-up, on a connection of its own that is made again when it breaks.
+fn outbox_signals(pool: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
+    let pool = pool.clone();
+    let signals = futures_util::stream::unfold(None::<PgListener>, move |mut listener| {
+        let pool = pool.clone();
+        async move {
+            loop {
+                if listener.is_none() {
+                    listener = listen(&pool).await;
+                }
+                let heard = match &mut listener {
+                    Some(listener) => listener.recv().await.is_ok(),
+                    None => false,
+                };
+                if heard {
+                    return Some(((), listener));
+                }
+                if pool.is_closed() {
+                    return None;
+                }
+                listener = None;
+                tokio::time::sleep(RECONNECT).await;
+            }
+        }
+    });
+    signals.boxed()
+}
+
+async fn listen(pool: &sqlx::Pool<Db>) -> Option<PgListener> {
+    let mut listener = PgListener::connect_with(pool).await.ok()?;
+    listener.listen(OUTBOX_CHANNEL).await.ok()?;
+    Some(listener)
 }
 
 /// Makes this the only process that changes the schema, until the end of the transaction.

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
@@ -59,6 +61,13 @@ macro_rules! time_value {
     };
 }
 
+/// Nothing to pass over: the whole transaction is exclusive.
+macro_rules! skip_locked {
+    ($of:literal) => {
+        ""
+    };
+}
+
 /// Nothing to lock: the whole transaction is exclusive.
 macro_rules! for_update {
     ($of:literal) => {
@@ -83,6 +92,9 @@ mod assignments;
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod entities;
 mod entries;
+#[path = "sql/events.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod events;
 #[path = "sql/facts.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod facts;
@@ -143,6 +155,19 @@ async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
 async fn patient(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
+}
+
+#[allow(
+    clippy::unused_async,
+    reason = "the same signature as on PostgreSQL; here the relay is in the same process or polls"
+)]
+async fn notify_outbox(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// There are none.
+fn outbox_signals(_: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
+    futures_util::stream::empty().boxed()
 }
 
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here a lock file does it")]

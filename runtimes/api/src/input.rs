@@ -78,20 +78,20 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 /// Rows in a page when the caller does not say.
-const DEFAULT_LIMIT: i64 = 500;
+pub(crate) const DEFAULT_LIMIT: u32 = 500;
 /// Most rows in a page.
-const MAX_LIMIT: i64 = 1000;
+pub(crate) const MAX_LIMIT: u32 = 1000;
 
 impl Query {
     /// Reads `limit` and `cursor` beside a list's own filters.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
-        Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
+        Page { limit: Self::limit(fields, DEFAULT_LIMIT, MAX_LIMIT), after: Self::cursor(fields, Cursor::decode) }
     }
 
     /// Reads `limit`.
-    pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
-        let limit = fields.given("limit", fields::whole_number(1, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
-        u32::try_from(limit).unwrap_or(1)
+    pub(crate) fn limit(fields: &mut Fields<'_>, default: u32, most: u32) -> u32 {
+        let limit = fields.given("limit", fields::whole_number(1, most.into()));
+        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(default)
     }
 
     /// Reads `cursor`, which `decode` understands.

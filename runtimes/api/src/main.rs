@@ -58,14 +58,31 @@ fn main() -> ExitCode {
 
 async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let mut stop = StopSignal::install()?;
-    let epr = Epr::from_settings(settings)?;
+    let epr = Epr::from_settings(settings).await?;
     tokio::select! {
         started = epr.start(settings.database.run_migrations) => started?,
         () = stop.asked() => return Ok(()),
     }
+    let (relay_stop, relay_stopped) = tokio::sync::oneshot::channel::<()>();
+    let relay = settings.events.relay.then(|| {
+        let epr = epr.clone();
+        tokio::spawn(async move {
+            epr.relay(async {
+                let _ = relay_stopped.await;
+            })
+            .await;
+        })
+    });
     let router = epr_api::router(epr.clone(), &settings.http);
     let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
-    if tokio::time::timeout(CLOSE, epr.close()).await.is_err() {
+    drop(relay_stop);
+    let close = async {
+        if let Some(relay) = relay {
+            let _ = relay.await;
+        }
+        epr.close().await;
+    };
+    if tokio::time::timeout(CLOSE, close).await.is_err() {
         tracing::warn!("the database connections could not be closed in time");
     }
     tracing::info!("stopped");

@@ -71,8 +71,10 @@ async fn verify(epr: &Epr, range: ScanRange, json: bool) -> Outcome {
     } else if let Some(finding) = &found.finding {
         println!("BROKEN at entry {}: {finding}", finding.sequence());
         println!("{} entries before it are whole.", found.checked);
-    } else if found.checked == 0 {
+    } else if found.end_sequence == 0 {
         println!("The ledger is empty.");
+    } else if found.checked == 0 {
+        println!("The ledger ends at entry {}, as its head says; nothing was left to check.", found.end_sequence);
     } else {
         println!("The chain holds: {} entries, {} to {}.", found.checked, found.start_sequence, found.end_sequence);
     }

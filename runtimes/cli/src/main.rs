@@ -1,13 +1,14 @@
 //! `epr`: the operator's command. Reads the same environment as the service.
 
 mod audit;
+mod events;
 mod migrate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use epr_core::error::chain;
-use epr_core::{Epr, Settings};
+use epr_core::{Epr, Error, Settings};
 
 /// The command could not do its work: exit code 2, as for wrong arguments.
 const COULD_NOT: u8 = 2;
@@ -30,6 +31,9 @@ enum Command {
     /// The audit ledger: verify it, export it
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Events on their way to other services
+    #[command(subcommand)]
+    Events(events::Command),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +43,12 @@ fn main() -> ExitCode {
         runtime.block_on(run(&arguments.command, &settings))
     });
     outcome.unwrap_or_else(|fault| {
-        eprintln!("epr: {}", chain(&*fault));
+        // The public sentence of a fault on this side says nothing to whoever sits in front of the machine.
+        let cause = match fault.downcast_ref::<Error>() {
+            Some(Error::Internal(cause) | Error::Unavailable(cause)) => chain(cause),
+            _ => chain(&*fault),
+        };
+        eprintln!("epr: {cause}");
         ExitCode::from(COULD_NOT)
     })
 }
@@ -47,10 +56,11 @@ fn main() -> ExitCode {
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 async fn run(command: &Command, settings: &Settings) -> Outcome {
-    let epr = Epr::from_settings(settings)?;
+    let epr = Epr::from_settings(settings).await?;
     let outcome = match command {
         Command::Migrate => migrate::run(&epr).await,
         Command::Audit(command) => audit::run(&epr, command).await,
+        Command::Events(command) => events::run(&epr, command).await,
     };
     epr.close().await;
     outcome

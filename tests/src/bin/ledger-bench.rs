@@ -67,7 +67,7 @@ async fn main() {
 async fn service(database: &Database, pool: u32) -> Epr {
     let pool = pool.to_string();
     let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", pool.as_str())]);
-    let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).expect("a service");
+    let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).await.expect("a service");
     epr.start(true).await.expect("a schema");
     epr
 }

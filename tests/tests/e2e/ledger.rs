@@ -159,7 +159,7 @@ async fn which_decisions_are_recorded_is_a_setting() {
     for (setting, expected) in [("all", 2), ("denied", 1), ("off", 0)] {
         let database = Arc::new(Database::create(Kind::Sqlite).await);
         let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_AUDIT_DECISIONS", setting)]);
-        let epr = Epr::from_settings(&Settings::from_source(&source).unwrap()).unwrap();
+        let epr = Epr::from_settings(&Settings::from_source(&source).unwrap()).await.unwrap();
         epr.start(true).await.unwrap();
         let call = Call::default();
         let new = epr_core::domain::NewEntity::new("S".try_into().unwrap(), epr_core::domain::EntityType::Spv);

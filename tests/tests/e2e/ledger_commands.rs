@@ -33,7 +33,7 @@ on_both! {
         assert_eq!((code, said), (0, json!({"valid": true, "checked": 3, "start_sequence": 2, "end_sequence": 4, "finding": null})));
         assert_eq!(verdict(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
 
-        // A fault before the range is not looked at; one in it is found; a start behind a missing entry cannot be.
+        // A fault before the range is not looked at; one in it is found; a missing entry just before it is.
         api.database.disarm().await;
         api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
         assert_eq!(verdict(url, &["--start-sequence", "3"]).await.0, 0);
@@ -43,12 +43,14 @@ on_both! {
         assert!(said.starts_with("BROKEN at entry 2: changed content: entry 2 is stored with hash "), "{said}");
         assert!(said.ends_with("1 entries before it are whole.\n"), "{said}");
         api.database.execute("DELETE FROM audit_logs WHERE sequence = 2").await.unwrap();
-        let (code, _, said) = epr(url, &["audit", "verify", "--start-sequence", "3"]).await;
-        assert_eq!(code, 2);
-        assert!(said.contains("entry 2, whose hash it must name, is missing"), "{said}");
+        let (code, said) = verdict(url, &["--start-sequence", "3"]).await;
+        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("gap"), &json!(2)));
+        api.database.execute("DELETE FROM audit_logs WHERE sequence = 5").await.unwrap();
+        let (code, said) = verdict(url, &["--start-sequence", "6"]).await;
+        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
         let (code, _, said) = epr(url, &["audit", "verify", "--start-sequence", "9"]).await;
         assert_eq!(code, 2);
-        assert!(said.contains("the ledger ends at entry 5"), "{said}");
+        assert!(said.contains("the ledger ends at entry 4"), "{said}");
         assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "4", "--end-sequence", "3"]).await.0, 2);
         assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "0"]).await.0, 2);
     }

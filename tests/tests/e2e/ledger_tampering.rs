@@ -139,6 +139,32 @@ async fn every_change_is_found(kind: Kind) {
     // An entry that was replaced by another whole one, hash and all: what follows does not name it.
     found(&api, &forged(&api, VICTIM).await, "broken_link", VICTIM + 1).await;
     found(&api, &forged(&api, LAST).await, "foreign_head", LAST).await;
+    // A row where no entry can be, with the checks off as well.
+    let unchecked = match kind {
+        Kind::Postgres => "ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_sequence_check;",
+        Kind::Sqlite => "PRAGMA ignore_check_constraints = 1;",
+    };
+    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at";
+    found(
+        &api,
+        &format!("{unchecked} INSERT INTO audit_logs SELECT -7, {columns} FROM audit_logs WHERE sequence = 1"),
+        "stray",
+        -7,
+    )
+    .await;
+    if kind == Kind::Postgres {
+        // Moments that only PostgreSQL can hold.
+        for at in ["'infinity'", "'-infinity'", "'99999-01-01'", "'0001-01-01 BC'"] {
+            found(&api, &set("occurred_at", at), "unreadable", VICTIM).await;
+        }
+        found(
+            &api,
+            &format!("{}; DELETE FROM audit_logs WHERE sequence = 2", set("occurred_at", "'infinity'")),
+            "gap",
+            2,
+        )
+        .await;
+    }
     // The end.
     found(&api, &format!("DELETE FROM audit_logs WHERE sequence >= {LAST}"), "missing_tail", LAST).await;
     found(&api, "DELETE FROM audit_logs", "missing_tail", 1).await;

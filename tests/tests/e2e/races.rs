@@ -1,9 +1,13 @@
 //! Fifty callers at once for the same thing: one gets it, the others get the contract's answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::on_both;
+use epr_testkit::database::Kind;
+use epr_testkit::ledger::verdict;
+use epr_testkit::{on_both, seed};
+use rand::Rng as _;
 use serde_json::{Value, json};
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -101,4 +105,32 @@ on_both! {
             task.await.unwrap();
         }
     }
+}
+
+/// Callers that go away at any moment of a transaction leave nothing open behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_go_away_leave_no_transaction_open() {
+    let mut rng = seed::rng("callers_that_go_away_leave_no_transaction_open");
+    let api = Api::start(Kind::Postgres).await;
+    for round in 0..40 {
+        let calls: Vec<_> = (0..20)
+            .map(|n| {
+                let api = api.clone();
+                tokio::spawn(async move {
+                    api.post("/api/v1/entities", json!({"name": format!("{round}/{n}"), "type": "spv"})).await
+                })
+            })
+            .collect();
+        for call in calls {
+            tokio::time::sleep(Duration::from_micros(rng.random_range(0..400))).await;
+            call.abort();
+        }
+    }
+    // Well before the server itself would end such a session.
+    let open = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    let closed = tokio::time::timeout(Duration::from_secs(10), api.database.until(open, 0)).await;
+    assert!(closed.is_ok(), "transactions were left open");
+    let (code, said) = verdict(&api.database.url, &[]).await;
+    let entities = api.database.number("SELECT COUNT(*) FROM entities").await;
+    assert_eq!((code, said["checked"].as_i64()), (0, Some(entities)), "{said}");
 }

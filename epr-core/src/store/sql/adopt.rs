@@ -8,14 +8,16 @@ use uuid::Uuid;
 
 use super::schema::failed;
 use super::{
-    Conn, Db, MIGRATIONS, Row, assignments, begin, classify, entities, entries, lock_schema, put_aside, roles,
+    Conn, Db, MIGRATIONS, Row, assignments, begin, classify, entities, entries, events, lock_schema, put_aside, roles,
     table_exists,
 };
+use crate::clock::{Clock as _, SystemClock};
+use crate::domain::event::Event;
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
 use crate::ledger::GENESIS_HASH;
 use crate::ledger::chain::{Draft, Sealed};
-use crate::store::{Inserted, Result, StoreError};
+use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, StoreError};
 
 /// Children after what they refer to.
 const TABLES: [&str; 7] =
@@ -48,6 +50,9 @@ pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
     if found.contains(&"entities") {
         copy_entities(&mut tx).await?;
     }
+    if found.contains(&"permissions") {
+        copy_permissions(&mut tx).await?;
+    }
     if found.contains(&"roles") {
         copy_roles(&mut tx, found.contains(&"role_permissions") && found.contains(&"permissions")).await?;
     }
@@ -56,6 +61,9 @@ pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
     }
     if found.contains(&"audit_logs") {
         copy_ledger(&mut tx).await?;
+    }
+    if found.contains(&"platform_events") {
+        copy_events(&mut tx).await?;
     }
     tx.commit().await.map_err(classify)
 }
@@ -182,6 +190,18 @@ async fn copy_entities(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Also those that no role holds.
+async fn copy_permissions(conn: &mut Conn) -> Result<()> {
+    let mut actions: Vec<String> =
+        sqlx::query_scalar(concat!("SELECT CAST(action AS TEXT) FROM ", set_aside!("permissions")))
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(classify)?;
+    actions.sort_unstable();
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+    roles::ensure_actions(conn, &actions, SystemClock.now()).await
+}
+
 async fn copy_roles(conn: &mut Conn, with_permissions: bool) -> Result<()> {
     let old = rows(
         &mut *conn,
@@ -275,14 +295,61 @@ async fn copy_assignments(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Events keep their state; what is pending is the relay's.
+async fn copy_events(conn: &mut Conn) -> Result<()> {
+    let old = rows(
+        &mut *conn,
+        concat!(
+            "SELECT CAST(event_id AS TEXT) AS event_id, CAST(id AS TEXT) AS id, CAST(event_type AS TEXT) AS event_type, \
+             CAST(source AS TEXT) AS source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
+             CAST(correlation_id AS TEXT) AS correlation_id, CAST(occurred_at AS TEXT) AS occurred_at, \
+             CAST(schema_version AS TEXT) AS schema_version, CAST(delivery_state AS TEXT) AS delivery_state, \
+             CAST(delivery_attempts AS TEXT) AS delivery_attempts, CAST(last_error AS TEXT) AS last_error, \
+             CAST(created_at AS TEXT) AS created_at, CAST(updated_at AS TEXT) AS updated_at FROM ",
+            set_aside!("platform_events"),
+            " o ORDER BY o.created_at"
+        ),
+    )
+    .await?;
+    for row in &old {
+        let texts = Texts::new(row, "event")?;
+        let attempts = texts.get("delivery_attempts")?.unwrap_or_else(|| "0".into());
+        let event = Event {
+            id: texts.id("id")?,
+            event_id: texts.id("event_id")?,
+            event_type: texts.text("event_type")?,
+            source: texts.text("source")?,
+            payload: texts.object("payload")?,
+            context: texts.object("context")?,
+            correlation_id: texts.get("correlation_id")?,
+            occurred_at: texts.time("occurred_at")?,
+            schema_version: texts.get("schema_version")?.unwrap_or_else(|| "v1".into()),
+            delivery_state: texts.choice("delivery_state")?,
+            delivery_attempts: attempts.parse().map_err(|fault| texts.fault("delivery_attempts", fault))?,
+            last_error: texts.get("last_error")?,
+            created_at: texts.time("created_at")?,
+            updated_at: texts.time("updated_at")?,
+        };
+        let ordering_key = event.payload.get("entity_id").and_then(Json::as_text).map(str::to_owned);
+        let outgoing = OutboxEvent { event, ordering_key, ingested: true, lease: None };
+        if let InsertedEvent::Existing(other) = events::insert(&mut *conn, &outgoing).await? {
+            return Err(texts.fault("correlation_id", format!("stands also with event {}", other.event_id)));
+        }
+    }
+    Ok(())
+}
+
 async fn copy_ledger(conn: &mut Conn) -> Result<()> {
     let mut last = 0_i64;
     let mut last_hash = GENESIS_HASH.to_owned();
     loop {
         let page = sqlx::query(concat!(
-            "SELECT CAST(sequence AS TEXT) AS sequence, previous_hash, entry_hash, CAST(hash_version AS TEXT) AS hash_version, \
-             CAST(event_id AS TEXT) AS event_id, source, action, CAST(actor_id AS TEXT) AS actor_id, actor_type, \
-             CAST(entity_id AS TEXT) AS entity_id, entity_type, correlation_id, CAST(details AS TEXT) AS details, \
+            "SELECT CAST(sequence AS TEXT) AS sequence, CAST(previous_hash AS TEXT) AS previous_hash, \
+             CAST(entry_hash AS TEXT) AS entry_hash, CAST(hash_version AS TEXT) AS hash_version, \
+             CAST(event_id AS TEXT) AS event_id, CAST(source AS TEXT) AS source, CAST(action AS TEXT) AS action, \
+             CAST(actor_id AS TEXT) AS actor_id, CAST(actor_type AS TEXT) AS actor_type, \
+             CAST(entity_id AS TEXT) AS entity_id, CAST(entity_type AS TEXT) AS entity_type, \
+             CAST(correlation_id AS TEXT) AS correlation_id, CAST(details AS TEXT) AS details, \
              CAST(occurred_at AS TEXT) AS occurred_at FROM ",
             set_aside!("audit_logs"),
             " o WHERE o.sequence > $1 ORDER BY o.sequence LIMIT $2"
@@ -304,6 +371,15 @@ async fn copy_ledger(conn: &mut Conn) -> Result<()> {
             break;
         }
         entries::insert(&mut *conn, &sealed).await?;
+    }
+    let count: i64 = sqlx::query_scalar(concat!("SELECT COUNT(*) FROM ", set_aside!("audit_logs")))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(classify)?;
+    if count != last {
+        let why =
+            format!("{count} rows are there, {last} of them in the chain: some have no place, or one that is taken");
+        return Err(refused("ledger", "as a whole", why));
     }
     sqlx::query("UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1")
         .bind(last)
@@ -350,17 +426,24 @@ impl OldEntry {
             return Err(texts.fault("hash_version", "is not 1"));
         }
         let details = texts.get("details")?.unwrap_or_else(|| "{}".into());
+        let mut why = String::new();
         // jsonb writes a large double as an integer: when the entry does not verify as it stands, it may as one.
         for reading in [details.clone(), large_integers_as_doubles(&details)] {
-            let Ok(Json::Object(details)) = Json::parse(reading.as_bytes()) else {
-                continue;
+            let details = match Json::parse(reading.as_bytes()) {
+                Ok(Json::Object(details)) => details,
+                Ok(_) => return Err(texts.fault("details", "are no JSON object")),
+                Err(fault) => {
+                    why = format!("cannot be kept exactly: {fault}");
+                    continue;
+                }
             };
+            why = format!("do not have the hash {entry_hash}, nor do the other columns");
             let draft = Draft::new(event(&texts, details)?).map_err(|fault| texts.fault("details", fault))?;
             if draft.hash_at(sequence, &previous_hash) == entry_hash {
                 return Ok(Self { sequence, previous_hash, entry_hash, draft });
             }
         }
-        Err(texts.fault("entry_hash", format!("is {entry_hash}, which its content does not have")))
+        Err(texts.fault("details", why))
     }
 }
 

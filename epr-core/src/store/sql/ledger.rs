@@ -178,10 +178,16 @@ pub(super) async fn scan(pool: &sqlx::Pool<Db>, range: ScanRange, visitor: &mut 
         .map_err(classify)?;
     let last: Option<i64> =
         sqlx::query_scalar("SELECT MAX(sequence) FROM audit_logs").fetch_one(&mut *snapshot).await.map_err(classify)?;
-    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0) }) {
+    let unplaced = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_logs WHERE sequence IS NULL)")
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(classify)?;
+    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0), unplaced }) {
         return Ok(());
     }
-    let mut rows = sqlx::query(entries::SCAN).bind(range.from).bind(range.to).fetch(&mut *snapshot);
+    // The whole ledger is everything in the table, also what stands where no entry can.
+    let from = if range.from == 1 { i64::MIN } else { range.from };
+    let mut rows = sqlx::query(entries::SCAN).bind(from).bind(range.to).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
         if !entries::visit(&row, visitor)? {
             break;

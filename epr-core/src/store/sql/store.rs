@@ -1,17 +1,24 @@
 //! The storage contract on this database.
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use super::schema::Target;
-use super::{Db, assignments, begin, classify, entities, facts, ledger, lock_hierarchy, roles, schema};
+use super::{
+    Db, assignments, begin, classify, entities, events, facts, ledger, lock_hierarchy, outbox_signals, roles, schema,
+};
 use crate::authz::{Facts, Question};
+use crate::domain::event::{Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
     Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
 };
 use crate::ledger::chain::Draft;
-use crate::store::{Appended, Inserted, LedgerVisitor, Page, Result, ScanRange, SchemaState, Store, Tx};
+use crate::store::{
+    Appended, Backlog, Claim, Claimed, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page, Result, ScanRange,
+    SchemaState, Settlement, Store, Tx,
+};
 
 /// A database behind a pool for reading and one for writing, which may be the same.
 pub struct SqlStore {
@@ -23,6 +30,10 @@ pub struct SqlStore {
 impl SqlStore {
     pub(in super::super) fn new(read: sqlx::Pool<Db>, write: sqlx::Pool<Db>, target: Target) -> Self {
         Self { read, write, target }
+    }
+
+    async fn writer(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
+        self.write.acquire().await.map_err(classify)
     }
 
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
@@ -66,6 +77,36 @@ impl Store for SqlStore {
 
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
         ledger::scan(&self.read, range, visitor).await
+    }
+
+    async fn event(&self, event_id: Uuid) -> Result<Option<Event>> {
+        events::get(&mut *self.reader().await?, event_id).await
+    }
+
+    async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
+        events::list(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
+        events::claim(&mut *self.writer().await?, claim, now, limit).await
+    }
+
+    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()> {
+        let mut tx = begin(&self.write).await?;
+        events::settle(&mut tx, token, now, settlements).await?;
+        tx.commit().await.map_err(classify)
+    }
+
+    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
+        events::requeue(&mut *self.writer().await?, event_id, now).await
+    }
+
+    async fn event_backlog(&self) -> Result<Backlog> {
+        events::backlog(&mut *self.reader().await?).await
+    }
+
+    fn outbox_signals(&self) -> BoxStream<'static, ()> {
+        outbox_signals(&self.read)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -149,6 +190,10 @@ impl Tx for SqlTx {
 
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>> {
         assignments::delete(&mut self.tx, id).await
+    }
+
+    async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
+        events::insert(&mut self.tx, new).await
     }
 
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {

@@ -9,7 +9,7 @@ use epr_core::store::{decode_place, encode_place};
 
 use super::{Answer, paged};
 use crate::App;
-use crate::input::Query;
+use crate::input::{DEFAULT_LIMIT, MAX_LIMIT, Query};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
@@ -49,7 +49,7 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
         to_sequence: fields.given("to_sequence", fields::whole_number(1, i64::MAX)),
     };
     let page = AuditPage {
-        limit: Query::limit(&mut fields),
+        limit: Query::limit(&mut fields, DEFAULT_LIMIT, MAX_LIMIT),
         after: Query::cursor(&mut fields, decode_place),
         ascending: fields.given("order", fields::choice) == Some(Order::Ascending),
     };

@@ -4,6 +4,7 @@ mod assignments;
 mod audit;
 mod check;
 mod entities;
+mod events;
 mod health;
 mod roles;
 
@@ -32,6 +33,8 @@ pub(crate) fn all() -> Router<Arc<App>> {
         .route("/api/v1/roles/{id}", get(roles::show).patch(roles::change))
         .route("/api/v1/assignments", post(assignments::create).get(assignments::list))
         .route("/api/v1/assignments/{id}", delete(assignments::revoke))
+        .route("/api/v1/events", post(events::ingest).get(events::list))
+        .route("/api/v1/events/{event_id}", get(events::show))
         .route("/api/v1/audit/entries", get(audit::entries))
         .route("/api/v1/authorize", post(check::authorize))
         .route("/api/v1/permissions/check", post(check::permissions))

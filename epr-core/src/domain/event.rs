@@ -1,0 +1,147 @@
+//! Platform events: what happened, told to other services.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::fields::{self, Choice, Fields, Invalid, Problem};
+use super::json::{Json, JsonObject};
+use super::text::Text;
+use super::time::Timestamp;
+
+/// What happened: 3 to 128 characters.
+pub type EventType = Text<3, 128>;
+/// Who says so: 3 to 128 characters.
+pub type EventSource = Text<3, 128>;
+/// What ties events together: 1 to 128 characters.
+pub type EventCorrelationId = Text<1, 128>;
+/// The version of the payload's shape: 1 to 16 characters.
+pub type SchemaVersion = Text<1, 16>;
+
+/// Most characters of an error that are kept with an event.
+pub const MAX_ERROR_CHARS: usize = 1024;
+
+/// How far the delivery of an event has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Still to be delivered.
+    Pending,
+    /// Delivered at least once, or nobody is to be told.
+    Succeeded,
+    /// Given up; `epr events requeue` starts again.
+    Failed,
+}
+
+impl Choice for DeliveryState {
+    const ALL: &'static [Self] = &[Self::Pending, Self::Succeeded, Self::Failed];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An event with the state of its delivery.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event {
+    /// The row's id.
+    pub id: Uuid,
+    /// The event's id, the same in every delivery.
+    pub event_id: Uuid,
+    /// What happened.
+    pub event_type: String,
+    /// Who says so.
+    pub source: String,
+    /// The facts.
+    pub payload: JsonObject,
+    /// Around the facts.
+    pub context: JsonObject,
+    /// What ties it to other events.
+    pub correlation_id: Option<String>,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// The version of the payload's shape.
+    pub schema_version: String,
+    /// How far its delivery has come.
+    pub delivery_state: DeliveryState,
+    /// How often it was handed to the topic for a verdict on it. Outages of the whole topic do not count.
+    pub delivery_attempts: i32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When its delivery last changed.
+    pub updated_at: Timestamp,
+}
+
+/// An event that another service brings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// What happened.
+    pub event_type: EventType,
+    /// Who says so.
+    pub source: EventSource,
+    /// The facts.
+    pub payload: JsonObject,
+    /// Around the facts.
+    pub context: JsonObject,
+    /// With `source` the key under which a second one is the first one again.
+    pub correlation_id: Option<EventCorrelationId>,
+    /// When it happened; now when `None`.
+    pub occurred_at: Option<Timestamp>,
+    /// The version of the payload's shape.
+    pub schema_version: SchemaVersion,
+}
+
+impl NewEvent {
+    /// Reads the body of an ingestion.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        let event_type = fields.required("event_type", fields::text);
+        let source = fields.required("source", fields::text);
+        let payload = fields.given("payload", fields::object).unwrap_or_default();
+        let context = fields.given("context", fields::object).unwrap_or_default();
+        let correlation_id = fields.optional("correlation_id", fields::text);
+        let occurred_at = fields.optional("occurred_at", fields::timestamp);
+        let schema_version = fields.given("schema_version", fields::text);
+        let build = event_type.zip(source).zip(SchemaVersion::new("v1").ok()).map(|((event_type, source), v1)| Self {
+            event_type,
+            source,
+            payload,
+            context,
+            correlation_id,
+            occurred_at,
+            schema_version: schema_version.unwrap_or(v1),
+        });
+        fields.finish(build)
+    }
+}
+
+/// Which events a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Of this type.
+    pub event_type: Option<String>,
+    /// From this source.
+    pub source: Option<String>,
+    /// In this state of delivery.
+    pub delivery_state: Option<DeliveryState>,
+}
+
+/// The largest message, body and attributes together, in bytes: the limit of SNS.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// What a message over [`MAX_MESSAGE_BYTES`] is refused with.
+#[must_use]
+pub fn too_large(bytes: usize) -> Problem {
+    Problem::new(
+        "too_large",
+        format!("The event takes {bytes} bytes as a message; at most {MAX_MESSAGE_BYTES} are delivered"),
+    )
+}

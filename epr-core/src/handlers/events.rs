@@ -1,0 +1,206 @@
+//! Events: ingest, read, requeue, and what EPR says itself.
+
+use tracing::info;
+use uuid::Uuid;
+
+use super::change::{Change, Mutation, Step};
+use crate::domain::event::{DeliveryState, Event, EventFilter, MAX_MESSAGE_BYTES, NewEvent, too_large};
+use crate::domain::fields::{Choice as _, Problem};
+use crate::domain::json::object;
+use crate::domain::{Assignment, Entity, Invalid, Json, JsonObject, Role, Timestamp};
+use crate::error::{Error, Result};
+use crate::publish::Message;
+use crate::store::{Backlog, Claimed, InsertedEvent, OutboxEvent, Page};
+use crate::{Call, Epr};
+
+impl Epr {
+    /// Takes an event from another service and tries to deliver it. The same source and correlation id again gives the
+    /// first one. A delivery that fails is no error: the event says how far it has come.
+    ///
+    /// # Errors
+    /// `Invalid` when it is too large to be delivered.
+    pub async fn ingest_event(&self, new: NewEvent) -> Result<Event> {
+        let now = self.now();
+        let event = Event {
+            id: self.new_id(),
+            event_id: self.new_id(),
+            event_type: new.event_type.into_string(),
+            source: new.source.into_string(),
+            payload: new.payload,
+            context: new.context,
+            correlation_id: new.correlation_id.map(crate::domain::Text::into_string),
+            occurred_at: new.occurred_at.unwrap_or(now),
+            schema_version: new.schema_version.into_string(),
+            delivery_state: self.first_state(),
+            delivery_attempts: 0,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+        };
+        check(&event)?;
+        let ordering_key = event.payload.get("entity_id").and_then(Json::as_text).map(str::to_owned);
+        let ingested = self.commit(&Ingest { event: &event, ordering_key }).await?;
+        match ingested {
+            Some(first) => Ok(first),
+            // Delivered (or not) by now: say how far it has come.
+            None => self.event(event.event_id).await,
+        }
+    }
+
+    /// One event, by its `event_id`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn event(&self, event_id: Uuid) -> Result<Event> {
+        let found = self.store().event(event_id).await?;
+        found.ok_or_else(|| Error::NotFound(format!("Event {event_id} not found")))
+    }
+
+    /// Events, newest first by when they happened.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
+        Ok(self.store().events(filter, page).await?)
+    }
+
+    /// How much is still to be delivered, and how much was given up.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn event_backlog(&self) -> Result<Backlog> {
+        Ok(self.store().event_backlog().await?)
+    }
+
+    /// Puts failed events back, one or all; gives how many.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn requeue_events(&self, event_id: Option<Uuid>) -> Result<u64> {
+        Ok(self.store().requeue_events(event_id, self.now()).await?)
+    }
+
+    /// The state an event begins in: with no topic there is nobody to tell.
+    pub(super) fn first_state(&self) -> DeliveryState {
+        if self.publisher().is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
+    }
+
+    /// Hands what a committed change wrote to the topic.
+    pub(super) async fn after_commit(&self, written: Vec<Written>) {
+        for Written { event, claim, position, claimed } in written {
+            if event.delivery_state != DeliveryState::Pending {
+                info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
+            } else if claimed {
+                self.deliver_now(claim, Claimed { position, event }).await;
+            } else {
+                self.outbox().left_over.notify_one();
+            }
+        }
+    }
+
+    /// An event of EPR's own.
+    pub(super) fn own_event(
+        &self,
+        call: &Call,
+        now: Timestamp,
+        event_type: &str,
+        payload: JsonObject,
+        key: String,
+    ) -> OutboxEvent {
+        let event = Event {
+            id: self.new_id(),
+            event_id: self.new_id(),
+            event_type: event_type.to_owned(),
+            source: self.events().source.clone(),
+            payload,
+            context: JsonObject::new(),
+            correlation_id: call.correlation_id.as_ref().map(ToString::to_string),
+            occurred_at: now,
+            schema_version: "v1".to_owned(),
+            delivery_state: self.first_state(),
+            delivery_attempts: 0,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+        };
+        OutboxEvent { event, ordering_key: Some(key), ingested: false, lease: None }
+    }
+}
+
+/// An event that a transaction wrote.
+pub(super) struct Written {
+    pub(super) event: Event,
+    pub(super) claim: crate::store::Claim,
+    pub(super) position: i64,
+    pub(super) claimed: bool,
+}
+
+struct Ingest<'a> {
+    event: &'a Event,
+    ordering_key: Option<String>,
+}
+
+impl Mutation for Ingest<'_> {
+    /// The first one with this source and correlation id, if this is not it.
+    type Done = Option<Event>;
+
+    async fn apply(&self, change: &mut Change) -> Step<Option<Event>> {
+        let (event, ordering_key) = (self.event.clone(), self.ordering_key.clone());
+        let lease = Some(change.claim);
+        let inserted = change.tx.insert_event(&OutboxEvent { event, ordering_key, ingested: true, lease }).await?;
+        Ok(match inserted {
+            InsertedEvent::Existing(first) => Some(*first),
+            InsertedEvent::New { position, claimed } => {
+                change.written.push(Written { event: self.event.clone(), claim: change.claim, position, claimed });
+                None
+            }
+        })
+    }
+}
+
+/// What could never be delivered is refused where it can still be corrected.
+fn check(event: &Event) -> Result<()> {
+    for (name, members) in [("payload", &event.payload), ("context", &event.context)] {
+        let value = Json::Object(members.clone());
+        value
+            .check(crate::domain::json::MAX_DEPTH)
+            .map_err(|fault| Error::field(name, Problem::new("json_bounds", fault.to_string())))?;
+        if value.holds_nul() {
+            return Err(Error::field(name, Problem::new("string_nul", "String should not contain a NUL character")));
+        }
+    }
+    let bytes = Message::of(event).bytes();
+    if bytes > MAX_MESSAGE_BYTES {
+        return Err(Invalid::one("body", None, too_large(bytes)).into());
+    }
+    Ok(())
+}
+
+pub(super) fn entity_archived(epr: &Epr, call: &Call, entity: &Entity) -> OutboxEvent {
+    let payload = object([("entity_id", entity.id.into()), ("entity_type", entity.entity_type.word().into())]);
+    epr.own_event(call, entity.updated_at, "entity.archived", payload, entity.id.to_string())
+}
+
+pub(super) fn role_updated(epr: &Epr, call: &Call, role: &Role) -> OutboxEvent {
+    epr.own_event(call, role.updated_at, "role.updated", object([("role_id", role.id.into())]), role.id.to_string())
+}
+
+/// `change` is `created` or `revoked`.
+pub(super) fn assignment_changed(
+    epr: &Epr,
+    call: &Call,
+    now: Timestamp,
+    assignment: &Assignment,
+    change: &str,
+) -> OutboxEvent {
+    let payload = object([
+        ("principal_id", assignment.principal_id.into()),
+        ("principal_type", assignment.principal_type.as_str().into()),
+        ("role_id", assignment.role_id.into()),
+        ("entity_id", assignment.entity_id.into()),
+        ("change", change.into()),
+    ]);
+    // One that counts everywhere is in line with the others of its principal.
+    let key = assignment.entity_id.unwrap_or(assignment.principal_id).to_string();
+    epr.own_event(call, now, "role.assignment.changed", payload, key)
+}

@@ -1,0 +1,128 @@
+//! Amazon SNS.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sns::Client;
+use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::config::timeout::TimeoutConfig;
+use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+
+use super::{Message, Outage, Publisher, Verdict};
+use crate::settings::AwsSettings;
+
+/// One call, from connecting to the last byte. Retrying is the relay's, which knows what an attempt is.
+const CALL: Duration = Duration::from_secs(3);
+
+/// A topic.
+pub struct Sns {
+    client: Client,
+    topic_arn: String,
+}
+
+impl Sns {
+    /// The topic `topic_arn`; nothing is called yet.
+    #[must_use]
+    pub async fn new(aws: &AwsSettings, topic_arn: &str) -> Self {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CALL).operation_timeout(CALL).operation_attempt_timeout(CALL);
+        let shared = aws.load(aws.sns_endpoint.as_deref()).await;
+        let config = aws_sdk_sns::config::Builder::from(&shared)
+            .timeout_config(timeouts.build())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self { client: Client::from_conf(config), topic_arn: topic_arn.to_owned() }
+    }
+
+    async fn one(&self, message: &Message) -> Result<Verdict, Outage> {
+        let mut call = self.client.publish().topic_arn(&self.topic_arn).message(&message.body);
+        for (name, value) in attributes(message) {
+            call = call.message_attributes(name, value);
+        }
+        match call.send().await {
+            Ok(_) => Ok(Verdict::Delivered),
+            Err(fault) => match about_the_message(&fault) {
+                Some(why) => Ok(Verdict::Refused(why)),
+                None => Err(outage(&fault)),
+            },
+        }
+    }
+
+    async fn many(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
+        let mut call = self.client.publish_batch().topic_arn(&self.topic_arn);
+        for (at, message) in messages.iter().enumerate() {
+            let mut entry = PublishBatchRequestEntry::builder().id(at.to_string()).message(&message.body);
+            for (name, value) in attributes(message) {
+                entry = entry.message_attributes(name, value);
+            }
+            call = call.publish_batch_request_entries(entry.build().map_err(|fault| Outage(fault.to_string()))?);
+        }
+        let answer = match call.send().await {
+            Ok(answer) => answer,
+            // Something about one of them condemns the whole batch: find out which, one by one.
+            Err(fault) if about_the_message(&fault).is_some() => return self.each(messages).await,
+            Err(fault) => return Err(outage(&fault)),
+        };
+        // An entry that is in neither list was not taken.
+        let mut verdicts = vec![Verdict::Failed("the topic did not mention it".into()); messages.len()];
+        let mut judge = |id: Option<&str>, verdict: Verdict| {
+            if let Some(place) = id.and_then(|id| id.parse::<usize>().ok()).and_then(|at| verdicts.get_mut(at)) {
+                *place = verdict;
+            }
+        };
+        for done in answer.successful() {
+            judge(done.id(), Verdict::Delivered);
+        }
+        for failed in answer.failed() {
+            let why = format!("{}: {}", failed.code(), failed.message().unwrap_or("no reason given"));
+            judge(Some(failed.id()), if failed.sender_fault() { Verdict::Refused(why) } else { Verdict::Failed(why) });
+        }
+        Ok(verdicts)
+    }
+
+    async fn each(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
+        let mut verdicts = Vec::with_capacity(messages.len());
+        for message in messages {
+            verdicts.push(self.one(message).await?);
+        }
+        Ok(verdicts)
+    }
+}
+
+#[async_trait]
+impl Publisher for Sns {
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
+        match messages {
+            [only] => Ok(vec![self.one(only).await?]),
+            several => self.many(several).await,
+        }
+    }
+}
+
+fn attributes(message: &Message) -> impl Iterator<Item = (&'static str, MessageAttributeValue)> {
+    message.attributes().into_iter().filter_map(|(name, value)| {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        value.ok().map(|value| (name, value))
+    })
+}
+
+/// The reason, when the service says that a message itself is at fault. Everything else (the topic is gone, access is
+/// denied, throttling, faults of the service or the network) concerns them all.
+fn about_the_message<E: ProvideErrorMetadata>(fault: &SdkError<E>) -> Option<String> {
+    let told = fault.as_service_error()?;
+    let code = told.code()?;
+    let own = [
+        "InvalidParameter",
+        "InvalidParameterValue",
+        "ParameterValueInvalid",
+        "ValidationError",
+        "BatchRequestTooLong",
+        "InvalidBatchEntryId",
+    ];
+    own.contains(&code).then(|| format!("{code}: {}", told.message().unwrap_or("no reason given")))
+}
+
+fn outage<E: std::error::Error + 'static>(fault: &SdkError<E>) -> Outage {
+    Outage(DisplayErrorContext(fault).to_string())
+}

@@ -1,0 +1,221 @@
+//! Statements on `platform_events`.
+
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::entities::read_object;
+use super::{Conn, Db, Row, Stamp, classify, id, notify_outbox, read_id, read_stamp, stamp};
+use crate::domain::event::{DeliveryState, Event, EventFilter};
+use crate::domain::fields::Choice;
+use crate::domain::{Json, Timestamp};
+use crate::store::{Backlog, Claim, Claimed, InsertedEvent, OutboxEvent, Page, Result, Settlement, StoreError};
+
+macro_rules! columns {
+    () => {
+        "e.position, e.id, e.event_id, e.event_type, e.source, CAST(e.payload AS TEXT) AS payload, \
+         CAST(e.context AS TEXT) AS context, e.correlation_id, e.occurred_at, e.schema_version, e.delivery_state, \
+         e.delivery_attempts, e.last_error, e.created_at, e.updated_at"
+    };
+}
+
+fn read(row: &Row) -> Result<Event> {
+    let state: &str = row.try_get("delivery_state").map_err(classify)?;
+    let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
+    Ok(Event {
+        id: row.try_get("id").map(read_id).map_err(classify)?,
+        event_id: row.try_get("event_id").map(read_id).map_err(classify)?,
+        event_type: row.try_get("event_type").map_err(classify)?,
+        source: row.try_get("source").map_err(classify)?,
+        payload: read_object("payload", row.try_get("payload").map_err(classify)?)?,
+        context: read_object("context", row.try_get("context").map_err(classify)?)?,
+        correlation_id: row.try_get("correlation_id").map_err(classify)?,
+        occurred_at: at("occurred_at")?,
+        schema_version: row.try_get("schema_version").map_err(classify)?,
+        delivery_state: DeliveryState::from_word(state).ok_or_else(|| StoreError::corrupt("delivery state", state))?,
+        delivery_attempts: row.try_get("delivery_attempts").map_err(classify)?,
+        last_error: row.try_get("last_error").map_err(classify)?,
+        created_at: at("created_at")?,
+        updated_at: at("updated_at")?,
+    })
+}
+
+pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<InsertedEvent> {
+    let event = &new.event;
+    let pending = event.delivery_state == DeliveryState::Pending;
+    // Whoever writes an event may deliver it at once, unless one before it with the same key is still on its way.
+    let behind: bool = if pending && new.ordering_key.is_some() {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM platform_events e WHERE e.ordering_key = $1 AND e.delivery_state = 'pending')",
+        )
+        .bind(&new.ordering_key)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(classify)?
+    } else {
+        false
+    };
+    let lease = new.lease.filter(|_| pending && !behind);
+    let position: Option<i64> = sqlx::query_scalar(concat!(
+        "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, correlation_id, occurred_at, \
+           schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, ordering_key, ingested, \
+           next_attempt_at, lease_until, lease_token) \
+         VALUES ($1, $2, $3, $4, ",
+        json_value!("$5"),
+        ", ",
+        json_value!("$6"),
+        ", $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+         ON CONFLICT (source, correlation_id) WHERE ingested AND correlation_id IS NOT NULL DO NOTHING RETURNING position"
+    ))
+    .bind(id(event.id))
+    .bind(id(event.event_id))
+    .bind(&event.event_type)
+    .bind(&event.source)
+    .bind(Json::Object(event.payload.clone()).to_string())
+    .bind(Json::Object(event.context.clone()).to_string())
+    .bind(&event.correlation_id)
+    .bind(stamp(event.occurred_at))
+    .bind(&event.schema_version)
+    .bind(event.delivery_state.word())
+    .bind(event.delivery_attempts)
+    .bind(&event.last_error)
+    .bind(stamp(event.created_at))
+    .bind(stamp(event.updated_at))
+    .bind(&new.ordering_key)
+    .bind(new.ingested)
+    .bind(stamp(event.created_at))
+    .bind(lease.map(|claim| stamp(claim.until)))
+    .bind(lease.map(|claim| id(claim.token)))
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if let Some(position) = position {
+        if pending && lease.is_none() {
+            notify_outbox(conn).await?;
+        }
+        return Ok(InsertedEvent::New { position, claimed: lease.is_some() });
+    }
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM platform_events e WHERE e.ingested AND e.source = $1 AND e.correlation_id = $2"
+    ))
+    .bind(&event.source)
+    .bind(&event.correlation_id)
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    row.as_ref().map(read).transpose()?.map(|event| InsertedEvent::Existing(Box::new(event))).ok_or_else(|| {
+        StoreError::Contention("the event with the same source and correlation id is not visible yet".into())
+    })
+}
+
+pub(super) async fn get(conn: &mut Conn, event_id: Uuid) -> Result<Option<Event>> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM platform_events e WHERE e.event_id = $1"))
+        .bind(id(event_id))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
+    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM platform_events e WHERE 1 = 1"));
+    if let Some(event_type) = &filter.event_type {
+        query.push(" AND e.event_type = ").push_bind(event_type.clone());
+    }
+    if let Some(source) = &filter.source {
+        query.push(" AND e.source = ").push_bind(source.clone());
+    }
+    if let Some(state) = filter.delivery_state {
+        query.push(" AND e.delivery_state = ").push_bind(state.word());
+    }
+    if let Some(cursor) = page.after {
+        query.push(" AND (e.occurred_at, e.id) < (").push_bind(stamp(cursor.created_at));
+        query.push(", ").push_bind(id(cursor.id)).push(")");
+    }
+    query.push(" ORDER BY e.occurred_at DESC, e.id DESC LIMIT ").push_bind(i64::from(page.limit));
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read).collect()
+}
+
+/// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones
+/// back whether it is claimed or not, so that two relays cannot pass each other.
+pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
+    let rows = sqlx::query(concat!(
+        "UPDATE platform_events AS e SET lease_token = $1, lease_until = $2 WHERE e.position IN ( \
+           SELECT d.position FROM platform_events d \
+           WHERE d.delivery_state = 'pending' AND d.next_attempt_at <= $3 AND (d.lease_until IS NULL OR d.lease_until <= $3) \
+             AND NOT EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key \
+                             AND o.position < d.position AND o.delivery_state = 'pending') \
+           ORDER BY d.position LIMIT $4",
+        skip_locked!("d"),
+        ") RETURNING ",
+        "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
+         correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at"
+    ))
+    .bind(id(claim.token))
+    .bind(stamp(claim.until))
+    .bind(stamp(now))
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        claimed.push(Claimed { position: row.try_get("position").map_err(classify)?, event: read(row)? });
+    }
+    claimed.sort_by_key(|event| event.position);
+    Ok(claimed)
+}
+
+/// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
+pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()> {
+    for settlement in settlements {
+        sqlx::query(
+            "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, last_error = $5, \
+               next_attempt_at = $6, lease_until = NULL, lease_token = NULL, updated_at = $7 \
+             WHERE position = $1 AND lease_token = $2 AND delivery_state = 'pending'",
+        )
+        .bind(settlement.position)
+        .bind(id(token))
+        .bind(settlement.state.word())
+        .bind(settlement.attempts)
+        .bind(&settlement.last_error)
+        .bind(stamp(settlement.next_attempt_at))
+        .bind(stamp(now))
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS pending, MIN(created_at) AS oldest, \
+           (SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'failed') AS failed \
+         FROM platform_events WHERE delivery_state = 'pending'",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(classify)?;
+    Ok(Backlog {
+        pending: row.try_get("pending").map_err(classify)?,
+        failed: row.try_get("failed").map_err(classify)?,
+        oldest_pending: row.try_get::<Option<Stamp>, _>("oldest").map_err(classify)?.map(read_stamp).transpose()?,
+    })
+}
+
+/// Puts failed events back: one, or all.
+pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
+    let mut query = QueryBuilder::<Db>::new(
+        "UPDATE platform_events SET delivery_state = 'pending', delivery_attempts = 0, next_attempt_at = ",
+    );
+    query.push_bind(stamp(now)).push(", updated_at = ").push_bind(stamp(now)).push(" WHERE delivery_state = 'failed'");
+    if let Some(event_id) = event_id {
+        query.push(" AND event_id = ").push_bind(id(event_id));
+    }
+    let done = query.build().execute(&mut *conn).await.map_err(classify)?;
+    notify_outbox(conn).await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,23 @@
+# Sourced after need.sh, not run: starts a throw-away moto server (SNS and SQS) on a free port and stops it.
+# Gives EPR_TEST_AWS_URL.
+# shellcheck shell=bash
+
+start_moto() {
+    local port
+    port=$(free_port)
+    moto_server -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
+    MOTO_PID=$!
+    export EPR_TEST_AWS_URL=http://127.0.0.1:$port
+    for _ in $(seq 300); do
+        # A connection that is taken is all that is needed.
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    echo "moto did not start" >&2
+    return 1
+}
+
+stop_moto() {
+    [[ -n ${MOTO_PID:-} ]] || return 0
+    kill "$MOTO_PID" 2>/dev/null || true
+}

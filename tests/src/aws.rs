@@ -1,0 +1,112 @@
+//! A topic with a queue subscribed to it, on the test run's moto server.
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_sns::config::Credentials;
+use serde_json::Value;
+
+/// A topic, and a queue that gets everything published to it.
+pub struct Topic {
+    sns: aws_sdk_sns::Client,
+    sqs: aws_sdk_sqs::Client,
+    name: String,
+    /// The topic's ARN.
+    pub arn: String,
+    queue_url: String,
+    queue_arn: String,
+}
+
+/// The server of the test run.
+#[must_use]
+pub fn endpoint() -> String {
+    std::env::var("EPR_TEST_AWS_URL").unwrap_or_else(|_| {
+        panic!(
+            "these tests need SNS and SQS: run scripts/test.sh, which starts them, or `moto_server -p 5000` (pip install \
+             'moto[server]') and set EPR_TEST_AWS_URL=http://127.0.0.1:5000"
+        )
+    })
+}
+
+/// What a process needs to reach it, beside the topic.
+#[must_use]
+pub fn environment(endpoint: &str) -> [(&'static str, &str); 4] {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]
+}
+
+/// A message as it lies in the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// The body that was published.
+    pub body: Value,
+    /// The attributes, as SNS puts them into its envelope.
+    pub attributes: Value,
+}
+
+impl Topic {
+    /// A new topic with a queue.
+    pub async fn create() -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(endpoint())
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .load()
+            .await;
+        let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
+        let name = format!("epr-{:016x}", rand::random::<u64>());
+        let queue = sqs.create_queue().queue_name(&name).send().await.expect("a queue");
+        let queue_url = queue.queue_url().expect("its URL").to_owned();
+        let queue_arn = format!("arn:aws:sqs:us-east-1:123456789012:{name}");
+        let mut topic = Self { sns, sqs, name, arn: String::new(), queue_url, queue_arn };
+        topic.bring_back().await;
+        topic
+    }
+
+    /// Takes the topic away; the queue stays.
+    pub async fn take_away(&self) {
+        self.sns.delete_topic().topic_arn(&self.arn).send().await.expect("no topic");
+    }
+
+    /// Makes it (again), with the queue subscribed.
+    pub async fn bring_back(&mut self) {
+        let topic = self.sns.create_topic().name(&self.name).send().await.expect("a topic");
+        topic.topic_arn().expect("its ARN").clone_into(&mut self.arn);
+        self.sns
+            .subscribe()
+            .topic_arn(&self.arn)
+            .protocol("sqs")
+            .endpoint(&self.queue_arn)
+            .send()
+            .await
+            .expect("a subscription");
+    }
+
+    /// Everything in the queue, in its order, until it is empty.
+    pub async fn drain(&self) -> Vec<Received> {
+        let mut all = Vec::new();
+        loop {
+            let got = self.sqs.receive_message().queue_url(&self.queue_url).max_number_of_messages(10).send().await;
+            let messages = got.expect("a receive").messages.unwrap_or_default();
+            if messages.is_empty() {
+                return all;
+            }
+            for message in messages {
+                let envelope: Value = serde_json::from_str(message.body().expect("a body")).expect("an envelope");
+                assert_eq!(envelope["Type"], "Notification");
+                let body = serde_json::from_str(envelope["Message"].as_str().expect("a message")).expect("JSON");
+                all.push(Received { body, attributes: envelope["MessageAttributes"].clone() });
+                let receipt = message.receipt_handle().expect("a receipt");
+                self.sqs
+                    .delete_message()
+                    .queue_url(&self.queue_url)
+                    .receipt_handle(receipt)
+                    .send()
+                    .await
+                    .expect("a deletion");
+            }
+        }
+    }
+}

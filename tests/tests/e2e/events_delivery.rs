@@ -1,0 +1,173 @@
+//! Delivery, attempt by attempt, against a topic in memory that can be told to fail.
+
+use std::sync::Arc;
+
+use epr_core::clock::{SystemClock, TimeOrderedIds};
+use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
+use epr_core::publish::recording::Recording;
+use epr_core::publish::{Message, Outage, Verdict};
+use epr_core::settings::{AuditDecisions, EventSettings};
+use epr_core::store::postgres::Options;
+use epr_core::store::{Page, sqlite};
+use epr_core::{Epr, Parts};
+use serde_json::{Value, json};
+
+async fn service(topic: &Arc<Recording>) -> Epr {
+    Epr::in_memory_with(Arc::new(SystemClock), Some(topic.clone())).await.unwrap()
+}
+
+fn event(entity: &str) -> NewEvent {
+    let body = json!({"event_type": "a.happened", "source": "vault", "payload": {"entity_id": entity, "entity_type": "spv", "n": 1}});
+    NewEvent::from_body(&epr_core::domain::Json::parse(body.to_string().as_bytes()).unwrap()).unwrap()
+}
+
+async fn all(epr: &Epr) -> Vec<Event> {
+    epr.events_list(&EventFilter::default(), &Page { limit: 100, after: None }).await.unwrap()
+}
+
+/// Relays until nothing is pending.
+async fn relayed(epr: &Epr) {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let relay = tokio::spawn({
+        let epr = epr.clone();
+        async move { epr.relay(async { drop(stopped.await) }).await }
+    });
+    while epr.event_backlog().await.unwrap().pending > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stop);
+    relay.await.unwrap();
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "stands beside `outage` in lists of answers")]
+fn failed() -> Result<Verdict, Outage> {
+    Ok(Verdict::Failed("busy".into()))
+}
+
+fn outage() -> Result<Verdict, Outage> {
+    Err(Outage("gone".into()))
+}
+
+#[tokio::test]
+async fn the_message_is_the_contracts() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    let made = epr.ingest_event(event("11111111-0000-4000-8000-000000000001")).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Succeeded, 1));
+    let [message] = <[Message; 1]>::try_from(topic.published()).unwrap();
+    let body: Value = serde_json::from_str(&message.body).unwrap();
+    assert_eq!(
+        body,
+        json!({"event_id": made.event_id, "event_type": "a.happened", "source": "vault", "occurred_at": made.occurred_at.to_string(),
+        "correlation_id": null, "schema_version": "v1", "payload": {"entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv", "n": 1},
+        "context": {}, "action": "a.happened", "entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv"})
+    );
+    assert_eq!(
+        message.attributes(),
+        [("event_type", "a.happened".into()), ("source", "vault".into()), ("event_id", made.event_id.to_string())]
+    );
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_in_the_request_then_by_the_relay() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    topic.answer_next([failed()]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts, made.last_error), (DeliveryState::Succeeded, 2, None));
+    topic.answer_next([failed(), failed(), failed()]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!(
+        (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
+        (DeliveryState::Pending, 2, Some("busy"))
+    );
+    relayed(&epr).await;
+    let made = epr.event(made.event_id).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Succeeded, 4));
+    assert_eq!(topic.published().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_fails_at_once_with_the_reason() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    topic.answer_next([Ok(Verdict::Refused("InvalidParameter: no".into()))]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!(
+        (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
+        (DeliveryState::Failed, 1, Some("InvalidParameter: no"))
+    );
+    // It holds nobody up, and can be put back.
+    epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!(topic.published().len(), 1);
+    assert_eq!(epr.requeue_events(Some(made.event_id)).await.unwrap(), 1);
+    assert_eq!(epr.requeue_events(None).await.unwrap(), 0);
+    relayed(&epr).await;
+    assert_eq!(topic.published().last().unwrap().event_id, made.event_id);
+}
+
+#[tokio::test]
+async fn an_outage_uses_up_no_attempt() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    topic.answer_next([outage(), outage(), outage()]);
+    let first = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!((first.delivery_state, first.delivery_attempts), (DeliveryState::Pending, 0));
+    assert_eq!(first.last_error.as_deref(), Some("the topic cannot be used: gone"));
+    // The breaker is open: the next one does not even try.
+    let second = epr.ingest_event(event("f")).await.unwrap();
+    assert_eq!((second.delivery_state, second.delivery_attempts, second.last_error), (DeliveryState::Pending, 0, None));
+    relayed(&epr).await;
+    assert!(
+        all(&epr)
+            .await
+            .iter()
+            .all(|event| (event.delivery_state, event.delivery_attempts) == (DeliveryState::Succeeded, 1))
+    );
+}
+
+#[tokio::test]
+async fn events_of_one_entity_stay_in_order() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    // The first of `a` stays behind; the later ones wait for it, those of `b` do not.
+    topic.answer_next([failed(), failed()]);
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        expected.push(epr.ingest_event(event("a")).await.unwrap().event_id);
+    }
+    let b = epr.ingest_event(event("b")).await.unwrap();
+    assert_eq!(b.delivery_state, DeliveryState::Succeeded);
+    assert_eq!(topic.published().iter().map(|message| message.event_id).collect::<Vec<_>>(), [b.event_id]);
+    // Two relays at once do not pass each other.
+    tokio::join!(relayed(&epr), relayed(&epr));
+    let told: Vec<_> =
+        topic.published().iter().map(|message| message.event_id).filter(|id| *id != b.event_id).collect();
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn after_the_last_attempt_it_is_given_up() {
+    let topic = Arc::new(Recording::default());
+    let epr = Epr::new(Parts {
+        store: Arc::new(sqlite::open_memory(&Options::default())),
+        clock: Arc::new(SystemClock),
+        ids: Box::new(TimeOrderedIds),
+        default_permissions: Vec::new(),
+        audit_decisions: AuditDecisions::All,
+        events: EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() },
+        publisher: Some(topic.clone()),
+    });
+    epr.start(true).await.unwrap();
+    topic.answer_next([failed(), failed(), failed()]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Pending, 2));
+    relayed(&epr).await;
+    let made = epr.event(made.event_id).await.unwrap();
+    assert_eq!(
+        (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
+        (DeliveryState::Failed, 3, Some("busy"))
+    );
+    let backlog = epr.event_backlog().await.unwrap();
+    assert_eq!((backlog.pending, backlog.failed, backlog.oldest_pending), (0, 1, None));
+}

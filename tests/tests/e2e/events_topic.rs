@@ -1,0 +1,93 @@
+//! Delivery over the real wire: SNS with a queue subscribed, by processes.
+
+use epr_testkit::aws::{self, Topic};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::process::{Process, program};
+use serde_json::{Value, json};
+
+async fn post(base: &str, path: &str, body: Value) -> Value {
+    let answer = reqwest::Client::new().post(format!("{base}{path}")).json(&body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    answer.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_vaults_consumer_finds_what_it_reads() {
+    let (topic, database, endpoint) = (Topic::create().await, Database::create(Kind::Postgres).await, aws::endpoint());
+    let mut environment =
+        vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
+    environment.extend(aws::environment(&endpoint));
+    let (mut process, base) = Process::api(&environment).await;
+    let entity = post(&base, "/api/v1/entities", json!({"name": "Zoë", "type": "spv"})).await;
+    post(&base, &format!("/api/v1/entities/{}/archive", entity["id"].as_str().unwrap()), json!({})).await;
+    let line = process.line("events_engine_published").await;
+    assert_eq!((&line["extra"]["attempts"], &line["extra"]["event_type"]), (&json!(1), &json!("entity.archived")));
+    let received = topic.drain().await;
+    assert_eq!(received.len(), 1);
+    let body = &received[0].body;
+    // Just what the consumer reads.
+    for (field, expected) in [
+        ("event_id", line["extra"]["event_id"].clone()),
+        ("source", json!("entity_permissions_core")),
+        ("action", json!("entity.archived")),
+        ("entity_id", entity["id"].clone()),
+        ("entity_type", json!("spv")),
+    ] {
+        assert_eq!(body[field], expected, "{field}");
+    }
+    let attribute = |value: &Value| json!({"Type": "String", "Value": value});
+    assert_eq!(
+        received[0].attributes,
+        json!({"event_type": attribute(&body["event_type"]), "source": attribute(&body["source"]), "event_id": attribute(&body["event_id"])})
+    );
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_gone_loses_nothing() {
+    let (mut topic, database, endpoint) =
+        (Topic::create().await, Database::create(Kind::Sqlite).await, aws::endpoint());
+    let arn = topic.arn.clone();
+    let mut environment = vec![
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_DOCUMENT_VAULT_TOPIC_ARN", arn.as_str()),
+        ("EPR_EVENT_POLL_MS", "100"),
+    ];
+    environment.extend(aws::environment(&endpoint));
+    topic.take_away().await;
+    let (process, base) = Process::api(&environment).await;
+    let event =
+        json!({"event_type": "a.happened", "source": "vault", "payload": {"entity_id": "e", "entity_type": "spv"}});
+    let mut made = Vec::new();
+    for _ in 0..25 {
+        let event = post(&base, "/api/v1/events", event.clone()).await;
+        assert_eq!((&event["delivery_state"], &event["delivery_attempts"]), (&json!("pending"), &json!(0)));
+        made.push(event["event_id"].clone());
+    }
+    let said = epr(&database.url, &["events", "list", "--state", "pending"]).await;
+    assert!(said.contains("0 attempts  a.happened") && said.contains("the topic cannot be used"), "{said}");
+    // The process is stopped so that nothing is published to a topic without its queue.
+    process.signal("TERM").await;
+    process.ended().await;
+    topic.bring_back().await;
+    let (process, _) = Process::api(&environment).await;
+    database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'", 0).await;
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.0.code(), Some(0));
+    let received: Vec<_> = topic.drain().await.into_iter().map(|message| message.body["event_id"].clone()).collect();
+    assert_eq!(received, made, "each once, in order");
+}
+
+async fn epr(url: &str, arguments: &[&str]) -> String {
+    let output = tokio::process::Command::new(program("epr"))
+        .env_clear()
+        .env("EPR_DATABASE_URL", url)
+        .current_dir(std::env::temp_dir())
+        .args(arguments)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
