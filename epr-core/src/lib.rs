@@ -29,6 +29,7 @@ pub mod error;
 mod handlers;
 pub mod ledger;
 pub mod logging;
+mod metrics;
 mod outbox;
 pub mod publish;
 mod recorder;

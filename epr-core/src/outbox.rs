@@ -15,6 +15,7 @@ use crate::Epr;
 use crate::domain::event::MAX_MESSAGE_BYTES;
 use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS};
 use crate::error::Result;
+use crate::metrics::{Metrics, Outcome};
 use crate::publish::{BATCH, Message, Outage, Publisher, Verdict};
 use crate::store::{Claim, Claimed, Settlement};
 
@@ -31,6 +32,8 @@ const CLAIM: u32 = 50;
 #[derive(Default)]
 pub(crate) struct Outbox {
     breaker: Mutex<Breaker>,
+    /// What happened so far.
+    pub(crate) metrics: Metrics,
     /// Rung when an event was left for the relay.
     pub(crate) left_over: Notify,
 }
@@ -130,17 +133,25 @@ impl Epr {
         let messages: Vec<_> = batch.iter().map(|claimed| Message::of(&claimed.event)).collect();
         let begun = Instant::now();
         let verdicts = publisher.publish(&messages).await;
+        let metrics = &self.outbox().metrics;
+        metrics.called(begun.elapsed());
         let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &verdicts {
             Ok(_) => self.outbox().usable(),
             Err(outage) => {
                 self.outbox().outage(self.spread());
+                metrics.attempted(Outcome::outage);
                 warn!(events = batch.len(), latency_ms, error = %outage, "events_engine_publish_failed");
             }
         }
         for (claimed, verdict) in batch.iter().zip(verdicts.iter().flatten()) {
             let (event_id, event_type) = (claimed.event.event_id, claimed.event.event_type.as_str());
             let attempts = claimed.event.delivery_attempts + 1;
+            metrics.attempted(match verdict {
+                Verdict::Delivered => Outcome::delivered,
+                Verdict::Refused(_) => Outcome::refused,
+                Verdict::Failed(_) => Outcome::failed,
+            });
             match verdict {
                 Verdict::Delivered => info!(%event_id, event_type, attempts, latency_ms, "events_engine_published"),
                 Verdict::Refused(why) | Verdict::Failed(why) => {

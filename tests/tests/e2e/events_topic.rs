@@ -22,6 +22,16 @@ async fn the_vaults_consumer_finds_what_it_reads() {
     post(&base, &format!("/api/v1/entities/{}/archive", entity["id"].as_str().unwrap()), json!({})).await;
     let line = process.line("events_engine_published").await;
     assert_eq!((&line["extra"]["attempts"], &line["extra"]["event_type"]), (&json!(1), &json!("entity.archived")));
+    let figures = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    for line in [
+        "epr_event_publish_attempts_total{outcome=\"delivered\"} 1",
+        "epr_event_publish_duration_seconds_count 1",
+        "epr_events_pending 0",
+        "epr_events_failed 0",
+        "epr_event_oldest_pending_seconds 0.0",
+    ] {
+        assert!(figures.lines().any(|told| told == line), "{line} is not in {figures}");
+    }
     let received = topic.drain().await;
     assert_eq!(received.len(), 1);
     let body = &received[0].body;

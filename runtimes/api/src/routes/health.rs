@@ -1,10 +1,10 @@
-//! Liveness and readiness.
+//! Liveness, readiness, figures.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use epr_core::error::chain;
 use serde::Serialize;
 use tracing::warn;
@@ -48,4 +48,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         }
     };
     answer(status, &Ready { status: word, dependencies: Dependencies { database: Dependency { status: database } } })
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let text = app.epr.metrics_text().await;
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -26,6 +26,7 @@ pub(crate) fn all() -> Router<Arc<App>> {
     Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/api/v1/entities", post(entities::create).get(entities::list))
         .route("/api/v1/entities/{id}", get(entities::show).patch(entities::change))
         .route("/api/v1/entities/{id}/archive", post(entities::archive))
