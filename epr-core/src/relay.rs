@@ -11,6 +11,8 @@ use crate::error::chain;
 
 /// How often the backlog is logged while there is one.
 const REPORT: Duration = Duration::from_mins(1);
+/// How long to wait for what is pending but not due yet.
+const SOON: Duration = Duration::from_millis(500);
 /// How long to wait when the database does not answer.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,7 @@ impl Epr {
                 None => match self.deliver_due(publisher).await {
                     // There may be more, and events behind the ones just delivered.
                     Ok(claimed) if claimed > 0 => Duration::ZERO,
-                    Ok(_) => self.events().poll,
+                    Ok(_) => self.pause().await,
                     Err(fault) => {
                         warn!(error = chain(&fault), "events_engine_relay_paused");
                         DATABASE_AWAY
@@ -60,6 +62,15 @@ impl Epr {
                 () = tokio::time::sleep(pause) => {}
                 () = woken => {}
             }
+        }
+    }
+
+    /// How long to wait when nothing is due: not long while something is pending that will be.
+    async fn pause(&self) -> Duration {
+        let poll = self.events().poll;
+        match self.event_backlog().await {
+            Ok(backlog) if backlog.pending > 0 => poll.min(SOON),
+            _ => poll,
         }
     }
 

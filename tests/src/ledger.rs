@@ -6,7 +6,7 @@ use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
 use epr_core::store::{LedgerVisitor, ScanRange, ScanStart, Store};
 use serde_json::Value;
 
-use crate::process::program;
+use crate::process::epr;
 
 /// An event from the form that the vectors use.
 pub fn event(input: &Value) -> AuditEvent {
@@ -73,16 +73,6 @@ pub async fn everything(store: &dyn Store) -> Vec<Seen> {
 
 /// The exit code of `epr audit verify --json` with these arguments, and what it said.
 pub async fn verdict(database_url: &str, arguments: &[&str]) -> (i32, Value) {
-    let output = tokio::process::Command::new(program("epr"))
-        .env_clear()
-        .env("EPR_DATABASE_URL", database_url)
-        .current_dir(std::env::temp_dir())
-        .args(["audit", "verify", "--json"])
-        .args(arguments)
-        .output()
-        .await
-        .expect("epr");
-    let said =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| String::from_utf8_lossy(&output.stderr).into());
-    (output.status.code().expect("an exit code"), said)
+    let (code, said, failed) = epr(database_url, &[&["audit", "verify", "--json"], arguments].concat()).await;
+    (code, serde_json::from_str(&said).unwrap_or_else(|_| failed.into()))
 }

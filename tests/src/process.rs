@@ -21,6 +21,20 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// Runs `epr` on this database to its end; gives its exit code, standard output and standard error.
+pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program("epr"))
+        .env_clear()
+        .env("EPR_DATABASE_URL", database_url)
+        .current_dir(std::env::temp_dir())
+        .args(arguments)
+        .output()
+        .await
+        .expect("epr");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
 /// A running program; killed when dropped.
 pub struct Process {
     child: Child,

@@ -7,8 +7,8 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, header, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
-use epr_core::domain::fields::{self, Fields, Problem};
-use epr_core::domain::{Invalid, Json, JsonObject};
+use epr_core::domain::fields::{self, Fields, Problem, Reading};
+use epr_core::domain::{Invalid, Json, JsonObject, Text};
 use epr_core::store::{Cursor, CursorFault, Page};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
@@ -109,6 +109,11 @@ impl Query {
         query.append_pair("cursor", cursor);
         format!("<{}?{}>; rel=\"next\"", self.path, query.finish())
     }
+}
+
+/// A word that a list is filtered by. One that is longer than any stored finds nothing; U+0000 cannot be asked for.
+pub(crate) fn word(value: &Json) -> Reading<String> {
+    fields::text::<1, 512>(value).map(Text::into_string)
 }
 
 /// The JSON body.

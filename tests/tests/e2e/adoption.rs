@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::ledger::verdict;
-use epr_testkit::process::program;
+use epr_testkit::process::epr;
 use serde_json::{Value, json};
 
 const VECTORS: &str = include_str!("../../vectors/audit_chain_v1.json");
@@ -89,18 +89,8 @@ fn older_tables(kind: Kind, with_zone: bool) -> String {
 }
 
 async fn migrate(database: &Database) -> (i32, String) {
-    let output = tokio::process::Command::new(program("epr"))
-        .env_clear()
-        .env("EPR_DATABASE_URL", &database.url)
-        .current_dir(std::env::temp_dir())
-        .arg("migrate")
-        .output()
-        .await
-        .unwrap();
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap(),
-    )
+    let (code, said, failed) = epr(&database.url, &["migrate"]).await;
+    (code, if code == 0 { said } else { failed })
 }
 
 async fn is_taken_over(kind: Kind, with_zone: bool) {

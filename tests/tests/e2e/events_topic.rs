@@ -2,7 +2,7 @@
 
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, Kind};
-use epr_testkit::process::{Process, program};
+use epr_testkit::process::{Process, epr};
 use serde_json::{Value, json};
 
 async fn post(base: &str, path: &str, body: Value) -> Value {
@@ -75,7 +75,7 @@ async fn a_topic_that_is_gone_loses_nothing() {
         assert_eq!((&event["delivery_state"], &event["delivery_attempts"]), (&json!("pending"), &json!(0)));
         made.push(event["event_id"].clone());
     }
-    let said = epr(&database.url, &["events", "list", "--state", "pending"]).await;
+    let (_, said, _) = epr(&database.url, &["events", "list", "--state", "pending"]).await;
     assert!(said.contains("0 attempts  a.happened") && said.contains("the topic cannot be used"), "{said}");
     // The process is stopped so that nothing is published to a topic without its queue.
     process.signal("TERM").await;
@@ -89,15 +89,26 @@ async fn a_topic_that_is_gone_loses_nothing() {
     assert_eq!(received, made, "each once, in order");
 }
 
-async fn epr(url: &str, arguments: &[&str]) -> String {
-    let output = tokio::process::Command::new(program("epr"))
-        .env_clear()
-        .env("EPR_DATABASE_URL", url)
-        .current_dir(std::env::temp_dir())
-        .args(arguments)
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+#[tokio::test]
+async fn a_relay_in_another_process_is_woken() {
+    let (topic, database, endpoint) = (Topic::create().await, Database::create(Kind::Postgres).await, aws::endpoint());
+    let mut environment =
+        vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
+    environment.extend(aws::environment(&endpoint));
+    // It looks of its own accord every ten minutes only.
+    let (mut relay, _) = Process::api(&[&environment[..], &[("EPR_EVENT_POLL_MS", "600000")]].concat()).await;
+    database
+        .until("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'", 1)
+        .await;
+    let silent = [("EPR_EVENT_RELAY", "false"), ("EPR_EVENT_PUBLISH_ATTEMPTS", "0")];
+    let (writer, base) = Process::api(&[&environment[..], &silent].concat()).await;
+    let made = post(&base, "/api/v1/events", json!({"event_type": "a.happened", "source": "vault"})).await;
+    assert_eq!((&made["delivery_state"], &made["delivery_attempts"]), (&json!("pending"), &json!(0)));
+    let line = relay.line("events_engine_published").await;
+    assert_eq!(line["extra"]["event_id"], made["event_id"]);
+    for process in [relay, writer] {
+        process.signal("TERM").await;
+        assert_eq!(process.ended().await.0.code(), Some(0));
+    }
+    assert_eq!(topic.drain().await.len(), 1);
 }

@@ -4,22 +4,9 @@ use epr_testkit::api::Api;
 use epr_testkit::database::Kind;
 use epr_testkit::ledger::verdict;
 use epr_testkit::on_both;
-use epr_testkit::process::program;
+use epr_testkit::process::epr;
 use serde_json::json;
 use tokio::process::Command;
-
-async fn epr(url: &str, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(program("epr"))
-        .env_clear()
-        .env("EPR_DATABASE_URL", url)
-        .current_dir(std::env::temp_dir())
-        .args(arguments)
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
 
 on_both! {
     async fn ranges_and_exit_codes(api) {

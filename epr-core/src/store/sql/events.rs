@@ -187,6 +187,10 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
         .await
         .map_err(classify)?;
     }
+    // What is given back may be another process's to deliver.
+    if settlements.iter().any(|settlement| settlement.state == DeliveryState::Pending) {
+        notify_outbox(conn).await?;
+    }
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use epr_core::domain::fields::{self, Choice, Fields, Reading, text};
-use epr_core::domain::{AuditFilter, AuditPage, Json, Text};
+use epr_core::domain::fields::{self, Choice, Fields};
+use epr_core::domain::{AuditFilter, AuditPage};
 use epr_core::store::{decode_place, encode_place};
 
 use super::{Answer, paged};
 use crate::App;
-use crate::input::{DEFAULT_LIMIT, MAX_LIMIT, Query};
+use crate::input::{DEFAULT_LIMIT, MAX_LIMIT, Query, word};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
@@ -26,11 +26,6 @@ impl Choice for Order {
             Self::Descending => "desc",
         }
     }
-}
-
-/// A word to compare with. Longer than any that is stored, it finds nothing; but U+0000 cannot be asked for.
-fn word(value: &Json) -> Reading<String> {
-    text::<1, 512>(value).map(Text::into_string)
 }
 
 pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use epr_core::domain::fields::{self, Fields, Reading, text};
-use epr_core::domain::{EventFilter, Invalid, Json, NewEvent, Text};
+use epr_core::domain::fields::{self, Fields};
+use epr_core::domain::{EventFilter, Invalid, NewEvent};
 use epr_core::store::{Cursor, Page};
 
 use super::{Answer, created, listed, ok, one_more};
 use crate::App;
-use crate::input::{Body, Caller, PathId, Query};
+use crate::input::{Body, Caller, PathId, Query, word};
 
 /// Events in a page when the caller does not say, and most.
 const LIMITS: (u32, u32) = (50, 200);
@@ -21,11 +21,6 @@ pub(crate) async fn ingest(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 
 pub(crate) async fn show(State(app): State<Arc<App>>, PathId(event_id): PathId) -> Answer {
     Ok(ok(&app.epr.event(event_id?).await?))
-}
-
-/// A word to compare with.
-fn word(value: &Json) -> Reading<String> {
-    text::<1, 512>(value).map(Text::into_string)
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
