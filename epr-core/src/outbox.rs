@@ -25,8 +25,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The longest time for which the breaker stays open before the topic is tried again.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(15);
-/// Most events claimed at a time.
-const CLAIM: u32 = 50;
+/// Most events claimed at a time: one call's worth, so that a lease outlasts what is done under it.
+const CLAIM: u32 = 10;
 
 /// What deliveries share within a process.
 #[derive(Default)]
@@ -87,19 +87,26 @@ impl Epr {
             }
             let verdicts = self.hand_over(publisher, std::slice::from_ref(&claimed)).await;
             let last = attempt == self.events().publish_attempts;
+            let again = verdicts.as_ref().map_or_else(|outage| outage.again, |_| true);
+            if let Err(outage) = &verdicts
+                && (last || !again)
+            {
+                self.open_breaker(outage, 1);
+            }
             let outcome = self.settlements(std::slice::from_ref(&claimed), &verdicts).into_iter().next();
             let done = outcome.as_ref().is_some_and(|outcome| outcome.state != DeliveryState::Pending);
             settlement = outcome.map(|outcome| add(settlement.take(), outcome));
-            if done || last || verdicts.is_err() {
+            if done || last || !again {
                 break;
             }
         }
         let settlement = settlement.unwrap_or_else(|| self.left_to_the_relay(&claimed, None));
         let pending = settlement.state == DeliveryState::Pending;
-        if let Err(fault) = self.settle(claim.token, &[settlement]).await {
+        let waiting = self.settle(claim.token, &[settlement]).await.unwrap_or_else(|fault| {
             warn!(event_id = %claimed.event.event_id, error = crate::error::chain(&fault), "events_engine_settle_failed");
-        }
-        if pending {
+            true
+        });
+        if pending || waiting {
             self.outbox().left_over.notify_one();
         }
     }
@@ -119,6 +126,9 @@ impl Epr {
                 continue;
             }
             let verdicts = self.hand_over(publisher, batch).await;
+            if let Err(outage) = &verdicts {
+                self.open_breaker(outage, batch.len());
+            }
             let settlements = self.settlements(batch, &verdicts);
             self.settle(claim.token, &settlements).await?;
         }
@@ -137,12 +147,11 @@ impl Epr {
         metrics.called(begun.elapsed());
         let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &verdicts {
-            Ok(_) => self.outbox().usable(),
-            Err(outage) => {
-                self.outbox().outage(self.spread());
-                metrics.attempted(Outcome::outage);
-                warn!(events = batch.len(), latency_ms, error = %outage, "events_engine_publish_failed");
+            Ok(verdicts) if verdicts.iter().any(|verdict| !matches!(verdict, Verdict::Failed(_))) => {
+                self.outbox().usable();
             }
+            Ok(_) => {}
+            Err(_) => metrics.attempted(Outcome::outage),
         }
         for (claimed, verdict) in batch.iter().zip(verdicts.iter().flatten()) {
             let (event_id, event_type) = (claimed.event.event_id, claimed.event.event_type.as_str());
@@ -160,6 +169,11 @@ impl Epr {
             }
         }
         verdicts
+    }
+
+    fn open_breaker(&self, outage: &Outage, events: usize) {
+        self.outbox().outage(self.spread());
+        warn!(events, error = %outage, "events_engine_publish_failed");
     }
 
     fn settlements(&self, batch: &[Claimed], verdicts: &std::result::Result<Vec<Verdict>, Outage>) -> Vec<Settlement> {
@@ -207,7 +221,8 @@ impl Epr {
         }
     }
 
-    async fn settle(&self, token: Uuid, settlements: &[Settlement]) -> Result<()> {
+    /// `true` when others were waiting for these.
+    async fn settle(&self, token: Uuid, settlements: &[Settlement]) -> Result<bool> {
         Ok(self.store().settle_events(token, self.now(), settlements).await?)
     }
 }

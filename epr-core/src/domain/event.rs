@@ -134,6 +134,19 @@ pub struct EventFilter {
     pub delivery_state: Option<DeliveryState>,
 }
 
+/// The longest ordering key, in characters. An entity whose name for itself is longer has no order.
+const MAX_KEY: usize = 128;
+
+/// What orders an event that another service brings: the entity that its payload names, in one spelling if it is a UUID.
+#[must_use]
+pub fn ordering_key(payload: &JsonObject) -> Option<String> {
+    let named = payload.get("entity_id")?.as_text()?;
+    match fields::parse_uuid(named) {
+        Some(id) => Some(id.to_string()),
+        None => (1..=MAX_KEY).contains(&named.chars().count()).then(|| named.to_owned()),
+    }
+}
+
 /// The largest message, body and attributes together, in bytes: the limit of SNS.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 

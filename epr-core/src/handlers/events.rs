@@ -4,7 +4,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use crate::domain::event::{DeliveryState, Event, EventFilter, MAX_MESSAGE_BYTES, NewEvent, too_large};
+use crate::domain::event::{DeliveryState, Event, EventFilter, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large};
 use crate::domain::fields::{Choice as _, Problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, Entity, Invalid, Json, JsonObject, Role, Timestamp};
@@ -38,12 +38,13 @@ impl Epr {
             updated_at: now,
         };
         check(&event)?;
-        let ordering_key = event.payload.get("entity_id").and_then(Json::as_text).map(str::to_owned);
+        let ordering_key = ordering_key(&event.payload);
         let ingested = self.commit(&Ingest { event: &event, ordering_key }).await?;
         match ingested {
             Some(first) => Ok(first),
             // Delivered (or not) by now: say how far it has come.
-            None => self.event(event.event_id).await,
+            // That it was taken stays true when this cannot be read.
+            None => Ok(self.event(event.event_id).await.unwrap_or(event)),
         }
     }
 
@@ -91,7 +92,10 @@ impl Epr {
             if event.delivery_state != DeliveryState::Pending {
                 info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
             } else if claimed {
-                self.deliver_now(claim, Claimed { position, event }).await;
+                // In a task of its own: a caller that goes away must not leave the event claimed and undelivered.
+                let epr = self.clone();
+                let delivery = tokio::spawn(async move { epr.deliver_now(claim, Claimed { position, event }).await });
+                let _ = delivery.await;
             } else {
                 self.outbox().left_over.notify_one();
             }

@@ -84,8 +84,13 @@ pub enum Verdict {
 
 /// The topic as a whole cannot be reached or used: nothing is said about any message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the topic cannot be used: {0}")]
-pub struct Outage(pub String);
+#[error("the topic cannot be used: {why}")]
+pub struct Outage {
+    /// What is wrong, without secrets.
+    pub why: String,
+    /// Whether trying once more at once makes sense: a fault of the moment, not a limit of time that was used up.
+    pub again: bool,
+}
 
 /// A way to the topic.
 #[async_trait]

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::config::timeout::TimeoutConfig;
-use aws_sdk_sns::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 
 use super::{Message, Outage, Publisher, Verdict};
+use crate::error::chain;
 use crate::settings::AwsSettings;
 
 /// One call, from connecting to the last byte. Retrying is the relay's, which knows what an attempt is.
@@ -56,7 +57,9 @@ impl Sns {
             for (name, value) in attributes(message) {
                 entry = entry.message_attributes(name, value);
             }
-            call = call.publish_batch_request_entries(entry.build().map_err(|fault| Outage(fault.to_string()))?);
+            call = call.publish_batch_request_entries(
+                entry.build().map_err(|fault| Outage { why: chain(&fault), again: false })?,
+            );
         }
         let answer = match call.send().await {
             Ok(answer) => answer,
@@ -75,10 +78,25 @@ impl Sns {
             judge(done.id(), Verdict::Delivered);
         }
         for failed in answer.failed() {
-            let why = format!("{}: {}", failed.code(), failed.message().unwrap_or("no reason given"));
-            judge(Some(failed.id()), if failed.sender_fault() { Verdict::Refused(why) } else { Verdict::Failed(why) });
+            // Whose fault it is is told by the code: a topic whose key is throttled calls that the sender's.
+            let (code, message) = (failed.code(), failed.message().unwrap_or("no reason given"));
+            let why = format!("{code}: {message}");
+            judge(
+                Some(failed.id()),
+                if condemns(code, message) { Verdict::Refused(why) } else { Verdict::Failed(why) },
+            );
         }
-        Ok(verdicts)
+        // When none got through and none is at fault, nothing was learnt about any of them.
+        match verdicts.iter().find(|verdict| !matches!(verdict, Verdict::Failed(_))) {
+            Some(_) => Ok(verdicts),
+            None => {
+                let first = verdicts.into_iter().find_map(|verdict| match verdict {
+                    Verdict::Failed(why) => Some(why),
+                    _ => None,
+                });
+                Err(Outage { why: first.unwrap_or_default(), again: true })
+            }
+        }
     }
 
     async fn each(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
@@ -107,12 +125,17 @@ fn attributes(message: &Message) -> impl Iterator<Item = (&'static str, MessageA
     })
 }
 
-/// The reason, when the service says that a message itself is at fault. Everything else (the topic is gone, access is
-/// denied, throttling, faults of the service or the network) concerns them all.
+/// The reason, when the service says that a message itself is at fault. Everything else (the topic is gone or misspelt,
+/// access is denied, throttling, faults of the service or the network) concerns them all.
 fn about_the_message<E: ProvideErrorMetadata>(fault: &SdkError<E>) -> Option<String> {
     let told = fault.as_service_error()?;
-    let code = told.code()?;
-    let own = [
+    let (code, message) = (told.code()?, told.message().unwrap_or("no reason given"));
+    condemns(code, message).then(|| format!("{code}: {message}"))
+}
+
+/// Whether an error is about a message, and not about the topic that it is sent to.
+fn condemns(code: &str, message: &str) -> bool {
+    let codes = [
         "InvalidParameter",
         "InvalidParameterValue",
         "ParameterValueInvalid",
@@ -120,9 +143,23 @@ fn about_the_message<E: ProvideErrorMetadata>(fault: &SdkError<E>) -> Option<Str
         "BatchRequestTooLong",
         "InvalidBatchEntryId",
     ];
-    own.contains(&code).then(|| format!("{code}: {}", told.message().unwrap_or("no reason given")))
+    let topic = ["TopicArn", "TargetArn", "MessageGroupId", "MessageDeduplicationId"];
+    codes.contains(&code) && !topic.iter().any(|word| message.contains(word))
 }
 
-fn outage<E: std::error::Error + 'static>(fault: &SdkError<E>) -> Outage {
-    Outage(DisplayErrorContext(fault).to_string())
+/// What is told of an outage: the service's code and sentence, or the chain of causes; never the raw answer, which may
+/// hold what was signed.
+fn outage<E: ProvideErrorMetadata + std::error::Error + 'static>(fault: &SdkError<E>) -> Outage {
+    let Some(told) = fault.as_service_error() else {
+        let again = !matches!(fault, SdkError::TimeoutError(_));
+        return Outage { why: chain(fault), again };
+    };
+    let code = told.code().unwrap_or("no code");
+    // Sentences about signatures and tokens quote them.
+    let secretive = ["Signature", "Token", "Credential", "Auth", "Access"].iter().any(|word| code.contains(word));
+    let why = match told.message() {
+        Some(message) if !secretive => format!("{code}: {message}"),
+        _ => code.to_owned(),
+    };
+    Outage { why, again: fault.raw_response().is_some_and(|answer| answer.status().is_server_error()) }
 }

@@ -32,7 +32,7 @@ impl Default for EventSettings {
             max_attempts: 20,
             relay: true,
             poll: Duration::from_secs(5),
-            lease: Duration::from_secs(30),
+            lease: Duration::from_secs(45),
         }
     }
 }
@@ -48,13 +48,30 @@ impl EventSettings {
             |given| (3..=128).contains(&given.chars().count()).then(|| given.to_owned()),
         );
         Self {
-            topic_arn: Some(reader.text("EPR_DOCUMENT_VAULT_TOPIC_ARN", "")).filter(|arn| !arn.is_empty()),
+            topic_arn: reader.value(
+                "EPR_DOCUMENT_VAULT_TOPIC_ARN",
+                None,
+                "the ARN of a standard SNS topic, such as arn:aws:sns:eu-central-1:123456789012:documents",
+                super::source::plain,
+                |given| is_topic(given).then(|| Some(given.to_owned())),
+            ),
             source,
             publish_attempts: u32::try_from(reader.number("EPR_EVENT_PUBLISH_ATTEMPTS", 2, 0, 10)).unwrap_or(2),
             max_attempts: i32::try_from(reader.number("EPR_EVENT_MAX_ATTEMPTS", 20, 1, 1000)).unwrap_or(20),
             relay: reader.flag("EPR_EVENT_RELAY", true),
             poll: Duration::from_millis(reader.number("EPR_EVENT_POLL_MS", 5000, 50, 600_000)),
-            lease: Duration::from_secs(reader.number("EPR_EVENT_LEASE", 30, 10, 600)),
+            lease: Duration::from_secs(reader.number("EPR_EVENT_LEASE", 45, 10, 600)),
         }
+    }
+}
+
+/// `arn:partition:sns:region:account:name`, and not a FIFO topic, which would want a group with every message.
+fn is_topic(arn: &str) -> bool {
+    match arn.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", partition, "sns", region, account, name] => {
+            [partition, region, account, name].iter().all(|part| !part.is_empty())
+                && name.strip_suffix(".fifo").is_none()
+        }
+        _ => false,
     }
 }

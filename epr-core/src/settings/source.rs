@@ -161,8 +161,9 @@ mod tests {
             ("EPR_DATABASE_URL", "mysql://epr:hunter2@db/epr"),
             ("EPR_DEFAULT_PERMISSIONS", "ok:action,x"),
             ("EPR_ENVIRONMENT", "moon"),
+            ("EPR_DOCUMENT_VAULT_TOPIC_ARN", "arn:aws:sns:us-east-1:1:events.fifo"),
         ]);
-        assert_eq!(told.len(), 6, "{told:#?}");
+        assert_eq!(told.len(), 7, "{told:#?}");
         let text = told.join("\n");
         assert!(text.contains("EPR_LOG_LEVEL is `LOUD`; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL"), "{text}");
         assert!(text.contains("PORT is `70000`; allowed: a whole number from 0 to 65535"), "{text}");

@@ -81,8 +81,9 @@ pub trait Store: Send + Sync {
     /// same event at the same time, unless the lease of one has run out.
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>>;
 
-    /// Writes down what became of events claimed under `token`; events no longer held under it are left alone.
-    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()>;
+    /// Writes down what became of events claimed under `token`; events no longer held under it are left alone. `true`
+    /// when later events with the same key are pending, which may be deliverable now.
+    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool>;
 
     /// Puts failed events back to pending, one or all; gives how many.
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64>;

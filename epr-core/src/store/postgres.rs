@@ -187,6 +187,18 @@ async fn patient(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes this the only transaction that writes events with this key, until its end: two that do not see each other would
+/// both find nothing before them.
+async fn lock_ordering_key(conn: &mut Conn, key: &str) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))")
+        .bind(key)
+        .bind(HIERARCHY_LOCK)
+        .execute(conn)
+        .await
+        .map_err(classify)?;
+    Ok(())
+}
+
 /// Wakes the relays of every process once the transaction is committed.
 async fn notify_outbox(conn: &mut Conn) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL).execute(conn).await.map_err(classify)?;
@@ -218,11 +230,14 @@ fn outbox_signals(pool: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
             }
         }
     });
-    signals.boxed()
+    signals.fuse().boxed()
 }
 
 async fn listen(pool: &sqlx::Pool<Db>) -> Option<PgListener> {
-    let mut listener = PgListener::connect_with(pool).await.ok()?;
+    // Not one of the pool's: it would be missing there for ever.
+    let options = PgConnectOptions::clone(&pool.connect_options());
+    let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&own).await.ok()?;
     listener.listen(OUTBOX_CHANNEL).await.ok()?;
     Some(listener)
 }

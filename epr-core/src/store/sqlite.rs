@@ -157,6 +157,11 @@ async fn patient(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
+async fn lock_ordering_key(_: &mut Conn, _: &str) -> Result<(), StoreError> {
+    Ok(())
+}
+
 #[allow(
     clippy::unused_async,
     reason = "the same signature as on PostgreSQL; here the relay is in the same process or polls"

@@ -8,8 +8,8 @@ use epr_api::StopSignal;
 use epr_core::error::chain;
 use epr_core::{Epr, Settings, logging};
 
-/// How long connections may take to close.
-const CLOSE: Duration = Duration::from_secs(1);
+/// How long the relay may take to finish its call, and connections to close.
+const CLOSE: Duration = Duration::from_secs(3);
 
 const HELP: &str = "\
 epr-api serves the EPR HTTP API. It takes no arguments; everything is set by environment variables or a .env file:

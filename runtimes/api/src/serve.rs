@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
 /// be gone, and below ECS's 30 s.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(6);
 
 /// Why serving could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ impl StopSignal {
     }
 }
 
-/// Listens on `address` and serves `router` until `stop`; then stops accepting, waits for what is in flight (8 s at
+/// Listens on `address` and serves `router` until `stop`; then stops accepting, waits for what is in flight (6 s at
 /// most) and returns.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ fn failed() -> Result<Verdict, Outage> {
 }
 
 fn outage() -> Result<Verdict, Outage> {
-    Err(Outage("gone".into()))
+    Err(Outage { why: "gone".into(), again: false })
 }
 
 #[tokio::test]
@@ -124,6 +124,19 @@ async fn an_outage_uses_up_no_attempt() {
             .iter()
             .all(|event| (event.delivery_state, event.delivery_attempts) == (DeliveryState::Succeeded, 1))
     );
+}
+
+#[tokio::test]
+async fn a_fault_of_the_moment_is_tried_again_in_the_request() {
+    let topic = Arc::new(Recording::default());
+    let epr = service(&topic).await;
+    let moment = || Err(Outage { why: "503".into(), again: true });
+    topic.answer_next([moment()]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts, made.last_error), (DeliveryState::Succeeded, 1, None));
+    topic.answer_next([moment(), moment()]);
+    let made = epr.ingest_event(event("e")).await.unwrap();
+    assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Pending, 0));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::{
     table_exists,
 };
 use crate::clock::{Clock as _, SystemClock};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, ordering_key};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
 use crate::ledger::GENESIS_HASH;
@@ -330,7 +330,7 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
         };
-        let ordering_key = event.payload.get("entity_id").and_then(Json::as_text).map(str::to_owned);
+        let ordering_key = ordering_key(&event.payload);
         let outgoing = OutboxEvent { event, ordering_key, ingested: true, lease: None };
         if let InsertedEvent::Existing(other) = events::insert(&mut *conn, &outgoing).await? {
             return Err(texts.fault("correlation_id", format!("stands also with event {}", other.event_id)));

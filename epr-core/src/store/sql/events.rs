@@ -4,7 +4,7 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::entities::read_object;
-use super::{Conn, Db, Row, Stamp, classify, id, notify_outbox, read_id, read_stamp, stamp};
+use super::{Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp};
@@ -43,6 +43,9 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     let event = &new.event;
     let pending = event.delivery_state == DeliveryState::Pending;
     // Whoever writes an event may deliver it at once, unless one before it with the same key is still on its way.
+    if let Some(key) = new.ordering_key.as_deref().filter(|_| pending) {
+        lock_ordering_key(&mut *conn, key).await?;
+    }
     let behind: bool = if pending && new.ordering_key.is_some() {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM platform_events e WHERE e.ordering_key = $1 AND e.delivery_state = 'pending')",
@@ -169,7 +172,8 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
 }
 
 /// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
-pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()> {
+pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
+    let mut waiting = false;
     for settlement in settlements {
         sqlx::query(
             "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, last_error = $5, \
@@ -186,12 +190,20 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
+        waiting |= sqlx::query_scalar::<Db, bool>(
+            "SELECT EXISTS (SELECT 1 FROM platform_events s JOIN platform_events o ON o.ordering_key = s.ordering_key \
+               AND o.position > s.position AND o.delivery_state = 'pending' WHERE s.position = $1)",
+        )
+        .bind(settlement.position)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(classify)?;
     }
-    // What is given back may be another process's to deliver.
-    if settlements.iter().any(|settlement| settlement.state == DeliveryState::Pending) {
+    // What is given back, or was behind these, may be another process's to deliver.
+    if waiting || settlements.iter().any(|settlement| settlement.state == DeliveryState::Pending) {
         notify_outbox(conn).await?;
     }
-    Ok(())
+    Ok(waiting)
 }
 
 pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {

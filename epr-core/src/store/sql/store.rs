@@ -91,10 +91,11 @@ impl Store for SqlStore {
         events::claim(&mut *self.writer().await?, claim, now, limit).await
     }
 
-    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<()> {
+    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
         let mut tx = begin(&self.write).await?;
-        events::settle(&mut tx, token, now, settlements).await?;
-        tx.commit().await.map_err(classify)
+        let waiting = events::settle(&mut tx, token, now, settlements).await?;
+        tx.commit().await.map_err(classify)?;
+        Ok(waiting)
     }
 
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
