@@ -10,7 +10,9 @@ use epr_core::settings::{AuditDecisions, EventSettings};
 use epr_core::store::postgres::Options;
 use epr_core::store::{Page, sqlite};
 use epr_core::{Epr, Parts};
+use epr_testkit::database::{Database, Kind};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 async fn service(topic: &Arc<Recording>) -> Epr {
     Epr::in_memory_with(Arc::new(SystemClock), Some(topic.clone())).await.unwrap()
@@ -183,4 +185,38 @@ async fn after_the_last_attempt_it_is_given_up() {
     );
     let backlog = epr.event_backlog().await.unwrap();
     assert_eq!((backlog.pending, backlog.failed, backlog.oldest_pending), (0, 1, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_at_once_stand_in_one_line() {
+    let (topic, database) = (Arc::new(Recording::default()), Database::create(Kind::Postgres).await);
+    let epr = Epr::new(Parts {
+        store: database.store().await,
+        clock: Arc::new(SystemClock),
+        ids: Box::new(TimeOrderedIds),
+        default_permissions: Vec::new(),
+        audit_decisions: AuditDecisions::All,
+        events: EventSettings::default(),
+        publisher: Some(topic.clone()),
+    });
+    let writers: Vec<_> = (0..30)
+        .map(|n| {
+            let epr = epr.clone();
+            // One entity in two spellings.
+            let entity =
+                if n % 2 == 0 { "abcdefab-0000-4000-8000-000000000001" } else { "ABCDEFAB000040008000000000000001" };
+            tokio::spawn(async move { epr.ingest_event(event(entity)).await.unwrap() })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    relayed(&epr).await;
+    let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let written: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT event_id FROM platform_events ORDER BY position")
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+    let published: Vec<_> = topic.published().iter().map(|message| message.event_id).collect();
+    assert_eq!(published, written);
 }
