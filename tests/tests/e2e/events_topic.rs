@@ -1,5 +1,8 @@
 //! Delivery over the real wire: SNS with a queue subscribed, by processes.
 
+use epr_core::publish::sns::Sns;
+use epr_core::publish::{Message, Publisher as _, Verdict};
+use epr_core::settings::{Settings, Source};
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::process::{Process, epr};
@@ -111,4 +114,26 @@ async fn a_relay_in_another_process_is_woken() {
         assert_eq!(process.ended().await.0.code(), Some(0));
     }
     assert_eq!(topic.drain().await.len(), 1);
+}
+
+#[tokio::test]
+async fn one_bad_message_does_not_take_its_neighbours_with_it() {
+    let (topic, endpoint) = (Topic::create().await, aws::endpoint());
+    let settings = Settings::from_source(&Source::of(aws::environment(&endpoint))).unwrap();
+    let sns = Sns::new(&settings.aws, &topic.arn).await;
+    // An empty attribute is what the service refuses, and with it (here) the whole batch.
+    let message = |n: u128, event_type: &str| Message {
+        event_id: uuid::Uuid::from_u128(n),
+        event_type: event_type.into(),
+        source: "vault".into(),
+        body: json!({"event_id": n.to_string()}).to_string(),
+    };
+    let verdicts = sns.publish(&[message(1, "a.b"), message(2, ""), message(3, "a.b")]).await.unwrap();
+    assert_eq!((&verdicts[0], &verdicts[2]), (&Verdict::Delivered, &Verdict::Delivered));
+    assert!(matches!(&verdicts[1], Verdict::Refused(why) if why.contains("Invalid")), "{verdicts:?}");
+    let received: Vec<_> = topic.drain().await.into_iter().map(|message| message.body["event_id"].clone()).collect();
+    assert!(
+        received.contains(&json!("1")) && received.contains(&json!("3")) && !received.contains(&json!("2")),
+        "{received:?}"
+    );
 }
