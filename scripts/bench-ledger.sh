@@ -15,7 +15,7 @@ source scripts/need.sh
 source scripts/postgres.sh
 need_rust
 need_apt python3 python3
-[[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
+need_postgres
 cargo build --quiet --locked --profile measure -p epr-tests --bin ledger-bench
 trap stop_postgres EXIT
 start_postgres

@@ -36,7 +36,8 @@ need_cargo() {
 need_python() {
     local venv=$EPR_CACHE/python
     export PATH=$venv/bin:$PATH
-    [[ -x $venv/bin/pip ]] && "$venv/bin/pip" show "$1" 2>/dev/null | grep -qx "Version: $2" && return
+    # Not `grep -q`: it would end the pipe early, which counts as a failure of pip.
+    [[ -x $venv/bin/pip ]] && "$venv/bin/pip" show "$1" 2>/dev/null | grep -x "Version: $2" >/dev/null && return
     say "installing $1 $2"
     [[ -x $venv/bin/pip ]] || python3 -m venv "$venv" 2>/dev/null || {
         need_apt /no/such/command python3-venv

@@ -16,6 +16,10 @@ as_pg() {
     if [[ $(id -u) == 0 ]]; then runuser -u postgres -- "$@"; else "$@"; fi
 }
 
+need_postgres() {
+    [[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
+}
+
 start_postgres() {
     local bin port
     bin=$(pg_bin)

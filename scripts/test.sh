@@ -28,7 +28,7 @@ source scripts/postgres.sh
 source scripts/moto.sh
 need_rust
 need_apt python3 python3
-[[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
+need_postgres
 need_python moto 5.2.5 '[server]'
 
 if $lint; then

@@ -34,6 +34,7 @@ mod outbox;
 pub mod publish;
 mod recorder;
 mod relay;
+mod retry;
 pub mod settings;
 pub mod store;
 

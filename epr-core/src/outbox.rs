@@ -12,8 +12,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::Epr;
-use crate::domain::event::MAX_MESSAGE_BYTES;
-use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS};
+use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES};
 use crate::error::Result;
 use crate::metrics::{Metrics, Outcome};
 use crate::publish::{BATCH, Message, Outage, Publisher, Verdict};
@@ -25,8 +24,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The longest time for which the breaker stays open before the topic is tried again.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(15);
-/// Most events claimed at a time: one call's worth, so that a lease outlasts what is done under it.
-const CLAIM: u32 = 10;
 
 /// What deliveries share within a process.
 #[derive(Default)]
@@ -80,12 +77,13 @@ impl Epr {
     /// What is not delivered by then is the relay's. Never fails: the event is kept whatever happens.
     pub(crate) async fn deliver_now(&self, claim: Claim, claimed: Claimed) {
         let Some(publisher) = self.publisher() else { return };
+        let message = [Message::of(&claimed.event)];
         let mut settlement = None;
         for attempt in 1..=self.events().publish_attempts {
             if self.outbox().open_for().is_some() {
                 break;
             }
-            let verdicts = self.hand_over(publisher, std::slice::from_ref(&claimed)).await;
+            let verdicts = self.hand_over(publisher, std::slice::from_ref(&claimed), &message).await;
             let last = attempt == self.events().publish_attempts;
             let again = verdicts.as_ref().map_or_else(|outage| outage.again, |_| true);
             if let Err(outage) = &verdicts
@@ -114,18 +112,22 @@ impl Epr {
     /// Claims what is due and delivers it; gives how many events were claimed.
     pub(crate) async fn deliver_due(&self, publisher: &dyn Publisher) -> Result<usize> {
         let claim = self.new_claim();
-        let claimed = self.store().claim_events(claim, self.now(), CLAIM).await?;
-        let mut rest = claimed.as_slice();
+        // One call's worth, so that the lease outlasts what is done under it.
+        let claimed = self.store().claim_events(claim, self.now(), BATCH).await?;
+        let messages: Vec<_> = claimed.iter().map(|claimed| Message::of(&claimed.event)).collect();
+        let (mut rest, mut rest_messages) = (claimed.as_slice(), messages.as_slice());
         while !rest.is_empty() {
-            let (batch, others) = rest.split_at(batch_size(rest));
-            rest = others;
+            let size = batch_size(rest_messages);
+            let (batch, others) = rest.split_at(size);
+            let (batch_messages, other_messages) = rest_messages.split_at(size);
+            (rest, rest_messages) = (others, other_messages);
             if self.outbox().open_for().is_some() {
                 // The topic went away while earlier ones were on their way: give these back as they are.
                 let back: Vec<_> = batch.iter().map(|event| self.left_to_the_relay(event, None)).collect();
                 self.settle(claim.token, &back).await?;
                 continue;
             }
-            let verdicts = self.hand_over(publisher, batch).await;
+            let verdicts = self.hand_over(publisher, batch, batch_messages).await;
             if let Err(outage) = &verdicts {
                 self.open_breaker(outage, batch.len());
             }
@@ -139,10 +141,10 @@ impl Epr {
         &self,
         publisher: &dyn Publisher,
         batch: &[Claimed],
+        messages: &[Message],
     ) -> std::result::Result<Vec<Verdict>, Outage> {
-        let messages: Vec<_> = batch.iter().map(|claimed| Message::of(&claimed.event)).collect();
         let begun = Instant::now();
-        let verdicts = publisher.publish(&messages).await;
+        let verdicts = publisher.publish(messages).await;
         let metrics = &self.outbox().metrics;
         metrics.called(begun.elapsed());
         let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -233,11 +235,11 @@ fn add(before: Option<Settlement>, next: Settlement) -> Settlement {
     Settlement { attempts: next.attempts + earlier, ..next }
 }
 
-/// How many of the first events fit one call, by count and by bytes; at least one.
-fn batch_size(events: &[Claimed]) -> usize {
+/// How many of the first messages fit one call, by count and by bytes; at least one.
+fn batch_size(messages: &[Message]) -> usize {
     let mut bytes = 0;
-    let fits = events.iter().take(BATCH).take_while(|claimed| {
-        bytes += Message::of(&claimed.event).bytes();
+    let fits = messages.iter().take(BATCH as usize).take_while(|message| {
+        bytes += message.bytes();
         bytes <= MAX_MESSAGE_BYTES
     });
     fits.count().max(1)

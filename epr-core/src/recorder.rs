@@ -4,21 +4,17 @@
 //! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::chain::Draft;
+use crate::retry::Retry;
 use crate::store::{Appended, Store, StoreError};
 
 /// Most entries in one commit, unless one caller brings more: bounds how long the lock is held.
 const BATCH: usize = 1000;
 /// Most callers that wait for the next commit; further ones wait to be let in.
 const QUEUE: usize = 4096;
-/// How often a transaction that lost against another one is started again.
-const ATTEMPTS: u32 = 6;
-/// How long it may go on; further callers wait behind it.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a caller's entries were not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,9 +49,7 @@ impl Recorder {
         queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
-}
 
-impl Recorder {
     /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
     fn queue(&self, store: &Arc<dyn Store>) -> mpsc::Sender<Request> {
         let mut held = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,38 +88,48 @@ async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>) {
 }
 
 async fn commit(store: &dyn Store, batch: Vec<Request>) {
-    let together: Vec<Draft> = batch.iter().flat_map(|request| request.drafts.iter().cloned()).collect();
+    let mut together = Vec::new();
+    let mut callers = Vec::with_capacity(batch.len());
+    for Request { drafts, answer } in batch {
+        callers.push((drafts.len(), answer));
+        together.extend(drafts);
+    }
     match append(store, &together).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
-            for request in batch {
-                let own = outcomes.by_ref().take(request.drafts.len()).collect();
+            for (count, answer) in callers {
                 // A caller that went away needs no answer.
-                let _ = request.answer.send(Ok(own));
+                let _ = answer.send(Ok(outcomes.by_ref().take(count).collect()));
             }
         }
         // The database refused something that one caller brought: the others must not suffer for it.
-        Err(StoreError::Backend(_) | StoreError::Corrupt { .. }) if batch.len() > 1 => {
-            for request in batch {
-                let outcome = append(store, &request.drafts).await.map_err(|fault| NotRecorded(Arc::new(fault)));
-                let _ = request.answer.send(outcome);
+        Err(StoreError::Backend(_) | StoreError::Corrupt { .. }) if callers.len() > 1 => {
+            let mut rest = together.as_slice();
+            for (count, answer) in callers {
+                let (own, others) = rest.split_at(count);
+                rest = others;
+                let _ = answer.send(append(store, own).await.map_err(|fault| NotRecorded(Arc::new(fault))));
             }
         }
         Err(fault) => {
             let fault = Arc::new(fault);
-            for request in batch {
-                let _ = request.answer.send(Err(NotRecorded(Arc::clone(&fault))));
+            for (_, answer) in callers {
+                let _ = answer.send(Err(NotRecorded(Arc::clone(&fault))));
             }
         }
     }
 }
 
 async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
-    let mut attempt = 1;
-    let begun = tokio::time::Instant::now();
+    // Further callers wait behind it.
+    let mut retry = Retry::begin();
     loop {
         match append_once(store, drafts).await {
-            Err(StoreError::Contention(_)) if attempt < ATTEMPTS && begun.elapsed() < PATIENCE => attempt += 1,
+            Err(StoreError::Contention(fault)) => {
+                if retry.lost().is_none() {
+                    return Err(StoreError::Contention(fault));
+                }
+            }
             outcome => return outcome,
         }
     }

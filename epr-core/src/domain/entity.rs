@@ -131,7 +131,7 @@ impl NewEntity {
 
 fn read_attributes(fields: &mut Fields<'_>) -> Option<JsonObject> {
     let attributes = fields.given("attributes", fields::object)?;
-    if let Some(problem) = fields::attributes_problem(&attributes) {
+    if let Some(problem) = fields::object_problem(&attributes) {
         fields.report("attributes", problem);
     }
     Some(attributes)

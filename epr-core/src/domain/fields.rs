@@ -223,13 +223,14 @@ pub fn object(value: &Json) -> Reading<JsonObject> {
         .map_or_else(|| problem("dict_type", "Input should be a valid object"), |members| Ok(members.clone()))
 }
 
-/// What is wrong with an entity's attributes, wherever they come from.
+/// What is wrong with a free-form object (an entity's attributes, an event's payload), wherever it comes from.
 #[must_use]
-pub fn attributes_problem(attributes: &JsonObject) -> Option<Problem> {
-    let value = Json::Object(attributes.clone());
-    match value.check(MAX_DEPTH) {
+pub fn object_problem(members: &JsonObject) -> Option<Problem> {
+    let held = |(key, value): (&String, &Json)| key.contains('\0') || value.holds_nul();
+    // The object itself is the first level.
+    match members.values().try_for_each(|value| value.check(MAX_DEPTH - 1)) {
         Err(fault) => Some(Problem::new("json_bounds", fault.to_string())),
-        Ok(()) => value.holds_nul().then(|| Problem::new("string_nul", TextFault::Nul.to_string())),
+        Ok(()) => members.iter().any(held).then(|| Problem::new("string_nul", TextFault::Nul.to_string())),
     }
 }
 

@@ -8,14 +8,11 @@ use super::events::Written;
 use crate::Epr;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
+use crate::retry::Retry;
 use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, StoreError, Tx};
 
-/// How often a transaction that lost is started again before the caller is told to come back.
-const ATTEMPTS: u32 = 6;
 /// The longest wait before the first retry; later ones may wait longer.
 const RETRY: Duration = Duration::from_millis(10);
-/// How long it may go on. One that waited this long for a lock did not lose by bad luck.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why a mutation stopped: a fault of the database, or an answer for the caller.
 pub(super) enum Stop {
@@ -74,17 +71,15 @@ pub(super) trait Mutation: Sync {
 impl Epr {
     /// Applies `mutation` in a transaction and commits.
     pub(super) async fn commit<M: Mutation>(&self, mutation: &M) -> Result<M::Done> {
-        let mut attempt = 1;
-        let begun = tokio::time::Instant::now();
+        let mut retry = Retry::begin();
         loop {
             match self.attempt(mutation).await {
                 Ok(done) => return Ok(done),
-                Err(Stop::Store(StoreError::Contention(_))) if attempt < ATTEMPTS && begun.elapsed() < PATIENCE => {
+                Err(Stop::Store(fault)) => match retry.lost().filter(|_| matches!(fault, StoreError::Contention(_))) {
                     // Spread out, or the same two meet again.
-                    tokio::time::sleep(RETRY.mul_f64(self.spread()) * attempt).await;
-                    attempt += 1;
-                }
-                Err(Stop::Store(fault)) => return Err(fault.into()),
+                    Some(attempt) => tokio::time::sleep(RETRY.mul_f64(self.spread()) * attempt).await,
+                    None => return Err(fault.into()),
+                },
                 Err(Stop::Answer(answer)) => return Err(answer),
             }
         }

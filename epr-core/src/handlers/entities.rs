@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
 use super::{events, record};
-use crate::domain::fields::{Choice, attributes_problem};
+use crate::domain::fields::{Choice, object_problem};
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Page;
@@ -170,7 +170,7 @@ impl Mutation for ArchiveEntity<'_> {
 
 /// Behind HTTP they have been checked; a program that embeds the service may bring anything.
 fn check_attributes(attributes: &JsonObject) -> Result<()> {
-    attributes_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
+    object_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
 }
 
 fn patched(before: &Entity, patch: &EntityPatch) -> Entity {

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
 use crate::domain::event::{DeliveryState, Event, EventFilter, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large};
-use crate::domain::fields::{Choice as _, Problem};
+use crate::domain::fields::{Choice as _, object_problem};
 use crate::domain::json::object;
-use crate::domain::{Assignment, Entity, Invalid, Json, JsonObject, Role, Timestamp};
+use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
 use crate::error::{Error, Result};
 use crate::publish::Message;
 use crate::store::{Backlog, Claimed, InsertedEvent, OutboxEvent, Page};
@@ -165,12 +165,8 @@ impl Mutation for Ingest<'_> {
 /// What could never be delivered is refused where it can still be corrected.
 fn check(event: &Event) -> Result<()> {
     for (name, members) in [("payload", &event.payload), ("context", &event.context)] {
-        let value = Json::Object(members.clone());
-        value
-            .check(crate::domain::json::MAX_DEPTH)
-            .map_err(|fault| Error::field(name, Problem::new("json_bounds", fault.to_string())))?;
-        if value.holds_nul() {
-            return Err(Error::field(name, Problem::new("string_nul", "String should not contain a NUL character")));
+        if let Some(problem) = object_problem(members) {
+            return Err(Error::field(name, problem));
         }
     }
     let bytes = Message::of(event).bytes();

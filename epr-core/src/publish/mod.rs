@@ -104,4 +104,4 @@ pub trait Publisher: Send + Sync {
 }
 
 /// Most messages in one call.
-pub const BATCH: usize = 10;
+pub const BATCH: u32 = 10;

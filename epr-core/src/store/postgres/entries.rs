@@ -5,19 +5,13 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::ledger::{Existing, read_existing, read_stored};
 use super::{Conn, Row, Stamp, classify, read_stamp, stamp};
 use crate::domain::Text;
-use crate::ledger::canonical::{Fields, id_text};
+use crate::ledger::canonical::id_text;
 use crate::ledger::chain::Sealed;
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
-
-/// What is needed of a stored entry to tell whether an event is the same.
-pub(super) struct Existing {
-    pub(super) sequence: i64,
-    pub(super) previous_hash: String,
-    pub(super) entry_hash: String,
-}
 
 /// `IS NOT NULL` says nothing new, but lets the planner see that the partial index answers this. Planned anew each time:
 /// a plan that was made and kept while the table was small reads all of it once it is large.
@@ -31,16 +25,7 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     .fetch_all(conn)
     .await
     .map_err(classify)?;
-    rows.iter()
-        .map(|row| {
-            let entry = Existing {
-                sequence: row.try_get("sequence").map_err(classify)?,
-                previous_hash: row.try_get("previous_hash").map_err(classify)?,
-                entry_hash: row.try_get("entry_hash").map_err(classify)?,
-            };
-            Ok((row.try_get("event_id").map_err(classify)?, entry))
-        })
-        .collect()
+    rows.iter().map(|row| Ok((row.try_get("event_id").map_err(classify)?, read_existing(row)?))).collect()
 }
 
 pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()> {
@@ -89,26 +74,10 @@ pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> 
     let (event_id, actor_id, entity_id) = read().map_err(classify)?;
     let entry = || -> std::result::Result<StoredEntry<'_>, UnreadableRow> {
         let unreadable = |fault: &dyn std::fmt::Display| UnreadableRow { sequence, why: fault.to_string() };
-        let stored = || -> std::result::Result<_, sqlx::Error> {
-            let fields = Fields {
-                action: row.try_get(6)?,
-                actor_id: as_text(actor_id.as_ref()),
-                actor_type: row.try_get(8)?,
-                correlation_id: row.try_get(11)?,
-                details: row.try_get(12)?,
-                entity_id: as_text(entity_id.as_ref()),
-                entity_type: row.try_get(10)?,
-                event_id: as_text(event_id.as_ref()),
-                hash_version: row.try_get(3)?,
-                occurred_at: read_stamp(row.try_get::<Stamp, _>(13)?)
-                    .map_err(|fault| sqlx::Error::Decode(fault.into()))?,
-                previous_hash: row.try_get(1)?,
-                sequence,
-                source: row.try_get(5)?,
-            };
-            Ok(StoredEntry { fields, entry_hash: row.try_get(2)? })
-        };
-        stored().map_err(|fault| unreadable(&fault))
+        let occurred_at = row.try_get::<Stamp, _>(13).map_err(|fault| unreadable(&fault))?;
+        let occurred_at = read_stamp(occurred_at).map_err(|fault| unreadable(&fault))?;
+        let ids = [event_id.as_ref(), actor_id.as_ref(), entity_id.as_ref()].map(as_text);
+        read_stored(row, sequence, ids, occurred_at).map_err(|fault| unreadable(&fault))
     };
     Ok(visitor.entry(entry()))
 }

@@ -5,19 +5,12 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::ledger::{Existing, read_existing, read_stored};
 use super::{Conn, Row, classify, id, stamp};
 use crate::domain::{Text, Timestamp};
-use crate::ledger::canonical::Fields;
 use crate::ledger::chain::Sealed;
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
-
-/// What is needed of a stored entry to tell whether an event is the same.
-pub(super) struct Existing {
-    pub(super) sequence: i64,
-    pub(super) previous_hash: String,
-    pub(super) entry_hash: String,
-}
 
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let mut found = HashMap::new();
@@ -28,12 +21,7 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
             .await
             .map_err(classify)?;
         if let Some(row) = row {
-            let entry = Existing {
-                sequence: row.try_get("sequence").map_err(classify)?,
-                previous_hash: row.try_get("previous_hash").map_err(classify)?,
-                entry_hash: row.try_get("entry_hash").map_err(classify)?,
-            };
-            found.insert(*key, entry);
+            found.insert(*key, read_existing(&row)?);
         }
     }
     Ok(found)
@@ -83,25 +71,8 @@ pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> 
         if occurred_at.to_string() != at {
             return Err(unreadable(&format!("occurred_at is written as `{at}`")));
         }
-        let stored = || -> std::result::Result<_, sqlx::Error> {
-            let fields = Fields {
-                action: row.try_get(6)?,
-                actor_id: row.try_get(7)?,
-                actor_type: row.try_get(8)?,
-                correlation_id: row.try_get(11)?,
-                details: row.try_get(12)?,
-                entity_id: row.try_get(9)?,
-                entity_type: row.try_get(10)?,
-                event_id: row.try_get(4)?,
-                hash_version: row.try_get(3)?,
-                occurred_at,
-                previous_hash: row.try_get(1)?,
-                sequence,
-                source: row.try_get(5)?,
-            };
-            Ok(StoredEntry { fields, entry_hash: row.try_get(2)? })
-        };
-        stored().map_err(|fault| unreadable(&fault))
+        let id = |at: usize| row.try_get::<Option<&str>, _>(at).map_err(|fault| unreadable(&fault));
+        read_stored(row, sequence, [id(4)?, id(7)?, id(9)?], occurred_at).map_err(|fault| unreadable(&fault))
     };
     Ok(visitor.entry(entry()))
 }
