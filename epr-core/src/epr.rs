@@ -13,7 +13,7 @@ use crate::ledger::chain::Draft;
 use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
-use crate::recorder::Recorder;
+use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
@@ -191,8 +191,12 @@ impl Epr {
     /// # Errors
     /// `Unavailable` when they were not recorded, or when the connection broke and nobody can tell.
     pub async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
-        let outcome = self.recorder.record(&self.parts.store, drafts).await;
-        outcome.map_err(|fault| StoreError::Ledger(fault.into()).into())
+        self.record_drafts(drafts).await.map_err(|fault| StoreError::Ledger(fault.into()).into())
+    }
+
+    /// The same, with the cause of a failure.
+    pub(crate) async fn record_drafts(&self, drafts: Vec<Draft>) -> std::result::Result<Vec<Appended>, NotRecorded> {
+        self.recorder.record(&self.parts.store, drafts).await
     }
 
     pub(crate) fn events(&self) -> &EventSettings {

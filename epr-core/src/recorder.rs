@@ -21,6 +21,22 @@ const QUEUE: usize = 4096;
 #[error("the ledger could not be written")]
 pub(crate) struct NotRecorded(#[source] Arc<StoreError>);
 
+impl NotRecorded {
+    /// Whether the database says that it is the data.
+    pub(crate) fn is_about_the_data(&self) -> bool {
+        matches!(*self.0, StoreError::Refused(_))
+    }
+
+    /// Whether one of several entries can be at fault, rather than the way to the database.
+    pub(crate) fn may_be_about_one(&self) -> bool {
+        may_be_about_one(&self.0)
+    }
+}
+
+fn may_be_about_one(fault: &StoreError) -> bool {
+    matches!(fault, StoreError::Refused(_) | StoreError::Backend(_) | StoreError::Corrupt { .. })
+}
+
 struct Request {
     drafts: Vec<Draft>,
     answer: oneshot::Sender<Result<Vec<Appended>, NotRecorded>>,
@@ -103,7 +119,7 @@ async fn commit(store: &dyn Store, batch: Vec<Request>) {
             }
         }
         // The database refused something that one caller brought: the others must not suffer for it.
-        Err(StoreError::Backend(_) | StoreError::Corrupt { .. }) if callers.len() > 1 => {
+        Err(fault) if may_be_about_one(&fault) && callers.len() > 1 => {
             let mut rest = together.as_slice();
             for (count, answer) in callers {
                 let (own, others) = rest.split_at(count);

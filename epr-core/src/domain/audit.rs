@@ -3,7 +3,8 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::json::JsonObject;
+use super::fields::{self, Choice, Fields, Invalid};
+use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
 
@@ -43,6 +44,124 @@ pub struct AuditEvent {
     pub details: JsonObject,
     /// When it happened.
     pub occurred_at: Timestamp,
+}
+
+impl AuditEvent {
+    /// Reads an event that another service reports, and whether it says when it happened; if not, that is `now`. `null`
+    /// counts as absent, members that no event has are left alone.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(mut body: Json, now: Timestamp) -> Result<(Self, bool), Invalid> {
+        // Taken out rather than copied: it is most of the event.
+        let details = match &mut body {
+            Json::Object(members) => match members.get_mut("details") {
+                Some(Json::Object(details)) => std::mem::take(details),
+                _ => JsonObject::new(),
+            },
+            _ => JsonObject::new(),
+        };
+        let mut fields = Fields::of_body(&body)?;
+        let source = fields.required("source", fields::text);
+        let action = fields.required("action", fields::text);
+        let event_id = fields.optional("event_id", fields::uuid);
+        let actor_id = fields.optional("actor_id", fields::uuid);
+        let actor_type = fields.optional("actor_type", fields::text);
+        let entity_id = fields.optional("entity_id", fields::uuid);
+        let entity_type = fields.optional("entity_type", fields::text);
+        let correlation_id = fields.optional("correlation_id", fields::text);
+        fields.optional("details", fields::object);
+        let occurred_at = fields.optional("occurred_at", fields::timestamp);
+        let build = source.zip(action).zip(Label::new("user").ok()).map(|((source, action), user)| Self {
+            event_id,
+            source,
+            action,
+            actor_id,
+            actor_type: actor_type.unwrap_or(user),
+            entity_id,
+            entity_type,
+            correlation_id,
+            details,
+            occurred_at: occurred_at.unwrap_or(now),
+        });
+        fields.finish(build).map(|event| (event, occurred_at.is_some()))
+    }
+}
+
+/// Why a message did not become an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RejectionKind {
+    /// It is no audit event.
+    Invalid,
+    /// Another event with the same id stands in the ledger.
+    Conflict,
+    /// The database took others, but not this one.
+    Refused,
+}
+
+impl Choice for RejectionKind {
+    const ALL: &'static [Self] = &[Self::Invalid, Self::Conflict, Self::Refused];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Most bytes of a rejected message's body that are kept.
+pub const MAX_REJECTED_BODY_BYTES: usize = 64 * 1024;
+/// Most characters of a reason that are kept, and of a message id.
+const MAX_REASON_CHARS: usize = 1024;
+
+/// A message that did not become an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// The queue's id of it.
+    pub message_id: String,
+    /// Why, for a program.
+    pub kind: RejectionKind,
+    /// Why, for a person.
+    pub reason: String,
+    /// The body, or its start.
+    pub body: String,
+    /// How long all of the body is.
+    pub body_bytes: i64,
+}
+
+impl Rejection {
+    /// Cuts everything to its bounds. U+0000, which PostgreSQL's text cannot hold, becomes U+FFFD.
+    #[must_use]
+    pub fn new(message_id: &str, kind: RejectionKind, reason: &str, body: &str) -> Self {
+        let cut = |text: &str| text.chars().take(MAX_REASON_CHARS).collect::<String>().replace('\0', "\u{fffd}");
+        let start = body.get(..body.floor_char_boundary(MAX_REJECTED_BODY_BYTES)).unwrap_or_default();
+        Self {
+            message_id: cut(message_id),
+            kind,
+            reason: cut(reason),
+            body: start.replace('\0', "\u{fffd}"),
+            body_bytes: i64::try_from(body.len()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// A rejection as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptRejection {
+    /// Its place in the list: later ones are higher.
+    pub id: i64,
+    /// What was rejected, as it was seen last.
+    #[serde(flatten)]
+    pub rejection: Rejection,
+    /// How often the queue has delivered it.
+    pub times_seen: i64,
+    /// When it was seen first.
+    pub first_seen_at: Timestamp,
+    /// When it was seen last.
+    pub last_seen_at: Timestamp,
 }
 
 /// An entry of the ledger, as it is stored.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
 use super::{GENESIS_HASH, HASH_VERSION};
 use crate::domain::json::{JsonFault, MAX_DEPTH};
-use crate::domain::{AuditEvent, Json};
+use crate::domain::{AuditEvent, Json, Timestamp};
 
 /// The end of the chain: where the next entry goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Draft {
     /// What happened; its `details` are in [`Draft::details`] only.
     event: AuditEvent,
     details: String,
+    /// Whether its reporter said when it happened.
+    dated: bool,
 }
 
 /// Why an event's details cannot be kept exactly.
@@ -72,7 +74,21 @@ impl Draft {
         if details.len() > MAX_DETAILS_BYTES {
             return Err(DetailsFault::TooLarge(details.len()));
         }
-        Ok(Self { event, details })
+        Ok(Self { event, details, dated: true })
+    }
+
+    /// The same event, whose reporter did not say when it happened: its time was taken from a clock on the way, and says
+    /// nothing about whether a later one with the same key is the same.
+    #[must_use]
+    pub fn undated(self) -> Self {
+        Self { dated: false, ..self }
+    }
+
+    /// Whether this is the event that was recorded at that place and time, under that hash.
+    #[must_use]
+    pub fn is_recorded_as(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, entry_hash: &str) -> bool {
+        let occurred_at = if self.dated { self.event.occurred_at } else { occurred_at };
+        self.hash_at_time(sequence, occurred_at, previous_hash) == entry_hash
     }
 
     /// The event, without its details.
@@ -90,13 +106,21 @@ impl Draft {
     /// The hash that this event would have at that place.
     #[must_use]
     pub fn hash_at(&self, sequence: i64, previous_hash: &str) -> String {
+        self.hash_at_time(sequence, self.event.occurred_at, previous_hash)
+    }
+
+    fn hash_at_time(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str) -> String {
         let mut canonical = String::with_capacity(512 + self.details.len());
-        self.write_canonical(sequence, previous_hash, &mut canonical);
+        self.write_at_time(sequence, occurred_at, previous_hash, &mut canonical);
         canonical::entry_hash(previous_hash, &canonical)
     }
 
     /// Appends the text that is hashed when this event stands at that place.
     pub fn write_canonical(&self, sequence: i64, previous_hash: &str, out: &mut String) {
+        self.write_at_time(sequence, self.event.occurred_at, previous_hash, out);
+    }
+
+    fn write_at_time(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, out: &mut String) {
         let event = &self.event;
         let (actor, entity, key) = (
             event.actor_id.map(canonical::id_text),
@@ -113,7 +137,7 @@ impl Draft {
             entity_type: event.entity_type.as_ref().map(crate::domain::Text::as_str),
             event_id: id_str(key.as_ref()),
             hash_version: HASH_VERSION,
-            occurred_at: event.occurred_at,
+            occurred_at,
             previous_hash,
             sequence,
             source: event.source.as_str(),

@@ -45,7 +45,7 @@ impl AwsSettings {
     }
 
     /// The SDK's own configuration, with this on top.
-    pub(crate) async fn load(&self, endpoint: Option<&str>) -> SdkConfig {
+    pub async fn load(&self, endpoint: Option<&str>) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(self.region.clone()));
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);

@@ -10,6 +10,7 @@ mod dot_env;
 mod events;
 mod http;
 mod logging;
+mod queue;
 mod service;
 mod source;
 
@@ -19,6 +20,7 @@ pub use database::DatabaseSettings;
 pub use events::EventSettings;
 pub use http::HttpSettings;
 pub use logging::{Level, LoggingSettings};
+pub use queue::QueueSettings;
 pub use service::{Environment, ServiceSettings, default_permissions};
 pub use source::{Reader, SettingsError, Source};
 
@@ -35,6 +37,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// Where events go.
     pub events: EventSettings,
+    /// Where audit events come from.
+    pub queue: QueueSettings,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How the API is reached.
@@ -62,6 +66,7 @@ impl Settings {
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),
             events: EventSettings::read(&mut reader),
+            queue: QueueSettings::read(&mut reader),
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };

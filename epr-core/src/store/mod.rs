@@ -15,6 +15,7 @@ use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::authz::{Facts, Question};
+use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
@@ -94,6 +95,12 @@ pub trait Store: Send + Sync {
     /// A signal whenever some process has left an event to the relays. Signals may be lost: poll as well. Ends when the
     /// database has no such thing.
     fn outbox_signals(&self) -> BoxStream<'static, ()>;
+
+    /// Writes down messages that did not become entries; of one that was written before, that it was seen again.
+    async fn keep_rejections(&self, rejections: &[Rejection], now: Timestamp) -> Result<()>;
+
+    /// At most `limit` of them, newest first, those before the place `before` if that is given.
+    async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>>;
 
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;

@@ -105,6 +105,8 @@ mod events;
 mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
+#[path = "sql/rejections.rs"]
+mod rejections;
 #[path = "sql/roles.rs"]
 mod roles;
 #[path = "sql/schema.rs"]
@@ -293,6 +295,10 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
                         || code == "3D000" =>
                 {
                     StoreError::Unavailable(fault.into())
+                }
+                // Data exceptions, constraints, and what triggers raise.
+                (code, _) if ["22", "23", "P0"].iter().any(|class| code.starts_with(class)) => {
+                    StoreError::Refused(fault.into())
                 }
                 _ => StoreError::Backend(fault.into()),
             }

@@ -101,6 +101,9 @@ mod facts;
 #[path = "sql/ledger.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod ledger;
+#[path = "sql/rejections.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod rejections;
 #[path = "sql/roles.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod roles;
@@ -216,6 +219,8 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
                 (_, 5 | 6) => StoreError::Contention(fault.into()),
                 // READONLY, IOERR, FULL, CANTOPEN
                 (_, 8 | 10 | 13 | 14) => StoreError::Unavailable(fault.into()),
+                // TOOBIG, CONSTRAINT (also what triggers raise), MISMATCH
+                (_, 18..=20) => StoreError::Refused(fault.into()),
                 _ => StoreError::Backend(fault.into()),
             }
         }

@@ -18,7 +18,7 @@ use epr_core::settings::HttpSettings;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
-pub use serve::{ServeError, StopSignal, serve};
+pub use serve::{ServeError, serve};
 
 /// What every route can reach.
 #[derive(Clone)]

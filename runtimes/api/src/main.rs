@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use epr_api::StopSignal;
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, logging};
+use epr_core::{Epr, Settings, StopSignal, logging};
 
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use epr_core::StopSignal;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
@@ -25,35 +25,6 @@ pub enum ServeError {
         #[source]
         cause: std::io::Error,
     },
-    /// The system does not let us wait for signals.
-    #[error("cannot wait for signals")]
-    Signals(#[source] std::io::Error),
-}
-
-/// SIGTERM and SIGINT, caught from the moment this is installed.
-pub struct StopSignal {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignal {
-    /// Catches them.
-    ///
-    /// # Errors
-    /// The system does not let us.
-    pub fn install() -> Result<Self, ServeError> {
-        let install = |kind| signal(kind).map_err(ServeError::Signals);
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
-    }
-
-    /// Waits for one of them.
-    pub async fn asked(&mut self) {
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "stopping");
-    }
 }
 
 /// Listens on `address` and serves `router` until `stop`; then stops accepting, waits for what is in flight (6 s at

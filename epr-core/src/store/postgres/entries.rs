@@ -17,7 +17,7 @@ use crate::store::{LedgerVisitor, Result};
 /// a plan that was made and kept while the table was small reads all of it once it is large.
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let rows = sqlx::query(
-        "SELECT event_id, sequence, previous_hash, entry_hash FROM audit_logs \
+        "SELECT event_id, sequence, occurred_at, previous_hash, entry_hash FROM audit_logs \
          WHERE event_id = ANY($1) AND event_id IS NOT NULL",
     )
     .bind(keys)

@@ -72,18 +72,20 @@ pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appe
             .map_err(classify)?;
     }
     let told = drafts.iter().zip(outcomes).map(|(draft, outcome)| {
-        let same = |sequence: i64, previous_hash: &str, entry_hash: &str| {
-            if draft.hash_at(sequence, previous_hash) == entry_hash {
+        let same = |sequence: i64, occurred_at, previous_hash: &str, entry_hash: &str| {
+            if draft.is_recorded_as(sequence, occurred_at, previous_hash, entry_hash) {
                 Appended::Duplicate { sequence }
             } else {
                 Appended::Conflict { sequence }
             }
         };
         match outcome {
-            Outcome::Stored(entry) => Some(same(entry.sequence, &entry.previous_hash, &entry.entry_hash)),
-            Outcome::Repeats(place) => {
-                sealed.get(place).map(|entry| same(entry.sequence, &entry.previous_hash, &entry.entry_hash))
+            Outcome::Stored(entry) => {
+                Some(same(entry.sequence, entry.occurred_at, &entry.previous_hash, &entry.entry_hash))
             }
+            Outcome::Repeats(place) => sealed.get(place).map(|entry| {
+                same(entry.sequence, entry.event.event().occurred_at, &entry.previous_hash, &entry.entry_hash)
+            }),
             Outcome::Fresh(place) => sealed.get(place).map(|entry| Appended::Recorded { sequence: entry.sequence }),
         }
     });
@@ -94,6 +96,7 @@ pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appe
 /// What is needed of a stored entry to tell whether an event is the same.
 pub(super) struct Existing {
     sequence: i64,
+    occurred_at: Timestamp,
     previous_hash: String,
     entry_hash: String,
 }
@@ -101,6 +104,7 @@ pub(super) struct Existing {
 pub(super) fn read_existing(row: &Row) -> Result<Existing> {
     Ok(Existing {
         sequence: row.try_get("sequence").map_err(classify)?,
+        occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
         previous_hash: row.try_get("previous_hash").map_err(classify)?,
         entry_hash: row.try_get("entry_hash").map_err(classify)?,
     })

@@ -6,9 +6,11 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, assignments, begin, classify, entities, events, facts, ledger, lock_hierarchy, outbox_signals, roles, schema,
+    Db, assignments, begin, classify, entities, events, facts, ledger, lock_hierarchy, outbox_signals, rejections,
+    roles, schema,
 };
 use crate::authz::{Facts, Question};
+use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
@@ -108,6 +110,16 @@ impl Store for SqlStore {
 
     fn outbox_signals(&self) -> BoxStream<'static, ()> {
         outbox_signals(&self.read)
+    }
+
+    async fn keep_rejections(&self, kept: &[Rejection], now: Timestamp) -> Result<()> {
+        let mut tx = begin(&self.write).await?;
+        rejections::keep(&mut tx, kept, now).await?;
+        tx.commit().await.map_err(classify)
+    }
+
+    async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
+        rejections::list(&mut *self.reader().await?, limit, before).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -15,11 +15,12 @@ use crate::store::{LedgerVisitor, Result};
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let mut found = HashMap::new();
     for key in keys {
-        let row = sqlx::query("SELECT sequence, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1")
-            .bind(id(*key))
-            .fetch_optional(&mut *conn)
-            .await
-            .map_err(classify)?;
+        let row =
+            sqlx::query("SELECT sequence, occurred_at, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1")
+                .bind(id(*key))
+                .fetch_optional(&mut *conn)
+                .await
+                .map_err(classify)?;
         if let Some(row) = row {
             found.insert(*key, read_existing(&row)?);
         }

@@ -1,0 +1,194 @@
+//! From a message's body to what the ledger takes. Pure.
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::Message;
+use crate::domain::audit::AuditEvent;
+use crate::domain::fields::{Step, parse_uuid};
+use crate::domain::json::JsonFault;
+use crate::domain::{Invalid, Json, JsonObject, Timestamp};
+use crate::ledger::chain::{DetailsFault, Draft};
+
+/// Why a message is no audit event. `Display` is for whoever looks after it and may quote the body; only
+/// [`Unfit::place`] may be logged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The body, or the text in the envelope, is not JSON that can be kept.
+    #[error("{0} is not JSON that can be kept: {1}")]
+    Json(Part, JsonFault),
+    /// The envelope is no notification.
+    #[error("the SNS envelope has the type `{0}`; only notifications carry events")]
+    NotNotification(String),
+    /// What is in the envelope is neither text nor an object.
+    #[error("the `Message` of the SNS envelope is neither text nor an object")]
+    NoMessage,
+    /// Fields are missing or wrong.
+    #[error("{}", sentence(.0))]
+    Event(#[from] Invalid),
+    /// The details cannot be kept exactly.
+    #[error("details: {0}")]
+    Details(#[from] DetailsFault),
+}
+
+/// Which text of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Body,
+    /// What the SNS envelope holds.
+    Message,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Body => "the body",
+            Self::Message => "the `Message` of the SNS envelope",
+        })
+    }
+}
+
+impl Unfit {
+    /// Where the fault lies, in words of this program only: `json`, `envelope`, `details`, or the names of the fields.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Json(..) => "json".to_owned(),
+            Self::NotNotification(_) | Self::NoMessage => "envelope".to_owned(),
+            Self::Details(_) => "details".to_owned(),
+            Self::Event(Invalid(faults)) => {
+                let names: Vec<_> = faults.iter().map(|fault| way(&fault.loc)).collect();
+                names.join(",")
+            }
+        }
+    }
+}
+
+/// The way to a field, without the leading `body`.
+fn way(loc: &[Step]) -> String {
+    let steps: Vec<_> = loc
+        .iter()
+        .skip(1)
+        .map(|step| match step {
+            Step::Name(name) => name.to_string(),
+            Step::Index(at) => at.to_string(),
+        })
+        .collect();
+    if steps.is_empty() { "body".to_owned() } else { steps.join(".") }
+}
+
+fn sentence(Invalid(faults): &Invalid) -> String {
+    let told: Vec<_> = faults.iter().map(|fault| format!("{}: {}", way(&fault.loc), fault.msg)).collect();
+    told.join("; ")
+}
+
+/// Reads one message. An event without an id of its own gets the message's, one without a time gets `now`.
+///
+/// # Errors
+/// It is no audit event.
+pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
+    let body = Json::parse(message.body.as_bytes()).map_err(|fault| Unfit::Json(Part::Body, fault))?;
+    let body = match body {
+        Json::Object(members) if is_envelope(&members) => open(members)?,
+        other => other,
+    };
+    let (mut event, dated) = AuditEvent::from_body(body, now)?;
+    event.event_id.get_or_insert_with(|| key_of(&message.message_id));
+    let draft = Draft::new(event)?;
+    Ok(if dated { draft } else { draft.undated() })
+}
+
+/// Told by three members, so that an event which has something called `Message` is still an event.
+fn is_envelope(members: &JsonObject) -> bool {
+    ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(*name))
+}
+
+fn open(mut envelope: JsonObject) -> Result<Json, Unfit> {
+    match envelope.get("Type").and_then(Json::as_text) {
+        Some("Notification") => {}
+        other => return Err(Unfit::NotNotification(other.unwrap_or("none").chars().take(64).collect())),
+    }
+    match envelope.remove("Message") {
+        Some(Json::Text(text)) => Json::parse(text.as_bytes()).map_err(|fault| Unfit::Json(Part::Message, fault)),
+        Some(object @ Json::Object(_)) => Ok(object),
+        _ => Err(Unfit::NoMessage),
+    }
+}
+
+/// The queue's ids are UUIDs. Of any other a UUID is made that is always the same.
+fn key_of(message_id: &str) -> Uuid {
+    parse_uuid(message_id).unwrap_or_else(|| {
+        let hash: [u8; 32] = Sha256::digest(message_id.as_bytes()).into();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-01-02T03:04:05Z").unwrap()
+    }
+
+    fn taken(body: &str) -> Draft {
+        read(&Message::new(ID, body), now()).unwrap()
+    }
+
+    fn refused(body: &str) -> Unfit {
+        read(&Message::new(ID, body), now()).unwrap_err()
+    }
+
+    #[test]
+    fn the_least_event_is_filled_up() {
+        let draft = taken(r#"{"source": "vault", "action": "a"}"#);
+        let event = draft.event();
+        assert_eq!((event.source.as_str(), event.action.as_str(), event.actor_type.as_str()), ("vault", "a", "user"));
+        assert_eq!(event.event_id, Some(ID.parse().unwrap()));
+        assert_eq!(event.occurred_at, now());
+        assert_eq!(draft.details(), "{}");
+        assert!(event.actor_id.or(event.entity_id).is_none() && event.entity_type.is_none());
+    }
+
+    #[test]
+    fn envelopes_are_told_by_three_members() {
+        let event = r#"{"source":"s","action":"a","details":{"n":1.0}}"#;
+        let quoted = Json::from(event).to_string();
+        let enveloped = |kind: &str, message: &str| {
+            format!(r#"{{"Type":"{kind}","MessageId":"x","TopicArn":"arn:aws:sns:r:1:t","Message":{message}}}"#)
+        };
+        for body in [event.to_owned(), enveloped("Notification", &quoted), enveloped("Notification", event)] {
+            assert_eq!(taken(&body).details(), r#"{"n":1.0}"#, "{body}");
+        }
+        assert_eq!(refused(&enveloped("SubscriptionConfirmation", &quoted)).place(), "envelope");
+        assert_eq!(refused(&enveloped("Notification", "7")), Unfit::NoMessage);
+        assert_eq!(refused(&enveloped("Notification", r#""no json""#)).place(), "json");
+        // An event may have a member of that name.
+        assert_eq!(taken(r#"{"source":"s","action":"a","Message":"{}"}"#).event().source.as_str(), "s");
+    }
+
+    #[test]
+    fn every_wrong_field_is_told_and_none_of_the_body_is_in_the_place() {
+        let unfit = refused(r#"{"action": 7, "event_id": "secret", "details": [], "occurred_at": "then"}"#);
+        assert_eq!(unfit.place(), "source,action,event_id,details,occurred_at");
+        assert!(unfit.to_string().contains("source: Field required"), "{unfit}");
+        for body in ["", "[]", "null", "\u{feff}{}", r#"{"source":"s","source":"t","action":"a"}"#, r#"{"x":1e999}"#] {
+            let place = refused(body).place();
+            assert!(matches!(place.as_str(), "json" | "body"), "{body}: {place}");
+        }
+    }
+
+    #[test]
+    fn a_message_id_of_another_form_is_a_stable_key() {
+        let draft = |id: &str| read(&Message::new(id, r#"{"source":"s","action":"a"}"#), now()).unwrap();
+        let key = |id: &str| draft(id).event_id().unwrap();
+        assert_eq!(key("not a uuid"), key("not a uuid"));
+        assert_ne!(key("not a uuid"), key("another"));
+        assert_eq!(key("not a uuid").get_version_num(), 8);
+    }
+}

@@ -1,0 +1,213 @@
+//! Audit events from the queue into the ledger, each exactly once.
+//!
+//! Owns what becomes of a message; knows no queue. A runtime fetches messages, calls [`Epr::ingest`] and acknowledges by
+//! [`Ingested::settled`]: poller and Lambda function differ in nothing else. Must never log a body, nor call a message
+//! settled whose event does not stand in the ledger.
+
+mod message;
+mod report;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use crate::Epr;
+use crate::domain::Timestamp;
+use crate::domain::audit::{KeptRejection, Rejection, RejectionKind};
+use crate::error::{Result, chain};
+use crate::ledger::chain::Draft;
+use crate::store::Appended;
+
+pub use message::{Unfit, read};
+
+/// A message as the queue hands it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The queue's id of it: the idempotency key of an event that has none of its own.
+    pub message_id: String,
+    /// The text as it came.
+    pub body: String,
+    /// The group within which a FIFO queue keeps the order.
+    pub group: Option<String>,
+    /// When it was put into the queue, if that is known.
+    pub sent_at: Option<Timestamp>,
+}
+
+impl Message {
+    /// A message of a standard queue.
+    #[must_use]
+    pub fn new(message_id: impl Into<String>, body: impl Into<String>) -> Self {
+        Self { message_id: message_id.into(), body: body.into(), group: None, sent_at: None }
+    }
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its event stands in the ledger now.
+    Recorded {
+        /// The place.
+        sequence: i64,
+    },
+    /// The same event stood there before.
+    Duplicate {
+        /// The place.
+        sequence: i64,
+    },
+    /// Another event with the same id stands there. Kept aside; the message stays for the queue's redrive policy.
+    Conflict {
+        /// The other's place.
+        sequence: i64,
+    },
+    /// It is no audit event. Kept aside; the message stays for the queue's redrive policy.
+    Invalid(Unfit),
+    /// The database takes others, but not this one. Kept aside; the message stays for the queue's redrive policy.
+    Refused {
+        /// What the database says.
+        why: String,
+    },
+    /// Nothing was found out about it: the database is away or at fault. Try again.
+    Retry {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// Whether the event stands in the ledger, so that the message may be deleted.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Recorded { .. } | Self::Duplicate { .. })
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingested {
+    /// One for each message, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// How long the ledger took.
+    pub commit: Duration,
+}
+
+impl Ingested {
+    /// Whether each of `messages` may be deleted, in their order. One whose event stands in the ledger may, unless an
+    /// earlier one of its FIFO group may not: a queue that gets the later one back before the earlier one is settled
+    /// would hand out the rest of the group around it.
+    #[must_use]
+    pub fn settled(&self, messages: &[Message]) -> Vec<bool> {
+        let mut held: HashSet<&str> = HashSet::new();
+        let judged = messages.iter().zip(&self.outcomes).map(|(message, outcome)| {
+            let group = message.group.as_deref();
+            let settled = outcome.stands() && !group.is_some_and(|group| held.contains(group));
+            if !settled {
+                held.extend(group);
+            }
+            settled
+        });
+        judged.collect()
+    }
+
+    /// Whether trying the batch again makes sense: something in it met a database that is away or at fault.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Retry { .. }))
+    }
+}
+
+impl Epr {
+    /// Records the events in `messages`, all in one transaction, together with whatever other callers bring. What cannot
+    /// become an entry is kept in `audit_rejections` and does not take its neighbours with it. Never fails as a whole: each
+    /// message has its outcome. May be called again with the same messages at any time.
+    pub async fn ingest(&self, messages: &[Message]) -> Ingested {
+        let now = self.now();
+        let mut drafts = Vec::with_capacity(messages.len());
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(messages.len());
+        for message in messages {
+            outcomes.push(match read(message, now) {
+                Ok(draft) => {
+                    drafts.push(draft);
+                    None
+                }
+                Err(unfit) => Some(Outcome::Invalid(unfit)),
+            });
+        }
+        let begun = Instant::now();
+        let mut recorded = if drafts.is_empty() { Vec::new() } else { self.record_whole(drafts).await }.into_iter();
+        let commit = begun.elapsed();
+        let lost = || Outcome::Retry { why: "the ledger gave no outcome".into() };
+        let outcomes = outcomes.into_iter().map(|known| known.or_else(|| recorded.next()).unwrap_or_else(lost));
+        let ingested = Ingested { outcomes: outcomes.collect(), commit };
+        self.keep_rejections(messages, &ingested, now).await;
+        report::log(messages, &ingested, self.now());
+        ingested
+    }
+
+    /// All drafts in one transaction; one by one when the database refuses that, to find out which of them it is.
+    async fn record_whole(&self, drafts: Vec<Draft>) -> Vec<Outcome> {
+        match self.record_drafts(drafts.clone()).await {
+            Ok(appended) => return appended.into_iter().map(Outcome::from).collect(),
+            Err(fault) if !fault.may_be_about_one() => {
+                return vec![Outcome::Retry { why: chain(&fault) }; drafts.len()];
+            }
+            Err(_) => {}
+        }
+        let mut outcomes = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            outcomes.push(match self.record_drafts(vec![draft]).await {
+                Ok(alone) => alone.into_iter().next().map(Outcome::from).ok_or_else(String::new),
+                Err(fault) if fault.is_about_the_data() => Ok(Outcome::Refused { why: chain(&fault) }),
+                Err(fault) if fault.may_be_about_one() => Err(chain(&fault)),
+                Err(fault) => Ok(Outcome::Retry { why: chain(&fault) }),
+            });
+        }
+        // Which faults are about an entry cannot be told from the fault alone: a database that takes others of the batch
+        // has something against this one, and one that takes none is itself at fault.
+        let takes_others = outcomes.iter().flatten().any(Outcome::stands);
+        let judge = |why| if takes_others { Outcome::Refused { why } } else { Outcome::Retry { why } };
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(judge)).collect()
+    }
+
+    /// Keeps what did not become an entry, for whoever looks after it. The messages themselves stay in the queue, so a
+    /// failure here loses nothing but the note, and the note is made again with the next delivery.
+    async fn keep_rejections(&self, messages: &[Message], ingested: &Ingested, now: Timestamp) {
+        let rejections: Vec<_> = messages
+            .iter()
+            .zip(&ingested.outcomes)
+            .filter_map(|(message, outcome)| {
+                let (kind, reason) = match outcome {
+                    Outcome::Invalid(unfit) => (RejectionKind::Invalid, unfit.to_string()),
+                    Outcome::Conflict { sequence } => {
+                        (RejectionKind::Conflict, format!("entry {sequence} has the same event id and other content"))
+                    }
+                    Outcome::Refused { why } => (RejectionKind::Refused, why.clone()),
+                    Outcome::Recorded { .. } | Outcome::Duplicate { .. } | Outcome::Retry { .. } => return None,
+                };
+                Some(Rejection::new(&message.message_id, kind, &reason, &message.body))
+            })
+            .collect();
+        if rejections.is_empty() {
+            return;
+        }
+        if let Err(fault) = self.store().keep_rejections(&rejections, now).await {
+            report::not_kept(rejections.len(), &fault);
+        }
+    }
+
+    /// What could not become an entry, newest first: at most `limit`, those before the place `before` if that is given.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
+        Ok(self.store().rejections(limit, before).await?)
+    }
+}
+
+impl From<Appended> for Outcome {
+    fn from(appended: Appended) -> Self {
+        match appended {
+            Appended::Recorded { sequence } => Self::Recorded { sequence },
+            Appended::Duplicate { sequence } => Self::Duplicate { sequence },
+            Appended::Conflict { sequence } => Self::Conflict { sequence },
+        }
+    }
+}
