@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'HELP'
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
-Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto.
+Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
+runtime of cargo-lambda.
   --no-lint   only the tests
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
@@ -30,6 +31,7 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_python moto 5.2.5 '[server]'
+need_python cargo-lambda 1.9.1
 
 if $lint; then
     need_component fmt rustfmt

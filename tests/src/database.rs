@@ -109,6 +109,13 @@ impl Database {
         }
     }
 
+    /// Waits until `sql` gives at least `least`, in the same way.
+    pub async fn until_at_least(&self, sql: &str, least: i64) {
+        while self.number(sql).await < least {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The storage contract on it, migrated.
     pub async fn store(&self) -> Arc<dyn Store> {
         let options = Options::default();

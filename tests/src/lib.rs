@@ -5,6 +5,11 @@
 pub mod api;
 pub mod aws;
 pub mod database;
+pub mod lambda;
 pub mod ledger;
+pub mod measure;
 pub mod process;
+pub mod proxy;
+pub mod queue;
 pub mod seed;
+pub mod stream;

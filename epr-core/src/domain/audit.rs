@@ -136,13 +136,16 @@ impl Rejection {
     /// Cuts everything to its bounds. U+0000, which PostgreSQL's text cannot hold, becomes U+FFFD.
     #[must_use]
     pub fn new(message_id: &str, kind: RejectionKind, reason: &str, body: &str) -> Self {
-        let cut = |text: &str| text.chars().take(MAX_REASON_CHARS).collect::<String>().replace('\0', "\u{fffd}");
-        let start = body.get(..body.floor_char_boundary(MAX_REJECTED_BODY_BYTES)).unwrap_or_default();
+        let storable = |text: &str| text.replace('\0', "\u{fffd}");
+        let cut = |text: &str| storable(text).chars().take(MAX_REASON_CHARS).collect();
+        // Cut before and after: the body may be large, and what stands for a NUL is longer.
+        let start = |text: &str| text.get(..text.floor_char_boundary(MAX_REJECTED_BODY_BYTES)).map(str::to_owned);
+        let start = start(body).map(|text| storable(&text)).and_then(|text| start(&text)).unwrap_or_default();
         Self {
             message_id: cut(message_id),
             kind,
             reason: cut(reason),
-            body: start.replace('\0', "\u{fffd}"),
+            body: start,
             body_bytes: i64::try_from(body.len()).unwrap_or(i64::MAX),
         }
     }

@@ -9,7 +9,7 @@ use epr_core::Epr;
 use epr_core::store::ScanRange;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::Outcome;
+use crate::{Outcome, rejections};
 
 /// The chain does not hold.
 const BROKEN: u8 = 1;
@@ -32,6 +32,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Show messages from the queue that could not become entries, newest first
+    Rejections(rejections::Arguments),
 }
 
 #[derive(Args, Clone, Copy)]
@@ -58,6 +60,7 @@ pub(crate) async fn run(epr: &Epr, command: &Command) -> Outcome {
     match command {
         Command::Verify { range, json } => verify(epr, range.scan()?, *json).await,
         Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
+        Command::Rejections(arguments) => rejections::run(epr, arguments).await,
     }
 }
 

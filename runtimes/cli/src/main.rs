@@ -3,6 +3,7 @@
 mod audit;
 mod events;
 mod migrate;
+mod rejections;
 
 use std::process::ExitCode;
 

@@ -67,7 +67,7 @@ impl Worker {
             let mut away = self.away.subscribe();
             if *away.borrow() {
                 tokio::select! {
-                    _ = asked(&mut stop) => return,
+                    () = asked(&mut stop) => return,
                     () = tokio::time::sleep(DATABASE_PAUSE) => {}
                     _ = away.wait_for(|away| !away) => {}
                 }

@@ -8,6 +8,7 @@ use epr_core::store::{ScanRange, Store};
 use epr_core::{Call, Epr};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::ledger::event;
+use epr_testkit::measure::{cpu_seconds, fsync_rate, peak_kib};
 use serde_json::json;
 
 /// How long each figure is measured.
@@ -159,29 +160,4 @@ async fn fill(store: &dyn Store, wanted: usize) {
         append(store, size).await;
         have += size;
     }
-}
-
-/// How many times a second the disk under the temporary folder keeps 8 KiB for good.
-fn fsync_rate() -> f64 {
-    use std::io::{Seek as _, Write as _};
-    let mut file = tempfile::tempfile().expect("a temporary file");
-    let (begun, mut count) = (Instant::now(), 0.0);
-    while begun.elapsed() < Duration::from_secs(2) {
-        file.rewind().and_then(|()| file.write_all(&[7; 8192])).and_then(|()| file.sync_data()).expect("a write");
-        count += 1.0;
-    }
-    count / begun.elapsed().as_secs_f64()
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// CPU time of this process so far; a hundred ticks a second on Linux.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    ticks.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

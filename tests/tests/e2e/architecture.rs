@@ -50,6 +50,15 @@ fn axum_is_known_to_the_api_only() {
 }
 
 #[test]
+fn aws_is_known_to_its_adapters_only() {
+    let adapters = ["epr-core/src/publish/sns.rs", "epr-core/src/settings/aws.rs", "runtimes/worker/src/sqs.rs"];
+    for place in ["epr-core/src", "runtimes"] {
+        assert_eq!(uses(place, "aws_sdk_", &adapters), Vec::<String>::new());
+    }
+    assert_eq!(uses("epr-core/src", "lambda", &[]), Vec::<String>::new());
+}
+
+#[test]
 fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]

@@ -1,5 +1,7 @@
 //! Load and crashes: many clients against real processes, for minutes.
 
+mod ingest;
+mod ingest_outage;
 mod kill;
 mod load;
 mod outbox;

@@ -1,0 +1,29 @@
+//! What a bench says about the machine and about itself.
+
+use std::time::{Duration, Instant};
+
+/// How many times a second the disk under the temporary folder keeps 8 KiB for good.
+pub fn fsync_rate() -> f64 {
+    use std::io::{Seek as _, Write as _};
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    let (begun, mut count) = (Instant::now(), 0.0);
+    while begun.elapsed() < Duration::from_secs(2) {
+        file.rewind().and_then(|()| file.write_all(&[7; 8192])).and_then(|()| file.sync_data()).expect("a write");
+        count += 1.0;
+    }
+    count / begun.elapsed().as_secs_f64()
+}
+
+/// The most memory that this process had so far, in KiB.
+pub fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// CPU time of this process so far; a hundred ticks a second on Linux.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    ticks.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0
+}

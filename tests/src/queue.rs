@@ -1,0 +1,139 @@
+//! The queue of audit events on the test run's moto server: a topic, the queue subscribed to it, and its dead-letter queue.
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_sns::config::Credentials;
+use aws_sdk_sns::types::PublishBatchRequestEntry;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry};
+
+use crate::aws::endpoint;
+
+/// Most entries in one batch call.
+const BATCH: usize = 10;
+
+/// A queue, what feeds it, and where its undeliverable messages go.
+pub struct AuditQueue {
+    sns: aws_sdk_sns::Client,
+    sqs: aws_sdk_sqs::Client,
+    topic_arn: String,
+    /// The queue's URL.
+    pub url: String,
+    dead_url: String,
+}
+
+/// How a message gets into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Published to the topic, which puts it into an envelope.
+    Enveloped,
+    /// Sent to the queue as it is.
+    Raw,
+}
+
+impl AuditQueue {
+    /// New ones. A message that was received `max_receives` times goes to the dead-letter queue.
+    pub async fn create(max_receives: u32) -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(endpoint())
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .load()
+            .await;
+        let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
+        let name = format!("epr-audit-{:016x}", rand::random::<u64>());
+        let arn = |name: &str| format!("arn:aws:sqs:us-east-1:123456789012:{name}");
+        let dead = format!("{name}-dead");
+        let dead_url = sqs.create_queue().queue_name(&dead).send().await.expect("a queue").queue_url.expect("its URL");
+        let redrive = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":"{max_receives}"}}"#, arn(&dead));
+        let queue = sqs.create_queue().queue_name(&name).attributes(QueueAttributeName::RedrivePolicy, redrive);
+        let url = queue.send().await.expect("a queue").queue_url.expect("its URL");
+        let topic_arn = sns.create_topic().name(&name).send().await.expect("a topic").topic_arn.expect("its ARN");
+        let subscription = sns.subscribe().topic_arn(&topic_arn).protocol("sqs").endpoint(arn(&name));
+        subscription.send().await.expect("a subscription");
+        Self { sns, sqs, topic_arn, url, dead_url }
+    }
+
+    /// Puts these bodies into the queue, all the same way.
+    pub async fn put(&self, way: Way, bodies: &[String]) {
+        for chunk in bodies.chunks(BATCH) {
+            match way {
+                Way::Enveloped => {
+                    let entries = chunk.iter().enumerate().map(|(at, body)| {
+                        PublishBatchRequestEntry::builder().id(at.to_string()).message(body).build().expect("an entry")
+                    });
+                    let call = self.sns.publish_batch().topic_arn(&self.topic_arn);
+                    let answer = call.set_publish_batch_request_entries(Some(entries.collect())).send().await;
+                    assert!(answer.expect("published").failed().is_empty());
+                }
+                Way::Raw => {
+                    let entries = chunk.iter().enumerate().map(|(at, body)| {
+                        let entry = SendMessageBatchRequestEntry::builder().id(at.to_string());
+                        entry.message_body(body).build().expect("an entry")
+                    });
+                    let call = self.sqs.send_message_batch().queue_url(&self.url);
+                    let answer = call.set_entries(Some(entries.collect())).send().await;
+                    assert!(answer.expect("sent").failed().is_empty());
+                }
+            }
+        }
+    }
+
+    /// Up to ten messages, hidden for `seconds`.
+    pub async fn receive(&self, seconds: i32) -> Vec<Message> {
+        let call = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
+        let call = call.visibility_timeout(seconds).message_system_attribute_names("All".into());
+        call.send().await.expect("a receive").messages.unwrap_or_default()
+    }
+
+    /// Deletes up to ten.
+    pub async fn delete(&self, receipts: &[&str]) {
+        let entries = receipts.iter().enumerate().map(|(at, receipt)| {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(at.to_string());
+            entry.receipt_handle(*receipt).build().expect("an entry")
+        });
+        let call = self.sqs.delete_message_batch().queue_url(&self.url).set_entries(Some(entries.collect()));
+        assert!(call.send().await.expect("deleted").failed().is_empty());
+    }
+
+    /// Messages in the queue, visible or not.
+    pub async fn depth(&self) -> usize {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        self.count(&self.url, &names).await
+    }
+
+    /// Waits until few messages are waiting. What moto does for a message takes time in proportion to the queue's depth.
+    pub async fn until_shallow(&self) {
+        while self.count(&self.url, &[QueueAttributeName::ApproximateNumberOfMessages]).await > 20 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn count(&self, url: &str, names: &[QueueAttributeName]) -> usize {
+        let call = self.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
+        let answer = call.send().await.expect("attributes");
+        let all = answer.attributes.expect("attributes");
+        names.iter().map(|name| all[name].parse::<usize>().expect("a count")).sum()
+    }
+
+    /// Waits until the queue holds nothing more. Looks now and then.
+    pub async fn until_empty(&self) {
+        while self.depth().await > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The bodies in the dead-letter queue, taken out of it.
+    pub async fn dead(&self) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            let call = self.sqs.receive_message().queue_url(&self.dead_url).max_number_of_messages(10);
+            let got = call.visibility_timeout(43_200).send().await.expect("a receive").messages.unwrap_or_default();
+            if got.is_empty() {
+                return bodies;
+            }
+            bodies.extend(got.into_iter().filter_map(|message| message.body));
+        }
+    }
+}

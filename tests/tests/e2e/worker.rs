@@ -1,0 +1,168 @@
+//! The worker as a process, on moto's SQS: what it refuses to start with, how it is asked whether it is well, and how it ends.
+
+use std::time::Duration;
+
+use epr_testkit::aws;
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::process::{Process, program};
+use epr_testkit::queue::{AuditQueue, Way};
+use serde_json::json;
+use tokio::process::Command;
+
+const ENTRIES: &str = "SELECT COUNT(*) FROM audit_logs";
+
+fn event(n: usize) -> String {
+    json!({"source": "vault", "action": "a", "correlation_id": format!("m-{n}")}).to_string()
+}
+
+fn free_port() -> String {
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    socket.local_addr().unwrap().port().to_string()
+}
+
+/// The exit code of `epr-audit-worker` with these variables and arguments, and what it said on standard error.
+async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program("epr-audit-worker"))
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .args(arguments)
+        .output()
+        .await
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Waits until the worker answers that it is well (or not).
+async fn until_health(port: &str, well: bool) -> String {
+    loop {
+        let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port)], &["--health"]).await;
+        if code == Some(i32::from(!well)) && !said.contains("does not answer") {
+            return said;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_queue_it_ends_at_once_with_one_line() {
+    let (code, said) = run(&[], &[]).await;
+    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("EPR_AUDIT_SQS_URL is not set"), "{said}");
+    let (code, said) = run(&[("EPR_AUDIT_SQS_URL", "somewhere"), ("EPR_AUDIT_SQS_MAX_MESSAGES", "11")], &[]).await;
+    assert_eq!((code, said.lines().count()), (Some(2), 2), "{said}");
+    assert!(said.contains("EPR_AUDIT_SQS_MAX_MESSAGES is `11`; allowed: a whole number from 1 to 10"), "{said}");
+    assert_eq!(run(&[], &["--nonsense"]).await.0, Some(2));
+    assert_eq!(run(&[], &["--help"]).await.0, Some(0));
+    let port = free_port();
+    let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
+    assert_eq!(code, Some(1), "nobody is there: {said}");
+}
+
+#[tokio::test]
+async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
+    let database = Database::create(Kind::Postgres).await;
+    let (queue, endpoint, port) = (AuditQueue::create(3).await, aws::endpoint(), free_port());
+    let mut environment = vec![
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
+        ("EPR_AUDIT_HEALTH_PORT", port.as_str()),
+    ];
+    environment.extend(aws::environment(&endpoint));
+    let mut worker = Process::start("epr-audit-worker", &environment);
+    worker.line("audit_worker_started").await;
+    until_health(&port, true).await;
+    queue.put(Way::Raw, &(0..7).map(event).collect::<Vec<_>>()).await;
+    queue.put(Way::Enveloped, &(7..14).map(event).collect::<Vec<_>>()).await;
+    let line = worker.line("audit_batch_ingested").await;
+    for figure in
+        ["received", "recorded", "duplicates", "conflicts", "invalid", "failures", "commit_ms", "oldest_age_ms"]
+    {
+        assert!(line["extra"][figure].is_u64(), "{figure} in {line}");
+    }
+    assert_eq!(line["logger"], "audit_consumer");
+    database.until(ENTRIES, 14).await;
+    queue.until_empty().await;
+    worker.signal("TERM").await;
+    let (status, log) = worker.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(log.iter().filter(|line| line["message"] == "audit_event_ingested").count(), 14);
+    assert!(!log.iter().any(|line| line.to_string().contains("vault")), "bodies stay out of the log");
+}
+
+#[tokio::test]
+async fn a_loop_that_takes_no_step_is_not_well() {
+    let database = Database::create(Kind::Postgres).await;
+    let (queue, endpoint, port) = (AuditQueue::create(3).await, aws::endpoint(), free_port());
+    let mut environment = vec![
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
+        ("EPR_AUDIT_HEALTH_PORT", port.as_str()),
+        // A receive waits twenty times as long as a loop may stand still.
+        ("EPR_AUDIT_STALL_AFTER", "1"),
+    ];
+    environment.extend(aws::environment(&endpoint));
+    let worker = Process::start("epr-audit-worker", &environment);
+    let said = until_health(&port, false).await;
+    assert!(said.contains("stalled"), "{said}");
+    // Well again with the next step.
+    queue.put(Way::Raw, &[event(1)]).await;
+    until_health(&port, true).await;
+    // A process that hangs does not answer at all.
+    worker.signal("STOP").await;
+    let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("does not answer"), "{said}");
+    worker.signal("CONT").await;
+    worker.signal("INT").await;
+    assert_eq!(worker.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_receive_that_fails_does_not_end_the_loop() {
+    let database = Database::create(Kind::Postgres).await;
+    let (queue, endpoint) = (AuditQueue::create(3).await, aws::endpoint());
+    let missing = format!("{}-missing", queue.url);
+    let mut environment = vec![
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_AUDIT_SQS_URL", missing.as_str()),
+        ("EPR_AUDIT_HEALTH_PORT", "0"),
+    ];
+    environment.extend(aws::environment(&endpoint));
+    let mut worker = Process::start("epr-audit-worker", &environment);
+    for failures in 1..=3 {
+        let line = worker.line("audit_queue_receive_failed").await;
+        assert_eq!(line["extra"]["failures"], failures, "{line}");
+        assert!(line["extra"]["error"].as_str().unwrap().contains("NonExistent"), "{line}");
+    }
+    worker.signal("TERM").await;
+    assert_eq!(worker.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
+    let database = Database::create(Kind::Postgres).await;
+    let (queue, endpoint) = (AuditQueue::create(100).await, aws::endpoint());
+    database.store().await.close().await;
+    let mut environment = vec![
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
+        ("EPR_AUDIT_HEALTH_PORT", "0"),
+        ("EPR_AUDIT_SQS_VISIBILITY_TIMEOUT", "43200"),
+    ];
+    environment.extend(aws::environment(&endpoint));
+    let mut worker = Process::start("epr-audit-worker", &environment);
+    worker.line("audit_worker_started").await;
+    database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
+    queue.put(Way::Raw, &[event(1), event(2)]).await;
+    worker.line("audit_batch_not_recorded").await;
+    worker.signal("TERM").await;
+    let (status, log) = worker.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(log.iter().any(|line| line["message"] == "audit_messages_given_back"), "{log:#?}");
+    // Not hidden for half a day, but there for the next one.
+    let mut seen = 0;
+    while seen < 2 {
+        seen += queue.receive(43_200).await.len();
+    }
+}
