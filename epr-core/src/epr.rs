@@ -194,7 +194,13 @@ impl Epr {
         self.record_drafts(drafts).await.map_err(|fault| StoreError::Ledger(fault.into()).into())
     }
 
-    /// The same, with the cause of a failure.
+    /// Gives up entries that are being recorded or wait for it, and lets the ledger's lock go: for a process that is about to
+    /// be frozen, which would keep it. Those who wait are told that nobody knows what became of them.
+    pub async fn abandon_recording(&self) {
+        self.recorder.abandon().await;
+    }
+
+    /// [`Epr::record`] with the cause of a failure.
     pub(crate) async fn record_drafts(&self, drafts: Vec<Draft>) -> std::result::Result<Vec<Appended>, NotRecorded> {
         self.recorder.record(&self.parts.store, drafts).await
     }

@@ -54,7 +54,6 @@ impl From<StoreError> for Error {
             | StoreError::SchemaTooOld { .. }
             | StoreError::Migration(_)
             | StoreError::NotAdopted(_)
-            | StoreError::Refused(_)
             | StoreError::Backend(_) => Self::Internal(fault),
         }
     }

@@ -4,8 +4,10 @@
 //! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::ledger::chain::Draft;
 use crate::retry::Retry;
@@ -15,6 +17,9 @@ use crate::store::{Appended, Store, StoreError};
 const BATCH: usize = 1000;
 /// Most callers that wait for the next commit; further ones wait to be let in.
 const QUEUE: usize = 4096;
+/// How long one attempt may take. Above the limits that the server itself keeps: only a server that has gone silent meets it,
+/// and everybody would wait behind it for ever.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why a caller's entries were not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,11 +27,6 @@ const QUEUE: usize = 4096;
 pub(crate) struct NotRecorded(#[source] Arc<StoreError>);
 
 impl NotRecorded {
-    /// Whether the database says that it is the data.
-    pub(crate) fn is_about_the_data(&self) -> bool {
-        matches!(*self.0, StoreError::Refused(_))
-    }
-
     /// Whether one of several entries can be at fault, rather than the way to the database.
     pub(crate) fn may_be_about_one(&self) -> bool {
         may_be_about_one(&self.0)
@@ -34,7 +34,7 @@ impl NotRecorded {
 }
 
 fn may_be_about_one(fault: &StoreError) -> bool {
-    matches!(fault, StoreError::Refused(_) | StoreError::Backend(_) | StoreError::Corrupt { .. })
+    matches!(fault, StoreError::Backend(_) | StoreError::Corrupt { .. })
 }
 
 struct Request {
@@ -45,12 +45,17 @@ struct Request {
 /// The way to the writer's task, which starts with the first entry.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    writer: Mutex<Option<Writer>>,
+}
+
+struct Writer {
+    queue: mpsc::Sender<Request>,
+    task: JoinHandle<()>,
 }
 
 impl Recorder {
     /// Records `drafts` together with whatever other callers bring, and answers when they are committed. A caller that
-    /// goes away does not take its entries back.
+    /// goes away before its turn takes its entries back, one that goes away later does not.
     ///
     /// # Errors
     /// They were not recorded, or (when the connection broke during the commit) it is not known whether they were.
@@ -68,14 +73,24 @@ impl Recorder {
 
     /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
     fn queue(&self, store: &Arc<dyn Store>) -> mpsc::Sender<Request> {
-        let mut held = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match &*held {
-            Some(queue) if !queue.is_closed() => queue.clone(),
+            Some(writer) if !writer.queue.is_closed() => writer.queue.clone(),
             _ => {
                 let (queue, requests) = mpsc::channel(QUEUE);
-                tokio::spawn(run(Arc::clone(store), requests));
-                held.insert(queue).clone()
+                let task = tokio::spawn(run(Arc::clone(store), requests));
+                held.insert(Writer { queue, task }).queue.clone()
             }
+        }
+    }
+
+    /// Gives up what is under way and what waits: callers are told that it was not recorded, or that nobody knows. The next
+    /// entry starts a new task.
+    pub(crate) async fn abandon(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Writer { task, .. }) = writer {
+            task.abort();
+            let _ = task.await;
         }
     }
 }
@@ -106,9 +121,16 @@ async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>) {
 async fn commit(store: &dyn Store, batch: Vec<Request>) {
     let mut together = Vec::new();
     let mut callers = Vec::with_capacity(batch.len());
-    for Request { drafts, answer } in batch {
+    // Nobody waits any more for the others.
+    for Request { drafts, answer } in batch.into_iter().filter(|request| !request.answer.is_closed()) {
         callers.push((drafts.len(), answer));
         together.extend(drafts);
+    }
+    if together.is_empty() {
+        for (_, answer) in callers {
+            let _ = answer.send(Ok(Vec::new()));
+        }
+        return;
     }
     match append(store, &together).await {
         Ok(outcomes) => {
@@ -140,7 +162,8 @@ async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, St
     // Further callers wait behind it.
     let mut retry = Retry::begin();
     loop {
-        match append_once(store, drafts).await {
+        let attempt = tokio::time::timeout(SILENCE, append_once(store, drafts)).await;
+        match attempt.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into()))) {
             Err(StoreError::Contention(fault)) => {
                 if retry.lost().is_none() {
                     return Err(StoreError::Contention(fault));

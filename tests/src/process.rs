@@ -5,8 +5,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 /// How long a process may take for what it should do at once. Generous: it bounds a failure, it measures nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,7 +39,8 @@ pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String
 /// A running program; killed when dropped.
 pub struct Process {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// Read all the time: a process whose output nobody takes stands still.
+    lines: mpsc::UnboundedReceiver<String>,
     /// Every log line read so far.
     pub log: Vec<Value>,
 }
@@ -63,7 +65,15 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("a process");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut output = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let (taken, lines) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = output.next_line().await {
+                if taken.send(line).is_err() {
+                    return;
+                }
+            }
+        });
         Self { child, lines, log: Vec::new() }
     }
 
@@ -99,10 +109,8 @@ impl Process {
     /// Reads the log until an event of this name.
     pub async fn line(&mut self, message: &str) -> Value {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
-            let Some(text) =
-                next.unwrap_or_else(|_| panic!("no `{message}` in the log within a minute")).expect("a log")
-            else {
+            let next = tokio::time::timeout(PATIENCE, self.lines.recv()).await;
+            let Some(text) = next.unwrap_or_else(|_| panic!("no `{message}` in the log within a minute")) else {
                 panic!("the process ended without `{message}`; its log: {:#?}", self.log);
             };
             let line: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not a JSON line: {text}"));
@@ -124,7 +132,7 @@ impl Process {
     /// Reads the rest of the log and waits for the end.
     pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
         let rest = async {
-            while let Ok(Some(text)) = self.lines.next_line().await {
+            while let Some(text) = self.lines.recv().await {
                 if let Ok(line) = serde_json::from_str(&text) {
                     self.log.push(line);
                 }

@@ -23,6 +23,9 @@ pub enum Unfit {
     /// What is in the envelope is neither text nor an object.
     #[error("the `Message` of the SNS envelope is neither text nor an object")]
     NoMessage,
+    /// Nothing tells it from others: it has no `event_id`, and the queue gave it no id.
+    #[error("there is no event_id, and no message id to stand for it")]
+    NoKey,
     /// Fields are missing or wrong.
     #[error("{}", sentence(.0))]
     Event(#[from] Invalid),
@@ -56,6 +59,7 @@ impl Unfit {
         match self {
             Self::Json(..) => "json".to_owned(),
             Self::NotNotification(_) | Self::NoMessage => "envelope".to_owned(),
+            Self::NoKey => "event_id".to_owned(),
             Self::Details(_) => "details".to_owned(),
             Self::Event(Invalid(faults)) => {
                 let names: Vec<_> = faults.iter().map(|fault| way(&fault.loc)).collect();
@@ -94,7 +98,12 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
         other => other,
     };
     let (mut event, dated) = AuditEvent::from_body(body, now)?;
-    event.event_id.get_or_insert_with(|| key_of(&message.message_id));
+    if event.event_id.is_none() {
+        if message.message_id.is_empty() {
+            return Err(Unfit::NoKey);
+        }
+        event.event_id = Some(key_of(&message.message_id));
+    }
     let draft = Draft::new(event)?;
     Ok(if dated { draft } else { draft.undated() })
 }

@@ -19,6 +19,9 @@ use crate::store::Appended;
 
 pub use message::{Unfit, read};
 
+/// How long the note about what was rejected may take.
+const NOTE: Duration = Duration::from_secs(10);
+
 /// A message as the queue hands it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -69,6 +72,9 @@ pub enum Outcome {
     Retry {
         /// What is wrong.
         why: String,
+        /// Whether the database is away (or busy beyond patience, or takes no writes): waiting helps. Otherwise it answers with
+        /// a fault that may be its own or the message's.
+        away: bool,
     },
 }
 
@@ -107,10 +113,16 @@ impl Ingested {
         judged.collect()
     }
 
-    /// Whether trying the batch again makes sense: something in it met a database that is away or at fault.
+    /// Whether trying again makes sense ([`Epr::ingest_rest`]): something in it met a database that is away or at fault.
     #[must_use]
     pub fn retryable(&self) -> bool {
         self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Retry { .. }))
+    }
+
+    /// Whether something in it met a database that is away.
+    #[must_use]
+    pub fn met_no_database(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Retry { away: true, .. }))
     }
 }
 
@@ -119,6 +131,27 @@ impl Epr {
     /// become an entry is kept in `audit_rejections` and does not take its neighbours with it. Never fails as a whole: each
     /// message has its outcome. May be called again with the same messages at any time.
     pub async fn ingest(&self, messages: &[Message]) -> Ingested {
+        let ingested = self.ingest_once(messages).await;
+        report::log(messages, messages.len(), &ingested, self.now());
+        ingested
+    }
+
+    /// Tries again what has to be tried again of a batch, and nothing else.
+    pub async fn ingest_rest(&self, messages: &[Message], ingested: &mut Ingested) {
+        let open = |(_, outcome): &(&Message, &Outcome)| matches!(outcome, Outcome::Retry { .. });
+        let rest: Vec<Message> =
+            messages.iter().zip(&ingested.outcomes).filter(open).map(|(message, _)| message.clone()).collect();
+        let again = self.ingest_once(&rest).await;
+        // They were received once.
+        report::log(&rest, 0, &again, self.now());
+        let open = ingested.outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Retry { .. }));
+        for (outcome, found) in open.zip(again.outcomes) {
+            *outcome = found;
+        }
+        ingested.commit += again.commit;
+    }
+
+    async fn ingest_once(&self, messages: &[Message]) -> Ingested {
         let now = self.now();
         let mut drafts = Vec::with_capacity(messages.len());
         let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(messages.len());
@@ -132,39 +165,48 @@ impl Epr {
             });
         }
         let begun = Instant::now();
-        let mut recorded = if drafts.is_empty() { Vec::new() } else { self.record_whole(drafts).await }.into_iter();
+        let mut recorded = self.record_all(drafts).await.into_iter();
         let commit = begun.elapsed();
-        let lost = || Outcome::Retry { why: "the ledger gave no outcome".into() };
+        let lost = || Outcome::Retry { why: "the ledger gave no outcome".into(), away: false };
         let outcomes = outcomes.into_iter().map(|known| known.or_else(|| recorded.next()).unwrap_or_else(lost));
         let ingested = Ingested { outcomes: outcomes.collect(), commit };
         self.keep_rejections(messages, &ingested, now).await;
-        report::log(messages, &ingested, self.now());
         ingested
     }
 
-    /// All drafts in one transaction; one by one when the database refuses that, to find out which of them it is.
-    async fn record_whole(&self, drafts: Vec<Draft>) -> Vec<Outcome> {
-        match self.record_drafts(drafts.clone()).await {
-            Ok(appended) => return appended.into_iter().map(Outcome::from).collect(),
-            Err(fault) if !fault.may_be_about_one() => {
-                return vec![Outcome::Retry { why: chain(&fault) }; drafts.len()];
+    /// All drafts in one transaction. When the database refuses that, in halves, and those in halves, to find out which
+    /// of them it is.
+    async fn record_all(&self, drafts: Vec<Draft>) -> Vec<Outcome> {
+        let mut found: Vec<std::result::Result<Outcome, String>> = Vec::with_capacity(drafts.len());
+        // The parts still to be recorded, the next one last.
+        let mut parts = vec![drafts];
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
             }
-            Err(_) => {}
+            match self.record_drafts(part.clone()).await {
+                Ok(appended) => found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended)))),
+                Err(fault) if !fault.may_be_about_one() => {
+                    // Nothing more to be found out now.
+                    let left = part.len() + parts.iter().map(Vec::len).sum::<usize>();
+                    let away = Outcome::Retry { why: chain(&fault), away: true };
+                    found.extend(std::iter::repeat_with(|| Ok(away.clone())).take(left));
+                    break;
+                }
+                Err(fault) if part.len() == 1 => found.push(Err(chain(&fault))),
+                Err(_) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                }
+            }
         }
-        let mut outcomes = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            outcomes.push(match self.record_drafts(vec![draft]).await {
-                Ok(alone) => alone.into_iter().next().map(Outcome::from).ok_or_else(String::new),
-                Err(fault) if fault.is_about_the_data() => Ok(Outcome::Refused { why: chain(&fault) }),
-                Err(fault) if fault.may_be_about_one() => Err(chain(&fault)),
-                Err(fault) => Ok(Outcome::Retry { why: chain(&fault) }),
-            });
-        }
-        // Which faults are about an entry cannot be told from the fault alone: a database that takes others of the batch
-        // has something against this one, and one that takes none is itself at fault.
-        let takes_others = outcomes.iter().flatten().any(Outcome::stands);
-        let judge = |why| if takes_others { Outcome::Refused { why } } else { Outcome::Retry { why } };
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(judge)).collect()
+        // Whether a fault is about an entry cannot be told from the fault: a database that records others of the batch has
+        // something against this one, and one that records none is itself at fault. A duplicate proves nothing, because
+        // nothing is written for it.
+        let records = found.iter().flatten().any(|outcome| matches!(outcome, Outcome::Recorded { .. }));
+        let judge = |why| if records { Outcome::Refused { why } } else { Outcome::Retry { why, away: false } };
+        found.into_iter().map(|outcome| outcome.unwrap_or_else(judge)).collect()
     }
 
     /// Keeps what did not become an entry, for whoever looks after it. The messages themselves stay in the queue, so a
@@ -188,8 +230,11 @@ impl Epr {
         if rejections.is_empty() {
             return;
         }
-        if let Err(fault) = self.store().keep_rejections(&rejections, now).await {
-            report::not_kept(rejections.len(), &fault);
+        let kept = tokio::time::timeout(NOTE, self.store().keep_rejections(&rejections, now)).await;
+        if let Err(why) =
+            kept.map_or_else(|_| Err("the database does not answer".into()), |kept| kept.map_err(|f| chain(&f)))
+        {
+            report::not_kept(rejections.len(), &why);
         }
     }
 

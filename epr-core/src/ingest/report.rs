@@ -5,8 +5,6 @@ use tracing::{debug, error, info, warn};
 
 use super::{Ingested, Message, Outcome};
 use crate::domain::Timestamp;
-use crate::error::chain;
-use crate::store::StoreError;
 
 /// The logger of everything here, by the contract.
 macro_rules! say {
@@ -39,7 +37,8 @@ impl Counts {
     }
 }
 
-pub(super) fn log(messages: &[Message], ingested: &Ingested, now: Timestamp) {
+/// `received`: how many of them are new.
+pub(super) fn log(messages: &[Message], received: usize, ingested: &Ingested, now: Timestamp) {
     if messages.is_empty() {
         return;
     }
@@ -65,7 +64,7 @@ pub(super) fn log(messages: &[Message], ingested: &Ingested, now: Timestamp) {
     let commit_ms = u64::try_from(ingested.commit.as_millis()).unwrap_or(u64::MAX);
     say!(
         info,
-        received = messages.len(),
+        received,
         recorded,
         duplicates,
         conflicts,
@@ -76,7 +75,7 @@ pub(super) fn log(messages: &[Message], ingested: &Ingested, now: Timestamp) {
         "audit_batch_ingested"
     );
     let why = ingested.outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Retry { why } => Some(why),
+        Outcome::Retry { why, .. } => Some(why),
         _ => None,
     });
     if let Some(why) = why {
@@ -84,6 +83,6 @@ pub(super) fn log(messages: &[Message], ingested: &Ingested, now: Timestamp) {
     }
 }
 
-pub(super) fn not_kept(count: usize, fault: &StoreError) {
-    say!(error, count, error = chain(fault), "audit_rejections_not_kept");
+pub(super) fn not_kept(count: usize, why: &str) {
+    say!(error, count, error = why, "audit_rejections_not_kept");
 }

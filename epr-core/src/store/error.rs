@@ -49,9 +49,6 @@ pub enum StoreError {
     /// The tables of an older implementation could not be taken over; nothing was changed.
     #[error("the tables of the older implementation were not taken over, and nothing was changed: {0}")]
     NotAdopted(String),
-    /// The values themselves: a constraint, a trigger, a length.
-    #[error("the database refused the data")]
-    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Anything else: a fault of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

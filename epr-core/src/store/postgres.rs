@@ -296,10 +296,6 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
                 {
                     StoreError::Unavailable(fault.into())
                 }
-                // Data exceptions, constraints, and what triggers raise.
-                (code, _) if ["22", "23", "P0"].iter().any(|class| code.starts_with(class)) => {
-                    StoreError::Refused(fault.into())
-                }
                 _ => StoreError::Backend(fault.into()),
             }
         }

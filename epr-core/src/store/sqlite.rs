@@ -219,8 +219,6 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
                 (_, 5 | 6) => StoreError::Contention(fault.into()),
                 // READONLY, IOERR, FULL, CANTOPEN
                 (_, 8 | 10 | 13 | 14) => StoreError::Unavailable(fault.into()),
-                // TOOBIG, CONSTRAINT (also what triggers raise), MISMATCH
-                (_, 18..=20) => StoreError::Refused(fault.into()),
                 _ => StoreError::Backend(fault.into()),
             }
         }

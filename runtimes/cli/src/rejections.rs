@@ -31,9 +31,10 @@ pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
         let kind = serde_json::to_value(rejection.kind)?;
         let kind = kind.as_str().unwrap_or_default();
         let times = if kept.times_seen == 1 { "once".to_owned() } else { format!("{} times", kept.times_seen) };
-        println!("{}  {}  {kind}, seen {times}, {} bytes", kept.id, rejection.message_id, rejection.body_bytes);
+        let message_id = visible(&rejection.message_id);
+        println!("{}  {message_id}  {kind}, seen {times}, {} bytes", kept.id, rejection.body_bytes);
         println!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at);
-        println!("    {}", rejection.reason);
+        println!("    {}", visible(&rejection.reason));
     }
     if !arguments.json {
         match kept.last() {
@@ -45,4 +46,9 @@ pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Without what a terminal would obey: a reason may quote whoever sent the message.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -3,13 +3,14 @@
 //! INVARIANT: an item identifier in the answer is the id of a message of the batch. Anything else counts as the failure of
 //! the whole batch.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use epr_core::Epr;
 use epr_core::domain::Timestamp;
 use epr_core::error::chain;
-use epr_core::ingest::Message;
+use epr_core::ingest::{Ingested, Message};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::warn;
@@ -18,6 +19,8 @@ use tracing::warn;
 const RESERVE: Duration = Duration::from_secs(1);
 /// The longest time that a function can have. More is no deadline, but a runtime that counts otherwise.
 const LONGEST: Duration = Duration::from_mins(15);
+/// How long a transaction that was cut off gets to be rolled back.
+const ROLLBACK: Duration = Duration::from_millis(200);
 /// How long to wait before a batch is tried again on a database that is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,11 +62,17 @@ impl Function {
             None => self.settle(&messages, None).await,
             Some(time) => {
                 let end = Instant::now() + time;
-                // What is cut off in the middle may stand in the ledger all the same, and is then found to.
-                tokio::time::timeout_at(end, self.settle(&messages, Some(end))).await.unwrap_or_else(|_| {
-                    warn!(target: "audit_consumer", count = messages.len(), "audit_lambda_out_of_time");
-                    vec![false; messages.len()]
-                })
+                match tokio::time::timeout_at(end, self.settle(&messages, Some(end))).await {
+                    Ok(settled) => settled,
+                    Err(_) => {
+                        warn!(target: "audit_consumer", count = messages.len(), "audit_lambda_out_of_time");
+                        // With the answer the environment is frozen, and would keep the ledger's lock. What is cut off may
+                        // stand in the ledger all the same, and is then found to.
+                        self.epr.abandon_recording().await;
+                        tokio::time::sleep(ROLLBACK).await;
+                        vec![false; messages.len()]
+                    }
+                }
             }
         };
         respond(&messages, &settled)
@@ -71,24 +80,19 @@ impl Function {
 
     /// Which messages may be deleted. Tries again while the database is away and there is time for it.
     async fn settle(&self, messages: &[Message], end: Option<Instant>) -> Vec<bool> {
+        let mut ingested: Option<Ingested> = None;
         loop {
-            let settled = match self.started.get_or_try_init(|| self.epr.start(self.run_migrations)).await {
-                Ok(()) => {
-                    let ingested = self.epr.ingest(messages).await;
-                    let settled = ingested.settled(messages);
-                    if !ingested.retryable() {
-                        return settled;
-                    }
-                    settled
-                }
-                Err(fault) => {
-                    warn!(target: "audit_consumer", error = chain(&fault), "audit_lambda_not_started");
-                    vec![false; messages.len()]
-                }
-            };
+            match (self.started.get_or_try_init(|| self.epr.start(self.run_migrations)).await, &mut ingested) {
+                (Ok(()), None) => ingested = Some(self.epr.ingest(messages).await),
+                (Ok(()), Some(ingested)) => self.epr.ingest_rest(messages, ingested).await,
+                (Err(fault), _) => warn!(target: "audit_consumer", error = chain(&fault), "audit_lambda_not_started"),
+            }
+            let again = ingested.as_ref().is_none_or(Ingested::retryable);
             match end {
-                Some(end) if Instant::now() + PAUSE < end => tokio::time::sleep(PAUSE).await,
-                _ => return settled,
+                Some(end) if again && Instant::now() + PAUSE < end => tokio::time::sleep(PAUSE).await,
+                _ => {
+                    return ingested.map_or_else(|| vec![false; messages.len()], |ingested| ingested.settled(messages));
+                }
             }
         }
     }
@@ -96,9 +100,10 @@ impl Function {
 
 /// How long the work may take; `None` when the deadline is not one. The emulator for local use sends a duration there.
 fn time_left(deadline: u64, now: Timestamp) -> Option<Duration> {
-    let now = u64::try_from(now.unix_micros() / 1000).ok()?;
-    let left = Duration::from_millis(deadline.checked_sub(now)?);
-    (left <= LONGEST).then(|| left.saturating_sub(RESERVE.min(left / 4)))
+    let now = Duration::from_micros(u64::try_from(now.unix_micros()).ok()?);
+    let deadline = Duration::from_millis(deadline);
+    let left = deadline.saturating_sub(now);
+    (deadline.abs_diff(now) <= LONGEST).then(|| left.saturating_sub(RESERVE.min(left / 4)))
 }
 
 fn message(mut record: SqsMessage) -> Message {
@@ -113,14 +118,15 @@ fn message(mut record: SqsMessage) -> Message {
 
 fn respond(messages: &[Message], settled: &[bool]) -> Result<SqsBatchResponse, Unnamed> {
     let mut response = SqsBatchResponse::default();
+    let mut named = HashSet::new();
     for (message, _) in messages.iter().zip(settled).filter(|(_, settled)| !**settled) {
         if message.message_id.is_empty() {
             return Err(Unnamed);
         }
-        let mut failure = BatchItemFailure::default();
-        failure.item_identifier.clone_from(&message.message_id);
         // The queue may hand the same message over twice.
-        if !response.batch_item_failures.contains(&failure) {
+        if named.insert(&message.message_id) {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier.clone_from(&message.message_id);
             response.batch_item_failures.push(failure);
         }
     }

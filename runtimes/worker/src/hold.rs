@@ -15,14 +15,14 @@ const RENEWAL: Duration = Duration::from_secs(3);
 pub(crate) struct Hold(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
 
 impl Hold {
-    /// Renews the visibility timeout of `seconds` each time half of it has passed. Timeouts too short to be renewed are
+    /// Renews the visibility timeout of `seconds` each time a third of it has passed, so that one renewal may fail. Timeouts too short to be renewed are
     /// left alone: whoever set them wants the messages back at once.
     pub(crate) fn begin(queue: &Arc<Sqs>, receipts: Vec<String>, seconds: i32) -> Self {
         if seconds < 2 {
             return Self(None);
         }
         let queue = Arc::clone(queue);
-        let pause = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)) / 2;
+        let pause = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)) / 3;
         let (end, mut ended) = oneshot::channel();
         let renewal = tokio::spawn(async move {
             let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
@@ -37,9 +37,11 @@ impl Hold {
     /// Stops renewing and waits for a renewal that is under way: one that arrives after the messages were shown again would
     /// hide them.
     pub(crate) async fn end(self) {
-        if let Some((end, renewal)) = self.0 {
+        if let Some((end, mut renewal)) = self.0 {
             drop(end);
-            let _ = tokio::time::timeout(RENEWAL, renewal).await;
+            if tokio::time::timeout(RENEWAL, &mut renewal).await.is_err() {
+                renewal.abort();
+            }
         }
     }
 }

@@ -9,8 +9,12 @@ use epr_core::error::chain;
 use epr_core::{Epr, Settings, StopSignal, logging};
 use tokio::sync::watch;
 
+/// How long everything may take once a stop was asked for. Below the 20 s in which the process promises to be gone.
+const STOP: Duration = Duration::from_secs(18);
 /// How long connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
+/// How often the worker shows that it is alive while it starts.
+const BEAT: Duration = Duration::from_millis(500);
 /// How long to wait before the database is tried again at start.
 const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -89,7 +93,8 @@ async fn run(settings: &Settings, url: &str) -> Result<(), Box<dyn std::error::E
     let asked = async {
         signal.asked().await;
         stopping.send_replace(true);
-        std::future::pending::<()>().await;
+        tokio::time::sleep(STOP).await;
+        tracing::warn!(target: "audit_consumer", "what is under way did not finish in time; it ends with the process");
     };
     let heartbeat = Arc::new(Heartbeat::new(settings.queue.concurrency, settings.queue.stall_after));
     let health = async {
@@ -114,10 +119,17 @@ async fn work(
     let epr = Epr::from_settings(settings).await?;
     // A sidecar that ends is not started again: a database that is away is waited for.
     loop {
-        heartbeat.beat_all();
+        // A migration takes as long as it takes.
+        let beats = async {
+            loop {
+                heartbeat.beat_all();
+                tokio::time::sleep(BEAT).await;
+            }
+        };
         let started = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             started = epr.start(settings.database.run_migrations) => started,
+            () = beats => return Ok(()),
         };
         match started {
             Ok(()) => break,

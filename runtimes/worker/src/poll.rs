@@ -4,8 +4,9 @@
 //! only when its event stands in the ledger. Each loop has one batch in hand, so that a database which is away holds up
 //! as many batches as there are loops and no more; their commits are put together by the library's group commit.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use epr_core::Epr;
 use epr_core::ingest::{Ingested, Message, Outcome};
@@ -21,10 +22,13 @@ use crate::sqs::{Fault, Received, Sqs};
 /// The pauses after failures: from the first, doubling up to the last, each spread over its second half.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// How often the database is asked whether it is back.
+/// How often it is tried whether the database is back.
 const DATABASE_PAUSE: Duration = Duration::from_secs(2);
-/// How often a batch is tried on a database that answers and still takes none of it, before it is left to the queue.
-const ATTEMPTS: u32 = 5;
+/// How long a batch is tried on a database that answers and takes none of it, before it is left to the queue. Long, because
+/// that is a fault of the database rather than of every message; not for ever, because it may be a single one's.
+const AT_FAULT: Duration = Duration::from_mins(10);
+/// How long a receive that is under way may go on once a stop was asked for.
+const LAST_RECEIVE: Duration = Duration::from_millis(1500);
 /// How long work on what is in hand may go on once a stop was asked for. Giving it back and closing come after it, and all
 /// that stays below 20 s.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -73,10 +77,18 @@ impl Worker {
                 }
                 continue;
             }
+            if *stop.borrow() {
+                return;
+            }
+            let mut receive = pin!(self.queue.receive());
             let received = tokio::select! {
                 biased;
-                () = asked(&mut stop) => return,
-                received = self.queue.receive() => received,
+                received = &mut receive => received,
+                // A queue that has messages hands them over at once: those are given back. One that has none keeps us waiting.
+                () = asked(&mut stop) => match tokio::time::timeout(LAST_RECEIVE, receive).await {
+                    Ok(received) => received,
+                    Err(_) => return,
+                },
             };
             match received {
                 Ok(received) => {
@@ -85,6 +97,7 @@ impl Worker {
                         self.work(place, received, &mut stop).await;
                     }
                 }
+                Err(_) if *stop.borrow() => return,
                 Err(Fault(error)) => {
                     failures += 1;
                     let pause = pause_after(failures);
@@ -126,7 +139,7 @@ impl Worker {
         }
     }
 
-    /// Ingests, again and again while the database is away, and a few times while it answers but takes nothing. `None` when
+    /// Ingests, again and again while the database is away, and for a while when it answers but takes nothing. `None` when
     /// a stop came in between and it is not known what became of the batch.
     async fn ingest(&self, place: usize, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Option<Ingested> {
         let mut overdue = stop.clone();
@@ -142,42 +155,35 @@ impl Worker {
     }
 
     async fn ingest_patiently(&self, place: usize, messages: &[Message], stop: &mut watch::Receiver<bool>) -> Ingested {
-        let mut attempt = 1;
+        let begun = Instant::now();
+        let mut ingested = self.epr.ingest(messages).await;
+        let mut attempts = 1;
         loop {
-            let ingested = self.epr.ingest(messages).await;
             self.heartbeat.beat(place);
-            if !ingested.retryable() || attempt == ATTEMPTS || *stop.borrow() {
+            self.mark(ingested.met_no_database());
+            if !ingested.retryable() || *stop.borrow() {
                 return ingested;
             }
-            if self.epr.ping().await.is_ok() {
-                attempt += 1;
-                tokio::select! {
-                    () = asked(stop) => {}
-                    () = tokio::time::sleep(pause_after(attempt)) => {}
-                }
-            } else {
-                self.wait_for_database(place, stop).await;
+            // While it is away, what is in hand is kept for as long as that takes: trying it again is how we find out.
+            if !ingested.met_no_database() && begun.elapsed() > AT_FAULT {
+                return ingested;
             }
+            let pause = if ingested.met_no_database() { spread(DATABASE_PAUSE) } else { pause_after(attempts) };
+            tokio::select! {
+                () = asked(stop) => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            attempts += 1;
+            self.epr.ingest_rest(messages, &mut ingested).await;
         }
     }
 
-    /// Waits until the database answers or a stop is asked for.
-    async fn wait_for_database(&self, place: usize, stop: &mut watch::Receiver<bool>) {
-        if !self.away.send_replace(true) {
-            say!(warn, "audit_worker_waits_for_database");
-        }
-        loop {
-            self.heartbeat.beat(place);
-            tokio::select! {
-                () = asked(stop) => return,
-                () = tokio::time::sleep(spread(DATABASE_PAUSE)) => {}
-            }
-            if self.epr.ping().await.is_ok() {
-                if self.away.send_replace(false) {
-                    say!(info, "audit_worker_goes_on");
-                }
-                return;
-            }
+    /// Tells the other loops whether the database is away.
+    fn mark(&self, away: bool) {
+        match (self.away.send_replace(away), away) {
+            (false, true) => say!(warn, "audit_worker_waits_for_database"),
+            (true, false) => say!(info, "audit_worker_goes_on"),
+            _ => {}
         }
     }
 

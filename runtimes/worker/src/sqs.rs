@@ -18,11 +18,13 @@ use epr_core::settings::{AwsSettings, QueueSettings};
 use crate::say;
 
 /// What a call may take beyond the time that a receive waits. Without such a limit a receive can hang for ever.
-const CALL: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(4);
 /// Most entries in one batch call.
 const BATCH: usize = 10;
 /// Most calls for the same entries.
 const ATTEMPTS: u32 = 3;
+/// The pause before the second; the next one is longer.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A queue.
 pub struct Sqs {
@@ -85,49 +87,83 @@ impl Sqs {
 
     /// Deletes them. What could not be deleted comes again and is found to be recorded.
     pub(crate) async fn delete(&self, receipts: &[&str]) {
-        for chunk in receipts.chunks(BATCH) {
-            let mut left: Vec<&str> = chunk.to_vec();
+        self.each_batch(Call::Delete, receipts).await;
+    }
+
+    /// Hides them for `seconds` from now; 0 shows them again. An expired receipt is not fatal: the message is somebody
+    /// else's by now, and it cannot be recorded twice.
+    pub(crate) async fn hide(&self, receipts: &[&str], seconds: i32) {
+        self.each_batch(Call::Hide(seconds), receipts).await;
+    }
+
+    /// Calls for ten receipts at a time, and again for those that were not done.
+    async fn each_batch(&self, call: Call, receipts: &[&str]) {
+        let name = call.name();
+        for batch in receipts.chunks(BATCH) {
+            let mut left: Vec<&str> = batch.to_vec();
             for attempt in 1..=ATTEMPTS {
-                let entries = left.iter().enumerate().filter_map(|(at, receipt)| {
-                    let entry = DeleteMessageBatchRequestEntry::builder().id(at.to_string());
-                    entry.receipt_handle(*receipt).build().ok()
-                });
-                let call = self.client.delete_message_batch().queue_url(&self.url);
-                match call.set_entries(Some(entries.collect())).send().await {
-                    Ok(answer) => left = not_done("delete", &left, answer.failed()),
-                    Err(fault) => {
-                        let Fault(error) = explain(&fault);
-                        say!(warn, call = "delete", count = left.len(), attempt, error, "audit_queue_call_failed");
+                match self.call(call, &left).await {
+                    Ok(failed) => left = not_done(name, &left, &failed),
+                    Err(Fault(error)) => {
+                        say!(warn, call = name, count = left.len(), attempt, error, "audit_queue_call_failed");
                     }
                 }
                 if left.is_empty() {
                     break;
                 }
+                tokio::time::sleep(PAUSE * attempt).await;
             }
             if !left.is_empty() {
-                say!(warn, count = left.len(), "audit_messages_not_deleted");
+                say!(warn, call = name, count = left.len(), "audit_queue_entries_left");
             }
         }
     }
 
-    /// Hides them for `seconds` from now; 0 shows them again.
-    pub(crate) async fn hide(&self, receipts: &[&str], seconds: i32) {
-        for chunk in receipts.chunks(BATCH) {
-            let entries = chunk.iter().enumerate().filter_map(|(at, receipt)| {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(at.to_string());
-                entry.receipt_handle(*receipt).visibility_timeout(seconds).build().ok()
-            });
-            let call = self.client.change_message_visibility_batch().queue_url(&self.url);
-            // An expired receipt is not fatal: the message is somebody else's by now, and recording it twice is not possible.
-            match call.set_entries(Some(entries.collect())).send().await {
-                Ok(answer) => drop(not_done("change_visibility", chunk, answer.failed())),
-                Err(fault) => {
-                    let Fault(error) = explain(&fault);
-                    say!(warn, call = "change_visibility", count = chunk.len(), error, "audit_queue_call_failed");
-                }
+    /// One call for up to ten receipts; those that failed.
+    async fn call(&self, call: Call, receipts: &[&str]) -> Result<Vec<BatchResultErrorEntry>, Fault> {
+        let places = receipts.iter().enumerate().map(|(at, receipt)| (at.to_string(), *receipt));
+        match call {
+            Call::Delete => {
+                let entries = places.filter_map(|(place, receipt)| {
+                    DeleteMessageBatchRequestEntry::builder().id(place).receipt_handle(receipt).build().ok()
+                });
+                let call = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries.collect()));
+                let answer = call.customize().config_override(short()).send().await;
+                answer.map(|answer| answer.failed).map_err(|fault| explain(&fault))
+            }
+            Call::Hide(seconds) => {
+                let entries = places.filter_map(|(place, receipt)| {
+                    let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(place).receipt_handle(receipt);
+                    entry.visibility_timeout(seconds).build().ok()
+                });
+                let call = self.client.change_message_visibility_batch().queue_url(&self.url);
+                let call = call.set_entries(Some(entries.collect())).customize().config_override(short());
+                call.send().await.map(|answer| answer.failed).map_err(|fault| explain(&fault))
             }
         }
     }
+}
+
+/// What is done with messages in batches.
+#[derive(Clone, Copy)]
+enum Call {
+    Delete,
+    Hide(i32),
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Hide(_) => "change_visibility",
+        }
+    }
+}
+
+/// The settings of a call that does not wait for messages.
+fn short() -> aws_sdk_sqs::config::Builder {
+    let timeouts = TimeoutConfig::builder().operation_timeout(CALL).operation_attempt_timeout(CALL).build();
+    aws_sdk_sqs::config::Builder::new().timeout_config(timeouts)
 }
 
 fn received(message: aws_sdk_sqs::types::Message) -> Option<Received> {
