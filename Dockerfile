@@ -40,8 +40,8 @@ COPY --from=build --chown=65532:65532 /image/app/ /app/
 ENV PATH=/usr/local/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
-# The one place that is written to: the SQLite file, where there is no PostgreSQL, and the worker's heartbeat. A volume, so
-# that it can be written when the root file system is read-only.
+# The one place that is written to: the SQLite file, where there is no PostgreSQL. A volume, so that it can be written when the
+# root file system is read-only.
 VOLUME ["/app/data"]
 USER 65532:65532
 EXPOSE 8080

@@ -30,7 +30,6 @@ def settings($elsewhere):
   "EPR_REDIS_URL", "EPR_REDIS_TOKEN", "EPR_REDIS_CACHE_PREFIX", "EPR_REDIS_CACHE_TTL", "EPR_DOCUMENT_VAULT_TOPIC_ARN"] as $elsewhere
 | if $worker then . else
     .containerDefinitions |= map(select(.name != "audit-worker"))
-    | .volumes |= map(select(.name != "worker-data"))
   end
 | walk(if type == "string" then fill else . end)
 | .containerDefinitions |= map(settings($elsewhere) | .readonlyRootFilesystem = ($exec | not))
