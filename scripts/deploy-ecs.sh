@@ -85,10 +85,14 @@ explain() {
         | "   stopped: \(.stoppedReason // "?")", (.containers[] | "     \(.name): exit code \(.exitCode // "none") \(.reason // "")")' >&2
 }
 
-# register: the task definition on standard input; prints its ARN.
-register() {
-    aws ecs register-task-definition --cli-input-json file:///dev/stdin --output json | jq -r .taskDefinition.taskDefinitionArn
-}
+# register: the task definition on standard input; prints its ARN. By a file that only this user can read, because the AWS
+# command reads its input twice, and arguments can be seen by everybody.
+register() (
+    file=$(mktemp)
+    trap 'rm -f "$file"' EXIT
+    cat >"$file"
+    aws ecs register-task-definition --cli-input-json "file://$file" --output json | jq -r .taskDefinition.taskDefinitionArn
+)
 
 network() {
     printf 'awsvpcConfiguration={subnets=[%s],securityGroups=[%s],assignPublicIp=%s}' \

@@ -47,9 +47,10 @@ current=$(jq -r .taskDefinition <<<"$described")
 current=${current##*/}
 family=${current%:*}
 
-# Newest first. The filter of ECS is by prefix in some implementations; the family is checked here.
-mapfile -t revisions < <(aws ecs list-task-definitions --family-prefix "$family" --status ACTIVE --sort DESC --output json |
-    jq -r --arg family "$family" '.taskDefinitionArns[] | split("/")[-1] | select((split(":")[0:-1] | join(":")) == $family)')
+# Newest first. Neither the order nor the filter, which is by prefix in places, is left to ECS.
+mapfile -t revisions < <(aws ecs list-task-definitions --family-prefix "$family" --status ACTIVE --output json |
+    jq -r --arg family "$family" '[.taskDefinitionArns[] | split("/")[-1] | split(":") | select(.[0] == $family)]
+        | sort_by(.[1] | tonumber) | reverse[] | join(":")')
 
 if $list; then
     for revision in "${revisions[@]}"; do
