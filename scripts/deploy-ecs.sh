@@ -26,13 +26,17 @@ registry() {
     echo "$AWS_ACCOUNT_ID.dkr.ecr.$AWS_REGION.$domain"
 }
 
-# service_json NAME: the service as ECS describes it, or nothing when there is none that is active.
-service_json() {
-    aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$1" --output json |
-        jq -c '.services[] | select(.status == "ACTIVE")'
+# active NAME: the service of this name from an answer of describe-services on standard input, or nothing.
+active() {
+    jq -c --arg name "$1" '.services[] | select(.serviceName == $name and .status == "ACTIVE")'
 }
 
-# state SERVICE REVISION: how a deployment stands, in one word, from the service on standard input.
+# service_json NAME: the service as ECS describes it, or nothing when there is none that is active.
+service_json() {
+    aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$1" --output json | active "$1"
+}
+
+# state_of REVISION: how a deployment stands, in one word, from the service on standard input.
 state_of() {
     jq -r --arg revision "$1" '
         ([.deployments[] | select(.status == "PRIMARY")] | first) as $primary

@@ -63,7 +63,7 @@ read_env_file() {
 
 settings_begin() {
     local file=${ENV_FILE:-.env} name
-    if [[ -f $file ]]; then
+    if [[ -r $file && ! -d $file ]]; then
         read_env_file "$file"
     elif [[ -n ${ENV_FILE:-} ]]; then
         FAULTS+=("ENV_FILE is $ENV_FILE, which is not there")

@@ -65,11 +65,12 @@ if $DRY_RUN; then
     default AWS_ACCOUNT_ID 'ACCOUNT'
     say "dry run: nothing is called, nothing is changed"
 else
-    # Also the proof that the credentials work, before anything is built.
-    account=$(aws sts get-caller-identity --query Account --output text)
-    default AWS_ACCOUNT_ID "$account"
-    service=$(service_json "$ECS_SERVICE")
-    worker=$(service_json "$WORKER_SERVICE")
+    [[ -n ${AWS_ACCOUNT_ID:-} ]] || AWS_ACCOUNT_ID=$(aws sts get-caller-identity --query Account --output text)
+    # Also the proof that the credentials and the cluster are right, before anything is built.
+    described=$(aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$ECS_SERVICE" "$WORKER_SERVICE" --output json)
+    service=$(active "$ECS_SERVICE" <<<"$described")
+    worker=$(active "$WORKER_SERVICE" <<<"$described")
+    export AWS_ACCOUNT_ID
 fi
 registry=$(registry)
 export IMAGE=$registry/$ECR_REPOSITORY:$IMAGE_TAG

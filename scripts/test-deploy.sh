@@ -136,6 +136,30 @@ run 2 env EPR_AUDIT_SQS_URL= ENV_FILE=/no/such/file scripts/deploy.sh
 said "ENV_FILE is /no/such/file, which is not there"
 pass "a file that is not there is told"
 
+# The cases of epr-core/src/settings/dot_env.rs, whose rules these are.
+cat >"$work/dot_env" <<'ENV'
+# comment
+
+EPR_A=pa$sword#1
+export EPR_B = x, y # why
+EPR_C='it''s $5 # no comment'
+EPR_D="a \"b\""
+EPR_F=["a:b","c:d"]
+ENV
+# shellcheck disable=SC2016 # the inner shell expands it
+read_back=$("${clean[@]}" ENV_FILE="$work/dot_env" bash -c 'source scripts/deploy-settings.sh; settings_begin; printf "%s\n" "$EPR_A" "$EPR_B" "$EPR_C" "$EPR_D" "$EPR_F"')
+wanted=$(
+    cat <<'VALUES'
+pa$sword#1
+x, y
+it''s $5 # no comment
+a "b"
+["a:b","c:d"]
+VALUES
+)
+[[ $read_back == "$wanted" ]] || fail "the file of variables was read as $read_back"
+pass "the file of variables is read by the rules of the service"
+
 say "a dry run"
 run 0 scripts/deploy.sh --dry-run
 for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' 'update-service' 'create-log-group'; do said "$call"; done
@@ -187,6 +211,9 @@ holds "the defaults: 512 and 1024, production, INFO, 5, 20, 60, epr, 300" \
     '.cpu == "512" and .memory == "1024" and ([.containerDefinitions[].environment[] | {(.name): .value}] | add | .EPR_ENVIRONMENT == "production" and .EPR_LOG_LEVEL == "INFO" and .EPR_LOG_JSON == "true" and .EPR_SQL_ECHO == "false" and .EPR_AUDIT_SQS_MAX_MESSAGES == "5" and .EPR_AUDIT_SQS_WAIT_TIME == "20" and .EPR_AUDIT_SQS_VISIBILITY_TIMEOUT == "60" and .EPR_REDIS_CACHE_PREFIX == "epr" and .EPR_REDIS_CACHE_TTL == "300")' <"$work/definition"
 
 say "a deployment updates the service"
+# The account was asked of STS until here.
+grep -q GetCallerIdentity "$work/calls" || fail "STS was not asked for the account"
+echo AWS_ACCOUNT_ID=123456789012 >>"$work/env"
 ecs UpdateService '{"cluster": "platform", "service": "epr", "desiredCount": 3}' >/dev/null
 run 0 env SKIP_BUILD=true ECS_ENABLE_EXECUTE_COMMAND=true EPR_DATABASE_URL=arn:aws:ssm:eu-central-1:123456789012:parameter/epr/database scripts/deploy.sh
 [[ $(runs epr) == omen-epr:2 ]] || fail "the service is not on omen-epr:2"

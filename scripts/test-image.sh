@@ -21,6 +21,8 @@ need_apt readelf binutils
 need_apt openssl openssl
 need_apt curl curl
 need_apt jq jq
+need_apt ps procps
+[[ -e /etc/ssl/certs/ca-certificates.crt ]] || need_apt /etc/ssl/certs/ca-certificates.crt ca-certificates
 need_postgres
 need_python moto 5.2.5 '[server]'
 binaries=${1:-}
