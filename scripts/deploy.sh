@@ -143,9 +143,12 @@ deploy_one() {
     if [[ -z $described ]]; then
         create_service "$name" "$revision" "$default_count" "$@" || called=false
     else
-        former=$(jq -r .taskDefinition <<<"$described")
-        # A service that was stopped is started again.
-        [[ -n $said || $(jq -r .desiredCount <<<"$described") != 0 ]] || said=$default_count
+        if [[ $(jq -r .desiredCount <<<"$described") == 0 ]]; then
+            # A service that was stopped is started again, and stopped again if that does not succeed.
+            said=${said:-$default_count}
+        else
+            former=$(jq -r .taskDefinition <<<"$described")
+        fi
         update_service "$name" "$revision" "$said" || called=false
     fi
     if $called && wait_stable "$name" "$revision"; then
@@ -168,7 +171,7 @@ go_back() {
             echo "$name is not stable on ${former##*/} either" >&2
         fi
     elif $called; then
-        say "there is no former revision: the new service is stopped, not deleted"
+        say "no former revision was running: the service is stopped, not deleted"
         change aws ecs update-service --cluster "$ECS_CLUSTER" --service "$name" --desired-count 0 || true
     fi
     # So that no rollback ever chooses it.
