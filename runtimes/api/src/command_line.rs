@@ -82,7 +82,8 @@ fn ask(settings: &HttpSettings) -> Result<(), String> {
         let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
         connection.set_read_timeout(Some(PATIENCE))?;
         connection.set_write_timeout(Some(PATIENCE))?;
-        write!(connection, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes())?;
         let mut status = [0; 12];
         connection.read_exact(&mut status)?;
         Ok(status)
@@ -114,10 +115,15 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
-            let mut asked = [0; 512];
-            let count = connection.read(&mut asked).unwrap();
+            // All of it: a connection that is closed with something unread is reset.
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                asked.extend(byte);
+            }
             connection.write_all(answer).unwrap();
-            String::from_utf8_lossy(&asked[..count]).into_owned()
+            String::from_utf8(asked).unwrap()
         });
         let source_port = port.to_string();
         let source = epr_core::settings::Source::of([("PORT", source_port.as_str())]);
