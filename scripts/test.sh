@@ -8,7 +8,7 @@ usage() {
     cat <<'HELP'
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
-runtime of cargo-lambda.
+runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh) and the deployment (scripts/test-deploy.sh).
   --no-lint   only the tests
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
@@ -58,5 +58,9 @@ say "PostgreSQL at $EPR_TEST_POSTGRES_URL, SNS and SQS at $EPR_TEST_AWS_URL"
 
 say "build"
 cargo build --quiet --locked --workspace --bins
+if (($# == 0)); then
+    scripts/test-image.sh "$CARGO_TARGET_DIR/debug"
+    scripts/test-deploy.sh
+fi
 say "tests"
 cargo test --locked --workspace "$@"

@@ -1,5 +1,7 @@
 //! `epr-api`: settings, logging, database, HTTP; then serve until told to stop.
 
+mod command_line;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,26 +12,9 @@ use epr_core::{Epr, Settings, StopSignal, logging};
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
-const HELP: &str = "\
-epr-api serves the EPR HTTP API. It takes no arguments; everything is set by environment variables or a .env file:
-EPR_DATABASE_URL (default sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ...
-The README lists them all.";
-
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--help" | "-h") => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Some("--version" | "-V") => {
-            println!("epr-api {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Some(other) => {
-            eprintln!("epr-api takes no argument `{other}`; see epr-api --help");
-            return ExitCode::from(2);
-        }
+    if let Some(code) = command_line::obey() {
+        return code;
     }
     let settings = match Settings::from_env() {
         Ok(settings) => settings,

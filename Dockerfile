@@ -1,0 +1,50 @@
+# One image for the API (the entry point), the audit worker and the command `epr`; linux/amd64 and linux/arm64.
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 .        or: scripts/build.sh
+#
+# The compiler runs on the builder's own platform and builds for the other one across: no emulation. The final image holds
+# what scripts/image-root.sh puts together and nothing else; scripts/test-image.sh runs the same script and starts what comes of it.
+# Layers: toolchain, then dependencies (again only when Cargo.toml or Cargo.lock change), then EPR.
+
+ARG RUST_VERSION=1.95
+ARG DEBIAN=bookworm
+
+FROM --platform=$BUILDPLATFORM rust:${RUST_VERSION}-slim-${DEBIAN} AS chef
+WORKDIR /src
+RUN cargo install --quiet --locked --version 0.1.78 cargo-chef
+
+FROM chef AS plan
+COPY . .
+RUN cargo chef prepare --recipe-path /recipe.json
+
+FROM chef AS build
+ARG TARGETARCH
+COPY scripts/image-toolchain.sh scripts/image-toolchain.sh
+RUN scripts/image-toolchain.sh "$TARGETARCH"
+ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CC_x86_64_unknown_linux_gnu=x86_64-linux-gnu-gcc \
+    CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+COPY --from=plan /recipe.json /recipe.json
+RUN cargo chef cook --release --locked --target "$(cat /sysroot/rust-target)" --recipe-path /recipe.json \
+    --package epr-api --package epr-audit-worker --package epr-cli
+COPY . .
+RUN cargo build --release --locked --target "$(cat /sysroot/rust-target)" \
+    --package epr-api --package epr-audit-worker --package epr-cli \
+    && scripts/image-root.sh --sysroot /sysroot "target/$(cat /sysroot/rust-target)/release" /image
+
+FROM scratch
+COPY --from=build /image/ /
+# Once more, by number, because not every builder keeps the owner of what it copies.
+COPY --from=build --chown=65532:65532 /image/app/ /app/
+ENV PATH=/usr/local/bin \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+WORKDIR /app
+# The one place that is written to: the SQLite file, where there is no PostgreSQL. A volume, so that it can be written when the
+# root file system is read-only.
+VOLUME ["/app/data"]
+USER 65532:65532
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["epr-api", "--health"]
+ENTRYPOINT ["epr-api"]

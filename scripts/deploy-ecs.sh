@@ -1,0 +1,138 @@
+# Sourced after deploy-settings.sh, not run: what deploy and rollback do with an ECS service.
+# shellcheck shell=bash
+
+# `true`: calls are printed and not made.
+DRY_RUN=${DRY_RUN:-false}
+
+say() { printf '== %s\n' "$*"; }
+
+# shown WORD...: a command line as one would type it.
+shown() {
+    local line
+    printf -v line ' %q' "$@"
+    printf '   %s\n' "${line# }"
+}
+
+# change COMMAND...: a call that changes something; its answer is not shown, its failure is.
+change() {
+    shown "$@"
+    $DRY_RUN || "$@" >/dev/null
+}
+
+# registry: the host of the account's images.
+registry() {
+    local domain=amazonaws.com
+    [[ $AWS_REGION != cn-* ]] || domain=amazonaws.com.cn
+    echo "$AWS_ACCOUNT_ID.dkr.ecr.$AWS_REGION.$domain"
+}
+
+# active NAME: the service of this name from an answer of describe-services on standard input, or nothing.
+active() {
+    jq -c --arg name "$1" '.services[] | select(.serviceName == $name and .status == "ACTIVE")'
+}
+
+# service_json NAME: the service as ECS describes it, or nothing when there is none that is active.
+service_json() {
+    aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$1" --output json | active "$1"
+}
+
+# state_of REVISION: how a deployment stands, in one word, from the service on standard input.
+state_of() {
+    jq -r --arg revision "$1" '
+        ([.deployments[] | select(.status == "PRIMARY")] | first) as $primary
+        | if $primary.taskDefinition != $revision then "replaced"
+          elif $primary.rolloutState == "FAILED" then "failed"
+          elif (.deployments | length) == 1 and .runningCount == .desiredCount
+            and ($primary.rolloutState // "COMPLETED") == "COMPLETED" then "stable"
+          else "waiting" end'
+}
+
+# wait_stable SERVICE REVISION: until the service runs this revision and no other. Fails when ECS gave the deployment up or
+# put another one in its place, or when it takes longer than DEPLOY_TIMEOUT seconds.
+wait_stable() {
+    local service=$1 revision=$2 deadline=$((SECONDS + DEPLOY_TIMEOUT)) described state last=''
+    say "waiting for $service to be stable on ${revision##*/}"
+    while true; do
+        # A call that fails once (throttling, a network that is away) does not undo a deployment.
+        described=$(service_json "$service") || described=''
+        state=waiting
+        [[ -z $described ]] || state=$(state_of "$revision" <<<"$described")
+        if [[ -n $described ]]; then
+            local progress
+            progress=$(jq -r '"running \(.runningCount), pending \(.pendingCount), desired \(.desiredCount)"' <<<"$described")
+            [[ $progress == "$last" ]] || printf '   %s\n' "$progress"
+            last=$progress
+        fi
+        case $state in
+            stable) return 0 ;;
+            failed | replaced) break ;;
+        esac
+        if ((SECONDS >= deadline)); then
+            state="still not stable after $DEPLOY_TIMEOUT s"
+            break
+        fi
+        sleep "$DEPLOY_POLL"
+    done
+    echo "the deployment of ${revision##*/} to $service did not succeed: $state" >&2
+    explain "$service" "$revision" "$described" || true
+    return 1
+}
+
+# explain SERVICE REVISION DESCRIPTION: what ECS has to say about tasks that did not stay up.
+explain() {
+    local tasks
+    [[ -z $3 ]] || jq -r '(.events // [])[:5][] | "   \(.message)"' <<<"$3" >&2
+    mapfile -t tasks < <(aws ecs list-tasks --cluster "$ECS_CLUSTER" --service-name "$1" --desired-status STOPPED --max-items 5 --output json | jq -r '.taskArns[]?')
+    ((${#tasks[@]} > 0)) || return 0
+    aws ecs describe-tasks --cluster "$ECS_CLUSTER" --tasks "${tasks[@]}" --output json | jq -r --arg revision "$2" '
+        .tasks[] | select(.taskDefinitionArn == $revision)
+        | "   stopped: \(.stoppedReason // "?")", (.containers[] | "     \(.name): exit code \(.exitCode // "none") \(.reason // "")")' >&2
+}
+
+# register: the task definition on standard input; prints its ARN. By a file that only this user can read, because the AWS
+# command reads its input twice, and arguments can be seen by everybody.
+register() (
+    file=$(mktemp)
+    trap 'rm -f "$file"' EXIT
+    cat >"$file"
+    aws ecs register-task-definition --cli-input-json "file://$file" --output json | jq -r .taskDefinition.taskDefinitionArn
+)
+
+network() {
+    printf 'awsvpcConfiguration={subnets=[%s],securityGroups=[%s],assignPublicIp=%s}' \
+        "${ECS_SUBNET_IDS//[[:space:]]/}" "${ECS_SECURITY_GROUP_IDS//[[:space:]]/}" "$ECS_ASSIGN_PUBLIC_IP"
+}
+
+# create_service NAME REVISION COUNT [ARGUMENT...]
+create_service() {
+    local arguments=(--cluster "$ECS_CLUSTER" --service-name "$1" --task-definition "$2" --desired-count "$3" --launch-type "$ECS_LAUNCH_TYPE")
+    [[ $ECS_LAUNCH_TYPE != FARGATE ]] || arguments+=(--platform-version "$ECS_PLATFORM_VERSION")
+    common_arguments
+    shift 3
+    change aws ecs create-service "${arguments[@]}" --propagate-tags SERVICE "$@"
+}
+
+# update_service NAME REVISION COUNT: an empty count leaves it as it is.
+update_service() {
+    local arguments=(--cluster "$ECS_CLUSTER" --service "$1" --task-definition "$2" --force-new-deployment)
+    [[ -z $3 ]] || arguments+=(--desired-count "$3")
+    [[ $ECS_LAUNCH_TYPE != FARGATE ]] || arguments+=(--platform-version "$ECS_PLATFORM_VERSION")
+    common_arguments
+    change aws ecs update-service "${arguments[@]}"
+}
+
+# Adds to the caller's `arguments` what creating and updating have in common.
+common_arguments() {
+    local exec_flag=--disable-execute-command
+    ! $ECS_ENABLE_EXECUTE_COMMAND || exec_flag=--enable-execute-command
+    arguments+=(
+        "$exec_flag"
+        --network-configuration "$(network)"
+        --deployment-configuration 'deploymentCircuitBreaker={enable=true,rollback=true},minimumHealthyPercent=100,maximumPercent=200'
+    )
+}
+
+# run_revision SERVICE REVISION: back to a revision that is there already, and nothing else changed.
+run_revision() {
+    change aws ecs update-service --cluster "$ECS_CLUSTER" --service "$1" --task-definition "$2"
+}

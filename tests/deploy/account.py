@@ -1,0 +1,87 @@
+"""Makes an AWS account in moto fit for a deployment: network, cluster, and the stacks of infra/, and shows what these do.
+
+    account.py MOTO_URL        prints NAME=value lines for the deployment
+"""
+
+import io
+import json
+import sys
+import zipfile
+
+import boto3
+
+session = boto3.session.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-central-1")
+
+
+def client(service):
+    return session.client(service, endpoint_url=sys.argv[1])
+
+
+def shown(what, holds, seen):
+    if not holds:
+        sys.exit(f"FAILED: {what}: {seen}")
+    print(f"ok {what}", file=sys.stderr)
+
+
+def stack(name, template, parameters):
+    with open(template) as text:
+        client("cloudformation").create_stack(
+            StackName=name, TemplateBody=text.read(), Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+    outputs = client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
+    return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
+
+ec2 = client("ec2")
+vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.1.{part}.0/24")["Subnet"]["SubnetId"] for part in (1, 2)]
+group = ec2.create_security_group(VpcId=vpc, GroupName="epr", Description="epr")["GroupId"]
+client("ecs").create_cluster(clusterName="platform")
+
+# moto's CloudFormation knows neither subscriptions nor alarms nor the policies of queues, nor does it resolve secrets: these
+# only cfn-lint has looked at.
+messaging = stack("messaging", "infra/messaging.yaml", {})
+sqs, sns = client("sqs"), client("sns")
+queue, dead_letters = (
+    sqs.get_queue_url(QueueName=messaging[name])["QueueUrl"] for name in ("AuditQueueName", "AuditDeadLetterQueueName"))
+sns.subscribe(TopicArn=messaging["AuditTopicArn"], Protocol="sqs", Endpoint=messaging["AuditQueueArn"])
+sns.publish(TopicArn=messaging["AuditTopicArn"], Message='{"source": "vault", "action": "document.upload"}')
+for _ in range(5):
+    seen = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=0, WaitTimeSeconds=0).get("Messages", [])
+    body = json.loads(seen[0]["Body"]) if seen else {}
+    if body.get("Type") != "Notification" or json.loads(body["Message"])["action"] != "document.upload":
+        sys.exit(f"FAILED: what was published to the audit topic does not come out of the queue: {seen}")
+shown("messaging.yaml: what is published to the audit topic comes out of the queue, in an envelope", True, None)
+again = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=0).get("Messages", [])
+dead = sqs.receive_message(QueueUrl=dead_letters, WaitTimeSeconds=0).get("Messages", [])
+shown("messaging.yaml: received five times and never deleted, it is in the dead-letter queue", not again and len(dead) == 1, (again, dead))
+statements = client("iam").get_policy_version(PolicyArn=messaging["TaskPolicyArn"], VersionId="v1")["PolicyVersion"]["Document"]["Statement"]
+rights = [(statement["Action"], statement["Resource"]) for statement in statements]
+wanted = [
+    (["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"], messaging["AuditQueueArn"]),
+    ("sns:Publish", messaging["DocumentTopicArn"]),
+]
+shown("messaging.yaml: the task may do four things, to one queue and one topic", rights == wanted, rights)
+
+code = io.BytesIO()
+with zipfile.ZipFile(code, "w") as archive:
+    archive.writestr("bootstrap", "")
+client("s3").create_bucket(Bucket="epr-code", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+client("s3").put_object(Bucket="epr-code", Key="1.zip", Body=code.getvalue())
+secret = client("secretsmanager").create_secret(Name="epr/database", SecretString="postgresql://epr:secret@db/epr")["ARN"]
+stack("audit-lambda", "infra/lambda.yaml", {
+    "CodeBucket": "epr-code", "CodeKey": "1.zip", "DatabaseUrlSecretArn": secret,
+    "AuditQueueArn": messaging["AuditQueueArn"], "AuditQueueName": messaging["AuditQueueName"],
+    "AuditDeadLetterQueueName": messaging["AuditDeadLetterQueueName"],
+    "SubnetIds": ",".join(subnets), "SecurityGroupIds": group,
+})
+sources = client("lambda").list_event_source_mappings(FunctionName="omen-epr-audit")["EventSourceMappings"]
+shown("lambda.yaml: the function reads the queue, and reports single failures",
+      [(source["EventSourceArn"], source["FunctionResponseTypes"]) for source in sources]
+      == [(messaging["AuditQueueArn"], ["ReportBatchItemFailures"])], sources)
+function = client("lambda").get_function_configuration(FunctionName="omen-epr-audit")
+url = function["Environment"]["Variables"]["EPR_DATABASE_URL"]
+shown("lambda.yaml: the database's URL is the secret's, and stands nowhere in the stack",
+      url in ("postgresql://epr:secret@db/epr", "{{resolve:secretsmanager:" + secret + "}}") and function["Runtime"] == "provided.al2023", function)
+
+print(f"SUBNETS={','.join(subnets)}\nGROUP={group}\nQUEUE={messaging['AuditQueueUrl']}\nDOCUMENT_TOPIC={messaging['DocumentTopicArn']}")
