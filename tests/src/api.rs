@@ -95,6 +95,14 @@ impl Api {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    /// Sends any request; gives the status, the headers and the body, whatever it is.
+    pub async fn text(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
+        let response = self.router.clone().oneshot(request).await.expect("the router never fails");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).expect("a request")).await

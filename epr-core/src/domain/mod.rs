@@ -9,6 +9,7 @@ pub mod event;
 pub mod fields;
 pub mod json;
 pub mod role;
+mod schema;
 pub mod text;
 pub mod time;
 

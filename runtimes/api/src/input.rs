@@ -77,21 +77,22 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// Rows in a page when the caller does not say.
-pub(crate) const DEFAULT_LIMIT: u32 = 500;
-/// Most rows in a page.
-pub(crate) const MAX_LIMIT: u32 = 1000;
+/// `limit` and `cursor` of a list that has `DEFAULT` rows in a page when the caller does not say, and `MOST` at most.
+pub(crate) struct Paging<const DEFAULT: u32, const MOST: u32>;
 
-impl Query {
-    /// Reads `limit` and `cursor` beside a list's own filters.
+/// What lists have unless they say otherwise.
+pub(crate) type Listing = Paging<500, 1000>;
+
+impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
+    /// Reads both, for a list in the order of creation.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
-        Page { limit: Self::limit(fields, DEFAULT_LIMIT, MAX_LIMIT), after: Self::cursor(fields, Cursor::decode) }
+        Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
     }
 
     /// Reads `limit`.
-    pub(crate) fn limit(fields: &mut Fields<'_>, default: u32, most: u32) -> u32 {
-        let limit = fields.given("limit", fields::whole_number(1, most.into()));
-        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(default)
+    pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
+        let limit = fields.given("limit", fields::whole_number(1, MOST.into()));
+        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT)
     }
 
     /// Reads `cursor`, which `decode` understands.
@@ -101,7 +102,9 @@ impl Query {
             text.and_then(decode).map_err(|fault| vec![Problem::new("cursor", fault.to_string())])
         })
     }
+}
 
+impl Query {
     /// The `Link` header's value for the page that starts after the encoded `cursor`.
     pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());

@@ -13,7 +13,7 @@ const CLOSE: Duration = Duration::from_secs(3);
 const HELP: &str = "\
 epr-api serves the EPR HTTP API. It takes no arguments; everything is set by environment variables or a .env file:
 EPR_DATABASE_URL (default sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ...
-The README lists them all.";
+The README lists them all. --openapi prints the OpenAPI document.";
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         }
         Some("--version" | "-V") => {
             println!("epr-api {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some("--openapi") => {
+            print!("{}", epr_api::document());
             return ExitCode::SUCCESS;
         }
         Some(other) => {

@@ -59,6 +59,14 @@ fn aws_is_known_to_its_adapters_only() {
 }
 
 #[test]
+fn a_route_gets_into_the_router_only_with_its_description() {
+    for way in [".route(", ".route_service(", ".nest(", ".nest_service(", ".merge("] {
+        assert_eq!(uses("runtimes/api/src", way, &[]), Vec::<String>::new());
+    }
+    assert_eq!(uses("runtimes/api/src", ".routes(", &["runtimes/api/src/document.rs"]), Vec::<String>::new());
+}
+
+#[test]
 fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]

@@ -16,6 +16,7 @@ mod ledger;
 mod ledger_commands;
 mod ledger_store;
 mod ledger_tampering;
+mod openapi;
 mod process;
 mod races;
 mod roles;
