@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, header, request::Parts};
@@ -14,6 +15,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
 
 use crate::App;
+use crate::admission::Place;
 use crate::failure::Failure;
 use crate::request_id::GivenRequestId;
 
@@ -127,8 +129,24 @@ impl FromRequest<Arc<App>> for Body {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let declared_json = is_json(request.headers());
-        let limit = app.max_body_bytes;
-        let bytes = match Limited::new(request.into_body(), limit).collect().await {
+        let limit = app.limits.body_bytes;
+        let place = request.extensions().get::<Place>().cloned();
+        let mut reading = std::pin::pin!(Limited::new(request.into_body(), limit).collect());
+        // Most bodies arrive with the head. While one does not, its call takes no place from others.
+        let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                place.iter().for_each(Place::leave);
+                let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
+                    return Ok(Self(Err(fault("body_timeout", "The body did not arrive in time"))));
+                };
+                if place.is_some_and(|place| place.resume().is_err()) {
+                    return Err(Failure::Full);
+                }
+                read
+            }
+        };
+        let bytes = match read {
             Ok(body) => body.to_bytes(),
             Err(fault) if fault.is::<LengthLimitError>() => return Err(Failure::TooLarge(limit)),
             Err(_) => return Ok(Self(Err(fault("body_incomplete", "The body could not be read to its end")))),

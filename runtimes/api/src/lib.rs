@@ -2,9 +2,13 @@
 //!
 //! Owns routes, status codes and the shape of errors. Must hold no rule of the registry: those are in `epr-core`.
 
+mod admission;
+mod connection;
 mod describe;
 mod document;
+mod edge;
 mod failure;
+mod figures;
 mod input;
 mod request_id;
 mod routes;
@@ -17,10 +21,14 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::middleware;
 use epr_core::Epr;
-use epr_core::settings::HttpSettings;
+use epr_core::settings::{HttpSettings, Limits};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
+
+use admission::Places;
+use edge::Edge;
+use figures::Figures;
 
 pub use serve::{ServeError, serve};
 
@@ -28,22 +36,45 @@ pub use serve::{ServeError, serve};
 #[derive(Clone)]
 struct App {
     epr: Epr,
-    max_body_bytes: usize,
+    limits: Limits,
+    figures: Arc<Figures>,
     /// The OpenAPI document as JSON.
     document: Bytes,
 }
 
-/// The whole HTTP interface over `epr`.
+/// The whole HTTP interface, ready to be served.
+#[derive(Clone)]
+pub struct Api {
+    router: Router,
+    limits: Limits,
+    figures: Arc<Figures>,
+}
+
+impl Api {
+    /// Over `epr`.
+    #[must_use]
+    pub fn new(epr: Epr, settings: &HttpSettings) -> Self {
+        let (router, document) = routes::all().finish();
+        let limits = settings.limits.clone();
+        let figures = Arc::new(Figures::new(document.paths.paths.keys()));
+        let document = text_of(&document).into();
+        let app = App { epr, limits: limits.clone(), figures: Arc::clone(&figures), document };
+        let router = router
+            .fallback(failure::unknown_path)
+            .method_not_allowed_fallback(failure::wrong_method)
+            .with_state(Arc::new(app))
+            .layer(CatchPanicLayer::custom(failure::after_panic));
+        let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
+        let edge =
+            Edge { places: Places::new(limits.concurrency), limit: limits.request, figures: Arc::clone(&figures) };
+        let router = router.layer(middleware::from_fn_with_state(Arc::new(edge), edge::carry));
+        Self { router, limits, figures }
+    }
+}
+
+/// The whole HTTP interface over `epr`, without the limits of its connections.
 pub fn router(epr: Epr, settings: &HttpSettings) -> Router {
-    let (router, document) = routes::all().finish();
-    let app = App { epr, max_body_bytes: settings.max_body_bytes, document: text_of(&document).into() };
-    let router = router
-        .fallback(failure::unknown_path)
-        .method_not_allowed_fallback(failure::wrong_method)
-        .with_state(Arc::new(app))
-        .layer(CatchPanicLayer::custom(failure::after_panic));
-    let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
-    router.layer(middleware::from_fn(request_id::carry))
+    Api::new(epr, settings).router
 }
 
 /// The OpenAPI document of [`router`], as JSON for people.

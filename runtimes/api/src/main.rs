@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use epr_api::Api;
 use epr_core::error::chain;
 use epr_core::{Epr, Settings, StopSignal, logging};
 
@@ -76,8 +77,8 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
             .await;
         })
     });
-    let router = epr_api::router(epr.clone(), &settings.http);
-    let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
+    let api = Api::new(epr.clone(), &settings.http);
+    let served = epr_api::serve(api, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
     drop(relay_stop);
     let close = async {
         if let Some(relay) = relay {

@@ -16,6 +16,8 @@ mod ledger;
 mod ledger_commands;
 mod ledger_store;
 mod ledger_tampering;
+mod limits;
+mod metrics;
 mod openapi;
 mod process;
 mod races;

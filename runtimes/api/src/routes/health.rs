@@ -87,6 +87,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     ))
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = app.epr.metrics_text().await;
+    let mut text = String::new();
+    app.figures.write(&mut text);
+    app.epr.write_metrics(&mut text).await;
+    text.push_str("# EOF\n");
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
