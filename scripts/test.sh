@@ -60,3 +60,5 @@ say "build"
 cargo build --quiet --locked --workspace --bins
 say "tests"
 cargo test --locked --workspace "$@"
+scripts/test-examples.sh
+scripts/schemathesis.sh

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
-use crate::domain::Timestamp;
 use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
+use crate::domain::{Timestamp, TraceParent};
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::metrics::Metrics;
@@ -54,6 +54,8 @@ pub struct Call {
     pub actor_id: Option<Uuid>,
     /// What ties this call to others, if the caller said so.
     pub correlation_id: Option<CorrelationId>,
+    /// The trace that this call is part of, if any: passed on with what it tells others.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Epr {

@@ -8,6 +8,7 @@ use super::fields::{self, Choice, Fields, Invalid, Problem};
 use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
+use super::trace::TraceParent;
 
 /// What happened: 3 to 128 characters.
 pub type EventType = Text<3, 128>;
@@ -81,6 +82,9 @@ pub struct Event {
     pub created_at: Timestamp,
     /// When its delivery last changed.
     pub updated_at: Timestamp,
+    /// The trace in which it came to be; passed on with its message, not shown.
+    #[serde(skip)]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// An event that another service brings.

@@ -12,6 +12,7 @@ pub mod role;
 mod schema;
 pub mod text;
 pub mod time;
+pub mod trace;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
@@ -22,3 +23,4 @@ pub use json::{Json, JsonObject};
 pub use role::{NewRole, Role, RolePatch};
 pub use text::Text;
 pub use time::Timestamp;
+pub use trace::TraceParent;

@@ -14,6 +14,7 @@ use tracing::{Instrument as _, warn};
 use crate::admission::{Full, Places};
 use crate::failure;
 use crate::figures::Figures;
+use crate::input::traceparent;
 use crate::request_id::{self, X_REQUEST_ID};
 
 /// What the edge knows.
@@ -31,8 +32,8 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
     let (echo, id) = request_id::take(&mut request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut count = edge.figures.begin(request.method(), route.as_ref().map(MatchedPath::as_str));
-    let span = tracing::info_span!("request", request_id = id);
-    let mut response = edge.answer(request, next, span, route.as_ref()).await;
+    let span = span(&request, route.as_ref(), &id);
+    let mut response = edge.answer(request, next, span.clone(), route.as_ref()).await;
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         response = failure::internal(&id);
     }
@@ -43,7 +44,33 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
         response.headers_mut().insert(&X_REQUEST_ID, value);
     }
     count.ended(response.status());
+    if epr_telemetry::on() {
+        span.record("http.response.status_code", response.status().as_u16());
+        if response.status().is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
     response
+}
+
+/// The request's span. What only traces show is left out when nobody sees it.
+fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Span {
+    if !epr_telemetry::on() {
+        return tracing::info_span!("request", request_id = id);
+    }
+    let (method, route) = (request.method().as_str(), route.map_or("unknown", MatchedPath::as_str));
+    let span = tracing::info_span!(
+        "request",
+        request_id = id,
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    epr_telemetry::adopt(&span, traceparent(request.headers()));
+    span
 }
 
 impl Edge {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem, Reading};
-use epr_core::domain::{Invalid, Json, JsonObject, Text};
+use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
 use epr_core::store::{Cursor, CursorFault, Page};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
@@ -29,17 +29,25 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         // Its bounds are those of the request id, which has been held against them.
         let given = parts.extensions.get::<GivenRequestId>();
         let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
+        let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
         let call = match parts.headers.get("x-actor-id") {
-            None => Ok(Call { actor_id: None, correlation_id }),
+            None => Ok(Call { actor_id: None, correlation_id, traceparent }),
             Some(value) => value
                 .to_str()
                 .ok()
                 .and_then(fields::parse_uuid)
-                .map(|actor| Call { actor_id: Some(actor), correlation_id })
+                .map(|actor| Call { actor_id: Some(actor), correlation_id, traceparent })
                 .ok_or_else(|| Invalid::one("header", Some("X-Actor-Id"), not_a_uuid())),
         };
         Ok(Self(call))
     }
+}
+
+/// The trace that the caller says this is part of. Two of them are none.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut given = headers.get_all("traceparent").iter();
+    let first = given.next()?;
+    TraceParent::parse(first.to_str().ok()?).filter(|_| given.next().is_none())
 }
 
 fn not_a_uuid() -> Problem {

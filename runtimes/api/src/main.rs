@@ -7,6 +7,7 @@ use std::time::Duration;
 use epr_api::Api;
 use epr_core::error::chain;
 use epr_core::{Epr, Settings, StopSignal, logging};
+use epr_telemetry::Traces;
 
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -43,7 +44,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logging::install(&settings.logging, &settings.service.name);
+    let traces = match epr_telemetry::start(&settings.service.name) {
+        Ok(traces) => traces,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
+    let layer = traces.as_ref().map(Traces::layer);
+    logging::install_with(&settings.logging, &settings.service.name, layer);
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let outcome = runtime.block_on(run(&settings));
@@ -51,6 +60,9 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             outcome
         });
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

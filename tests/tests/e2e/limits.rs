@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 
 const ENTITIES: &str = "/api/v1/entities";
 /// How many sessions wait for a lock.
-const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+const WAITING: &str =
+    "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
 
 /// A service, and a connection that keeps everybody else from the entities.
 async fn blocked(database: &Database, environment: &[(&str, &str)]) -> (Process, String, PgConnection) {

@@ -22,4 +22,5 @@ mod openapi;
 mod process;
 mod races;
 mod roles;
+mod tracing;
 mod worker;

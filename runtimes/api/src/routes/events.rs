@@ -28,8 +28,8 @@ type Events = Paging<50, 200>;
     responses((status = 201, description = "Taken", body = Event), Body)
 )]
 pub(crate) async fn ingest(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
-    let (_, new) = Invalid::both(call, body.and_then(|body| NewEvent::from_body(&body)))?;
-    Ok(created(&app.epr.ingest_event(new).await?))
+    let (call, new) = Invalid::both(call, body.and_then(|body| NewEvent::from_body(&body)))?;
+    Ok(created(&app.epr.ingest_event(&call, new).await?))
 }
 
 /// Read an event
