@@ -44,7 +44,6 @@ expect() {
 say "examples"
 expect Python python3 examples/check.py
 types=$EPR_CACHE/npm/node_modules/@types
-tsc --strict --target es2022 --module nodenext --typeRoots "$types" --types node --outDir "$folder" examples/check.ts
-mv "$folder/check.js" "$folder/check.mjs"
+tsc --strict --target es2022 --module nodenext --typeRoots "$types" --types node --outDir "$folder" examples/check.mts
 expect TypeScript node "$folder/check.mjs"
 expect Rust "$CARGO_TARGET_DIR/debug/examples/check"

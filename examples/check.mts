@@ -1,5 +1,5 @@
 // Create an entity and a role, assign it, check. Node 18 or later once compiled by tsc; from 23.6 on as it is.
-// Usage: node check.ts [URL]    EPR_TOKEN is sent as bearer token where it is set.
+// Usage: node check.mts [URL]    EPR_TOKEN is sent as bearer token where it is set.
 
 const base: string = process.argv[2] ?? "http://localhost:8080";
 
