@@ -17,7 +17,8 @@ source scripts/postgres.sh
 need_rust
 need_apt python3 python3
 need_python schemathesis 4.32.5
-cargo build --quiet --locked -p epr-api
+# The whole workspace: a part of it would be built with other features, that is, anew.
+cargo build --quiet --locked --workspace --bins
 
 own_postgres=
 folder=$(mktemp -d "${TMPDIR:-/tmp}/epr-schemathesis.XXXXXX")
@@ -46,7 +47,9 @@ for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
         sleep 0.1
     done
-    SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH=scripts schemathesis --config-file scripts/schemathesis.toml run \
+    # In its own folder: it keeps what it found and would begin with that.
+    env -C "$folder" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
+        schemathesis --config-file "$PWD/scripts/schemathesis.toml" run \
         "http://127.0.0.1:$port/openapi.json" --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
         { echo "the log of the API ends with:"; tail -5 "$folder/log"; exit 1; }
     # What schemathesis would not see.

@@ -17,8 +17,8 @@ need_apt python3 python3
 need_apt node nodejs
 need_npm typescript 5.9.3
 need_npm @types/node 20.19.0
-cargo build --quiet --locked -p epr-api
-cargo build --quiet --locked -p epr-tests --example check
+# The whole workspace: a part of it would be built with other features, that is, anew.
+cargo build --quiet --locked --workspace --bins --examples
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/epr-examples.XXXXXX")
 trap '{ [[ -z ${API_PID:-} ]] || kill "$API_PID"; } 2>/dev/null || true; rm -rf "$folder"' EXIT

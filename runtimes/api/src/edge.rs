@@ -13,7 +13,7 @@ use tracing::{Instrument as _, warn};
 
 use crate::admission::{Full, Places};
 use crate::failure;
-use crate::figures::Figures;
+use crate::figures::{self, Figures};
 use crate::input::traceparent;
 use crate::request_id::{self, X_REQUEST_ID};
 
@@ -58,7 +58,7 @@ fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Sp
     if !epr_telemetry::on() {
         return tracing::info_span!("request", request_id = id);
     }
-    let (method, route) = (request.method().as_str(), route.map_or("unknown", MatchedPath::as_str));
+    let (method, route) = (figures::word(request.method()), route.map_or("unknown", MatchedPath::as_str));
     let span = tracing::info_span!(
         "request",
         request_id = id,

@@ -141,7 +141,8 @@ impl Drop for Connected {
     }
 }
 
-fn word(method: &Method) -> &'static str {
+/// The method, if it is one of those that HTTP has.
+pub(crate) fn word(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

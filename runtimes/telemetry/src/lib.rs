@@ -79,7 +79,9 @@ impl Traces {
     pub fn layer(&self) -> ExtraLayer {
         let tracer = self.provider.tracer("epr");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-        let ours = filter_fn(|of| of.target().starts_with("epr") && *of.level() <= tracing::Level::INFO);
+        // Spans only: what log lines say stays in the log.
+        let ours =
+            filter_fn(|of| of.is_span() && of.target().starts_with("epr") && *of.level() <= tracing::Level::INFO);
         layer.with_filter(ours).boxed()
     }
 
