@@ -1,4 +1,4 @@
-//! Create an entity and a role, assign it, check. Needs reqwest with `json`, rand, serde_json, tokio and uuid.
+//! Create an entity and a role, assign it, check. Needs reqwest with `json`, rand, `serde_json`, tokio and uuid.
 //! Usage: cargo run -p epr-tests --example check [URL]    `EPR_TOKEN` is sent as bearer token where it is set.
 
 use serde_json::{Value, json};

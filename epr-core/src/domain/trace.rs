@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_none_counts_as_absent() {
         for nonsense in [
-            "".to_owned(),
+            String::new(),
             "00".into(),
             GIVEN.to_uppercase(),
             GIVEN.replacen("00", "ff", 1),
