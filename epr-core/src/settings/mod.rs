@@ -4,6 +4,7 @@
 //! the first. Secrets do not print.
 
 mod audit;
+mod auth;
 mod aws;
 mod database;
 mod dot_env;
@@ -16,6 +17,7 @@ mod service;
 mod source;
 
 pub use audit::{AuditDecisions, AuditSettings};
+pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use database::DatabaseSettings;
 pub use events::EventSettings;
@@ -45,6 +47,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// How the API is reached.
     pub http: HttpSettings,
+    /// Who may call it.
+    pub auth: AuthSettings,
 }
 
 impl Settings {
@@ -62,8 +66,10 @@ impl Settings {
     /// Every variable that does not parse.
     pub fn from_source(source: &Source) -> Result<Self, SettingsError> {
         let mut reader = Reader::new(source);
+        let service = ServiceSettings::read(&mut reader);
         let settings = Self {
-            service: ServiceSettings::read(&mut reader),
+            auth: AuthSettings::read(&mut reader, service.environment),
+            service,
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),

@@ -98,6 +98,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Whether `name` is set.
+    #[must_use]
+    pub fn given(&self, name: &str) -> bool {
+        self.source.get(name).is_some()
+    }
+
+    /// Reports what is wrong with several variables together. `sentence` tells no secret.
+    pub fn fault(&mut self, sentence: String) {
+        self.faults.push(sentence);
+    }
+
     /// Text as it stands.
     pub fn text(&mut self, name: &str, default: &str) -> String {
         self.source.get(name).unwrap_or(default).to_owned()

@@ -31,6 +31,11 @@ struct Operation {
     method: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    reason: &'static str,
+}
+
 /// The figures.
 pub(crate) struct Figures {
     registry: Registry,
@@ -41,6 +46,7 @@ pub(crate) struct Figures {
     in_flight: Gauge,
     connections: Gauge,
     timeouts: Counter,
+    refused: Family<Refused, Counter>,
 }
 
 /// 0.5 ms to 16 s.
@@ -71,8 +77,14 @@ impl Figures {
             "Connections closed because a request did not arrive in time",
             timeouts.clone(),
         );
+        let refused = Family::<Refused, Counter>::default();
+        registry.register(
+            "requests_refused",
+            "Requests without a valid credential or scope, by reason",
+            refused.clone(),
+        );
         let routes = routes.map(|route| (route.clone(), Arc::from(route.as_str()))).collect();
-        Self { registry, routes, unknown: UNKNOWN.into(), requests, durations, in_flight, connections, timeouts }
+        Self { registry, routes, unknown: UNKNOWN.into(), requests, durations, in_flight, connections, timeouts, refused }
     }
 
     /// Counts a request from now on.
@@ -97,6 +109,11 @@ impl Figures {
     /// A connection was closed because its caller was too slow.
     pub(crate) fn timed_out(&self) {
         self.timeouts.inc();
+    }
+
+    /// A request was refused for want of a valid credential or scope. `reason` is one of a few words.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Refused { reason }).inc();
     }
 
     /// Adds them to `out`, in Prometheus' (`OpenMetrics`) text without its end.

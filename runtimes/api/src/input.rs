@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::admission::Place;
 use crate::failure::Failure;
+use crate::guard::Actor;
 use crate::request_id::GivenRequestId;
 
 /// Who is calling, from `X-Actor-Id` and `X-Request-ID`.
@@ -30,8 +31,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let given = parts.extensions.get::<GivenRequestId>();
         let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
         let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
+        // Told by the credential, where there is one: the guard has held the header against it.
+        let actor = parts.extensions.get::<Actor>().and_then(|actor| actor.0);
         let call = match parts.headers.get("x-actor-id") {
-            None => Ok(Call { actor_id: None, correlation_id, traceparent }),
+            None => Ok(Call { actor_id: actor, correlation_id, traceparent }),
             Some(value) => value
                 .to_str()
                 .ok()

@@ -2,6 +2,7 @@
 //!
 //! Owns routes, status codes and the shape of errors. Must hold no rule of the registry: those are in `epr-core`.
 
+pub mod access;
 mod admission;
 mod connection;
 mod describe;
@@ -9,6 +10,7 @@ mod document;
 mod edge;
 mod failure;
 mod figures;
+mod guard;
 mod input;
 mod request_id;
 mod routes;
@@ -21,7 +23,8 @@ use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::middleware;
 use epr_core::Epr;
-use epr_core::settings::{HttpSettings, Limits};
+use epr_core::authn::Authenticator;
+use epr_core::settings::{HttpSettings, Limits, OpenPath};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -29,6 +32,7 @@ use utoipa::openapi::OpenApi;
 use admission::Places;
 use edge::Edge;
 use figures::Figures;
+use guard::Guard;
 
 pub use serve::{ServeError, serve};
 
@@ -42,6 +46,14 @@ struct App {
     document: Bytes,
 }
 
+/// Who may call: what tells who they are, and what is answered without.
+pub struct Callers {
+    /// Tells who is calling.
+    pub authenticator: Arc<Authenticator>,
+    /// What is open even so.
+    pub open: Vec<OpenPath>,
+}
+
 /// The whole HTTP interface, ready to be served.
 #[derive(Clone)]
 pub struct Api {
@@ -53,17 +65,24 @@ pub struct Api {
 impl Api {
     /// Over `epr`.
     #[must_use]
-    pub fn new(epr: Epr, settings: &HttpSettings) -> Self {
+    pub fn new(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
         let (router, document) = routes::all().finish();
         let limits = settings.limits.clone();
         let figures = Arc::new(Figures::new(document.paths.paths.keys()));
         let document = text_of(&document).into();
-        let app = App { epr, limits: limits.clone(), figures: Arc::clone(&figures), document };
+        let app = App { epr: epr.clone(), limits: limits.clone(), figures: Arc::clone(&figures), document };
         let router = router
             .fallback(failure::unknown_path)
             .method_not_allowed_fallback(failure::wrong_method)
             .with_state(Arc::new(app))
             .layer(CatchPanicLayer::custom(failure::after_panic));
+        // Without authentication there is nothing to ask, and nothing is paid for it.
+        let router = if callers.authenticator.off() {
+            router
+        } else {
+            let guard = Guard::new(epr, callers, Arc::clone(&figures));
+            router.layer(middleware::from_fn_with_state(Arc::new(guard), guard::stand))
+        };
         let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
         let edge =
             Edge { places: Places::new(limits.concurrency), limit: limits.request, figures: Arc::clone(&figures) };
@@ -73,8 +92,8 @@ impl Api {
 }
 
 /// The whole HTTP interface over `epr`, without the limits of its connections.
-pub fn router(epr: Epr, settings: &HttpSettings) -> Router {
-    Api::new(epr, settings).router
+pub fn router(epr: Epr, settings: &HttpSettings, callers: Callers) -> Router {
+    Api::new(epr, settings, callers).router
 }
 
 /// The OpenAPI document of [`router`], as JSON for people.

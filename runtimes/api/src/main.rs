@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use epr_api::Api;
+use epr_api::{Api, Callers};
+use epr_core::authn::Authenticator;
+use epr_core::clock::SystemClock;
 use epr_core::error::chain;
+use epr_core::settings::Environment;
 use epr_core::{Epr, Settings, StopSignal, logging};
 use epr_telemetry::Traces;
 
@@ -75,6 +79,11 @@ fn main() -> ExitCode {
 async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let mut stop = StopSignal::install()?;
     let epr = Epr::from_settings(settings).await?;
+    let authenticator = Arc::new(Authenticator::start(&settings.auth, Arc::new(SystemClock)).await?);
+    if authenticator.off() && settings.service.environment == Environment::Production {
+        tracing::warn!("authentication_off: whoever reaches this port may do everything; EPR_AUTH_MODE changes that");
+    }
+    let callers = Callers { authenticator, open: settings.auth.open.clone() };
     tokio::select! {
         started = epr.start(settings.database.run_migrations) => started?,
         () = stop.asked() => return Ok(()),
@@ -89,7 +98,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
             .await;
         })
     });
-    let api = Api::new(epr.clone(), &settings.http);
+    let api = Api::new(epr.clone(), &settings.http, callers);
     let served = epr_api::serve(api, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
     drop(relay_stop);
     let close = async {
