@@ -3,6 +3,10 @@
 mod adoption;
 mod architecture;
 mod assignments;
+mod auth_jwt;
+mod auth_keys;
+mod auth_process;
+mod auth_routes;
 mod check;
 mod embedding;
 mod entities;
