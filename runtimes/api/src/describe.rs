@@ -45,7 +45,12 @@ pub(crate) struct InternalProblem {
 type Responses = BTreeMap<String, RefOr<Response>>;
 
 /// A response with a JSON body of the named schemas.
-fn answer(status: u16, about: &str, schemas: &[&str], example: serde_json::Value) -> (String, ResponseBuilder) {
+pub(crate) fn answer(
+    status: u16,
+    about: &str,
+    schemas: &[&str],
+    example: serde_json::Value,
+) -> (String, ResponseBuilder) {
     let schema: RefOr<Schema> = match schemas {
         [only] => Ref::from_schema_name(*only).into(),
         several => several.iter().fold(OneOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(*name))).into(),

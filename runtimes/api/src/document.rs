@@ -16,6 +16,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
 use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, text_object};
+use crate::security;
 
 const ABOUT: &str = "\
 Who exists, who may do what, and what happened.
@@ -74,7 +75,9 @@ impl Documented {
     /// The router, and the document about it.
     pub(crate) fn finish(self) -> (Router<Arc<App>>, OpenApi) {
         let (router, mut document) = self.0.split_for_parts();
+        security::scheme(document.components.get_or_insert_default());
         for (path, item) in &mut document.paths.paths {
+            security::secure(path, item);
             let limited = path.starts_with("/api/");
             for operation in operations(item) {
                 complete(operation, limited);

@@ -14,6 +14,7 @@ mod guard;
 mod input;
 mod request_id;
 mod routes;
+mod security;
 mod serve;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use epr_core::Epr;
 use epr_core::authn::Authenticator;
 use epr_core::settings::{HttpSettings, Limits, OpenPath};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
 use admission::Places;
@@ -108,7 +109,8 @@ fn text_of(document: &OpenApi) -> String {
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let layer = CorsLayer::new().allow_methods(Any).allow_headers(Any).expose_headers(Any);
+    // Not `*`: browsers do not take that for `Authorization`.
+    let layer = CorsLayer::new().allow_methods(Any).allow_headers(AllowHeaders::mirror_request()).expose_headers(Any);
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);
     }

@@ -81,7 +81,8 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let epr = Epr::from_settings(settings).await?;
     let authenticator = Arc::new(Authenticator::start(&settings.auth, Arc::new(SystemClock)).await?);
     if authenticator.off() && settings.service.environment == Environment::Production {
-        tracing::warn!("authentication_off: whoever reaches this port may do everything; EPR_AUTH_MODE changes that");
+        let hint = "whoever reaches this port may do everything; set EPR_AUTH_MODE";
+        tracing::warn!(hint, "authentication_off");
     }
     let callers = Callers { authenticator, open: settings.auth.open.clone() };
     tokio::select! {

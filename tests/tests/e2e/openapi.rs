@@ -54,7 +54,7 @@ fn every_operation_is_told_whole() {
         let statuses: BTreeSet<_> = operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
         assert!(statuses.iter().any(|status| status.starts_with('2')), "{name}");
         if path.starts_with("/api/") {
-            assert!(statuses.is_superset(&["400", "500", "503"].into()), "{name}: {statuses:?}");
+            assert!(statuses.is_superset(&["400", "401", "403", "500", "503"].into()), "{name}: {statuses:?}");
             assert_eq!(statuses.contains("413"), operation.get("requestBody").is_some(), "{name}");
             assert_eq!(statuses.contains("404"), path.contains('{') || asks_for_others(&path, &method), "{name}");
             let actor = operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "X-Actor-Id");
