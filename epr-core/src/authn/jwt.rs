@@ -156,7 +156,8 @@ fn object(part: &str) -> Result<JsonObject, Reason> {
     }
 }
 
-fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
+/// Whose token it is, by claims whose signature has been checked.
+pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
     match claims.get("iss").and_then(Json::as_text) {
         Some(issuer) if issuer == rules.issuer => {}
         _ => return Err(Reason::Issuer),

@@ -183,6 +183,21 @@ mod tests {
     }
 
     #[test]
+    fn secrets_do_not_print() {
+        let list = format!(r#"[{{"name": "n", "sha256": "{}", "scopes": []}}]"#, "ab".repeat(32));
+        let source = Source::of([
+            ("EPR_DATABASE_URL", "postgresql://epr:hunter2@db/epr?sslrootcert=/ca.pem&password=hunter2"),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("AWS_SESSION_TOKEN", "hunter2"),
+            ("EPR_AUTH_MODE", "token"),
+            ("EPR_API_TOKENS", &list),
+        ]);
+        let shown = format!("{:#?}", Settings::from_source(&source).unwrap());
+        assert!(!shown.contains("hunter2") && !shown.contains("abab"), "{shown}");
+    }
+
+    #[test]
     fn permissions_come_as_a_list_or_as_json() {
         let read = |given: &str| {
             let source = Source::of([("EPR_DEFAULT_PERMISSIONS", given)]);

@@ -13,7 +13,7 @@ use epr_core::Epr;
 use epr_core::authn::{Authenticator, Caller, Refused, Scope};
 use epr_core::domain::fields::{Choice as _, parse_uuid};
 use epr_core::settings::OpenPath;
-use tracing::warn;
+use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
 use crate::Callers;
@@ -50,12 +50,16 @@ pub(crate) async fn stand(State(guard): State<Arc<Guard>>, mut request: Request,
     if rule.is_some_and(|rule| guard.leaves_open(rule)) {
         return next.run(request).await;
     }
-    match guard.pass(request.headers(), rule).await {
-        Ok(actor) => request.extensions_mut().insert(actor),
+    let caller = match guard.pass(request.headers(), rule).await {
+        Ok((caller, actor)) => {
+            request.extensions_mut().insert(actor);
+            caller
+        }
         Err(refusal) => return guard.refuse(&refusal, request.method(), path),
     };
     match (rule, path) {
-        (Some(_), _) => next.run(request).await,
+        // Every log line of the request names whose credential it was.
+        (Some(_), _) => next.run(request).instrument(info_span!("caller", caller = &*caller.name)).await,
         // Not `next`: behind it could be a route that nobody gave a rule.
         (None, Some(path)) => wrong_method(path),
         (None, None) => unknown_path().await,
@@ -76,8 +80,8 @@ impl Guard {
         }
     }
 
-    /// Who acts in this request. Without a rule any valid credential will do: it only learns that nothing is there.
-    async fn pass(&self, headers: &HeaderMap, rule: Option<Rule>) -> Result<Actor, Refusal> {
+    /// Who calls, and who acts. Without a rule any valid credential will do: it only learns that nothing is there.
+    async fn pass(&self, headers: &HeaderMap, rule: Option<Rule>) -> Result<(Caller, Actor), Refusal> {
         let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let caller = self.authenticator.authenticate(values).await.map_err(Refusal::Caller)?;
         let needed = match rule {
@@ -90,10 +94,11 @@ impl Guard {
         }
         // One that is malformed is told by the route, with whatever else is wrong.
         let claimed = headers.get("x-actor-id").and_then(|value| value.to_str().ok()).and_then(parse_uuid);
-        match claimed {
-            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok(Actor(Some(actor))),
-            Some(actor) if caller.actor_id != Some(actor) => Err(Refusal::Scope(caller, Scope::ActAs)),
-            _ => Ok(Actor(caller.actor_id)),
+        let own = Actor(caller.actor_id);
+        match claimed.map(Some) {
+            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok((caller, Actor(actor))),
+            Some(actor) if caller.actor_id != actor => Err(Refusal::Scope(caller, Scope::ActAs)),
+            _ => Ok((caller, own)),
         }
     }
 

@@ -71,6 +71,11 @@ async fn tokens_from_the_command_open_the_door_until_they_leave_the_file() {
     let line = process.line("request_refused").await;
     assert_eq!((&line["extra"]["caller"], &line["extra"]["needed"]), (&json!("writer"), &json!("epr:read")));
 
+    let made = reqwest::Client::new().post(format!("{base}{entities}")).bearer_auth(&writer);
+    assert_eq!(made.json(&json!({"name": "n", "type": "spv"})).send().await.unwrap().status(), 201);
+    let line = process.line("entity_created").await;
+    assert_eq!(line["extra"]["caller"], "writer", "every line says whose credential it was");
+
     // Rotated without a restart.
     let (next, next_entry) = token("next", &["--scopes", "epr:read"]).await;
     std::fs::write(&file, json!([next_entry]).to_string()).unwrap();
