@@ -37,10 +37,14 @@ database=epr_schemathesis_$$
 psql=$(pg_bin)/psql
 "$psql" -q "$EPR_TEST_POSTGRES_URL/postgres" -c "CREATE DATABASE $database"
 
+# As callers do who must say who they are: that nobody else gets in is one of the checks.
+{ read -r token; read -r entry; } < <("$CARGO_TARGET_DIR/debug/epr" token new --name schemathesis \
+    --scopes epr:authorize,epr:read,epr:write,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
+
 for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
     port=$(free_port)
     say "schemathesis on ${url%%:*}, EPR_TEST_SEED=$seed"
-    env -C "$folder" EPR_DATABASE_URL="$url" HOST=127.0.0.1 PORT="$port" EPR_LOG_LEVEL=WARNING \
+    env -C "$folder" EPR_AUTH_MODE=token EPR_API_TOKENS="[$entry]" EPR_OPEN_PATHS=/readyz,/metrics,/docs EPR_DATABASE_URL="$url" HOST=127.0.0.1 PORT="$port" EPR_LOG_LEVEL=WARNING \
         "$CARGO_TARGET_DIR/debug/epr-api" >"$folder/log" &
     API_PID=$!
     for _ in $(seq 300); do
@@ -50,7 +54,7 @@ for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
     # In its own folder: it keeps what it found and would begin with that.
     env -C "$folder" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
         schemathesis --config-file "$PWD/scripts/schemathesis.toml" run \
-        "http://127.0.0.1:$port/openapi.json" --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
+        "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
         { echo "the log of the API ends with:"; tail -5 "$folder/log"; exit 1; }
     # What schemathesis would not see.
     if grep -E '"(panic|request_failed|response_not_serializable)"' "$folder/log"; then

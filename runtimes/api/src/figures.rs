@@ -84,7 +84,17 @@ impl Figures {
             refused.clone(),
         );
         let routes = routes.map(|route| (route.clone(), Arc::from(route.as_str()))).collect();
-        Self { registry, routes, unknown: UNKNOWN.into(), requests, durations, in_flight, connections, timeouts, refused }
+        Self {
+            registry,
+            routes,
+            unknown: UNKNOWN.into(),
+            requests,
+            durations,
+            in_flight,
+            connections,
+            timeouts,
+            refused,
+        }
     }
 
     /// Counts a request from now on.

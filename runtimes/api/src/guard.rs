@@ -2,6 +2,7 @@
 //!
 //! Works on the head of a request: whoever is refused is refused before the body is read. Must never log a credential.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
@@ -13,12 +14,14 @@ use epr_core::Epr;
 use epr_core::authn::{Authenticator, Caller, Refused, Scope};
 use epr_core::domain::fields::{Choice as _, parse_uuid};
 use epr_core::settings::OpenPath;
+use futures_util::future::poll_immediate;
 use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
 use crate::Callers;
 use crate::access::{self, Rule};
-use crate::failure::{detail, unknown_path};
+use crate::admission::{Full, Place};
+use crate::failure::{detail, full, unknown_path};
 use crate::figures::Figures;
 
 /// What decides.
@@ -40,6 +43,8 @@ enum Refusal {
     Caller(Refused),
     /// A valid one without this scope.
     Scope(Caller, Scope),
+    /// Told too late: others have taken the place.
+    Full,
 }
 
 /// Lets through who may.
@@ -50,7 +55,8 @@ pub(crate) async fn stand(State(guard): State<Arc<Guard>>, mut request: Request,
     if rule.is_some_and(|rule| guard.leaves_open(rule)) {
         return next.run(request).await;
     }
-    let caller = match guard.pass(request.headers(), rule).await {
+    let place = request.extensions().get::<Place>().cloned();
+    let caller = match guard.pass(request.headers(), place, rule).await {
         Ok((caller, actor)) => {
             request.extensions_mut().insert(actor);
             caller
@@ -81,9 +87,25 @@ impl Guard {
     }
 
     /// Who calls, and who acts. Without a rule any valid credential will do: it only learns that nothing is there.
-    async fn pass(&self, headers: &HeaderMap, rule: Option<Rule>) -> Result<(Caller, Actor), Refusal> {
+    async fn pass(
+        &self,
+        headers: &HeaderMap,
+        place: Option<Place>,
+        rule: Option<Rule>,
+    ) -> Result<(Caller, Actor), Refusal> {
         let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
-        let caller = self.authenticator.authenticate(values).await.map_err(Refusal::Caller)?;
+        let mut asking = pin!(self.authenticator.authenticate(values));
+        let told = match poll_immediate(&mut asking).await {
+            Some(told) => told,
+            None => {
+                // It waits for the issuer. Strangers can bring that about, and must take no places meanwhile.
+                place.iter().for_each(Place::leave);
+                let told = asking.await;
+                place.iter().try_for_each(Place::resume).map_err(|Full| Refusal::Full)?;
+                told
+            }
+        };
+        let caller = told.map_err(Refusal::Caller)?;
         let needed = match rule {
             Some(Rule::Needs(scope)) => Some(scope),
             Some(Rule::OpenIf(_)) => Some(Scope::Operate),
@@ -108,6 +130,7 @@ impl Guard {
             Refusal::Caller(Refused::Invalid(reason)) => (reason.word(), None),
             Refusal::Caller(Refused::Unavailable) => ("unavailable", None),
             Refusal::Scope(caller, _) => ("scope", Some(&*caller.name)),
+            Refusal::Full => return full(),
         };
         self.figures.refused(reason);
         if let Some(unlogged) = self.lines.next(self.epr.now().unix_micros()) {
@@ -124,7 +147,7 @@ impl Guard {
                 "Bearer realm=\"epr\", error=\"invalid_token\"".to_owned(),
                 "The bearer token is not valid".to_owned(),
             ),
-            Refusal::Caller(Refused::Unavailable) => {
+            Refusal::Full | Refusal::Caller(Refused::Unavailable) => {
                 return detail(StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable");
             }
             Refusal::Scope(_, scope) => (
