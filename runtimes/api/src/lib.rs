@@ -55,6 +55,14 @@ pub struct Callers {
     pub open: Vec<OpenPath>,
 }
 
+impl Callers {
+    /// Anyone, without a credential.
+    #[must_use]
+    pub fn anyone() -> Self {
+        Self { authenticator: Arc::new(Authenticator::none()), open: Vec::new() }
+    }
+}
+
 /// The whole HTTP interface, ready to be served.
 #[derive(Clone)]
 pub struct Api {

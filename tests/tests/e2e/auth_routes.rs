@@ -2,7 +2,9 @@
 //! with the router: one that comes without a rule fails here.
 
 use std::collections::BTreeMap;
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -13,7 +15,7 @@ use epr_core::domain::fields::Choice as _;
 use epr_core::settings::OpenPath;
 use epr_testkit::api::{Answer, Api};
 use epr_testkit::database::{Database, Kind};
-use epr_testkit::issuer::{ISSUER, Issuer, SigningKey, claims};
+use epr_testkit::issuer::{Answers, ISSUER, Issuer, SigningKey, claims};
 use serde_json::{Value, json};
 
 /// A body under which every mutation would succeed or be told what is wrong with it.
@@ -296,6 +298,32 @@ async fn browsers_may_ask_before_they_call() {
     assert_eq!((status, &headers["access-control-allow-origin"]), (401, &"https://console.test".parse().unwrap()));
     let (_, headers, _) = world.call(&Method::GET, "/api/v1/entities", &[("origin", "https://evil.test")]).await;
     assert!(!headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_issuer_takes_no_place() {
+    let issuer = Issuer::start(Answers::Never).await;
+    let own = token::mint().unwrap();
+    let list = json!([entry("own", &own, &["epr:read"], json!({}))]).to_string();
+    let environment = [
+        ("EPR_AUTH_MODE", "token,jwt"),
+        ("EPR_API_TOKENS", list.as_str()),
+        ("EPR_JWT_ISSUER", ISSUER),
+        ("EPR_JWT_AUDIENCE", "epr"),
+        ("EPR_JWT_JWKS_URL", issuer.url.as_str()),
+        ("EPR_MAX_CONCURRENCY", "1"),
+    ];
+    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+    let send = async |token: &str| {
+        let header = format!("Bearer {token}");
+        api.raw(Method::GET, "/api/v1/entities", &[("authorization", &header)], "").await.status.as_u16()
+    };
+    let jwt = SigningKey::ed("e").sign(&claims(0, "epr:read"));
+    let mut waiting = Box::pin(send(&jwt));
+    assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await.is_pending());
+    assert_eq!(send(&own).await, 200, "the only place is free");
+    assert_eq!(waiting.await, 503);
 }
 
 fn detail(answer: &Answer) -> &str {

@@ -89,7 +89,7 @@ async fn nothing_that_a_caller_writes_becomes_a_label() {
 }
 
 /// Figures that exist only in other programs or with other settings than those of this test.
-const ELSEWHERE: [&str; 1] = ["epr_event_publish_attempts"];
+const ELSEWHERE: [&str; 2] = ["epr_event_publish_attempts", "epr_requests_refused"];
 
 #[tokio::test]
 async fn the_table_tells_every_figure() {

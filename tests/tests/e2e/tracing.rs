@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::Request;
+use epr_api::Callers;
 use epr_core::clock::{SystemClock, TimeOrderedIds};
 use epr_core::publish::Verdict;
 use epr_core::publish::recording::Recording;
@@ -37,7 +38,7 @@ async fn passed_on(kind: Kind) {
         publisher: Some(topic.clone()),
     });
     let settings = Settings::from_source(&Source::of([])).unwrap();
-    let router = epr_api::router(epr.clone(), &settings.http);
+    let router = epr_api::router(epr.clone(), &settings.http, Callers::anyone());
     let send = async |traceparents: &[&str]| {
         let body = json!({"event_type": "a.happened", "source": "vault"}).to_string();
         let mut request = Request::post("/api/v1/events").header("content-type", "application/json");
