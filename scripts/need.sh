@@ -46,6 +46,18 @@ need_python() {
     "$venv/bin/pip" install --quiet "$1${3:-}==$2"
 }
 
+# need_npm PACKAGE VERSION: an npm package of exactly this version, in a folder of the cache; its programs are in the path.
+need_npm() {
+    local folder=$EPR_CACHE/npm
+    export PATH=$folder/node_modules/.bin:$PATH
+    grep -qs "\"version\": \"$2\"" "$folder/node_modules/$1/package.json" && return
+    need_apt node nodejs
+    need_apt npm npm
+    say "installing $1 $2"
+    mkdir -p "$folder"
+    npm install --silent --no-fund --no-audit --prefix "$folder" "$1@$2" >/dev/null
+}
+
 # free_port: a TCP port on the loopback address that nobody listens on.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'

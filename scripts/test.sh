@@ -8,7 +8,8 @@ usage() {
     cat <<'HELP'
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
-runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh) and the deployment (scripts/test-deploy.sh).
+runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment (scripts/test-deploy.sh), the
+callers of examples/, schemathesis, and 10 s of each fuzz target.
   --no-lint   only the tests
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
@@ -29,6 +30,7 @@ source scripts/postgres.sh
 source scripts/moto.sh
 need_rust
 need_apt python3 python3
+need_apt openssl openssl
 need_postgres
 need_python moto 5.2.5 '[server]'
 need_python cargo-lambda 1.9.1
@@ -39,6 +41,7 @@ if $lint; then
     need_cargo cargo-deny cargo-deny 0.20.2
     say "cargo fmt"
     cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
     say "cargo clippy"
     cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
     say "cargo deny (bans, licences, sources)"
@@ -58,9 +61,13 @@ say "PostgreSQL at $EPR_TEST_POSTGRES_URL, SNS and SQS at $EPR_TEST_AWS_URL"
 
 say "build"
 cargo build --quiet --locked --workspace --bins
+say "tests"
+cargo test --locked --workspace "$@"
 if (($# == 0)); then
     scripts/test-image.sh "$CARGO_TARGET_DIR/debug"
     scripts/test-deploy.sh
+    scripts/test-examples.sh
+    scripts/schemathesis.sh
+    say "fuzzing, 10 s a target"
+    scripts/fuzz.sh 10
 fi
-say "tests"
-cargo test --locked --workspace "$@"

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
-use crate::domain::Timestamp;
 use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
+use crate::domain::{Timestamp, TraceParent};
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
+use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
@@ -24,6 +25,8 @@ pub struct Epr {
     parts: Arc<Parts>,
     recorder: Arc<Recorder>,
     outbox: Arc<Outbox>,
+    metrics: Arc<Metrics>,
+    started: Timestamp,
 }
 
 /// What an [`Epr`] is put together from.
@@ -51,13 +54,18 @@ pub struct Call {
     pub actor_id: Option<Uuid>,
     /// What ties this call to others, if the caller said so.
     pub correlation_id: Option<CorrelationId>,
+    /// The trace that this call is part of, if any: passed on with what it tells others.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Epr {
     /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), recorder: Arc::default(), outbox: Arc::default() }
+        let metrics = Arc::<Metrics>::default();
+        let recorder = Arc::new(Recorder::new(metrics.ledger.clone()));
+        let started = parts.clock.now();
+        Self { parts: Arc::new(parts), recorder, outbox: Arc::default(), metrics, started }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
@@ -215,6 +223,15 @@ impl Epr {
 
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// When this was put together.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// A random share from 0 to 1, to spread what would otherwise happen at once.

@@ -21,6 +21,7 @@
 //! # }).unwrap();
 //! ```
 
+pub mod authn;
 pub mod authz;
 pub mod clock;
 pub mod domain;

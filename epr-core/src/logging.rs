@@ -12,6 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level as TraceLevel, Metadata, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -22,8 +23,16 @@ use crate::store::STATEMENT_LOGGER;
 /// The logger of everything inside this program that names none.
 const LOGGER: &str = "entity_permissions_core";
 
+/// Something else that spans and events are shown to.
+pub type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Installs logging to standard output for the whole process; a second call changes nothing.
 pub fn install(settings: &LoggingSettings, service: &str) {
+    install_with(settings, service, None);
+}
+
+/// The same, and shows everything to `extra`, too, whatever the level of the log.
+pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<ExtraLayer>) {
     let layer = LineLayer { settings: *settings, service: service.to_owned() };
     let filter = match settings.level {
         Level::Debug => LevelFilter::DEBUG,
@@ -36,7 +45,12 @@ pub fn install(settings: &LoggingSettings, service: &str) {
         let why = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, error = why, "panic");
     }));
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer));
+    let registry = tracing_subscriber::registry();
+    // Filters of single layers cost something for each event: only who wants both pays.
+    let _ = match extra {
+        None => tracing::subscriber::set_global_default(registry.with(filter).with(layer)),
+        Some(extra) => tracing::subscriber::set_global_default(registry.with(extra).with(layer.with_filter(filter))),
+    };
 }
 
 struct LineLayer {
@@ -104,6 +118,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
+        // Names with a dot are for traces.
+        fields.extra.retain(|name, _| !name.contains('.'));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields.extra);
         }

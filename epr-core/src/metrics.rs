@@ -1,6 +1,8 @@
 //! Figures for Prometheus: what is counted as it happens, and what is read when someone asks.
+//!
+//! Labels come from closed sets: nothing that a caller wrote gets into one. `docs/METRICS.md` lists every figure.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
@@ -8,9 +10,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::Epr;
+use crate::domain::Timestamp;
+use crate::store::PoolState;
+
+/// How long the backlog may take to be read while someone waits for the figures.
+const BACKLOG: Duration = Duration::from_secs(1);
 
 /// What came of an attempt to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -28,6 +36,54 @@ struct ByOutcome {
     outcome: Outcome,
 }
 
+/// Where a decision came from: evaluated on the facts, or a tier of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    outcome: &'static str,
+    tier: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pool {
+    pool: &'static str,
+}
+
+/// A figure in seconds that is set, not counted.
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Figures of the group-commit writer, and of everything else that appends to the ledger.
+#[derive(Clone)]
+pub(crate) struct LedgerFigures {
+    /// Entries that were committed.
+    pub(crate) entries: Counter,
+    /// Entries in one commit of the writer.
+    pub(crate) batch: Histogram,
+    /// From the moment a caller brings entries to its answer.
+    pub(crate) wait: Histogram,
+}
+
+impl Default for LedgerFigures {
+    fn default() -> Self {
+        Self {
+            entries: Counter::default(),
+            // 1 to 1024.
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            // 0.5 ms to 16 s.
+            wait: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
+        }
+    }
+}
+
+/// Figures of the pools, as they are when someone asks.
+#[derive(Default)]
+struct PoolFigures {
+    connections: Family<Pool, Gauge>,
+    idle: Family<Pool, Gauge>,
+    most: Family<Pool, Gauge>,
+    acquires: Family<Pool, Counter>,
+    waited: Family<Pool, Counter<f64, AtomicU64>>,
+}
+
 /// The figures of one process.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -35,7 +91,11 @@ pub(crate) struct Metrics {
     latency: Histogram,
     pending: Gauge,
     failed: Gauge,
-    oldest: Gauge<f64, AtomicU64>,
+    oldest: Seconds,
+    decisions: Family<Decided, Counter>,
+    pools: PoolFigures,
+    /// Of the ledger.
+    pub(crate) ledger: LedgerFigures,
 }
 
 impl Default for Metrics {
@@ -48,6 +108,9 @@ impl Default for Metrics {
             pending: Gauge::default(),
             failed: Gauge::default(),
             oldest: Gauge::default(),
+            decisions: Family::default(),
+            pools: PoolFigures::default(),
+            ledger: LedgerFigures::default(),
         };
         metrics.registered()
     }
@@ -55,7 +118,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn registered(mut self) -> Self {
-        let Self { registry, attempts, latency, pending, failed, oldest } = &mut self;
+        let Self { registry, attempts, latency, pending, failed, oldest, decisions, pools, ledger } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
         registry.register_with_unit("event_publish_duration", "Calls to the topic", Unit::Seconds, latency.clone());
         registry.register("events_pending", "Events still to be delivered", pending.clone());
@@ -66,6 +129,29 @@ impl Metrics {
             Unit::Seconds,
             oldest.clone(),
         );
+        registry.register("decisions", "Checks answered, by outcome and where the answer came from", decisions.clone());
+        registry.register("ledger_entries", "Entries committed to the ledger by this process", ledger.entries.clone());
+        registry.register("ledger_batch_entries", "Entries in one commit of the group writer", ledger.batch.clone());
+        registry.register_with_unit(
+            "ledger_append_wait",
+            "From bringing entries to the group writer to their commit",
+            Unit::Seconds,
+            ledger.wait.clone(),
+        );
+        let PoolFigures { connections, idle, most, acquires, waited } = pools;
+        registry.register("database_connections", "Open connections to the database", connections.clone());
+        registry.register("database_connections_idle", "Open connections that nobody uses", idle.clone());
+        registry.register("database_connections_max", "Most connections that may be open", most.clone());
+        registry.register("database_acquires", "Connections taken from the pool", acquires.clone());
+        registry.register_with_unit(
+            "database_acquire_wait",
+            "Time spent waiting for a connection (and beginning a transaction on it)",
+            Unit::Seconds,
+            waited.clone(),
+        );
+        let commit = option_env!("EPR_BUILD_COMMIT").unwrap_or("unknown");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
+        registry.register("build", "What runs here", build);
         self
     }
 
@@ -76,22 +162,63 @@ impl Metrics {
     pub(crate) fn called(&self, took: Duration) {
         self.latency.observe(took.as_secs_f64());
     }
+
+    /// A check was answered; `tier` says where the answer came from (`evaluated`, or a tier of the cache).
+    pub(crate) fn decided(&self, allowed: bool, tier: &'static str) {
+        let outcome = if allowed { "allowed" } else { "denied" };
+        self.decisions.get_or_create(&Decided { outcome, tier }).inc();
+    }
+
+    fn pools_are(&self, states: &[PoolState]) {
+        for state in states {
+            let pool = Pool { pool: state.name };
+            self.pools.connections.get_or_create(&pool).set(state.open.into());
+            self.pools.idle.get_or_create(&pool).set(state.idle.into());
+            self.pools.most.get_or_create(&pool).set(state.most.into());
+            self.pools.acquires.get_or_create(&pool).inner().store(state.acquires, Ordering::Relaxed);
+            let waited = state.waited.as_secs_f64().to_bits();
+            self.pools.waited.get_or_create(&pool).inner().store(waited, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Epr {
-    /// Every figure as Prometheus' (`OpenMetrics`) text. Those that are read from the database keep their last value while
-    /// it is away.
-    pub async fn metrics_text(&self) -> String {
-        let metrics = &self.outbox().metrics;
-        if let Ok(backlog) = self.event_backlog().await {
+    /// Adds every figure to `out`, in Prometheus' (`OpenMetrics`) text without its end (`# EOF`). Those that are read from
+    /// the database keep their last value while it is away or slow.
+    pub async fn write_metrics(&self, out: &mut String) {
+        let metrics = self.metrics();
+        metrics.pools_are(&self.store().pools());
+        if let Ok(Ok(backlog)) = tokio::time::timeout(BACKLOG, self.event_backlog()).await {
             metrics.pending.set(backlog.pending);
             metrics.failed.set(backlog.failed);
-            let micros = backlog.oldest_pending.map_or(0, |at| self.now().unix_micros() - at.unix_micros());
-            metrics.oldest.set(Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64());
+            metrics
+                .oldest
+                .set(backlog.oldest_pending.map_or(0.0, |at| seconds(self.now().unix_micros() - at.unix_micros())));
         }
-        let mut out = String::new();
         // Writing into a string does not fail.
-        let _ = text::encode(&mut out, &metrics.registry);
+        let _ = text::encode_registry(out, &metrics.registry);
+        let _ = text::encode_registry(out, &process(self.started()));
+    }
+
+    /// The same, whole.
+    pub async fn metrics_text(&self) -> String {
+        let mut out = String::new();
+        self.write_metrics(&mut out).await;
+        let _ = text::encode_eof(&mut out);
         out
     }
+}
+
+/// Figures under the names that every program gives them.
+fn process(started: Timestamp) -> Registry {
+    let mut registry = Registry::default();
+    let start = Seconds::default();
+    start.set(seconds(started.unix_micros()));
+    registry.register_with_unit("process_start_time", "Start of the process since 1970", Unit::Seconds, start);
+    registry
+}
+
+/// Microseconds as seconds; 0 for what lies before.
+fn seconds(micros: i64) -> f64 {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64()
 }

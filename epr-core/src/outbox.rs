@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::Epr;
 use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES};
 use crate::error::Result;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::Outcome;
 use crate::publish::{BATCH, Message, Outage, Publisher, Verdict};
 use crate::store::{Claim, Claimed, Settlement};
 
@@ -29,8 +29,6 @@ const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(crate) struct Outbox {
     breaker: Mutex<Breaker>,
-    /// What happened so far.
-    pub(crate) metrics: Metrics,
     /// Rung when an event was left for the relay.
     pub(crate) left_over: Notify,
 }
@@ -145,7 +143,7 @@ impl Epr {
     ) -> std::result::Result<Vec<Verdict>, Outage> {
         let begun = Instant::now();
         let verdicts = publisher.publish(messages).await;
-        let metrics = &self.outbox().metrics;
+        let metrics = self.metrics();
         metrics.called(begun.elapsed());
         let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &verdicts {

@@ -4,12 +4,13 @@
 //! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::ledger::chain::Draft;
+use crate::metrics::LedgerFigures;
 use crate::retry::Retry;
 use crate::store::{Appended, Store, StoreError};
 
@@ -43,8 +44,8 @@ struct Request {
 }
 
 /// The way to the writer's task, which starts with the first entry.
-#[derive(Default)]
 pub(crate) struct Recorder {
+    figures: LedgerFigures,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -54,6 +55,10 @@ struct Writer {
 }
 
 impl Recorder {
+    pub(crate) fn new(figures: LedgerFigures) -> Self {
+        Self { figures, writer: Mutex::default() }
+    }
+
     /// Records `drafts` together with whatever other callers bring, and answers when they are committed. A caller that
     /// goes away before its turn takes its entries back, one that goes away later does not.
     ///
@@ -64,11 +69,14 @@ impl Recorder {
         store: &Arc<dyn Store>,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Appended>, NotRecorded> {
+        let begun = Instant::now();
         let queue = self.queue(store);
         let (answer, answered) = oneshot::channel();
         let gone = || NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
         queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let recorded = answered.await.map_err(|_| gone())?;
+        self.figures.wait.observe(begun.elapsed().as_secs_f64());
+        recorded
     }
 
     /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
@@ -78,7 +86,7 @@ impl Recorder {
             Some(writer) if !writer.queue.is_closed() => writer.queue.clone(),
             _ => {
                 let (queue, requests) = mpsc::channel(QUEUE);
-                let task = tokio::spawn(run(Arc::clone(store), requests));
+                let task = tokio::spawn(run(Arc::clone(store), requests, self.figures.clone()));
                 held.insert(Writer { queue, task }).queue.clone()
             }
         }
@@ -95,7 +103,7 @@ impl Recorder {
     }
 }
 
-async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>) {
+async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, figures: LedgerFigures) {
     let mut carried: Option<Request> = None;
     loop {
         let Some(first) = (match carried.take() {
@@ -114,11 +122,13 @@ async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>) {
             size += next.drafts.len();
             batch.push(next);
         }
-        commit(&*store, batch).await;
+        #[allow(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
+        figures.batch.observe(size as f64);
+        commit(&*store, batch, &figures).await;
     }
 }
 
-async fn commit(store: &dyn Store, batch: Vec<Request>) {
+async fn commit(store: &dyn Store, batch: Vec<Request>, figures: &LedgerFigures) {
     let mut together = Vec::new();
     let mut callers = Vec::with_capacity(batch.len());
     // Nobody waits any more for the others.
@@ -134,6 +144,7 @@ async fn commit(store: &dyn Store, batch: Vec<Request>) {
     }
     match append(store, &together).await {
         Ok(outcomes) => {
+            figures.entries.inc_by(recorded(&outcomes));
             let mut outcomes = outcomes.into_iter();
             for (count, answer) in callers {
                 // A caller that went away needs no answer.
@@ -146,7 +157,9 @@ async fn commit(store: &dyn Store, batch: Vec<Request>) {
             for (count, answer) in callers {
                 let (own, others) = rest.split_at(count);
                 rest = others;
-                let _ = answer.send(append(store, own).await.map_err(|fault| NotRecorded(Arc::new(fault))));
+                let outcomes = append(store, own).await.map_err(|fault| NotRecorded(Arc::new(fault)));
+                figures.entries.inc_by(outcomes.as_deref().map_or(0, recorded));
+                let _ = answer.send(outcomes);
             }
         }
         Err(fault) => {
@@ -156,6 +169,11 @@ async fn commit(store: &dyn Store, batch: Vec<Request>) {
             }
         }
     }
+}
+
+/// How many of them are entries now.
+pub(crate) fn recorded(outcomes: &[Appended]) -> u64 {
+    outcomes.iter().filter(|outcome| matches!(outcome, Appended::Recorded { .. })).count() as u64
 }
 
 async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {

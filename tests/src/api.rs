@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use epr_api::Callers;
 use epr_core::Epr;
+use epr_core::authn::Authenticator;
 use epr_core::clock::{Clock, SystemClock};
 use epr_core::settings::{Settings, Source};
 use http_body_util::BodyExt as _;
@@ -75,11 +77,19 @@ impl Api {
 
     /// A service on this database that lives by this clock.
     pub async fn at(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
-        let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")]);
+        Self::with(database, clock, &[]).await
+    }
+
+    /// The same with more of the environment.
+    pub async fn with(database: Arc<Database>, clock: Arc<dyn Clock>, environment: &[(&str, &str)]) -> Self {
+        let own = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")];
+        let source = Source::of(own.into_iter().chain(environment.iter().copied()));
         let settings = Settings::from_source(&source).expect("settings");
-        let epr = Epr::from_settings_at(&settings, clock).await.expect("a service");
+        let epr = Epr::from_settings_at(&settings, Arc::clone(&clock)).await.expect("a service");
         epr.start(true).await.expect("a service that starts");
-        Self { router: epr_api::router(epr.clone(), &settings.http), epr, database }
+        let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
+        let callers = Callers { authenticator: Arc::new(authenticator), open: settings.auth.open.clone() };
+        Self { router: epr_api::router(epr.clone(), &settings.http, callers), epr, database }
     }
 
     /// Sends any request.
@@ -93,6 +103,14 @@ impl Api {
             serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&bytes)))
         };
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends any request; gives the status, the headers and the body, whatever it is.
+    pub async fn text(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
+        let response = self.router.clone().oneshot(request).await.expect("the router never fails");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
     }
 
     /// GET.

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod aws;
 pub mod database;
+pub mod issuer;
 pub mod lambda;
 pub mod ledger;
 pub mod measure;

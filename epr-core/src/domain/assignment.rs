@@ -1,6 +1,7 @@
 //! Assignments: who holds which role, where, and from when to when.
 
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::fields::{self, Fields, Invalid, Problem};
@@ -20,7 +21,7 @@ pub fn default_principal_type() -> PrincipalType {
 
 /// One grant of a role. `(principal_id, principal_type, role_id, entity_id)` is unique, no entity counting as equal
 /// to no entity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Assignment {
     /// Its id.
     pub id: Uuid,
@@ -30,11 +31,13 @@ pub struct Assignment {
     pub principal_type: String,
     /// The role held.
     pub role_id: Uuid,
-    /// Where: on this entity and everything below it; everywhere when `None`.
+    /// Where: on this entity and everything below it; everywhere when absent.
+    #[schema(required)]
     pub entity_id: Option<Uuid>,
     /// In force from this moment, which counts as in.
     pub effective_at: Timestamp,
-    /// In force until this moment, which counts as out; for ever when `None`.
+    /// In force until this moment, which counts as out; for ever when absent.
+    #[schema(required)]
     pub expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -43,19 +46,20 @@ pub struct Assignment {
 }
 
 /// A request to assign a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct NewAssignment {
     /// Who shall hold the role.
     pub principal_id: Uuid,
     /// What kind of principal that is.
+    #[schema(required = false, default = "user")]
     pub principal_type: PrincipalType,
     /// The role.
     pub role_id: Uuid,
-    /// Where; everywhere when `None`.
+    /// Where; everywhere when absent.
     pub entity_id: Option<Uuid>,
-    /// From when; now when `None`.
+    /// From when; now when absent.
     pub effective_at: Option<Timestamp>,
-    /// Until when; for ever when `None`.
+    /// Until when; for ever when absent.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -114,10 +118,13 @@ pub(crate) fn window_problem(effective_at: Timestamp, expires_at: Option<Timesta
 }
 
 /// Which assignments a list holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct AssignmentFilter {
     /// Of this principal, whatever its type.
+    #[param(nullable = false)]
     pub principal_id: Option<Uuid>,
     /// On exactly this entity.
+    #[param(nullable = false)]
     pub entity_id: Option<Uuid>,
 }

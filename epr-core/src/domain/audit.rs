@@ -1,6 +1,7 @@
 //! What the ledger records: events on the way in, entries on the way out.
 
 use serde::{Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::fields::{self, Choice, Fields, Invalid};
@@ -168,33 +169,42 @@ pub struct KeptRejection {
 }
 
 /// An entry of the ledger, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditEntry {
     /// Its place: 1, 2, 3 … without a gap.
+    #[schema(minimum = 1)]
     pub sequence: i64,
     /// The hash of the entry before it; 64 zeros for the first.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub previous_hash: String,
     /// Its hash.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub entry_hash: String,
     /// How the hash is made; 1.
     pub hash_version: i32,
     /// The idempotency key.
+    #[schema(required)]
     pub event_id: Option<Uuid>,
     /// Who reported it.
     pub source: String,
     /// What happened.
     pub action: String,
     /// Who did it.
+    #[schema(required)]
     pub actor_id: Option<Uuid>,
     /// What kind of actor that is.
     pub actor_type: String,
     /// What it was done to.
+    #[schema(required)]
     pub entity_id: Option<Uuid>,
     /// What kind of thing that is.
+    #[schema(required)]
     pub entity_type: Option<String>,
     /// What ties it to other events.
+    #[schema(required)]
     pub correlation_id: Option<String>,
     /// Everything else.
+    #[schema(value_type = BTreeMap<String, Json>)]
     pub details: CanonicalDetails,
     /// When it happened.
     pub occurred_at: Timestamp,
@@ -213,29 +223,41 @@ impl Serialize for CanonicalDetails {
 }
 
 /// What a reader of the ledger asks for. Every condition given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct AuditFilter {
     /// Of this action.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub action: Option<String>,
     /// By this actor.
+    #[param(nullable = false)]
     pub actor_id: Option<Uuid>,
     /// On this entity.
+    #[param(nullable = false)]
     pub entity_id: Option<Uuid>,
     /// On this kind of entity.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub entity_type: Option<String>,
     /// Reported by this source.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub source: Option<String>,
     /// Tied together by this id.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub correlation_id: Option<String>,
     /// With this idempotency key.
+    #[param(nullable = false)]
     pub event_id: Option<Uuid>,
     /// Not before this moment.
+    #[param(nullable = false)]
     pub occurred_from: Option<Timestamp>,
     /// Not after this moment.
+    #[param(nullable = false)]
     pub occurred_to: Option<Timestamp>,
     /// From this place on.
+    #[param(nullable = false, minimum = 1)]
     pub from_sequence: Option<i64>,
     /// Up to and including this place.
+    #[param(nullable = false, minimum = 1)]
     pub to_sequence: Option<i64>,
 }
 

@@ -1,6 +1,7 @@
 //! Business entities: issuers, SPVs, offerings, investors, agents.
 
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::fields::{self, Choice, Fields, Invalid};
@@ -12,7 +13,7 @@ use super::time::Timestamp;
 pub type EntityName = Text<1, 255>;
 
 /// What kind of business entity it is. Never changes after creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntityType {
     /// Issues tokens.
@@ -45,7 +46,7 @@ impl Choice for EntityType {
 }
 
 /// Where an entity is in its life. Does not influence decisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntityStatus {
     /// In use.
@@ -69,7 +70,7 @@ impl Choice for EntityStatus {
 }
 
 /// A registered entity. `(name, type)` is unique.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Entity {
     /// Its id.
     pub id: Uuid,
@@ -81,8 +82,10 @@ pub struct Entity {
     /// Where it is in its life.
     pub status: EntityStatus,
     /// The entity above it in the hierarchy.
+    #[schema(required)]
     pub parent_id: Option<Uuid>,
     /// What the platform knows of it besides.
+    #[schema(value_type = BTreeMap<String, Json>)]
     pub attributes: JsonObject,
     /// When it was created.
     pub created_at: Timestamp,
@@ -91,17 +94,20 @@ pub struct Entity {
 }
 
 /// A request to create an entity.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, ToSchema)]
 pub struct NewEntity {
     /// Its name.
     pub name: EntityName,
     /// Its kind.
+    #[schema(rename = "type")]
     pub entity_type: EntityType,
     /// Where it starts; `active` unless said otherwise.
+    #[schema(required = false, default = "active")]
     pub status: EntityStatus,
     /// The entity above it, which must exist.
     pub parent_id: Option<Uuid>,
     /// Free-form facts.
+    #[schema(value_type = BTreeMap<String, Json>, required = false)]
     pub attributes: JsonObject,
 }
 
@@ -137,16 +143,21 @@ fn read_attributes(fields: &mut Fields<'_>) -> Option<JsonObject> {
     Some(attributes)
 }
 
-/// A change to an entity; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// A change to an entity; what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EntityPatch {
     /// A new name.
+    #[schema(nullable = false)]
     pub name: Option<EntityName>,
     /// A new status.
+    #[schema(nullable = false)]
     pub status: Option<EntityStatus>,
-    /// A new parent; `Some(None)` detaches.
+    /// A new parent; `null` detaches.
+    #[schema(value_type = Option<Uuid>)]
     pub parent_id: Option<Option<Uuid>>,
     /// New attributes, replacing all.
+    #[schema(value_type = BTreeMap<String, Json>, required = false)]
     pub attributes: Option<JsonObject>,
 }
 
@@ -169,10 +180,13 @@ impl EntityPatch {
 }
 
 /// Which entities a list holds. Archived ones are always left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct EntityFilter {
     /// Any of these types; all when empty.
+    #[param(rename = "type", required = false, max_items = 1000)]
     pub types: Vec<EntityType>,
     /// Children of this entity.
+    #[param(nullable = false)]
     pub parent_id: Option<Uuid>,
 }

@@ -1,12 +1,14 @@
 //! Platform events: what happened, told to other services.
 
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::fields::{self, Choice, Fields, Invalid, Problem};
 use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
+use super::trace::TraceParent;
 
 /// What happened: 3 to 128 characters.
 pub type EventType = Text<3, 128>;
@@ -21,7 +23,7 @@ pub type SchemaVersion = Text<1, 16>;
 pub const MAX_ERROR_CHARS: usize = 1024;
 
 /// How far the delivery of an event has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
     /// Still to be delivered.
@@ -45,7 +47,7 @@ impl Choice for DeliveryState {
 }
 
 /// An event with the state of its delivery.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Event {
     /// The row's id.
     pub id: Uuid,
@@ -56,10 +58,13 @@ pub struct Event {
     /// Who says so.
     pub source: String,
     /// The facts.
+    #[schema(value_type = BTreeMap<String, Json>)]
     pub payload: JsonObject,
     /// Around the facts.
+    #[schema(value_type = BTreeMap<String, Json>)]
     pub context: JsonObject,
     /// What ties it to other events.
+    #[schema(required)]
     pub correlation_id: Option<String>,
     /// When it happened.
     pub occurred_at: Timestamp,
@@ -68,31 +73,39 @@ pub struct Event {
     /// How far its delivery has come.
     pub delivery_state: DeliveryState,
     /// How often it was handed to the topic for a verdict on it. Outages of the whole topic do not count.
+    #[schema(minimum = 0)]
     pub delivery_attempts: i32,
     /// What went wrong last.
+    #[schema(required, max_length = 1024)]
     pub last_error: Option<String>,
     /// When it was written.
     pub created_at: Timestamp,
     /// When its delivery last changed.
     pub updated_at: Timestamp,
+    /// The trace in which it came to be; passed on with its message, not shown.
+    #[serde(skip)]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// An event that another service brings.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, ToSchema)]
 pub struct NewEvent {
     /// What happened.
     pub event_type: EventType,
     /// Who says so.
     pub source: EventSource,
     /// The facts.
+    #[schema(value_type = BTreeMap<String, Json>, required = false)]
     pub payload: JsonObject,
     /// Around the facts.
+    #[schema(value_type = BTreeMap<String, Json>, required = false)]
     pub context: JsonObject,
     /// With `source` the key under which a second one is the first one again.
     pub correlation_id: Option<EventCorrelationId>,
-    /// When it happened; now when `None`.
+    /// When it happened; now when absent.
     pub occurred_at: Option<Timestamp>,
     /// The version of the payload's shape.
+    #[schema(required = false, default = "v1")]
     pub schema_version: SchemaVersion,
 }
 
@@ -124,13 +137,17 @@ impl NewEvent {
 }
 
 /// Which events a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct EventFilter {
     /// Of this type.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub event_type: Option<String>,
     /// From this source.
+    #[param(nullable = false, min_length = 1, max_length = 512)]
     pub source: Option<String>,
     /// In this state of delivery.
+    #[param(nullable = false)]
     pub delivery_state: Option<DeliveryState>,
 }
 

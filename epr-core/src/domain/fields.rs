@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::json::{Json, JsonObject, MAX_DEPTH};
@@ -32,7 +33,7 @@ impl Serialize for Step {
 }
 
 /// One failing field, as the contract's 400 shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The way to the value, starting with `body`, `query`, `path` or `header`.
     pub loc: Vec<Step>,
@@ -40,6 +41,7 @@ pub struct FieldError {
     pub msg: String,
     /// What is wrong, for a program: a stable word.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: &'static str,
 }
 

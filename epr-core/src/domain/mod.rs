@@ -9,8 +9,10 @@ pub mod event;
 pub mod fields;
 pub mod json;
 pub mod role;
+mod schema;
 pub mod text;
 pub mod time;
+pub mod trace;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
@@ -21,3 +23,4 @@ pub use json::{Json, JsonObject};
 pub use role::{NewRole, Role, RolePatch};
 pub use text::Text;
 pub use time::Timestamp;
+pub use trace::TraceParent;

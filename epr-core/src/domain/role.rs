@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::entity::EntityType;
@@ -19,13 +20,14 @@ pub type RoleDescription = Text<0, 512>;
 pub type Action = Text<3, 255>;
 
 /// A role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Role {
     /// Its id.
     pub id: Uuid,
     /// Its name, unique.
     pub name: String,
     /// What it is for.
+    #[schema(required)]
     pub description: Option<String>,
     /// The entity types it may be assigned on and counts for; empty means all.
     pub scope_types: Vec<EntityType>,
@@ -40,17 +42,20 @@ pub struct Role {
 }
 
 /// A request to create a role. Actions that are new to the registry are created with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct NewRole {
     /// Its name.
     pub name: RoleName,
     /// What it is for.
     pub description: Option<RoleDescription>,
     /// The entity types it is meant for; empty means all.
+    #[schema(required = false, max_items = 1000)]
     pub scope_types: Vec<EntityType>,
     /// The actions it holds.
+    #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
     pub permissions: BTreeSet<Action>,
     /// Whether the platform itself depends on it.
+    #[schema(required = false, default = false)]
     pub is_system: bool,
 }
 
@@ -89,14 +94,18 @@ impl NewRole {
     }
 }
 
-/// A change to a role; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A change to a role; what is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RolePatch {
-    /// A new description; `Some(None)` removes it.
+    /// A new description; `null` removes it.
+    #[schema(value_type = Option<RoleDescription>)]
     pub description: Option<Option<RoleDescription>>,
     /// New scope types, replacing all.
+    #[schema(nullable = false, max_items = 1000)]
     pub scope_types: Option<Vec<EntityType>>,
     /// New actions, replacing all.
+    #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
     pub permissions: Option<BTreeSet<Action>>,
 }
 

@@ -8,6 +8,7 @@ use super::events::Written;
 use crate::Epr;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
+use crate::recorder::recorded;
 use crate::retry::Retry;
 use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, StoreError, Tx};
 
@@ -112,6 +113,7 @@ impl Epr {
             }
         }
         tx.commit().await?;
+        self.metrics().ledger.entries.inc_by(recorded(&appended));
         self.after_commit(written).await;
         for (draft, outcome) in drafts.iter().zip(&appended) {
             if let Appended::Recorded { sequence } = outcome {

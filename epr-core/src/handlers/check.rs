@@ -28,6 +28,7 @@ impl Epr {
         if recorded {
             self.record(vec![record::evaluated(call, now, question, facts.resource_type, &decision)?]).await?;
         }
+        self.metrics().decided(decision.allowed, "evaluated");
         log(question, &decision);
         Ok(decision)
     }

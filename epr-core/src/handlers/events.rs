@@ -19,7 +19,7 @@ impl Epr {
     ///
     /// # Errors
     /// `Invalid` when it is too large to be delivered.
-    pub async fn ingest_event(&self, new: NewEvent) -> Result<Event> {
+    pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<Event> {
         let now = self.now();
         let event = Event {
             id: self.new_id(),
@@ -36,6 +36,7 @@ impl Epr {
             last_error: None,
             created_at: now,
             updated_at: now,
+            traceparent: call.traceparent,
         };
         check(&event)?;
         let ordering_key = ordering_key(&event.payload);
@@ -126,6 +127,7 @@ impl Epr {
             last_error: None,
             created_at: now,
             updated_at: now,
+            traceparent: call.traceparent,
         };
         OutboxEvent { event, ordering_key: Some(key), ingested: false, lease: None }
     }

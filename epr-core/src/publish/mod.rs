@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::domain::event::Event;
-use crate::domain::{Json, JsonObject};
+use crate::domain::{Json, JsonObject, TraceParent};
 
 /// A message as the topic gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Message {
     pub source: String,
     /// The JSON body.
     pub body: String,
+    /// The trace in which the event came to be.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Message {
@@ -49,17 +51,20 @@ impl Message {
             event_type: event.event_type.clone(),
             source: event.source.clone(),
             body: Json::Object(body).to_string(),
+            traceparent: event.traceparent,
         }
     }
 
-    /// The attributes, all of type String.
+    /// The attributes, all of type String: the contract's three, and `traceparent` where there is one.
     #[must_use]
-    pub fn attributes(&self) -> [(&'static str, String); 3] {
-        [
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut attributes = vec![
             ("event_type", self.event_type.clone()),
             ("source", self.source.clone()),
             ("event_id", self.event_id.to_string()),
-        ]
+        ];
+        attributes.extend(self.traceparent.map(|trace| ("traceparent", trace.to_string())));
+        attributes
     }
 
     /// What counts against the topic's limit: the body, and each attribute's name, type and value.

@@ -1,15 +1,14 @@
 //! How AWS is reached. What is not set here is the usual chain's (profile, container, instance).
 
-use std::fmt;
-
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sns::config::Credentials;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::source::Reader;
 
 /// `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SNS`, `AWS_ENDPOINT_URL_SQS`, and the
 /// credentials that may stand in a `.env` file, where the SDK does not look.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct AwsSettings {
     /// The region.
     pub region: String,
@@ -20,11 +19,11 @@ pub struct AwsSettings {
     keys: Option<Keys>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Keys {
     id: String,
-    secret: String,
-    session: Option<String>,
+    secret: SecretString,
+    session: Option<SecretString>,
 }
 
 impl AwsSettings {
@@ -40,7 +39,11 @@ impl AwsSettings {
             region: reader.text("AWS_REGION", &default_region),
             sns_endpoint: optional(reader, "AWS_ENDPOINT_URL_SNS").or_else(|| endpoint.clone()),
             sqs_endpoint: optional(reader, "AWS_ENDPOINT_URL_SQS").or(endpoint),
-            keys: id.zip(secret).map(|(id, secret)| Keys { id, secret, session }),
+            keys: id.zip(secret).map(|(id, secret)| Keys {
+                id,
+                secret: secret.into(),
+                session: session.map(Into::into),
+            }),
         }
     }
 
@@ -51,21 +54,10 @@ impl AwsSettings {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(Keys { id, secret, session }) = &self.keys {
-            loader = loader.credentials_provider(Credentials::new(id, secret, session.clone(), None, "environment"));
+            let session = session.as_ref().map(|session| session.expose_secret().to_owned());
+            let keys = Credentials::new(id, secret.expose_secret(), session, None, "environment");
+            loader = loader.credentials_provider(keys);
         }
         loader.load().await
-    }
-}
-
-impl fmt::Debug for AwsSettings {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, sns_endpoint, sqs_endpoint, keys } = self;
-        let keys = keys.as_ref().map(|_| "***");
-        out.debug_struct("AwsSettings")
-            .field("region", region)
-            .field("sns_endpoint", sns_endpoint)
-            .field("sqs_endpoint", sqs_endpoint)
-            .field("keys", &keys)
-            .finish()
     }
 }

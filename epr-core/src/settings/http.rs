@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::limits::Limits;
 use super::source::{Reader, plain};
 
-/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, `EPR_MAX_BODY_BYTES`.
+/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, and the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The address to listen on.
@@ -13,8 +14,8 @@ pub struct HttpSettings {
     pub port: u16,
     /// Origins that browsers may call from; none by default, `*` for any.
     pub cors_origins: Vec<String>,
-    /// The largest body taken, 1 KiB to 64 MiB.
-    pub max_body_bytes: usize,
+    /// How much one caller may ask, and for how long.
+    pub limits: Limits,
 }
 
 impl HttpSettings {
@@ -31,8 +32,7 @@ impl HttpSettings {
                 plain,
                 read_origins,
             ),
-            max_body_bytes: usize::try_from(reader.number("EPR_MAX_BODY_BYTES", 1 << 20, 1 << 10, 64 << 20))
-                .unwrap_or(1 << 20),
+            limits: Limits::read(reader),
         }
     }
 }

@@ -4,21 +4,25 @@
 //! the first. Secrets do not print.
 
 mod audit;
+mod auth;
 mod aws;
 mod database;
 mod dot_env;
 mod events;
 mod http;
+mod limits;
 mod logging;
 mod queue;
 mod service;
 mod source;
 
 pub use audit::{AuditDecisions, AuditSettings};
+pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use database::DatabaseSettings;
 pub use events::EventSettings;
 pub use http::HttpSettings;
+pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
 pub use service::{Environment, ServiceSettings, default_permissions};
@@ -43,6 +47,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// How the API is reached.
     pub http: HttpSettings,
+    /// Who may call it.
+    pub auth: AuthSettings,
 }
 
 impl Settings {
@@ -60,8 +66,10 @@ impl Settings {
     /// Every variable that does not parse.
     pub fn from_source(source: &Source) -> Result<Self, SettingsError> {
         let mut reader = Reader::new(source);
+        let service = ServiceSettings::read(&mut reader);
         let settings = Self {
-            service: ServiceSettings::read(&mut reader),
+            auth: AuthSettings::read(&mut reader, service.environment),
+            service,
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),

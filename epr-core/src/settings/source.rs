@@ -98,6 +98,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Whether `name` is set.
+    #[must_use]
+    pub fn given(&self, name: &str) -> bool {
+        self.source.get(name).is_some()
+    }
+
+    /// Reports what is wrong with several variables together. `sentence` tells no secret.
+    pub fn fault(&mut self, sentence: String) {
+        self.faults.push(sentence);
+    }
+
     /// Text as it stands.
     pub fn text(&mut self, name: &str, default: &str) -> String {
         self.source.get(name).unwrap_or(default).to_owned()
@@ -169,6 +180,21 @@ mod tests {
         assert!(text.contains("PORT is `70000`; allowed: a whole number from 0 to 65535"), "{text}");
         assert!(text.contains("mysql://epr:***@db/epr"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let list = format!(r#"[{{"name": "n", "sha256": "{}", "scopes": []}}]"#, "ab".repeat(32));
+        let source = Source::of([
+            ("EPR_DATABASE_URL", "postgresql://epr:hunter2@db/epr?sslrootcert=/ca.pem&password=hunter2"),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("AWS_SESSION_TOKEN", "hunter2"),
+            ("EPR_AUTH_MODE", "token"),
+            ("EPR_API_TOKENS", &list),
+        ]);
+        let shown = format!("{:#?}", Settings::from_source(&source).unwrap());
+        assert!(!shown.contains("hunter2") && !shown.contains("abab"), "{shown}");
     }
 
     #[test]

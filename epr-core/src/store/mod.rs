@@ -6,6 +6,7 @@
 
 mod error;
 mod page;
+mod pools;
 pub mod postgres;
 pub mod sqlite;
 pub mod url;
@@ -26,6 +27,7 @@ use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use error::StoreError;
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
+pub use pools::PoolState;
 
 /// The logger under which statements appear when they are echoed.
 pub const STATEMENT_LOGGER: &str = "sqlx::query";
@@ -113,6 +115,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::SchemaTooNew`] when the database knows migrations that this program does not.
     async fn migrate(&self) -> Result<SchemaState>;
+
+    /// How its connections are used at this moment. No I/O.
+    fn pools(&self) -> Vec<PoolState>;
 
     /// Waits for calls under way, then closes every connection.
     async fn close(&self);

@@ -60,6 +60,12 @@ fn postgres(rest: &str) -> Result<DatabaseUrl, &'static str> {
         Some((user_info, place)) if !user_of(user_info).contains(['/', '?']) => (Some(user_info), place),
         _ => (None, rest),
     };
+    // An `@` behind the host: the password may be meant to end there, and what was taken for the host, and would be shown
+    // as such, be a part of it.
+    let behind = place.find(['/', '?', '#']).and_then(|end| place.get(end..));
+    if user_info.is_some() && behind.is_some_and(|behind| behind.contains('@')) {
+        return Err(ALLOWED);
+    }
     let recode = |part: &str| {
         let plain = percent_decode_str(part).decode_utf8().map_err(|_| ALLOWED)?;
         Ok::<_, &'static str>(utf8_percent_encode(&plain, RESERVED).to_string())
@@ -208,6 +214,9 @@ mod tests {
             "postgres://h:notaport/db",
             "sqlite:///a.db?mode=ro",
             "postgres://db/x?passwd=hunter2",
+            "postgres://epr:half@hunter2?x@db/x",
+            "postgres://epr:half@hunter2/x@db/x",
+            "postgres://epr:half@hunter2#x@db/x",
         ] {
             assert_eq!(DatabaseUrl::parse(text), Err(ALLOWED), "{text}");
         }

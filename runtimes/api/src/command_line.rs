@@ -1,4 +1,4 @@
-//! What `epr-api` does when it is given an argument: help, its version, a health check, or another program of the image.
+//! What `epr-api` does when it is given an argument: help, its version, its interface, a health check, or another program of the image.
 //!
 //! Must not touch the database: a health check runs every few seconds.
 
@@ -17,6 +17,7 @@ sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ... T
 
   epr-api             serves
   epr-api --health    asks the service that runs here for GET /healthz; exit code 0 if it answers 200, else 1
+  epr-api --openapi   prints the OpenAPI document
   epr-api --version
   epr-api epr ...                 runs the program of this name from the folder of epr-api in its place, so that
   epr-api epr-audit-worker ...    the container image has one entry point";
@@ -39,6 +40,10 @@ pub(crate) fn obey() -> Option<ExitCode> {
         }
         "--version" | "-V" => {
             println!("epr-api {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        "--openapi" => {
+            print!("{}", epr_api::document());
             ExitCode::SUCCESS
         }
         "--health" => health(),

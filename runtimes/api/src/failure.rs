@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Use(Error),
     /// The body is over the limit, in bytes.
     TooLarge(usize),
+    /// There is more to do than can be done in time.
+    Full,
 }
 
 impl From<Error> for Failure {
@@ -40,6 +42,7 @@ impl IntoResponse for Failure {
                 let limit = format!("The body is larger than {limit} bytes");
                 return detail(StatusCode::PAYLOAD_TOO_LARGE, &limit);
             }
+            Self::Full => return full(),
         };
         let status = match &fault {
             Error::Invalid(_) | Error::Refused(_) => StatusCode::BAD_REQUEST,
@@ -88,6 +91,21 @@ pub(crate) fn internal(request_id: &str) -> Response {
         request_id: &'a str,
     }
     answer(StatusCode::INTERNAL_SERVER_ERROR, &Internal { detail: "Internal server error", request_id })
+}
+
+/// Every place is taken.
+pub(crate) fn full() -> Response {
+    detail(StatusCode::SERVICE_UNAVAILABLE, "The service has more to do than it can do in time")
+}
+
+/// The time for an answer is over. `reads` when nothing can have been changed.
+pub(crate) fn late(reads: bool) -> Response {
+    let sentence = if reads {
+        "The answer took too long"
+    } else {
+        "The answer took too long; whether it was done will show when it is read"
+    };
+    detail(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
 pub(crate) async fn unknown_path() -> Response {

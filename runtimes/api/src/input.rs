@@ -2,19 +2,22 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, header, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem, Reading};
-use epr_core::domain::{Invalid, Json, JsonObject, Text};
+use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
 use epr_core::store::{Cursor, CursorFault, Page};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
 
 use crate::App;
+use crate::admission::Place;
 use crate::failure::Failure;
+use crate::guard::Actor;
 use crate::request_id::GivenRequestId;
 
 /// Who is calling, from `X-Actor-Id` and `X-Request-ID`.
@@ -27,17 +30,27 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         // Its bounds are those of the request id, which has been held against them.
         let given = parts.extensions.get::<GivenRequestId>();
         let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
+        let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
+        // Told by the credential, where there is one: the guard has held the header against it.
+        let actor = parts.extensions.get::<Actor>().and_then(|actor| actor.0);
         let call = match parts.headers.get("x-actor-id") {
-            None => Ok(Call { actor_id: None, correlation_id }),
+            None => Ok(Call { actor_id: actor, correlation_id, traceparent }),
             Some(value) => value
                 .to_str()
                 .ok()
                 .and_then(fields::parse_uuid)
-                .map(|actor| Call { actor_id: Some(actor), correlation_id })
+                .map(|actor| Call { actor_id: Some(actor), correlation_id, traceparent })
                 .ok_or_else(|| Invalid::one("header", Some("X-Actor-Id"), not_a_uuid())),
         };
         Ok(Self(call))
     }
+}
+
+/// The trace that the caller says this is part of. Two of them are none.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut given = headers.get_all("traceparent").iter();
+    let first = given.next()?;
+    TraceParent::parse(first.to_str().ok()?).filter(|_| given.next().is_none())
 }
 
 fn not_a_uuid() -> Problem {
@@ -77,21 +90,22 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// Rows in a page when the caller does not say.
-pub(crate) const DEFAULT_LIMIT: u32 = 500;
-/// Most rows in a page.
-pub(crate) const MAX_LIMIT: u32 = 1000;
+/// `limit` and `cursor` of a list that has `DEFAULT` rows in a page when the caller does not say, and `MOST` at most.
+pub(crate) struct Paging<const DEFAULT: u32, const MOST: u32>;
 
-impl Query {
-    /// Reads `limit` and `cursor` beside a list's own filters.
+/// What lists have unless they say otherwise.
+pub(crate) type Listing = Paging<500, 1000>;
+
+impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
+    /// Reads both, for a list in the order of creation.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
-        Page { limit: Self::limit(fields, DEFAULT_LIMIT, MAX_LIMIT), after: Self::cursor(fields, Cursor::decode) }
+        Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
     }
 
     /// Reads `limit`.
-    pub(crate) fn limit(fields: &mut Fields<'_>, default: u32, most: u32) -> u32 {
-        let limit = fields.given("limit", fields::whole_number(1, most.into()));
-        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(default)
+    pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
+        let limit = fields.given("limit", fields::whole_number(1, MOST.into()));
+        limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT)
     }
 
     /// Reads `cursor`, which `decode` understands.
@@ -101,7 +115,9 @@ impl Query {
             text.and_then(decode).map_err(|fault| vec![Problem::new("cursor", fault.to_string())])
         })
     }
+}
 
+impl Query {
     /// The `Link` header's value for the page that starts after the encoded `cursor`.
     pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -124,8 +140,24 @@ impl FromRequest<Arc<App>> for Body {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let declared_json = is_json(request.headers());
-        let limit = app.max_body_bytes;
-        let bytes = match Limited::new(request.into_body(), limit).collect().await {
+        let limit = app.limits.body_bytes;
+        let place = request.extensions().get::<Place>().cloned();
+        let mut reading = std::pin::pin!(Limited::new(request.into_body(), limit).collect());
+        // Most bodies arrive with the head. While one does not, its call takes no place from others.
+        let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                place.iter().for_each(Place::leave);
+                let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
+                    return Ok(Self(Err(fault("body_timeout", "The body did not arrive in time"))));
+                };
+                if place.is_some_and(|place| place.resume().is_err()) {
+                    return Err(Failure::Full);
+                }
+                read
+            }
+        };
+        let bytes = match read {
             Ok(body) => body.to_bytes(),
             Err(fault) if fault.is::<LengthLimitError>() => return Err(Failure::TooLarge(limit)),
             Err(_) => return Ok(Self(Err(fault("body_incomplete", "The body could not be read to its end")))),

@@ -4,10 +4,16 @@ mod command_line;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use epr_api::{Api, Callers};
+use epr_core::authn::Authenticator;
+use epr_core::clock::SystemClock;
 use epr_core::error::chain;
+use epr_core::settings::Environment;
 use epr_core::{Epr, Settings, StopSignal, logging};
+use epr_telemetry::Traces;
 
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -23,7 +29,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logging::install(&settings.logging, &settings.service.name);
+    let traces = match epr_telemetry::start(&settings.service.name) {
+        Ok(traces) => traces,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
+    let layer = traces.as_ref().map(Traces::layer);
+    logging::install_with(&settings.logging, &settings.service.name, layer);
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let outcome = runtime.block_on(run(&settings));
@@ -31,6 +45,9 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             outcome
         });
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -43,6 +60,12 @@ fn main() -> ExitCode {
 async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let mut stop = StopSignal::install()?;
     let epr = Epr::from_settings(settings).await?;
+    let authenticator = Arc::new(Authenticator::start(&settings.auth, Arc::new(SystemClock)).await?);
+    if authenticator.off() && settings.service.environment == Environment::Production {
+        let hint = "whoever reaches this port may do everything; set EPR_AUTH_MODE";
+        tracing::warn!(hint, "authentication_off");
+    }
+    let callers = Callers { authenticator, open: settings.auth.open.clone() };
     tokio::select! {
         started = epr.start(settings.database.run_migrations) => started?,
         () = stop.asked() => return Ok(()),
@@ -57,8 +80,8 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
             .await;
         })
     });
-    let router = epr_api::router(epr.clone(), &settings.http);
-    let served = epr_api::serve(router, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
+    let api = Api::new(epr.clone(), &settings.http, callers);
+    let served = epr_api::serve(api, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
     drop(relay_stop);
     let close = async {
         if let Some(relay) = relay {

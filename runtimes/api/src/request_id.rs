@@ -1,13 +1,8 @@
 //! `X-Request-ID`: taken from the caller or made here, echoed, in every log line of the request.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue};
 use epr_core::clock::{IdSource as _, TimeOrderedIds};
-use tracing::Instrument as _;
-
-use crate::failure;
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -18,11 +13,11 @@ const LONGEST: usize = 120;
 #[derive(Debug, Clone)]
 pub(crate) struct GivenRequestId(pub(crate) String);
 
-/// Carries the request id through one request. Whatever was given is echoed as it is: an id is there to find a request
-/// again, and no reason to refuse one.
-pub(crate) async fn carry(mut request: Request, next: Next) -> Response {
+/// What to echo, and the id. Whatever was given is echoed as it is: an id is there to find a request again, and no
+/// reason to refuse one.
+pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
     let given = request.headers().get(&X_REQUEST_ID).filter(|value| !value.is_empty()).cloned();
-    let (echo, id) = match given {
+    match given {
         Some(value) => {
             let id: String = String::from_utf8_lossy(value.as_bytes()).chars().take(LONGEST).collect();
             request.extensions_mut().insert(GivenRequestId(id.clone()));
@@ -32,14 +27,5 @@ pub(crate) async fn carry(mut request: Request, next: Next) -> Response {
             let id = TimeOrderedIds.next().to_string();
             (HeaderValue::from_str(&id).ok(), id)
         }
-    };
-    let span = tracing::info_span!("request", request_id = id);
-    let mut response = next.run(request).instrument(span).await;
-    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        response = failure::internal(&id);
     }
-    if let Some(value) = echo {
-        response.headers_mut().insert(&X_REQUEST_ID, value);
-    }
-    response
 }

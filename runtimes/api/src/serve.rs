@@ -1,17 +1,21 @@
 //! From a socket to the router, until a signal says stop.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt as _;
 use epr_core::StopSignal;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::{info, warn};
+
+use crate::{Api, connection};
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
 /// be gone, and below ECS's 30 s.
 const DRAIN: Duration = Duration::from_secs(6);
+/// How long to wait when the system has no more sockets to give.
+const NO_SOCKETS: Duration = Duration::from_secs(1);
 
 /// Why serving could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,40 +31,49 @@ pub enum ServeError {
     },
 }
 
-/// Listens on `address` and serves `router` until `stop`; then stops accepting, waits for what is in flight (6 s at
+/// Listens on `address` and serves `api` until `stop`; then stops accepting, waits for what is in flight (6 s at
 /// most) and returns.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(router: Router, address: SocketAddr, mut stop: StopSignal) -> Result<(), ServeError> {
+pub async fn serve(api: Api, address: SocketAddr, mut stop: StopSignal) -> Result<(), ServeError> {
     let listen = |cause| ServeError::Listen { address, cause };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let asked = async move {
-        stop.asked().await;
-        let _ = stopping.send(());
-    };
-    let overdue = async move {
-        if stopped.await.is_ok() {
-            tokio::time::sleep(DRAIN).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
     info!(address = %bound, "listening");
-    let listener = listener.tap_io(|connection| {
-        if let Err(fault) = connection.set_nodelay(true) {
-            warn!(error = %fault, "nodelay_not_set");
-        }
-    });
+    // Every connection has a receiver: when the last one is gone, all are closed.
+    let (stopping, stopped) = watch::channel(());
     tokio::select! {
-        served = async { axum::serve(listener, router).with_graceful_shutdown(asked).await } => {
-            if let Err(fault) = served {
-                warn!(error = %fault, "serve_ended");
-            }
-        }
-        () = overdue => warn!("requests in flight did not finish in time; they end with the process"),
+        () = stop.asked() => {}
+        () = accept(&listener, &api, &stopped) => {}
+    }
+    drop((listener, stopped));
+    stopping.send_replace(());
+    if tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
+        warn!("requests in flight did not finish in time; they end with the process");
     }
     Ok(())
+}
+
+async fn accept(listener: &TcpListener, api: &Api, stopped: &watch::Receiver<()>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // It was gone before it was taken.
+            Err(fault) if matches!(fault.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
+            Err(fault) => {
+                warn!(error = %fault, "connections_cannot_be_taken");
+                tokio::time::sleep(NO_SOCKETS).await;
+                continue;
+            }
+        };
+        if let Err(fault) = stream.set_nodelay(true) {
+            warn!(error = %fault, "nodelay_not_set");
+        }
+        let (api, stop) = (api.clone(), stopped.clone());
+        tokio::spawn(async move {
+            let _open = api.figures.connected();
+            connection::serve(stream, api.router, &api.limits, &api.figures, stop).await;
+        });
+    }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod events;
 mod migrate;
 mod rejections;
+mod token;
 
 use std::process::ExitCode;
 
@@ -35,14 +36,17 @@ enum Command {
     /// Events on their way to other services
     #[command(subcommand)]
     Events(events::Command),
+    /// API tokens of callers
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = Settings::from_env().map_err(Into::into).and_then(|settings| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(run(&arguments.command, &settings))
-    });
+    let outcome = match &arguments.command {
+        Command::Token(command) => token::run(command),
+        command => with_settings(command),
+    };
     outcome.unwrap_or_else(|fault| {
         // The public sentence of a fault on this side says nothing to whoever sits in front of the machine.
         let cause = match fault.downcast_ref::<Error>() {
@@ -56,12 +60,21 @@ fn main() -> ExitCode {
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
+fn with_settings(command: &Command) -> Outcome {
+    Settings::from_env().map_err(Into::into).and_then(|settings| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(run(command, &settings))
+    })
+}
+
 async fn run(command: &Command, settings: &Settings) -> Outcome {
     let epr = Epr::from_settings(settings).await?;
     let outcome = match command {
         Command::Migrate => migrate::run(&epr).await,
         Command::Audit(command) => audit::run(&epr, command).await,
         Command::Events(command) => events::run(&epr, command).await,
+        // Needs no service.
+        Command::Token(command) => token::run(command),
     };
     epr.close().await;
     outcome

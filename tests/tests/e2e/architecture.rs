@@ -59,6 +59,31 @@ fn aws_is_known_to_its_adapters_only() {
 }
 
 #[test]
+fn a_route_gets_into_the_router_only_with_its_description() {
+    for way in [".route(", ".route_service(", ".nest(", ".nest_service(", ".merge("] {
+        assert_eq!(uses("runtimes/api/src", way, &[]), Vec::<String>::new());
+    }
+    assert_eq!(uses("runtimes/api/src", ".routes(", &["runtimes/api/src/document.rs"]), Vec::<String>::new());
+}
+
+#[test]
+fn http_is_fetched_in_adapters_only() {
+    let adapters = ["epr-core/src/authn/jwks_http.rs", "epr-core/src/cache/"];
+    assert_eq!(uses("epr-core/src", "reqwest::", &adapters), Vec::<String>::new());
+    let readers = ["epr-core/src/authn/jwt.rs", "epr-core/src/authn/jwk.rs"];
+    assert_eq!(uses("epr-core/src", "jsonwebtoken::", &readers), Vec::<String>::new());
+}
+
+#[test]
+fn what_reads_credentials_is_pure() {
+    let not = ["authenticator.rs", "jwks.rs", "jwks_http.rs"].map(|file| format!("epr-core/src/authn/{file}"));
+    let not = not.each_ref().map(String::as_str);
+    for forbidden in ["crate::store", "crate::settings", "crate::epr", "tokio", "tracing", "reqwest", "std::fs"] {
+        assert_eq!(uses("epr-core/src/authn", forbidden, &not), Vec::<String>::new(), "uses {forbidden}");
+    }
+}
+
+#[test]
 fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]

@@ -127,6 +127,7 @@ async fn one_bad_message_does_not_take_its_neighbours_with_it() {
         event_type: event_type.into(),
         source: "vault".into(),
         body: json!({"event_id": n.to_string()}).to_string(),
+        traceparent: None,
     };
     let verdicts = sns.publish(&[message(1, "a.b"), message(2, ""), message(3, "a.b")]).await.unwrap();
     assert_eq!((&verdicts[0], &verdicts[2]), (&Verdict::Delivered, &Verdict::Delivered));

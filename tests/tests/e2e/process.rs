@@ -88,7 +88,12 @@ async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
     let patch = client.patch(format!("{base}/api/v1/entities/{id}")).json(&json!({"name": "m"})).send();
     let patch = tokio::spawn(patch);
     // The request waits for the lock once the database says so.
-    database.until("SELECT COUNT(*) FROM pg_locks WHERE NOT granted", 1).await;
+    database
+        .until(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+            1,
+        )
+        .await;
     let asked = Instant::now();
     process.signal("TERM").await;
     process.line("stopping").await;

@@ -329,6 +329,7 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
             last_error: texts.get("last_error")?,
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
+            traceparent: None,
         };
         let ordering_key = ordering_key(&event.payload);
         let outgoing = OutboxEvent { event, ordering_key, ingested: true, lease: None };

@@ -7,14 +7,14 @@ use super::entities::read_object;
 use super::{Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
-use crate::domain::{Json, Timestamp};
+use crate::domain::{Json, Timestamp, TraceParent};
 use crate::store::{Backlog, Claim, Claimed, InsertedEvent, OutboxEvent, Page, Result, Settlement, StoreError};
 
 macro_rules! columns {
     () => {
         "e.position, e.id, e.event_id, e.event_type, e.source, CAST(e.payload AS TEXT) AS payload, \
          CAST(e.context AS TEXT) AS context, e.correlation_id, e.occurred_at, e.schema_version, e.delivery_state, \
-         e.delivery_attempts, e.last_error, e.created_at, e.updated_at"
+         e.delivery_attempts, e.last_error, e.created_at, e.updated_at, e.traceparent"
     };
 }
 
@@ -36,6 +36,8 @@ fn read(row: &Row) -> Result<Event> {
         last_error: row.try_get("last_error").map_err(classify)?,
         created_at: at("created_at")?,
         updated_at: at("updated_at")?,
+        // What is no longer one was never needed.
+        traceparent: row.try_get::<Option<&str>, _>("traceparent").map_err(classify)?.and_then(TraceParent::parse),
     })
 }
 
@@ -61,12 +63,12 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     let position: Option<i64> = sqlx::query_scalar(concat!(
         "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, correlation_id, occurred_at, \
            schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, ordering_key, ingested, \
-           next_attempt_at, lease_until, lease_token) \
+           next_attempt_at, lease_until, lease_token, traceparent) \
          VALUES ($1, $2, $3, $4, ",
         json_value!("$5"),
         ", ",
         json_value!("$6"),
-        ", $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+        ", $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
          ON CONFLICT (source, correlation_id) WHERE ingested AND correlation_id IS NOT NULL DO NOTHING RETURNING position"
     ))
     .bind(id(event.id))
@@ -88,6 +90,7 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     .bind(stamp(event.created_at))
     .bind(lease.map(|claim| stamp(claim.until)))
     .bind(lease.map(|claim| id(claim.token)))
+    .bind(event.traceparent.map(|trace| trace.to_string()))
     .fetch_optional(&mut *conn)
     .await
     .map_err(classify)?;
@@ -154,7 +157,8 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
         skip_locked!("d"),
         ") RETURNING ",
         "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
-         correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at"
+         correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
+         traceparent"
     ))
     .bind(id(claim.token))
     .bind(stamp(claim.until))

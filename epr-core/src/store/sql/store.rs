@@ -1,5 +1,7 @@
 //! The storage contract on this database.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
@@ -17,36 +19,39 @@ use crate::domain::{
     Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
 };
 use crate::ledger::chain::Draft;
+use crate::store::pools::Waits;
 use crate::store::{
-    Appended, Backlog, Claim, Claimed, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page, Result, ScanRange,
-    SchemaState, Settlement, Store, Tx,
+    Appended, Backlog, Claim, Claimed, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page, PoolState, Result,
+    ScanRange, SchemaState, Settlement, Store, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
 pub struct SqlStore {
     read: sqlx::Pool<Db>,
     write: sqlx::Pool<Db>,
+    read_waits: Waits,
+    write_waits: Waits,
     target: Target,
 }
 
 impl SqlStore {
     pub(in super::super) fn new(read: sqlx::Pool<Db>, write: sqlx::Pool<Db>, target: Target) -> Self {
-        Self { read, write, target }
+        Self { read, write, read_waits: Waits::default(), write_waits: Waits::default(), target }
     }
 
     async fn writer(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
-        self.write.acquire().await.map_err(classify)
+        self.write_waits.during(self.write.acquire()).await.map_err(classify)
     }
 
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
-        self.read.acquire().await.map_err(classify)
+        self.read_waits.during(self.read.acquire()).await.map_err(classify)
     }
 }
 
 #[async_trait]
 impl Store for SqlStore {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        Ok(Box::new(SqlTx { tx: begin(&self.write).await? }))
+        Ok(Box::new(SqlTx { tx: self.write_waits.during(begin(&self.write)).await? }))
     }
 
     async fn entity(&self, id: Uuid) -> Result<Option<Entity>> {
@@ -133,6 +138,23 @@ impl Store for SqlStore {
 
     async fn migrate(&self) -> Result<SchemaState> {
         schema::migrate(&self.write, &self.target).await
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        let state = |name, pool: &sqlx::Pool<Db>, (acquires, waited): (u64, Duration)| PoolState {
+            name,
+            open: pool.size(),
+            idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+            most: pool.options().get_max_connections(),
+            acquires,
+            waited,
+        };
+        let (reads, writes) = (self.read_waits.so_far(), self.write_waits.so_far());
+        // Two handles of one pool share its options.
+        if std::ptr::eq(self.read.options(), self.write.options()) {
+            return vec![state("all", &self.read, (reads.0 + writes.0, reads.1 + writes.1))];
+        }
+        vec![state("read", &self.read, reads), state("write", &self.write, writes)]
     }
 
     async fn close(&self) {

@@ -4,39 +4,74 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{AssignmentFilter, Invalid, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
 use epr_core::store::Cursor;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Answer, created, listed, ok, one_more};
 use crate::App;
-use crate::input::{Body, Caller, PathId, Query};
+use crate::describe::{Malformed, Unknown};
+use crate::input::{Body, Caller, Listing, PathId, Query};
 
+/// Assign a role
+///
+/// On an entity and everything below it, or everywhere. The same principal, type, role and entity again gives the
+/// assignment that stands.
+#[utoipa::path(
+    post, path = "/api/v1/assignments", operation_id = "create_assignment", tag = "assignments",
+    params(Caller),
+    request_body(content = NewAssignment, example = json!({
+        "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11",
+        "role_id": "01a20864-776d-7072-9b13-e0c12a727e9e",
+        "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
+        "expires_at": "2027-01-01T00:00:00Z"
+    })),
+    responses((status = 201, description = "Assigned", body = Assignment), Body, Unknown)
+)]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
     let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now()));
     let (call, new) = Invalid::both(call, new)?;
     Ok(created(&app.epr.assign(&call, new).await?))
 }
 
+/// List assignments
+///
+/// Newest first; those not in force included.
+#[utoipa::path(
+    get, path = "/api/v1/assignments", operation_id = "list_assignments", tag = "assignments",
+    params(AssignmentFilter, Listing),
+    responses((status = 200, description = "Assignments", body = [Assignment], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+)]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
     let filter = AssignmentFilter {
         principal_id: fields.given("principal_id", fields::uuid),
         entity_id: fields.given("entity_id", fields::uuid),
     };
-    let page = Query::page(&mut fields);
+    let page = Listing::page(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     let rows = app.epr.assignments(&filter, &one_more(page)).await?;
     Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
 }
 
-#[derive(Serialize)]
-struct Revoked {
+/// An assignment that was revoked.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Revoked {
+    /// `revoked`.
+    #[schema(value_type = String)]
     status: &'static str,
+    /// Which.
     assignment_id: Uuid,
 }
 
+/// Revoke an assignment
+#[utoipa::path(
+    delete, path = "/api/v1/assignments/{id}", operation_id = "revoke_assignment", tag = "assignments",
+    params(PathId, Caller),
+    responses((status = 200, description = "Revoked", body = Revoked), Malformed, Unknown)
+)]
 pub(crate) async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, Caller(call): Caller) -> Answer {
     let (id, call) = Invalid::both(id, call)?;
     let gone = app.epr.revoke(&call, id).await?;

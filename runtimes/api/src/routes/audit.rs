@@ -4,17 +4,31 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::domain::fields::{self, Choice, Fields};
-use epr_core::domain::{AuditFilter, AuditPage};
+use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::store::{decode_place, encode_place};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Answer, paged};
 use crate::App;
-use crate::input::{DEFAULT_LIMIT, MAX_LIMIT, Query, word};
+use crate::describe::Malformed;
+use crate::input::{Listing, Query, word};
 
-#[derive(Clone, Copy, PartialEq)]
-enum Order {
+/// Newest first, unless asked otherwise.
+#[derive(Clone, Copy, PartialEq, ToSchema)]
+pub(crate) enum Order {
+    #[schema(rename = "asc")]
     Ascending,
+    #[schema(rename = "desc")]
     Descending,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described")]
+struct Ordering {
+    /// By sequence.
+    #[param(inline, nullable = false, default = "desc")]
+    order: Option<Order>,
 }
 
 impl Choice for Order {
@@ -28,6 +42,14 @@ impl Choice for Order {
     }
 }
 
+/// Read the ledger
+///
+/// By sequence, newest first unless `order=asc`. Every condition that is given must hold.
+#[utoipa::path(
+    get, path = "/api/v1/audit/entries", operation_id = "list_audit_entries", tag = "audit",
+    params(AuditFilter, Ordering, Listing),
+    responses((status = 200, description = "Entries", body = [AuditEntry], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+)]
 pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
     let filter = AuditFilter {
@@ -44,8 +66,8 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
         to_sequence: fields.given("to_sequence", fields::whole_number(1, i64::MAX)),
     };
     let page = AuditPage {
-        limit: Query::limit(&mut fields, DEFAULT_LIMIT, MAX_LIMIT),
-        after: Query::cursor(&mut fields, decode_place),
+        limit: Listing::limit(&mut fields),
+        after: Listing::cursor(&mut fields, decode_place),
         ascending: fields.given("order", fields::choice) == Some(Order::Ascending),
     };
     let (filter, page) = fields.finish(Some((filter, page)))?;

@@ -3,29 +3,92 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use epr_core::authz::Question;
+use epr_core::authz::{AskedAction, Question};
+use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{Invalid, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{Answer, ok};
 use crate::App;
+use crate::describe::Unknown;
 use crate::failure::Failure;
 use crate::input::{Body, Caller};
 
-#[derive(Serialize)]
-struct Authorized {
+/// The decision.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Authorized {
+    /// Whether the user may.
     authorized: bool,
 }
 
-#[derive(Serialize)]
-struct Allowed {
+/// The decision.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Allowed {
+    /// Whether the principal may.
     allowed: bool,
 }
 
+/// May this user do this to that entity?
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
+pub(crate) struct AuthorizeRequest {
+    /// Who wants to.
+    user_id: Uuid,
+    /// What; one that no role holds is denied.
+    action: AskedAction,
+    /// The entity to do it to.
+    resource_id: Uuid,
+    /// What kind of principal; part of who it is.
+    #[schema(required = false, default = "user")]
+    principal_type: PrincipalType,
+}
+
+/// The same under other names.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
+pub(crate) struct PermissionCheckRequest {
+    /// Who wants to.
+    principal_id: Uuid,
+    /// What; one that no role holds is denied.
+    action: AskedAction,
+    /// The entity to do it to.
+    resource_id: Uuid,
+    /// What kind of principal; part of who it is.
+    #[schema(required = false, default = "user")]
+    principal_type: PrincipalType,
+}
+
+/// Check
+///
+/// True exactly when an assignment of that principal is in force now, reaches the resource, and its role holds the action
+/// and is meant for the resource's type. An unknown resource is a 404, a database that is away a 503: never a decision.
+#[utoipa::path(
+    post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
+    params(Caller),
+    request_body(content = AuthorizeRequest, example = json!({
+        "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
+        "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
+    })),
+    responses((status = 200, description = "The decision", body = Authorized), Body, Unknown)
+)]
 pub(crate) async fn authorize(State(app): State<Arc<App>>, caller: Caller, Body(body): Body) -> Answer {
     Ok(ok(&Authorized { authorized: check(&app, caller, body, "user_id").await? }))
 }
 
+/// Check, under the names of the vault's newer client
+///
+/// The same as `/api/v1/authorize`.
+#[utoipa::path(
+    post, path = "/api/v1/permissions/check", operation_id = "check_permission", tag = "authorization",
+    params(Caller),
+    request_body(content = PermissionCheckRequest, example = json!({
+        "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
+        "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
+    })),
+    responses((status = 200, description = "The decision", body = Allowed), Body, Unknown)
+)]
 pub(crate) async fn permissions(State(app): State<Arc<App>>, caller: Caller, Body(body): Body) -> Answer {
     Ok(ok(&Allowed { allowed: check(&app, caller, body, "principal_id").await? }))
 }

@@ -4,34 +4,69 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{EntityFilter, EntityPatch, Invalid, NewEntity};
+use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
 use epr_core::store::Cursor;
 
 use super::{Answer, created, listed, ok, one_more};
 use crate::App;
-use crate::input::{Body, Caller, PathId, Query};
+use crate::describe::{Malformed, Taken, Unknown};
+use crate::input::{Body, Caller, Listing, PathId, Query};
 
+/// Create an entity
+///
+/// `(name, type)` is unique. Members that are not known are ignored.
+#[utoipa::path(
+    post, path = "/api/v1/entities", operation_id = "create_entity", tag = "entities",
+    params(Caller),
+    request_body(content = NewEntity, example = json!({"name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}})),
+    responses((status = 201, description = "Created", body = Entity), Body, Taken)
+)]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
     let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body)))?;
     Ok(created(&app.epr.create_entity(&call, new).await?))
 }
 
+/// Read an entity
+///
+/// Archived ones included.
+#[utoipa::path(
+    get, path = "/api/v1/entities/{id}", operation_id = "get_entity", tag = "entities",
+    params(PathId),
+    responses((status = 200, description = "The entity", body = Entity), Malformed, Unknown)
+)]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
     Ok(ok(&app.epr.entity(id?).await?))
 }
 
+/// List entities
+///
+/// Newest first, archived ones left out.
+#[utoipa::path(
+    get, path = "/api/v1/entities", operation_id = "list_entities", tag = "entities",
+    params(EntityFilter, Listing),
+    responses((status = 200, description = "Entities", body = [Entity], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+)]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
     let filter = EntityFilter {
         types: fields.given("type", fields::repeated(fields::choice)).unwrap_or_default(),
         parent_id: fields.given("parent_id", fields::uuid),
     };
-    let page = Query::page(&mut fields);
+    let page = Listing::page(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     let rows = app.epr.entities(&filter, &one_more(page)).await?;
     Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
 }
 
+/// Change an entity
+///
+/// What is absent stays; `parent_id: null` detaches. Members that are unknown or cannot be changed are refused.
+#[utoipa::path(
+    patch, path = "/api/v1/entities/{id}", operation_id = "update_entity", tag = "entities",
+    params(PathId, Caller),
+    request_body(content = EntityPatch, example = json!({"name": "Berlin Two", "parent_id": null})),
+    responses((status = 200, description = "As it is now", body = Entity), Body, Unknown, Taken)
+)]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
@@ -43,6 +78,14 @@ pub(crate) async fn change(
     Ok(ok(&app.epr.update_entity(&call, id, patch).await?))
 }
 
+/// Archive an entity
+///
+/// Its history is kept. Archiving twice changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/entities/{id}/archive", operation_id = "archive_entity", tag = "entities",
+    params(PathId, Caller),
+    responses((status = 200, description = "As it is now", body = Entity), Malformed, Unknown)
+)]
 pub(crate) async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, Caller(call): Caller) -> Answer {
     let (id, call) = Invalid::both(id, call)?;
     Ok(ok(&app.epr.archive_entity(&call, id).await?))

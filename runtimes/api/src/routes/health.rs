@@ -8,37 +8,65 @@ use axum::response::{IntoResponse as _, Response};
 use epr_core::error::chain;
 use serde::Serialize;
 use tracing::warn;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::failure::answer;
 
-#[derive(Serialize)]
-struct Live {
+/// The process answers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Live {
+    /// `ok`.
+    #[schema(value_type = String)]
     status: &'static str,
 }
 
-/// `GET /healthz`: the process answers. Touches no dependency.
+/// Liveness
+///
+/// The process answers. Touches no dependency.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "healthz", tag = "operation",
+    responses((status = 200, description = "Alive", body = Live))
+)]
 pub(crate) async fn live() -> Response {
     answer(StatusCode::OK, &Live { status: "ok" })
 }
 
-#[derive(Serialize)]
-struct Ready {
+/// Whether calls can be served.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
+    /// `ready` or `not_ready`.
+    #[schema(value_type = String)]
     status: &'static str,
+    /// Each with its state.
     dependencies: Dependencies,
 }
 
-#[derive(Serialize)]
-struct Dependencies {
+/// What calls depend on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Dependencies {
+    /// Where the data is.
     database: Dependency,
 }
 
-#[derive(Serialize)]
-struct Dependency {
+/// One dependency.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Dependency {
+    /// `ok` or `unavailable`.
+    #[schema(value_type = String)]
     status: &'static str,
 }
 
-/// `GET /readyz`: each dependency with its state; 503 unless all that is needed to serve answers.
+/// Readiness
+///
+/// Each dependency with its state; 503 unless all that is needed to serve answers.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = "operation",
+    responses(
+        (status = 200, description = "Ready", body = Ready),
+        (status = 503, description = "Not ready", body = Ready)
+    )
+)]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     let (status, word, database) = match app.epr.ping().await {
         Ok(()) => (StatusCode::OK, "ready", "ok"),
@@ -50,8 +78,18 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     answer(status, &Ready { status: word, dependencies: Dependencies { database: Dependency { status: database } } })
 }
 
-/// `GET /metrics`: Prometheus text.
+/// Figures for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operation",
+    responses((
+        status = 200, description = "OpenMetrics text", body = String,
+        content_type = "application/openmetrics-text"
+    ))
+)]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = app.epr.metrics_text().await;
+    let mut text = String::new();
+    app.figures.write(&mut text);
+    app.epr.write_metrics(&mut text).await;
+    text.push_str("# EOF\n");
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -3,42 +3,42 @@
 mod assignments;
 mod audit;
 mod check;
+mod docs;
 mod entities;
 mod events;
 mod health;
 mod roles;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use epr_core::store::{Cursor, Page};
 use serde::Serialize;
+use utoipa_axum::routes;
 
-use crate::App;
+use crate::document::Documented;
 use crate::failure::{Failure, answer};
 use crate::input::Query;
 
-/// Every route of the contract.
-pub(crate) fn all() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/api/v1/entities", post(entities::create).get(entities::list))
-        .route("/api/v1/entities/{id}", get(entities::show).patch(entities::change))
-        .route("/api/v1/entities/{id}/archive", post(entities::archive))
-        .route("/api/v1/roles", post(roles::create).get(roles::list))
-        .route("/api/v1/roles/{id}", get(roles::show).patch(roles::change))
-        .route("/api/v1/assignments", post(assignments::create).get(assignments::list))
-        .route("/api/v1/assignments/{id}", delete(assignments::revoke))
-        .route("/api/v1/events", post(events::ingest).get(events::list))
-        .route("/api/v1/events/{event_id}", get(events::show))
-        .route("/api/v1/audit/entries", get(audit::entries))
-        .route("/api/v1/authorize", post(check::authorize))
-        .route("/api/v1/permissions/check", post(check::permissions))
+/// Every route of the contract, a line a path.
+pub(crate) fn all() -> Documented {
+    Documented::new()
+        .with(routes!(health::live))
+        .with(routes!(health::ready))
+        .with(routes!(health::metrics))
+        .with(routes!(docs::openapi))
+        .with(routes!(docs::page))
+        .with(routes!(entities::create, entities::list))
+        .with(routes!(entities::show, entities::change))
+        .with(routes!(entities::archive))
+        .with(routes!(roles::create, roles::list))
+        .with(routes!(roles::show, roles::change))
+        .with(routes!(assignments::create, assignments::list))
+        .with(routes!(assignments::revoke))
+        .with(routes!(events::ingest, events::list))
+        .with(routes!(events::show))
+        .with(routes!(audit::entries))
+        .with(routes!(check::authorize))
+        .with(routes!(check::permissions))
 }
 
 type Answer = Result<Response, Failure>;

@@ -4,30 +4,63 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Invalid, NewRole, RolePatch};
+use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
 use epr_core::store::Cursor;
 
 use super::{Answer, created, listed, ok, one_more};
 use crate::App;
-use crate::input::{Body, Caller, PathId, Query};
+use crate::describe::{Malformed, Taken, Unknown};
+use crate::input::{Body, Caller, Listing, PathId, Query};
 
+/// Create a role
+///
+/// Actions that are not known yet are created with it.
+#[utoipa::path(
+    post, path = "/api/v1/roles", operation_id = "create_role", tag = "roles",
+    params(Caller),
+    request_body(content = NewRole, example = json!({"name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]})),
+    responses((status = 201, description = "Created", body = Role), Body, Taken)
+)]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
     let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_body(&body)))?;
     Ok(created(&app.epr.create_role(&call, new).await?))
 }
 
+/// Read a role
+#[utoipa::path(
+    get, path = "/api/v1/roles/{id}", operation_id = "get_role", tag = "roles",
+    params(PathId),
+    responses((status = 200, description = "The role", body = Role), Malformed, Unknown)
+)]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
     Ok(ok(&app.epr.role(id?).await?))
 }
 
+/// List roles
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/v1/roles", operation_id = "list_roles", tag = "roles",
+    params(Listing),
+    responses((status = 200, description = "Roles", body = [Role], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+)]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
-    let page = Query::page(&mut fields);
+    let page = Listing::page(&mut fields);
     let page = fields.finish(Some(page))?;
     let rows = app.epr.roles(&one_more(page)).await?;
     Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
 }
 
+/// Change a role
+///
+/// What is absent stays; a list that is given replaces the one before.
+#[utoipa::path(
+    patch, path = "/api/v1/roles/{id}", operation_id = "update_role", tag = "roles",
+    params(PathId, Caller),
+    request_body(content = RolePatch, example = json!({"permissions": ["document:download", "document:verify"]})),
+    responses((status = 200, description = "As it is now", body = Role), Body, Unknown)
+)]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     PathId(id): PathId,

@@ -1,0 +1,227 @@
+//! JSON Web Tokens: who signed one is told by the issuer's keys, whether it is for us and now by its claims. Pure.
+//!
+//! The signature is the `jsonwebtoken` crate's work. The claims are read here: by Epr's clock, and by a reader that
+//! refuses an object with a doubled member, where two readers could see two tokens.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm as Jose;
+
+use super::jwk::KeySet;
+use super::{Caller, Reason, Scope, Scopes};
+use crate::domain::fields::{Choice, parse_uuid};
+use crate::domain::{Json, JsonObject, Timestamp};
+
+/// A signature algorithm. Those with a shared secret are not among them, and neither is `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are RFC 7518's and RFC 8037's")]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// The names of all of them, for messages.
+pub const ALGORITHMS: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+
+impl Choice for Algorithm {
+    const ALL: &'static [Self] = &[
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+}
+
+impl Algorithm {
+    pub(super) fn jose(self) -> Jose {
+        match self {
+            Self::RS256 => Jose::RS256,
+            Self::RS384 => Jose::RS384,
+            Self::RS512 => Jose::RS512,
+            Self::PS256 => Jose::PS256,
+            Self::PS384 => Jose::PS384,
+            Self::PS512 => Jose::PS512,
+            Self::ES256 => Jose::ES256,
+            Self::ES384 => Jose::ES384,
+            Self::EdDSA => Jose::EdDSA,
+        }
+    }
+}
+
+/// What a JWT must say to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtRules {
+    /// The `iss` it must have.
+    pub issuer: String,
+    /// At least one of these must be its `aud`, or among them.
+    pub audiences: Vec<String>,
+    /// The algorithms that it may be signed by.
+    pub algorithms: Vec<Algorithm>,
+    /// How far the issuer's clock may be off, 0 to 60 seconds.
+    pub leeway_seconds: u8,
+    /// The `typ` it must have (`at+jwt` for example); any when `None`.
+    pub token_type: Option<String>,
+    /// The claim whose UUID is the actor.
+    pub actor_claim: String,
+}
+
+/// A token taken apart. Nothing in it is to be believed yet.
+#[derive(Debug)]
+pub(super) struct Jwt<'a> {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    /// Header and claims as they were signed.
+    signed: &'a str,
+    claims: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Jwt<'a> {
+    /// Takes `token` apart and holds its header against `rules`. What else the header says (`jwk`, `jku`, `x5u`, `x5c`) is
+    /// not looked at: keys come from the configured place only.
+    pub(super) fn parse(token: &'a str, rules: &JwtRules) -> Result<Self, Reason> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Reason::Malformed)?;
+        if claims.contains('.') {
+            return Err(Reason::Malformed);
+        }
+        let header = object(header)?;
+        // An extension that must be understood, and is not.
+        if header.contains_key("crit") {
+            return Err(Reason::Malformed);
+        }
+        if let Some(expected) = &rules.token_type {
+            let given = header.get("typ").and_then(Json::as_text).unwrap_or_default();
+            // RFC 7515: `application/` may be left out.
+            let short = given.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
+            let given = given.get(short.map_or(0, str::len)..).unwrap_or_default();
+            if !given.eq_ignore_ascii_case(expected) {
+                return Err(Reason::Claims);
+            }
+        }
+        let algorithm = header.get("alg").and_then(Json::as_text).and_then(Algorithm::from_word);
+        let algorithm = algorithm.filter(|given| rules.algorithms.contains(given)).ok_or(Reason::Algorithm)?;
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Json::Text(key_id)) => Some(key_id.clone()),
+            Some(_) => return Err(Reason::Malformed),
+        };
+        Ok(Self { algorithm, key_id, signed, claims, signature })
+    }
+
+    /// Holds the signature against the key that is said to have made it, then the claims against `rules` at `now`.
+    pub(super) fn verify(&self, keys: &KeySet, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
+        let key = keys.find(self.key_id.as_deref(), self.algorithm)?;
+        let signed = self.signed.as_bytes();
+        // A fault is a signature that is not even of the right form.
+        if !jsonwebtoken::crypto::verify(self.signature, signed, key, self.algorithm.jose()).unwrap_or(false) {
+            return Err(Reason::Signature);
+        }
+        caller(&object(self.claims)?, rules, now)
+    }
+}
+
+/// The JSON object in one part of the token.
+fn object(part: &str) -> Result<JsonObject, Reason> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Malformed)?;
+    match Json::parse(&bytes) {
+        Ok(Json::Object(members)) => Ok(members),
+        _ => Err(Reason::Malformed),
+    }
+}
+
+/// Whose token it is, by claims whose signature has been checked.
+pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
+    match claims.get("iss").and_then(Json::as_text) {
+        Some(issuer) if issuer == rules.issuer => {}
+        _ => return Err(Reason::Issuer),
+    }
+    let ours = |audience: &str| rules.audiences.iter().any(|ours| ours == audience);
+    let audiences = claims.get("aud").and_then(words).ok_or(Reason::Audience)?;
+    if !audiences.into_iter().any(ours) {
+        return Err(Reason::Audience);
+    }
+    let now = i128::from(now.unix_micros());
+    let leeway = i128::from(rules.leeway_seconds) * 1_000_000;
+    let expires = claims.get("exp").and_then(micros).ok_or(Reason::Claims)?;
+    if now >= expires + leeway {
+        return Err(Reason::Expired);
+    }
+    if let Some(begins) = claims.get("nbf")
+        && now < micros(begins).ok_or(Reason::Claims)? - leeway
+    {
+        return Err(Reason::NotYetValid);
+    }
+    // Bound to a key of the caller's, which nobody here can check: such a token is no bearer token.
+    if claims.contains_key("cnf") {
+        return Err(Reason::Claims);
+    }
+    let subject = claims.get("sub").map_or(Ok(""), |sub| sub.as_text().ok_or(Reason::Claims))?;
+    let actor = claims.get(&rules.actor_claim).and_then(Json::as_text);
+    Ok(Caller {
+        name: subject.chars().filter(|c| !c.is_control()).take(255).collect::<String>().into(),
+        scopes: scopes(claims)?,
+        actor_id: actor.and_then(parse_uuid),
+    })
+}
+
+/// The scopes in `scope` (words with spaces between them), or, where there is none, in `scp` (the same, or a list).
+/// Words that are not ours are left to others.
+fn scopes(claims: &JsonObject) -> Result<Scopes, Reason> {
+    let given = match (claims.get("scope"), claims.get("scp")) {
+        (Some(Json::Text(text)), _) => vec![text.as_str()],
+        (Some(_), _) => return Err(Reason::Claims),
+        (None, Some(list)) => words(list).ok_or(Reason::Claims)?,
+        (None, None) => Vec::new(),
+    };
+    Ok(given.into_iter().flat_map(|text| text.split(' ')).filter_map(Scope::from_word).collect())
+}
+
+/// One text, or a list of nothing else.
+fn words(value: &Json) -> Option<Vec<&str>> {
+    match value {
+        Json::List(items) => items.iter().map(Json::as_text).collect(),
+        one => one.as_text().map(|text| vec![text]),
+    }
+}
+
+/// A `NumericDate` (seconds since 1970, whole or not) in microseconds.
+fn micros(value: &Json) -> Option<i128> {
+    match value {
+        Json::Int(seconds) => Some(i128::from(*seconds) * 1_000_000),
+        Json::UInt(seconds) => Some(i128::from(*seconds) * 1_000_000),
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "a cast ends at the bounds, and below a microsecond is nothing"
+        )]
+        // Bounded, so that adding a leeway cannot run over.
+        Json::Float(seconds) => Some((*seconds * 1e6).clamp(-1e30, 1e30) as i128),
+        _ => None,
+    }
+}

@@ -1,0 +1,20 @@
+//! Who is calling: a bearer token in, a [`Caller`] with its scopes out.
+//!
+//! Knows nothing of HTTP but the value of the `Authorization` header. Must never hold, log or give back a token.
+
+mod authenticator;
+mod bearer;
+mod caller;
+mod jwk;
+mod jwks;
+pub mod jwks_http;
+mod jwt;
+mod scope;
+pub mod token;
+mod token_list;
+
+pub use authenticator::{Authenticator, StartError};
+pub use caller::{Caller, Reason, Refused};
+pub use jwt::{ALGORITHMS, Algorithm, JwtRules};
+pub use scope::{Scope, Scopes};
+pub use token_list::{TokenList, TokenListFault};

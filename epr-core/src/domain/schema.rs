@@ -1,0 +1,83 @@
+//! How the domain's own value types look in the OpenAPI document: their bounds, told by the types that hold them.
+//!
+//! Derived schemas stand beside the types; here are those of types that read and write themselves. Must never say
+//! less or more than the readers in [`super::fields`] accept.
+
+use std::borrow::Cow;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema,
+    SchemaFormat, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::fields::Step;
+use super::json::Json;
+use super::text::Text;
+use super::time::Timestamp;
+
+fn of(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+impl<const MIN: usize, const MAX: usize> PartialSchema for Text<MIN, MAX> {
+    fn schema() -> RefOr<Schema> {
+        of(Type::String).min_length((MIN > 0).then_some(MIN)).max_length(Some(MAX)).into()
+    }
+}
+
+/// Named by its bounds, which are all there is to it.
+impl<const MIN: usize, const MAX: usize> ToSchema for Text<MIN, MAX> {
+    fn name() -> Cow<'static, str> {
+        format!("Text{MIN}To{MAX}").into()
+    }
+}
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        of(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some(
+                "RFC 3339, years 1 to 9999. Written in UTC with microseconds and `Z`; read with any offset, which is \
+                 converted, or none, which means UTC.",
+            ))
+            .examples(["2026-01-31T09:30:00.000000Z"])
+            .into()
+    }
+}
+
+impl ToSchema for Timestamp {}
+
+impl PartialSchema for Json {
+    fn schema() -> RefOr<Schema> {
+        let any = || Ref::from_schema_name("JsonValue");
+        AnyOfBuilder::new()
+            .item(of(Type::Null))
+            .item(of(Type::Boolean))
+            .item(of(Type::String))
+            .item(of(Type::Integer).minimum(Some(i64::MIN)).maximum(Some(u64::MAX)).build())
+            .item(of(Type::Number))
+            .item(ArrayBuilder::new().items(any()))
+            .item(of(Type::Object).additional_properties(Some(AdditionalProperties::from(any()))))
+            .description(Some(
+                "Any JSON that can be given back exactly: integers of 64 bits, numbers in the range of a double, \
+                 at most 64 levels deep, no name twice in one object, no U+0000.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Json {
+    fn name() -> Cow<'static, str> {
+        "JsonValue".into()
+    }
+}
+
+impl PartialSchema for Step {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new().item(of(Type::String)).item(of(Type::Integer).minimum(Some(0))).into()
+    }
+}
+
+impl ToSchema for Step {}

@@ -1,0 +1,30 @@
+//! Database URLs: what is accepted means the same the second time and to the driver, and no password is shown.
+
+#![no_main]
+
+use epr_fuzz::store::url::{DatabaseUrl, masked};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let shown = masked(text);
+    let read = DatabaseUrl::parse(text);
+    if let Ok(DatabaseUrl::Postgres(url)) = &read {
+        assert!(url.parse::<sqlx::postgres::PgConnectOptions>().is_ok(), "{url}");
+        assert_eq!(DatabaseUrl::parse(url).as_ref(), Ok(&DatabaseUrl::Postgres(url.clone())), "not the same again");
+    }
+    // A password within the text: told apart by a word that is nowhere else.
+    let secret = "hunter2secret";
+    if text.contains("hunter") || text.contains("secret") {
+        return;
+    }
+    // As SQLAlchemy takes it: up to the first `@`, with anything in it.
+    let (head, tail) = text.split_at(text.char_indices().nth(3).map_or(0, |(at, _)| at));
+    let url = format!("postgresql://epr:{head}{secret}{tail}@db.internal/epr");
+    assert!(!masked(&url).contains(secret), "{url}: {}", masked(&url));
+    if let Ok(read) = DatabaseUrl::parse(&url) {
+        assert!(!format!("{read:?}").contains(secret), "{url}: {read:?}");
+    }
+    let option = format!("postgresql://epr@db.internal/epr?password={secret}&{text}");
+    assert!(!masked(&option).contains(secret), "{option}: {}", masked(&option));
+    let _ = shown;
+});

@@ -1,0 +1,115 @@
+//! Around every route: the request's id and span, its place, its time limit, its count.
+//!
+//! One layer, not five: each would cost a box and a clone for every check. Must know nothing of what a route does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument as _, warn};
+
+use crate::admission::{Full, Places};
+use crate::failure;
+use crate::figures::{self, Figures};
+use crate::input::traceparent;
+use crate::request_id::{self, X_REQUEST_ID};
+
+/// What the edge knows.
+pub(crate) struct Edge {
+    pub(crate) places: Places,
+    pub(crate) limit: Duration,
+    pub(crate) figures: Arc<Figures>,
+}
+
+/// Routes whose calls need a place. What operators ask (health, figures) must be answered above all when there is none.
+const LIMITED: &str = "/api/";
+
+/// Carries one request through.
+pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let (echo, id) = request_id::take(&mut request);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut count = edge.figures.begin(request.method(), route.as_ref().map(MatchedPath::as_str));
+    let span = span(&request, route.as_ref(), &id);
+    let mut response = edge.answer(request, next, span.clone(), route.as_ref()).await;
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        response = failure::internal(&id);
+    }
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
+    if let Some(value) = echo {
+        response.headers_mut().insert(&X_REQUEST_ID, value);
+    }
+    count.ended(response.status());
+    if epr_telemetry::on() {
+        span.record("http.response.status_code", response.status().as_u16());
+        if response.status().is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+    response
+}
+
+/// The request's span. What only traces show is left out when nobody sees it.
+fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Span {
+    if !epr_telemetry::on() {
+        return tracing::info_span!("request", request_id = id);
+    }
+    let (method, route) = (figures::word(request.method()), route.map_or("unknown", MatchedPath::as_str));
+    let span = tracing::info_span!(
+        "request",
+        request_id = id,
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    epr_telemetry::adopt(&span, traceparent(request.headers()));
+    span
+}
+
+impl Edge {
+    async fn answer(
+        &self,
+        mut request: Request,
+        next: Next,
+        span: tracing::Span,
+        route: Option<&MatchedPath>,
+    ) -> Response {
+        if !route.is_some_and(|route| route.as_str().starts_with(LIMITED)) {
+            return next.run(request).instrument(span).await;
+        }
+        let place = match self.places.enter() {
+            Ok(place) => place,
+            Err(Full) => return failure::full(),
+        };
+        request.extensions_mut().insert(place.clone());
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let mut running = Box::pin(next.run(request).instrument(span.clone()));
+        match tokio::time::timeout(self.limit, &mut running).await {
+            Ok(response) => response,
+            Err(_) => {
+                let begun = Instant::now();
+                span.in_scope(|| warn!(limit_seconds = self.limit.as_secs(), "request_timed_out"));
+                if !reads {
+                    // A change that was begun is brought to its end, with everything that follows from it.
+                    let rest = async move {
+                        running.await;
+                        warn!(
+                            late_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                            "request_ended_late"
+                        );
+                        drop(place);
+                    };
+                    tokio::spawn(rest.instrument(span));
+                }
+                failure::late(reads)
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Stands before every route when callers are authenticated: no valid credential, no scope, no way in.
+//!
+//! Works on the head of a request: whoever is refused is refused before the body is read. Must never log a credential.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use epr_core::Epr;
+use epr_core::authn::{Authenticator, Caller, Refused, Scope};
+use epr_core::domain::fields::{Choice as _, parse_uuid};
+use epr_core::settings::OpenPath;
+use futures_util::future::poll_immediate;
+use tracing::{Instrument as _, info_span, warn};
+use uuid::Uuid;
+
+use crate::Callers;
+use crate::access::{self, Rule};
+use crate::admission::{Full, Place};
+use crate::failure::{detail, full, unknown_path};
+use crate::figures::Figures;
+
+/// What decides.
+pub(crate) struct Guard {
+    epr: Epr,
+    authenticator: Arc<Authenticator>,
+    open: Vec<OpenPath>,
+    figures: Arc<Figures>,
+    lines: Lines,
+}
+
+/// Who acts, told by the credential; in the request's extensions behind the guard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor(pub(crate) Option<Uuid>);
+
+/// Why a request went no further.
+enum Refusal {
+    /// No valid credential.
+    Caller(Refused),
+    /// A valid one without this scope.
+    Scope(Caller, Scope),
+    /// Told too late: others have taken the place.
+    Full,
+}
+
+/// Lets through who may.
+pub(crate) async fn stand(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let path = path.as_ref().map(MatchedPath::as_str);
+    let rule = path.and_then(|path| access::rule(request.method(), path));
+    if rule.is_some_and(|rule| guard.leaves_open(rule)) {
+        return next.run(request).await;
+    }
+    let place = request.extensions().get::<Place>().cloned();
+    let caller = match guard.pass(request.headers(), place, rule).await {
+        Ok((caller, actor)) => {
+            request.extensions_mut().insert(actor);
+            caller
+        }
+        Err(refusal) => return guard.refuse(&refusal, request.method(), path),
+    };
+    match (rule, path) {
+        // Every log line of the request names whose credential it was.
+        (Some(_), _) => next.run(request).instrument(info_span!("caller", caller = &*caller.name)).await,
+        // Not `next`: behind it could be a route that nobody gave a rule.
+        (None, Some(path)) => wrong_method(path),
+        (None, None) => unknown_path().await,
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(epr: Epr, callers: Callers, figures: Arc<Figures>) -> Self {
+        let Callers { authenticator, open } = callers;
+        Self { epr, authenticator, open, figures, lines: Lines::default() }
+    }
+
+    fn leaves_open(&self, rule: Rule) -> bool {
+        match rule {
+            Rule::Open => true,
+            Rule::OpenIf(path) => self.open.contains(&path),
+            Rule::Needs(_) => false,
+        }
+    }
+
+    /// Who calls, and who acts. Without a rule any valid credential will do: it only learns that nothing is there.
+    async fn pass(
+        &self,
+        headers: &HeaderMap,
+        place: Option<Place>,
+        rule: Option<Rule>,
+    ) -> Result<(Caller, Actor), Refusal> {
+        let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+        let mut asking = pin!(self.authenticator.authenticate(values));
+        let told = match poll_immediate(&mut asking).await {
+            Some(told) => told,
+            None => {
+                // It waits for the issuer. Strangers can bring that about, and must take no places meanwhile.
+                place.iter().for_each(Place::leave);
+                let told = asking.await;
+                place.iter().try_for_each(Place::resume).map_err(|Full| Refusal::Full)?;
+                told
+            }
+        };
+        let caller = told.map_err(Refusal::Caller)?;
+        let needed = match rule {
+            Some(Rule::Needs(scope)) => Some(scope),
+            Some(Rule::OpenIf(_)) => Some(Scope::Operate),
+            Some(Rule::Open) | None => None,
+        };
+        if let Some(scope) = needed.filter(|scope| !caller.scopes.hold(*scope)) {
+            return Err(Refusal::Scope(caller, scope));
+        }
+        // One that is malformed is told by the route, with whatever else is wrong.
+        let claimed = headers.get("x-actor-id").and_then(|value| value.to_str().ok()).and_then(parse_uuid);
+        let own = Actor(caller.actor_id);
+        match claimed.map(Some) {
+            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok((caller, Actor(actor))),
+            Some(actor) if caller.actor_id != actor => Err(Refusal::Scope(caller, Scope::ActAs)),
+            _ => Ok((caller, own)),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, method: &Method, path: Option<&str>) -> Response {
+        let (reason, caller) = match refusal {
+            Refusal::Caller(Refused::Missing) => ("missing", None),
+            Refusal::Caller(Refused::Invalid(reason)) => (reason.word(), None),
+            Refusal::Caller(Refused::Unavailable) => ("unavailable", None),
+            Refusal::Scope(caller, _) => ("scope", Some(&*caller.name)),
+            Refusal::Full => return full(),
+        };
+        self.figures.refused(reason);
+        if let Some(unlogged) = self.lines.next(self.epr.now().unix_micros()) {
+            let needed = if let Refusal::Scope(_, scope) = refusal { Some(scope.word()) } else { None };
+            // The path as the router has it: what a stranger wrote is not repeated.
+            warn!(reason, caller, needed, method = method.as_str(), path, unlogged, "request_refused");
+        }
+        let (status, challenge, sentence) = match refusal {
+            Refusal::Caller(Refused::Missing) => {
+                (StatusCode::UNAUTHORIZED, "Bearer realm=\"epr\"".to_owned(), "A bearer token is required".to_owned())
+            }
+            Refusal::Caller(Refused::Invalid(_)) => (
+                StatusCode::UNAUTHORIZED,
+                "Bearer realm=\"epr\", error=\"invalid_token\"".to_owned(),
+                "The bearer token is not valid".to_owned(),
+            ),
+            Refusal::Full | Refusal::Caller(Refused::Unavailable) => {
+                return detail(StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable");
+            }
+            Refusal::Scope(_, scope) => (
+                StatusCode::FORBIDDEN,
+                format!("Bearer realm=\"epr\", error=\"insufficient_scope\", scope=\"{}\"", scope.word()),
+                format!("The bearer token lacks the scope {}", scope.word()),
+            ),
+        };
+        let mut response = detail(status, &sentence);
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+fn wrong_method(path: &str) -> Response {
+    let mut response = detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    if let Ok(allow) = HeaderValue::from_str(&access::methods(path)) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// Most lines a second about refused requests: strangers must not fill the log.
+const LINES: u32 = 10;
+
+/// Counts lines about refused requests.
+#[derive(Default)]
+struct Lines {
+    second: AtomicI64,
+    count: AtomicU32,
+}
+
+impl Lines {
+    /// Whether one more may be logged at this time (in microseconds); with it, how many were not since the last that was.
+    /// Two that come at the turn of a second may miscount by one another: nothing hangs on it.
+    fn next(&self, micros: i64) -> Option<u32> {
+        let second = micros.div_euclid(1_000_000);
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            return Some(self.count.swap(1, Ordering::Relaxed).saturating_sub(LINES));
+        }
+        (self.count.fetch_add(1, Ordering::Relaxed) < LINES).then_some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_lines_a_second_and_then_a_number() {
+        let lines = Lines::default();
+        let told: Vec<_> = (0..25).map(|n| lines.next(1_000_000 + n)).collect();
+        assert_eq!(told.iter().filter(|line| line.is_some()).count(), 10);
+        assert_eq!(lines.next(2_000_000), Some(15));
+        assert_eq!(lines.next(2_000_001), Some(0));
+    }
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Fuzzes what reads strangers' bytes: messages, JSON, the canonical form, credentials, database URLs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [[ ${1:-} == --help ]]; then
+    cat <<'HELP'
+Usage: scripts/fuzz.sh [SECONDS] [TARGET...]
+Runs each target (all of them unless named) for SECONDS (10) on the stored corpus in fuzz/corpus.
+What is new goes to a folder in the target folder, not into the stored corpus; a finding ends the run and leaves its input
+in fuzz/artifacts. `cargo fuzz run TARGET` works as well, with a nightly toolchain.
+HELP
+    exit 0
+fi
+source scripts/need.sh
+need_rust
+need_apt c++ g++
+seconds=${1:-10}
+shift || true
+targets=("$@")
+((${#targets[@]})) || targets=(message canonical json database_url credential)
+
+# What cargo-fuzz passes, without a sanitizer: there is no unsafe code of ours for one to look at.
+coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing'
+host=$(rustc -vV | sed -n 's/^host: //p')
+build=$CARGO_TARGET_DIR/fuzz
+# With --target, so that build scripts and macros are left alone.
+CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host"
+
+for target in "${targets[@]}"; do
+    found=$build/found/$target
+    artifacts=fuzz/artifacts/$target/
+    mkdir -p "$found" "$artifacts"
+    echo "fuzzing $target for $seconds s"
+    log=$build/$target.log
+    if ! "$build/$host/release/$target" "$found" "fuzz/corpus/$target" -max_total_time="$seconds" -max_len=16384 \
+        -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$artifacts" -print_final_stats=1 >"$log" 2>&1; then
+        tail -n 40 "$log"
+        echo "$target: a finding; its input is in $artifacts" >&2
+        exit 1
+    fi
+    grep -E 'number_of_executed_units|average_exec_per_sec' "$log"
+done

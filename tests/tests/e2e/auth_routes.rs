@@ -1,0 +1,393 @@
+//! Every route of the router against every kind of credential. The routes are those of the OpenAPI document, which is made
+//! with the router: one that comes without a rule fails here.
+
+use std::collections::BTreeMap;
+use std::future::{Future as _, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use epr_api::access::{Rule, table};
+use epr_core::authn::{Scope, token};
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::domain::fields::Choice as _;
+use epr_core::settings::OpenPath;
+use epr_testkit::api::{Answer, Api};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::issuer::{Answers, ISSUER, Issuer, SigningKey, claims};
+use serde_json::{Value, json};
+
+/// A body under which every mutation would succeed or be told what is wrong with it.
+const BODY: &str = "{}";
+const ACTOR: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+const OTHER: &str = "bbbbbbbb-0000-4000-8000-000000000002";
+
+/// One credential for each scope, and those that should not work.
+struct World {
+    api: Api,
+    tokens: BTreeMap<&'static str, String>,
+    expired: String,
+    key: SigningKey,
+    issuer: Issuer,
+}
+
+fn entry(name: &str, token: &str, scopes: &[&str], more: Value) -> Value {
+    let mut entry = json!({"name": name, "sha256": token::hex(&token::hash(token).unwrap()), "scopes": scopes});
+    entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    entry
+}
+
+impl World {
+    async fn new(open: &str) -> Self {
+        let key = SigningKey::ec256("k");
+        let issuer = Issuer::with(&[&key]).await;
+        let expired = token::mint().unwrap();
+        let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.word()).filter(|word| *word != "epr:act-as").collect();
+        let mut list = vec![entry("expired", &expired, &all, json!({"expires_at": "2020-01-01T00:00:00Z"}))];
+        let mut tokens = BTreeMap::new();
+        for scope in Scope::ALL {
+            let made = token::mint().unwrap();
+            list.push(entry(scope.word(), &made, &[scope.word()], json!({"actor_id": ACTOR})));
+            tokens.insert(scope.word(), made);
+        }
+        for (name, scopes) in
+            [("none", Vec::new()), ("all", all.clone()), ("proxy", [all, vec!["epr:act-as"]].concat())]
+        {
+            let made = token::mint().unwrap();
+            list.push(entry(name, &made, &scopes, json!({"actor_id": ACTOR})));
+            tokens.insert(name, made);
+        }
+        let list = Value::from(list).to_string();
+        let environment = [
+            ("EPR_AUTH_MODE", "token,jwt"),
+            ("EPR_API_TOKENS", list.as_str()),
+            ("EPR_JWT_ISSUER", ISSUER),
+            ("EPR_JWT_AUDIENCE", "epr"),
+            ("EPR_JWT_JWKS_URL", issuer.url.as_str()),
+            ("EPR_OPEN_PATHS", open),
+            ("EPR_CORS_ORIGINS", "https://console.test"),
+        ];
+        let database = Arc::new(Database::create(Kind::Sqlite).await);
+        let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+        Self { api, tokens, expired, key, issuer }
+    }
+
+    async fn call(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, axum::http::HeaderMap, String) {
+        let uri = path.replace("{id}", OTHER).replace("{event_id}", OTHER);
+        let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.api.text(request.body(Body::from(BODY)).unwrap()).await
+    }
+
+    async fn bearing(&self, method: &Method, path: &str, token: &str) -> (u16, axum::http::HeaderMap, String) {
+        self.call(method, path, &[("authorization", &format!("Bearer {token}"))]).await
+    }
+
+    fn jwt(&self, change: impl FnOnce(&mut Value)) -> String {
+        let now = SystemClock.now().unix_micros() / 1_000_000;
+        let mut claims = claims(now, "epr:authorize epr:read epr:write epr:events epr:audit epr:operate");
+        change(&mut claims);
+        self.key.sign(&claims)
+    }
+}
+
+/// The router's routes, as its document has them.
+fn routes() -> Vec<(Method, String)> {
+    let document: Value = serde_json::from_str(&epr_api::document()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, item)| {
+        item.as_object().unwrap().keys().map(|method| (method.to_uppercase().parse().unwrap(), path.clone()))
+    });
+    all.collect()
+}
+
+fn rule(method: &Method, path: &str) -> Rule {
+    let found = table().iter().find(|access| access.method == *method && access.path == path);
+    found.unwrap_or_else(|| panic!("{method} {path} has no rule in runtimes/api/src/access.rs")).rule
+}
+
+#[test]
+fn the_table_has_every_route_and_no_other() {
+    let mut routes = routes();
+    routes.iter().for_each(|(method, path)| {
+        rule(method, path);
+    });
+    let mut ruled: Vec<_> = table().iter().map(|access| (access.method.clone(), access.path.to_owned())).collect();
+    let name = |(method, path): &(Method, String)| format!("{path} {method}");
+    routes.sort_by_key(name);
+    ruled.sort_by_key(name);
+    assert_eq!(routes, ruled);
+}
+
+#[test]
+fn the_rules_are_these() {
+    // Said twice on purpose: whoever opens a route to others says so here, too.
+    let told: Vec<_> = table()
+        .iter()
+        .map(|access| {
+            let rule = match access.rule {
+                Rule::Open => "open".to_owned(),
+                Rule::OpenIf(path) => format!("{}?", path.word()),
+                Rule::Needs(scope) => scope.word().to_owned(),
+            };
+            format!("{} {} {rule}", access.method, access.path)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "GET /healthz open",
+            "GET /readyz /readyz?",
+            "GET /metrics /metrics?",
+            "GET /openapi.json /docs?",
+            "GET /docs /docs?",
+            "POST /api/v1/entities epr:write",
+            "GET /api/v1/entities epr:read",
+            "GET /api/v1/entities/{id} epr:read",
+            "PATCH /api/v1/entities/{id} epr:write",
+            "POST /api/v1/entities/{id}/archive epr:write",
+            "POST /api/v1/roles epr:write",
+            "GET /api/v1/roles epr:read",
+            "GET /api/v1/roles/{id} epr:read",
+            "PATCH /api/v1/roles/{id} epr:write",
+            "POST /api/v1/assignments epr:write",
+            "GET /api/v1/assignments epr:read",
+            "DELETE /api/v1/assignments/{id} epr:write",
+            "POST /api/v1/authorize epr:authorize",
+            "POST /api/v1/permissions/check epr:authorize",
+            "POST /api/v1/events epr:events",
+            "GET /api/v1/events epr:events",
+            "GET /api/v1/events/{event_id} epr:events",
+            "GET /api/v1/audit/entries epr:audit",
+        ]
+    );
+}
+
+async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
+    let world = World::new(open).await;
+    let others = SigningKey::ec256("k");
+    for (method, path) in routes() {
+        let name = format!("{method} {path}");
+        let needed = match rule(&method, &path) {
+            Rule::Open => None,
+            Rule::OpenIf(path) if opened.contains(&path) => None,
+            Rule::OpenIf(_) => Some(Scope::Operate),
+            Rule::Needs(scope) => Some(scope),
+        };
+        let Some(needed) = needed else {
+            let (status, headers, _) = world.call(&method, &path, &[]).await;
+            assert_eq!((status, headers.get("www-authenticate")), (200, None), "{name}");
+            // Whatever somebody brings along is not looked at.
+            assert_eq!(world.call(&method, &path, &[("authorization", "Basic x")]).await.0, 200, "{name}");
+            continue;
+        };
+
+        let (status, headers, body) = world.call(&method, &path, &[]).await;
+        assert_eq!((status, body.as_str()), (401, r#"{"detail":"A bearer token is required"}"#), "{name}");
+        assert_eq!(headers["www-authenticate"], "Bearer realm=\"epr\"", "{name}");
+
+        let unknown = token::mint().unwrap();
+        let invalid: [(&str, String); 10] = [
+            ("garbage", "garbage".into()),
+            ("a token nobody registered", unknown),
+            ("an expired token", world.expired.clone()),
+            ("the hash of a token", token::hex(&token::hash(&world.tokens["all"]).unwrap())),
+            ("a token of the wrong length", format!("{}x", world.tokens["all"])),
+            ("an expired JWT", world.jwt(|claims| claims["exp"] = 1.into())),
+            ("a JWT for somebody else", world.jwt(|claims| claims["aud"] = "vault".into())),
+            ("a JWT of somebody else", world.jwt(|claims| claims["iss"] = "https://evil.test".into())),
+            ("a JWT from the future", world.jwt(|claims| claims["nbf"] = 9_999_999_999_i64.into())),
+            ("a JWT by another key", others.sign(&claims(SystemClock.now().unix_micros() / 1_000_000, needed.word()))),
+        ];
+        for (what, token) in invalid {
+            let (status, headers, body) = world.bearing(&method, &path, &token).await;
+            assert_eq!(
+                (status, body.as_str()),
+                (401, r#"{"detail":"The bearer token is not valid"}"#),
+                "{name}: {what}"
+            );
+            assert_eq!(headers["www-authenticate"], "Bearer realm=\"epr\", error=\"invalid_token\"", "{name}: {what}");
+        }
+
+        // Every scope but the one, and then the one.
+        let wrong = Scope::ALL.iter().map(|scope| scope.word()).filter(|word| *word != needed.word()).chain(["none"]);
+        let mut lacking: Vec<_> = wrong.map(|name| world.tokens[name].clone()).collect();
+        lacking.push(world.jwt(|claims| claims["scope"] = "openid".into()));
+        for token in lacking {
+            let (status, headers, body) = world.bearing(&method, &path, &token).await;
+            assert_eq!(status, 403, "{name}");
+            assert_eq!(body, format!(r#"{{"detail":"The bearer token lacks the scope {}"}}"#, needed.word()), "{name}");
+            let challenge = format!("Bearer realm=\"epr\", error=\"insufficient_scope\", scope=\"{}\"", needed.word());
+            assert_eq!(headers["www-authenticate"], challenge.as_str(), "{name}");
+        }
+        for token in [world.tokens[needed.word()].clone(), world.jwt(|claims| claims["scope"] = needed.word().into())] {
+            let (status, _, body) = world.bearing(&method, &path, &token).await;
+            assert!(![401, 403, 405, 500, 503].contains(&status), "{name}: {status} {body}");
+        }
+        // HEAD is GET.
+        if method == Method::GET {
+            assert_eq!(world.call(&Method::HEAD, &path, &[]).await.0, 401, "HEAD {path}");
+        }
+        // Acting in another's name is a right of its own; one's own name is not another's.
+        let bearer = format!("Bearer {}", world.tokens["all"]);
+        let claimed =
+            |token: &str, actor: &str| [("authorization", token.to_owned()), ("x-actor-id", actor.to_owned())];
+        let as_other = claimed(&bearer, OTHER);
+        let (status, _, body) =
+            world.call(&method, &path, &as_other.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+        assert_eq!(
+            (status, body.as_str()),
+            (403, r#"{"detail":"The bearer token lacks the scope epr:act-as"}"#),
+            "{name}"
+        );
+        let as_self = claimed(&bearer, &ACTOR.to_uppercase());
+        let (status, ..) =
+            world.call(&method, &path, &as_self.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+        assert_ne!(status, 403, "{name}");
+    }
+    assert_eq!(world.issuer.fetched(), 1, "all that, and the issuer was asked once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_with_nothing_left_open() {
+    every_route_against_every_credential("none", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_with_all_left_open_that_can_be() {
+    every_route_against_every_credential("/readyz,/metrics,/docs", OpenPath::ALL).await;
+}
+
+#[tokio::test]
+async fn strangers_do_not_learn_what_there_is() {
+    let world = World::new("none").await;
+    for (method, path) in
+        [(Method::GET, "/nope"), (Method::GET, "/"), (Method::PUT, "/api/v1/entities"), (Method::TRACE, "/healthz")]
+    {
+        assert_eq!(world.call(&method, path, &[]).await.0, 401, "{method} {path}");
+    }
+    let known = &world.tokens["none"];
+    let (status, _, body) = world.bearing(&Method::GET, "/nope", known).await;
+    assert_eq!((status, body.as_str()), (404, r#"{"detail":"Not Found"}"#));
+    let (status, headers, body) = world.bearing(&Method::PUT, "/api/v1/entities", known).await;
+    assert_eq!((status, body.as_str()), (405, r#"{"detail":"Method Not Allowed"}"#));
+    assert_eq!(headers["allow"], "POST,GET,HEAD");
+}
+
+#[tokio::test]
+async fn browsers_may_ask_before_they_call() {
+    let world = World::new("none").await;
+    let preflight = [
+        ("origin", "https://console.test"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type"),
+    ];
+    let (status, headers, _) = world.call(&Method::OPTIONS, "/api/v1/entities", &preflight).await;
+    assert_eq!((status, &headers["access-control-allow-origin"]), (200, &"https://console.test".parse().unwrap()));
+    assert_eq!(headers["access-control-allow-headers"], "authorization,content-type");
+    let (status, headers, _) =
+        world.call(&Method::GET, "/api/v1/entities", &[("origin", "https://console.test")]).await;
+    assert_eq!((status, &headers["access-control-allow-origin"]), (401, &"https://console.test".parse().unwrap()));
+    let (_, headers, _) = world.call(&Method::GET, "/api/v1/entities", &[("origin", "https://evil.test")]).await;
+    assert!(!headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_issuer_takes_no_place() {
+    let issuer = Issuer::start(Answers::Never).await;
+    let own = token::mint().unwrap();
+    let list = json!([entry("own", &own, &["epr:read"], json!({}))]).to_string();
+    let environment = [
+        ("EPR_AUTH_MODE", "token,jwt"),
+        ("EPR_API_TOKENS", list.as_str()),
+        ("EPR_JWT_ISSUER", ISSUER),
+        ("EPR_JWT_AUDIENCE", "epr"),
+        ("EPR_JWT_JWKS_URL", issuer.url.as_str()),
+        ("EPR_MAX_CONCURRENCY", "1"),
+    ];
+    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+    let send = async |token: &str| {
+        let header = format!("Bearer {token}");
+        api.raw(Method::GET, "/api/v1/entities", &[("authorization", &header)], "").await.status.as_u16()
+    };
+    let jwt = SigningKey::ed("e").sign(&claims(0, "epr:read"));
+    let mut waiting = Box::pin(send(&jwt));
+    assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await.is_pending());
+    assert_eq!(send(&own).await, 200, "the only place is free");
+    assert_eq!(waiting.await, 503);
+}
+
+fn detail(answer: &Answer) -> &str {
+    answer.body["detail"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn headers_that_are_odd() {
+    let world = World::new("none").await;
+    let token = &world.tokens["epr:read"];
+    let send = async |values: &[String]| {
+        let mut request = Request::get("/api/v1/entities");
+        for value in values {
+            request = request.header("authorization", value);
+        }
+        world.api.send(request.body(Body::empty()).unwrap()).await
+    };
+    for fine in
+        [format!("Bearer {token}"), format!("bearer {token}"), format!("BEARER   {token}"), format!("Bearer {token} ")]
+    {
+        assert_eq!(send(&[fine.clone()]).await.status, 200, "{fine}");
+    }
+    for odd in [
+        vec![String::new()],
+        vec!["Bearer".into()],
+        vec!["Bearer ".into()],
+        vec![token.clone()],
+        vec![format!("Bearer\t{token}")],
+        vec![format!("Basic {token}")],
+        vec![format!("Bearer {token}, Bearer {token}")],
+        vec![format!("Bearer {token}"), format!("Bearer {token}")],
+        vec!["Basic x".into(), format!("Bearer {token}")],
+        vec![format!("Bearer {}", token.to_lowercase())],
+        vec![format!("Bearer {token}{}", "a".repeat(20_000))],
+    ] {
+        let answer = send(&odd).await;
+        assert_eq!((answer.status.as_u16(), detail(&answer)), (401, "The bearer token is not valid"), "{odd:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_names_the_credentials_actor() {
+    let world = World::new("none").await;
+    let create = async |name: &str, headers: &[(&str, &str)]| {
+        let body = json!({"name": name, "type": "spv"}).to_string();
+        world.api.raw(Method::POST, "/api/v1/entities", headers, body).await
+    };
+    let (own, proxy, jwt) = (
+        format!("Bearer {}", world.tokens["all"]),
+        format!("Bearer {}", world.tokens["proxy"]),
+        format!("Bearer {}", world.jwt(|claims| claims["sub"] = OTHER.into())),
+    );
+    create("own", &[("authorization", &own)]).await.expect(201);
+    create("jwt", &[("authorization", &jwt)]).await.expect(201);
+    create("proxy", &[("authorization", &proxy), ("x-actor-id", OTHER)]).await.expect(201);
+    create("proxy itself", &[("authorization", &proxy)]).await.expect(201);
+    create("not allowed", &[("authorization", &own), ("x-actor-id", OTHER)]).await.expect(403);
+    let malformed = create("malformed", &[("authorization", &proxy), ("x-actor-id", "nobody")]).await;
+    assert_eq!(malformed.faults(), ["header.X-Actor-Id: uuid_parsing"]);
+    let asked = [("authorization", own.as_str())];
+    let entries = world.api.raw(Method::GET, "/api/v1/audit/entries?order=asc", &asked, "").await.expect(200);
+    let told: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["actor_id"].as_str().unwrap()).collect();
+    assert_eq!(told, [ACTOR, OTHER, OTHER, ACTOR], "and no entry for what was refused");
+    // Refusals are counted.
+    let (_, _, text) = world.bearing(&Method::GET, "/metrics", &world.tokens["epr:operate"]).await;
+    assert!(text.contains("epr_requests_refused_total{reason=\"scope\"} 1"), "{text}");
+}

@@ -1,0 +1,192 @@
+//! The OpenAPI document says what the service does, and the page shows it without any network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use base64::Engine as _;
+use epr_testkit::api::{Answer, Api, id_of};
+use epr_testkit::database::Kind;
+use epr_testkit::on_both;
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+fn document() -> Value {
+    serde_json::from_str(&epr_api::document()).unwrap()
+}
+
+/// Every operation: method, path, description.
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        methods.map(|(method, operation)| (method.to_uppercase().parse().unwrap(), path.clone(), operation.clone()))
+    });
+    all.collect()
+}
+
+#[test]
+fn the_checked_in_copy_is_the_document() {
+    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    if std::env::var_os("EPR_TEST_REWRITE").is_some() {
+        std::fs::write(&copy, epr_api::document()).unwrap();
+    }
+    let same = std::fs::read_to_string(&copy).unwrap() == epr_api::document();
+    assert!(
+        same,
+        "docs/openapi.json differs: `cargo run -p epr-api -- --openapi > docs/openapi.json`, and read the difference"
+    );
+}
+
+#[test]
+fn every_operation_is_told_whole() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let operations = operations(&document);
+    assert_eq!(operations.len(), 23);
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations {
+        let name = format!("{method} {path}");
+        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}: its id is taken");
+        assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{name}");
+        assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
+        let statuses: BTreeSet<_> = operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(statuses.iter().any(|status| status.starts_with('2')), "{name}");
+        if path.starts_with("/api/") {
+            assert!(statuses.is_superset(&["400", "401", "403", "500", "503"].into()), "{name}: {statuses:?}");
+            assert_eq!(statuses.contains("413"), operation.get("requestBody").is_some(), "{name}");
+            assert_eq!(statuses.contains("404"), path.contains('{') || asks_for_others(&path, &method), "{name}");
+            let actor = operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "X-Actor-Id");
+            assert_eq!(actor, method != Method::GET, "{name}");
+        }
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            assert!(answer["headers"]["X-Request-ID"].is_object(), "{name} {status}");
+            assert!(answer["content"].as_object().is_some_and(|content| content.len() == 1), "{name} {status}");
+        }
+        if let Some(body) = operation.get("requestBody") {
+            assert!(body["content"]["application/json"]["example"].is_object(), "{name}");
+        }
+    }
+    let mut references = Vec::new();
+    find_references(&document, &mut references);
+    for reference in references {
+        let path = reference.trim_start_matches('#');
+        assert!(document.pointer(path).is_some(), "{reference} leads nowhere");
+    }
+}
+
+/// Whether a call without an id in its path is about something that may be unknown.
+fn asks_for_others(path: &str, method: &Method) -> bool {
+    *method == Method::POST && ["/authorize", "/check", "/assignments"].iter().any(|end| path.ends_with(end))
+}
+
+fn find_references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|value| find_references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| find_references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_told_is_not_allowed() {
+    let api = Api::start(Kind::Sqlite).await;
+    let mut told: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
+    for (method, path, _) in operations(&document()) {
+        told.entry(path).or_default().insert(method);
+    }
+    for (path, methods) in told {
+        let uri =
+            path.replace("{id}", &uuid::Uuid::nil().to_string()).replace("{event_id}", &uuid::Uuid::nil().to_string());
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE] {
+            let request = Request::builder().method(&method).uri(&uri).body(Body::empty()).unwrap();
+            let response = api.text(request).await;
+            assert_eq!(response.0 == 405, !methods.contains(&method), "{method} {path}");
+            if response.0 == 405 {
+                let allowed = response.1["allow"].to_str().unwrap().to_owned();
+                assert!(methods.iter().all(|method| allowed.contains(method.as_str())), "{path}: {allowed}");
+            }
+        }
+    }
+}
+
+/// The answer has the members that the document tells, no more and no fewer.
+fn holds(document: &Value, operation: &str, answer: Answer, status: u16) -> Value {
+    let (_, _, told) = operations(document)
+        .into_iter()
+        .find(|(_, _, told)| told["operationId"] == operation)
+        .unwrap_or_else(|| panic!("no {operation}"));
+    let mut schema = &told["responses"][status.to_string()]["content"]["application/json"]["schema"];
+    let body = answer.expect(status);
+    let one = body.as_array().map_or_else(|| body.clone(), |rows| rows.first().expect("a row").clone());
+    if schema["type"] == "array" {
+        schema = &schema["items"];
+    }
+    let path = schema["$ref"].as_str().expect("a named schema").trim_start_matches('#');
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let described = document.pointer(path).unwrap();
+    assert_eq!(members(&one), members(&described["properties"]), "{operation}");
+    let required: BTreeSet<_> =
+        described["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    assert_eq!(members(&one), required, "{operation}");
+    body
+}
+
+on_both! {
+    async fn answers_have_the_members_that_are_told(api) {
+        let document = document();
+        let user = "aaaaaaaa-0000-4000-8000-000000000001";
+        let entity = holds(&document, "create_entity", api.post("/api/v1/entities", json!({"name": "n", "type": "spv"})).await, 201);
+        let id = id_of(&entity);
+        holds(&document, "get_entity", api.get(&format!("/api/v1/entities/{id}")).await, 200);
+        holds(&document, "list_entities", api.get("/api/v1/entities").await, 200);
+        holds(&document, "update_entity", api.patch(&format!("/api/v1/entities/{id}"), json!({"name": "m"})).await, 200);
+        let role = holds(&document, "create_role", api.post("/api/v1/roles", json!({"name": "Reader"})).await, 201);
+        let role_id = id_of(&role);
+        holds(&document, "get_role", api.get(&format!("/api/v1/roles/{role_id}")).await, 200);
+        holds(&document, "list_roles", api.get("/api/v1/roles").await, 200);
+        holds(&document, "update_role", api.patch(&format!("/api/v1/roles/{role_id}"), json!({})).await, 200);
+        let held = api.post("/api/v1/assignments", json!({"principal_id": user, "role_id": role_id})).await;
+        let held = id_of(&holds(&document, "create_assignment", held, 201));
+        holds(&document, "list_assignments", api.get("/api/v1/assignments").await, 200);
+        let question = json!({"user_id": user, "principal_id": user, "action": "a", "resource_id": id});
+        holds(&document, "authorize", api.post("/api/v1/authorize", question.clone()).await, 200);
+        holds(&document, "check_permission", api.post("/api/v1/permissions/check", question).await, 200);
+        holds(&document, "revoke_assignment", api.delete(&format!("/api/v1/assignments/{held}")).await, 200);
+        holds(&document, "archive_entity", api.post(&format!("/api/v1/entities/{id}/archive"), json!({})).await, 200);
+        let event = api.post("/api/v1/events", json!({"event_type": "a.b", "source": "test"})).await;
+        let event = holds(&document, "ingest_event", event, 201);
+        holds(&document, "get_event", api.get(&format!("/api/v1/events/{}", event["event_id"].as_str().unwrap())).await, 200);
+        holds(&document, "list_events", api.get("/api/v1/events").await, 200);
+        holds(&document, "list_audit_entries", api.get("/api/v1/audit/entries").await, 200);
+        holds(&document, "healthz", api.get("/healthz").await, 200);
+        holds(&document, "readyz", api.get("/readyz").await, 200);
+        assert_eq!(api.get("/openapi.json").await.expect(200), document);
+    }
+}
+
+#[tokio::test]
+async fn the_page_needs_nobody_else() {
+    let api = Api::start(Kind::Sqlite).await;
+    let (status, headers, page) = api.text(Request::get("/docs").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, 200);
+    assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    for address in ["http://", "https://", "//cdn", "src=", "@import", "url("] {
+        assert!(!page.contains(address), "the page loads `{address}`");
+    }
+    assert!(!page.contains("innerHTML"));
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for element in ["script", "style"] {
+        let (_, rest) = page.split_once(&format!("<{element}>")).unwrap();
+        let (text, after) = rest.split_once(&format!("</{element}>")).unwrap();
+        assert!(!after.contains(&format!("<{element}")), "one {element} only: the policy allows one");
+        let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(text));
+        assert!(policy.contains(&format!("{element}-src 'sha256-{hash}'")), "{policy}");
+    }
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+}

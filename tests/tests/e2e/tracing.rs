@@ -1,0 +1,181 @@
+//! Traces: `traceparent` is passed on with messages, and spans go where the `OTEL_*` variables say.
+//!
+//! The collector is a stand-in: a socket that takes OTLP over HTTP and decodes it with the protocol's own messages.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use epr_api::Callers;
+use epr_core::clock::{SystemClock, TimeOrderedIds};
+use epr_core::publish::Verdict;
+use epr_core::publish::recording::Recording;
+use epr_core::settings::{AuditDecisions, EventSettings, Settings, Source};
+use epr_core::{Epr, Parts};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::process::{Process, program};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tower::ServiceExt as _;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+async fn passed_on(kind: Kind) {
+    let database = Database::create(kind).await;
+    let topic = Arc::new(Recording::default());
+    let epr = Epr::new(Parts {
+        store: database.store().await,
+        clock: Arc::new(SystemClock),
+        ids: Box::new(TimeOrderedIds),
+        default_permissions: Vec::new(),
+        audit_decisions: AuditDecisions::All,
+        events: EventSettings { publish_attempts: 1, ..EventSettings::default() },
+        publisher: Some(topic.clone()),
+    });
+    let settings = Settings::from_source(&Source::of([])).unwrap();
+    let router = epr_api::router(epr.clone(), &settings.http, Callers::anyone());
+    let send = async |traceparents: &[&str]| {
+        let body = json!({"event_type": "a.happened", "source": "vault"}).to_string();
+        let mut request = Request::post("/api/v1/events").header("content-type", "application/json");
+        for value in traceparents {
+            request = request.header("traceparent", *value);
+        }
+        let answer = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 201);
+    };
+    // Not delivered in the request: the relay does it later, from what is stored.
+    topic.answer_next([Ok(Verdict::Failed("not now".into()))]);
+    send(&[CALLER]).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let relay = tokio::spawn({
+        let epr = epr.clone();
+        async move {
+            epr.relay(async {
+                let _ = stopped.await;
+            })
+            .await;
+        }
+    });
+    database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'succeeded'", 1).await;
+    drop(stop);
+    relay.await.unwrap();
+    // At once; and what is no `traceparent`, or two of them, counts as none.
+    send(&[CALLER]).await;
+    send(&["00-nonsense"]).await;
+    send(&[CALLER, CALLER]).await;
+    let told: Vec<_> = topic
+        .published()
+        .iter()
+        .map(|message| {
+            message.attributes().into_iter().find(|(name, _)| *name == "traceparent").map(|(_, value)| value)
+        })
+        .collect();
+    let caller = Some(CALLER.to_owned());
+    assert_eq!(told.last_chunk().unwrap(), &[caller.clone(), caller, None, None]);
+}
+
+#[tokio::test]
+async fn traceparent_is_passed_on_also_by_the_relay_on_sqlite() {
+    passed_on(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn traceparent_is_passed_on_also_by_the_relay_on_postgres() {
+    passed_on(Kind::Postgres).await;
+}
+
+/// A collector: its base URL, and what it is sent.
+async fn collector() -> (String, mpsc::UnboundedReceiver<ExportTraceServiceRequest>) {
+    let (sent, received) = mpsc::unbounded_channel();
+    let take = async move |body: Bytes| {
+        let request = ExportTraceServiceRequest::decode(body).expect("an export");
+        sent.send(request).expect("a test that still looks");
+        Bytes::new()
+    };
+    let router = axum::Router::new().route("/v1/traces", axum::routing::post(take));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (base, received)
+}
+
+fn text(attributes: &[KeyValue], name: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == name).and_then(|one| one.value.as_ref());
+    match found.and_then(|value| value.value.clone()) {
+        Some(Any::StringValue(text)) => text,
+        Some(Any::IntValue(number)) => number.to_string(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[tokio::test]
+async fn spans_go_where_the_variables_say() {
+    let database = Database::create(Kind::Sqlite).await;
+    let (base, mut received) = collector().await;
+    let (process, api) = Process::api(&[
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        // The log's level has nothing to do with it.
+        ("EPR_LOG_LEVEL", "INFO"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", base.as_str()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
+    ])
+    .await;
+    let client = reqwest::Client::new();
+    let unsampled = CALLER.replace("-01", "-00");
+    for (path, caller) in [("/api/v1/entities/nonsense?secret=1", CALLER), ("/healthz", unsampled.as_str())] {
+        client.get(format!("{api}{path}")).header("traceparent", caller).send().await.unwrap();
+    }
+    client.get(format!("{api}/api/v1/roles")).send().await.unwrap();
+    process.signal("TERM").await;
+    let (status, log) = process.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(!log.iter().any(|line| line.to_string().contains("otel.")), "traces are not in the log");
+
+    let mut spans: Vec<Span> = Vec::new();
+    while let Ok(export) = received.try_recv() {
+        for of in export.resource_spans {
+            let resource = of.resource.expect("a resource").attributes;
+            assert_eq!(text(&resource, "service.name"), "omen-epr");
+            assert_eq!(text(&resource, "deployment.environment.name"), "test");
+            spans.extend(of.scope_spans.into_iter().flat_map(|scope| scope.spans));
+        }
+    }
+    let span = |name: &str| {
+        let mut found = spans.iter().filter(|span| span.name == name);
+        let first = found.next().unwrap_or_else(|| panic!("no {name} in {spans:?}"));
+        assert!(found.next().is_none());
+        first
+    };
+    let told = span("GET /api/v1/entities/{id}");
+    assert_eq!((hex(&told.trace_id), hex(&told.parent_span_id)), (TRACE.to_owned(), "00f067aa0ba902b7".to_owned()));
+    assert_eq!(told.kind, 2, "a server's");
+    assert_eq!(text(&told.attributes, "http.route"), "/api/v1/entities/{id}");
+    assert_eq!(text(&told.attributes, "http.response.status_code"), "400");
+    assert!(!format!("{told:?}").contains("secret"), "what a caller writes is not exported");
+    let root = span("GET /api/v1/roles");
+    assert!(root.parent_span_id.is_empty() && hex(&root.trace_id) != TRACE);
+    assert!(!spans.iter().any(|span| span.name == "GET /healthz"), "its caller does not record");
+}
+
+#[tokio::test]
+async fn variables_that_ask_for_what_is_not_there_stop_the_program() {
+    let output = tokio::process::Command::new(program("epr-api"))
+        .env_clear()
+        .envs([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.trim(), "OTEL_EXPORTER_OTLP_PROTOCOL is `grpc`; allowed: http/protobuf");
+}
