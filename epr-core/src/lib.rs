@@ -43,5 +43,6 @@ pub mod store;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, Verification};
+pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 pub use settings::Settings;
 pub use stop::StopSignal;

@@ -22,7 +22,7 @@ pub use http::HttpSettings;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
 pub use service::{Environment, ServiceSettings, default_permissions};
-pub use source::{Reader, SettingsError, Source};
+pub use source::{Described, Origin, Reader, SettingsError, Source};
 
 /// Everything the environment says.
 #[derive(Debug, Clone)]
@@ -59,6 +59,12 @@ impl Settings {
     /// # Errors
     /// Every variable that does not parse.
     pub fn from_source(source: &Source) -> Result<Self, SettingsError> {
+        Self::describe(source).0
+    }
+
+    /// Reads `source`, and says of every variable where its value comes from, also when some do not parse.
+    #[must_use]
+    pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let settings = Self {
             service: ServiceSettings::read(&mut reader),
@@ -70,6 +76,7 @@ impl Settings {
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };
-        reader.finish(settings)
+        let seen = reader.seen().to_vec();
+        (reader.finish(settings), seen)
     }
 }
