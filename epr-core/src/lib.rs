@@ -28,6 +28,7 @@ mod epr;
 pub mod error;
 mod handlers;
 pub mod ingest;
+pub mod inspect;
 pub mod ledger;
 pub mod logging;
 mod metrics;

@@ -24,6 +24,8 @@ pub struct NamedAssignment {
 pub enum AssignmentScan {
     /// Those of a filter, newest first.
     Listed(AssignmentFilter),
+    /// The one with this id.
+    One(Uuid),
     /// Those that end after `now` and not after `until`; the next to end first.
     Expiring {
         /// The current time.

@@ -36,6 +36,17 @@ impl Sns {
         Self { client: Client::from_conf(config), topic_arn: topic_arn.to_owned() }
     }
 
+    /// How many confirmed subscribers the topic has; publishes nothing.
+    ///
+    /// # Errors
+    /// The topic cannot be reached, or may not be looked at by who asks.
+    pub async fn subscriptions(&self) -> Result<u64, Outage> {
+        let answer = self.client.get_topic_attributes().topic_arn(&self.topic_arn).send().await;
+        let answer = answer.map_err(|fault| outage(&fault))?;
+        let confirmed = answer.attributes().and_then(|attributes| attributes.get("SubscriptionsConfirmed"));
+        Ok(confirmed.and_then(|number| number.parse().ok()).unwrap_or(0))
+    }
+
     async fn one(&self, message: &Message) -> Result<Verdict, Outage> {
         let mut call = self.client.publish().topic_arn(&self.topic_arn).message(&message.body);
         for (name, value) in attributes(message) {

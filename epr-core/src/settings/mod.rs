@@ -63,7 +63,6 @@ impl Settings {
     }
 
     /// Reads `source`, and says of every variable where its value comes from, also when some do not parse.
-    #[must_use]
     pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let settings = Self {

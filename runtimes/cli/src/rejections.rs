@@ -6,6 +6,7 @@ use clap::Args;
 use epr_core::Epr;
 
 use crate::Outcome;
+use crate::output::visible;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -15,15 +16,12 @@ pub(crate) struct Arguments {
     /// Only those before this id, which is the last one of the page before
     #[arg(long, value_name = "ID")]
     before: Option<i64>,
-    /// One JSON object a line, with the body
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
+pub(crate) async fn run(epr: &Epr, arguments: &Arguments, json: bool) -> Outcome {
     let kept = epr.rejections(arguments.limit, arguments.before).await?;
     for kept in &kept {
-        if arguments.json {
+        if json {
             println!("{}", serde_json::to_string(kept)?);
             continue;
         }
@@ -31,11 +29,11 @@ pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
         let kind = serde_json::to_value(rejection.kind)?;
         let kind = kind.as_str().unwrap_or_default();
         let times = if kept.times_seen == 1 { "once".to_owned() } else { format!("{} times", kept.times_seen) };
-        println!("{}  {}  {kind}, seen {times}, {} bytes", kept.id, rejection.message_id, rejection.body_bytes);
+        println!("{}  {}  {kind}, seen {times}, {} bytes", kept.id, visible(&rejection.message_id), rejection.body_bytes);
         println!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at);
-        println!("    {}", rejection.reason);
+        println!("    {}", visible(&rejection.reason));
     }
-    if !arguments.json {
+    if !json {
         match kept.last() {
             None => eprintln!("No message was rejected."),
             Some(last) if kept.len() == arguments.limit as usize => {

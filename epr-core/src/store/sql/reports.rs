@@ -41,6 +41,9 @@ pub(super) async fn assignments(
             }
             query.push(" ORDER BY a.created_at DESC, a.id DESC");
         }
+        AssignmentScan::One(assignment) => {
+            query.push(" WHERE a.id = ").push_bind(id(assignment));
+        }
         AssignmentScan::Expiring { now, until } => {
             query.push(" WHERE a.expires_at > ").push_bind(stamp(now));
             query.push(" AND a.expires_at <= ").push_bind(stamp(until));
