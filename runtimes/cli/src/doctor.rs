@@ -46,7 +46,8 @@ pub(crate) async fn run(out: &mut Output) -> Outcome {
             match (wrong, doubtful) {
                 (0, false) => "All is well.".to_owned(),
                 (0, true) => "It works; something deserves a look.".to_owned(),
-                (wrong, _) => format!("Wrong: {wrong}."),
+                (1, _) => "One thing is wrong.".to_owned(),
+                (wrong, _) => format!("{wrong} things are wrong."),
             }
         ))?;
     }

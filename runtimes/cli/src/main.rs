@@ -38,7 +38,7 @@ const COULD_NOT: u8 = 2;
 const AFTER: &str = "\
 Exit codes:
   0  done; the answer is yes (allowed, the chain holds, nothing is wrong)
-  1  done; the answer is no (denied, the chain is broken, doctor found something)
+  1  done; the answer is no (denied, chain broken, something wrong)
   2  could not: wrong arguments, unknown ids, no database, no API
 
 With --json, a list is one JSON object a line and anything else one JSON object.

@@ -63,24 +63,25 @@ pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outco
         Command::Expiring { within } => {
             let until = now.plus_seconds(within.seconds);
             assignments(epr, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;
-            format!("{} within {}.", count(seen, "assignment ends", "assignments end"), within.told)
+            let what = some(seen, "assignment ends", "assignments end");
+            format!("{what} within {}.", within.told)
         }
         Command::NeverEffective => {
             assignments(epr, &AssignmentScan::NeverEffective { now }, now, &mut seen, out).await?;
-            format!("{} effect so far.", count(seen, "assignment has taken no", "assignments have taken no"))
+            format!("{} without effect so far.", some(seen, "assignment is", "assignments are"))
         }
         Command::GlobalRoles => {
             let principals = global(epr, now, &mut seen, out).await?;
-            let held = count(seen, "global assignment", "global assignments");
-            format!("{} with {held}.", count(principals, "principal", "principals"))
+            let who = some(principals, "principal has", "principals have");
+            format!("{who} a role everywhere.")
         }
         Command::UnheldRoles => {
             unheld(epr, &mut seen, out).await?;
-            format!("{} held by nobody.", count(seen, "role is", "roles are"))
+            format!("{} without a holder.", some(seen, "role is", "roles are"))
         }
         Command::Orphaned => {
             orphaned(epr, &mut seen, out).await?;
-            format!("{} an archived parent.", count(seen, "entity in use has", "entities in use have"))
+            format!("{} an archived parent.", some(seen, "entity in use has", "entities in use have"))
         }
     };
     out.flush()?;
@@ -88,6 +89,11 @@ pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outco
         remark(&told);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `No roles are`, `1 role is`, `2 roles are`.
+fn some(number: u64, one: &str, many: &str) -> String {
+    if number == 0 { format!("No {many}") } else { count(number, one, many) }
 }
 
 type Written = Result<(), Box<dyn std::error::Error>>;

@@ -53,6 +53,8 @@ struct World {
     roles: Vec<Role>,
     assignments: Vec<Assignment>,
     spv: Uuid,
+    /// The API that it was made over.
+    api: Option<String>,
     now: Timestamp,
 }
 
@@ -92,6 +94,7 @@ impl World {
         ];
         Ok(Self {
             spv: spv.id,
+            api: backend.address(),
             now,
             entities: vec![acme, spv, offering, nord, hamburg, investor],
             roles: vec![reader, manager, officer],
@@ -120,12 +123,19 @@ impl World {
         }
         out.line(format_args!(""))?;
         out.heading("Try")?;
-        let spv = self.spv;
+        let over = match &self.api {
+            Some(url) => format!(" --url {url}"),
+            None => String::new(),
+        };
         for (principal, action) in [(ADA, "document:download"), (ADA, "document:upload"), (BEN, "document:upload")] {
-            out.line(format_args!("epr check {principal} {action} 'spv:Berlin One'"))?;
+            out.line(format_args!("epr check{over} {principal} \\\n  {action} 'spv:Berlin One'"))?;
         }
-        out.line(format_args!("epr report expiring"))?;
-        out.line(format_args!("curl -s localhost:8080/api/v1/authorize --json \\"))?;
+        if self.api.is_none() {
+            out.line(format_args!("epr report expiring"))?;
+        }
+        let base = self.api.as_deref().unwrap_or("http://localhost:8080/");
+        let spv = self.spv;
+        out.line(format_args!("curl -s {base}api/v1/authorize --json \\"))?;
         out.line(format_args!(
             "  '{{\"user_id\":\"{CLEO}\",\n    \"action\":\"document:verify\",\n    \"resource_id\":\"{spv}\"}}'"
         ))

@@ -59,6 +59,10 @@ impl Api {
         Ok(Self { client, base, has_token: token.is_some() })
     }
 
+    pub(super) fn address(&self) -> String {
+        self.base.to_string()
+    }
+
     fn at(&self, path: &str) -> Result<Url, Fault> {
         self.base.join(path).map_err(|fault| Fault::Answer(format!("`{path}` is no path: {fault}")))
     }

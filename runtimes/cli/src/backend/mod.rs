@@ -75,6 +75,14 @@ impl Backend {
         matches!(self, Self::Api(_))
     }
 
+    /// The API's address, with a slash at its end.
+    pub(crate) fn address(&self) -> Option<String> {
+        match self {
+            Self::Database { .. } => None,
+            Self::Api(api) => Some(api.address()),
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         match self {
             Self::Database { epr, .. } => epr.now(),

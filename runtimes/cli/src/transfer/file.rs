@@ -19,7 +19,7 @@ pub(super) struct Input {
 }
 
 /// Something in the file that cannot be: where, and what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Flaw {
     pub(super) line: u64,
     pub(super) what: String,

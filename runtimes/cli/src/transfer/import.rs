@@ -182,8 +182,11 @@ impl Import {
     }
 
     fn refuse(&self, flaws: &mut [Flaw], out: &mut Output) -> Outcome {
-        out.flush()?;
         flaws.sort_by_key(|flaw| flaw.line);
+        if out.json {
+            out.object(&json!({"done": false, "flaws": flaws}))?;
+        }
+        out.flush()?;
         for Flaw { line, what } in flaws.iter().take(TOLD) {
             eprintln!("{}:{line}: {}", self.file.display(), visible(what));
         }

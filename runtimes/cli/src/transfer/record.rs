@@ -179,6 +179,7 @@ fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
         Json::Text(text) => guarded(text),
+        Json::List(items) if items.is_empty() => String::new(),
         Json::List(items) => {
             let plain = |item: &Json| {
                 item.as_text().is_some_and(|text| !text.contains(';') && text.trim() == text && !text.starts_with('['))
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn rows_keep_what_records_hold() {
-        let hostile = ["=cmd()", "'quoted", "", "a;b", "[x", " spaced ", "plain"];
+        let hostile = ["=cmd()", "'quoted", "a;b", "[x", " spaced ", "plain"];
         for name in hostile {
             let record = object([
                 ("kind", "role".into()),
@@ -254,13 +255,7 @@ mod tests {
                 ("is_system", true.into()),
                 ("permissions", vec![name, "document:download"].into()),
             ]);
-            let expected = if name.is_empty() {
-                // An item without text is no action, and no file holds one.
-                continue;
-            } else {
-                record.clone()
-            };
-            assert_eq!(back_and_forth(&record), expected, "{name}");
+            assert_eq!(back_and_forth(&record), record, "{name}");
         }
         let empty = object([("kind", "role".into()), ("description", "".into()), ("permissions", Json::List(vec![]))]);
         assert_eq!(back_and_forth(&empty), empty, "an empty description is not an absent one");
