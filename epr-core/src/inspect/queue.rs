@@ -10,14 +10,15 @@ use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 use super::{CREDENTIALS, Finding, Refusal, State};
 use crate::error::chain;
-use crate::settings::AwsSettings;
+use crate::settings::Settings;
 
 const QUEUE: &str = "queue";
 const CALL: Duration = Duration::from_secs(3);
 
-/// Asks the queue at `url` about itself.
-pub async fn queue(aws: &AwsSettings, url: Option<&str>) -> Finding {
-    let Some(url) = url else {
+/// Asks the queue about itself.
+pub async fn queue(settings: &Settings) -> Finding {
+    let aws = &settings.aws;
+    let Some(url) = settings.queue.url.as_deref() else {
         return Finding::new(QUEUE, State::Unused, "EPR_AUDIT_SQS_URL is not set: only the audit worker needs it");
     };
     let timeouts =

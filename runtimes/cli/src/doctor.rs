@@ -11,12 +11,9 @@ use crate::output::{Output, visible};
 use crate::{NO, Outcome};
 
 pub(crate) async fn run(out: &mut Output) -> Outcome {
-    let (source, settings, described) = match Source::from_env() {
-        Ok(source) => {
-            let (settings, described) = Settings::describe(&source);
-            (source, settings, described)
-        }
-        Err(fault) => (Source::default(), Err(fault), Vec::new()),
+    let (settings, described) = match Source::from_env() {
+        Ok(source) => Settings::describe(&source),
+        Err(fault) => (Err(fault), Vec::new()),
     };
     let mut findings = Vec::new();
     match &settings {
@@ -27,7 +24,7 @@ pub(crate) async fn run(out: &mut Output) -> Outcome {
             findings.push(Finding::new("settings", State::Fine, "every variable parses"));
             findings.extend(inspect::database(settings).await);
             findings.push(inspect::topic(settings).await);
-            findings.push(inspect::queue(&settings.aws, source.get("EPR_AUDIT_SQS_URL")).await);
+            findings.push(inspect::queue(settings).await);
         }
     }
     let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();
