@@ -44,7 +44,18 @@ impl Sns {
         let answer = self.client.get_topic_attributes().topic_arn(&self.topic_arn).send().await;
         let answer = answer.map_err(|fault| outage(&fault))?;
         let confirmed = answer.attributes().and_then(|attributes| attributes.get("SubscriptionsConfirmed"));
-        Ok(confirmed.and_then(|number| number.parse().ok()).unwrap_or(0))
+        match confirmed.and_then(|number| number.parse().ok()).unwrap_or(0) {
+            // The number may lag behind, and not everything that speaks SNS counts.
+            0 => Ok(self.listed().await.unwrap_or(0)),
+            number => Ok(number),
+        }
+    }
+
+    /// Confirmed subscribers by the list of them, of which the first hundred are enough.
+    async fn listed(&self) -> Option<u64> {
+        let answer = self.client.list_subscriptions_by_topic().topic_arn(&self.topic_arn).send().await.ok()?;
+        let arns = answer.subscriptions().iter().filter_map(|subscription| subscription.subscription_arn());
+        u64::try_from(arns.filter(|arn| arn.starts_with("arn:")).count()).ok()
     }
 
     async fn one(&self, message: &Message) -> Result<Verdict, Outage> {

@@ -25,7 +25,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL", value_parser = base_url)]
     url: Option<Url>,
     /// A file that holds the token for the API; a token in an argument would be seen by everyone on the machine
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Who is acting: goes into the ledger with every change
     #[arg(long, global = true, value_name = "UUID")]
@@ -76,6 +76,9 @@ impl Connection {
             (None, None) => None,
         };
         let Some(url) = &global.url else {
+            if global.token_file.is_some() {
+                return Err("--token-file is for an API: give its address with --url".into());
+            }
             return Self::to_database(&source, Call { actor_id, correlation_id: None }, fresh).await;
         };
         let token = match (&global.token_file, source.get("EPR_API_TOKEN")) {

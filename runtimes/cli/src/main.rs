@@ -27,6 +27,7 @@ use clap::{Parser, Subcommand};
 use epr_core::Error;
 use epr_core::error::chain;
 
+use backend::Fault;
 use connect::{Connection, Global};
 use output::Output;
 
@@ -106,7 +107,11 @@ fn main() -> ExitCode {
 
 /// A fault with its cause: the public sentence alone says nothing to whoever sits in front of the machine.
 fn sentence(fault: &(dyn std::error::Error + 'static)) -> String {
-    let text = match fault.downcast_ref::<Error>() {
+    let core = match fault.downcast_ref::<Fault>() {
+        Some(Fault::Core(fault)) => Some(fault),
+        _ => fault.downcast_ref::<Error>(),
+    };
+    let text = match core {
         Some(Error::Internal(cause) | Error::Unavailable(cause)) => chain(cause),
         Some(Error::Invalid(invalid)) => output::faults(invalid),
         _ => chain(fault),

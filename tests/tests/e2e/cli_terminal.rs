@@ -29,6 +29,7 @@ async fn names_do_not_command_the_terminal() {
     let (_database, cli) = seeded().await;
     let name = "\u{1b}]0;owned\u{7}\u{202e}evil\r\n\u{9b}2J";
     cli.ok(&["entities", "create", "spv", name]).await;
+    let cli = cli.with("COLUMNS", "");
     let shown = "\\u{1b}]0;owned\\u{7}\\u{202e}evil\\r\\n\\u{9b}2J";
     for command in [&["entities", "list"][..], &["entities", "show", &format!("spv:{name}")]] {
         let out = cli.ok(command).await;

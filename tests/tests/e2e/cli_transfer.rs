@@ -49,7 +49,7 @@ async fn hard_world(cli: &Cli) {
     cli.ok(&hard).await;
     cli.ok(&["roles", "create", "'quoted"]).await;
     let on = "spv:A \"quoted\", name; with\nlines";
-    cli.ok(&["assignments", "create", ADA, "=HYPERLINK(\"x\")", "--on", on, "--principal-type", "-service"]).await;
+    cli.ok(&["assignments", "create", ADA, "=HYPERLINK(\"x\")", "--on", on, "--principal-type=-service"]).await;
     cli.ok(&["assignments", "create", ADA, "'quoted", "--everywhere", "--from", "2999-01-01T00:00:00Z"]).await;
 }
 
@@ -102,7 +102,7 @@ on_both! {
             let text: String = text
                 .lines()
                 .map(|line| match line {
-                    line if line.starts_with("role,SPV manager") => line.replace("document:archive", &format!("document:sign{turn}")) + "\n",
+                    line if line.starts_with("role,SPV manager") => line.replace(["document:archive", "document:sign0"][turn], &format!("document:sign{turn}")) + "\n",
                     line if line.contains(",SPV manager,") => {
                         let cut = line.rfind(',').unwrap();
                         format!("{},{end}\n", &line[..cut])
@@ -119,8 +119,8 @@ on_both! {
                 "~ role SPV manager\n".into(),
                 format!("    action + document:sign{turn}\n"),
                 "~ SPV manager on spv:Berlin One\n".into(),
-                format!(" until {end}\n"),
-                format!("+ {role} everywhere\n    held by user {ADA}\n    from now for ever\n"),
+                format!(" -> {end}\n"),
+                format!("+ {role} everywhere\n    held by user {ADA}\n    from now, ends: never\n"),
                 "Would be: 1 role created, 1 changed, ".into(),
                 "; 1 assignment created, 1 changed, ".into(),
                 "Nothing was changed: this was a dry run.\n".into(),

@@ -184,8 +184,12 @@ impl<'a> Assignments<'a> {
                 Change::Nothing
             }
             Some(there) => {
-                let was = window(Some(there.effective_at), there.expires_at);
-                lines.push(format!("{was} -> {}", window(start.or(Some(there.effective_at)), end)));
+                if let Some(start) = start.filter(|start| *start != there.effective_at) {
+                    lines.push(format!("begins: {} -> {start}", there.effective_at));
+                }
+                if end != there.expires_at {
+                    lines.push(format!("ends: {} -> {}", ending(there.expires_at), ending(end)));
+                }
                 Change::Update
             }
         };
@@ -195,6 +199,9 @@ impl<'a> Assignments<'a> {
             "entity_type": place.as_ref().map(|place| place.entity_type),
             "entity_name": place.as_ref().map(|place| &place.name),
             "effective_at": start, "expires_at": end,
+            "before": there.as_ref().map(|there| json!({
+                "id": there.id, "effective_at": there.effective_at, "expires_at": there.expires_at,
+            })),
         });
         let step = role.id.filter(|_| change != Change::Nothing).map(|role_id| {
             let new = NewAssignment {
@@ -285,6 +292,9 @@ impl<'a> Assignments<'a> {
 
 fn window(start: Option<Timestamp>, end: Option<Timestamp>) -> String {
     let start = start.map_or_else(|| "now".to_owned(), |start| start.to_string());
-    let end = end.map_or_else(|| "for ever".to_owned(), |end| format!("until {end}"));
-    format!("from {start} {end}")
+    format!("from {start}, ends: {}", ending(end))
+}
+
+fn ending(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "never".to_owned(), |end| end.to_string())
 }

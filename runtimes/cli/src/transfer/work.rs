@@ -13,6 +13,7 @@ use super::plan::{Assignments, Change, NoPlan, Planned};
 use super::record::Record;
 use super::tally::{Tallies, Tally};
 use crate::backend::{Backend, BatchFault, Fault};
+use crate::sentence;
 
 /// Changes in one transaction.
 const BATCH: usize = 200;
@@ -66,14 +67,14 @@ impl<'a> Work<'a> {
         }
         self.apply(|done| &mut done.roles).await?;
         let backend = self.backend;
-        let roles = as_known(known_roles(backend).await.map_err(|fault| told(&fault))?);
+        let roles = as_known(known_roles(backend).await.map_err(|fault| sentence(&fault))?);
         let mut assignments = Assignments::new(backend, &roles);
         for read in input.records()? {
             let (line, record) = read?;
             let Ok(Record::Assignment(record)) = record else { continue };
             let planned = assignments.plan(&record).await.map_err(|none| match none {
                 NoPlan::Unfit(why) => Stopped { line: Some(line), why, doubt: None },
-                NoPlan::Fault(fault) => Stopped { line: Some(line), ..told(&fault).into() },
+                NoPlan::Fault(fault) => Stopped { line: Some(line), ..sentence(&fault).into() },
             })?;
             self.take(line, planned, |done| &mut done.assignments).await?;
         }
@@ -127,15 +128,8 @@ impl<'a> Work<'a> {
                 // A commit without an answer may have been one.
                 let doubtful = at.is_none() && matches!(&why, Fault::Core(Error::Unavailable(_)));
                 let doubt = line_of(0).zip(line_of(lines.len() - 1)).filter(|_| doubtful);
-                Err(Stopped { line: at.and_then(line_of), why: told(&why), doubt })
+                Err(Stopped { line: at.and_then(line_of), why: sentence(&why), doubt })
             }
         }
-    }
-}
-
-fn told(fault: &Fault) -> String {
-    match fault {
-        Fault::Core(fault) => crate::sentence(fault),
-        other => other.to_string(),
     }
 }
