@@ -9,7 +9,7 @@ use epr_core::Epr;
 use epr_core::store::ScanRange;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::Output;
+use crate::output::{Output, visible};
 use crate::{NO, Outcome, rejections};
 
 #[derive(Subcommand)]
@@ -51,11 +51,11 @@ impl Range {
     }
 }
 
-pub(crate) async fn run(epr: &Epr, command: &Command, json: bool) -> Outcome {
+pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::Verify { range } => verify(epr, range.scan()?, json).await,
+        Command::Verify { range } => verify(epr, range.scan()?, out.json).await,
         Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
-        Command::Rejections(arguments) => rejections::run(epr, arguments, json).await,
+        Command::Rejections(arguments) => rejections::run(epr, arguments, out).await,
     }
 }
 
@@ -67,7 +67,8 @@ async fn verify(epr: &Epr, range: ScanRange, json: bool) -> Outcome {
     if json {
         println!("{}", serde_json::to_string(&found)?);
     } else if let Some(finding) = &found.finding {
-        println!("{} at entry {}: {finding}", Output::bad("BROKEN"), finding.sequence());
+        let told = visible(&finding.to_string());
+        println!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence());
         println!("{} entries before it are whole.", found.checked);
     } else if found.end_sequence == 0 {
         println!("The ledger is empty.");

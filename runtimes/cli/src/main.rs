@@ -135,7 +135,7 @@ async fn run(arguments: &Arguments) -> Outcome {
     let connection = Connection::open(global, matches!(command, Command::Migrate)).await?;
     let outcome = match command {
         Command::Migrate => migrate::run(connection.database("migrate")?, &mut out).await,
-        Command::Audit(command) => audit::run(connection.database("audit")?, command, global.json).await,
+        Command::Audit(command) => audit::run(connection.database("audit")?, command, &mut out).await,
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
         Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,

@@ -6,7 +6,7 @@ use clap::Args;
 use epr_core::Epr;
 
 use crate::Outcome;
-use crate::output::visible;
+use crate::output::{Output, visible};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -18,22 +18,24 @@ pub(crate) struct Arguments {
     before: Option<i64>,
 }
 
-pub(crate) async fn run(epr: &Epr, arguments: &Arguments, json: bool) -> Outcome {
+pub(crate) async fn run(epr: &Epr, arguments: &Arguments, out: &mut Output) -> Outcome {
     let kept = epr.rejections(arguments.limit, arguments.before).await?;
     for kept in &kept {
-        if json {
-            println!("{}", serde_json::to_string(kept)?);
+        if out.json {
+            out.object(kept)?;
             continue;
         }
         let rejection = &kept.rejection;
         let kind = serde_json::to_value(rejection.kind)?;
         let kind = kind.as_str().unwrap_or_default();
         let times = if kept.times_seen == 1 { "once".to_owned() } else { format!("{} times", kept.times_seen) };
-        println!("{}  {}  {kind}, seen {times}, {} bytes", kept.id, visible(&rejection.message_id), rejection.body_bytes);
-        println!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at);
-        println!("    {}", visible(&rejection.reason));
+        let message = visible(&rejection.message_id);
+        out.line(format_args!("{}  {message}  {kind}, seen {times}, {} bytes", kept.id, rejection.body_bytes))?;
+        out.line(format_args!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at))?;
+        out.line(format_args!("    {}", visible(&rejection.reason)))?;
     }
-    if !json {
+    out.flush()?;
+    if !out.json {
         match kept.last() {
             None => eprintln!("No message was rejected."),
             Some(last) if kept.len() == arguments.limit as usize => {
