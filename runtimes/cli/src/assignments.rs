@@ -142,7 +142,7 @@ async fn list(
         })
         .await?;
     written?;
-    limit.remark(out.json, "No assignments.");
+    limit.remark(out, "No assignments.")?;
     Ok(())
 }
 

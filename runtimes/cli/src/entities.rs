@@ -163,12 +163,14 @@ impl Limit {
     }
 
     /// Says what was left out, or that there was nothing.
-    pub(crate) fn remark(&self, json: bool, nothing: &str) {
+    pub(crate) fn remark(&self, out: &mut Output, nothing: &str) -> std::io::Result<()> {
+        out.flush()?;
         match self.limit {
             Some(limit) if self.seen > limit => remark("There are more: raise --limit to see them."),
-            _ if self.seen == 0 && !json => remark(nothing),
+            _ if self.seen == 0 && !out.json => remark(nothing),
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -195,7 +197,7 @@ async fn list(
         })
         .await?;
     written?;
-    limit.remark(out.json, "No entities.");
+    limit.remark(out, "No entities.")?;
     Ok(())
 }
 

@@ -145,7 +145,7 @@ async fn list(backend: &Backend, limit: Option<usize>, out: &mut Output) -> Resu
         })
         .await?;
     written?;
-    limit.remark(out.json, "No roles.");
+    limit.remark(out, "No roles.")?;
     Ok(())
 }
 
