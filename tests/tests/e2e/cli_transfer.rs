@@ -5,7 +5,7 @@ use std::path::Path;
 use epr_testkit::cli::{Cli, Said};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::on_both;
-use epr_testkit::process::{Process, epr};
+use epr_testkit::process::{Process, epr, program};
 use serde_json::{Value, json};
 
 const ADA: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01";
@@ -221,4 +221,48 @@ on_both! {
         assert_eq!(said["assignments"], json!({"created": 300, "changed": 0, "unchanged": 200}));
         assert_eq!(epr(&api.database.url, &["audit", "verify"]).await.1, "The chain holds: 501 entries, 1 to 501.\n");
     }
+}
+
+#[tokio::test]
+async fn an_interrupted_import_finishes_its_transaction_and_says_where_it_stands() {
+    use sqlx::Connection as _;
+    let (folder, database) = (tempfile::tempdir().unwrap(), Database::create(Kind::Postgres).await);
+    let cli = Cli::on(&database.url);
+    cli.ok(&["migrate"]).await;
+    cli.ok(&["roles", "create", "Reader"]).await;
+    let file = path(folder.path(), "many.json");
+    let lines: Vec<_> = (1..=500)
+        .map(|n| {
+            let principal = format!("00000000-0000-4000-8000-{n:012}");
+            json!({"kind": "assignment", "principal_id": principal, "role": "Reader", "entity_type": "everywhere"})
+                .to_string()
+        })
+        .collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    // The first batch waits for this lock; the signal comes while it does.
+    let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE role_assignments IN EXCLUSIVE MODE").execute(&mut conn).await.unwrap();
+    let child = tokio::process::Command::new(program("epr"))
+        .env_clear()
+        .env("EPR_DATABASE_URL", &database.url)
+        .args(["import", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let waiting = "SELECT COUNT(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                   WHERE d.datname = current_database() AND NOT l.granted";
+    database.until(waiting, 1).await;
+    let kill = format!("kill -INT {}", child.id().unwrap());
+    assert!(tokio::process::Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap().success());
+    sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("epr: stopped: it was interrupted\nDone before that: "), "{said}");
+    assert!(said.contains("; 200 assignments created, 0 changed, "), "{said}");
+    assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 200);
+    cli.ok(&["import", &file]).await;
+    assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 500);
 }

@@ -71,7 +71,12 @@ impl<'a> Work<'a> {
         let mut assignments = Assignments::new(backend, &roles);
         for read in input.records()? {
             let (line, record) = read?;
-            let Ok(Record::Assignment(record)) = record else { continue };
+            let record = match record {
+                Ok(Record::Assignment(record)) => record,
+                Ok(Record::Role(_)) => continue,
+                // It was whole when it was looked at.
+                Err(flaw) => return Err(Stopped { line: Some(line), why: flaw.what, doubt: None }),
+            };
             let planned = assignments.plan(&record).await.map_err(|none| match none {
                 NoPlan::Unfit(why) => Stopped { line: Some(line), why, doubt: None },
                 NoPlan::Fault(fault) => Stopped { line: Some(line), ..sentence(&fault).into() },
