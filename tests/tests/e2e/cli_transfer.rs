@@ -179,6 +179,14 @@ on_both! {
         );
         let unknown = try_out("flawed.json", "{\"kind\": \"role\", \"name\": \"Abc\", \"permissions\": [], \"expires\": 1}\nnonsense\n").await;
         assert!(unknown.starts_with("flawed.json:1: expires: This field is unknown or cannot be changed\nflawed.json:2: it is no JSON object"), "{unknown}");
+        let id = cli.json(&["entities", "show", "spv:Berlin One"]).await[0]["id"].clone();
+        let twice = [json!({"entity_id": id}), json!({"entity_type": "spv", "entity_name": "Berlin One", "expires_at": "2999-01-01T00:00:00Z"})];
+        let twice = twice.map(|mut record| {
+            let rest = json!({"kind": "assignment", "principal_id": ADA, "role": "Document reader"});
+            record.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            record.to_string()
+        });
+        assert!(try_out("twice.json", &twice.join("\n")).await.starts_with("twice.json:2: the same stands in line 1\n"));
         assert!(try_out("semicolons.csv", "kind;name\n").await.contains("columns are separated by commas"));
         assert!(try_out("typo.csv", "kind,nmae\n").await.contains("`nmae` is no column"));
         assert_eq!(content(&cli).await, before);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Format;
 use super::file::{Flaw, Input};
 use super::plan::{self, Assignments, Change, KnownRole, NoPlan, Planned};
-use super::record::{AssignmentRecord, PlaceRecord, Record};
+use super::record::{AssignmentRecord, Record};
 use super::tally::Tallies;
 use super::work::{Stopped, Work};
 use crate::backend::{Backend, Fault};
@@ -40,8 +40,8 @@ const TOLD: usize = 50;
 /// Flaws after which a file is not looked at any further.
 const MOST: usize = 10_000;
 
-/// What is remembered of an assignment to see that no two are the same.
-type Key = (Uuid, String, String, Option<PlaceRecord>);
+/// What is remembered of an assignment to see that no two are the same, in whatever way they name their entity.
+type Key = (Uuid, String, String, Option<Uuid>);
 
 /// What the first look at a file gives.
 #[derive(Default)]
@@ -54,27 +54,20 @@ struct Looked {
 impl Looked {
     fn at(input: &Input) -> Result<Self, String> {
         let mut looked = Self::default();
-        let mut keys: HashMap<Key, u64> = HashMap::new();
         for read in input.records()? {
             let (line, record) = read?;
-            let twice = |first: u64| Flaw { line, what: format!("the same stands in line {first}") };
             match record {
                 Err(flaw) => looked.flaws.push(flaw),
                 Ok(Record::Role(role)) => {
                     let name = role.name.as_str().to_owned();
                     match looked.roles.get(&name) {
-                        Some((first, _)) => looked.flaws.push(twice(*first)),
+                        Some((first, _)) => looked.flaws.push(twice(line, *first)),
                         None => {
                             looked.roles.insert(name, (line, role));
                         }
                     }
                 }
-                Ok(Record::Assignment(record)) => {
-                    looked.assignments += 1;
-                    if let Some(first) = keys.insert(key(&record), line) {
-                        looked.flaws.push(twice(first));
-                    }
-                }
+                Ok(Record::Assignment(_)) => looked.assignments += 1,
             }
             if looked.flaws.len() >= MOST {
                 break;
@@ -84,9 +77,13 @@ impl Looked {
     }
 }
 
-fn key(record: &AssignmentRecord) -> Key {
+fn twice(line: u64, first: u64) -> Flaw {
+    Flaw { line, what: format!("the same stands in line {first}") }
+}
+
+fn key(record: &AssignmentRecord, place: Option<Uuid>) -> Key {
     let principal_type = record.principal_type.as_str().to_owned();
-    (record.principal_id, principal_type, record.role.as_str().to_owned(), record.place.clone())
+    (record.principal_id, principal_type, record.role.as_str().to_owned(), place)
 }
 
 impl Import {
@@ -164,10 +161,14 @@ impl Import {
         out: &mut Output,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let mut assignments = Assignments::new(backend, roles);
+        let mut keys: HashMap<Key, u64> = HashMap::new();
         for read in input.records()? {
             let (line, Ok(Record::Assignment(record))) = read? else { continue };
             match assignments.plan(&record).await {
                 Ok(planned) => {
+                    if let Some(first) = keys.insert(key(&record, planned.place), line) {
+                        looked.flaws.push(twice(line, first));
+                    }
                     tallies.assignments.add(planned.change);
                     self.tell(line, &planned, out)?;
                 }

@@ -33,6 +33,8 @@ pub(super) struct Planned {
     pub(super) change: Change,
     /// What to do; nothing when all is as it should be.
     pub(super) step: Option<BulkStep>,
+    /// The entity of an assignment that is not for everywhere.
+    pub(super) place: Option<Uuid>,
     /// The headline, and the lines below it.
     pub(super) told: (String, Vec<String>),
     /// The same for programs.
@@ -69,6 +71,7 @@ pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, No
         return Ok(Planned {
             change: Change::Create,
             step: Some(BulkStep::CreateRole(wanted.clone())),
+            place: None,
             told: (format!("role {name}"), lines),
             json: json!({"kind": "role", "name": wanted.name, "permissions": actions, "scope_types": wanted.scope_types}),
         });
@@ -110,6 +113,7 @@ pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, No
     Ok(Planned {
         change: if same { Change::Nothing } else { Change::Update },
         step: (!same).then_some(BulkStep::UpdateRole(there.id, patch)),
+        place: None,
         told: (format!("role {name}"), lines),
         json: Value::Object(json),
     })
@@ -218,7 +222,13 @@ impl<'a> Assignments<'a> {
                 None => BulkStep::Assign(new),
             }
         });
-        Ok(Planned { change, step, told: (format!("{} {place_told}", visible(role_name)), lines), json })
+        Ok(Planned {
+            change,
+            step,
+            place: place.map(|place| place.id),
+            told: (format!("{} {place_told}", visible(role_name)), lines),
+            json,
+        })
     }
 
     /// The assignment that stands under the same key.
