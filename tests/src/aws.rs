@@ -65,6 +65,20 @@ impl Topic {
         topic
     }
 
+    /// The queue that is subscribed, without a redrive policy.
+    #[must_use]
+    pub fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+
+    /// Another queue, whose bad messages go to the one that is subscribed.
+    pub async fn queue_with_redrive(&self) -> String {
+        let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":"3"}}"#, self.queue_arn);
+        let queue = self.sqs.create_queue().queue_name(format!("{}-in", self.name));
+        let queue = queue.attributes(aws_sdk_sqs::types::QueueAttributeName::RedrivePolicy, policy).send().await;
+        queue.expect("a queue").queue_url().expect("its URL").to_owned()
+    }
+
     /// Takes the topic away; the queue stays.
     pub async fn take_away(&self) {
         self.sns.delete_topic().topic_arn(&self.arn).send().await.expect("no topic");

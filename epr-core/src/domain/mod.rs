@@ -8,6 +8,7 @@ pub mod entity;
 pub mod event;
 pub mod fields;
 pub mod json;
+pub mod report;
 pub mod role;
 mod schema;
 pub mod text;
@@ -20,6 +21,7 @@ pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, Ne
 pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use fields::{FieldError, Invalid};
 pub use json::{Json, JsonObject};
+pub use report::{AssignmentScan, BulkStep, NamedAssignment, Orphan, UnheldRole};
 pub use role::{NewRole, Role, RolePatch};
 pub use text::Text;
 pub use time::Timestamp;

@@ -19,12 +19,21 @@ impl Epr {
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
     /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
-        let now = self.now();
+        let wanted = self.wanted_assignment(self.now(), new)?;
+        let (created, assignment) = self.commit(&Assign { epr: self, call, wanted: &wanted }).await?;
+        if created {
+            log_assigned(&assignment);
+        }
+        Ok(assignment)
+    }
+
+    /// The assignment that `new` asks for at `now`.
+    pub(super) fn wanted_assignment(&self, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
         let effective_at = new.effective_at.unwrap_or(now);
         if let Some(problem) = window_problem(effective_at, new.expires_at) {
             return Err(Error::field("expires_at", problem));
         }
-        let wanted = Assignment {
+        Ok(Assignment {
             id: self.new_id(),
             principal_id: new.principal_id,
             principal_type: new.principal_type.into_string(),
@@ -34,19 +43,7 @@ impl Epr {
             expires_at: new.expires_at,
             created_at: now,
             updated_at: now,
-        };
-        let (created, assignment) = self.commit(&Assign { epr: self, call, wanted: &wanted }).await?;
-        if created {
-            info!(
-                assignment_id = %assignment.id,
-                principal_id = %assignment.principal_id,
-                principal_type = assignment.principal_type,
-                role_id = %assignment.role_id,
-                entity_id = assignment.entity_id.map(tracing::field::display),
-                "role_assigned"
-            );
-        }
-        Ok(assignment)
+        })
     }
 
     /// Assignments, newest first, in force or not.
@@ -63,20 +60,35 @@ impl Epr {
     /// `NotFound`, also when it was revoked before.
     pub async fn revoke(&self, call: &Call, id: Uuid) -> Result<Assignment> {
         let assignment = self.commit(&Revoke { epr: self, call, id, now: self.now() }).await?;
-        info!(
-            assignment_id = %id,
-            principal_id = %assignment.principal_id,
-            role_id = %assignment.role_id,
-            "role_assignment_revoked"
-        );
+        log_revoked(&assignment);
         Ok(assignment)
     }
 }
 
-struct Assign<'a> {
-    epr: &'a Epr,
-    call: &'a Call,
-    wanted: &'a Assignment,
+pub(super) fn log_assigned(assignment: &Assignment) {
+    info!(
+        assignment_id = %assignment.id,
+        principal_id = %assignment.principal_id,
+        principal_type = assignment.principal_type,
+        role_id = %assignment.role_id,
+        entity_id = assignment.entity_id.map(tracing::field::display),
+        "role_assigned"
+    );
+}
+
+pub(super) fn log_revoked(assignment: &Assignment) {
+    info!(
+        assignment_id = %assignment.id,
+        principal_id = %assignment.principal_id,
+        role_id = %assignment.role_id,
+        "role_assignment_revoked"
+    );
+}
+
+pub(super) struct Assign<'a> {
+    pub(super) epr: &'a Epr,
+    pub(super) call: &'a Call,
+    pub(super) wanted: &'a Assignment,
 }
 
 impl Mutation for Assign<'_> {
@@ -109,11 +121,11 @@ impl Mutation for Assign<'_> {
     }
 }
 
-struct Revoke<'a> {
-    epr: &'a Epr,
-    call: &'a Call,
-    id: Uuid,
-    now: Timestamp,
+pub(super) struct Revoke<'a> {
+    pub(super) epr: &'a Epr,
+    pub(super) call: &'a Call,
+    pub(super) id: Uuid,
+    pub(super) now: Timestamp,
 }
 
 impl Mutation for Revoke<'_> {

@@ -2,9 +2,11 @@
 
 mod assignments;
 pub(crate) mod audit;
+pub(crate) mod bulk;
 mod change;
 mod check;
 mod entities;
 mod events;
 mod record;
+mod reports;
 mod roles;

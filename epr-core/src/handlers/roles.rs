@@ -17,8 +17,15 @@ impl Epr {
     /// # Errors
     /// `Conflict` when the name is taken.
     pub async fn create_role(&self, call: &Call, new: NewRole) -> Result<Role> {
-        let now = self.now();
-        let role = Role {
+        let role = self.wanted_role(self.now(), new);
+        self.commit(&CreateRole { call, role: &role }).await?;
+        log_created(&role);
+        Ok(role)
+    }
+
+    /// The role that `new` asks for at `now`.
+    pub(super) fn wanted_role(&self, now: Timestamp, new: NewRole) -> Role {
+        Role {
             id: self.new_id(),
             name: new.name.into_string(),
             description: new.description.map(Text::into_string),
@@ -27,10 +34,7 @@ impl Epr {
             permissions: new.permissions.into_iter().map(Action::into_string).collect(),
             created_at: now,
             updated_at: now,
-        };
-        self.commit(&CreateRole { call, role: &role }).await?;
-        info!(role_id = %role.id, name = role.name, "role_created");
-        Ok(role)
+        }
     }
 
     /// One role.
@@ -56,15 +60,23 @@ impl Epr {
     pub async fn update_role(&self, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
         let (changed, role) = self.commit(&UpdateRole { epr: self, call, id, patch, now: self.now() }).await?;
         if changed {
-            info!(role_id = %id, "role_updated");
+            log_updated(id);
         }
         Ok(role)
     }
 }
 
-struct CreateRole<'a> {
-    call: &'a Call,
-    role: &'a Role,
+pub(super) fn log_created(role: &Role) {
+    info!(role_id = %role.id, name = role.name, "role_created");
+}
+
+pub(super) fn log_updated(id: Uuid) {
+    info!(role_id = %id, "role_updated");
+}
+
+pub(super) struct CreateRole<'a> {
+    pub(super) call: &'a Call,
+    pub(super) role: &'a Role,
 }
 
 impl Mutation for CreateRole<'_> {
@@ -81,12 +93,12 @@ impl Mutation for CreateRole<'_> {
     }
 }
 
-struct UpdateRole<'a> {
-    epr: &'a Epr,
-    call: &'a Call,
-    id: Uuid,
-    patch: RolePatch,
-    now: Timestamp,
+pub(super) struct UpdateRole<'a> {
+    pub(super) epr: &'a Epr,
+    pub(super) call: &'a Call,
+    pub(super) id: Uuid,
+    pub(super) patch: RolePatch,
+    pub(super) now: Timestamp,
 }
 
 impl Mutation for UpdateRole<'_> {

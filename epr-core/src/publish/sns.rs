@@ -36,6 +36,28 @@ impl Sns {
         Self { client: Client::from_conf(config), topic_arn: topic_arn.to_owned() }
     }
 
+    /// How many confirmed subscribers the topic has; publishes nothing.
+    ///
+    /// # Errors
+    /// The topic cannot be reached, or may not be looked at by who asks.
+    pub async fn subscriptions(&self) -> Result<u64, Outage> {
+        let answer = self.client.get_topic_attributes().topic_arn(&self.topic_arn).send().await;
+        let answer = answer.map_err(|fault| outage(&fault))?;
+        let confirmed = answer.attributes().and_then(|attributes| attributes.get("SubscriptionsConfirmed"));
+        match confirmed.and_then(|number| number.parse().ok()).unwrap_or(0) {
+            // The number may lag behind, and not everything that speaks SNS counts.
+            0 => Ok(self.listed().await.unwrap_or(0)),
+            number => Ok(number),
+        }
+    }
+
+    /// Confirmed subscribers by the list of them, of which the first hundred are enough.
+    async fn listed(&self) -> Option<u64> {
+        let answer = self.client.list_subscriptions_by_topic().topic_arn(&self.topic_arn).send().await.ok()?;
+        let arns = answer.subscriptions().iter().filter_map(|subscription| subscription.subscription_arn());
+        u64::try_from(arns.filter(|arn| arn.starts_with("arn:")).count()).ok()
+    }
+
     async fn one(&self, message: &Message) -> Result<Verdict, Outage> {
         let mut call = self.client.publish().topic_arn(&self.topic_arn).message(&message.body);
         for (name, value) in attributes(message) {

@@ -26,7 +26,7 @@ pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
 pub use service::{Environment, ServiceSettings, default_permissions};
-pub use source::{Reader, SettingsError, Source};
+pub use source::{Described, Origin, Reader, SettingsError, Source};
 
 /// Everything the environment says.
 #[derive(Debug, Clone)]
@@ -65,6 +65,11 @@ impl Settings {
     /// # Errors
     /// Every variable that does not parse.
     pub fn from_source(source: &Source) -> Result<Self, SettingsError> {
+        Self::describe(source).0
+    }
+
+    /// Reads `source`, and says of every variable where its value comes from, also when some do not parse.
+    pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
         let settings = Self {
@@ -78,6 +83,7 @@ impl Settings {
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };
-        reader.finish(settings)
+        let seen = reader.seen().to_vec();
+        (reader.finish(settings), seen)
     }
 }

@@ -3,11 +3,37 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::dot_env;
+use crate::store::url::masked;
 
 /// Names and values. A name whose value is empty counts as not set.
 #[derive(Clone, Default)]
-pub struct Source(BTreeMap<String, String>);
+pub struct Source(BTreeMap<String, (String, Origin)>);
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The process environment.
+    Environment,
+    /// The file `.env`.
+    DotEnv,
+}
+
+/// One variable that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Where its value comes from.
+    pub origin: Origin,
+    /// The value, secrets masked; `None` when it has its default.
+    pub value: Option<String>,
+}
 
 impl Source {
     /// The process environment, and beneath it the file `.env` in the working folder.
@@ -15,9 +41,12 @@ impl Source {
     /// # Errors
     /// The file is there but cannot be read.
     pub fn from_env() -> Result<Self, SettingsError> {
-        let mut values = match std::fs::read_to_string(".env") {
+        let mut values: BTreeMap<_, _> = match std::fs::read_to_string(".env") {
             Ok(text) => dot_env::read(&text)
-                .map_err(|line| dot_env_fault(&format!("line {line} is not of the form NAME=value")))?,
+                .map_err(|line| dot_env_fault(&format!("line {line} is not of the form NAME=value")))?
+                .into_iter()
+                .map(|(name, value)| (name, (value, Origin::DotEnv)))
+                .collect(),
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(fault) => return Err(dot_env_fault(&fault.to_string())),
         };
@@ -26,7 +55,7 @@ impl Source {
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
                 Ok(value) if !value.is_empty() => {
-                    values.insert(name, value);
+                    values.insert(name, (value, Origin::Environment));
                 }
                 Err(_) if name.starts_with("EPR_") || matches!(name.as_str(), "HOST" | "PORT" | "RUN_MIGRATIONS") => {
                     faults.push(format!("{name} is not valid UTF-8; allowed: text"));
@@ -43,11 +72,20 @@ impl Source {
 
     /// Exactly these.
     pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), (value.to_owned(), Origin::Environment));
+        Self(pairs.into_iter().map(owned).collect())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    /// The value of `name`, if it is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|(value, _)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn describe(&self, name: &str, show: impl Fn(&str) -> String) -> Described {
+        let set = self.get(name).zip(self.0.get(name));
+        let origin = set.map_or(Origin::Default, |(_, (_, origin))| *origin);
+        Described { name: name.to_owned(), origin, value: set.map(|(value, _)| veiled(name, value, show)) }
     }
 }
 
@@ -66,17 +104,29 @@ impl std::fmt::Display for SettingsError {
     }
 }
 
+/// A value as it may be shown. What `show` masks is masked; beside that, values of names that sound like a secret, and
+/// whatever a URL holds before its host.
+fn veiled(name: &str, value: &str, show: impl Fn(&str) -> String) -> String {
+    const SECRETIVE: [&str; 6] = ["SECRET", "TOKEN", "PASSWORD", "KEY", "CREDENTIAL", "HEADERS"];
+    if SECRETIVE.iter().any(|word| name.contains(word)) {
+        return "***".to_owned();
+    }
+    let shown = show(value);
+    if shown.contains("://") && shown.contains('@') { masked(&shown) } else { shown }
+}
+
 /// Reads variables and collects what is wrong with them.
 pub struct Reader<'a> {
     source: &'a Source,
     faults: Vec<String>,
+    seen: Vec<Described>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `source`.
     #[must_use]
     pub fn new(source: &'a Source) -> Self {
-        Self { source, faults: Vec::new() }
+        Self { source, faults: Vec::new(), seen: Vec::new() }
     }
 
     /// The value of `name` by `parse`, or `default` when it is not set. A value that `parse` refuses is a fault and
@@ -89,6 +139,7 @@ impl<'a> Reader<'a> {
         show: impl Fn(&str) -> String,
         parse: impl Fn(&str) -> Option<T>,
     ) -> T {
+        self.note(name, &show);
         let Some(given) = self.source.get(name) else {
             return default;
         };
@@ -111,7 +162,20 @@ impl<'a> Reader<'a> {
 
     /// Text as it stands.
     pub fn text(&mut self, name: &str, default: &str) -> String {
+        self.note(name, plain);
         self.source.get(name).unwrap_or(default).to_owned()
+    }
+
+    fn note(&mut self, name: &str, show: impl Fn(&str) -> String) {
+        if !self.seen.iter().any(|known| known.name == name) {
+            self.seen.push(self.source.describe(name, show));
+        }
+    }
+
+    /// Every variable that was looked at, in that order.
+    #[must_use]
+    pub fn seen(&self) -> &[Described] {
+        &self.seen
     }
 
     /// A truth value.
@@ -195,6 +259,24 @@ mod tests {
         ]);
         let shown = format!("{:#?}", Settings::from_source(&source).unwrap());
         assert!(!shown.contains("hunter2") && !shown.contains("abab"), "{shown}");
+    }
+
+    #[test]
+    fn every_variable_is_described_with_its_origin_and_without_secrets() {
+        let source = Source::of([
+            ("EPR_DATABASE_URL", "postgresql://epr:hunter2@db/epr"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("AWS_ENDPOINT_URL", "http://user:hunter2@localhost:5000"),
+            ("EPR_LOG_LEVEL", "LOUD"),
+        ]);
+        let (settings, described) = Settings::describe(&source);
+        assert!(settings.is_err(), "the description is there even so");
+        let find = |name: &str| described.iter().find(|variable| variable.name == name).unwrap().clone();
+        assert_eq!(find("EPR_DATABASE_URL").value.as_deref(), Some("postgresql://epr:***@db/epr"));
+        assert_eq!(find("AWS_SECRET_ACCESS_KEY").value.as_deref(), Some("***"));
+        assert_eq!((find("PORT").origin, find("PORT").value), (Origin::Default, None));
+        assert_eq!(find("EPR_LOG_LEVEL").origin, Origin::Environment);
+        assert!(!format!("{described:?}").contains("hunter2"));
     }
 
     #[test]

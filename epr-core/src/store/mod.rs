@@ -20,7 +20,8 @@ use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
-    Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
+    Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType,
+    NamedAssignment, Orphan, Role, Timestamp, UnheldRole,
 };
 use crate::ledger::chain::{Draft, Head};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
@@ -34,6 +35,18 @@ pub const STATEMENT_LOGGER: &str = "sqlx::query";
 
 /// What a storage call gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Sees the rows of a scan one at a time; `false` ends it.
+pub type Take<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
+
+/// Connections of a database server, whoever holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// How many there are now.
+    pub used: i64,
+    /// How many it admits.
+    pub max: i64,
+}
 
 /// How the database's schema stands to what this program knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +77,24 @@ pub trait Store: Send + Sync {
 
     /// Assignments, newest first, in force or not.
     async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>>;
+
+    /// The entity with this unique name, archived or not.
+    async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>>;
+
+    /// The role with this unique name.
+    async fn role_named(&self, name: &str) -> Result<Option<Role>>;
+
+    /// Shows assignments to `take`, all from one snapshot and in constant memory, until that says `false`.
+    async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()>;
+
+    /// Shows the roles of which no assignment is in force at `now` or begins later, by name, in the same way.
+    async fn scan_unheld_roles(&self, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()>;
+
+    /// Shows the entities in use whose parent is archived, in the same way.
+    async fn scan_orphans(&self, take: Take<'_, Orphan>) -> Result<()>;
+
+    /// How many connections the server has and admits; `None` when there is no server.
+    async fn connections(&self) -> Result<Option<Connections>>;
 
     /// What a decision on `question` depends on, read in one statement; `None` when the resource is unknown.
     async fn facts(&self, question: &Question) -> Result<Option<Facts>>;

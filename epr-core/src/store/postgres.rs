@@ -107,6 +107,8 @@ mod facts;
 mod ledger;
 #[path = "sql/rejections.rs"]
 mod rejections;
+#[path = "sql/reports.rs"]
+mod reports;
 #[path = "sql/roles.rs"]
 mod roles;
 #[path = "sql/schema.rs"]
@@ -181,6 +183,19 @@ async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'stat
 async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HIERARCHY_LOCK).execute(conn).await.map_err(classify)?;
     Ok(())
+}
+
+/// What is left for the owner alone is not counted as admitted.
+async fn connections(conn: &mut Conn) -> Result<Option<super::Connections>, StoreError> {
+    let (used, max) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
+           CAST(current_setting('max_connections') AS bigint) \
+             - CAST(current_setting('superuser_reserved_connections') AS bigint)",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(classify)?;
+    Ok(Some(super::Connections { used, max }))
 }
 
 /// Prepares a connection for migrations; it must be closed afterwards.

@@ -104,6 +104,9 @@ mod ledger;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod rejections;
+#[path = "sql/reports.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod reports;
 #[path = "sql/roles.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod roles;
@@ -181,6 +184,11 @@ fn outbox_signals(_: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here a lock file does it")]
 async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here there is no server")]
+async fn connections(_: &mut Conn) -> Result<Option<super::Connections>, StoreError> {
+    Ok(None)
 }
 
 async fn table_exists(conn: &mut Conn, table: &str) -> Result<bool, StoreError> {

@@ -9,10 +9,8 @@ use epr_core::Epr;
 use epr_core::store::ScanRange;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{Outcome, rejections};
-
-/// The chain does not hold.
-const BROKEN: u8 = 1;
+use crate::output::{Output, visible};
+use crate::{NO, Outcome, rejections};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -20,9 +18,6 @@ pub(crate) enum Command {
     Verify {
         #[command(flatten)]
         range: Range,
-        /// Say the outcome as one JSON object
-        #[arg(long)]
-        json: bool,
     },
     /// Write entries as JSON lines that anyone can verify offline: sequence, hashes and the exact text that was hashed
     Export {
@@ -56,11 +51,11 @@ impl Range {
     }
 }
 
-pub(crate) async fn run(epr: &Epr, command: &Command) -> Outcome {
+pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::Verify { range, json } => verify(epr, range.scan()?, *json).await,
+        Command::Verify { range } => verify(epr, range.scan()?, out.json).await,
         Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
-        Command::Rejections(arguments) => rejections::run(epr, arguments).await,
+        Command::Rejections(arguments) => rejections::run(epr, arguments, out).await,
     }
 }
 
@@ -72,16 +67,23 @@ async fn verify(epr: &Epr, range: ScanRange, json: bool) -> Outcome {
     if json {
         println!("{}", serde_json::to_string(&found)?);
     } else if let Some(finding) = &found.finding {
-        println!("BROKEN at entry {}: {finding}", finding.sequence());
+        let told = visible(&finding.to_string());
+        println!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence());
         println!("{} entries before it are whole.", found.checked);
     } else if found.end_sequence == 0 {
         println!("The ledger is empty.");
     } else if found.checked == 0 {
         println!("The ledger ends at entry {}, as its head says; nothing was left to check.", found.end_sequence);
     } else {
-        println!("The chain holds: {} entries, {} to {}.", found.checked, found.start_sequence, found.end_sequence);
+        println!(
+            "{}: {} entries, {} to {}.",
+            Output::good("The chain holds"),
+            found.checked,
+            found.start_sequence,
+            found.end_sequence
+        );
     }
-    Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+    Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
 async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcome {

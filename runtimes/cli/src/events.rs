@@ -6,9 +6,11 @@ use clap::{Subcommand, ValueEnum};
 use epr_core::Epr;
 use epr_core::domain::{DeliveryState, EventFilter};
 use epr_core::store::Page;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::Outcome;
+use crate::output::{Output, count, minute, remark, visible};
+use crate::{NO, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -20,9 +22,6 @@ pub(crate) enum Command {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
-        /// One JSON object a line, with all fields
-        #[arg(long)]
-        json: bool,
     },
     /// Put failed events back, so that the relay tries them again
     Requeue {
@@ -52,42 +51,52 @@ impl From<State> for DeliveryState {
     }
 }
 
-/// Nothing was there to be put back.
-const NOTHING: u8 = 1;
-
-pub(crate) async fn run(epr: &Epr, command: &Command) -> Outcome {
+pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { state, limit, json } => list(epr, state.map(Into::into), *limit, *json).await,
-        Command::Requeue { event_id, .. } => requeue(epr, *event_id).await,
+        Command::List { state, limit } => list(epr, state.map(Into::into), *limit, out).await,
+        Command::Requeue { event_id, .. } => requeue(epr, *event_id, out).await,
     }
 }
 
-async fn list(epr: &Epr, delivery_state: Option<DeliveryState>, limit: u32, json: bool) -> Outcome {
+async fn list(epr: &Epr, delivery_state: Option<DeliveryState>, limit: u32, out: &mut Output) -> Outcome {
     let filter = EventFilter { delivery_state, ..EventFilter::default() };
-    for event in epr.events_list(&filter, &Page { limit, after: None }).await? {
-        if json {
-            println!("{}", serde_json::to_string(&event)?);
+    let mut events = epr.events_list(&filter, &Page { limit: limit + 1, after: None }).await?;
+    let more = events.len() > limit as usize;
+    events.truncate(limit as usize);
+    for event in events {
+        if out.json {
+            out.object(&event)?;
             continue;
         }
-        let state = serde_json::to_value(event.delivery_state)?;
-        let state = state.as_str().unwrap_or_default();
-        println!(
-            "{}  {}  {state:<9}  {:>3} attempts  {}",
-            event.event_id, event.occurred_at, event.delivery_attempts, event.event_type
-        );
+        let state = match event.delivery_state {
+            DeliveryState::Pending => Output::doubtful("pending"),
+            DeliveryState::Succeeded => Output::good("succeeded"),
+            DeliveryState::Failed => Output::bad("failed"),
+        };
+        out.fitted(&format!("{}  {}", event.event_id, visible(&event.event_type)))?;
+        let attempts = count(u64::try_from(event.delivery_attempts).unwrap_or(0), "attempt", "attempts");
+        out.fitted(&format!("  {}  {state}, {attempts}", minute(event.occurred_at)))?;
         if let Some(why) = event.last_error {
-            println!("    {why}");
+            out.line(format_args!("  {}", visible(&why)))?;
         }
     }
-    if !json {
+    out.flush()?;
+    if more {
+        remark("There are more: raise --limit to see them.");
+    }
+    if !out.json {
         let backlog = epr.event_backlog().await?;
-        eprintln!("{} pending, {} failed in all.", backlog.pending, backlog.failed);
+        remark(&format!("{} pending, {} failed in all.", backlog.pending, backlog.failed));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn requeue(epr: &Epr, event_id: Option<Uuid>) -> Outcome {
-    let count = epr.requeue_events(event_id).await?;
-    println!("{count} events put back.");
-    Ok(if count == 0 { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
+async fn requeue(epr: &Epr, event_id: Option<Uuid>, out: &mut Output) -> Outcome {
+    let number = epr.requeue_events(event_id).await?;
+    if out.json {
+        out.object(&json!({"requeued": number}))?;
+    } else {
+        out.line(format_args!("{} put back.", count(number, "event", "events")))?;
+    }
+    Ok(if number == 0 { ExitCode::from(NO) } else { ExitCode::SUCCESS })
 }

@@ -1,27 +1,57 @@
-//! `epr`: the operator's command. Reads the same environment as the service.
+//! `epr`: the operator's command. On the database it reads the environment of the service; with `--url` it speaks to a
+//! running API.
+//!
+//! Owns arguments, exit codes and what is printed. Must hold no rule of the registry: those are in `epr-core`.
 
+mod assignments;
 mod audit;
+mod backend;
+mod check;
+mod completions;
+mod connect;
+mod doctor;
+mod entities;
 mod events;
 mod migrate;
+mod output;
+mod reference;
 mod rejections;
+mod report;
+mod roles;
+mod seed;
 mod token;
+mod transfer;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use epr_core::Error;
 use epr_core::error::chain;
-use epr_core::{Epr, Error, Settings};
 
+use backend::Fault;
+use connect::{Connection, Global};
+use output::Output;
+
+/// The command did its work, and the answer is no.
+const NO: u8 = 1;
 /// The command could not do its work: exit code 2, as for wrong arguments.
 const COULD_NOT: u8 = 2;
 
+const AFTER: &str = "\
+Exit codes:
+  0  done; the answer is yes (allowed, the chain holds, nothing is wrong)
+  1  done; the answer is no (denied, chain broken, something wrong)
+  2  could not: wrong arguments, unknown ids, no database, no API
+
+With --json, a list is one JSON object a line and anything else one JSON object.
+Settings come from the environment or a file .env; `epr doctor` shows them.
+EPR_ACTOR_ID and EPR_API_TOKEN stand for --actor and --token-file.";
+
 #[derive(Parser)]
-#[command(
-    name = "epr",
-    version,
-    about = "Looks after an EPR database. Reads EPR_DATABASE_URL and the rest from the environment or a .env file."
-)]
+#[command(name = "epr", version, about = "Looks after EPR: the registry, its ledger and its events.", after_help = AFTER)]
 struct Arguments {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,6 +60,28 @@ struct Arguments {
 enum Command {
     /// Bring the database schema up to date (safe while others do the same)
     Migrate,
+    /// Look at settings, database, topic, queue and cache: what works, what does not, what to do
+    Doctor,
+    /// Fill in a small demo world and show calls to try on it
+    Seed(seed::Seed),
+    /// Ask whether a principal may do something; exit code 0 allowed, 1 denied, 2 could not look
+    Check(check::Check),
+    /// Issuers, SPVs, offerings, investors, agents
+    #[command(subcommand)]
+    Entities(entities::Command),
+    /// Roles and the actions they hold
+    #[command(subcommand)]
+    Roles(roles::Command),
+    /// Who holds which role where
+    #[command(subcommand)]
+    Assignments(assignments::Command),
+    /// Write roles and assignments to a file
+    Export(transfer::export::Export),
+    /// Bring in roles and assignments from a file
+    Import(transfer::import::Import),
+    /// What should be looked at now and then
+    #[command(subcommand)]
+    Report(report::Command),
     /// The audit ledger: verify it, export it
     #[command(subcommand)]
     Audit(audit::Command),
@@ -39,43 +91,69 @@ enum Command {
     /// API tokens of callers
     #[command(subcommand)]
     Token(token::Command),
+    /// Write a completion script for a shell
+    Completions(completions::Completions),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
-        Command::Token(command) => token::run(command),
-        command => with_settings(command),
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&arguments)));
     outcome.unwrap_or_else(|fault| {
-        // The public sentence of a fault on this side says nothing to whoever sits in front of the machine.
-        let cause = match fault.downcast_ref::<Error>() {
-            Some(Error::Internal(cause) | Error::Unavailable(cause)) => chain(cause),
-            _ => chain(&*fault),
-        };
-        eprintln!("epr: {cause}");
+        // Whoever reads has seen enough (`epr … | head`).
+        if fault.downcast_ref::<std::io::Error>().is_some_and(|fault| fault.kind() == std::io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("epr: {}", sentence(&*fault));
         ExitCode::from(COULD_NOT)
     })
 }
 
-type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
-
-fn with_settings(command: &Command) -> Outcome {
-    Settings::from_env().map_err(Into::into).and_then(|settings| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(run(command, &settings))
-    })
+/// A fault with its cause: the public sentence alone says nothing to whoever sits in front of the machine.
+fn sentence(fault: &(dyn std::error::Error + 'static)) -> String {
+    let core = match fault.downcast_ref::<Fault>() {
+        Some(Fault::Core(fault)) => Some(fault),
+        _ => fault.downcast_ref::<Error>(),
+    };
+    let text = match core {
+        Some(Error::Internal(cause) | Error::Unavailable(cause)) => chain(cause),
+        Some(Error::Invalid(invalid)) => output::faults(invalid),
+        _ => chain(fault),
+    };
+    output::visible(&text)
 }
 
-async fn run(command: &Command, settings: &Settings) -> Outcome {
-    let epr = Epr::from_settings(settings).await?;
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+async fn run(arguments: &Arguments) -> Outcome {
+    let Arguments { global, command } = arguments;
+    let mut out = Output::new(global.json);
+    match command {
+        Command::Completions(command) => return command.run(&mut out),
+        Command::Token(command) => return token::run(command),
+        Command::Doctor => {
+            global.database_only("doctor")?;
+            return doctor::run(&mut out).await;
+        }
+        _ => {}
+    }
+    let connection = Connection::open(global, matches!(command, Command::Migrate)).await?;
     let outcome = match command {
-        Command::Migrate => migrate::run(&epr).await,
-        Command::Audit(command) => audit::run(&epr, command).await,
-        Command::Events(command) => events::run(&epr, command).await,
-        // Needs no service.
-        Command::Token(command) => token::run(command),
+        Command::Migrate => migrate::run(connection.database("migrate")?, &mut out).await,
+        Command::Audit(command) => audit::run(connection.database("audit")?, command, &mut out).await,
+        Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
+        Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,
+        Command::Seed(command) => seed::run(&connection, command, &mut out).await,
+        Command::Check(command) => check::run(&connection.backend, command, &mut out).await,
+        Command::Entities(command) => entities::run(&connection.backend, command, &mut out).await,
+        Command::Roles(command) => roles::run(&connection.backend, command, &mut out).await,
+        Command::Assignments(command) => assignments::run(&connection.backend, command, &mut out).await,
+        Command::Export(command) => command.run(&connection.backend, &mut out).await,
+        Command::Import(command) => command.run(&connection.backend, &mut out).await,
+        Command::Doctor | Command::Completions(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),
     };
-    epr.close().await;
-    outcome
+    connection.close().await;
+    let outcome = outcome?;
+    out.flush()?;
+    Ok(outcome)
 }

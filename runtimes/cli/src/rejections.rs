@@ -6,6 +6,7 @@ use clap::Args;
 use epr_core::Epr;
 
 use crate::Outcome;
+use crate::output::{Output, visible};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -15,28 +16,26 @@ pub(crate) struct Arguments {
     /// Only those before this id, which is the last one of the page before
     #[arg(long, value_name = "ID")]
     before: Option<i64>,
-    /// One JSON object a line, with the body
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
+pub(crate) async fn run(epr: &Epr, arguments: &Arguments, out: &mut Output) -> Outcome {
     let kept = epr.rejections(arguments.limit, arguments.before).await?;
     for kept in &kept {
-        if arguments.json {
-            println!("{}", serde_json::to_string(kept)?);
+        if out.json {
+            out.object(kept)?;
             continue;
         }
         let rejection = &kept.rejection;
         let kind = serde_json::to_value(rejection.kind)?;
         let kind = kind.as_str().unwrap_or_default();
         let times = if kept.times_seen == 1 { "once".to_owned() } else { format!("{} times", kept.times_seen) };
-        let message_id = visible(&rejection.message_id);
-        println!("{}  {message_id}  {kind}, seen {times}, {} bytes", kept.id, rejection.body_bytes);
-        println!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at);
-        println!("    {}", visible(&rejection.reason));
+        let message = visible(&rejection.message_id);
+        out.line(format_args!("{}  {message}  {kind}, seen {times}, {} bytes", kept.id, rejection.body_bytes))?;
+        out.line(format_args!("    first {}, last {}", kept.first_seen_at, kept.last_seen_at))?;
+        out.line(format_args!("    {}", visible(&rejection.reason)))?;
     }
-    if !arguments.json {
+    out.flush()?;
+    if !out.json {
         match kept.last() {
             None => eprintln!("No message was rejected."),
             Some(last) if kept.len() == arguments.limit as usize => {
@@ -46,9 +45,4 @@ pub(crate) async fn run(epr: &Epr, arguments: &Arguments) -> Outcome {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Without what a terminal would obey: a reason may quote whoever sent the message.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

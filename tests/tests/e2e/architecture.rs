@@ -51,7 +51,12 @@ fn axum_is_known_to_the_api_only() {
 
 #[test]
 fn aws_is_known_to_its_adapters_only() {
-    let adapters = ["epr-core/src/publish/sns.rs", "epr-core/src/settings/aws.rs", "runtimes/worker/src/sqs.rs"];
+    let adapters = [
+        "epr-core/src/inspect/queue.rs",
+        "epr-core/src/publish/sns.rs",
+        "epr-core/src/settings/aws.rs",
+        "runtimes/worker/src/sqs.rs",
+    ];
     for place in ["epr-core/src", "runtimes"] {
         assert_eq!(uses(place, "aws_sdk_", &adapters), Vec::<String>::new());
     }
@@ -81,6 +86,12 @@ fn what_reads_credentials_is_pure() {
     for forbidden in ["crate::store", "crate::settings", "crate::epr", "tokio", "tracing", "reqwest", "std::fs"] {
         assert_eq!(uses("epr-core/src/authn", forbidden, &not), Vec::<String>::new(), "uses {forbidden}");
     }
+}
+
+#[test]
+fn the_command_speaks_http_in_one_place() {
+    let allowed = ["runtimes/cli/src/backend/api.rs", "runtimes/cli/src/connect.rs"];
+    assert_eq!(uses("runtimes/cli", "reqwest::", &allowed), Vec::<String>::new());
 }
 
 #[test]

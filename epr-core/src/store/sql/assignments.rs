@@ -14,7 +14,15 @@ macro_rules! columns {
     };
 }
 
-fn read(row: &Row) -> Result<Assignment> {
+/// Assignments with the names of their roles and places; a condition and an order are added.
+pub(super) const NAMED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", r.name AS role_name, e.type AS place_type, e.name AS place_name FROM role_assignments a \
+       JOIN roles r ON r.id = a.role_id LEFT JOIN entities e ON e.id = a.entity_id"
+);
+
+pub(super) fn read(row: &Row) -> Result<Assignment> {
     let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
     Ok(Assignment {
         id: row.try_get("id").map(read_id).map_err(classify)?,

@@ -14,6 +14,13 @@ macro_rules! columns {
     };
 }
 
+/// Entities, with the name and type of an archived parent; a condition and an order are added.
+pub(super) const WITH_PARENT: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", p.name AS parent_name, p.type AS parent_type FROM entities e JOIN entities p ON p.id = e.parent_id"
+);
+
 pub(super) fn read_type(word: &str) -> Result<EntityType> {
     EntityType::from_word(word).ok_or_else(|| StoreError::corrupt("entity type", word))
 }
@@ -27,7 +34,7 @@ pub(super) fn read_object(what: &'static str, text: &str) -> Result<JsonObject> 
     }
 }
 
-fn read(row: &Row) -> Result<Entity> {
+pub(super) fn read(row: &Row) -> Result<Entity> {
     let status: &str = row.try_get("status").map_err(classify)?;
     Ok(Entity {
         id: row.try_get("id").map(read_id).map_err(classify)?,
@@ -65,6 +72,17 @@ pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
 pub(super) async fn get(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.id = $1"))
         .bind(id(entity))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+/// By the unique key.
+pub(super) async fn named(conn: &mut Conn, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.name = $1 AND e.type = $2"))
+        .bind(name)
+        .bind(entity_type.word())
         .fetch_optional(conn)
         .await
         .map_err(classify)?;

@@ -20,6 +20,14 @@ macro_rules! columns {
     };
 }
 
+/// Roles with what became of their assignments; a condition and an order are added.
+pub(super) const WITH_ENDED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", (SELECT COUNT(*) FROM role_assignments x WHERE x.role_id = r.id) AS ended, \
+       (SELECT MAX(x.expires_at) FROM role_assignments x WHERE x.role_id = r.id) AS last_ended_at FROM roles r"
+);
+
 fn read_texts(what: &'static str, text: &str) -> Result<Vec<String>> {
     serde_json::from_str(text).map_err(|fault| StoreError::corrupt(what, fault))
 }
@@ -32,7 +40,7 @@ fn write_scope_types(types: &[EntityType]) -> String {
     Json::List(types.iter().map(|entity_type| Json::from(entity_type.word())).collect()).to_string()
 }
 
-fn read(row: &Row) -> Result<Role> {
+pub(super) fn read(row: &Row) -> Result<Role> {
     let mut permissions = read_texts("permissions", row.try_get("actions").map_err(classify)?)?;
     // Sorted here, so that no database's collation has a say.
     permissions.sort_unstable();
@@ -70,6 +78,16 @@ pub(super) async fn insert(conn: &mut Conn, role: &Role) -> Result<bool> {
 pub(super) async fn get(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.id = $1"))
         .bind(id(role))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
+/// By the unique key.
+pub(super) async fn named(conn: &mut Conn, name: &str) -> Result<Option<Role>> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.name = $1"))
+        .bind(name)
         .fetch_optional(conn)
         .await
         .map_err(classify)?;

@@ -8,21 +8,22 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, assignments, begin, classify, entities, events, facts, ledger, lock_hierarchy, outbox_signals, rejections,
-    roles, schema,
+    Db, assignments, begin, classify, connections, entities, events, facts, ledger, lock_hierarchy, outbox_signals,
+    rejections, reports, roles, schema,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{Event, EventFilter};
 use crate::domain::role::Action;
 use crate::domain::{
-    Assignment, AssignmentFilter, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType, Role, Timestamp,
+    Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType,
+    NamedAssignment, Orphan, Role, Timestamp, UnheldRole,
 };
 use crate::ledger::chain::Draft;
 use crate::store::pools::Waits;
 use crate::store::{
-    Appended, Backlog, Claim, Claimed, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page, PoolState, Result,
-    ScanRange, SchemaState, Settlement, Store, Tx,
+    Appended, Backlog, Claim, Claimed, Connections, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
+    PoolState, Result, ScanRange, SchemaState, Settlement, Store, Take, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -72,6 +73,30 @@ impl Store for SqlStore {
 
     async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
         assignments::list(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+        entities::named(&mut *self.reader().await?, entity_type, name).await
+    }
+
+    async fn role_named(&self, name: &str) -> Result<Option<Role>> {
+        roles::named(&mut *self.reader().await?, name).await
+    }
+
+    async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
+        reports::assignments(&self.read, scan, take).await
+    }
+
+    async fn scan_unheld_roles(&self, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
+        reports::unheld_roles(&self.read, now, take).await
+    }
+
+    async fn scan_orphans(&self, take: Take<'_, Orphan>) -> Result<()> {
+        reports::orphans(&self.read, take).await
+    }
+
+    async fn connections(&self) -> Result<Option<Connections>> {
+        connections(&mut *self.reader().await?).await
     }
 
     async fn facts(&self, question: &Question) -> Result<Option<Facts>> {

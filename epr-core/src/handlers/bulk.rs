@@ -1,0 +1,114 @@
+//! Many changes in one transaction: all of them are kept, with their ledger entries and events, or none.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::assignments::{self, Assign, Revoke};
+use super::change::{Change, Mutation, Step};
+use super::roles::{self, CreateRole, UpdateRole};
+use crate::domain::{Assignment, BulkStep, Role, RolePatch, Timestamp};
+use crate::error::{Error, Result};
+use crate::{Call, Epr};
+
+/// Most steps in one transaction: locks are held for a moment only.
+pub const MAX_STEPS: usize = 1000;
+
+/// The step that kept a whole transaction from being committed, by its place from 0; `None` when it was the commit.
+#[derive(Debug)]
+pub struct BulkFailure {
+    /// Which step.
+    pub at: Option<usize>,
+    /// Why.
+    pub why: Error,
+}
+
+impl Epr {
+    /// Applies up to [`MAX_STEPS`] steps in their order, in one transaction. Tells of each whether it changed anything.
+    ///
+    /// # Errors
+    /// The first step that fails; then nothing has changed.
+    pub async fn apply_all(&self, call: &Call, steps: &[BulkStep]) -> std::result::Result<Vec<bool>, BulkFailure> {
+        let now = self.now();
+        let failed = |at| move |why| BulkFailure { at: Some(at), why };
+        if steps.len() > MAX_STEPS {
+            let why = Error::Refused(format!("at most {MAX_STEPS} changes fit into one transaction"));
+            return Err(BulkFailure { at: None, why });
+        }
+        let ready = steps.iter().enumerate().map(|(at, step)| self.ready(now, step).map_err(failed(at)));
+        let ready = ready.collect::<std::result::Result<Vec<_>, _>>()?;
+        let all = ApplyAll { epr: self, call, now, steps: &ready, at: AtomicUsize::new(0) };
+        let outcome = self.commit(&all).await;
+        let changed = outcome.map_err(|why| {
+            let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
+            BulkFailure { at, why }
+        })?;
+        for (step, _) in ready.iter().zip(&changed).filter(|(_, changed)| **changed) {
+            match step {
+                Ready::CreateRole(role) => roles::log_created(role),
+                Ready::UpdateRole(id, _) => roles::log_updated(*id),
+                Ready::Assign(revoked, assignment) => {
+                    if let Some(id) = revoked {
+                        assignments::log_revoked(&Assignment { id: *id, ..assignment.clone() });
+                    }
+                    assignments::log_assigned(assignment);
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn ready(&self, now: Timestamp, step: &BulkStep) -> Result<Ready> {
+        Ok(match step {
+            BulkStep::CreateRole(new) => Ready::CreateRole(self.wanted_role(now, new.clone())),
+            BulkStep::UpdateRole(id, patch) => Ready::UpdateRole(*id, patch.clone()),
+            BulkStep::Assign(new) => Ready::Assign(None, self.wanted_assignment(now, new.clone())?),
+            BulkStep::Reassign(id, new) => Ready::Assign(Some(*id), self.wanted_assignment(now, new.clone())?),
+        })
+    }
+}
+
+/// A step with its ids, which stay the same when the transaction has to be started again.
+enum Ready {
+    CreateRole(Role),
+    UpdateRole(uuid::Uuid, RolePatch),
+    /// What to revoke first, and what to make.
+    Assign(Option<uuid::Uuid>, Assignment),
+}
+
+struct ApplyAll<'a> {
+    epr: &'a Epr,
+    call: &'a Call,
+    now: Timestamp,
+    steps: &'a [Ready],
+    /// The step under way, for whoever is told of a failure.
+    at: AtomicUsize,
+}
+
+impl Mutation for ApplyAll<'_> {
+    /// Of each step, whether it changed anything.
+    type Done = Vec<bool>;
+
+    async fn apply(&self, change: &mut Change) -> Step<Vec<bool>> {
+        let mut changed = Vec::with_capacity(self.steps.len());
+        let Self { epr, call, now, .. } = *self;
+        for (at, step) in self.steps.iter().enumerate() {
+            self.at.store(at, Ordering::Relaxed);
+            changed.push(match step {
+                Ready::CreateRole(role) => {
+                    CreateRole { call, role }.apply(change).await?;
+                    true
+                }
+                Ready::UpdateRole(id, patch) => {
+                    UpdateRole { epr, call, id: *id, patch: patch.clone(), now }.apply(change).await?.0
+                }
+                Ready::Assign(revoked, wanted) => {
+                    if let Some(id) = *revoked {
+                        Revoke { epr, call, id, now }.apply(change).await?;
+                    }
+                    Assign { epr, call, wanted }.apply(change).await?.0
+                }
+            });
+        }
+        self.at.store(self.steps.len(), Ordering::Relaxed);
+        Ok(changed)
+    }
+}

@@ -1,0 +1,104 @@
+//! Scans for reports and exports: one statement each, one snapshot, row by row.
+
+use futures_util::TryStreamExt as _;
+use sqlx::{QueryBuilder, Row as _};
+
+use super::{Db, Row, Stamp, assignments, begin_snapshot, classify, entities, id, read_stamp, roles, stamp};
+use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
+use crate::store::{Result, Take};
+
+/// Runs `query` and shows every row to `take`, as `read` reads it.
+async fn show<T>(
+    pool: &sqlx::Pool<Db>,
+    mut query: QueryBuilder<Db>,
+    read: fn(&Row) -> Result<T>,
+    take: Take<'_, T>,
+) -> Result<()> {
+    let mut snapshot = begin_snapshot(pool).await?;
+    let mut rows = query.build().fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await.map_err(classify)? {
+        if !take(read(&row)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn assignments(
+    pool: &sqlx::Pool<Db>,
+    scan: &AssignmentScan,
+    take: Take<'_, NamedAssignment>,
+) -> Result<()> {
+    let mut query = QueryBuilder::<Db>::new(assignments::NAMED);
+    match *scan {
+        AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
+            query.push(" WHERE 1 = 1");
+            if let Some(principal) = principal_id {
+                query.push(" AND a.principal_id = ").push_bind(id(principal));
+            }
+            if let Some(entity) = entity_id {
+                query.push(" AND a.entity_id = ").push_bind(id(entity));
+            }
+            query.push(" ORDER BY a.created_at DESC, a.id DESC");
+        }
+        AssignmentScan::One(assignment) => {
+            query.push(" WHERE a.id = ").push_bind(id(assignment));
+        }
+        AssignmentScan::Expiring { now, until } => {
+            query.push(" WHERE a.expires_at > ").push_bind(stamp(now));
+            query.push(" AND a.expires_at <= ").push_bind(stamp(until));
+            query.push(" ORDER BY a.expires_at, a.id");
+        }
+        AssignmentScan::NeverEffective { now } => {
+            query.push(" WHERE a.effective_at > ").push_bind(stamp(now));
+            query.push(" OR a.expires_at <= a.created_at ORDER BY a.effective_at, a.id");
+        }
+        AssignmentScan::Global { now } => {
+            query.push(" WHERE a.entity_id IS NULL AND (a.expires_at IS NULL OR a.expires_at > ");
+            query.push_bind(stamp(now));
+            query.push(") ORDER BY a.principal_type, a.principal_id, r.name");
+        }
+    }
+    show(pool, query, read_named, take).await
+}
+
+fn read_named(row: &Row) -> Result<NamedAssignment> {
+    let place_type: Option<&str> = row.try_get("place_type").map_err(classify)?;
+    Ok(NamedAssignment {
+        assignment: assignments::read(row)?,
+        role_name: row.try_get("role_name").map_err(classify)?,
+        entity_type: place_type.map(entities::read_type).transpose()?,
+        entity_name: row.try_get("place_name").map_err(classify)?,
+    })
+}
+
+pub(super) async fn unheld_roles(pool: &sqlx::Pool<Db>, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
+    let mut query = QueryBuilder::<Db>::new(roles::WITH_ENDED);
+    query.push(" WHERE NOT EXISTS (SELECT 1 FROM role_assignments h WHERE h.role_id = r.id");
+    query.push(" AND (h.expires_at IS NULL OR h.expires_at > ").push_bind(stamp(now));
+    query.push(")) ORDER BY r.name, r.id");
+    show(pool, query, read_unheld, take).await
+}
+
+fn read_unheld(row: &Row) -> Result<UnheldRole> {
+    let last: Option<Stamp> = row.try_get("last_ended_at").map_err(classify)?;
+    Ok(UnheldRole {
+        role: roles::read(row)?,
+        ended_assignments: row.try_get("ended").map_err(classify)?,
+        last_ended_at: last.map(read_stamp).transpose()?,
+    })
+}
+
+pub(super) async fn orphans(pool: &sqlx::Pool<Db>, take: Take<'_, Orphan>) -> Result<()> {
+    let mut query = QueryBuilder::<Db>::new(entities::WITH_PARENT);
+    query.push(" WHERE p.status = 'archived' AND e.status <> 'archived' ORDER BY p.name, p.id, e.name, e.id");
+    show(pool, query, read_orphan, take).await
+}
+
+fn read_orphan(row: &Row) -> Result<Orphan> {
+    Ok(Orphan {
+        entity: entities::read(row)?,
+        parent_name: row.try_get("parent_name").map_err(classify)?,
+        parent_type: entities::read_type(row.try_get("parent_type").map_err(classify)?)?,
+    })
+}

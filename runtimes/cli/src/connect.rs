@@ -1,0 +1,147 @@
+//! What every command needs first: whom to speak to, and in whose name.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use epr_core::domain::fields::parse_uuid;
+use epr_core::settings::{Environment, Source};
+use epr_core::store::StoreError;
+use epr_core::store::url::DatabaseUrl;
+use epr_core::{Call, Epr, Error, Settings};
+use reqwest::Url;
+use uuid::Uuid;
+
+use crate::backend::Backend;
+use crate::backend::api::Api;
+use crate::output::remark;
+
+#[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Speak to the API at this address instead of the database
+    #[arg(long, global = true, value_name = "URL", value_parser = base_url)]
+    url: Option<Url>,
+    /// A file that holds the token for the API; a token in an argument would be seen by everyone on the machine
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Who is acting: goes into the ledger with every change
+    #[arg(long, global = true, value_name = "UUID")]
+    actor: Option<Uuid>,
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|_| "give a URL such as https://epr.example.com".to_owned())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("give a URL that begins with https:// or http://".into());
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        return Err("a URL with a password in it would be seen by everyone on the machine: use --token-file".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("give the address of the service only, without `?` or `#`".into());
+    }
+    Ok(url)
+}
+
+impl Global {
+    /// Refuses `--url` for a command that needs the database.
+    pub(crate) fn database_only(&self, command: &str) -> Result<(), String> {
+        if self.url.is_some() { Err(needs_database(command)) } else { Ok(()) }
+    }
+}
+
+fn needs_database(command: &str) -> String {
+    format!("`epr {command}` needs the database and cannot work over the API: leave out --url and set EPR_DATABASE_URL")
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    pub(crate) backend: Backend,
+    /// Whether what is changed here is somebody's real data, as far as can be told.
+    pub(crate) real: bool,
+}
+
+impl Connection {
+    /// `fresh`: a database that is not there yet or has another schema is what the command is for.
+    pub(crate) async fn open(global: &Global, fresh: bool) -> Result<Self, Box<dyn std::error::Error>> {
+        let source = Source::from_env()?;
+        let actor_id = match (global.actor, source.get("EPR_ACTOR_ID")) {
+            (Some(actor), _) => Some(actor),
+            (None, Some(text)) => {
+                Some(parse_uuid(text).ok_or_else(|| format!("EPR_ACTOR_ID is `{text}`; allowed: a UUID"))?)
+            }
+            (None, None) => None,
+        };
+        let Some(url) = &global.url else {
+            if global.token_file.is_some() {
+                return Err("--token-file is for an API: give its address with --url".into());
+            }
+            return Self::to_database(&source, Call { actor_id, ..Call::default() }, fresh).await;
+        };
+        let token = match (&global.token_file, source.get("EPR_API_TOKEN")) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|fault| format!("the token file {} cannot be read: {fault}", path.display()))?;
+                Some(text.trim().to_owned())
+            }
+            (None, token) => token.map(str::to_owned),
+        };
+        let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if token.is_some() && url.scheme() == "http" && !local {
+            remark("warning: the token travels unencrypted over http://; use https:// if the service offers it");
+        }
+        let api = Api::new(url, token.as_deref(), actor_id)?;
+        Ok(Self { backend: Backend::Api(api), real: !local })
+    }
+
+    async fn to_database(source: &Source, call: Call, fresh: bool) -> Result<Self, Box<dyn std::error::Error>> {
+        let settings = Settings::from_source(source)?;
+        match &settings.database.url {
+            DatabaseUrl::SqliteMemory => {
+                return Err("EPR_DATABASE_URL names a database in memory, which is empty and ends with this command: \
+                            name a file or a server"
+                    .into());
+            }
+            DatabaseUrl::SqliteFile(path) if !fresh && !path.exists() => {
+                let path = path.display();
+                return Err(format!(
+                    "there is no database at {path}: run `epr migrate` to make one, or set EPR_DATABASE_URL"
+                )
+                .into());
+            }
+            DatabaseUrl::SqliteFile(_) | DatabaseUrl::Postgres(_) => {}
+        }
+        let epr = Epr::from_settings(&settings).await?;
+        if !fresh {
+            let state = epr.schema().await?;
+            let (applied, known) = (state.applied, state.known);
+            if applied < known {
+                return Err(Error::from(StoreError::SchemaTooOld { applied, known }).into());
+            }
+            if applied > known {
+                return Err(Error::from(StoreError::SchemaTooNew { applied, known }).into());
+            }
+        }
+        let real = matches!(settings.service.environment, Environment::Production);
+        let untold = settings.events.topic_arn.is_none()
+            && matches!(settings.service.environment, Environment::Staging | Environment::Production);
+        Ok(Self { backend: Backend::Database { epr, call, untold }, real })
+    }
+
+    /// The database, for commands that cannot do without.
+    pub(crate) fn database(&self, command: &str) -> Result<&Epr, String> {
+        match &self.backend {
+            Backend::Database { epr, .. } => Ok(epr),
+            Backend::Api(_) => Err(needs_database(command)),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        if let Backend::Database { epr, .. } = &self.backend {
+            epr.close().await;
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `epr doctor`: settings with their origin, and what the service depends on.
+
+use std::process::ExitCode;
+
+use epr_core::Settings;
+use epr_core::inspect::{self, Finding, State};
+use epr_core::settings::{Described, Origin, Source};
+use serde_json::json;
+
+use crate::output::{Output, visible};
+use crate::{NO, Outcome};
+
+pub(crate) async fn run(out: &mut Output) -> Outcome {
+    let (settings, described) = match Source::from_env() {
+        Ok(source) => Settings::describe(&source),
+        Err(fault) => (Err(fault), Vec::new()),
+    };
+    let mut findings = Vec::new();
+    match &settings {
+        Err(faults) => findings.extend(faults.0.iter().map(|fault| {
+            Finding::new("settings", State::Wrong, fault.clone()).advise("correct it; the rest is looked at after that")
+        })),
+        Ok(settings) => {
+            findings.push(Finding::new("settings", State::Fine, "every variable parses"));
+            findings.extend(inspect::database(settings).await);
+            findings.push(inspect::topic(settings).await);
+            findings.push(inspect::queue(settings).await);
+        }
+    }
+    let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();
+    if out.json {
+        out.object(&json!({"healthy": wrong == 0, "findings": findings, "settings": described}))?;
+    } else {
+        tell_settings(&described, out)?;
+        out.line(format_args!(""))?;
+        for finding in &findings {
+            tell(finding, out)?;
+        }
+        out.line(format_args!(""))?;
+        let doubtful = findings.iter().any(|finding| finding.state == State::Doubtful);
+        out.line(format_args!(
+            "{}",
+            match (wrong, doubtful) {
+                (0, false) => "All is well.".to_owned(),
+                (0, true) => "It works; something deserves a look.".to_owned(),
+                (1, _) => "One thing is wrong.".to_owned(),
+                (wrong, _) => format!("{wrong} things are wrong."),
+            }
+        ))?;
+    }
+    out.flush()?;
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+fn tell_settings(described: &[Described], out: &mut Output) -> std::io::Result<()> {
+    let set: Vec<_> = described.iter().filter(|variable| variable.origin != Origin::Default).collect();
+    if !set.is_empty() {
+        out.heading("Set")?;
+    }
+    for Described { name, origin, value } in set {
+        let from = match origin {
+            Origin::DotEnv => " (.env)",
+            Origin::Environment | Origin::Default => "",
+        };
+        let value = visible(value.as_deref().unwrap_or_default());
+        out.line(format_args!("{name}={value}{from}"))?;
+    }
+    let defaults: Vec<_> = described
+        .iter()
+        .filter(|variable| variable.origin == Origin::Default)
+        .map(|variable| variable.name.as_str())
+        .collect();
+    if !defaults.is_empty() {
+        out.heading("With their defaults")?;
+        out.paragraph(&defaults.join(" "))?;
+    }
+    Ok(())
+}
+
+fn tell(finding: &Finding, out: &mut Output) -> std::io::Result<()> {
+    let word = match finding.state {
+        State::Fine => Output::good("ok"),
+        State::Doubtful => Output::doubtful("look"),
+        State::Wrong => Output::bad("WRONG"),
+        State::Unused => "unused".to_owned(),
+    };
+    let mut lines = vec![(finding.what, format!("{word}: {}", visible(&finding.seen)))];
+    if let Some(advice) = &finding.advice {
+        lines.push(("", format!("-> {advice}")));
+    }
+    out.fields_at(10, &lines)
+}

@@ -1,0 +1,95 @@
+//! How an entity or a role is named on the command line: by its id, or as people call it.
+
+use std::str::FromStr;
+
+use epr_core::domain::fields::{Choice as _, parse_uuid};
+use epr_core::domain::{Entity, EntityType, Role};
+use uuid::Uuid;
+
+use crate::backend::{Backend, Fault};
+
+/// An entity: its id, or `TYPE:NAME`, which is unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EntityRef {
+    Id(Uuid),
+    Named(EntityType, String),
+}
+
+impl FromStr for EntityRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(id) = parse_uuid(text) {
+            return Ok(Self::Id(id));
+        }
+        let named = text.split_once(':').and_then(|(word, name)| Some((EntityType::from_word(word)?, name)));
+        match named {
+            Some((entity_type, name)) if !name.is_empty() => Ok(Self::Named(entity_type, name.to_owned())),
+            _ => Err("give an id, or TYPE:NAME such as \"spv:Berlin One\"".into()),
+        }
+    }
+}
+
+impl EntityRef {
+    /// The entity it means.
+    pub(crate) async fn find(&self, backend: &Backend) -> Result<Entity, Fault> {
+        match self {
+            Self::Id(id) => backend.entity(*id).await,
+            Self::Named(entity_type, name) => match backend.entity_named(*entity_type, name).await? {
+                Some(entity) => Ok(entity),
+                None if backend.is_api() => Err(Fault::Answer(format!(
+                    "there is no {} named `{name}` in use; an archived one can be named by its id only with --url",
+                    entity_type.word()
+                ))),
+                None => Err(Fault::Answer(format!("there is no {} named `{name}`", entity_type.word()))),
+            },
+        }
+    }
+
+    /// The id it means.
+    pub(crate) async fn id(&self, backend: &Backend) -> Result<Uuid, Fault> {
+        match self {
+            Self::Id(id) => Ok(*id),
+            Self::Named(..) => Ok(self.find(backend).await?.id),
+        }
+    }
+}
+
+/// A role: its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoleRef(String);
+
+impl FromStr for RoleRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("give an id or a name".into()) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl RoleRef {
+    /// The role it means; a name counts before an id, in case somebody named a role like one.
+    pub(crate) async fn find(&self, backend: &Backend) -> Result<Role, Fault> {
+        let named = backend.role_named(&self.0).await?;
+        match (named, parse_uuid(&self.0)) {
+            (Some(role), _) => Ok(role),
+            (None, Some(id)) => backend.role(id).await,
+            (None, None) => Err(Fault::Answer(format!("there is no role named `{}`", self.0))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_names() {
+        let id = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11";
+        assert_eq!(id.parse(), Ok(EntityRef::Id(id.parse().unwrap())));
+        assert_eq!("spv:Berlin: One".parse(), Ok(EntityRef::Named(EntityType::Spv, "Berlin: One".into())));
+        for nonsense in ["", "Berlin One", "spv:", "ship:Berlin"] {
+            assert!(nonsense.parse::<EntityRef>().is_err(), "{nonsense}");
+        }
+    }
+}

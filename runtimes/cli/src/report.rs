@@ -1,0 +1,201 @@
+//! `epr report …`: what should be looked at now and then.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use epr_core::Epr;
+use epr_core::domain::{AssignmentScan, NamedAssignment, Timestamp};
+use uuid::Uuid;
+
+use crate::Outcome;
+use crate::assignments;
+use crate::entities::called;
+use crate::output::{Output, count, minute, remark, visible};
+use crate::roles;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Assignments that end soon, the next to end first
+    Expiring {
+        /// How soon: a number with m, h, d or w
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = span)]
+        within: Span,
+    },
+    /// Assignments that never took effect: they begin in the future, or had ended when they were made
+    NeverEffective,
+    /// Principals with roles that count everywhere
+    GlobalRoles,
+    /// Roles that nobody holds
+    UnheldRoles,
+    /// Entities in use whose parent is archived
+    Orphaned,
+}
+
+/// A stretch of time, and how it was written.
+#[derive(Clone)]
+pub(crate) struct Span {
+    seconds: i64,
+    told: String,
+}
+
+/// At most a hundred years or so.
+const LONGEST: i64 = 36_525 * 86_400;
+
+fn span(text: &str) -> Result<Span, String> {
+    let wrong = || "give a number with m, h, d or w, such as 30d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: i64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    let (unit, one, many) = match unit {
+        'm' => (60, "minute", "minutes"),
+        'h' => (3_600, "hour", "hours"),
+        'd' => (86_400, "day", "days"),
+        'w' => (7 * 86_400, "week", "weeks"),
+        _ => return Err(wrong()),
+    };
+    let seconds = number.checked_mul(unit).filter(|seconds| (1..=LONGEST).contains(seconds)).ok_or_else(wrong)?;
+    Ok(Span { seconds, told: count(number.unsigned_abs(), one, many) })
+}
+
+pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
+    let now = epr.now();
+    let mut seen = 0_u64;
+    let told = match command {
+        Command::Expiring { within } => {
+            let until = now.plus_seconds(within.seconds);
+            assignments(epr, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;
+            let what = some(seen, "assignment ends", "assignments end");
+            format!("{what} within {}.", within.told)
+        }
+        Command::NeverEffective => {
+            assignments(epr, &AssignmentScan::NeverEffective { now }, now, &mut seen, out).await?;
+            format!("{} without effect so far.", some(seen, "assignment is", "assignments are"))
+        }
+        Command::GlobalRoles => {
+            let principals = global(epr, now, &mut seen, out).await?;
+            let who = some(principals, "principal has", "principals have");
+            format!("{who} a role everywhere.")
+        }
+        Command::UnheldRoles => {
+            unheld(epr, &mut seen, out).await?;
+            format!("{} without a holder.", some(seen, "role is", "roles are"))
+        }
+        Command::Orphaned => {
+            orphaned(epr, &mut seen, out).await?;
+            format!("{} an archived parent.", some(seen, "entity in use has", "entities in use have"))
+        }
+    };
+    out.flush()?;
+    if !out.json {
+        remark(&told);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `No roles are`, `1 role is`, `2 roles are`.
+fn some(number: u64, one: &str, many: &str) -> String {
+    if number == 0 { format!("No {many}") } else { count(number, one, many) }
+}
+
+type Written = Result<(), Box<dyn std::error::Error>>;
+
+async fn assignments(epr: &Epr, scan: &AssignmentScan, now: Timestamp, seen: &mut u64, out: &mut Output) -> Written {
+    let mut written = Ok(());
+    epr.scan_assignments(scan, &mut |named| {
+        *seen += 1;
+        written = assignments::row(&named, now, out);
+        written.is_ok()
+    })
+    .await?;
+    Ok(written?)
+}
+
+/// Gives how many principals there were.
+async fn global(
+    epr: &Epr,
+    now: Timestamp,
+    seen: &mut u64,
+    out: &mut Output,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut written = Ok(());
+    let mut last: Option<(String, Uuid)> = None;
+    let mut principals = 0;
+    epr.scan_assignments(&AssignmentScan::Global { now }, &mut |named| {
+        *seen += 1;
+        let principal = (named.assignment.principal_type.clone(), named.assignment.principal_id);
+        let first = last.as_ref() != Some(&principal);
+        principals += u64::from(first);
+        last = Some(principal);
+        written = global_row(&named, first, now, out);
+        written.is_ok()
+    })
+    .await?;
+    written?;
+    Ok(principals)
+}
+
+fn global_row(named: &NamedAssignment, first: bool, now: Timestamp, out: &mut Output) -> std::io::Result<()> {
+    if out.json {
+        return out.object(named);
+    }
+    let NamedAssignment { assignment, role_name, .. } = named;
+    if first {
+        out.heading(&format!("{} {}", visible(&assignment.principal_type), assignment.principal_id))?;
+    }
+    let standing = assignments::standing(assignment, now);
+    out.fitted(&format!("  {}  {}  {standing}", assignment.id, visible(role_name)))
+}
+
+async fn unheld(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
+    let mut written = Ok(());
+    epr.unheld_roles(&mut |unheld| {
+        *seen += 1;
+        written = if out.json {
+            out.object(&unheld)
+        } else {
+            roles::row(&unheld.role, out).and_then(|()| match (unheld.ended_assignments, unheld.last_ended_at) {
+                (ended @ 1.., Some(last)) => {
+                    let ended = count(ended.unsigned_abs(), "assignment has ended", "assignments have ended");
+                    out.line(format_args!("  {ended}, the last {}", minute(last)))
+                }
+                _ => Ok(()),
+            })
+        };
+        written.is_ok()
+    })
+    .await?;
+    Ok(written?)
+}
+
+async fn orphaned(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
+    let mut written = Ok(());
+    epr.orphans(&mut |orphan| {
+        *seen += 1;
+        written = if out.json {
+            out.object(&orphan)
+        } else {
+            let entity = &orphan.entity;
+            let parent = entity.parent_id.map(|id| id.to_string()).unwrap_or_default();
+            out.fitted(&format!("{}  {}", entity.id, called(entity.entity_type, &entity.name))).and_then(|()| {
+                out.fitted(&format!("  below {parent}  {}", called(orphan.parent_type, &orphan.parent_name)))
+            })
+        };
+        written.is_ok()
+    })
+    .await?;
+    Ok(written?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        let read = |text: &str| span(text).map(|span| (span.seconds, span.told));
+        assert_eq!(read("30d"), Ok((2_592_000, "30 days".into())));
+        assert_eq!(read("1h"), Ok((3_600, "1 hour".into())));
+        for nonsense in ["", "d", "30", "0d", "-1d", "3y", "99999999999w", "1é"] {
+            assert!(read(nonsense).is_err(), "{nonsense}");
+        }
+    }
+}

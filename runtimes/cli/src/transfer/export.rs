@@ -1,0 +1,123 @@
+//! `epr export`
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use epr_core::domain::{AssignmentFilter, Json, JsonObject};
+
+use super::record::{self, COLUMNS};
+use super::{Format, Part};
+use crate::Outcome;
+use crate::backend::Backend;
+use crate::output::{Output, count, remark};
+
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The format; without it, the one the file's name ends in, or else json
+    #[arg(long)]
+    format: Option<Format>,
+    /// The file to write, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only one of the two
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+impl Export {
+    pub(crate) async fn run(&self, backend: &Backend, out: &mut Output) -> Outcome {
+        let format = Format::of(self.format, self.output.as_deref());
+        let wants = |part| self.only.is_none_or(|only| only == part);
+        let (mut roles, mut assignments) = (0, 0);
+        let mut writer = Writer::open(format, self.output.as_deref())?;
+        let mut written = writer.heading();
+        if wants(Part::Roles) {
+            backend
+                .each_role(&mut |role| {
+                    roles += 1;
+                    written =
+                        std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record::of_role(&role)));
+                    written.is_ok()
+                })
+                .await?;
+        }
+        if wants(Part::Assignments) {
+            backend
+                .each_named(AssignmentFilter::default(), &mut |named| {
+                    assignments += 1;
+                    let record = record::of_assignment(&named);
+                    written = std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record));
+                    written.is_ok()
+                })
+                .await?;
+        }
+        written?;
+        writer.finish()?;
+        let (roles, assignments) = (count(roles, "role", "roles"), count(assignments, "assignment", "assignments"));
+        if !out.json {
+            remark(&format!("{roles} and {assignments} written."));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+enum Sink {
+    Json(Box<dyn Write + Send>),
+    Csv(Box<csv::Writer<Box<dyn Write + Send>>>),
+}
+
+/// Writes to a name of its own, which becomes the file's when all is written: half a file never looks like a whole one.
+struct Writer {
+    sink: Sink,
+    /// The name for now, and the one to be.
+    names: Option<(PathBuf, PathBuf)>,
+}
+
+impl Writer {
+    fn open(format: Format, path: Option<&Path>) -> Result<Self, String> {
+        let (to, names): (Box<dyn Write + Send>, _) = match path {
+            None => (Box::new(BufWriter::new(io::stdout())), None),
+            Some(path) => {
+                let mut part = path.as_os_str().to_owned();
+                part.push(".part");
+                let part = PathBuf::from(part);
+                let file =
+                    File::create(&part).map_err(|fault| format!("{} cannot be written: {fault}", part.display()))?;
+                (Box::new(BufWriter::new(file)), Some((part, path.to_path_buf())))
+            }
+        };
+        let sink = match format {
+            Format::Json => Sink::Json(to),
+            Format::Csv => Sink::Csv(Box::new(csv::Writer::from_writer(to))),
+        };
+        Ok(Self { sink, names })
+    }
+
+    fn heading(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Json(_) => Ok(()),
+            Sink::Csv(csv) => csv.write_record(COLUMNS).map_err(io::Error::from),
+        }
+    }
+
+    fn write(&mut self, record: &JsonObject) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Json(to) => writeln!(to, "{}", Json::Object(record.clone())),
+            Sink::Csv(csv) => csv.write_record(record::to_row(record)).map_err(io::Error::from),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self.sink {
+            Sink::Json(mut to) => to.flush()?,
+            Sink::Csv(mut csv) => csv.flush()?,
+        }
+        match self.names {
+            Some((part, path)) => std::fs::rename(part, path),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One record of a file: a role or an assignment, as JSON members. A CSV row is brought into that form first, so that
+//! both are read by the same rules.
+
+use epr_core::domain::assignment::{PrincipalType, default_principal_type};
+use epr_core::domain::fields::{self, Choice as _, Fields, Problem};
+use epr_core::domain::json::object;
+use epr_core::domain::role::RoleName;
+use epr_core::domain::{EntityType, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp};
+use uuid::Uuid;
+
+/// The word for no entity at all. It has to be written: an empty column must not give someone everything.
+const EVERYWHERE: &str = "everywhere";
+
+/// Every column of a CSV file, in their order; also the members of the JSON objects.
+pub(super) const COLUMNS: [&str; 14] = [
+    "kind",
+    "name",
+    "description",
+    "scope_types",
+    "is_system",
+    "permissions",
+    "principal_id",
+    "principal_type",
+    "role",
+    "entity_type",
+    "entity_name",
+    "entity_id",
+    "effective_at",
+    "expires_at",
+];
+const ROLE: [&str; 6] = ["kind", "name", "description", "scope_types", "is_system", "permissions"];
+const ASSIGNMENT: [&str; 9] = [
+    "kind",
+    "principal_id",
+    "principal_type",
+    "role",
+    "entity_type",
+    "entity_name",
+    "entity_id",
+    "effective_at",
+    "expires_at",
+];
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Record {
+    Role(NewRole),
+    Assignment(AssignmentRecord),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct AssignmentRecord {
+    pub(super) principal_id: Uuid,
+    pub(super) principal_type: PrincipalType,
+    /// The role's name.
+    pub(super) role: RoleName,
+    /// Everywhere when `None`.
+    pub(super) place: Option<PlaceRecord>,
+    pub(super) effective_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// At least one of the two is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PlaceRecord {
+    pub(super) id: Option<Uuid>,
+    pub(super) named: Option<(EntityType, String)>,
+}
+
+/// Reads a record.
+pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
+    let mut fields = Fields::of_body(json)?;
+    let kind: Option<Text<1, 32>> = fields.required("kind", fields::text);
+    match kind.as_ref().map(Text::as_str) {
+        Some("role") => {
+            fields.only(&ROLE);
+            fields.finish(Some(()))?;
+            // A role that comes without its actions would lose those it has.
+            let mut fields = Fields::of_body(json)?;
+            fields.required("permissions", |_| Ok(()));
+            let (role, ()) = Invalid::both(NewRole::from_body(json), fields.finish(Some(())))?;
+            Ok(Record::Role(role))
+        }
+        Some("assignment") => {
+            fields.only(&ASSIGNMENT);
+            read_assignment(fields).map(Record::Assignment)
+        }
+        Some(_) => {
+            fields.report("kind", Problem::new("enum", "give role or assignment"));
+            fields.finish(None)
+        }
+        None => fields.finish(None),
+    }
+}
+
+fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> {
+    let principal_id = fields.required("principal_id", fields::uuid);
+    let principal_type = fields.optional("principal_type", fields::text).unwrap_or_else(default_principal_type);
+    let role = fields.required("role", fields::text);
+    let word: Option<Text<1, 32>> = fields.optional("entity_type", fields::text);
+    let name: Option<Text<1, 255>> = fields.optional("entity_name", fields::text);
+    let id = fields.optional("entity_id", fields::uuid);
+    let place = match (word.as_ref().map(Text::as_str), name, id) {
+        (Some(EVERYWHERE), None, None) => Some(None),
+        (Some(EVERYWHERE), _, _) => {
+            fields.report("entity_type", Problem::new("value_error", "`everywhere` goes with no entity"));
+            None
+        }
+        (Some(word), name, id) if name.is_some() || id.is_some() => match (EntityType::from_word(word), name) {
+            (None, _) => {
+                fields.report("entity_type", Problem::new("enum", format!("`{word}` is no type of entity")));
+                None
+            }
+            (Some(entity_type), name) => {
+                let named = name.map(|name| (entity_type, name.into_string()));
+                Some(Some(PlaceRecord { id, named }))
+            }
+        },
+        (None, None, Some(id)) => Some(Some(PlaceRecord { id: Some(id), named: None })),
+        _ => {
+            let told = "give entity_type and entity_name, or entity_id, or `everywhere` as entity_type";
+            fields.report("entity_type", Problem::new("missing", told));
+            None
+        }
+    };
+    let effective_at = fields.optional("effective_at", fields::timestamp);
+    let expires_at = fields.optional("expires_at", fields::timestamp);
+    if let (Some(start), Some(end)) = (effective_at, expires_at)
+        && end <= start
+    {
+        fields.report("expires_at", Problem::new("value_error", "it should be after effective_at"));
+    }
+    let build = principal_id.zip(role).zip(place).map(|((principal_id, role), place)| AssignmentRecord {
+        principal_id,
+        principal_type,
+        role,
+        place,
+        effective_at,
+        expires_at,
+    });
+    fields.finish(build)
+}
+
+/// A role as a record.
+pub(super) fn of_role(role: &Role) -> JsonObject {
+    let types: Vec<_> = role.scope_types.iter().map(|entity_type| entity_type.word()).collect();
+    object([
+        ("kind", "role".into()),
+        ("name", role.name.as_str().into()),
+        ("description", role.description.clone().into()),
+        ("scope_types", types.into()),
+        ("is_system", role.is_system.into()),
+        ("permissions", role.permissions.clone().into()),
+    ])
+}
+
+/// An assignment as a record.
+pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
+    let assignment = &named.assignment;
+    let entity_type = named.entity_type.map_or(EVERYWHERE, |entity_type| entity_type.word());
+    object([
+        ("kind", "assignment".into()),
+        ("principal_id", assignment.principal_id.into()),
+        ("principal_type", assignment.principal_type.as_str().into()),
+        ("role", named.role_name.as_str().into()),
+        ("entity_type", entity_type.into()),
+        ("entity_name", named.entity_name.clone().into()),
+        ("entity_id", assignment.entity_id.into()),
+        ("effective_at", assignment.effective_at.to_string().into()),
+        ("expires_at", assignment.expires_at.map(|end| end.to_string()).into()),
+    ])
+}
+
+/// A record as a row: lists as their items with `;` between, or as a JSON list when an item would not survive that.
+pub(super) fn to_row(record: &JsonObject) -> Vec<String> {
+    COLUMNS.iter().map(|column| record.get(*column).map_or_else(String::new, cell)).collect()
+}
+
+fn cell(value: &Json) -> String {
+    match value {
+        Json::Null => String::new(),
+        Json::Text(text) => guarded(text),
+        Json::List(items) if items.is_empty() => String::new(),
+        Json::List(items) => {
+            let plain = |item: &Json| {
+                item.as_text().is_some_and(|text| !text.contains(';') && text.trim() == text && !text.starts_with('['))
+            };
+            if items.iter().all(plain) {
+                let texts: Vec<_> = items.iter().filter_map(Json::as_text).collect();
+                guarded(&texts.join(";"))
+            } else {
+                value.to_string()
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A spreadsheet takes a text that begins like a formula for one and carries it out. An apostrophe keeps it from that,
+/// and marks text that is empty but there; it is taken off again when the file is read.
+fn guarded(text: &str) -> String {
+    let risky = text.is_empty() || text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\'']);
+    if risky { format!("'{text}") } else { text.to_owned() }
+}
+
+/// A row as a record. Empty cells are absent; a list that cannot be read is left as text, which the rules refuse.
+pub(super) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item = &'a str>) -> JsonObject {
+    let mut record = JsonObject::new();
+    for (column, cell) in columns.iter().zip(cells) {
+        // A list of roles' actions is part of every row of theirs; empty, it is a list without items.
+        let kind_is_role = record.get("kind").and_then(Json::as_text) == Some("role");
+        if cell.is_empty() && !(*column == "permissions" && kind_is_role) {
+            continue;
+        }
+        let text = cell.strip_prefix('\'').unwrap_or(cell);
+        let value = match *column {
+            "scope_types" | "permissions" => list(text),
+            "is_system" => match text.to_ascii_lowercase().as_str() {
+                "true" => Json::Bool(true),
+                "false" => Json::Bool(false),
+                _ => Json::Text(text.to_owned()),
+            },
+            _ => Json::Text(text.to_owned()),
+        };
+        record.insert((*column).to_owned(), value);
+    }
+    record
+}
+
+fn list(text: &str) -> Json {
+    if text.starts_with('[') {
+        return Json::parse(text.as_bytes()).unwrap_or_else(|_| Json::Text(text.to_owned()));
+    }
+    let items = text.split(';').map(str::trim).filter(|item| !item.is_empty());
+    Json::List(items.map(Json::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn back_and_forth(record: &JsonObject) -> JsonObject {
+        let row = to_row(record);
+        from_row(&COLUMNS, row.iter().map(String::as_str))
+    }
+
+    #[test]
+    fn rows_keep_what_records_hold() {
+        let hostile = ["=cmd()", "'quoted", "a;b", "[x", " spaced ", "plain"];
+        for name in hostile {
+            let record = object([
+                ("kind", "role".into()),
+                ("name", name.into()),
+                ("description", name.into()),
+                ("scope_types", vec!["spv", "issuer"].into()),
+                ("is_system", true.into()),
+                ("permissions", vec![name, "document:download"].into()),
+            ]);
+            assert_eq!(back_and_forth(&record), record, "{name}");
+        }
+        let empty = object([("kind", "role".into()), ("description", "".into()), ("permissions", Json::List(vec![]))]);
+        assert_eq!(back_and_forth(&empty), empty, "an empty description is not an absent one");
+    }
+
+    #[test]
+    fn everywhere_has_to_be_written() {
+        let base = r#""kind": "assignment", "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "role": "Reader""#;
+        let told = |rest: &str| {
+            let json = Json::parse(format!("{{{base}{rest}}}").as_bytes()).unwrap();
+            read(&json).map_err(|invalid| crate::output::faults(&invalid))
+        };
+        assert!(told("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
+        assert!(told(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");
+        assert!(told(r#", "entity_type": "everywhere", "entity_name": "X""#).is_err());
+        assert!(told(r#", "entity_name": "X""#).is_err(), "a name alone is not unique");
+        assert!(
+            told(r#", "entity_type": "everywhere", "expires": "2030-01-01T00:00:00Z""#)
+                .unwrap_err()
+                .contains("expires: ")
+        );
+        let Ok(Record::Assignment(everywhere)) = told(r#", "entity_type": "everywhere""#) else { panic!() };
+        assert_eq!(everywhere.place, None);
+        let role = Json::parse(br#"{"kind": "role", "name": "Reader"}"#).unwrap();
+        assert!(read(&role).is_err(), "a role without its actions would lose those it has");
+    }
+}

@@ -1,0 +1,137 @@
+//! `epr doctor`: settings with their origin, and every dependency there, missing, and half right.
+
+use epr_testkit::aws::{self, Topic};
+use epr_testkit::cli::Cli;
+use epr_testkit::database::{Database, Kind};
+use serde_json::{Value, json};
+
+/// The finding about `what`: its state, what was seen, what to do.
+fn finding(report: &Value, what: &str) -> (String, String, String) {
+    let findings = report["findings"].as_array().unwrap();
+    let found =
+        findings.iter().find(|finding| finding["what"] == what).unwrap_or_else(|| panic!("no {what}: {report:#}"));
+    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("seen"), text("advice"))
+}
+
+async fn ask(cli: &Cli) -> (i32, Value) {
+    let said = cli.run(&["doctor", "--json"]).await;
+    (said.code, serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}")))
+}
+
+fn with_aws(cli: Cli, endpoint: &str) -> Cli {
+    aws::environment(endpoint).into_iter().fold(cli, |cli, (name, value)| cli.with(name, value))
+}
+
+#[tokio::test]
+async fn a_healthy_service() {
+    let (database, topic, endpoint) = (Database::create(Kind::Postgres).await, Topic::create().await, aws::endpoint());
+    let url = database.url.replace("postgres://epr@", "postgres://epr:hunter2@");
+    let cli = with_aws(Cli::on(&url), &endpoint).with("EPR_DOCUMENT_VAULT_TOPIC_ARN", &topic.arn);
+    let queue = topic.queue_with_redrive().await;
+    let cli = cli.with("EPR_AUDIT_SQS_URL", &queue);
+    cli.ok(&["migrate"]).await;
+    let (code, report) = ask(&cli).await;
+    assert_eq!((code, &report["healthy"]), (0, &json!(true)), "{report:#}");
+    assert!(!report.to_string().contains("hunter2"), "{report}");
+    for what in ["settings", "database", "schema", "pool", "events", "topic", "queue"] {
+        assert_eq!(finding(&report, what).0, "fine", "{report:#}");
+    }
+    assert!(finding(&report, "topic").1.ends_with("is there; confirmed subscribers: 1"));
+    assert!(finding(&report, "queue").1.ends_with("about 0 waiting; with a dead-letter queue"));
+    let text = cli.run(&["doctor"]).await;
+    assert!(text.out.ends_with("\nAll is well.\n") && text.out.contains("***"), "{text:?}");
+    assert!(
+        text.out
+            .lines()
+            .filter(|line| !line.contains('='))
+            .all(|line| line.chars().count() <= 80 || line.contains("arn:") || line.contains("://")),
+        "{}",
+        text.out
+    );
+}
+
+#[tokio::test]
+async fn what_is_wrong_and_what_to_do() {
+    let (database, endpoint) = (Database::create(Kind::Postgres).await, aws::endpoint());
+    let cli = with_aws(Cli::on(&database.url), &endpoint);
+    // An empty database, a topic and a queue that are not there.
+    let cli = cli
+        .with("EPR_DOCUMENT_VAULT_TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:nowhere")
+        .with("EPR_AUDIT_SQS_URL", &format!("{endpoint}/123456789012/nowhere"));
+    let (code, report) = ask(&cli).await;
+    assert_eq!((code, &report["healthy"]), (1, &json!(false)));
+    assert_eq!(
+        (finding(&report, "schema").0.as_str(), finding(&report, "schema").2.as_str()),
+        ("wrong", "run `epr migrate`")
+    );
+    let (state, _, advice) = finding(&report, "topic");
+    assert_eq!(
+        (state.as_str(), advice.as_str()),
+        ("wrong", "make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN and AWS_REGION")
+    );
+    let (state, _, advice) = finding(&report, "queue");
+    assert_eq!(
+        (state.as_str(), advice.as_str()),
+        ("wrong", "make the queue, or correct EPR_AUDIT_SQS_URL and AWS_REGION")
+    );
+
+    // Half right: a queue that takes bad messages back for ever, a pool that does not fit, events that were given up.
+    let topic = Topic::create().await;
+    cli.ok(&["migrate"]).await;
+    let cli = cli.with("EPR_AUDIT_SQS_URL", topic.queue_url()).with("EPR_DATABASE_POOL_SIZE", "1000");
+    database
+        .execute(
+            "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, occurred_at, schema_version, \
+             delivery_state, created_at, updated_at, ingested, next_attempt_at) VALUES (gen_random_uuid(), gen_random_uuid(), \
+             'a.b', 'abc', '{}', '{}', now(), 'v1', 'failed', now(), now(), true, now())",
+        )
+        .await
+        .unwrap();
+    topic.take_away().await;
+    let (_, report) = ask(&cli.clone().with("EPR_DOCUMENT_VAULT_TOPIC_ARN", "")).await;
+    assert_eq!(report["healthy"], json!(true), "{report:#}");
+    assert_eq!(finding(&report, "queue").0, "doubtful");
+    assert!(finding(&report, "pool").2.contains("EPR_DATABASE_POOL_SIZE"));
+    assert!(finding(&report, "events").2.contains("epr events requeue --all"));
+    assert_eq!(finding(&report, "topic").0, "unused");
+
+    // Nothing is reached at all.
+    let away = Cli::on("postgres://nobody:hunter2@127.0.0.1:1/none")
+        .with("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .with("AWS_ACCESS_KEY_ID", "x")
+        .with("AWS_SECRET_ACCESS_KEY", "hunter2")
+        .with("EPR_DOCUMENT_VAULT_TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:nowhere");
+    let (code, report) = ask(&away).await;
+    assert_eq!(code, 1);
+    assert!(finding(&report, "database").2.contains("check that the server runs"), "{report:#}");
+    assert!(finding(&report, "topic").2.contains("check the network"), "{report:#}");
+    assert!(!report.to_string().contains("hunter2"), "{report}");
+}
+
+#[tokio::test]
+async fn settings_come_with_their_origin() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "EPR_SERVICE_NAME=from-file\nEPR_LOG_LEVEL=DEBUG\n").unwrap();
+    let cli = Cli::on("sqlite:///./epr.db").with("EPR_LOG_LEVEL", "ERROR").within(folder.path());
+    let (code, report) = ask(&cli).await;
+    assert_eq!(code, 1, "there is no database");
+    assert!(!folder.path().join("epr.db").exists(), "and doctor makes none");
+    let origin = |name: &str| {
+        let all = report["settings"].as_array().unwrap();
+        let one = all.iter().find(|variable| variable["name"] == name).unwrap();
+        (one["origin"].as_str().unwrap().to_owned(), one["value"].clone())
+    };
+    assert_eq!(origin("EPR_SERVICE_NAME"), ("dot_env".into(), json!("from-file")));
+    assert_eq!(origin("EPR_LOG_LEVEL"), ("environment".into(), json!("ERROR")));
+    assert_eq!(origin("PORT"), ("default".into(), json!(null)));
+    let text = cli.run(&["doctor"]).await.out;
+    assert!(text.contains("EPR_SERVICE_NAME=from-file (.env)\n") && text.contains("EPR_LOG_LEVEL=ERROR\n"), "{text}");
+    // What does not parse is told, and the rest of the settings all the same.
+    let (code, report) = ask(&cli.with("PORT", "x")).await;
+    assert_eq!(code, 1);
+    assert_eq!(finding(&report, "settings").1, "PORT is `x`; allowed: a whole number from 0 to 65535");
+    std::fs::write(folder.path().join(".env"), "SECRET hunter2\n").unwrap();
+    let (code, report) = ask(&Cli::on("sqlite:///./epr.db").within(folder.path())).await;
+    assert!(code == 1 && finding(&report, "settings").1.contains("line 1") && !report.to_string().contains("hunter2"));
+}

@@ -1,0 +1,95 @@
+//! What an operator is told when the answer is not what an EPR API gives: tokens, limits, failures, strangers.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use epr_testkit::cli::Cli;
+
+/// A server that answers every request in the same way; gives its address and the tokens that it has seen.
+async fn server(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let tokens = Arc::clone(&seen);
+    let router = Router::new().fallback(move |request: Request| {
+        let token = request.headers().get(header::AUTHORIZATION).map_or("none", |value| value.to_str().unwrap());
+        tokens.lock().unwrap().push(token.to_owned());
+        let answer = answer();
+        async move { answer }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (address, seen)
+}
+
+fn body(status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'static str) -> Response {
+    (status, headers, text).into_response()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_becomes_a_sentence() {
+    let none = [("x-nothing", "")];
+    let told = async |status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'static str| {
+        let (address, _) = server(move || body(status, headers, text)).await;
+        let said = Cli::over(&address).run(&["roles", "list"]).await;
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        said.err
+    };
+    let said = told(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
+    assert_eq!(
+        said,
+        "epr: the API wants a token: put it into a file and name that with --token-file, or set EPR_API_TOKEN\n"
+    );
+    let said = told(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
+    assert_eq!(said, "epr: this token may not do that: The token lacks roles:read\n");
+    let said = told(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
+    assert_eq!(said, "epr: the API cannot answer at the moment (503 Service Unavailable: busy): try again in 3 s\n");
+    let said = told(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
+    assert_eq!(said, "epr: the API failed (500 Internal Server Error): its log tells why under request id r-1\n");
+    let said = told(
+        StatusCode::BAD_REQUEST,
+        none,
+        r#"{"detail": [{"loc": ["query", "limit"], "msg": "too much", "type": "x"}]}"#,
+    )
+    .await;
+    assert_eq!(said, "epr: limit: too much\n");
+    for (status, text) in [
+        (StatusCode::OK, "<html>"),
+        (StatusCode::OK, "{}"),
+        (StatusCode::NOT_FOUND, "nothing here"),
+        (StatusCode::OK, "[{}]"),
+    ] {
+        let said = told(status, none, text).await;
+        assert!(said.contains("answered, but not as an EPR API does: check the address"), "{said}");
+    }
+    let said = told(StatusCode::BAD_REQUEST, none, "{\"detail\": \"\\u001b[2Jgone\"}").await;
+    assert_eq!(said, "epr: \\u{1b}[2Jgone\n", "a stranger does not write to the terminal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_goes_to_the_service_and_nowhere_else() {
+    let (elsewhere, seen_elsewhere) = server(|| body(StatusCode::OK, [("x-nothing", "")], "[]")).await;
+    let target = elsewhere.clone();
+    let (address, seen) =
+        server(move || (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, target.clone())]).into_response()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "s3cret-from-file\n").unwrap();
+    let cli = Cli::over(&address);
+    let from_file = cli.run(&["roles", "list", "--token-file", file.to_str().unwrap()]).await;
+    let from_variable = cli.clone().with("EPR_API_TOKEN", "s3cret-from-variable").run(&["roles", "list"]).await;
+    for said in [&from_file, &from_variable] {
+        assert!(said.code == 2 && said.err.contains("sends elsewhere"), "{said:?}");
+        assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
+    }
+    assert_eq!(*seen.lock().unwrap(), ["Bearer s3cret-from-file", "Bearer s3cret-from-variable"]);
+    assert!(seen_elsewhere.lock().unwrap().is_empty(), "a redirect is not followed");
+    let said = cli.run(&["roles", "list", "--token-file", "/no/such/file"]).await;
+    assert!(said.code == 2 && said.err.contains("the token file /no/such/file cannot be read"), "{said:?}");
+    assert_eq!(cli.run(&["roles", "list", "--token", "s3cret"]).await.code, 2, "a token is no argument");
+    let rejected = Cli::over(&server(|| body(StatusCode::UNAUTHORIZED, [("x-nothing", "")], "")).await.0);
+    let said = rejected.with("EPR_API_TOKEN", "s3cret").run(&["roles", "list"]).await;
+    assert!(said.err.contains("does not accept this token") && !said.err.contains("s3cret"), "{said:?}");
+}

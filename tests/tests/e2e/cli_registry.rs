@@ -1,0 +1,225 @@
+//! `epr check|entities|roles|assignments|seed`: the same on both databases and over the API, at 80 columns.
+
+use epr_testkit::cli::{Cli, steady};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::on_both;
+use epr_testkit::process::Process;
+use serde_json::json;
+
+const ADA: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01";
+const BEN: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a02";
+
+/// What an operator does and sees; the same whatever the command speaks to.
+async fn a_day_at_work(cli: &Cli, api: bool) {
+    let seed = cli.ok(&["seed"]).await;
+    assert!(seed.lines().all(|line| line.chars().count() <= 80), "{seed}");
+    assert_eq!(steady(&cli.ok(&["seed"]).await), steady(&seed), "seeding again finds what is there");
+    assert_eq!(
+        steady(&cli.ok(&["entities", "list"]).await),
+        "\
+ID                                    TYPE      NAME
+00000000-0000-0000-0000-000000000001  investor  Delta Pension Fund
+00000000-0000-0000-0000-000000000002  spv       Hamburg Two
+00000000-0000-0000-0000-000000000003  issuer    Nordhaus
+00000000-0000-0000-0000-000000000004  offering  Berlin One Series A
+00000000-0000-0000-0000-000000000005  spv       Berlin One
+00000000-0000-0000-0000-000000000006  issuer    Acme Estates
+"
+    );
+    assert_eq!(
+        steady(&cli.ok(&["assignments", "list"]).await),
+        "\
+00000000-0000-0000-0000-000000000001  Compliance officer everywhere
+  user 00000000-0000-0000-0000-000000000002  in force
+00000000-0000-0000-0000-000000000003  SPV manager on spv:Berlin One
+  user 00000000-0000-0000-0000-000000000004  until 0000-00-00 00:00 UTC
+00000000-0000-0000-0000-000000000005  Document reader on issuer:Acme Estates
+  user 00000000-0000-0000-0000-000000000006  in force
+"
+    );
+    assert_eq!(
+        steady(&cli.ok(&["roles", "list"]).await),
+        "\
+00000000-0000-0000-0000-000000000001  Compliance officer
+  document:download, document:verify
+00000000-0000-0000-0000-000000000002  SPV manager
+  for spv: document:archive, document:download, document:upload
+00000000-0000-0000-0000-000000000003  Document reader
+  document:download
+"
+    );
+    assert_eq!(
+        steady(&cli.ok(&["entities", "show", "spv:Berlin One"]).await),
+        "\
+id          00000000-0000-0000-0000-000000000001
+type        spv
+name        Berlin One
+status      active
+parent      00000000-0000-0000-0000-000000000002 issuer:Acme Estates
+attributes  {}
+created     0000-00-00T00:00:00.000000Z
+updated     0000-00-00T00:00:00.000000Z
+"
+    );
+
+    // The three answers of a check.
+    let granted = cli.run(&["check", ADA, "document:download", "spv:Berlin One"]).await;
+    let told = if api {
+        ""
+    } else {
+        "by assignment  00000000-0000-0000-0000-000000000001\n\
+         of the role    Document reader\n\
+         because        it sits on an entity above\n"
+    };
+    assert_eq!((granted.code, steady(&granted.out)), (0, format!("ALLOWED\n{told}")));
+    let denied = cli.run(&["check", ADA, "document:upload", "spv:Berlin One"]).await;
+    let told = if api { "" } else { "because  no role that it holds there has the action\n" };
+    assert_eq!((denied.code, denied.out), (1, format!("DENIED\n{told}")));
+    let unknown = cli.run(&["check", ADA, "document:upload", "00000000-0000-4000-8000-000000000000"]).await;
+    assert_eq!((unknown.code, unknown.out.as_str()), (2, ""));
+    assert_eq!(unknown.err, "epr: Entity 00000000-0000-4000-8000-000000000000 not found\n");
+    let reason = if api { json!(null) } else { json!({"code": "action_not_held"}) };
+    let denied = cli.run(&["check", ADA, "document:upload", "spv:Berlin One", "--json"]).await;
+    assert_eq!(
+        (denied.code, serde_json::from_str(&denied.out).ok()),
+        (1, Some(json!({"allowed": false, "reason": reason})))
+    );
+
+    // Changes, in the name of somebody.
+    let cli = cli.clone().with("EPR_ACTOR_ID", BEN);
+    let made = cli
+        .json(&["entities", "create", "spv", "Cologne", "--parent", "issuer:Nordhaus", "--attributes", "{\"n\": 1e2}"])
+        .await;
+    assert_eq!((&made[0]["name"], &made[0]["attributes"]), (&json!("Cologne"), &json!({"n": 100.0})));
+    cli.ok(&["entities", "update", "spv:Cologne", "--name", "Köln", "--no-parent"]).await;
+    let shown = cli.json(&["entities", "show", "spv:Köln"]).await;
+    assert_eq!(shown[0]["parent_id"], json!(null));
+    cli.ok(&["roles", "create", "Verifier", "--action", "document:verify", "--for", "spv"]).await;
+    let role = cli
+        .json(&[
+            "roles",
+            "update",
+            "Verifier",
+            "--add-action",
+            "a:b",
+            "--remove-action",
+            "document:verify",
+            "--for-all",
+        ])
+        .await;
+    assert_eq!((&role[0]["permissions"], &role[0]["scope_types"]), (&json!(["a:b"]), &json!([])));
+    let held = cli
+        .json(&["assignments", "create", ADA, "Verifier", "--on", "spv:Köln", "--until", "2999-01-01T00:00:00Z"])
+        .await;
+    assert_eq!((&held[0]["role_name"], &held[0]["entity_name"]), (&json!("Verifier"), &json!("Köln")));
+    let again = cli.run(&["assignments", "create", ADA, "Verifier", "--on", "spv:Köln"]).await;
+    assert!(again.code == 0 && again.err.contains("with another window"), "{again:?}");
+    let id = held[0]["id"].as_str().unwrap();
+    assert!(cli.ok(&["assignments", "show", id]).await.contains("until 2999-01-01 00:00 UTC"));
+    assert_eq!(cli.ok(&["assignments", "revoke", id]).await, format!("Assignment {id} is revoked.\n"));
+    let gone = cli.run(&["assignments", "revoke", id]).await;
+    assert_eq!((gone.code, gone.err), (2, format!("epr: Assignment {id} not found\n")));
+    assert!(cli.ok(&["entities", "archive", "spv:Köln"]).await.contains("status      archived"));
+
+    // Input that is not valid is told field by field, and what is taken is named.
+    let taken = cli.run(&["roles", "create", "Verifier"]).await;
+    assert_eq!((taken.code, taken.err.as_str()), (2, "epr: Role 'Verifier' already exists\n"));
+    let refused = cli.run(&["assignments", "create", ADA, "SPV manager", "--on", "issuer:Nordhaus"]).await;
+    assert_eq!(refused.err, "epr: Role SPV manager cannot be assigned to entity type issuer\n");
+    let backwards =
+        cli.run(&["assignments", "create", ADA, "Verifier", "--everywhere", "--until", "2001-01-01T00:00:00Z"]).await;
+    assert_eq!(
+        (backwards.code, backwards.err.as_str()),
+        (2, "epr: expires_at: expires_at should be after effective_at\n")
+    );
+
+    // Nothing is cut short without a word.
+    let some = cli.run(&["entities", "list", "--limit", "2"]).await;
+    assert_eq!((some.out.lines().count(), some.err.as_str()), (3, "There are more: raise --limit to see them.\n"));
+    let all = cli.run(&["entities", "list", "--limit", "6"]).await;
+    assert_eq!((all.out.lines().count(), all.err.as_str()), (7, ""));
+    let none = cli.run(&["entities", "list", "--type", "agent"]).await;
+    assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (0, "", "No entities.\n"));
+}
+
+on_both! {
+    async fn on_the_database(api) {
+        a_day_at_work(&Cli::on(&api.database.url), false).await;
+        let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
+        assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
+    }
+
+    async fn over_the_api(api) {
+        let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+        a_day_at_work(&Cli::over(&base), true).await;
+        let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
+        assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
+        process.signal("TERM").await;
+        process.ended().await;
+    }
+
+    async fn lists_go_on_over_the_pages_of_the_api(api) {
+        api.database.execute(&many(1100)).await.unwrap();
+        let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+        for cli in [Cli::on(&api.database.url), Cli::over(&base)] {
+            let seen = cli.json(&["entities", "list", "--type", "spv"]).await;
+            assert_eq!(seen.len(), 1100);
+            let ids: std::collections::HashSet<_> = seen.iter().map(|entity| entity["id"].to_string()).collect();
+            assert_eq!(ids.len(), 1100);
+            // A reader that has seen enough is no fault.
+            let said = cli.run(&["entities", "show", "spv:n 7"]).await;
+            assert_eq!(said.code, 0, "{said:?}");
+        }
+        process.signal("TERM").await;
+        process.ended().await;
+    }
+}
+
+/// So many entities, behind the service's back.
+fn many(count: usize) -> String {
+    let rows: Vec<_> =
+        (0..count).map(|n| format!("('00000000-0000-4000-8000-{:012}', 'n {n}', 'spv', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z')", n + 1)).collect();
+    format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES {}", rows.join(", "))
+}
+
+#[tokio::test]
+async fn what_an_operator_is_told_when_it_does_not_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Cli::on("sqlite:///./data/epr.db").within(folder.path());
+    let said = missing.run(&["entities", "list"]).await;
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (2, "epr: there is no database at ./data/epr.db: run `epr migrate` to make one, or set EPR_DATABASE_URL\n")
+    );
+    assert!(!folder.path().join("data").exists(), "looking makes no file");
+    let said = Cli::on("sqlite:///:memory:").run(&["entities", "list"]).await;
+    assert!(said.code == 2 && said.err.contains("a database in memory"), "{said:?}");
+    let empty = Database::create(Kind::Postgres).await;
+    let said = Cli::on(&empty.url).run(&["roles", "list"]).await;
+    assert!(said.code == 2 && said.err.contains("run `epr migrate`"), "{said:?}");
+    let said = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production").run(&["migrate"]).await;
+    assert_eq!(said.code, 0);
+    let production = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production");
+    let said = production.run(&["seed"]).await;
+    assert!(said.code == 2 && said.err.contains("--yes"), "{said:?}");
+    let said = production.run(&["seed", "--yes"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let said = production.run(&["entities", "archive", "spv:Hamburg Two"]).await;
+    assert!(said.err.contains("EPR_DOCUMENT_VAULT_TOPIC_ARN is not set here"), "{said:?}");
+
+    let nobody = Cli::over("http://127.0.0.1:1");
+    let said = nobody.run(&["entities", "list"]).await;
+    assert!(
+        said.code == 2 && said.err.contains("cannot be reached") && said.err.contains("check the address"),
+        "{said:?}"
+    );
+    for command in [&["report", "expiring"][..], &["doctor"], &["migrate"], &["audit", "verify"], &["events", "list"]] {
+        let said = nobody.run(command).await;
+        assert!(said.code == 2 && said.err.contains("needs the database and cannot work over the API"), "{said:?}");
+    }
+    for url in ["ftp://x", "nonsense", "http://h/?token=x", "http://user:pass@h/"] {
+        assert_eq!(Cli::over(url).run(&["roles", "list"]).await.code, 2, "{url}");
+    }
+    let said = Cli::on(&empty.url).with("EPR_ACTOR_ID", "me").run(&["roles", "list"]).await;
+    assert_eq!((said.code, said.err.as_str()), (2, "epr: EPR_ACTOR_ID is `me`; allowed: a UUID\n"));
+}
