@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::Timestamp;
 use crate::domain::audit::CorrelationId;
@@ -14,7 +15,7 @@ use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
 use crate::recorder::{NotRecorded, Recorder};
-use crate::settings::{AuditDecisions, EventSettings, Settings, default_permissions};
+use crate::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 
@@ -24,6 +25,7 @@ pub struct Epr {
     parts: Arc<Parts>,
     recorder: Arc<Recorder>,
     outbox: Arc<Outbox>,
+    cache: Arc<Cache>,
 }
 
 /// What an [`Epr`] is put together from.
@@ -42,6 +44,8 @@ pub struct Parts {
     pub events: EventSettings,
     /// Where to; nobody is told when `None`.
     pub publisher: Option<Arc<dyn Publisher>>,
+    /// Where decisions are cached.
+    pub cache: CacheSettings,
 }
 
 /// Who is calling, and in which context: goes into the ledger with whatever the call does.
@@ -57,7 +61,8 @@ impl Epr {
     /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), recorder: Arc::default(), outbox: Arc::default() }
+        let cache = Arc::new(Cache::new(&parts.cache));
+        Self { parts: Arc::new(parts), recorder: Arc::default(), outbox: Arc::default(), cache }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
@@ -85,6 +90,7 @@ impl Epr {
             audit_decisions: settings.audit.decisions,
             events: settings.events.clone(),
             publisher,
+            cache: settings.cache.clone(),
         }))
     }
 
@@ -117,6 +123,7 @@ impl Epr {
             audit_decisions: AuditDecisions::All,
             events: EventSettings::default(),
             publisher,
+            cache: CacheSettings::default(),
         });
         epr.start(true).await?;
         Ok(epr)
@@ -139,6 +146,7 @@ impl Epr {
         let mut tx = self.parts.store.begin().await?;
         tx.ensure_actions(&self.parts.default_permissions, now).await?;
         tx.commit().await?;
+        self.cache.keep_up(&self.parts.store);
         Ok(())
     }
 
@@ -168,7 +176,15 @@ impl Epr {
 
     /// Finishes what is under way in the database and closes every connection.
     pub async fn close(&self) {
+        self.cache.stop();
         self.parts.store.close().await;
+    }
+
+    /// How the decision cache in this process stands, and what the shared one is and how it stands. A check is right whatever
+    /// they are.
+    #[must_use]
+    pub fn cache_state(&self) -> (TierState, Option<(&'static str, TierState)>) {
+        self.cache.state()
     }
 
     /// The current time of this service's clock.
@@ -179,6 +195,15 @@ impl Epr {
 
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.parts.store
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    #[cfg(test)]
+    pub(crate) fn replace_cache(&mut self, cache: Cache) {
+        self.cache = Arc::new(cache);
     }
 
     pub(crate) fn audit_decisions(&self) -> AuditDecisions {

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod authz;
+mod cache;
 pub mod clock;
 pub mod domain;
 mod epr;
@@ -40,6 +41,7 @@ pub mod settings;
 mod stop;
 pub mod store;
 
+pub use cache::TierState;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, Verification};

@@ -91,7 +91,10 @@ impl Epr {
         }
         let mut out = String::new();
         // Writing into a string does not fail.
-        let _ = text::encode(&mut out, &metrics.registry);
+        for registry in [&metrics.registry, self.cache().metrics().registry()] {
+            let _ = text::encode_registry(&mut out, registry);
+        }
+        let _ = text::encode_eof(&mut out);
         out
     }
 }

@@ -1,12 +1,14 @@
 //! The HTTP interface inside the test's process: every request goes through the whole router.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use epr_core::Epr;
+
 use epr_core::clock::{Clock, SystemClock};
 use epr_core::settings::{Settings, Source};
+use epr_core::{Epr, TierState};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -75,10 +77,21 @@ impl Api {
 
     /// A service on this database that lives by this clock.
     pub async fn at(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
-        let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")]);
+        Self::build(database, clock, &[]).await
+    }
+
+    /// A service on this database with these settings besides.
+    pub async fn with(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
+        Self::build(database, Arc::new(SystemClock), settings).await
+    }
+
+    async fn build(database: Arc<Database>, clock: Arc<dyn Clock>, more: &[(&str, &str)]) -> Self {
+        let own = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")];
+        let source = Source::of(own.into_iter().chain(more.iter().copied()));
         let settings = Settings::from_source(&source).expect("settings");
         let epr = Epr::from_settings_at(&settings, clock).await.expect("a service");
         epr.start(true).await.expect("a service that starts");
+        until_cached(&epr).await;
         Self { router: epr_api::router(epr.clone(), &settings.http), epr, database }
     }
 
@@ -144,6 +157,13 @@ impl Api {
         let body = serde_json::json!({"user_id": user, "action": action, "resource_id": resource});
         let answer = self.post("/api/v1/authorize", body).await.expect(200);
         answer["authorized"].as_bool().expect("a decision")
+    }
+}
+
+/// Waits until the decision cache is in use: right after the start it is still finding out what it missed.
+pub async fn until_cached(epr: &Epr) {
+    while epr.cache_state().0 == TierState::Bypassed {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -3,7 +3,7 @@
 mod assignments;
 pub(crate) mod audit;
 mod change;
-mod check;
+pub(crate) mod check;
 mod entities;
 mod events;
 mod record;

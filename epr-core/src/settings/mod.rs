@@ -5,6 +5,7 @@
 
 mod audit;
 mod aws;
+mod cache;
 mod database;
 mod dot_env;
 mod events;
@@ -16,6 +17,7 @@ mod source;
 
 pub use audit::{AuditDecisions, AuditSettings};
 pub use aws::AwsSettings;
+pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
 pub use events::EventSettings;
 pub use http::HttpSettings;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub events: EventSettings,
     /// Where audit events come from.
     pub queue: QueueSettings,
+    /// Where decisions are cached.
+    pub cache: CacheSettings,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How the API is reached.
@@ -54,6 +58,12 @@ impl Settings {
         Self::from_source(&Source::from_env()?)
     }
 
+    /// For programs that answer no checks: they need not hear of every change.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        Self { cache: CacheSettings::off(), ..self }
+    }
+
     /// Reads `source`.
     ///
     /// # Errors
@@ -67,6 +77,7 @@ impl Settings {
             audit: AuditSettings::read(&mut reader),
             events: EventSettings::read(&mut reader),
             queue: QueueSettings::read(&mut reader),
+            cache: CacheSettings::read(&mut reader),
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };

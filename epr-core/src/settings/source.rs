@@ -98,6 +98,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Notes a fault that no single value has.
+    pub(super) fn fault(&mut self, sentence: String) {
+        self.faults.push(sentence);
+    }
+
     /// Text as it stands.
     pub fn text(&mut self, name: &str, default: &str) -> String {
         self.source.get(name).unwrap_or(default).to_owned()

@@ -3,6 +3,8 @@
 mod adoption;
 mod architecture;
 mod assignments;
+mod cache;
+mod cache_upstash;
 mod check;
 mod embedding;
 mod entities;

@@ -31,10 +31,20 @@ struct Ready {
 #[derive(Serialize)]
 struct Dependencies {
     database: Dependency,
+    /// Not needed to serve: while it is bypassed every check is evaluated.
+    cache: Dependency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_cache: Option<SharedCache>,
 }
 
 #[derive(Serialize)]
 struct Dependency {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct SharedCache {
+    kind: &'static str,
     status: &'static str,
 }
 
@@ -47,7 +57,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "unavailable")
         }
     };
-    answer(status, &Ready { status: word, dependencies: Dependencies { database: Dependency { status: database } } })
+    let (cache, shared) = app.epr.cache_state();
+    let dependencies = Dependencies {
+        database: Dependency { status: database },
+        cache: Dependency { status: cache.word() },
+        shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
+    };
+    answer(status, &Ready { status: word, dependencies })
 }
 
 /// `GET /metrics`: Prometheus text.
