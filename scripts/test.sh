@@ -28,12 +28,15 @@ done
 source scripts/need.sh
 source scripts/postgres.sh
 source scripts/moto.sh
+source scripts/redis.sh
 need_rust
 need_apt python3 python3
 need_apt openssl openssl
 need_postgres
+need_redis
 need_python moto 5.2.5 '[server]'
 need_python cargo-lambda 1.9.1
+need_python upstash-redis 1.8.0
 
 if $lint; then
     need_component fmt rustfmt

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
@@ -15,7 +16,7 @@ use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
 use crate::recorder::{NotRecorded, Recorder};
-use crate::settings::{AuditDecisions, EventSettings, Settings, default_permissions};
+use crate::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 
@@ -27,6 +28,7 @@ pub struct Epr {
     outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
     started: Timestamp,
+    cache: Arc<Cache>,
 }
 
 /// What an [`Epr`] is put together from.
@@ -45,6 +47,8 @@ pub struct Parts {
     pub events: EventSettings,
     /// Where to; nobody is told when `None`.
     pub publisher: Option<Arc<dyn Publisher>>,
+    /// Where decisions are cached.
+    pub cache: CacheSettings,
 }
 
 /// Who is calling, and in which context: goes into the ledger with whatever the call does.
@@ -62,10 +66,11 @@ impl Epr {
     /// Puts it together from `parts`. Nothing is connected or migrated yet; see [`Epr::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let cache = Arc::new(Cache::new(&parts.cache));
         let metrics = Arc::<Metrics>::default();
         let recorder = Arc::new(Recorder::new(metrics.ledger.clone()));
         let started = parts.clock.now();
-        Self { parts: Arc::new(parts), recorder, outbox: Arc::default(), metrics, started }
+        Self { parts: Arc::new(parts), recorder, outbox: Arc::default(), metrics, started, cache }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
@@ -93,6 +98,7 @@ impl Epr {
             audit_decisions: settings.audit.decisions,
             events: settings.events.clone(),
             publisher,
+            cache: settings.cache.clone(),
         }))
     }
 
@@ -125,6 +131,7 @@ impl Epr {
             audit_decisions: AuditDecisions::All,
             events: EventSettings::default(),
             publisher,
+            cache: CacheSettings::default(),
         });
         epr.start(true).await?;
         Ok(epr)
@@ -147,6 +154,7 @@ impl Epr {
         let mut tx = self.parts.store.begin().await?;
         tx.ensure_actions(&self.parts.default_permissions, now).await?;
         tx.commit().await?;
+        self.cache.keep_up(&self.parts.store);
         Ok(())
     }
 
@@ -176,7 +184,15 @@ impl Epr {
 
     /// Finishes what is under way in the database and closes every connection.
     pub async fn close(&self) {
+        self.cache.stop();
         self.parts.store.close().await;
+    }
+
+    /// How the decision cache in this process stands, and what the shared one is and how it stands. A check is right whatever
+    /// they are.
+    #[must_use]
+    pub fn cache_state(&self) -> (TierState, Option<(&'static str, TierState)>) {
+        self.cache.state()
     }
 
     /// The current time of this service's clock.
@@ -187,6 +203,15 @@ impl Epr {
 
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.parts.store
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    #[cfg(test)]
+    pub(crate) fn replace_cache(&mut self, cache: Cache) {
+        self.cache = Arc::new(cache);
     }
 
     pub(crate) fn audit_decisions(&self) -> AuditDecisions {

@@ -23,6 +23,7 @@
 
 pub mod authn;
 pub mod authz;
+mod cache;
 pub mod clock;
 pub mod domain;
 mod epr;
@@ -42,6 +43,7 @@ pub mod settings;
 mod stop;
 pub mod store;
 
+pub use cache::TierState;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, Verification};

@@ -36,13 +36,6 @@ struct ByOutcome {
     outcome: Outcome,
 }
 
-/// Where a decision came from: evaluated on the facts, or a tier of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decided {
-    outcome: &'static str,
-    tier: &'static str,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pool {
     pool: &'static str,
@@ -92,7 +85,6 @@ pub(crate) struct Metrics {
     pending: Gauge,
     failed: Gauge,
     oldest: Seconds,
-    decisions: Family<Decided, Counter>,
     pools: PoolFigures,
     /// Of the ledger.
     pub(crate) ledger: LedgerFigures,
@@ -108,7 +100,6 @@ impl Default for Metrics {
             pending: Gauge::default(),
             failed: Gauge::default(),
             oldest: Gauge::default(),
-            decisions: Family::default(),
             pools: PoolFigures::default(),
             ledger: LedgerFigures::default(),
         };
@@ -118,7 +109,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn registered(mut self) -> Self {
-        let Self { registry, attempts, latency, pending, failed, oldest, decisions, pools, ledger } = &mut self;
+        let Self { registry, attempts, latency, pending, failed, oldest, pools, ledger } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
         registry.register_with_unit("event_publish_duration", "Calls to the topic", Unit::Seconds, latency.clone());
         registry.register("events_pending", "Events still to be delivered", pending.clone());
@@ -129,7 +120,6 @@ impl Metrics {
             Unit::Seconds,
             oldest.clone(),
         );
-        registry.register("decisions", "Checks answered, by outcome and where the answer came from", decisions.clone());
         registry.register("ledger_entries", "Entries committed to the ledger by this process", ledger.entries.clone());
         registry.register("ledger_batch_entries", "Entries in one commit of the group writer", ledger.batch.clone());
         registry.register_with_unit(
@@ -163,12 +153,6 @@ impl Metrics {
         self.latency.observe(took.as_secs_f64());
     }
 
-    /// A check was answered; `tier` says where the answer came from (`evaluated`, or a tier of the cache).
-    pub(crate) fn decided(&self, allowed: bool, tier: &'static str) {
-        let outcome = if allowed { "allowed" } else { "denied" };
-        self.decisions.get_or_create(&Decided { outcome, tier }).inc();
-    }
-
     fn pools_are(&self, states: &[PoolState]) {
         for state in states {
             let pool = Pool { pool: state.name };
@@ -197,6 +181,7 @@ impl Epr {
         }
         // Writing into a string does not fail.
         let _ = text::encode_registry(out, &metrics.registry);
+        let _ = text::encode_registry(out, self.cache().metrics().registry());
         let _ = text::encode_registry(out, &process(self.started()));
     }
 

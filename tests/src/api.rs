@@ -1,14 +1,15 @@
 //! The HTTP interface inside the test's process: every request goes through the whole router.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use epr_api::Callers;
-use epr_core::Epr;
 use epr_core::authn::Authenticator;
 use epr_core::clock::{Clock, SystemClock};
 use epr_core::settings::{Settings, Source};
+use epr_core::{Epr, TierState};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -87,6 +88,7 @@ impl Api {
         let settings = Settings::from_source(&source).expect("settings");
         let epr = Epr::from_settings_at(&settings, Arc::clone(&clock)).await.expect("a service");
         epr.start(true).await.expect("a service that starts");
+        until_cached(&epr).await;
         let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
         let callers = Callers { authenticator: Arc::new(authenticator), open: settings.auth.open.clone() };
         Self { router: epr_api::router(epr.clone(), &settings.http, callers), epr, database }
@@ -162,6 +164,13 @@ impl Api {
         let body = serde_json::json!({"user_id": user, "action": action, "resource_id": resource});
         let answer = self.post("/api/v1/authorize", body).await.expect(200);
         answer["authorized"].as_bool().expect("a decision")
+    }
+}
+
+/// Waits until the decision cache is in use: right after the start it is still finding out what it missed.
+pub async fn until_cached(epr: &Epr) {
+    while epr.cache_state().0 == TierState::Bypassed {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -13,5 +13,7 @@ pub mod measure;
 pub mod process;
 pub mod proxy;
 pub mod queue;
+pub mod redis;
 pub mod seed;
 pub mod stream;
+pub mod upstash;

@@ -5,5 +5,7 @@
 mod decide;
 #[cfg(test)]
 mod matrix;
+mod span;
 
 pub use decide::{AskedAction, Decision, Facts, Grant, Question, Reason, Via, decide};
+pub use span::Span;

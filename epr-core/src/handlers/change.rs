@@ -1,5 +1,6 @@
 //! How a mutation is carried out: one transaction, tried again when it loses against another one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::info;
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::recorder::recorded;
 use crate::retry::Retry;
-use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, StoreError, Tx};
+use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
 
 /// The longest wait before the first retry; later ones may wait longer.
 const RETRY: Duration = Duration::from_millis(10);
@@ -96,6 +97,8 @@ impl Epr {
         };
         let done = mutation.apply(&mut change).await?;
         let Change { mut tx, claim, mut written, drafts, events } = change;
+        // Before the ledger's lock, which is held for as short as can be.
+        let renewals = tx.renewals().await?;
         let mut appended = Vec::new();
         if !drafts.is_empty() {
             // The ledger's lock comes last, so that it is held for as short as can be and never waited for while
@@ -112,7 +115,7 @@ impl Epr {
                 written.push(Written { event: outgoing.event, claim, position, claimed });
             }
         }
-        tx.commit().await?;
+        self.conclude(tx, renewals).await?;
         self.metrics().ledger.entries.inc_by(recorded(&appended));
         self.after_commit(written).await;
         for (draft, outcome) in drafts.iter().zip(&appended) {
@@ -121,5 +124,25 @@ impl Epr {
             }
         }
         Ok(done)
+    }
+
+    /// Commits, and makes the cache forget what is no longer true.
+    async fn conclude(&self, tx: Box<dyn Tx>, renewals: Vec<Renewal>) -> std::result::Result<(), StoreError> {
+        if renewals.is_empty() {
+            return tx.commit().await;
+        }
+        let cache = Arc::clone(self.cache());
+        // In a task of its own: a caller that goes away must not leave a change that this process's cache knows nothing of.
+        let task = tokio::spawn(async move {
+            cache.expect(&renewals);
+            #[cfg(test)]
+            cache.before_commit(&renewals).await;
+            let outcome = tx.commit().await;
+            #[cfg(test)]
+            cache.after_commit().await;
+            cache.changed(&renewals, outcome.is_ok()).await;
+            outcome
+        });
+        task.await.map_err(|fault| StoreError::Unavailable(fault.into()))?
     }
 }

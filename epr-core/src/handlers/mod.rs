@@ -4,7 +4,7 @@ mod assignments;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 mod change;
-mod check;
+pub(crate) mod check;
 mod entities;
 mod events;
 mod record;

@@ -6,6 +6,7 @@
 mod audit;
 mod auth;
 mod aws;
+mod cache;
 mod database;
 mod dot_env;
 mod events;
@@ -19,6 +20,7 @@ mod source;
 pub use audit::{AuditDecisions, AuditSettings};
 pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
+pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
 pub use events::EventSettings;
 pub use http::HttpSettings;
@@ -43,6 +45,8 @@ pub struct Settings {
     pub events: EventSettings,
     /// Where audit events come from.
     pub queue: QueueSettings,
+    /// Where decisions are cached.
+    pub cache: CacheSettings,
     /// How AWS is reached.
     pub aws: AwsSettings,
     /// How the API is reached.
@@ -58,6 +62,12 @@ impl Settings {
     /// Every variable that does not parse.
     pub fn from_env() -> Result<Self, SettingsError> {
         Self::from_source(&Source::from_env()?)
+    }
+
+    /// For programs that answer no checks: they need not hear of every change.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        Self { cache: CacheSettings::off(), ..self }
     }
 
     /// Reads `source`.
@@ -80,6 +90,7 @@ impl Settings {
             audit: AuditSettings::read(&mut reader),
             events: EventSettings::read(&mut reader),
             queue: QueueSettings::read(&mut reader),
+            cache: CacheSettings::read(&mut reader),
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
         };

@@ -4,6 +4,7 @@
 //! conformance suite runs on both. The SQL in `sql/` is written once and compiled twice, inside `postgres` and
 //! inside `sqlite`, each of which brings the few things that differ.
 
+mod changes;
 mod error;
 mod page;
 mod pools;
@@ -26,6 +27,7 @@ use crate::domain::{
 use crate::ledger::chain::{Draft, Head};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
+pub use changes::{Renewal, Told};
 pub use error::StoreError;
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
@@ -135,6 +137,16 @@ pub trait Store: Send + Sync {
     /// At most `limit` of them, newest first, those before the place `before` if that is given.
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>>;
 
+    /// Tells every change of what decisions rest on, in this process or another one, until it is dropped or the database
+    /// closed. Returns when there is nothing to tell, after [`Told::Alone`].
+    async fn tell_changes(&self, tell: &(dyn Fn(Told) + Send + Sync));
+
+    /// Says that renewals need not be seen to any more.
+    async fn renewed(&self, ids: &[i64]) -> Result<()>;
+
+    /// Removes renewals that are older than any entry of a cache can be; gives how many.
+    async fn forget_renewals(&self) -> Result<u64>;
+
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;
 
@@ -204,6 +216,9 @@ pub trait Tx: Send {
 
     /// Writes an event into the outbox, or gives the one that was ingested under the same source and correlation id.
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent>;
+
+    /// What this transaction has changed so far about decisions. Asked once, after the last statement that may change some.
+    async fn renewals(&mut self) -> Result<Vec<Renewal>>;
 
     /// Appends to the ledger, in order, as one piece. Takes the ledger's lock, which is held until the end of the
     /// transaction: call it last.

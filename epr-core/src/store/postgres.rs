@@ -85,6 +85,13 @@ macro_rules! for_update {
     };
 }
 
+/// Whether a renewal is older than any entry of a cache can be.
+macro_rules! written_a_day_ago {
+    () => {
+        "written_at < now() - interval '25 hours'"
+    };
+}
+
 /// A table of the older implementation, once it has been set aside.
 macro_rules! set_aside {
     ($table:literal) => {
@@ -96,6 +103,7 @@ macro_rules! set_aside {
 mod adopt;
 #[path = "sql/assignments.rs"]
 mod assignments;
+mod changes;
 #[path = "sql/entities.rs"]
 mod entities;
 mod entries;
@@ -107,6 +115,8 @@ mod facts;
 mod ledger;
 #[path = "sql/rejections.rs"]
 mod rejections;
+#[path = "sql/renewals.rs"]
+mod renewals;
 #[path = "sql/reports.rs"]
 mod reports;
 #[path = "sql/roles.rs"]

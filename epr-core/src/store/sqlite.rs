@@ -75,6 +75,13 @@ macro_rules! for_update {
     };
 }
 
+/// Whether a renewal is older than any entry of a cache can be.
+macro_rules! written_a_day_ago {
+    () => {
+        "written_at < CAST(strftime('%s', 'now', '-25 hours') AS INTEGER)"
+    };
+}
+
 /// A table of the older implementation, once it has been set aside.
 macro_rules! set_aside {
     ($table:literal) => {
@@ -88,6 +95,7 @@ mod adopt;
 #[path = "sql/assignments.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod assignments;
+mod changes;
 #[path = "sql/entities.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod entities;
@@ -104,6 +112,9 @@ mod ledger;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod rejections;
+#[path = "sql/renewals.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod renewals;
 #[path = "sql/reports.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod reports;

@@ -11,7 +11,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
     let settings = match Settings::from_env() {
-        Ok(settings) => settings,
+        Ok(settings) => settings.without_cache(),
         Err(fault) => {
             eprintln!("{fault}");
             return ExitCode::from(2);

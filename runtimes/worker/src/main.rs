@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         }
     }
     let settings = match Settings::from_env() {
-        Ok(settings) => settings,
+        Ok(settings) => settings.without_cache(),
         Err(fault) => {
             eprintln!("{fault}");
             return ExitCode::from(2);

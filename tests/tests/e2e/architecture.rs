@@ -95,6 +95,15 @@ fn the_command_speaks_http_in_one_place() {
 }
 
 #[test]
+fn servers_of_caches_are_known_to_the_cache_only() {
+    for client in ["redis::", "quick_cache::"] {
+        assert_eq!(uses("epr-core/src", client, &["epr-core/src/cache/"]), Vec::<String>::new());
+    }
+    assert_eq!(uses("epr-core/src/cache", "redis::aio", &["epr-core/src/cache/redis.rs"]), Vec::<String>::new());
+    assert_eq!(uses("epr-core/src/cache", "reqwest::", &["epr-core/src/cache/upstash.rs"]), Vec::<String>::new());
+}
+
+#[test]
 fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]

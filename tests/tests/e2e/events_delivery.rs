@@ -6,7 +6,7 @@ use epr_core::clock::{SystemClock, TimeOrderedIds};
 use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
 use epr_core::publish::recording::Recording;
 use epr_core::publish::{Message, Outage, Verdict};
-use epr_core::settings::{AuditDecisions, EventSettings};
+use epr_core::settings::{AuditDecisions, CacheSettings, EventSettings};
 use epr_core::store::postgres::Options;
 use epr_core::store::{Page, sqlite};
 use epr_core::{Call, Epr, Parts};
@@ -172,6 +172,7 @@ async fn after_the_last_attempt_it_is_given_up() {
         audit_decisions: AuditDecisions::All,
         events: EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() },
         publisher: Some(topic.clone()),
+        cache: CacheSettings::default(),
     });
     epr.start(true).await.unwrap();
     topic.answer_next([failed(), failed(), failed()]);
@@ -198,6 +199,7 @@ async fn writers_at_once_stand_in_one_line() {
         audit_decisions: AuditDecisions::All,
         events: EventSettings::default(),
         publisher: Some(topic.clone()),
+        cache: CacheSettings::default(),
     });
     let writers: Vec<_> = (0..30)
         .map(|n| {

@@ -111,7 +111,7 @@ on_both! {
 
     async fn health(api) {
         assert_eq!(api.get("/healthz").await.expect(200), json!({"status": "ok"}));
-        assert_eq!(api.get("/readyz").await.expect(200), json!({"status": "ready", "dependencies": {"database": {"status": "ok"}}}));
+        assert_eq!(api.get("/readyz").await.expect(200), json!({"status": "ready", "dependencies": {"database": {"status": "ok"}, "cache": {"status": "ok"}}}));
         api.epr.close().await;
         assert_eq!(api.get("/healthz").await.expect(200), json!({"status": "ok"}));
         assert_eq!(api.get("/readyz").await.expect(503)["dependencies"]["database"]["status"], "unavailable");

@@ -7,6 +7,8 @@ mod auth_jwt;
 mod auth_keys;
 mod auth_process;
 mod auth_routes;
+mod cache;
+mod cache_upstash;
 mod check;
 mod cli_doctor;
 mod cli_foreign;

@@ -1,5 +1,6 @@
 //! Load and crashes: many clients against real processes, for minutes.
 
+mod cache;
 mod ingest;
 mod ingest_outage;
 mod kill;

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, assignments, begin, classify, connections, entities, events, facts, ledger, lock_hierarchy, outbox_signals,
-    rejections, reports, roles, schema,
+    Db, assignments, begin, changes, classify, connections, entities, events, facts, ledger, lock_hierarchy,
+    outbox_signals, rejections, renewals, reports, roles, schema,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -23,7 +23,7 @@ use crate::ledger::chain::Draft;
 use crate::store::pools::Waits;
 use crate::store::{
     Appended, Backlog, Claim, Claimed, Connections, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
-    PoolState, Result, ScanRange, SchemaState, Settlement, Store, Take, Tx,
+    PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, Take, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -152,6 +152,18 @@ impl Store for SqlStore {
         rejections::list(&mut *self.reader().await?, limit, before).await
     }
 
+    async fn tell_changes(&self, tell: &(dyn Fn(Told) + Send + Sync)) {
+        changes::tell(&self.read, &self.target, tell).await;
+    }
+
+    async fn renewed(&self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() { Ok(()) } else { renewals::done(&mut *self.writer().await?, ids).await }
+    }
+
+    async fn forget_renewals(&self) -> Result<u64> {
+        renewals::forget(&mut *self.writer().await?).await
+    }
+
     async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(classify)?;
         Ok(())
@@ -254,6 +266,10 @@ impl Tx for SqlTx {
 
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
         events::insert(&mut self.tx, new).await
+    }
+
+    async fn renewals(&mut self) -> Result<Vec<Renewal>> {
+        changes::own(&mut self.tx).await
     }
 
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {

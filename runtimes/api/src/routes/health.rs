@@ -47,12 +47,28 @@ pub(crate) struct Ready {
 pub(crate) struct Dependencies {
     /// Where the data is.
     database: Dependency,
+    /// Not needed to serve: while it is bypassed every check is evaluated.
+    cache: Dependency,
+    /// The tier that processes share, if there is one; not needed to serve either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_cache: Option<SharedCache>,
 }
 
 /// One dependency.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependency {
-    /// `ok` or `unavailable`.
+    /// `ok` or `unavailable`; a cache is `ok`, `bypassed` or `off`.
+    #[schema(value_type = String)]
+    status: &'static str,
+}
+
+/// The cache that processes share.
+#[derive(Serialize, ToSchema)]
+struct SharedCache {
+    /// `redis` or `upstash`.
+    #[schema(value_type = String)]
+    kind: &'static str,
+    /// `ok` or `bypassed`.
     #[schema(value_type = String)]
     status: &'static str,
 }
@@ -75,7 +91,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "unavailable")
         }
     };
-    answer(status, &Ready { status: word, dependencies: Dependencies { database: Dependency { status: database } } })
+    let (cache, shared) = app.epr.cache_state();
+    let dependencies = Dependencies {
+        database: Dependency { status: database },
+        cache: Dependency { status: cache.word() },
+        shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
+    };
+    answer(status, &Ready { status: word, dependencies })
 }
 
 /// Figures for Prometheus

@@ -1,0 +1,158 @@
+//! How a decision is written down for the shared tier, and under which keys. Plain ASCII, so that every way to the server
+//! carries it unchanged.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::doubt::Scope;
+use crate::authz::{Decision, Question, Reason, Span, Via};
+use crate::domain::Timestamp;
+
+/// Changes with the form of an entry: what another version wrote is not read.
+const FORM: &str = "1";
+
+/// The epochs under which a decision is made, and the server that knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Epochs {
+    /// Which run of which server. One that was started again may have forgotten renewals (an old snapshot).
+    pub(super) server: String,
+    pub(super) everybody: String,
+    pub(super) principal: String,
+}
+
+/// Names of keys, for one database.
+pub(super) struct Keys {
+    start: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, database: &str) -> Self {
+        Self { start: format!("{prefix}:{database}") }
+    }
+
+    pub(super) fn epoch(&self, scope: Scope) -> String {
+        match scope {
+            None => format!("{}:epoch:*", self.start),
+            Some(principal) => format!("{}:epoch:{}", self.start, principal.simple()),
+        }
+    }
+
+    pub(super) fn entry(&self, question: &Question) -> String {
+        let mut hash = Sha256::new();
+        hash.update(question.principal_id.as_bytes());
+        hash.update(question.resource_id.as_bytes());
+        // A text cannot run into the next one: the first one's length is part of it.
+        hash.update(question.principal_type.as_str().len().to_be_bytes());
+        hash.update(question.principal_type.as_str());
+        hash.update(question.action.as_str());
+        let mut key = format!("{}:is:", self.start);
+        for byte in hash.finalize() {
+            let _ = write!(key, "{byte:02x}");
+        }
+        key
+    }
+}
+
+/// A value that nobody had before.
+pub(super) fn token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String {
+    let moment = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.unix_micros().to_string());
+    let Epochs { server, everybody, principal } = epochs;
+    let (from, until) = (moment(span.from), moment(span.until));
+    let reason = match decision.reason {
+        Reason::Granted { assignment_id, role_id, via } => {
+            format!("{} {} {}", via_word(via), assignment_id.simple(), role_id.simple())
+        }
+        reason => reason.code().into(),
+    };
+    format!("{FORM} {server} {everybody} {principal} {from} {until} {reason}")
+}
+
+/// What was written, if it can be read; anything else counts as absent.
+pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
+    let mut words = text.split(' ');
+    if words.next()? != FORM {
+        return None;
+    }
+    let mut word = || words.next();
+    let moment = |word: &str| match word {
+        "-" => Some(None),
+        word => Timestamp::from_unix_micros(word.parse().ok()?).ok().map(Some),
+    };
+    let epochs = Epochs { server: word()?.into(), everybody: word()?.into(), principal: word()?.into() };
+    let span = Span { from: moment(word()?)?, until: moment(word()?)? };
+    let reason = match word()? {
+        "no_assignment" => Reason::NoAssignment,
+        "action_not_held" => Reason::ActionNotHeld,
+        "type_out_of_scope" => Reason::TypeOutOfScope,
+        "expired" => Reason::Expired,
+        "not_yet_in_force" => Reason::NotYetInForce,
+        via => {
+            let via = [Via::Direct, Via::Inherited, Via::Global].into_iter().find(|known| via_word(*known) == via)?;
+            let (assignment_id, role_id) = (Uuid::parse_str(word()?).ok()?, Uuid::parse_str(word()?).ok()?);
+            Reason::Granted { assignment_id, role_id, via }
+        }
+    };
+    if word().is_some() {
+        return None;
+    }
+    Some((epochs, Decision { allowed: matches!(reason, Reason::Granted { .. }), reason }, span))
+}
+
+fn via_word(via: Via) -> &'static str {
+    match via {
+        Via::Direct => "direct",
+        Via::Inherited => "inherited",
+        Via::Global => "global",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else_is() {
+        let epochs = Epochs { server: "s".into(), everybody: token(), principal: token() };
+        let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
+        let granted = |via| Reason::Granted { assignment_id: Uuid::from_u128(7), role_id: Uuid::from_u128(8), via };
+        let reasons = [
+            Reason::NoAssignment,
+            Reason::ActionNotHeld,
+            Reason::TypeOutOfScope,
+            Reason::Expired,
+            Reason::NotYetInForce,
+            granted(Via::Direct),
+            granted(Via::Inherited),
+            granted(Via::Global),
+        ];
+        for reason in reasons {
+            for span in [Span { from: None, until: None }, Span { from: Some(at(-5)), until: Some(at(9)) }] {
+                let decision = Decision { allowed: matches!(reason, Reason::Granted { .. }), reason };
+                let text = write(&epochs, &decision, span);
+                assert_eq!(read(&text), Some((epochs.clone(), decision, span)), "{text}");
+                assert_eq!(read(&format!("{text} more")), None);
+                assert_eq!(read(&text.replacen('1', "2", 1)), None);
+                let (less, _) = text.rsplit_once(' ').unwrap();
+                assert_eq!(read(less), None);
+            }
+        }
+    }
+
+    #[test]
+    fn questions_do_not_share_keys() {
+        let keys = Keys::new("epr", "db");
+        let question = |kind: &str, action: &str| {
+            let mut question = Question::new(Uuid::nil(), action.try_into().unwrap(), Uuid::nil());
+            question.principal_type = kind.try_into().unwrap();
+            keys.entry(&question)
+        };
+        assert_ne!(question("user", "a:b"), question("usera", ":b"));
+        assert_ne!(question("user", "a:b"), question("user", "a:c"));
+    }
+}

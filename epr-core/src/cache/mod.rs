@@ -1,0 +1,309 @@
+//! The decision cache: a tier in this process, and one shared with others behind it.
+//!
+//! Owns when a decision that was made before may be answered again. INVARIANT: never one that the database would no longer
+//! give, but for the time that the news of a change takes from one process to another. `docs/CACHE.md` says what holds in
+//! each failure. Must never turn an error into a decision, nor make a caller wait for a cache that is away.
+
+mod doubt;
+mod entry;
+mod keeper;
+mod line;
+mod memory;
+mod metrics;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_server;
+#[cfg(test)]
+mod model_steps;
+mod redis;
+mod remote;
+mod shared;
+mod upstash;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
+use tracing::error;
+
+use self::entry::Epochs;
+use self::line::{Line, Stamp};
+use self::memory::Memory;
+use self::metrics::{CacheMetrics, Now};
+use self::redis::Redis;
+use self::remote::{Away, Remote};
+use self::shared::{Found, Shared};
+use self::upstash::Upstash;
+use crate::authz::{Decision, Question, Span};
+use crate::domain::Timestamp;
+use crate::settings::{CacheSettings, SharedCache};
+use crate::store::{Renewal, Store, Told};
+
+pub(crate) use self::metrics::Source;
+pub(crate) use self::redis::is_url as is_redis_url;
+pub(crate) use self::upstash::is_url as is_rest_url;
+
+/// Most ids of own changes that are remembered until they are heard of.
+const MOST_OWN: usize = 10_000;
+
+/// The cache of one process.
+pub(crate) struct Cache {
+    core: Arc<Core>,
+    keeper: Mutex<Option<AbortHandle>>,
+}
+
+/// What the keeper shares with the cache.
+struct Core {
+    ttl_micros: i64,
+    line: Line,
+    memory: Option<Memory>,
+    shared: Option<Arc<Shared>>,
+    /// Changes of this process, which it sees to itself and need not hear of.
+    own: Mutex<HashSet<i64>>,
+    metrics: CacheMetrics,
+    #[cfg(test)]
+    hooks: model::Hooks,
+}
+
+/// What a look into the cache gave.
+pub(crate) enum Lookup {
+    /// The decision.
+    Hit(Decision, Source),
+    /// None. One that is made from facts read after this may be kept with the ticket.
+    Miss(Ticket),
+}
+
+/// What was known before the facts were read. Empty when nothing may be kept.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ticket {
+    stamp: Option<Stamp>,
+    epochs: Option<Epochs>,
+}
+
+/// How a tier stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierState {
+    /// It is in use.
+    Ok,
+    /// It is passed over: every check is evaluated.
+    Bypassed,
+    /// There is none.
+    Off,
+}
+
+impl TierState {
+    /// The stable word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Bypassed => "bypassed",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Cache {
+    /// A cache as `settings` say. It holds and gives nothing before [`Cache::keep_up`].
+    pub(crate) fn new(settings: &CacheSettings) -> Self {
+        let metrics = CacheMetrics::default();
+        let shared = settings.shared.as_ref().filter(|_| settings.enabled).and_then(|at| match remote(at) {
+            Ok(remote) => Some(Arc::new(Shared::new(remote, &at.prefix, at.timeout, metrics.clone()))),
+            Err(fault) => {
+                // Settings that were read have been checked; a program that embeds the service may bring anything.
+                error!(error = %fault, "decision_cache_unusable");
+                None
+            }
+        });
+        Self::of(settings, shared, metrics)
+    }
+
+    fn of(settings: &CacheSettings, shared: Option<Arc<Shared>>, metrics: CacheMetrics) -> Self {
+        let core = Core {
+            ttl_micros: i64::try_from(settings.ttl.as_micros()).unwrap_or(i64::MAX),
+            line: Line::new(),
+            memory: settings.enabled.then(|| Memory::new(settings.memory_mib << 20)),
+            shared,
+            own: Mutex::default(),
+            metrics,
+            #[cfg(test)]
+            hooks: model::Hooks::default(),
+        };
+        Self { core: Arc::new(core), keeper: Mutex::default() }
+    }
+
+    /// Starts to listen to changes in `store`, without which nothing is cached.
+    pub(crate) fn keep_up(&self, store: &Arc<dyn Store>) {
+        if self.core.memory.is_some() {
+            let keeper = tokio::spawn(keeper::keep(Arc::clone(&self.core), Arc::clone(store))).abort_handle();
+            self.replace_keeper(Some(keeper));
+        }
+    }
+
+    /// Stops listening; nothing is cached any more.
+    pub(crate) fn stop(&self) {
+        self.replace_keeper(None);
+        self.core.line.ended();
+    }
+
+    fn replace_keeper(&self, keeper: Option<AbortHandle>) {
+        if let Some(before) =
+            std::mem::replace(&mut *self.keeper.lock().unwrap_or_else(PoisonError::into_inner), keeper)
+        {
+            before.abort();
+        }
+    }
+
+    /// Looks for a decision on `question`.
+    pub(crate) async fn lookup(&self, question: &Question, now: impl Fn() -> Timestamp) -> Lookup {
+        let core = &self.core;
+        let Some(memory) = &core.memory else { return Lookup::Miss(Ticket::default()) };
+        // INVARIANT: before anything else is read, here or on the server.
+        let Some(stamp) = core.line.stamp(question.principal_id) else { return Lookup::Miss(Ticket::default()) };
+        if let Some(decision) = memory.get(question, stamp, now()) {
+            return Lookup::Hit(decision, Source::memory);
+        }
+        let ticket = Ticket { stamp: Some(stamp), epochs: None };
+        let Some(shared) = &core.shared else { return Lookup::Miss(ticket) };
+        match shared.find(question, now).await {
+            Found::Unusable => Lookup::Miss(ticket),
+            Found::Nothing(epochs) => Lookup::Miss(Ticket { epochs: Some(epochs), ..ticket }),
+            // A change that was heard while the server was being asked may be later than its answer.
+            Found::Decision(decision, span) if core.line.holds(question.principal_id, stamp) => {
+                memory.put(question, decision, span, stamp);
+                Lookup::Hit(decision, Source::shared)
+            }
+            Found::Decision(..) => Lookup::Miss(Ticket::default()),
+        }
+    }
+
+    /// Keeps a decision that was made at `now` and holds within `span`. The facts were read after `ticket` was given.
+    pub(crate) fn keep(&self, question: &Question, ticket: &Ticket, decision: &Decision, span: Span, now: Timestamp) {
+        let (Some(memory), Some(stamp)) = (&self.core.memory, ticket.stamp) else { return };
+        let latest = Timestamp::from_unix_micros(now.unix_micros().saturating_add(self.core.ttl_micros)).ok();
+        let until = [span.until, latest].into_iter().flatten().min();
+        let span = Span { until, ..span };
+        #[cfg(test)]
+        let (stamp, span) = self.without_guards(question, stamp, Span { until: latest, from: None }, span);
+        memory.put(question, *decision, span, stamp);
+        if let (Some(shared), Some(epochs)) = (&self.core.shared, &ticket.epochs) {
+            shared.keep(question, epochs, decision, span, now);
+        }
+    }
+
+    /// A decision was answered.
+    pub(crate) fn decided(&self, source: Source, allowed: bool) {
+        self.core.metrics.decided(source, allowed);
+    }
+
+    /// This process is about to commit a transaction with these renewals, and will say when it has.
+    pub(crate) fn expect(&self, renewals: &[Renewal]) {
+        let mut own = self.core.own();
+        if own.len() + renewals.len() <= MOST_OWN {
+            own.extend(renewals.iter().map(|renewal| renewal.id));
+        }
+    }
+
+    /// The transaction has ended, `committed` if that is known. When this returns, nothing older than the change is
+    /// answered by this process.
+    ///
+    /// INVARIANT: after the commit. What is decided between a renewal and its commit would be old and look new.
+    pub(crate) async fn changed(&self, renewals: &[Renewal], committed: bool) {
+        #[cfg(test)]
+        if self.without_renewal_after_commit() {
+            return;
+        }
+        if !committed {
+            // It may be committed after all, later: then the line tells.
+            let mut own = self.core.own();
+            for renewal in renewals {
+                own.remove(&renewal.id);
+            }
+        }
+        for renewal in renewals {
+            self.core.forget(*renewal);
+        }
+        if let Some(shared) = &self.core.shared
+            && !shared.renew().await
+        {
+            shared.wanted.notify_one();
+        }
+    }
+
+    /// How the in-process tier and the shared one stand, and what the shared one is.
+    pub(crate) fn state(&self) -> (TierState, Option<(&'static str, TierState)>) {
+        let up = |up| if up { TierState::Ok } else { TierState::Bypassed };
+        let line_up = self.core.line.is_up();
+        let memory = if self.core.memory.is_some() { up(line_up) } else { TierState::Off };
+        (memory, self.core.shared.as_ref().map(|shared| (shared.name(), up(line_up && shared.is_up()))))
+    }
+
+    /// The figures as they are now.
+    pub(crate) fn metrics(&self) -> &CacheMetrics {
+        let (core, shared) = (&self.core, self.core.shared.as_ref());
+        core.metrics.set(&Now {
+            entries: core.memory.as_ref().map_or(0, Memory::entries),
+            line_up: core.line.is_up(),
+            shared_up: shared.is_some_and(|shared| shared.is_up()),
+            doubtful: shared.map_or(0, |shared| shared.doubt.count()),
+        });
+        &core.metrics
+    }
+}
+
+fn remote(at: &SharedCache) -> Result<Box<dyn Remote>, Away> {
+    let token = at.token.as_deref().unwrap_or_default();
+    Ok(if is_rest_url(&at.url) {
+        Box::new(Upstash::new(&at.url, token, &at.prefix)?)
+    } else {
+        Box::new(Redis::new(&at.url)?)
+    })
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.replace_keeper(None);
+    }
+}
+
+impl Core {
+    fn own(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing that was decided before counts any more. The doubt comes first: whoever sees the new stamp sees it too.
+    fn forget(&self, renewal: Renewal) {
+        if let Some(shared) = &self.shared {
+            shared.doubt.add(renewal);
+        }
+        self.line.changed(renewal.principal);
+    }
+
+    /// The line of changes says something.
+    fn hear(&self, told: Told) {
+        match told {
+            Told::Alone => self.line.alone(),
+            Told::Began { at, database, pending } => {
+                self.own().clear();
+                if let Some(shared) = &self.shared {
+                    shared.belongs_to(&database);
+                }
+                for renewal in pending {
+                    self.forget(renewal);
+                }
+                self.line.began(at);
+            }
+            Told::Changed(renewal) => {
+                if !self.own().remove(&renewal.id) {
+                    self.forget(renewal);
+                }
+            }
+            Told::Alive(at) => self.line.alive(at),
+            Told::Ended => self.line.ended(),
+        }
+        if let Some(shared) = self.shared.as_ref().filter(|shared| shared.doubt.count() > 0) {
+            shared.wanted.notify_one();
+        }
+    }
+}

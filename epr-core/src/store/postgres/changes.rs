@@ -1,0 +1,153 @@
+//! The line of changes on PostgreSQL: NOTIFY in the changing transaction, LISTEN on a connection of its own.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use sqlx::{Acquire as _, PgConnection};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::schema::Target;
+use super::{classify, renewals};
+use crate::store::{Renewal, Result, StoreError, Told};
+
+/// Where the triggers of the schema tell changes.
+const CHANNEL: &str = "epr_decisions";
+/// How often the connection is asked whether it is alive.
+const BEAT: Duration = Duration::from_millis(500);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How often a notification is sent round, to see that they arrive: through a pooler that hands out connections by the
+/// transaction, LISTEN succeeds and nothing ever comes.
+const ECHO: Duration = Duration::from_secs(10);
+/// How long one may be on its way.
+const ECHO_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait before the next attempt to listen.
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// What the running transaction has changed about decisions.
+pub(super) async fn own(conn: &mut PgConnection) -> Result<Vec<Renewal>> {
+    let rows =
+        sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE transaction = pg_current_xact_id_if_assigned()")
+            .fetch_all(conn)
+            .await
+            .map_err(classify)?;
+    rows.iter().map(renewals::read).collect()
+}
+
+/// Tells changes for as long as the pool is open.
+pub(super) async fn tell(pool: &sqlx::Pool<sqlx::Postgres>, _: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+    let mut told = false;
+    while !pool.is_closed() {
+        let fault = match listen(pool, tell).await {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        };
+        tell(Told::Ended);
+        if !std::mem::replace(&mut told, true) && !pool.is_closed() {
+            warn!(error = crate::error::chain(&fault), "decision_cache_line_cut");
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+enum Never {}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable(
+        "notifications do not arrive (a connection pooler in transaction mode, or a server that hangs)".into(),
+    )
+}
+
+async fn listen(pool: &sqlx::Pool<sqlx::Postgres>, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+    // Not one of the pool's: it would be missing there for ever.
+    let options = PgConnectOptions::clone(&pool.connect_options()).application_name("omen-epr changes");
+    let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&own).await.map_err(classify)?;
+    listener.eager_reconnect(false);
+    answered(listener.listen(CHANNEL)).await?;
+
+    // INVARIANT: nothing is told to have begun before a notification has come round.
+    let mut echo = Echo::send(pool);
+    while !echo.heard {
+        let note = timeout(ECHO_WAIT, listener.try_recv()).await.map_err(|_| silent())?;
+        echo.hear(&note.map_err(classify)?.ok_or_else(cut)?);
+    }
+    // Before what is pending is read: from here on every change is heard.
+    let at = Instant::now();
+    let first = timeout(ANSWER, async {
+        let conn = listener.acquire().await.map_err(classify)?;
+        Ok((renewals::database(&mut *conn).await?, renewals::after(conn, 0).await?))
+    });
+    let (database, pending) = first.await.map_err(|_| silent())??;
+    tell(Told::Began { at, database, pending });
+
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            note = listener.try_recv() => hear(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, tell),
+            _ = beat.tick() => {
+                let at = Instant::now();
+                answered(sqlx::query("SELECT 1").execute(&mut listener)).await?;
+                // What came with the answer was committed before it.
+                while let Some(note) = listener.next_buffered() {
+                    hear(&note, &mut echo, tell);
+                }
+                if !echo.heard && echo.sent.elapsed() >= ECHO_WAIT {
+                    return Err(silent());
+                }
+                tell(Told::Alive(at));
+                if echo.heard && echo.sent.elapsed() >= ECHO {
+                    echo = Echo::send(pool);
+                }
+            }
+        }
+    }
+}
+
+fn cut() -> StoreError {
+    StoreError::Unavailable("the connection that listens was lost".into())
+}
+
+async fn answered<T>(call: impl Future<Output = std::result::Result<T, sqlx::Error>>) -> Result<T> {
+    timeout(ANSWER, call).await.map_err(|_| silent())?.map_err(classify)
+}
+
+/// A notification on its way round, over another connection.
+struct Echo {
+    payload: String,
+    sent: Instant,
+    heard: bool,
+}
+
+impl Echo {
+    fn send(pool: &sqlx::Pool<sqlx::Postgres>) -> Self {
+        let echo = Self { payload: format!("echo {:016x}", rand::random::<u64>()), sent: Instant::now(), heard: false };
+        let (pool, payload) = (pool.clone(), echo.payload.clone());
+        tokio::spawn(async move {
+            let call = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&pool);
+            // Whether it worked is seen by its coming round.
+            let _ = timeout(ECHO_WAIT, call).await;
+        });
+        echo
+    }
+
+    fn hear(&mut self, note: &PgNotification) {
+        self.heard |= note.payload() == self.payload;
+    }
+}
+
+fn hear(note: &PgNotification, echo: &mut Echo, tell: &(dyn Fn(Told) + Send + Sync)) {
+    echo.hear(note);
+    if note.payload().starts_with("echo ") {
+        return;
+    }
+    let renewal = note.payload().split_once(' ').and_then(|(id, principal)| {
+        let principal = if principal == "*" { None } else { Some(principal.parse::<Uuid>().ok()?) };
+        Some(Renewal { id: id.parse().ok()?, principal })
+    });
+    // Not understood: a newer version of the schema. Everything must go.
+    tell(Told::Changed(renewal.unwrap_or(Renewal { id: 0, principal: None })));
+}

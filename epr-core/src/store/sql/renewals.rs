@@ -1,0 +1,56 @@
+//! Statements on `cache_renewals`.
+
+use sqlx::Row as _;
+
+use super::{Conn, Db, Id, Row, classify, read_id};
+use crate::store::{Renewal, Result};
+
+pub(super) fn read(row: &Row) -> Result<Renewal> {
+    Ok(Renewal {
+        id: row.try_get("id").map_err(classify)?,
+        principal: row.try_get::<Option<Id>, _>("principal_id").map_err(classify)?.map(read_id),
+    })
+}
+
+/// More than this at once are as good as "everybody's".
+const MOST: i64 = 1000;
+
+/// Those after `id`, in their order.
+pub(super) async fn after(conn: &mut Conn, id: i64) -> Result<Vec<Renewal>> {
+    let rows = sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE id > $1 ORDER BY id LIMIT $2")
+        .bind(id)
+        .bind(MOST)
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    let mut renewals = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    if rows.len() == usize::try_from(MOST).unwrap_or(0) {
+        renewals.push(Renewal { id: 0, principal: None });
+    }
+    Ok(renewals)
+}
+
+/// Which database this is.
+pub(super) async fn database(conn: &mut Conn) -> Result<String> {
+    sqlx::query_scalar("SELECT CAST(id AS TEXT) FROM cache_namespace").fetch_one(conn).await.map_err(classify)
+}
+
+pub(super) async fn done(conn: &mut Conn, ids: &[i64]) -> Result<()> {
+    let mut query = sqlx::QueryBuilder::<Db>::new("DELETE FROM cache_renewals WHERE id IN (");
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(*id);
+    }
+    list.push_unseparated(")");
+    query.build().execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Removes those that no entry of any cache can be older than.
+pub(super) async fn forget(conn: &mut Conn) -> Result<u64> {
+    let gone = sqlx::query(concat!("DELETE FROM cache_renewals WHERE ", written_a_day_ago!()))
+        .execute(conn)
+        .await
+        .map_err(classify)?;
+    Ok(gone.rows_affected())
+}

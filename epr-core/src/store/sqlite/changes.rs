@@ -1,0 +1,87 @@
+//! The line of changes on SQLite: a file may be written by other processes, which is seen by looking.
+
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+use super::schema::Target;
+use super::{classify, renewals};
+use crate::store::{Renewal, Result, StoreError, Told};
+
+/// How often to look.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a look may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What the running transaction has changed about decisions; no other one runs.
+pub(super) async fn own(conn: &mut SqliteConnection) -> Result<Vec<Renewal>> {
+    let rows = sqlx::query("UPDATE cache_renewals SET fresh = FALSE WHERE fresh RETURNING id, principal_id")
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    rows.iter().map(renewals::read).collect()
+}
+
+/// Tells changes for as long as the pool is open.
+pub(super) async fn tell(pool: &sqlx::Pool<sqlx::Sqlite>, target: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+    if !target.closable {
+        return tell(Told::Alone);
+    }
+    let mut warned = false;
+    while !pool.is_closed() {
+        let fault = match watch(pool, tell).await {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        };
+        tell(Told::Ended);
+        if !std::mem::replace(&mut warned, true) && !pool.is_closed() {
+            warn!(error = crate::error::chain(&fault), "decision_cache_line_cut");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+enum Never {}
+
+async fn watch(pool: &sqlx::Pool<sqlx::Sqlite>, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+    let at = Instant::now();
+    let mut seen = answered(last(pool)).await?;
+    let pending = answered(after(pool, 0)).await?;
+    let database = answered(async { renewals::database(&mut *pool.acquire().await.map_err(classify)?).await }).await?;
+    tell(Told::Began { at, database, pending });
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let at = Instant::now();
+        let now = answered(last(pool)).await?;
+        if now != seen {
+            let changes = answered(after(pool, seen)).await?;
+            // Those that are gone again, and a file that was put in the place of another one.
+            let known = changes.iter().filter(|renewal| (seen + 1..=now).contains(&renewal.id)).count();
+            if i64::try_from(known) != Ok(now - seen) {
+                tell(Told::Changed(Renewal { id: 0, principal: None }));
+            }
+            seen = changes.last().map_or(now, |renewal| renewal.id.max(now));
+            changes.into_iter().map(Told::Changed).for_each(tell);
+        }
+        tell(Told::Alive(at));
+    }
+}
+
+async fn answered<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(ANSWER, call).await.map_err(|_| StoreError::Unavailable("the file does not answer".into()))?
+}
+
+/// The last id that was ever given.
+async fn last(pool: &sqlx::Pool<sqlx::Sqlite>) -> Result<i64> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'")
+        .fetch_optional(pool)
+        .await
+        .map_err(classify)?;
+    Ok(last.unwrap_or(0))
+}
+
+async fn after(pool: &sqlx::Pool<sqlx::Sqlite>, id: i64) -> Result<Vec<Renewal>> {
+    renewals::after(&mut *pool.acquire().await.map_err(classify)?, id).await
+}

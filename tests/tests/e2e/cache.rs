@@ -1,0 +1,238 @@
+//! The decision cache: what is answered from it, and what makes it forget.
+
+use std::sync::Arc;
+
+use epr_core::clock::SystemClock;
+use epr_core::{Epr, TierState};
+use epr_testkit::api::{Api, id_of, until_cached};
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::on_both;
+use epr_testkit::process::{Process, epr};
+use epr_testkit::redis::RedisServer;
+use serde_json::{Value, json};
+
+pub(crate) const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+const EVALUATED: &str = "SELECT COUNT(*) FROM audit_logs WHERE action = 'authorization.evaluate'";
+
+const MOMENT: &str = "2026-01-01T00:00:00.000000Z";
+
+/// Someone who may download documents of an SPV.
+pub(crate) struct World {
+    pub(crate) top: String,
+    pub(crate) spv: String,
+    pub(crate) role: String,
+    pub(crate) assignment: String,
+}
+
+impl World {
+    pub(crate) async fn create(api: &Api) -> Self {
+        let top = api.entity("top", "issuer", None).await;
+        let spv = api.entity("spv", "spv", Some(&top)).await;
+        let role = api.role("Reader", &[], &["document:download"]).await;
+        let body = json!({"principal_id": USER, "role_id": role, "entity_id": top});
+        let assignment = id_of(&api.post("/api/v1/assignments", body).await.expect(201));
+        Self { top, spv, role, assignment }
+    }
+}
+
+/// The sum of a figure's samples whose line starts with `name`.
+pub(crate) async fn metric(epr: &Epr, name: &str) -> i64 {
+    let text = epr.metrics_text().await;
+    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<i64>().expect("a whole number")).sum()
+}
+
+/// Waits until the shared cache is in use.
+pub(crate) async fn until_up(epr: &Epr) {
+    while epr.cache_state().1.is_none_or(|(_, state)| state != TierState::Ok) {
+        tokio::task::yield_now().await;
+    }
+}
+
+on_both! {
+    async fn what_was_answered_is_answered_again_without_being_recorded(api) {
+        let world = World::create(&api).await;
+        for _ in 0..5 {
+            assert!(api.authorized(USER, "document:download", &world.spv).await);
+            assert!(!api.authorized(USER, "document:upload", &world.spv).await);
+        }
+        // What was evaluated is in the ledger, what came from the cache is not.
+        assert_eq!(api.database.number(EVALUATED).await, 2);
+        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",source="memory"}"#).await, 4);
+        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",source="memory"}"#).await, 4);
+        assert_eq!(metric(&api.epr, "epr_decision_cache_entries").await, 2);
+        // The principal's type is part of who it is.
+        let body = json!({"user_id": USER, "action": "document:download", "resource_id": world.spv, "principal_type": "service"});
+        assert_eq!(api.post("/api/v1/authorize", body).await.expect(200), json!({"authorized": false}));
+    }
+
+    async fn what_does_not_exist_is_not_remembered(api) {
+        let id = "11111111-2222-4333-8444-555555555555";
+        let asked = json!({"user_id": USER, "action": "a:b", "resource_id": id});
+        api.post("/api/v1/authorize", asked.clone()).await.expect(404);
+        api.database.execute(&format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{id}', 'n', 'spv', '{MOMENT}', '{MOMENT}')")).await.unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(api.post("/api/v1/authorize", asked).await.expect(200), json!({"authorized": false}));
+    }
+
+    /// By someone with a SQL shell: nobody tells the service but the database.
+    async fn changes_behind_the_services_back_are_heard(api) {
+        let world = World::create(&api).await;
+        let World { top, spv, role, assignment } = &world;
+        let may = async || api.authorized(USER, "document:download", spv).await;
+        let changes = [
+            format!("UPDATE entities SET parent_id = NULL WHERE id = '{spv}'"),
+            format!("UPDATE entities SET parent_id = '{top}' WHERE id = '{spv}'"),
+            format!("UPDATE roles SET scope_types = '[\"issuer\"]' WHERE id = '{role}'"),
+            format!("UPDATE roles SET scope_types = '[]' WHERE id = '{role}'"),
+            "UPDATE permissions SET action = 'other:one' WHERE action = 'document:download'".into(),
+            "UPDATE permissions SET action = 'document:download' WHERE action = 'other:one'".into(),
+            format!("UPDATE role_assignments SET principal_id = '{top}' WHERE id = '{assignment}'"),
+            format!("UPDATE role_assignments SET principal_id = '{USER}' WHERE id = '{assignment}'"),
+            format!("DELETE FROM role_permissions WHERE role_id = '{role}'"),
+            format!("INSERT INTO role_permissions SELECT '{role}', id FROM permissions WHERE action = 'document:download'"),
+            format!("DELETE FROM role_assignments WHERE id = '{assignment}'"),
+        ];
+        let mut expected = true;
+        for change in changes {
+            assert_eq!((may().await, may().await), (expected, expected), "before {change}");
+            api.database.execute(&change).await.unwrap_or_else(|fault| panic!("{change}: {fault}"));
+            expected = !expected;
+            while may().await != expected {
+                tokio::task::yield_now().await;
+            }
+        }
+        // What no decision rests on makes nobody forget.
+        let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
+        api.post(&format!("/api/v1/entities/{spv}/archive"), json!({})).await.expect(200);
+        api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "d"})).await.expect(200);
+        api.patch(&format!("/api/v1/entities/{spv}"), json!({"name": "other", "attributes": {"a": 1}})).await.expect(200);
+        api.entity("new", "spv", Some(top)).await;
+        assert_eq!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await, renewals);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
+    let api = Api::start(Kind::Postgres).await;
+    let world = World::create(&api).await;
+    assert!(api.authorized(USER, "document:download", &world.spv).await);
+    assert!(api.authorized(USER, "document:download", &world.spv).await);
+    assert_eq!(api.database.number(EVALUATED).await, 1);
+    // The line comes back, but cannot find out which database it is on: it does not begin while this lasts.
+    api.database.execute("ALTER TABLE cache_namespace RENAME TO cache_namespace_away").await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = current_database() AND application_name = 'omen-epr changes'";
+    api.database.execute(cut).await.unwrap();
+    while api.epr.cache_state().0 != TierState::Bypassed {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(api.get("/readyz").await.expect(200)["dependencies"]["cache"]["status"], "bypassed");
+    // Evaluated, each time.
+    let entries = api.get("/api/v1/audit/entries?action=authorization.evaluate").await.expect(200);
+    for _ in 0..3 {
+        assert!(api.authorized(USER, "document:download", &world.spv).await);
+    }
+    let now = api.get("/api/v1/audit/entries?action=authorization.evaluate").await.expect(200);
+    assert_eq!(now.as_array().unwrap().len(), entries.as_array().unwrap().len() + 3);
+    api.database.execute("ALTER TABLE cache_namespace_away RENAME TO cache_namespace").await.unwrap();
+    until_cached(&api.epr).await;
+    // It was cleared.
+    assert!(api.authorized(USER, "document:download", &world.spv).await);
+    assert_eq!(api.database.number(EVALUATED).await, 5);
+    assert!(api.authorized(USER, "document:download", &world.spv).await);
+    assert_eq!(api.database.number(EVALUATED).await, 5);
+}
+
+/// A file that several processes share: what one changes, the others see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_on_one_file_hear_each_other() {
+    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let (one, two) = (Api::on(database.clone()).await, Api::on(database.clone()).await);
+    let world = World::create(&one).await;
+    while !two.authorized(USER, "document:download", &world.spv).await {}
+    one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
+    assert!(!one.authorized(USER, "document:download", &world.spv).await);
+    while two.authorized(USER, "document:download", &world.spv).await {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = [("EPR_REDIS_URL", url.as_str())];
+    let (one, two) = (Arc::new(Database::create(Kind::Sqlite).await), Arc::new(Database::create(Kind::Sqlite).await));
+    let (one, two) = (
+        Api::with(one, Arc::new(SystemClock), &settings).await,
+        Api::with(two, Arc::new(SystemClock), &settings).await,
+    );
+    until_up(&one.epr).await;
+    until_up(&two.epr).await;
+    let world = World::create(&one).await;
+    assert!(one.authorized(USER, "document:download", &world.spv).await);
+    while redis.keys().await < 3 {
+        tokio::task::yield_now().await;
+    }
+    let copy = format!(
+        "INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{}', 'spv', 'spv', '{MOMENT}', '{MOMENT}')",
+        world.spv
+    );
+    two.database.execute(&copy).await.unwrap();
+    assert!(!two.authorized(USER, "document:download", &world.spv).await);
+}
+
+/// Its keys outlive the process that made them, and what it missed meanwhile is made good by who starts next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_no_process_renewed_is_made_good() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = [("EPR_REDIS_URL", url.as_str())];
+    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let before = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    until_up(&before.epr).await;
+    let world = World::create(&before).await;
+    assert!(before.authorized(USER, "document:download", &world.spv).await);
+    while redis.keys().await < 3 {
+        tokio::task::yield_now().await;
+    }
+    // What its own changes left to do is done, and said to be.
+    database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
+    before.epr.close().await;
+    // Shared by the next process, without an evaluation.
+    let next = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    until_up(&next.epr).await;
+    assert!(next.authorized(USER, "document:download", &world.spv).await);
+    assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",source="evaluated"}"#).await, 0);
+    next.epr.close().await;
+    // As a process that dies after its commit leaves it: the change is there, its renewal is still to be done.
+    let revoke = format!("DELETE FROM role_assignments WHERE id = '{}'", world.assignment);
+    database.execute(&revoke).await.unwrap();
+    let last = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    until_up(&last.epr).await;
+    assert!(!last.authorized(USER, "document:download", &world.spv).await);
+    database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
+}
+
+#[tokio::test]
+async fn hits_are_logged_under_the_contracts_word() {
+    let database = Database::create(Kind::Sqlite).await;
+    let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_LOG_LEVEL", "DEBUG")]).await;
+    let client = reqwest::Client::new();
+    let send = async |path: &str, body: Value| {
+        client.post(format!("{base}{path}")).json(&body).send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    while reqwest::get(format!("{base}/readyz")).await.unwrap().json::<Value>().await.unwrap()["dependencies"]["cache"]
+        ["status"]
+        != "ok"
+    {}
+    let spv = send("/api/v1/entities", json!({"name": "n", "type": "spv"})).await;
+    let asked = json!({"user_id": USER, "action": "a:read", "resource_id": spv["id"]});
+    send("/api/v1/authorize", asked.clone()).await;
+    send("/api/v1/authorize", asked).await;
+    process.line("authorization_denied").await;
+    let hit = process.line("authorization_cache_hit").await;
+    assert_eq!((hit["extra"]["allowed"].as_bool(), hit["extra"]["principal_id"].as_str()), (Some(false), Some(USER)));
+    let (code, told, _) = epr(&database.url, &["audit", "verify"]).await;
+    assert_eq!(code, 0, "{told}");
+}
