@@ -44,7 +44,8 @@ psql=$(pg_bin)/psql
 for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
     port=$(free_port)
     say "schemathesis on ${url%%:*}, EPR_TEST_SEED=$seed"
-    env -C "$folder" EPR_AUTH_MODE=token EPR_API_TOKENS="[$entry]" EPR_OPEN_PATHS=/readyz,/metrics,/docs EPR_DATABASE_URL="$url" HOST=127.0.0.1 PORT="$port" EPR_LOG_LEVEL=WARNING \
+    env -C "$folder" EPR_AUTH_MODE=token EPR_API_TOKENS="[$entry]" EPR_OPEN_PATHS=/readyz,/metrics,/docs \
+        EPR_DATABASE_URL="$url" HOST=127.0.0.1 PORT="$port" EPR_LOG_LEVEL=WARNING \
         "$CARGO_TARGET_DIR/debug/epr-api" >"$folder/log" &
     API_PID=$!
     for _ in $(seq 300); do
@@ -52,9 +53,10 @@ for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
         sleep 0.1
     done
     # In its own folder: it keeps what it found and would begin with that.
-    env -C "$folder" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
+    env -C "$folder" EPR_API_TOKEN="$token" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
         schemathesis --config-file "$PWD/scripts/schemathesis.toml" run \
-        "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
+        "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" \
+        --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
         { echo "the log of the API ends with:"; tail -5 "$folder/log"; exit 1; }
     # What schemathesis would not see.
     if grep -E '"(panic|request_failed|response_not_serializable)"' "$folder/log"; then

@@ -4,6 +4,7 @@ Ids in bodies must belong to something that exists, a window must end after it b
 out. In positive cases such values are exchanged for ones that fit; negative cases are left alone.
 """
 import json
+import os
 import re
 import urllib.request
 import uuid
@@ -16,7 +17,7 @@ UUID = re.compile(r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
 def made(base, path, body):
     """The id of something that exists on this service: new each time, since other cases change what they find."""
     body["name"] = f"made for schemathesis {uuid.uuid4()}"
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ["EPR_API_TOKEN"]}
     request = urllib.request.Request(base.rstrip("/") + path, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)["id"]
