@@ -28,10 +28,10 @@ fn families(text: &str) -> BTreeMap<String, String> {
     lines.map(|line| line.split_once(' ').unwrap()).map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
 }
 
-/// The value of the line that begins so.
-fn value(text: &str, line: &str) -> f64 {
-    let found = text.lines().find_map(|each| each.strip_prefix(line));
-    found.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
+/// The value of the line that begins so, without its fraction.
+fn value(text: &str, line: &str) -> i64 {
+    let found = text.lines().find_map(|each| each.strip_prefix(line)).unwrap_or_else(|| panic!("no {line} in {text}"));
+    found.trim().split('.').next().unwrap().parse().unwrap()
 }
 
 /// A little of everything, so that every figure has a value.
@@ -52,27 +52,27 @@ on_both! {
         api.get("/no/such/path").await.expect(404);
         api.raw(Method::from_bytes(b"BREW").unwrap(), "/healthz", &[], "").await.expect(405);
         let text = scrape(&api).await;
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/authorize\",method=\"POST\",status=\"200\"}"), 3.0);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/entities/{id}\",method=\"GET\",status=\"400\"}"), 1.0);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"GET\",status=\"404\"}"), 1.0);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/healthz\",method=\"other\",status=\"405\"}"), 1.0);
-        assert_eq!(value(&text, "epr_http_request_duration_seconds_count{route=\"/api/v1/authorize\",method=\"POST\"}"), 3.0);
-        assert_eq!(value(&text, "epr_http_requests_in_flight"), 1.0, "the one that asks");
+        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/authorize\",method=\"POST\",status=\"200\"}"), 3);
+        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/entities/{id}\",method=\"GET\",status=\"400\"}"), 1);
+        assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"GET\",status=\"404\"}"), 1);
+        assert_eq!(value(&text, "epr_http_requests_total{route=\"/healthz\",method=\"other\",status=\"405\"}"), 1);
+        assert_eq!(value(&text, "epr_http_request_duration_seconds_count{route=\"/api/v1/authorize\",method=\"POST\"}"), 3);
+        assert_eq!(value(&text, "epr_http_requests_in_flight"), 1, "the one that asks");
         let decided = |outcome: &str| {
             let lines = text.lines().filter(|line| line.starts_with("epr_decisions_total") && line.contains(&format!("outcome=\"{outcome}\"")));
-            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum::<i64>()
         };
-        assert_eq!((decided("allowed"), decided("denied")), (2.0, 1.0));
+        assert_eq!((decided("allowed"), decided("denied")), (2, 1));
         let entries = api.database.number("SELECT COUNT(*) FROM audit_logs").await;
-        assert_eq!(value(&text, "epr_ledger_entries_total"), entries as f64);
-        assert!(value(&text, "epr_ledger_batch_entries_count") >= 1.0);
+        assert_eq!(value(&text, "epr_ledger_entries_total"), entries);
+        assert!(value(&text, "epr_ledger_batch_entries_count") >= 1);
         assert_eq!(value(&text, "epr_ledger_append_wait_seconds_count"), value(&text, "epr_ledger_batch_entries_sum"));
-        assert!(value(&text, "process_start_time_seconds") > 1.7e9);
+        assert!(value(&text, "process_start_time_seconds") > 1_700_000_000);
         assert!(text.contains(&format!("epr_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"))));
         let pools = if api.database.kind == Kind::Sqlite { vec!["read", "write"] } else { vec!["all"] };
         for pool in pools {
-            assert!(value(&text, &format!("epr_database_connections{{pool=\"{pool}\"}}")) >= 1.0);
-            assert!(value(&text, &format!("epr_database_acquires_total{{pool=\"{pool}\"}}")) >= 1.0);
+            assert!(value(&text, &format!("epr_database_connections{{pool=\"{pool}\"}}")) >= 1);
+            assert!(value(&text, &format!("epr_database_acquires_total{{pool=\"{pool}\"}}")) >= 1);
         }
     }
 }
@@ -85,7 +85,7 @@ async fn nothing_that_a_caller_writes_becomes_a_label() {
         api.raw(Method::from_bytes(format!("M{n}").as_bytes()).unwrap(), &uri, &[], "").await.expect(404);
     }
     let text = scrape(&api).await;
-    assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"other\",status=\"404\"}"), 50.0);
+    assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"other\",status=\"404\"}"), 50);
 }
 
 /// Figures that exist only in other programs or with other settings than those of this test.
