@@ -110,8 +110,8 @@ async fn time_to_denial(redis: Option<&RedisServer>) {
         times.push(answered.elapsed().saturating_sub(answered_here));
     }
     times.sort_unstable();
-    let hits = two.figure(r#"epr_decisions_total{outcome="allowed",source="memory"}"#).await
-        + two.figure(r#"epr_decisions_total{outcome="allowed",source="shared"}"#).await;
+    let hits = two.figure(r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await
+        + two.figure(r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await;
     println!(
         "{}: time to denial at the other process over {ROUNDS} revocations: median {:.1?}, p99 {:.1?}, worst {:.1?}; {hits} of \
          its answers came from a cache; stale allows on the process that revoked: 0",
