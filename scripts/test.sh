@@ -31,6 +31,8 @@ source scripts/moto.sh
 source scripts/redis.sh
 need_rust
 need_apt python3 python3
+# A terminal for the tests of the command.
+need_apt script bsdutils
 need_apt openssl openssl
 need_postgres
 need_redis

@@ -1,6 +1,7 @@
 //! The command `epr` as an operator runs it: at 80 columns, on a database or over an API.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -44,6 +45,7 @@ impl Cli {
     }
 
     /// With one more variable, or another value for one.
+    #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.into(), value.into()));
@@ -51,6 +53,7 @@ impl Cli {
     }
 
     /// In this folder.
+    #[must_use]
     pub fn within(mut self, folder: &std::path::Path) -> Self {
         folder.clone_into(&mut self.folder);
         self
@@ -110,7 +113,7 @@ pub fn steady(text: &str) -> String {
         if let Some(id) = word {
             let next = ids.len() + 1;
             let number = *ids.entry(id.to_owned()).or_insert(next);
-            out.push_str(&format!("00000000-0000-0000-0000-{number:012}"));
+            let _ = write!(out, "00000000-0000-0000-0000-{number:012}");
             rest = &rest[36..];
         } else if let Some(shape) = stamp {
             out.push_str(&shape.replace('#', "0"));

@@ -129,8 +129,9 @@ async fn run(arguments: &Arguments) -> Outcome {
     let Arguments { global, command } = arguments;
     let mut out = Output::new(global.json);
     match command {
+        // These need no service.
         Command::Completions(command) => return command.run(&mut out),
-        Command::Token(command) => return token::run(command),
+        Command::Token(command) => return token::run(command, &mut out),
         Command::Doctor => {
             global.database_only("doctor")?;
             return doctor::run(&mut out).await;

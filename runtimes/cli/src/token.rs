@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use epr_core::authn::{Scope, TokenList, token};
 use epr_core::domain::Timestamp;
 use epr_core::domain::fields::Choice as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::Outcome;
+use crate::output::{Output, remark};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -38,7 +39,7 @@ fn scope(word: &str) -> Result<Scope, String> {
     Scope::from_word(word).ok_or_else(|| format!("the scopes are {}", words.join(", ")))
 }
 
-pub(crate) fn run(command: &Command) -> Outcome {
+pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     let Command::New(new) = command;
     let token = token::mint()?;
     let hash = token::hash(&token).ok_or("a token that is none")?;
@@ -48,10 +49,15 @@ pub(crate) fn run(command: &Command) -> Outcome {
     entry.insert("scopes".into(), new.scopes.iter().map(|scope| scope.word()).collect());
     entry.extend(new.actor.map(|actor| ("actor_id".into(), actor.to_string().into())));
     entry.extend(new.expires.map(|end| ("expires_at".into(), end.to_string().into())));
-    let entry = Value::Object(entry).to_string();
+    let entry = Value::Object(entry);
     // What the service would refuse is told before anybody has the token.
     TokenList::parse(&format!("[{entry}]"))?;
-    eprintln!("The token, shown this once, and its entry for the list in EPR_API_TOKENS or EPR_API_TOKENS_FILE:");
-    println!("{token}\n{entry}");
+    if out.json {
+        out.object(&json!({"token": token, "entry": entry}))?;
+    } else {
+        remark("The token, shown this once, and its entry for the list in EPR_API_TOKENS or EPR_API_TOKENS_FILE:");
+        out.line(format_args!("{token}\n{entry}"))?;
+    }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,9 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use epr_testkit::cli::Cli;
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::process::Process;
+use serde_json::json;
 
 /// A server that answers every request in the same way; gives its address and the tokens that it has seen.
 async fn server(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
@@ -92,4 +95,41 @@ async fn the_token_goes_to_the_service_and_nowhere_else() {
     let rejected = Cli::over(&server(|| body(StatusCode::UNAUTHORIZED, [("x-nothing", "")], "")).await.0);
     let said = rejected.with("EPR_API_TOKEN", "s3cret").run(&["roles", "list"]).await;
     assert!(said.err.contains("does not accept this token") && !said.err.contains("s3cret"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_service_with_real_tokens() {
+    let database = Database::create(Kind::Sqlite).await;
+    let minted = async |name: &str, more: &[&str]| {
+        let arguments = [&["token", "new", "--name", name][..], more].concat();
+        let said = Cli::on(&database.url).json(&arguments).await.remove(0);
+        (said["token"].as_str().unwrap().to_owned(), said["entry"].clone())
+    };
+    let actor = "aaaaaaaa-0000-4000-8000-000000000001";
+    let (writer, writer_entry) =
+        minted("writer", &["--scopes", "epr:read,epr:write,epr:authorize", "--actor", actor]).await;
+    let (reader, reader_entry) = minted("reader", &["--scopes", "epr:read"]).await;
+    let list = json!([writer_entry, reader_entry]).to_string();
+    let environment =
+        [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", &list)];
+    let (process, base) = Process::api(&environment).await;
+    let nobody = Cli::over(&base);
+    let said = nobody.run(&["roles", "list"]).await;
+    assert!(said.code == 2 && said.err.contains("the API wants a token: put it into a file"), "{said:?}");
+    let said = nobody.clone().with("EPR_API_TOKEN", "epr_wrong").run(&["roles", "list"]).await;
+    assert!(said.code == 2 && said.err.contains("the API does not accept this token"), "{said:?}");
+    let cli = nobody.clone().with("EPR_API_TOKEN", &writer);
+    cli.ok(&["seed"]).await;
+    assert_eq!(
+        cli.ok(&["check", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "document:download", "spv:Berlin One"]).await,
+        "ALLOWED\n"
+    );
+    let sql = format!("SELECT COUNT(*) FROM audit_logs WHERE actor_id = '{actor}'");
+    assert_eq!(database.number(&sql).await, 13, "the ledger names the token's actor");
+    let cli = nobody.with("EPR_API_TOKEN", &reader);
+    assert_eq!(cli.json(&["roles", "list"]).await.len(), 3);
+    let said = cli.run(&["roles", "create", "Another"]).await;
+    assert!(said.code == 2 && said.err.starts_with("epr: this token may not do that"), "{said:?}");
+    process.signal("TERM").await;
+    process.ended().await;
 }
