@@ -44,6 +44,10 @@ impl Door {
     }
 
     #[track_caller]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "outcomes are held against what they should be where they are made"
+    )]
     fn refused(outcome: Result<Caller, Refused>, why: Reason, what: &str) {
         assert_eq!(outcome, Err(Refused::Invalid(why)), "{what}");
     }
