@@ -76,7 +76,11 @@ impl Default for CacheMetrics {
         let counter = |source, outcome| decisions.get_or_create_owned(&ByDecision { outcome, tier: source });
         let by_outcome = |source| [counter(source, Outcome::denied), counter(source, Outcome::allowed)];
         let figures = [Source::evaluated, Source::memory, Source::shared].map(by_outcome);
-        let errors = Family::default();
+        let errors = Family::<ByOperation, Counter>::default();
+        // From the start, so that a rate over the first failure is one.
+        for operation in [Operation::connect, Operation::lookup, Operation::epoch, Operation::store, Operation::renew] {
+            let _ = errors.get_or_create(&ByOperation { operation });
+        }
         let [entries, line_up, shared_up, doubtful] = std::array::from_fn(|_| Gauge::default());
         registry.register("decisions", "Decisions, by outcome and by where they came from", decisions);
         registry.register("decision_cache_errors", "Failed calls to the shared cache", errors.clone());

@@ -58,8 +58,8 @@ on_both! {
         }
         // What was evaluated is in the ledger, what came from the cache is not.
         assert_eq!(api.database.number(EVALUATED).await, 2);
-        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",source="memory"}"#).await, 4);
-        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",source="memory"}"#).await, 4);
+        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await, 4);
+        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",tier="memory"}"#).await, 4);
         assert_eq!(metric(&api.epr, "epr_decision_cache_entries").await, 2);
         // The principal's type is part of who it is.
         let body = json!({"user_id": USER, "action": "document:download", "resource_id": world.spv, "principal_type": "service"});
@@ -203,7 +203,7 @@ async fn a_change_that_no_process_renewed_is_made_good() {
     let next = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&next.epr).await;
     assert!(next.authorized(USER, "document:download", &world.spv).await);
-    assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",source="evaluated"}"#).await, 0);
+    assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 0);
     next.epr.close().await;
     // As a process that dies after its commit leaves it: the change is there, its renewal is still to be done.
     let revoke = format!("DELETE FROM role_assignments WHERE id = '{}'", world.assignment);

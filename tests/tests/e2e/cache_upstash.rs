@@ -47,8 +47,8 @@ async fn two_processes_share_decisions_over_rest() {
         tokio::task::yield_now().await;
     }
     assert!(two.authorized(USER, "document:download", &world.spv).await);
-    assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",source="shared"}"#).await, 1);
-    assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",source="evaluated"}"#).await, 0);
+    assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await, 1);
+    assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 0);
     one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
     assert!(!one.authorized(USER, "document:download", &world.spv).await);
     while two.authorized(USER, "document:download", &world.spv).await {}
