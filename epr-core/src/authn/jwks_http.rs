@@ -83,13 +83,15 @@ impl JwksClient {
     /// # Errors
     /// See [`FetchFault`].
     pub async fn fetch(&self) -> Result<Vec<u8>, FetchFault> {
+        // The address may hold a key of its own, and faults are logged.
+        let call = |fault: reqwest::Error| FetchFault::Call(fault.without_url());
         let request = self.client.get(self.url.clone()).header("accept", "application/json");
-        let mut answer = request.send().await.map_err(FetchFault::Call)?;
+        let mut answer = request.send().await.map_err(call)?;
         if answer.status() != StatusCode::OK {
             return Err(FetchFault::Status(answer.status()));
         }
         let mut document = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(FetchFault::Call)? {
+        while let Some(part) = answer.chunk().await.map_err(call)? {
             if document.len() + part.len() > LARGEST {
                 return Err(FetchFault::TooLarge);
             }

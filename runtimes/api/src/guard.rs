@@ -135,8 +135,8 @@ impl Guard {
         self.figures.refused(reason);
         if let Some(unlogged) = self.lines.next(self.epr.now().unix_micros()) {
             let needed = if let Refusal::Scope(_, scope) = refusal { Some(scope.word()) } else { None };
-            // The path as the router has it: what a stranger wrote is not repeated.
-            warn!(reason, caller, needed, method = method.as_str(), path, unlogged, "request_refused");
+            // The path as the router has it, the method as the figures do: what a stranger wrote is not repeated.
+            warn!(reason, caller, needed, method = crate::figures::word(method), path, unlogged, "request_refused");
         }
         let (status, challenge, sentence) = match refusal {
             Refusal::Caller(Refused::Missing) => {
