@@ -66,7 +66,7 @@ async fn tell(shared: &Shared, store: &dyn Store) {
 }
 
 async fn tidy(store: &dyn Store) {
-    let mut next = Instant::now() + TIDY;
+    let mut next = Instant::now();
     loop {
         tokio::time::sleep_until(next).await;
         // Only room is at stake: the next time will do.

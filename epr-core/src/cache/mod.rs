@@ -292,6 +292,11 @@ impl Core {
                 for renewal in pending {
                     self.forget(renewal);
                 }
+                // INVARIANT: what this process did not hear being renewed it does not trust. A renewal that others have done,
+                // and written off, was done at the servers that *they* use, and seen through the replicas that they read.
+                if self.shared.is_some() {
+                    self.forget(Renewal { id: 0, principal: None });
+                }
                 self.line.began(at);
             }
             Told::Changed(renewal) => {

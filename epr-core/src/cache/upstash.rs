@@ -131,10 +131,11 @@ impl Upstash {
         Ok(Answer { server: "upstash".into(), replies: items.into_iter().map(reply).collect() })
     }
 
-    /// Every command that is sent can be repeated: it reads, deletes, or writes what it wrote before.
+    /// What reads, deletes, or writes what it wrote before can be repeated. What makes an epoch cannot: it may have been made
+    /// and renewed in between, and would be brought back.
     async fn attempts(&self, commands: &[Command], binding: bool) -> Result<Answer, Away> {
         match self.attempt(commands, binding).await {
-            Err(Failed { again: true, .. }) => {}
+            Err(Failed { again: true, .. }) if !commands.iter().flatten().any(|word| word == "NX") => {}
             outcome => return outcome.map_err(|failed| failed.why),
         }
         tokio::time::sleep(RETRY.mul_f64(rand::random())).await;

@@ -199,11 +199,11 @@ async fn a_change_that_no_process_renewed_is_made_good() {
     // What its own changes left to do is done, and said to be.
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
     before.epr.close().await;
-    // Shared by the next process, without an evaluation.
+    // Who begins trusts nothing that was shared before: it did not hear of every change since. From then on it does.
     let next = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&next.epr).await;
     assert!(next.authorized(USER, "document:download", &world.spv).await);
-    assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 0);
+    assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 1);
     next.epr.close().await;
     // As a process that dies after its commit leaves it: the change is there, its renewal is still to be done.
     let revoke = format!("DELETE FROM role_assignments WHERE id = '{}'", world.assignment);
