@@ -8,6 +8,7 @@ mod doubt;
 mod entry;
 mod keeper;
 mod line;
+mod look;
 mod memory;
 mod metrics;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use crate::domain::Timestamp;
 use crate::settings::{CacheSettings, SharedCache};
 use crate::store::{Renewal, Store, Told};
 
+pub(crate) use self::look::look;
 pub(crate) use self::metrics::Source;
 pub(crate) use self::redis::is_url as is_redis_url;
 pub(crate) use self::upstash::is_url as is_rest_url;

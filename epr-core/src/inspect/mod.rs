@@ -2,12 +2,14 @@
 //!
 //! Changes nothing anywhere: publishes nothing, receives nothing, makes no file. Never tells a secret.
 
+mod cache;
 mod database;
 mod queue;
 mod topic;
 
 use serde::Serialize;
 
+pub use cache::cache;
 pub use database::database;
 pub use queue::queue;
 pub use topic::topic;

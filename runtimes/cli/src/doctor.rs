@@ -23,6 +23,7 @@ pub(crate) async fn run(out: &mut Output) -> Outcome {
         Ok(settings) => {
             findings.push(Finding::new("settings", State::Fine, "every variable parses"));
             findings.extend(inspect::database(settings).await);
+            findings.push(inspect::cache(settings).await);
             findings.push(inspect::topic(settings).await);
             findings.push(inspect::queue(settings).await);
         }

@@ -3,6 +3,8 @@
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::redis::RedisServer;
+use epr_testkit::upstash::{Front, TOKEN};
 use serde_json::{Value, json};
 
 /// The finding about `what`: its state, what was seen, what to do.
@@ -134,4 +136,38 @@ async fn settings_come_with_their_origin() {
     std::fs::write(folder.path().join(".env"), "SECRET hunter2\n").unwrap();
     let (code, report) = ask(&Cli::on("sqlite:///./epr.db").within(folder.path())).await;
     assert!(code == 1 && finding(&report, "settings").1.contains("line 1") && !report.to_string().contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shared_cache() {
+    let (database, mut redis) = (Database::create(Kind::Sqlite).await, RedisServer::start().await);
+    let cli = Cli::on(&database.url);
+    cli.ok(&["migrate"]).await;
+    let state = async |cli: Cli| {
+        let (code, report) = ask(&cli).await;
+        assert!(!report.to_string().contains("hunter2") && !report.to_string().contains(TOKEN), "{report}");
+        let (state, seen, advice) = finding(&report, "cache");
+        (code, state, format!("{seen} {advice}"))
+    };
+    let (code, word, _) = state(cli.clone()).await;
+    assert_eq!((code, word.as_str()), (0, "unused"));
+    let (_, word, seen) = state(cli.clone().with("EPR_DECISION_CACHE", "false")).await;
+    assert!(word == "unused" && seen.contains("EPR_DECISION_CACHE"), "{seen}");
+    let on_redis = cli.clone().with("EPR_REDIS_URL", &redis.url()).with("EPR_REDIS_TIMEOUT_MS", "2000");
+    let (code, word, seen) = state(on_redis.clone()).await;
+    assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
+    let front = Front::start(&redis).await;
+    let rest = cli.with("EPR_REDIS_URL", &front.url).with("EPR_REDIS_TIMEOUT_MS", "2000");
+    let (code, word, seen) = state(rest.clone().with("EPR_REDIS_TOKEN", TOKEN)).await;
+    assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
+    assert_eq!(redis.keys().await, 0, "looking leaves nothing behind");
+    let (code, word, seen) = state(rest.with("EPR_REDIS_TOKEN", "hunter2")).await;
+    assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");
+    let with_password = redis.url().replace("redis://", "redis://:hunter2@");
+    let (code, word, seen) = state(on_redis.clone().with("EPR_REDIS_URL", &with_password)).await;
+    assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");
+    redis.kill().await;
+    let (code, word, seen) = state(on_redis).await;
+    assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");
+    assert!(seen.contains("check that it runs"), "{seen}");
 }
