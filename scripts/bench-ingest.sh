@@ -26,7 +26,7 @@ start_moto
 "$CARGO_TARGET_DIR/measure/ingest-bench"
 
 folder=$(mktemp -d)
-# A queue that is not there: the loop backs off. One that is there and empty: it waits.
+# A queue that is there and empty: the worker waits.
 queue=$(python3 - "$EPR_TEST_AWS_URL" <<'PYTHON'
 import sys, urllib.request, json
 request = urllib.request.Request(sys.argv[1], json.dumps({"QueueName": "idle"}).encode(), {

@@ -26,6 +26,17 @@ pub fn endpoint() -> String {
     })
 }
 
+/// Clients of its SNS and its SQS.
+pub(crate) async fn clients() -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .load()
+        .await;
+    (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config))
+}
+
 /// What a process needs to reach it, beside the topic.
 #[must_use]
 pub fn environment(endpoint: &str) -> [(&'static str, &str); 4] {
@@ -49,13 +60,7 @@ pub struct Received {
 impl Topic {
     /// A new topic with a queue.
     pub async fn create() -> Self {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(endpoint())
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .load()
-            .await;
-        let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
+        let (sns, sqs) = clients().await;
         let name = format!("epr-{:016x}", rand::random::<u64>());
         let queue = sqs.create_queue().queue_name(&name).send().await.expect("a queue");
         let queue_url = queue.queue_url().expect("its URL").to_owned();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::process::Process;
+use crate::process::{Process, free_port};
 use crate::queue::AuditQueue;
 
 /// The runtime and the function in it; both end when dropped.
@@ -23,9 +23,7 @@ pub struct Lambda {
 impl Lambda {
     /// Starts both, the function with exactly these variables and those of the runtime.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
-        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = socket.local_addr().expect("its address").port().to_string();
-        drop(socket);
+        let port = free_port();
         let mut runtime = Command::new("cargo-lambda")
             .args(["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../runtimes/lambda"))

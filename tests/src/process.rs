@@ -22,6 +22,13 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A port of the loopback address that nobody listens on.
+#[must_use]
+pub fn free_port() -> String {
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    socket.local_addr().expect("its address").port().to_string()
+}
+
 /// Runs `epr` on this database to its end; gives its exit code, standard output and standard error.
 pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(program("epr"))
@@ -90,9 +97,7 @@ impl Process {
     /// Starts the API on a port of the caller's choosing and waits until it is ready: for log levels at which it does not
     /// say where it listens.
     pub async fn api_at(environment: &[(&str, &str)]) -> (Self, String) {
-        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = socket.local_addr().expect("its address").port().to_string();
-        drop(socket);
+        let port = free_port();
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", port.as_str())];
         all.extend_from_slice(environment);
         let process = Self::start("epr-api", &all);

@@ -1,11 +1,9 @@
 //! The queue of audit events on the test run's moto server: a topic, the queue subscribed to it, and its dead-letter queue.
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_sns::config::Credentials;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry};
 
-use crate::aws::endpoint;
+use crate::aws::clients;
 
 /// Most entries in one batch call.
 const BATCH: usize = 10;
@@ -32,13 +30,7 @@ pub enum Way {
 impl AuditQueue {
     /// New ones. A message that was received `max_receives` times goes to the dead-letter queue.
     pub async fn create(max_receives: u32) -> Self {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(endpoint())
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .load()
-            .await;
-        let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
+        let (sns, sqs) = clients().await;
         let name = format!("epr-audit-{:016x}", rand::random::<u64>());
         let arn = |name: &str| format!("arn:aws:sqs:us-east-1:123456789012:{name}");
         let dead = format!("{name}-dead");

@@ -43,6 +43,13 @@ impl Message {
     }
 }
 
+/// The moment that a queue's `SentTimestamp` tells: milliseconds since 1970, as text.
+#[must_use]
+pub fn sent_at(timestamp: &str) -> Option<Timestamp> {
+    let millis = timestamp.parse::<i64>().ok()?;
+    Timestamp::from_unix_micros(millis.saturating_mul(1000)).ok()
+}
+
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

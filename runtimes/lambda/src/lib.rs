@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use epr_core::Epr;
 use epr_core::domain::Timestamp;
 use epr_core::error::chain;
-use epr_core::ingest::{Ingested, Message};
+use epr_core::ingest::{Ingested, Message, sent_at};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::warn;
@@ -107,12 +107,11 @@ fn time_left(deadline: u64, now: Timestamp) -> Option<Duration> {
 }
 
 fn message(mut record: SqsMessage) -> Message {
-    let sent = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse::<i64>().ok());
     Message {
         message_id: record.message_id.unwrap_or_default(),
         body: record.body.unwrap_or_default(),
         group: record.attributes.remove("MessageGroupId"),
-        sent_at: sent.and_then(|millis| Timestamp::from_unix_micros(millis.saturating_mul(1000)).ok()),
+        sent_at: record.attributes.get("SentTimestamp").and_then(|millis| sent_at(millis)),
     }
 }
 

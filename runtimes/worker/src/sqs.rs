@@ -10,9 +10,8 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageSystemAttributeName,
 };
-use epr_core::domain::Timestamp;
 use epr_core::error::chain;
-use epr_core::ingest::Message;
+use epr_core::ingest::{Message, sent_at};
 use epr_core::settings::{AwsSettings, QueueSettings};
 
 use crate::say;
@@ -168,9 +167,7 @@ fn short() -> aws_sdk_sqs::config::Builder {
 
 fn received(message: aws_sdk_sqs::types::Message) -> Option<Received> {
     let attribute = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
-    let sent_at = attribute(MessageSystemAttributeName::SentTimestamp)
-        .and_then(|millis| millis.parse::<i64>().ok())
-        .and_then(|millis| Timestamp::from_unix_micros(millis.saturating_mul(1000)).ok());
+    let sent_at = attribute(MessageSystemAttributeName::SentTimestamp).and_then(|millis| sent_at(&millis));
     let group = attribute(MessageSystemAttributeName::MessageGroupId);
     Some(Received {
         receipt: message.receipt_handle?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, Kind};
-use epr_testkit::process::{Process, program};
+use epr_testkit::process::{Process, free_port, program};
 use epr_testkit::queue::{AuditQueue, Way};
 use serde_json::json;
 use tokio::process::Command;
@@ -15,9 +15,13 @@ fn event(n: usize) -> String {
     json!({"source": "vault", "action": "a", "correlation_id": format!("m-{n}")}).to_string()
 }
 
-fn free_port() -> String {
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    socket.local_addr().unwrap().port().to_string()
+/// A worker on this database and queue, with these variables besides.
+fn start(database: &Database, queue: &AuditQueue, more: &[(&str, &str)]) -> Process {
+    let endpoint = aws::endpoint();
+    let mut environment = vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_AUDIT_SQS_URL", queue.url.as_str())];
+    environment.extend(aws::environment(&endpoint));
+    environment.extend_from_slice(more);
+    Process::start("epr-audit-worker", &environment)
 }
 
 /// The exit code of `epr-audit-worker` with these variables and arguments, and what it said on standard error.
@@ -62,14 +66,9 @@ async fn without_a_queue_it_ends_at_once_with_one_line() {
 #[tokio::test]
 async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
     let database = Database::create(Kind::Postgres).await;
-    let (queue, endpoint, port) = (AuditQueue::create(3).await, aws::endpoint(), free_port());
-    let mut environment = vec![
-        ("EPR_DATABASE_URL", database.url.as_str()),
-        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
-        ("EPR_AUDIT_HEALTH_PORT", port.as_str()),
-    ];
-    environment.extend(aws::environment(&endpoint));
-    let mut worker = Process::start("epr-audit-worker", &environment);
+    let (queue, port) = (AuditQueue::create(3).await, free_port());
+    let more = [("EPR_AUDIT_HEALTH_PORT", port.as_str())];
+    let mut worker = start(&database, &queue, &more);
     worker.line("audit_worker_started").await;
     until_health(&port, true).await;
     queue.put(Way::Raw, &(0..7).map(event).collect::<Vec<_>>()).await;
@@ -93,16 +92,13 @@ async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
 #[tokio::test]
 async fn a_loop_that_takes_no_step_is_not_well() {
     let database = Database::create(Kind::Postgres).await;
-    let (queue, endpoint, port) = (AuditQueue::create(3).await, aws::endpoint(), free_port());
-    let mut environment = vec![
-        ("EPR_DATABASE_URL", database.url.as_str()),
-        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
+    let (queue, port) = (AuditQueue::create(3).await, free_port());
+    let more = [
         ("EPR_AUDIT_HEALTH_PORT", port.as_str()),
         // A receive waits twenty times as long as a loop may stand still.
         ("EPR_AUDIT_STALL_AFTER", "1"),
     ];
-    environment.extend(aws::environment(&endpoint));
-    let worker = Process::start("epr-audit-worker", &environment);
+    let worker = start(&database, &queue, &more);
     let said = until_health(&port, false).await;
     assert!(said.contains("stalled"), "{said}");
     // Well again with the next step.
@@ -121,15 +117,10 @@ async fn a_loop_that_takes_no_step_is_not_well() {
 #[tokio::test]
 async fn a_receive_that_fails_does_not_end_the_loop() {
     let database = Database::create(Kind::Postgres).await;
-    let (queue, endpoint) = (AuditQueue::create(3).await, aws::endpoint());
+    let queue = AuditQueue::create(3).await;
     let missing = format!("{}-missing", queue.url);
-    let mut environment = vec![
-        ("EPR_DATABASE_URL", database.url.as_str()),
-        ("EPR_AUDIT_SQS_URL", missing.as_str()),
-        ("EPR_AUDIT_HEALTH_PORT", "0"),
-    ];
-    environment.extend(aws::environment(&endpoint));
-    let mut worker = Process::start("epr-audit-worker", &environment);
+    let more = [("EPR_AUDIT_SQS_URL", missing.as_str()), ("EPR_AUDIT_HEALTH_PORT", "0")];
+    let mut worker = start(&database, &queue, &more);
     for failures in 1..=3 {
         let line = worker.line("audit_queue_receive_failed").await;
         assert_eq!(line["extra"]["failures"], failures, "{line}");
@@ -142,16 +133,10 @@ async fn a_receive_that_fails_does_not_end_the_loop() {
 #[tokio::test]
 async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
     let database = Database::create(Kind::Postgres).await;
-    let (queue, endpoint) = (AuditQueue::create(100).await, aws::endpoint());
+    let queue = AuditQueue::create(100).await;
     database.store().await.close().await;
-    let mut environment = vec![
-        ("EPR_DATABASE_URL", database.url.as_str()),
-        ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
-        ("EPR_AUDIT_HEALTH_PORT", "0"),
-        ("EPR_AUDIT_SQS_VISIBILITY_TIMEOUT", "43200"),
-    ];
-    environment.extend(aws::environment(&endpoint));
-    let mut worker = Process::start("epr-audit-worker", &environment);
+    let more = [("EPR_AUDIT_HEALTH_PORT", "0"), ("EPR_AUDIT_SQS_VISIBILITY_TIMEOUT", "43200")];
+    let mut worker = start(&database, &queue, &more);
     worker.line("audit_worker_started").await;
     database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
     queue.put(Way::Raw, &[event(1), event(2)]).await;
