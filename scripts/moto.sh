@@ -5,7 +5,7 @@
 start_moto() {
     local port
     port=$(free_port)
-    moto_server -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
+    python3 "$(dirname "${BASH_SOURCE[0]}")/moto_server.py" -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
     MOTO_PID=$!
     export EPR_TEST_AWS_URL=http://127.0.0.1:$port
     for _ in $(seq 300); do

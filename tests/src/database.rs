@@ -9,6 +9,11 @@ use epr_core::store::{Store, sqlite};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::patience;
+
+/// Between two looks at what a wait is for.
+const LOOKING: Duration = Duration::from_millis(50);
+
 /// Which kind of database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -104,16 +109,12 @@ impl Database {
     /// Waits until `sql` gives `expected`. Looks now and then, so that the looking does not take the machine from those
     /// who work towards it.
     pub async fn until(&self, sql: &str, expected: i64) {
-        while self.number(sql).await != expected {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        patience::until(sql, LOOKING, || self.number(sql), |seen| *seen == expected).await;
     }
 
     /// Waits until `sql` gives at least `least`, in the same way.
     pub async fn until_at_least(&self, sql: &str, least: i64) {
-        while self.number(sql).await < least {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        patience::until(sql, LOOKING, || self.number(sql), |seen| *seen >= least).await;
     }
 
     /// The storage contract on it, migrated.

@@ -10,6 +10,7 @@ pub mod issuer;
 pub mod lambda;
 pub mod ledger;
 pub mod measure;
+mod patience;
 pub mod process;
 pub mod proxy;
 pub mod queue;

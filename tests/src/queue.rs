@@ -1,9 +1,12 @@
 //! The queue of audit events on the test run's moto server: a topic, the queue subscribed to it, and its dead-letter queue.
 
+use std::time::Duration;
+
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry};
 
 use crate::aws::clients;
+use crate::patience;
 
 /// Most entries in one batch call.
 const BATCH: usize = 10;
@@ -97,9 +100,9 @@ impl AuditQueue {
 
     /// Waits until few messages are waiting. What moto does for a message takes time in proportion to the queue's depth.
     pub async fn until_shallow(&self) {
-        while self.count(&self.url, &[QueueAttributeName::ApproximateNumberOfMessages]).await > 20 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let names = [QueueAttributeName::ApproximateNumberOfMessages];
+        let every = Duration::from_millis(20);
+        patience::until("a shallow queue", every, || self.count(&self.url, &names), |seen| *seen <= 20).await;
     }
 
     async fn count(&self, url: &str, names: &[QueueAttributeName]) -> usize {
@@ -111,9 +114,7 @@ impl AuditQueue {
 
     /// Waits until the queue holds nothing more. Looks now and then.
     pub async fn until_empty(&self) {
-        while self.depth().await > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
+        patience::until("an empty queue", Duration::from_millis(200), || self.depth(), |seen| *seen == 0).await;
     }
 
     /// The bodies in the dead-letter queue, taken out of it.

@@ -2,6 +2,8 @@
 //! of the time; the same through the Lambda function. Each valid event stands in the ledger once, everything else is in the
 //! dead-letter queue and in `audit_rejections`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use epr_testkit::aws;
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::lambda::Lambda;
@@ -96,28 +98,31 @@ async fn through_the_function(stream: &Stream) {
     let queue = AuditQueue::create(3).await;
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_LOG_LEVEL", "ERROR")];
     let lambda = Lambda::start(&environment).await;
-    // What is to be sent next, what the ledger must hold before it, and what the queue must hold no more afterwards.
+    let sent = AtomicBool::new(false);
     let feed = async {
         let (mut taken, mut failed) = (0, 0);
         loop {
+            // Looked at before the receive: a queue is done when it is found empty after all was sent.
+            let complete = sent.load(Ordering::SeqCst);
             let (messages, failures) = lambda.feed(&queue, 1).await;
             if messages == 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
             taken += messages;
             failed += failures;
-            if taken >= MESSAGES && queue.depth().await == 0 {
+            if complete && messages == 0 && queue.depth().await == 0 {
                 return (taken, failed);
             }
         }
     };
-    let send = async {
+    let sending = async {
         Stream::send(&queue, &stream.mixed).await;
         // The function makes the tables with its first batch.
         database.until(ENTRIES, i64::try_from(stream.expected.len()).unwrap()).await;
         Stream::send(&queue, &stream.conflicts).await;
+        sent.store(true, Ordering::SeqCst);
     };
-    let ((taken, failed), ()) = tokio::join!(feed, send);
+    let ((taken, failed), ()) = tokio::join!(feed, sending);
     settled(&database, &queue, stream).await;
     println!("function: {taken} messages in, {failed} reported as failures");
 }

@@ -1,0 +1,28 @@
+//! Waiting for what others bring about: without end as long as something happens, and with a sentence when nothing does.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a thing may stand still before it counts as stuck. Longer than any outage that a test makes on purpose.
+const STANDSTILL: Duration = Duration::from_mins(3);
+
+/// Looks every `every` until what is seen is `enough`.
+///
+/// # Panics
+/// When it was the same for three minutes: a run that waits for ever says nothing about what it waits for.
+pub async fn until<T, Seen>(what: &str, every: Duration, mut look: impl FnMut() -> Seen, enough: impl Fn(&T) -> bool)
+where
+    T: PartialEq + Debug,
+    Seen: Future<Output = T>,
+{
+    let (mut last, mut since) = (look().await, Instant::now());
+    while !enough(&last) {
+        tokio::time::sleep(every).await;
+        let seen = look().await;
+        if seen != last {
+            (last, since) = (seen, Instant::now());
+        }
+        assert!(since.elapsed() < STANDSTILL, "{what}: it has been {last:?} for {STANDSTILL:?}");
+    }
+}
