@@ -7,7 +7,8 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
@@ -58,27 +59,32 @@ struct LineLayer {
     service: String,
 }
 
+/// One line.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    logger: &'a str,
+    message: &'a str,
+    service: &'a str,
+    #[serde(skip_serializing_if = "Members::is_empty")]
+    extra: &'a Members,
+}
+
 impl LineLayer {
-    fn write(&self, event: &Event<'_>, mut extra: Map<String, Value>) {
-        let mut fields = Fields::default();
+    fn write(&self, event: &Event<'_>, extra: Members) {
+        let mut fields = Fields { message: String::new(), extra };
         event.record(&mut fields);
-        extra.append(&mut fields.extra);
-        let (at, level, logger) =
+        let Fields { message, extra } = fields;
+        let (timestamp, level, logger) =
             (SystemClock.now().to_string(), level_name(event.metadata()), logger(event.metadata()));
         let mut line = if self.settings.json {
-            let mut line = Map::new();
-            line.insert("timestamp".into(), at.into());
-            line.insert("level".into(), level.into());
-            line.insert("logger".into(), logger.into());
-            line.insert("message".into(), fields.message.into());
-            line.insert("service".into(), self.service.clone().into());
-            if !extra.is_empty() {
-                line.insert("extra".into(), extra.into());
-            }
-            Value::from(line).to_string()
+            let line = Line { timestamp, level, logger, message: &message, service: &self.service, extra: &extra };
+            // Texts and numbers under names: nothing that JSON could not hold.
+            serde_json::to_string(&line).unwrap_or_default()
         } else {
-            let mut line = format!("{at} {level:<7} {logger} {}", fields.message);
-            for (name, value) in extra {
+            let mut line = format!("{timestamp} {level:<7} {logger} {message}");
+            for (name, value) in &extra.0 {
                 let _ = write!(line, " {name}={value}");
             }
             line
@@ -119,36 +125,60 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         // Names with a dot are for traces.
-        fields.extra.retain(|name, _| !name.contains('.'));
+        fields.extra.0.retain(|(name, _)| !name.contains('.'));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields.extra);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut extra = Map::new();
+        let mut extra = Members::default();
         for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
-            if let Some(fields) = span.extensions().get::<Map<String, Value>>() {
-                extra.extend(fields.clone());
+            if let Some(fields) = span.extensions().get::<Members>() {
+                for (name, value) in &fields.0 {
+                    extra.put(name, value.clone());
+                }
             }
         }
         self.write(event, extra);
     }
 }
 
+/// What is told beside the message, each name once. A list: there are few, and every request and every line makes one.
+#[derive(Default)]
+struct Members(Vec<(&'static str, Value)>);
+
+impl Members {
+    /// Tells `name`, in place of what it said before.
+    fn put(&mut self, name: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, before)) => *before = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 #[derive(Default)]
 struct Fields {
     message: String,
-    extra: Map<String, Value>,
+    extra: Members,
 }
 
 impl Fields {
     fn keep(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            (name, value) => {
-                self.extra.insert(name.to_owned(), value);
-            }
+            (name, value) => self.extra.put(name, value),
         }
     }
 }

@@ -27,3 +27,17 @@ pub fn cpu_seconds() -> f64 {
     let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     ticks.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
+
+/// What this runs on: processor, cores, memory, kernel.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+        line.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let memory =
+        field(&read("/proc/meminfo"), "MemTotal").replace(" kB", "").parse::<f64>().unwrap_or(0.0) / 1024.0 / 1024.0;
+    format!("{}, {cores} cores, {memory:.0} GiB, Linux {}", field(&read("/proc/cpuinfo"), "model name"), kernel.trim())
+}

@@ -16,8 +16,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    // target/<profile>/deps/<test>
-    let path = test.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
+    // target/<profile>/deps/<test>, or target/<profile>/<bench>
+    let folder = test.parent().expect("a target folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("a target folder") } else { folder };
+    let path = folder.join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
     path
 }

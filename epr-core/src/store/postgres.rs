@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -68,6 +68,30 @@ macro_rules! json_items {
 macro_rules! time_value {
     ($place:literal) => {
         concat!("CAST(", $place, " AS timestamptz)")
+    };
+}
+
+/// A value to be held against an indexed expression.
+macro_rules! index_value {
+    ($value:literal) => {
+        $value
+    };
+}
+
+/// A join that looks into a table once for each row before it, whatever the planner expects to find.
+macro_rules! join_probing {
+    ($table:literal, $name:literal, $($condition:expr),+) => {
+        concat!(
+            "JOIN LATERAL (SELECT * FROM ",
+            $table,
+            " ",
+            $name,
+            " WHERE ",
+            $($condition,)+
+            " OFFSET 0) ",
+            $name,
+            " ON true"
+        )
     };
 }
 
@@ -135,6 +159,10 @@ const SESSION: &str =
 
 /// Work over whole tables takes as long as it takes.
 const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/// A connection that answered this recently is taken to be alive. Asking every time would double the trips to the server that a
+/// check makes; a server that was stopped and started again was away for longer than this.
+const ALIVE: Duration = Duration::from_millis(100);
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
@@ -352,18 +380,39 @@ impl Default for Options {
     }
 }
 
-/// A pool on `url`, which connects when it is first needed.
+/// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4`
+/// the action.
+pub const CHECK: &str = facts::FACTS;
+
+/// A store on `url`, which connects when it is first needed.
 ///
 /// # Errors
 /// The URL is not understood.
 pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError> {
+    let pool = pool(url, options)?;
+    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
+}
+
+/// The pool under such a store.
+///
+/// # Errors
+/// The URL is not understood.
+pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
     let connect = connect_options(url, options.echo)?;
-    let pool = PgPoolOptions::new()
+    Ok(PgPoolOptions::new()
         .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(|_| ()) }))
+        .test_before_acquire(false)
+        .before_acquire(|conn, last| {
+            Box::pin(async move {
+                if last.idle_for > ALIVE {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .max_connections(options.pool_size)
         .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect);
-    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
+        .connect_lazy_with(connect))
 }
 
 fn connect_options(url: &str, echo: bool) -> Result<PgConnectOptions, StoreError> {

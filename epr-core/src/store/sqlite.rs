@@ -61,6 +61,20 @@ macro_rules! time_value {
     };
 }
 
+/// A value to be held against an indexed expression: without a type of its own, for which the index would be passed over.
+macro_rules! index_value {
+    ($value:literal) => {
+        concat!("+", $value)
+    };
+}
+
+/// A join that looks into a table once for each row before it, whatever the planner expects to find.
+macro_rules! join_probing {
+    ($table:literal, $name:literal, $($condition:expr),+) => {
+        concat!("CROSS JOIN ", $table, " ", $name, " ON ", $($condition),+)
+    };
+}
+
 /// Nothing to pass over: the whole transaction is exclusive.
 macro_rules! skip_locked {
     ($of:literal) => {
@@ -249,6 +263,9 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
     }
 }
 
+/// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the action.
+pub const CHECK: &str = facts::FACTS;
+
 /// Opens (and creates, with its folders) a database file.
 ///
 /// # Errors
@@ -263,11 +280,14 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
         .journal_mode(SqliteJournalMode::Wal)
         // FULL: a commit that was answered survives a power cut. WAL alone promises that for crashes of the process only.
         .synchronous(SqliteSynchronous::Full);
+    // Nothing is asked of a connection before it is used: a file does not hang up.
     let write = SqlitePoolOptions::new()
+        .test_before_acquire(false)
         .max_connections(1)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect.clone());
     let read = SqlitePoolOptions::new()
+        .test_before_acquire(false)
         .max_connections(READERS)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect);
@@ -281,6 +301,7 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
 pub fn open_memory(options: &Options) -> store::SqlStore {
     // One connection that never ends: the database lives in it.
     let pool = SqlitePoolOptions::new()
+        .test_before_acquire(false)
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)

@@ -31,6 +31,7 @@ mod ledger_tampering;
 mod limits;
 mod metrics;
 mod openapi;
+mod plan;
 mod process;
 mod races;
 mod roles;

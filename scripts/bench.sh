@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Measures the service on this machine, on a throw-away PostgreSQL with its durability on and a throw-away Redis, beside bare
+# yardsticks in the same run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'HELP'
+Usage: scripts/bench.sh [--smoke] [--only PART] [--profile PROFILE] [--out FOLDER]
+Builds the programs, makes a world of 100,000 entities, 100,000 principals and 300,000 assignments, and prints a table of figures
+and ratios; docs/PERFORMANCE.md says how to read it. Takes about six minutes after the build, which takes about ten.
+  --smoke            a small world and short spans: shows that it runs; the figures say nothing
+  --only PART        one of starts, warm, cold, growth, revocation, ledger, lists
+  --profile PROFILE  of cargo; default: release. `measure` builds much faster and is nearly as fast; `dev` is for --smoke
+  --out FOLDER       writes performance.json, performance.md and performance.svg there
+EPR_TEST_SEED=N repeats a run with the same world and questions.
+HELP
+}
+
+profile=release
+arguments=()
+while (($#)); do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --smoke) arguments+=(--smoke); shift ;;
+        --only) arguments+=(--only "${2:?--only needs a part}"); shift 2 ;;
+        --profile) profile=${2:?--profile needs a name}; shift 2 ;;
+        --out) arguments+=(--out "$(realpath -m "${2:?--out needs a folder}")"); shift 2 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+source scripts/need.sh
+source scripts/postgres.sh
+source scripts/redis.sh
+need_rust
+need_apt python3 python3
+need_postgres
+need_redis
+cargo build --quiet --locked --profile "$profile" -p epr-tests -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda
+folder=$CARGO_TARGET_DIR/$profile
+[[ $profile == dev ]] && folder=$CARGO_TARGET_DIR/debug
+
+EPR_BENCH_PROFILE=$profile
+EPR_BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || echo unknown)
+EPR_BENCH_SERVERS="$("$(pg_bin)/postgres" --version), $(redis-server --version | grep -o 'v=[0-9.]*' | sed 's/v=/Redis /')"
+if [[ $profile == release ]]; then
+    EPR_BENCH_ZIP_BYTES=$(python3 - "$folder/epr-audit-lambda" <<'PYTHON'
+import io, sys, zipfile
+packed = io.BytesIO()
+with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    archive.write(sys.argv[1], "bootstrap")
+print(len(packed.getvalue()))
+PYTHON
+)
+    export EPR_BENCH_ZIP_BYTES
+fi
+export EPR_BENCH_PROFILE EPR_BENCH_COMMIT EPR_BENCH_SERVERS
+trap stop_postgres EXIT
+start_postgres
+"$folder/bench" "${arguments[@]}"

@@ -1,0 +1,89 @@
+//! The bench: a seeded world on PostgreSQL, checks under load beside their yardsticks, lists, starts, memory. Run by
+//! `scripts/bench.sh`, which builds the programs and starts the servers.
+
+mod bare;
+mod checks;
+mod http;
+mod ledger;
+mod life;
+mod lists;
+mod load;
+mod report;
+mod scale;
+mod server;
+mod world;
+
+use std::path::PathBuf;
+
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::measure::{fsync_rate, machine};
+use epr_testkit::seed;
+use report::Report;
+use scale::Scale;
+use world::World;
+
+#[tokio::main]
+async fn main() {
+    let (mut scale, mut out, mut only) = (Scale::FULL, None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "bare" => return bare::serve(arguments.next().as_deref()).await,
+            "--smoke" => scale = Scale::SMOKE,
+            "--only" => only = arguments.next(),
+            "--out" => out = arguments.next().map(PathBuf::from),
+            other => panic!("`{other}` is no argument of the bench"),
+        }
+    }
+    let mut rng = seed::rng("bench");
+    let environment = |name: &str| std::env::var(name).unwrap_or_else(|_| "unknown".into());
+    let Scale { entities, roles, principals, assignments, questions, .. } = scale;
+    let mut report = Report::new(vec![
+        ("commit", environment("EPR_BENCH_COMMIT")),
+        ("profile", environment("EPR_BENCH_PROFILE")),
+        ("machine", machine()),
+        ("servers", environment("EPR_BENCH_SERVERS")),
+        ("fsync of 8 KiB", format!("{:.0}/s", fsync_rate())),
+        (
+            "world",
+            format!(
+                "{entities} entities in trees 4 deep, {roles} roles, {principals} principals, {assignments} assignments"
+            ),
+        ),
+        ("load", format!("{} connections, {questions} different questions", load::CONNECTIONS)),
+    ]);
+    let world = World::new(&scale, &mut rng);
+    let asked = world.questions(questions, &mut rng);
+    let database = Database::create(Kind::Postgres).await;
+    database.store().await.close().await;
+    world.load(&database.url).await;
+    database.execute("ANALYZE").await.expect("statistics");
+
+    let (wanted, url) = (|part: &str| only.as_deref().is_none_or(|only| only == part), database.url.as_str());
+    if wanted("starts") {
+        life::starts(&scale, url, &mut report).await;
+    }
+    if wanted("warm") {
+        checks::warm(&scale, url, &asked, &mut report).await;
+    }
+    if wanted("cold") {
+        checks::cold(&scale, url, &asked, &mut report).await;
+    }
+    if wanted("growth") {
+        checks::growth(&scale, url, &world, &mut report).await;
+    }
+    if wanted("revocation") {
+        checks::revocation(&scale, url, &world, &asked, &mut report).await;
+    }
+    if wanted("ledger") {
+        ledger::measure(&scale, url, &mut report).await;
+    }
+    if wanted("lists") {
+        lists::measure(&scale, url, &asked, &mut report).await;
+    }
+    if let Some(out) = out {
+        report.write(&out);
+        println!("written to {}", out.display());
+    }
+    println!("aims missed: {}", report.missed());
+}

@@ -1,0 +1,92 @@
+//! Programs under measurement: the API and the bare handler, each a process whose log goes to a file.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use epr_testkit::process::{free_port, program};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::http::Connection;
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// Host and port.
+    pub(crate) address: String,
+    /// From the start of the process until it said that it is ready.
+    pub(crate) ready_after: Duration,
+}
+
+impl Server {
+    /// `epr-api` on this database, with more of the environment, once it is ready.
+    pub(crate) async fn api(database: &str, environment: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let begun = Instant::now();
+        let child = Command::new(program("epr-api"))
+            .env_clear()
+            .envs([("EPR_DATABASE_URL", database), ("HOST", "127.0.0.1"), ("PORT", &port)])
+            .envs(environment.iter().copied())
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(tempfile::tempfile().expect("a file for its log")))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("epr-api");
+        let address = format!("127.0.0.1:{port}");
+        // Asked again and again, rarely enough that the asking does not take the machine from it.
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut connection = Connection::to(&address).await;
+        while connection.send(Method::GET, "/readyz", "".into()).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Self { child, address, ready_after: begun.elapsed() }
+    }
+
+    /// The same, once its decision cache is in use: right after the start it is still finding out what it missed.
+    pub(crate) async fn cached(database: &str, environment: &[(&str, &str)]) -> Self {
+        let server = Self::api(database, environment).await;
+        let mut connection = Connection::to(&server.address).await;
+        loop {
+            let (_, body) = connection.send(Method::GET, "/readyz", "".into()).await;
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            let tiers = &body["dependencies"];
+            let up = |tier: &str| tiers[tier]["status"].as_str().is_none_or(|status| status == "ok");
+            if up("cache") && up("shared_cache") {
+                return server;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The bare handler, with a database or without.
+    pub(crate) async fn bare(database: Option<&str>) -> Self {
+        let begun = Instant::now();
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .arg("bare")
+            .args(database)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("this program");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let address = lines.next_line().await.expect("a line").expect("an address");
+        Self { child, address, ready_after: begun.elapsed() }
+    }
+
+    /// Memory that it has resident now, and the most that it had, in MB.
+    pub(crate) fn resident(&self) -> (f64, f64) {
+        let id = self.child.id().expect("a running process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its figures");
+        let megabytes = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).expect("a figure");
+            let kib: f64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+            kib * 1024.0 / 1e6
+        };
+        (megabytes("VmRSS:"), megabytes("VmHWM:"))
+    }
+}

@@ -1,0 +1,277 @@
+//! The seeded world: entities in trees four deep, roles, principals, assignments, and questions with their right answers.
+//!
+//! The answers come from the world as it is in memory, by the contract's sentence and not by the service's code.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use uuid::Uuid;
+
+use crate::load::skewed;
+use crate::scale::Scale;
+
+/// What the four levels of a tree are, and how many there are on a level for each one above it.
+const LEVELS: [(&str, usize); 4] = [("issuer", 1), ("spv", 4), ("offering", 8), ("investor", 6)];
+/// Of a tree: 1 + 4 + 32 + 192.
+const TREE: usize = 229;
+const ACTIONS: usize = 200;
+
+struct Entity {
+    id: Uuid,
+    parent: Option<usize>,
+    level: usize,
+    children: Vec<usize>,
+}
+
+struct Role {
+    id: Uuid,
+    actions: Vec<usize>,
+    /// Levels that it counts for; all when empty.
+    levels: Vec<usize>,
+}
+
+/// When an assignment counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Window {
+    Now,
+    Ended,
+    NotYet,
+}
+
+struct Assignment {
+    id: Uuid,
+    principal: Uuid,
+    role: usize,
+    /// Everywhere when there is none.
+    entity: Option<usize>,
+    window: Window,
+}
+
+/// Everything.
+pub(crate) struct World {
+    entities: Vec<Entity>,
+    roles: Vec<Role>,
+    principals: Vec<Uuid>,
+    assignments: Vec<Assignment>,
+    of_principal: HashMap<Uuid, Vec<usize>>,
+}
+
+/// A question, and what is right.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) principal: Uuid,
+    pub(crate) action: String,
+    pub(crate) resource: Uuid,
+    pub(crate) expected: bool,
+}
+
+impl Asked {
+    /// The body of a check.
+    pub(crate) fn body(&self) -> String {
+        let Self { principal, action, resource, .. } = self;
+        format!(r#"{{"user_id":"{principal}","action":"{action}","resource_id":"{resource}"}}"#)
+    }
+}
+
+/// An id as the service makes them: the time in milliseconds first.
+fn id(n: usize, rng: &mut StdRng) -> Uuid {
+    let since = 1_767_225_600_000 + u64::try_from(n).expect("small");
+    uuid::Builder::from_unix_timestamp_millis(since, &rng.random()).into_uuid()
+}
+
+fn action(n: usize) -> String {
+    format!("document:action-{n}")
+}
+
+impl World {
+    pub(crate) fn new(scale: &Scale, rng: &mut StdRng) -> Self {
+        let mut world = Self {
+            entities: Vec::with_capacity(scale.entities),
+            roles: Vec::new(),
+            principals: (0..scale.principals).map(|_| Uuid::from_u128(rng.random())).collect(),
+            assignments: Vec::with_capacity(scale.assignments),
+            of_principal: HashMap::new(),
+        };
+        while world.entities.len() + TREE <= scale.entities {
+            world.tree(None, 0, rng);
+        }
+        while world.entities.len() < scale.entities {
+            world.add(None, 0, rng);
+        }
+        for n in 0..scale.roles {
+            let actions = (0..rng.random_range(1..=10)).map(|_| rng.random_range(0..ACTIONS)).collect();
+            // A fifth is meant for certain types only.
+            let levels = if rng.random_bool(0.2) { vec![rng.random_range(0..LEVELS.len())] } else { Vec::new() };
+            world.roles.push(Role { id: id(n, rng), actions, levels });
+        }
+        let mut taken = std::collections::HashSet::new();
+        while world.assignments.len() < scale.assignments {
+            // Some principals have many, most have few.
+            let principal = world.principals[skewed(scale.principals, 2, rng)];
+            let role = rng.random_range(0..scale.roles);
+            let entity = (!rng.random_bool(0.02)).then(|| rng.random_range(0..world.entities.len()));
+            let window = match rng.random_range(0..100) {
+                0..5 => Window::Ended,
+                5..8 => Window::NotYet,
+                _ => Window::Now,
+            };
+            if taken.insert((principal, role, entity)) {
+                let at = world.assignments.len();
+                world.assignments.push(Assignment { id: id(at, rng), principal, role, entity, window });
+                world.of_principal.entry(principal).or_default().push(at);
+            }
+        }
+        world
+    }
+
+    fn add(&mut self, parent: Option<usize>, level: usize, rng: &mut StdRng) -> usize {
+        let at = self.entities.len();
+        self.entities.push(Entity { id: id(at, rng), parent, level, children: Vec::new() });
+        if let Some(parent) = parent {
+            self.entities[parent].children.push(at);
+        }
+        at
+    }
+
+    fn tree(&mut self, parent: Option<usize>, level: usize, rng: &mut StdRng) {
+        let at = self.add(parent, level, rng);
+        if let Some((_, children)) = LEVELS.get(level + 1) {
+            for _ in 0..*children {
+                self.tree(Some(at), level + 1, rng);
+            }
+        }
+    }
+
+    /// Questions as they come: six in ten about something that the principal has to do with, the others about anything.
+    pub(crate) fn questions(&self, count: usize, rng: &mut StdRng) -> Vec<Asked> {
+        (0..count)
+            .map(|_| {
+                let (principal, mut action, resource) = if rng.random_bool(0.6) {
+                    let assignment = self.assignments.choose(rng).expect("assignments");
+                    let place = assignment.entity.unwrap_or_else(|| rng.random_range(0..self.entities.len()));
+                    let action = *self.roles[assignment.role].actions.choose(rng).expect("actions");
+                    (assignment.principal, action, self.below(place, rng))
+                } else {
+                    let principal = *self.principals.choose(rng).expect("principals");
+                    (principal, rng.random_range(0..ACTIONS), rng.random_range(0..self.entities.len()))
+                };
+                if rng.random_bool(0.1) {
+                    action = rng.random_range(0..ACTIONS);
+                }
+                let expected = self.may(principal, action, resource);
+                Asked { principal, action: self::action(action), resource: self.entities[resource].id, expected }
+            })
+            .collect()
+    }
+
+    /// Somewhere in the tree under `place`.
+    fn below(&self, mut place: usize, rng: &mut StdRng) -> usize {
+        while rng.random_bool(0.7)
+            && let Some(child) = self.entities[place].children.choose(rng)
+        {
+            place = *child;
+        }
+        place
+    }
+
+    fn may(&self, principal: Uuid, action: usize, resource: usize) -> bool {
+        let mut lineage = vec![resource];
+        while let Some(parent) = self.entities[lineage[lineage.len() - 1]].parent {
+            lineage.push(parent);
+        }
+        let level = self.entities[resource].level;
+        self.of_principal.get(&principal).into_iter().flatten().any(|at| {
+            let Assignment { role, entity, window, .. } = self.assignments[*at];
+            let role = &self.roles[role];
+            window == Window::Now
+                && entity.is_none_or(|place| lineage.contains(&place))
+                && role.actions.contains(&action)
+                && (role.levels.is_empty() || role.levels.contains(&level))
+        })
+    }
+
+    /// Puts it into a database with an empty schema, without the triggers that changes have.
+    pub(crate) async fn load(&self, url: &str) {
+        let mut conn = PgConnection::connect(url).await.expect("the database");
+        conn.execute("SET session_replication_role = replica").await.expect("the right to load");
+        let mut text = String::new();
+        for (n, entity) in self.entities.iter().enumerate() {
+            let parent = entity.parent.map_or_else(|| "\\N".into(), |parent| self.entities[parent].id.to_string());
+            let (word, _) = LEVELS[entity.level];
+            let _ = writeln!(
+                text,
+                "{}\t{word} {n}\t{word}\t{parent}\t{{\"country\":\"DE\",\"ref\":{n}}}\t{}",
+                entity.id,
+                at(n)
+            );
+        }
+        copy(&mut conn, "entities (id, name, type, parent_id, attributes, created_at)", &text).await;
+        text.clear();
+        let actions: Vec<Uuid> = (0..ACTIONS).map(|n| Uuid::from_u128(0xac << 64 | n as u128)).collect();
+        for (n, id) in actions.iter().enumerate() {
+            let _ = writeln!(text, "{id}\t{}", action(n));
+        }
+        copy(&mut conn, "permissions (id, action)", &text).await;
+        text.clear();
+        let mut held = String::new();
+        for (n, role) in self.roles.iter().enumerate() {
+            let words: Vec<_> = role.levels.iter().map(|level| format!("\"{}\"", LEVELS[*level].0)).collect();
+            let _ = writeln!(text, "{}\trole {n}\t[{}]\t{}", role.id, words.join(","), at(n));
+            let mut all = role.actions.clone();
+            all.sort_unstable();
+            all.dedup();
+            for action in all {
+                let _ = writeln!(held, "{}\t{}", role.id, actions[action]);
+            }
+        }
+        copy(&mut conn, "roles (id, name, scope_types, created_at)", &text).await;
+        copy(&mut conn, "role_permissions (role_id, permission_id)", &held).await;
+        text.clear();
+        for (n, assignment) in self.assignments.iter().enumerate() {
+            let Assignment { id, principal, role, entity, window } = assignment;
+            let role = self.roles[*role].id;
+            let place = entity.map_or_else(|| "\\N".into(), |place| self.entities[place].id.to_string());
+            let (from, until) = match window {
+                Window::Now => ("2026-01-01Z", "\\N"),
+                Window::Ended => ("2026-01-01Z", "2026-01-02Z"),
+                Window::NotYet => ("2999-01-01Z", "\\N"),
+            };
+            let _ = writeln!(text, "{id}\t{principal}\t{role}\t{place}\t{from}\t{until}\t{}", at(n));
+        }
+        let columns = "(id, principal_id, role_id, entity_id, effective_at, expires_at, created_at)";
+        copy(&mut conn, &format!("role_assignments {columns}"), &text).await;
+    }
+
+    /// An entity without a parent.
+    pub(crate) fn some_root(&self) -> Uuid {
+        self.entities[0].id
+    }
+
+    /// Any entities, all different.
+    pub(crate) fn places(&self, count: usize) -> impl Iterator<Item = Uuid> {
+        self.entities.iter().take(count).map(|entity| entity.id)
+    }
+
+    /// A role that counts for every type, and an action that it holds.
+    pub(crate) fn some_role(&self) -> (Uuid, String) {
+        let role = self.roles.iter().find(|role| role.levels.is_empty()).expect("a role for every type");
+        (role.id, action(role.actions[0]))
+    }
+}
+
+/// A moment in 2026, later for a higher `n`.
+fn at(n: usize) -> String {
+    format!("2026-01-01 00:00:00.{:06}+{:02}", n % 1_000_000, 0)
+}
+
+async fn copy(conn: &mut PgConnection, into: &str, text: &str) {
+    let mut copy = conn.copy_in_raw(&format!("COPY {into} FROM STDIN")).await.expect("a copy");
+    for chunk in text.as_bytes().chunks(1 << 20) {
+        copy.send(chunk).await.expect("rows");
+    }
+    copy.finish().await.expect("rows that the schema takes");
+}
