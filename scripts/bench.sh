@@ -36,9 +36,14 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_redis
-cargo build --quiet --locked --profile "$profile" -p epr-tests -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda
+what=(-p epr-tests -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda)
 folder=$CARGO_TARGET_DIR/$profile
-[[ $profile == dev ]] && folder=$CARGO_TARGET_DIR/debug
+if [[ $profile == dev ]]; then
+    # The same as the tests, so that nothing is built twice.
+    what=(--workspace --bins)
+    folder=$CARGO_TARGET_DIR/debug
+fi
+cargo build --quiet --locked --profile "$profile" "${what[@]}"
 
 EPR_BENCH_PROFILE=$profile
 EPR_BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || echo unknown)

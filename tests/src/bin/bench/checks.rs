@@ -88,7 +88,7 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
     let mut errors = script.once(&shared.address).await;
     let asked = Arc::new(asked.to_vec());
     let (pool, bare) = (bare::pool(database), Server::bare(Some(database)).await);
-    let epr = library(database).await;
+    let epr = library(database, "10").await;
     let [mut sql, mut inside, mut handler, mut http, mut kept, mut tier] = [const { Vec::new() }; 6];
     for _ in 0..scale.rounds {
         let statement = |_| Sql { pool: pool.clone(), asked: Arc::clone(&asked) };
@@ -119,10 +119,31 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
     report.errors("cold: wrong or failed answers", errors);
     pool.close().await;
     epr.close().await;
+    drop([plain, audited, shared, bare]);
+    pools(scale, database, &asked, report).await;
 }
 
-async fn library(database: &str) -> Epr {
-    let mut all = vec![("EPR_DATABASE_URL", database)];
+/// What the size of the pool does to the same callers.
+async fn pools(scale: &Scale, database: &str, asked: &Arc<Vec<Asked>>, report: &mut Report) {
+    const SIZES: [&str; 4] = ["2", "5", "10", "32"];
+    let mut all = Vec::new();
+    for size in SIZES {
+        all.push((size, library(database, size).await, Vec::new()));
+    }
+    for _ in 0..scale.rounds {
+        for (_, epr, figures) in &mut all {
+            let check = |_| Library { epr: epr.clone(), asked: Arc::clone(asked) };
+            figures.push(at_once((0..CONNECTIONS).map(check).collect(), scale.span / 2).await);
+        }
+    }
+    for (size, epr, figures) in all {
+        report.say(format!("cold check in the library, a pool of {size}"), middle(&figures).rate, "/s");
+        epr.close().await;
+    }
+}
+
+async fn library(database: &str, pool_size: &str) -> Epr {
+    let mut all = vec![("EPR_DATABASE_URL", database), ("EPR_DATABASE_POOL_SIZE", pool_size)];
     all.extend(COLD);
     let settings = Settings::from_source(&Source::of(all)).expect("settings");
     let epr = Epr::from_settings(&settings).await.expect("a service");

@@ -41,10 +41,24 @@ async fn rate(epr: &Epr, total: usize, size: usize) -> f64 {
     total as f64 / begun.elapsed().as_secs_f64()
 }
 
-pub(crate) async fn measure(scale: &Scale, database: &str, report: &mut Report) {
+async fn service(database: &str) -> Epr {
     let source = Source::of([("EPR_DATABASE_URL", database)]);
     let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).await.expect("a service");
     epr.start(true).await.expect("a schema");
+    epr
+}
+
+/// Sees to it that the ledger has at least so many entries.
+pub(crate) async fn fill(database: &str, entries: usize) {
+    let epr = service(database).await;
+    let checked = epr.verify_ledger(ScanRange::ALL, &mut |_, _| {}).await.expect("a verification").checked;
+    let missing = entries.saturating_sub(usize::try_from(checked).expect("a count"));
+    rate(&epr, missing.next_multiple_of(BATCH), BATCH).await;
+    epr.close().await;
+}
+
+pub(crate) async fn measure(scale: &Scale, database: &str, report: &mut Report) {
+    let epr = service(database).await;
     let one = rate(&epr, scale.rows / 50, 1).await;
     let many = rate(&epr, scale.rows, BATCH).await;
     report.say("ingestion, one by one", one, "events/s");

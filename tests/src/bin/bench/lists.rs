@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::http::Connection;
+use crate::ledger;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
@@ -28,6 +29,7 @@ pub(crate) async fn measure(scale: &Scale, database: &str, asked: &[Asked], repo
     );
     sqlx::raw_sql(AssertSqlSafe(events)).execute(&mut conn).await.expect("events");
     sqlx::raw_sql("ANALYZE").execute(&mut conn).await.expect("statistics");
+    ledger::fill(database, rows).await;
     let server = Server::api(database, &[]).await;
     let mut connection = Connection::to(&server.address).await;
     let principal = format!("/api/v1/assignments?principal_id={}", asked[0].principal);

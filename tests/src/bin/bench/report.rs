@@ -24,6 +24,7 @@ pub(crate) struct Line {
 pub(crate) struct Report {
     circumstances: Vec<(&'static str, String)>,
     lines: Vec<Line>,
+    errors: u64,
 }
 
 impl Aim {
@@ -65,7 +66,7 @@ impl Report {
         for (name, value) in &circumstances {
             println!("{name}: {value}");
         }
-        Self { circumstances, lines: Vec::new() }
+        Self { circumstances, lines: Vec::new(), errors: 0 }
     }
 
     /// Adds a figure, and says it at once.
@@ -75,6 +76,7 @@ impl Report {
 
     /// Adds how many answers were wrong or none: there should be none.
     pub(crate) fn errors(&mut self, what: &str, errors: u64) {
+        self.errors += errors;
         #[allow(clippy::cast_precision_loss, reason = "a count")]
         self.aim(what, errors as f64, "", Aim::AtMost(0.0));
     }
@@ -157,6 +159,11 @@ impl Report {
     /// How many aims were not met.
     pub(crate) fn missed(&self) -> usize {
         self.lines.iter().filter(|line| line.aim.is_some_and(|aim| !aim.met(line.figure))).count()
+    }
+
+    /// How many answers were wrong or none.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.errors
     }
 }
 
