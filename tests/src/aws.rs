@@ -20,7 +20,7 @@ pub struct Topic {
 pub fn endpoint() -> String {
     std::env::var("EPR_TEST_AWS_URL").unwrap_or_else(|_| {
         panic!(
-            "these tests need SNS and SQS: run scripts/test.sh, which starts them, or `scripts/moto_server.py -p 5000` \
+            "these tests need SNS and SQS: run scripts/test.sh, which starts them, or `python3 scripts/moto_server.py -p 5000` \
              (pip install 'moto[server]') and set EPR_TEST_AWS_URL=http://127.0.0.1:5000"
         )
     })

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::patience;
 use crate::process::{Process, free_port};
 use crate::queue::AuditQueue;
 
@@ -49,10 +50,10 @@ impl Lambda {
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
         ];
         all.extend_from_slice(environment);
-        let client = reqwest::Client::new();
-        while tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        // Longer than a batch may take, outages included: an invocation that never ends is a failure.
+        let client = reqwest::Client::builder().timeout(Duration::from_mins(3)).build().expect("a client");
+        let connected = async || tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok();
+        patience::until("the Lambda runtime", Duration::from_millis(20), connected, |up| *up).await;
         let function = Process::start("epr-audit-lambda", &all);
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
         Self { function, url, client, _runtime: runtime }

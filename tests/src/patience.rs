@@ -16,6 +16,8 @@ where
     T: PartialEq + Debug,
     Seen: Future<Output = T>,
 {
+    let mut look =
+        async || tokio::time::timeout(STANDSTILL, look()).await.unwrap_or_else(|_| panic!("{what}: no answer"));
     let (mut last, mut since) = (look().await, Instant::now());
     while !enough(&last) {
         tokio::time::sleep(every).await;

@@ -1,10 +1,17 @@
 //! What the databases do for a check: they look up what matters, however much else the principal holds and whatever they
 //! expect to find.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use epr_core::authz::Question;
 use epr_core::store::{postgres, sqlite};
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::seed;
+use rand::Rng as _;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
+use uuid::Uuid;
 
 const HEAVY: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 /// On the lowest entity of a chain: itself, two above it, and "everywhere".
@@ -12,6 +19,7 @@ const PLACES: f64 = 4.0;
 
 /// Two thousand principals with one assignment each, and one with two thousand.
 const WORLD: &str = "
+    INSERT INTO roles (id, name) SELECT gen_random_uuid(), 'role ' || n FROM generate_series(1, 500) n;
     INSERT INTO roles (id, name) VALUES ('00000000-0000-0000-0000-0000000000aa', 'Reader');
     INSERT INTO permissions (action) SELECT 'a:' || n FROM generate_series(1, 500) n;
     INSERT INTO role_permissions
@@ -59,7 +67,7 @@ async fn postgres_looks_at_what_matters() {
         assert!(rows("role_assignments") >= 3.0, "{plan:#}");
         assert!(rows("role_assignments") <= PLACES, "{plan:#}");
         assert!(rows("entities") <= PLACES, "{plan:#}");
-        assert!(rows("role_permissions") <= PLACES, "{plan:#}");
+        assert!(rows("role_permissions") <= PLACES && rows("roles") <= PLACES, "{plan:#}");
     }
 }
 
@@ -90,4 +98,65 @@ async fn sqlite_looks_at_what_matters() {
             .contains(&step.as_str())),
         "{steps:#?}"
     );
+}
+
+/// Statistics change plans, and a plan must not change what is found: an older SQLite loses rows of this statement once it has them.
+#[tokio::test]
+async fn what_is_found_does_not_depend_on_statistics() {
+    const ENTITIES: u32 = 300;
+    let mut rng = seed::rng("what_is_found_does_not_depend_on_statistics");
+    let entity = |n: u32| Uuid::from_u128(0xe << 64 | u128::from(n));
+    let principal = |n: u32| Uuid::from_u128(0xa << 64 | u128::from(n));
+    // As SQLite stores it, and as PostgreSQL reads it.
+    let at = "2026-01-01T00:00:00.000000Z";
+    let role = Uuid::from_u128(7);
+    let mut sql =
+        format!("INSERT INTO roles (id, name, created_at, updated_at) VALUES ('{role}', 'Reader', '{at}', '{at}');");
+    for n in 1..=ENTITIES {
+        let parent = if n == 1 { "NULL".into() } else { format!("'{}'", entity(n / 2)) };
+        let _ = write!(
+            sql,
+            "INSERT INTO entities (id, name, type, parent_id, created_at, updated_at) \
+             VALUES ('{}', 'e{n}', 'spv', {parent}, '{at}', '{at}');",
+            entity(n)
+        );
+    }
+    // 0 stands for everywhere.
+    let mut held = HashSet::new();
+    for who in 0..40 {
+        for _ in 0..rng.random_range(1..40) {
+            let place = rng.random_range(0..=ENTITIES);
+            if held.insert((who, place)) {
+                let id = Uuid::from_u128(rng.random());
+                let place = if place == 0 { "NULL".into() } else { format!("'{}'", entity(place)) };
+                let who = principal(who);
+                let _ = write!(
+                    sql,
+                    "INSERT INTO role_assignments \
+                     (id, principal_id, role_id, entity_id, effective_at, created_at, updated_at) \
+                     VALUES ('{id}', '{who}', '{role}', {place}, '{at}', '{at}', '{at}');"
+                );
+            }
+        }
+    }
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let database = Database::create(kind).await;
+        let store = database.store().await;
+        database.execute(&sql).await.unwrap();
+        for statistics in [false, true] {
+            if statistics {
+                database.execute("ANALYZE").await.unwrap();
+            }
+            // Statistics are read when a database is opened.
+            let store = if statistics { database.store().await } else { store.clone() };
+            for _ in 0..400 {
+                let (who, what) = (rng.random_range(0..40), rng.random_range(1..=ENTITIES));
+                let lineage = std::iter::successors(Some(what), |n| (*n > 1).then_some(n / 2));
+                let expected = lineage.chain([0]).filter(|place| held.contains(&(who, *place))).count();
+                let question = Question::new(principal(who), "a:read".try_into().unwrap(), entity(what));
+                let found = store.facts(&question).await.unwrap().expect("the entity").grants.len();
+                assert_eq!(found, expected, "{kind:?}, statistics: {statistics}, {question:?}");
+            }
+        }
+    }
 }

@@ -100,13 +100,17 @@ async fn through_the_function(stream: &Stream) {
     let lambda = Lambda::start(&environment).await;
     let sent = AtomicBool::new(false);
     let feed = async {
-        let (mut taken, mut failed) = (0, 0);
+        let (mut taken, mut failed, mut idle) = (0, 0, 0);
         loop {
+            assert!(idle < 1800, "nothing came for three minutes, with {} in the queue", queue.depth().await);
             // Looked at before the receive: a queue is done when it is found empty after all was sent.
             let complete = sent.load(Ordering::SeqCst);
             let (messages, failures) = lambda.feed(&queue, 1).await;
             if messages == 0 {
+                idle += 1;
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            } else {
+                idle = 0;
             }
             taken += messages;
             failed += failures;

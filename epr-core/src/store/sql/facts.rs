@@ -45,7 +45,8 @@ FROM places ",
          AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
         index_value!("places.id")
     ),
-    " JOIN roles r ON r.id = a.role_id"
+    " ",
+    join_probing!("roles", "r", "r.id = a.role_id")
 );
 
 pub(super) async fn read(conn: &mut Conn, question: &Question) -> Result<Option<Facts>> {

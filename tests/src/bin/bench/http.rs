@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
 
-use crate::load::{CONNECTIONS, Caller, Figures, at_once, popular};
+use crate::load::{CONNECTIONS, Caller, Figures, any, at_once, popular};
 use crate::world::Asked;
 
 /// Questions as requests.
@@ -19,6 +19,8 @@ pub(crate) struct Script {
     path: &'static str,
     /// Bodies, and what the answer must hold.
     asked: Arc<Vec<(Bytes, &'static [u8])>>,
+    /// Whether some are asked more often than others.
+    popular: bool,
 }
 
 impl Script {
@@ -26,13 +28,18 @@ impl Script {
     pub(crate) fn checks(asked: &[Asked]) -> Self {
         let right = |asked: &Asked| if asked.expected { &b"true"[..] } else { b"false" };
         let asked = asked.iter().map(|asked| (asked.body().into(), right(asked))).collect();
-        Self { path: "/api/v1/authorize", asked: Arc::new(asked) }
+        Self { path: "/api/v1/authorize", asked: Arc::new(asked), popular: true }
     }
 
     /// The same for who does not know the answers.
     pub(crate) fn any_answer(&self) -> Self {
         let asked = self.asked.iter().map(|(body, _)| (body.clone(), &b"authorized"[..])).collect();
         Self { asked: Arc::new(asked), ..*self }
+    }
+
+    /// The same, each question as often as any other.
+    pub(crate) fn even(&self) -> Self {
+        Self { popular: false, ..self.clone() }
     }
 
     /// Each question once, on all connections together. Gives the errors.
@@ -75,7 +82,8 @@ struct Asking {
 
 impl Caller for Asking {
     async fn ask(&mut self, rng: &mut StdRng) -> bool {
-        let (body, right) = popular(&self.script.asked, rng);
+        let pick = if self.script.popular { popular } else { any };
+        let (body, right) = pick(&self.script.asked, rng);
         self.connection.ask(self.script.path, body, right).await
     }
 }

@@ -12,12 +12,12 @@ use crate::ledger;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
-use crate::world::Asked;
+use crate::world::World;
 
 /// Each list is read this often for each round.
 const READS: usize = 40;
 
-pub(crate) async fn measure(scale: &Scale, database: &str, asked: &[Asked], report: &mut Report) {
+pub(crate) async fn measure(scale: &Scale, database: &str, world: &World, report: &mut Report) {
     let mut conn = PgConnection::connect(database).await.expect("the database");
     let rows = scale.rows;
     let events = format!(
@@ -32,7 +32,7 @@ pub(crate) async fn measure(scale: &Scale, database: &str, asked: &[Asked], repo
     ledger::fill(database, rows).await;
     let server = Server::api(database, &[]).await;
     let mut connection = Connection::to(&server.address).await;
-    let principal = format!("/api/v1/assignments?principal_id={}", asked[0].principal);
+    let principal = format!("/api/v1/assignments?principal_id={}", world.some_principal());
     let paths = [
         "/api/v1/entities",
         "/api/v1/entities?limit=50",

@@ -51,6 +51,11 @@ pub(crate) fn popular<'a, T>(all: &'a [T], rng: &mut StdRng) -> &'a T {
     &all[skewed(all.len(), SKEW, rng)]
 }
 
+/// One of them, each as often as any other.
+pub(crate) fn any<'a, T>(all: &'a [T], rng: &mut StdRng) -> &'a T {
+    &all[skewed(all.len(), 1, rng)]
+}
+
 /// One of `count`, low ones more often: the more so the higher `power`.
 pub(crate) fn skewed(count: usize, power: i32, rng: &mut StdRng) -> usize {
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]

@@ -121,6 +121,8 @@ impl Report {
         let bars: Vec<(&str, String, f64)> = self
             .lines
             .iter()
+            // Right answers are no matter of degree.
+            .filter(|line| !line.unit.is_empty())
             .filter_map(|line| {
                 let margin = line.aim?.margin(line.figure);
                 Some((line.what.as_str(), number(line.figure, line.unit), margin))

@@ -10,6 +10,9 @@ use tokio::process::{Child, Command};
 
 use crate::http::Connection;
 
+/// How long a server may take until it is there. It bounds a failure, it measures nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -36,30 +39,38 @@ impl Server {
             .expect("epr-api");
         let address = format!("127.0.0.1:{port}");
         // Asked again and again, rarely enough that the asking does not take the machine from it.
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let mut connection = Connection::to(&address).await;
-        while connection.send(Method::GET, "/readyz", "".into()).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Self { child, address, ready_after: begun.elapsed() }
+        let ready = async {
+            while tokio::net::TcpStream::connect(&address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut connection = Connection::to(&address).await;
+            while connection.send(Method::GET, "/readyz", "".into()).await.0 != 200 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            begun.elapsed()
+        };
+        let ready_after = tokio::time::timeout(PATIENCE, ready).await.expect("a service that is ready within a minute");
+        Self { child, address, ready_after }
     }
 
     /// The same, once its decision cache is in use: right after the start it is still finding out what it missed.
     pub(crate) async fn cached(database: &str, environment: &[(&str, &str)]) -> Self {
         let server = Self::api(database, environment).await;
         let mut connection = Connection::to(&server.address).await;
-        loop {
-            let (_, body) = connection.send(Method::GET, "/readyz", "".into()).await;
-            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-            let tiers = &body["dependencies"];
-            let up = |tier: &str| tiers[tier]["status"].as_str().is_none_or(|status| status == "ok");
-            if up("cache") && up("shared_cache") {
-                return server;
+        let caching = async {
+            loop {
+                let (_, body) = connection.send(Method::GET, "/readyz", "".into()).await;
+                let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+                let tiers = &body["dependencies"];
+                let up = |tier: &str| tiers[tier]["status"].as_str().is_none_or(|status| status == "ok");
+                if up("cache") && up("shared_cache") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        };
+        tokio::time::timeout(PATIENCE, caching).await.expect("a cache in use within a minute");
+        server
     }
 
     /// The bare handler, with a database or without.

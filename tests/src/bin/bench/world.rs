@@ -246,6 +246,11 @@ impl World {
         copy(&mut conn, &format!("role_assignments {columns}"), &text).await;
     }
 
+    /// A principal with an assignment.
+    pub(crate) fn some_principal(&self) -> Uuid {
+        self.assignments[0].principal
+    }
+
     /// An entity without a parent.
     pub(crate) fn some_root(&self) -> Uuid {
         self.entities[0].id
