@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::authz::{Facts, Question};
 use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::audit::CorrelationId;
@@ -15,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
+use crate::reader::Reader;
 use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
@@ -25,6 +27,7 @@ use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 pub struct Epr {
     parts: Arc<Parts>,
     recorder: Arc<Recorder>,
+    reader: Arc<Reader>,
     outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
     started: Timestamp,
@@ -70,7 +73,15 @@ impl Epr {
         let metrics = Arc::<Metrics>::default();
         let recorder = Arc::new(Recorder::new(metrics.ledger.clone()));
         let started = parts.clock.now();
-        Self { parts: Arc::new(parts), recorder, outbox: Arc::default(), metrics, started, cache }
+        Self {
+            parts: Arc::new(parts),
+            recorder,
+            reader: Arc::default(),
+            outbox: Arc::default(),
+            metrics,
+            started,
+            cache,
+        }
     }
 
     /// Puts it together as the environment says. Databases are connected when first needed.
@@ -199,6 +210,11 @@ impl Epr {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
+    pub(crate) async fn facts(&self, question: &Question) -> std::result::Result<Option<Facts>, StoreError> {
+        self.reader.read(&self.parts.store, question).await
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

@@ -36,6 +36,7 @@ pub mod logging;
 mod metrics;
 mod outbox;
 pub mod publish;
+mod reader;
 mod recorder;
 mod relay;
 mod retry;

@@ -30,12 +30,8 @@ pub(crate) struct NotRecorded(#[source] Arc<StoreError>);
 impl NotRecorded {
     /// Whether one of several entries can be at fault, rather than the way to the database.
     pub(crate) fn may_be_about_one(&self) -> bool {
-        may_be_about_one(&self.0)
+        self.0.may_be_about_one()
     }
-}
-
-fn may_be_about_one(fault: &StoreError) -> bool {
-    matches!(fault, StoreError::Backend(_) | StoreError::Corrupt { .. })
 }
 
 struct Request {
@@ -152,7 +148,7 @@ async fn commit(store: &dyn Store, batch: Vec<Request>, figures: &LedgerFigures)
             }
         }
         // The database refused something that one caller brought: the others must not suffer for it.
-        Err(fault) if may_be_about_one(&fault) && callers.len() > 1 => {
+        Err(fault) if fault.may_be_about_one() && callers.len() > 1 => {
             let mut rest = together.as_slice();
             for (count, answer) in callers {
                 let (own, others) = rest.split_at(count);

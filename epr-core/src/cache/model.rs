@@ -191,7 +191,7 @@ impl World {
     }
 
     async fn truth(&self, question: &Question) -> bool {
-        let facts = self.processes[0].epr.store().facts(question).await.unwrap().unwrap();
+        let facts = self.processes[0].epr.facts(question).await.unwrap().unwrap();
         decide(question, &facts, self.clock.now()).allowed
     }
 

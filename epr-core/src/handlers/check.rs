@@ -41,7 +41,7 @@ impl Epr {
             }
             Lookup::Miss(ticket) => ticket,
         };
-        let facts = self.store().facts(question).await?;
+        let facts = self.facts(question).await?;
         let facts = facts.ok_or_else(|| entities::not_found(question.resource_id))?;
         Ok(Begun::Open(ticket, facts))
     }

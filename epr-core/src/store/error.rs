@@ -55,6 +55,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether one of several things brought together can be at fault, rather than the way to the database.
+    pub(crate) fn may_be_about_one(&self) -> bool {
+        matches!(self, Self::Backend(_) | Self::Corrupt { .. })
+    }
+
     /// A column that cannot be read.
     #[allow(clippy::needless_pass_by_value, reason = "errors are given away where they are made")]
     pub(crate) fn corrupt(what: &'static str, why: impl std::fmt::Display) -> Self {

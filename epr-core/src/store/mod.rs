@@ -98,8 +98,9 @@ pub trait Store: Send + Sync {
     /// How many connections the server has and admits; `None` when there is no server.
     async fn connections(&self) -> Result<Option<Connections>>;
 
-    /// What a decision on `question` depends on, read in one statement; `None` when the resource is unknown.
-    async fn facts(&self, question: &Question) -> Result<Option<Facts>>;
+    /// What the decision on each of `questions` depends on, in their order, each read in one statement; `None` where the resource
+    /// is unknown.
+    async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>>;
 
     /// Entries of the ledger.
     async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>>;

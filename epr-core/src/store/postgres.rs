@@ -149,6 +149,7 @@ mod roles;
 mod schema;
 #[path = "sql/store.rs"]
 mod store;
+mod together;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -384,6 +385,9 @@ impl Default for Options {
 /// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4`
 /// the action.
 pub const CHECK: &str = facts::FACTS;
+
+/// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
+pub const CHECKS: &str = together::FACTS;
 
 /// A store on `url`, which connects when it is first needed.
 ///

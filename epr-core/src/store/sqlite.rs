@@ -141,6 +141,7 @@ mod schema;
 #[path = "sql/store.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod store;
+mod together;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 

@@ -52,22 +52,31 @@ async fn postgres_looks_at_what_matters() {
     database.store().await.close().await;
     database.execute(WORLD).await.unwrap();
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
-    let prepare = format!("PREPARE checked(uuid, uuid, text, text) AS {}", postgres::CHECK);
-    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+    for prepare in [
+        format!("PREPARE checked(uuid, uuid, text, text) AS {}", postgres::CHECK),
+        format!("PREPARE checked_together(uuid[], uuid[], text[], text[]) AS {}", postgres::CHECKS),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+    }
+    let lowest = "00000000-0000-0000-0000-000000000003";
+    let alone = format!("checked('{lowest}', '{HEAVY}', 'user', 'a:7')");
+    let together = format!(
+        "checked_together(array_fill(uuid '{lowest}', ARRAY[20]), array_fill(uuid '{HEAVY}', ARRAY[20]), \
+         array_fill(text 'user', ARRAY[20]), array_fill(text 'a:7', ARRAY[20]))"
+    );
     // The plan for this principal, and the one for all of them, which the server takes after a few checks.
     for mode in ["force_custom_plan", "force_generic_plan"] {
         sqlx::raw_sql(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).execute(&mut conn).await.unwrap();
-        let explain = format!(
-            "EXPLAIN (ANALYZE, FORMAT JSON) \
-             EXECUTE checked('00000000-0000-0000-0000-000000000003', '{HEAVY}', 'user', 'a:7')"
-        );
-        let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut conn).await.unwrap();
-        let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
-        let rows = |table: &str| looked_at(&plan[0]["Plan"], table);
-        assert!(rows("role_assignments") >= 3.0, "{plan:#}");
-        assert!(rows("role_assignments") <= PLACES, "{plan:#}");
-        assert!(rows("entities") <= PLACES, "{plan:#}");
-        assert!(rows("role_permissions") <= PLACES && rows("roles") <= PLACES, "{plan:#}");
+        for (call, questions) in [(&alone, 1.0), (&together, 20.0)] {
+            let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {call}");
+            let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut conn).await.unwrap();
+            let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
+            let rows = |table: &str| looked_at(&plan[0]["Plan"], table) / questions;
+            assert!(rows("role_assignments") >= 3.0, "{plan:#}");
+            assert!(rows("role_assignments") <= PLACES, "{plan:#}");
+            assert!(rows("entities") <= PLACES, "{plan:#}");
+            assert!(rows("role_permissions") <= PLACES && rows("roles") <= PLACES, "{plan:#}");
+        }
     }
 }
 
@@ -112,6 +121,16 @@ async fn what_is_found_does_not_depend_on_statistics() {
     let role = Uuid::from_u128(7);
     let mut sql =
         format!("INSERT INTO roles (id, name, created_at, updated_at) VALUES ('{role}', 'Reader', '{at}', '{at}');");
+    // One of two known actions is the role's.
+    for (n, action) in ["a:read", "a:write"].into_iter().enumerate() {
+        let id = Uuid::from_u128(n as u128);
+        let _ = write!(sql, "INSERT INTO permissions (id, action, created_at) VALUES ('{id}', '{action}', '{at}');");
+    }
+    let _ = write!(
+        sql,
+        "INSERT INTO role_permissions (role_id, permission_id) VALUES ('{role}', '{}');",
+        Uuid::from_u128(0)
+    );
     for n in 1..=ENTITIES {
         let parent = if n == 1 { "NULL".into() } else { format!("'{}'", entity(n / 2)) };
         let _ = write!(
@@ -149,13 +168,40 @@ async fn what_is_found_does_not_depend_on_statistics() {
             }
             // Statistics are read when a database is opened.
             let store = if statistics { database.store().await } else { store.clone() };
-            for _ in 0..400 {
-                let (who, what) = (rng.random_range(0..40), rng.random_range(1..=ENTITIES));
-                let lineage = std::iter::successors(Some(what), |n| (*n > 1).then_some(n / 2));
-                let expected = lineage.chain([0]).filter(|place| held.contains(&(who, *place))).count();
-                let question = Question::new(principal(who), "a:read".try_into().unwrap(), entity(what));
-                let found = store.facts(&question).await.unwrap().expect("the entity").grants.len();
-                assert_eq!(found, expected, "{kind:?}, statistics: {statistics}, {question:?}");
+            for _ in 0..200 {
+                // Alone and together; one entity more than there are.
+                let group: Vec<(u32, u32, &str)> = (0..rng.random_range(1..6))
+                    .map(|_| {
+                        let action = ["a:read", "a:write", "a:other"][rng.random_range(0..3)];
+                        (rng.random_range(0..40), rng.random_range(1..=ENTITIES + 1), action)
+                    })
+                    .collect();
+                let questions: Vec<_> = group
+                    .iter()
+                    .map(|(who, what, action)| {
+                        Question::new(principal(*who), (*action).try_into().unwrap(), entity(*what))
+                    })
+                    .collect();
+                let found = store.facts(&questions).await.unwrap();
+                assert_eq!(found.len(), group.len());
+                for ((who, what, action), facts) in group.into_iter().zip(found) {
+                    let case = format!("{kind:?}, statistics: {statistics}, {who} asks for {what} among {questions:?}");
+                    let lineage: Vec<u32> =
+                        std::iter::successors(Some(what), |n| (*n > 1).then_some(n / 2)).chain([0]).collect();
+                    let expected = lineage.iter().filter(|place| held.contains(&(who, **place)));
+                    let expected: HashSet<_> = expected.map(|n| (*n > 0).then(|| entity(*n))).collect();
+                    if what > ENTITIES {
+                        assert_eq!(facts, None, "{case}");
+                        continue;
+                    }
+                    let facts = facts.unwrap_or_else(|| panic!("{case}"));
+                    assert_eq!(facts.lineage.len(), lineage.len() - 1, "{case}");
+                    assert_eq!(facts.grants.len(), expected.len(), "{case}");
+                    let places: HashSet<_> = facts.grants.iter().map(|grant| grant.entity_id).collect();
+                    assert_eq!(places, expected, "{case}");
+                    let held = (action == "a:read").then_some(action);
+                    assert!(facts.grants.iter().all(|grant| grant.held_action.as_deref() == held), "{case}");
+                }
             }
         }
     }

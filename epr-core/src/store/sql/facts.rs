@@ -1,4 +1,4 @@
-//! The one statement behind every check.
+//! The statement behind every check.
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -7,47 +7,63 @@ use super::entities::read_type;
 use super::roles::read_scope_types;
 use super::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use crate::authz::{Facts, Grant, Question};
+use crate::domain::EntityType;
 use crate::store::{Result, StoreError};
 
+/// The statement for one question, whose parts are where the four parameters say.
+///
 /// Two kinds of rows: the resource and its ancestors (with `place_type`), and the principal's assignments that are
 /// global or sit on one of them. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
 ///
 /// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
 /// probe a place, however many assignments the principal holds elsewhere. That is said in the statement and not left to the
 /// planner, which knows only how many assignments principals have on average. The asked action is looked up once.
-pub(super) const FACTS: &str = concat!(
-    "\
-WITH RECURSIVE lineage(id, parent_id, type) AS ( \
-  SELECT id, parent_id, type FROM entities WHERE id = $1 \
-  UNION \
-  SELECT e.id, e.parent_id, e.type FROM lineage l ",
-    join_probing!("entities", "e", "e.id = l.parent_id"),
-    " \
-), places(id) AS ( \
-  SELECT id FROM lineage UNION ALL SELECT ",
-    uuid_value!("'00000000-0000-0000-0000-000000000000'"),
-    " \
-), asked(id, action) AS ( \
-  SELECT id, action FROM permissions WHERE action = $4 \
-) \
-SELECT l.id AS place_id, l.type AS place_type, NULL AS assignment_id, NULL AS role_id, NULL AS effective_at, \
-       NULL AS expires_at, NULL AS scope_types, NULL AS held_action \
-FROM lineage l \
-UNION ALL \
-SELECT a.entity_id, NULL, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
-       (SELECT (SELECT action FROM asked) FROM role_permissions rp \
-        WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) \
-FROM places ",
-    join_probing!(
-        "role_assignments",
-        "a",
-        "a.principal_id = $2 AND a.principal_type = $3 \
-         AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
-        index_value!("places.id")
-    ),
-    " ",
-    join_probing!("roles", "r", "r.id = a.role_id")
-);
+macro_rules! statement {
+    ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
+        concat!(
+            "WITH RECURSIVE lineage(id, parent_id, type) AS ( \
+               SELECT id, parent_id, type FROM entities WHERE id = ",
+            $resource_id,
+            " UNION \
+               SELECT e.id, e.parent_id, e.type FROM lineage l ",
+            join_probing!("entities", "e", "e.id = l.parent_id"),
+            " \
+             ), places(id) AS ( \
+               SELECT id FROM lineage UNION ALL SELECT ",
+            uuid_value!("'00000000-0000-0000-0000-000000000000'"),
+            " \
+             ), asked(id, action) AS ( \
+               SELECT id, action FROM permissions WHERE action = ",
+            $action,
+            " \
+             ) \
+             SELECT l.id AS place_id, l.type AS place_type, NULL AS assignment_id, NULL AS role_id, \
+                    NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action \
+             FROM lineage l \
+             UNION ALL \
+             SELECT a.entity_id, NULL, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
+                    (SELECT (SELECT action FROM asked) FROM role_permissions rp \
+                     WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) \
+             FROM places ",
+            join_probing!(
+                "role_assignments",
+                "a",
+                "a.principal_id = ",
+                $principal_id,
+                " AND a.principal_type = ",
+                $principal_type,
+                " AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
+                index_value!("places.id")
+            ),
+            " ",
+            join_probing!("roles", "r", "r.id = a.role_id")
+        )
+    };
+}
+#[allow(unused_imports, reason = "used where several questions are asked at once")]
+pub(super) use statement;
+
+pub(super) const FACTS: &str = statement!("$1", "$2", "$3", "$4");
 
 pub(super) async fn read(conn: &mut Conn, question: &Question) -> Result<Option<Facts>> {
     let rows = sqlx::query(FACTS)
@@ -58,23 +74,46 @@ pub(super) async fn read(conn: &mut Conn, question: &Question) -> Result<Option<
         .fetch_all(conn)
         .await
         .map_err(classify)?;
-    let mut resource_type = None;
-    let mut lineage = Vec::new();
-    let mut grants = Vec::new();
+    let mut found = Found::new(question);
     for row in &rows {
+        found.add(row)?;
+    }
+    Ok(found.facts())
+}
+
+/// What the rows for one question say.
+pub(super) struct Found<'a> {
+    question: &'a Question,
+    resource_type: Option<EntityType>,
+    lineage: Vec<Uuid>,
+    grants: Vec<Grant>,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn new(question: &'a Question) -> Self {
+        Self { question, resource_type: None, lineage: Vec::new(), grants: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, row: &Row) -> Result<()> {
         let place: Option<Uuid> = row.try_get::<Option<Id>, _>("place_id").map_err(classify)?.map(read_id);
         match (row.try_get::<Option<&str>, _>("place_type").map_err(classify)?, place) {
             (Some(word), Some(place)) => {
-                if place == question.resource_id {
-                    resource_type = Some(read_type(word)?);
+                if place == self.question.resource_id {
+                    self.resource_type = Some(read_type(word)?);
                 }
-                lineage.push(place);
+                self.lineage.push(place);
             }
-            (None, place) => grants.push(read_grant(row, question, place)?),
+            (None, place) => self.grants.push(read_grant(row, self.question, place)?),
             (Some(_), None) => return Err(StoreError::corrupt("lineage", "a place without an id")),
         }
+        Ok(())
     }
-    Ok(resource_type.map(|resource_type| Facts { resource_type, lineage, grants }))
+
+    /// `None` when the resource is unknown.
+    pub(super) fn facts(self) -> Option<Facts> {
+        let Self { resource_type, lineage, grants, .. } = self;
+        resource_type.map(|resource_type| Facts { resource_type, lineage, grants })
+    }
 }
 
 fn read_grant(row: &Row, question: &Question, place: Option<Uuid>) -> Result<Grant> {

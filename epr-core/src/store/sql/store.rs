@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, assignments, begin, changes, classify, connections, entities, events, facts, ledger, lock_hierarchy,
-    outbox_signals, rejections, renewals, reports, roles, schema,
+    Db, assignments, begin, changes, classify, connections, entities, events, ledger, lock_hierarchy, outbox_signals,
+    rejections, renewals, reports, roles, schema, together,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -99,8 +99,8 @@ impl Store for SqlStore {
         connections(&mut *self.reader().await?).await
     }
 
-    async fn facts(&self, question: &Question) -> Result<Option<Facts>> {
-        facts::read(&mut *self.reader().await?, question).await
+    async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
+        together::read(&mut *self.reader().await?, questions).await
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
