@@ -102,7 +102,10 @@ impl Drop for Task {
 }
 
 async fn read_all(store: Arc<dyn Store>, mut task: Task) {
-    while let Some(group) = task.next() {
+    loop {
+        // Whoever can go on at this moment comes along.
+        tokio::task::yield_now().await;
+        let Some(group) = task.next() else { return };
         let (questions, answers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|Asked { question, answer }| (question, answer)).unzip();
         match read(&*store, &questions).await {
@@ -148,7 +151,6 @@ fn told(fault: &StoreError) -> StoreError {
 mod tests {
     use std::path::Path;
 
-    use sqlx::Connection as _;
     use uuid::Uuid;
 
     use super::*;
@@ -191,8 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("epr.db");
         let (store, [bad, good]) = world(&file).await;
-        let mut conn = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-        sqlx::query("UPDATE roles SET scope_types = 'nonsense' WHERE name = 'one'").execute(&mut conn).await.unwrap();
+        sqlite::tamper(&file, "UPDATE roles SET scope_types = 'nonsense' WHERE name = 'one'").await;
         let reader = Reader::default();
         let (task, first) = ask(&reader, &bad);
         let (_other, second) = ask(&reader, &good);

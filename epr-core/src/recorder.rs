@@ -108,6 +108,8 @@ async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, figur
         }) else {
             return;
         };
+        // Whoever can go on at this moment comes along.
+        tokio::task::yield_now().await;
         let mut size = first.drafts.len();
         let mut batch = vec![first];
         while let Ok(next) = requests.try_recv() {
@@ -176,7 +178,7 @@ async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, St
     // Further callers wait behind it.
     let mut retry = Retry::begin();
     loop {
-        let attempt = tokio::time::timeout(SILENCE, append_once(store, drafts)).await;
+        let attempt = tokio::time::timeout(SILENCE, store.append(drafts)).await;
         match attempt.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into()))) {
             Err(StoreError::Contention(fault)) => {
                 if retry.lost().is_none() {
@@ -186,11 +188,4 @@ async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, St
             outcome => return outcome,
         }
     }
-}
-
-async fn append_once(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
-    let mut tx = store.begin().await?;
-    let outcomes = tx.append(drafts).await?;
-    tx.commit().await?;
-    Ok(outcomes)
 }

@@ -102,6 +102,10 @@ pub trait Store: Send + Sync {
     /// is unknown.
     async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>>;
 
+    /// Appends to the ledger, in order, as one piece and in a transaction of its own. When the connection breaks, nobody may know whether
+    /// it was done.
+    async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>>;
+
     /// Entries of the ledger.
     async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>>;
 

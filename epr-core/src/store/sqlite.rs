@@ -315,3 +315,12 @@ fn connect_options(options: &Options) -> SqliteConnectOptions {
     let level = if options.echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
     SqliteConnectOptions::new().foreign_keys(true).busy_timeout(BUSY_TIMEOUT).log_statements(level)
 }
+
+/// What somebody else's program does to the file.
+#[cfg(test)]
+pub(crate) async fn tamper(file: &Path, statement: &'static str) {
+    use sqlx::Connection as _;
+    let options = SqliteConnectOptions::new().filename(file);
+    let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query(statement).execute(&mut conn).await.unwrap();
+}

@@ -1,14 +1,17 @@
 //! The ledger on both databases: the vectors, duplicates, what the database refuses, and bytes that come back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use epr_core::domain::{Json, JsonObject};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::{Appended, Store};
 use epr_testkit::database::{Database, Kind};
-use epr_testkit::ledger::{draft, event, everything};
+use epr_testkit::ledger::{draft, event, everything, verdict};
 use epr_testkit::seed;
+use rand::Rng as _;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const VECTORS: &str = include_str!("../../vectors/audit_chain_v1.json");
 
@@ -36,6 +39,7 @@ on_both_stores! {
     duplicates_and_conflicts => super::duplicates;
     the_database_refuses_changes => super::append_only;
     what_was_accepted_reads_back => super::random_details;
+    many_writers_make_one_chain => super::many_writers;
 }
 
 async fn vectors(database: Database) {
@@ -45,8 +49,13 @@ async fn vectors(database: Database) {
     let store = database.store().await;
     let drafts: Vec<_> = entries.iter().map(|entry| draft(&entry["input"])).collect();
     // In pieces, so that the chain is carried on by the head row too.
-    for piece in drafts.chunks(7) {
-        append(&store, piece).await;
+    for (n, piece) in drafts.chunks(4).enumerate() {
+        // Within a transaction, and in one of its own.
+        if n % 3 == 0 {
+            append(&store, piece).await
+        } else {
+            store.append(piece).await.unwrap()
+        };
     }
     let stored = everything(&*store).await;
     assert_eq!(stored.len(), 40);
@@ -166,4 +175,89 @@ async fn random_details(database: Database) {
         assert_eq!(seen.canonical, written);
         assert!(written.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "printable ASCII only");
     }
+}
+
+/// What a writer says about its entries, in `details`.
+fn numbered(writer: u64, n: u64, keyed: bool) -> Draft {
+    let id = keyed.then(|| Uuid::from_u128(u128::from(writer) << 64 | u128::from(n)));
+    draft(
+        &json!({"event_id": id, "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"writer": writer, "n": n}}),
+    )
+}
+
+/// Several processes, each of which believes to know where the chain ends; some entries come with a change, some changes fail.
+async fn many_writers(database: Database) {
+    const EACH: u64 = 150;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let store = database.store().await;
+        let mut rng = seed::rng(&format!("many_writers_make_one_chain {writer}"));
+        writers.spawn(async move {
+            let (mut n, mut outcomes) = (0, Vec::new());
+            while n < EACH {
+                let keyed = rng.random_bool(0.3);
+                let count = rng.random_range(1..4);
+                let drafts: Vec<_> = (n..n + count).map(|n| numbered(writer, n, keyed)).collect();
+                match rng.random_range(0..6) {
+                    0 => outcomes.extend(append(&store, &drafts).await),
+                    1 => {
+                        let mut tx = store.begin().await.unwrap();
+                        tx.append(&drafts).await.unwrap();
+                        // Goes back.
+                        drop(tx);
+                        continue;
+                    }
+                    _ => outcomes.extend(store.append(&drafts).await.unwrap()),
+                }
+                n += count;
+            }
+            (writer, n, outcomes)
+        });
+    }
+    let store = database.store().await;
+    let mut expected = HashMap::new();
+    while let Some(done) = writers.join_next().await {
+        let (writer, count, outcomes) = done.unwrap();
+        assert_eq!(outcomes.len() as u64, count);
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            let Appended::Recorded { sequence } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(expected.insert(sequence, format!(r#""details":{{"n":{n},"writer":{writer}}}"#)), None);
+        }
+    }
+    let stored = everything(&*store).await;
+    assert_eq!(stored.len(), expected.len());
+    for (sequence, entry) in (1..).zip(&stored) {
+        assert_eq!(entry.sequence, sequence);
+        assert!(entry.canonical.contains(&expected[&entry.sequence]), "{entry:?}");
+    }
+    let (code, verdict) = verdict(&database.url, &[]).await;
+    assert_eq!(code, 0, "{verdict}");
+}
+
+/// An entry that waits behind a change goes where the chain ends when its turn comes, whatever became of that change.
+#[tokio::test]
+async fn an_entry_that_had_to_wait_goes_to_the_end() {
+    let database = Database::create(Kind::Postgres).await;
+    let (store, other) = (database.store().await, database.store().await);
+    store.append(&[numbered(0, 0, false)]).await.unwrap();
+    for (keep, expected) in [(false, 2), (true, 4)] {
+        let mut tx = other.begin().await.unwrap();
+        tx.append(&[numbered(1, 0, false)]).await.unwrap();
+        let waiting = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { store.append(&[numbered(0, 1, false)]).await.unwrap() }
+        });
+        let blocked =
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        database.until(blocked, 1).await;
+        if keep {
+            tx.commit().await.unwrap();
+        } else {
+            drop(tx);
+        }
+        assert_eq!(waiting.await.unwrap(), [Appended::Recorded { sequence: expected }]);
+    }
+    let (code, verdict) = verdict(&database.url, &[]).await;
+    assert_eq!(code, 0, "{verdict}");
+    assert_eq!(everything(&*store).await.len(), 4);
 }

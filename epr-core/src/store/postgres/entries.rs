@@ -9,7 +9,7 @@ use super::ledger::{Existing, read_existing, read_stored};
 use super::{Conn, Row, Stamp, classify, read_stamp, stamp};
 use crate::domain::Text;
 use crate::ledger::canonical::id_text;
-use crate::ledger::chain::Sealed;
+use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
 
@@ -28,19 +28,29 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     rows.iter().map(|row| Ok((row.try_get("event_id").map_err(classify)?, read_existing(row)?))).collect()
 }
 
-pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()> {
+/// Whether [`extend`] is one statement.
+pub(super) const BY_ONE_STATEMENT: bool = true;
+
+/// Writes `sealed` and moves the head of the chain from `before` to `after`; `false` when it is not at `before`, and then
+/// nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for the lock
+/// compares with what it finds then.
+pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
         sealed.iter().map(of).collect()
     }
-    sqlx::query(
-        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
+    let written = sqlx::query(
+        "WITH moved AS ( \
+           UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
+           WHERE id = 1 AND sequence = $16 AND entry_hash = $17 RETURNING id) \
+         INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
            actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
          SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, t.actor_type, \
            t.entity_id, t.entity_type, t.correlation_id, CAST(t.details AS json), t.occurred_at \
          FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], \
            $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
          AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, entity_type, \
-           correlation_id, details, occurred_at)",
+           correlation_id, details, occurred_at) \
+         CROSS JOIN moved",
     )
     .bind(column(sealed, |entry| entry.sequence))
     .bind(column(sealed, |entry| entry.previous_hash.as_str()))
@@ -55,10 +65,14 @@ pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()>
     .bind(column(sealed, |entry| entry.event.event().correlation_id.as_ref().map(Text::as_str)))
     .bind(column(sealed, |entry| entry.event.details()))
     .bind(column(sealed, |entry| stamp(entry.event.event().occurred_at)))
+    .bind(after.sequence)
+    .bind(&after.entry_hash)
+    .bind(before.sequence)
+    .bind(&before.entry_hash)
     .execute(conn)
     .await
     .map_err(classify)?;
-    Ok(())
+    Ok(written.rows_affected() > 0)
 }
 
 pub(super) const SCAN: &str = "\

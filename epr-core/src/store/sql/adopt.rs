@@ -15,8 +15,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
-use crate::ledger::GENESIS_HASH;
-use crate::ledger::chain::{Draft, Sealed};
+use crate::ledger::chain::{Draft, Head, Sealed};
 use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, StoreError};
 
 /// Children after what they refer to.
@@ -341,9 +340,9 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
 }
 
 async fn copy_ledger(conn: &mut Conn) -> Result<()> {
-    let mut last = 0_i64;
-    let mut last_hash = GENESIS_HASH.to_owned();
+    let mut head = Head::genesis();
     loop {
+        let before = head.clone();
         let page = sqlx::query(concat!(
             "SELECT CAST(sequence AS TEXT) AS sequence, CAST(previous_hash AS TEXT) AS previous_hash, \
              CAST(entry_hash AS TEXT) AS entry_hash, CAST(hash_version AS TEXT) AS hash_version, \
@@ -355,39 +354,36 @@ async fn copy_ledger(conn: &mut Conn) -> Result<()> {
             set_aside!("audit_logs"),
             " o WHERE o.sequence > $1 ORDER BY o.sequence LIMIT $2"
         ))
-        .bind(last)
+        .bind(head.sequence)
         .bind(PAGE)
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
         let mut kept = Vec::with_capacity(page.len());
         for row in &page {
-            let entry = OldEntry::read(row, last + 1, &last_hash)?;
-            last += 1;
-            last_hash.clone_from(&entry.entry_hash);
+            let entry = OldEntry::read(row, head.sequence + 1, &head.entry_hash)?;
+            head.sequence += 1;
+            head.entry_hash.clone_from(&entry.entry_hash);
             kept.push(entry);
         }
         let sealed: Vec<Sealed<'_>> = kept.iter().map(OldEntry::sealed).collect();
         if sealed.is_empty() {
             break;
         }
-        entries::insert(&mut *conn, &sealed).await?;
+        if !entries::extend(&mut *conn, &before, &sealed, &head).await? {
+            return Err(refused("ledger", "as a whole", "the new ledger is not empty"));
+        }
     }
     let count: i64 = sqlx::query_scalar(concat!("SELECT COUNT(*) FROM ", set_aside!("audit_logs")))
         .fetch_one(&mut *conn)
         .await
         .map_err(classify)?;
-    if count != last {
+    if count != head.sequence {
+        let last = head.sequence;
         let why =
             format!("{count} rows are there, {last} of them in the chain: some have no place, or one that is taken");
         return Err(refused("ledger", "as a whole", why));
     }
-    sqlx::query("UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1")
-        .bind(last)
-        .bind(last_hash)
-        .execute(conn)
-        .await
-        .map_err(classify)?;
     Ok(())
 }
 

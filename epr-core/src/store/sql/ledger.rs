@@ -34,10 +34,11 @@ fn read_head(row: &Row) -> Result<Head> {
     })
 }
 
-/// Appends `drafts` in their order. INVARIANT: duplicates are found under the lock and before anything is hashed, so
-/// that the chain has no hole where one was.
-pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appended>> {
-    let mut head = lock_head(&mut *conn).await?;
+/// Appends `drafts` in their order, and gives the new end of the chain. INVARIANT: duplicates are found under the lock and before
+/// anything is hashed, so that the chain has no hole where one was.
+pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<(Vec<Appended>, Head)> {
+    let before = lock_head(&mut *conn).await?;
+    let mut head = before.clone();
     let keys: Vec<Uuid> = drafts.iter().filter_map(Draft::event_id).collect();
     let existing = if keys.is_empty() { HashMap::new() } else { entries::existing(&mut *conn, &keys).await? };
 
@@ -62,14 +63,8 @@ pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appe
     }
 
     let sealed = seal(&mut head, fresh);
-    if !sealed.is_empty() {
-        entries::insert(&mut *conn, &sealed).await?;
-        sqlx::query("UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1")
-            .bind(head.sequence)
-            .bind(&head.entry_hash)
-            .execute(conn)
-            .await
-            .map_err(classify)?;
+    if !sealed.is_empty() && !entries::extend(conn, &before, &sealed, &head).await? {
+        return Err(StoreError::corrupt("ledger", "its head moved under the lock"));
     }
     let told = drafts.iter().zip(outcomes).map(|(draft, outcome)| {
         let same = |sequence: i64, occurred_at, previous_hash: &str, entry_hash: &str| {
@@ -90,7 +85,21 @@ pub(super) async fn append(conn: &mut Conn, drafts: &[Draft]) -> Result<Vec<Appe
         }
     });
     // Every place was handed out above.
-    Ok(told.flatten().collect())
+    Ok((told.flatten().collect(), head))
+}
+
+/// Appends `drafts` behind `head` by one statement, which is a transaction of its own, and moves it on. `None` when it cannot be done
+/// like this, or the chain does not end there any more: then nothing was written.
+pub(super) async fn append_behind(conn: &mut Conn, head: &mut Head, drafts: &[Draft]) -> Result<Option<Vec<Appended>>> {
+    let before = head.clone();
+    let sealed = seal(head, drafts);
+    let extended = !sealed.is_empty() && entries::extend(conn, &before, &sealed, head).await?;
+    Ok(extended.then(|| sealed.iter().map(|entry| Appended::Recorded { sequence: entry.sequence }).collect()))
+}
+
+/// Whether [`append_behind`] may take them: an event with an id may be there already, which is to be looked up under the lock.
+pub(super) fn may_go_behind(drafts: &[Draft]) -> bool {
+    entries::BY_ONE_STATEMENT && drafts.iter().all(|draft| draft.event_id().is_none())
 }
 
 /// What is needed of a stored entry to tell whether an event is the same.

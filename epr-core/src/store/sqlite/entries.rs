@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::ledger::{Existing, read_existing, read_stored};
 use super::{Conn, Row, classify, id, stamp};
 use crate::domain::{Text, Timestamp};
-use crate::ledger::chain::Sealed;
+use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
 
@@ -28,7 +28,12 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     Ok(found)
 }
 
-pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()> {
+/// Whether [`extend`] is one statement.
+pub(super) const BY_ONE_STATEMENT: bool = false;
+
+/// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false` when it is not
+/// at `before`.
+pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     for entry in sealed {
         let event = entry.event.event();
         sqlx::query(
@@ -53,7 +58,17 @@ pub(super) async fn insert(conn: &mut Conn, sealed: &[Sealed<'_>]) -> Result<()>
         .await
         .map_err(classify)?;
     }
-    Ok(())
+    let moved = sqlx::query(
+        "UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1 AND sequence = $3 AND entry_hash = $4",
+    )
+    .bind(after.sequence)
+    .bind(&after.entry_hash)
+    .bind(before.sequence)
+    .bind(&before.entry_hash)
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(moved.rows_affected() > 0)
 }
 
 pub(super) const SCAN: &str = "\
