@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -18,8 +18,8 @@ use crate::store::{Result, Store, StoreError};
 const READERS: usize = 4;
 /// Most questions in one statement: bounds how long the first of them waits for the last.
 const GROUP: usize = 64;
-/// How long one statement may take. Above the limits that the server itself keeps: only a server that has gone silent meets it.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How long a question waits for its turn, which it does only while the database is not what it should be.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The way to the tasks that read; there is one while there is something to read.
 #[derive(Default)]
@@ -35,17 +35,20 @@ struct Queue {
 
 struct Asked {
     question: Question,
-    answer: oneshot::Sender<Result<Option<Facts>>>,
+    at: Instant,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<Option<Facts>>>;
 
 impl Reader {
     /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
     pub(crate) async fn read(&self, store: &Arc<dyn Store>, question: &Question) -> Result<Option<Facts>> {
         let (answer, answered) = oneshot::channel();
-        if let Some(task) = self.ask(Asked { question: question.clone(), answer }) {
+        if let Some(task) = self.ask(Asked { question: question.clone(), at: Instant::now(), answer }) {
             tokio::spawn(read_all(Arc::clone(store), task));
         }
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the reader has ended".into())))
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the database was not asked in time".into())))
     }
 
     /// Puts it into the queue. Gives a further reader if there may be one.
@@ -74,8 +77,8 @@ impl Task {
     /// Those to be read next; a reader that finds nobody is done.
     fn next(&mut self) -> Option<Vec<Asked>> {
         let mut queue = lock(&self.queue);
-        // Nobody waits any more for the others.
-        queue.waiting.retain(|asked| !asked.answer.is_closed());
+        // Nobody waits any more for the others, or they have waited too long and are told so.
+        queue.waiting.retain(|asked| !asked.answer.is_closed() && asked.at.elapsed() < PATIENCE);
         let count = queue.waiting.len().min(GROUP);
         let group: Vec<_> = queue.waiting.drain(..count).collect();
         if group.is_empty() {
@@ -107,8 +110,8 @@ async fn read_all(store: Arc<dyn Store>, mut task: Task) {
         tokio::task::yield_now().await;
         let Some(group) = task.next() else { return };
         let (questions, answers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|Asked { question, answer }| (question, answer)).unzip();
-        match read(&*store, &questions).await {
+            group.into_iter().map(|Asked { question, answer, .. }| (question, answer)).unzip();
+        match store.facts(&questions).await {
             Ok(all) => {
                 for (facts, answer) in all.into_iter().zip(answers) {
                     // A caller that went away needs no answer.
@@ -117,34 +120,41 @@ async fn read_all(store: Arc<dyn Store>, mut task: Task) {
             }
             // The database refused something about one of them: the others must not suffer for it.
             Err(fault) if fault.may_be_about_one() && questions.len() > 1 => {
-                for (question, answer) in questions.iter().zip(answers) {
-                    let _ = answer.send(
-                        read(&*store, std::slice::from_ref(question)).await.map(|all| all.into_iter().next().flatten()),
-                    );
-                }
+                read_alone(&*store, questions.into_iter().zip(answers)).await;
             }
-            Err(fault) => {
-                let mut answers = answers.into_iter();
-                let first = answers.next();
-                for answer in answers {
-                    let _ = answer.send(Err(told(&fault)));
-                }
-                if let Some(first) = first {
-                    let _ = first.send(Err(fault));
-                }
-            }
+            Err(fault) => tell(fault, answers),
         }
     }
 }
 
-async fn read(store: &dyn Store, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
-    let answer = tokio::time::timeout(SILENCE, store.facts(questions)).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into())))
+async fn read_alone(store: &dyn Store, mut asked: impl Iterator<Item = (Question, Answer)>) {
+    while let Some((question, answer)) = asked.next() {
+        if answer.is_closed() {
+            continue;
+        }
+        match store.facts(&[question]).await {
+            Ok(all) => {
+                let _ = answer.send(Ok(all.into_iter().next().flatten()));
+            }
+            Err(fault) if fault.may_be_about_one() => {
+                let _ = answer.send(Err(fault));
+            }
+            Err(fault) => return tell(fault, std::iter::once(answer).chain(asked.map(|(_, answer)| answer))),
+        }
+    }
 }
 
-/// The same fault for another caller, with its causes as text.
-fn told(fault: &StoreError) -> StoreError {
-    StoreError::Unavailable(fault.source().map_or_else(|| fault.to_string(), chain).into())
+/// Tells all of them: the first the fault itself, the others its causes as text.
+fn tell(fault: StoreError, answers: impl IntoIterator<Item = Answer>) {
+    let mut answers = answers.into_iter();
+    let first = answers.next();
+    for answer in answers {
+        let causes = fault.source().map_or_else(|| fault.to_string(), chain);
+        let _ = answer.send(Err(StoreError::Unavailable(causes.into())));
+    }
+    if let Some(first) = first {
+        let _ = first.send(Err(fault));
+    }
 }
 
 #[cfg(test)]
@@ -160,11 +170,9 @@ mod tests {
     use crate::store::sqlite;
     use crate::{Call, Epr};
 
-    type Answer = oneshot::Receiver<Result<Option<Facts>>>;
-
-    fn ask(reader: &Reader, question: &Question) -> (Option<Task>, Answer) {
+    fn ask(reader: &Reader, question: &Question) -> (Option<Task>, oneshot::Receiver<Result<Option<Facts>>>) {
         let (answer, answered) = oneshot::channel();
-        (reader.ask(Asked { question: question.clone(), answer }), answered)
+        (reader.ask(Asked { question: question.clone(), at: Instant::now(), answer }), answered)
     }
 
     /// A database with one entity, on which each of two principals has a role of its own.

@@ -59,7 +59,8 @@ impl Recorder {
     /// goes away before its turn takes its entries back, one that goes away later does not.
     ///
     /// # Errors
-    /// They were not recorded, or (when the connection broke during the commit) it is not known whether they were.
+    /// They were not recorded, or (when the connection broke, or the server was silent, in the middle of it) it is not known whether
+    /// they were.
     pub(crate) async fn record(
         &self,
         store: &Arc<dyn Store>,

@@ -163,7 +163,7 @@ const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle
 
 /// A connection that answered this recently is taken to be alive. The driver asks each one when it is given back, which also
 /// clears away what a caller that left had begun; asking again before the next use would be a third trip for every check. A
-/// connection that was cut in between costs one caller a 503.
+/// connection that was cut in between costs one caller a 503; checks ask again on another one.
 const ALIVE: Duration = Duration::from_millis(100);
 
 /// Where relays listen.

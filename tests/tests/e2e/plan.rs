@@ -206,3 +206,17 @@ async fn what_is_found_does_not_depend_on_statistics() {
         }
     }
 }
+
+/// Reading is asked for again when nothing but the connection was at fault.
+#[tokio::test]
+async fn a_check_outlives_its_connection() {
+    let database = Database::create(Kind::Postgres).await;
+    let store = database.store().await;
+    let unknown = Question::new(Uuid::from_u128(1), "a:read".try_into().unwrap(), Uuid::from_u128(2));
+    for _ in 0..20 {
+        assert_eq!(store.facts(&[unknown.clone(), unknown.clone()]).await.unwrap(), [None, None]);
+        let cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.execute(cut).await.unwrap();
+    }
+}

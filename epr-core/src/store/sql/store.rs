@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, assignments, begin, changes, classify, connections, entities, events, ledger, lock_hierarchy, outbox_signals,
-    rejections, renewals, reports, roles, schema, together,
+    Conn, Db, assignments, begin, changes, classify, connections, entities, events, ledger, lock_hierarchy,
+    outbox_signals, rejections, renewals, reports, roles, schema, together,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -24,7 +24,7 @@ use crate::ledger::chain::{Draft, Head};
 use crate::store::pools::Waits;
 use crate::store::{
     Appended, Backlog, Claim, Claimed, Connections, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
-    PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, Take, Told, Tx,
+    PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, StoreError, Take, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -34,28 +34,70 @@ pub struct SqlStore {
     read_waits: Waits,
     write_waits: Waits,
     target: Target,
-    /// Where the chain ended when this process last appended on its own, if nobody else has since.
-    head: Mutex<Option<Head>>,
+    end: Mutex<End>,
+}
+
+/// What is remembered of the chain's end.
+#[derive(Default)]
+struct End {
+    /// Where it was after an append of this process. May be behind; the statement that builds upon it compares.
+    head: Option<Head>,
+    /// How many appends to go before it is remembered again.
+    rest: u32,
+}
+
+impl End {
+    fn learn(&mut self, head: Head) {
+        match self.rest.checked_sub(1) {
+            Some(rest) => self.rest = rest,
+            None => self.head = Some(head),
+        }
+    }
+}
+
+/// After how many appends to try again by one statement when somebody else was faster: an attempt in vain waits for the ledger's lock and
+/// flushes the disk under it.
+const REST: u32 = 16;
+
+/// How long a statement may take. Above the limits that the server itself keeps: only a server that has gone silent meets it.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Does `work` on `conn`, unless the server has gone silent. Such a connection is thrown away: given back, it would wait for an answer
+/// as long as the kernel does.
+async fn unless_silent<T>(
+    conn: &mut sqlx::pool::PoolConnection<Db>,
+    work: impl AsyncFnOnce(&mut Conn) -> Result<T>,
+) -> Result<T> {
+    let done = tokio::time::timeout(SILENCE, work(conn)).await;
+    done.unwrap_or_else(|_| {
+        conn.close_on_drop();
+        Err(StoreError::Unavailable("the database does not answer".into()))
+    })
+}
+
+/// Whether the connection ended, rather than what was asked for.
+fn is_cut(fault: &StoreError) -> bool {
+    /// The server ends this session.
+    const ADMIN_SHUTDOWN: &str = "57P01";
+    let StoreError::Unavailable(cause) = fault else { return false };
+    match cause.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Io(_)) => true,
+        Some(sqlx::Error::Database(told)) => told.code().as_deref() == Some(ADMIN_SHUTDOWN),
+        _ => false,
+    }
 }
 
 impl SqlStore {
     pub(in super::super) fn new(read: sqlx::Pool<Db>, write: sqlx::Pool<Db>, target: Target) -> Self {
-        Self {
-            read,
-            write,
-            read_waits: Waits::default(),
-            write_waits: Waits::default(),
-            target,
-            head: Mutex::default(),
-        }
+        Self { read, write, read_waits: Waits::default(), write_waits: Waits::default(), target, end: Mutex::default() }
     }
 
     async fn writer(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
         self.write_waits.during(self.write.acquire()).await.map_err(classify)
     }
 
-    fn head(&self) -> MutexGuard<'_, Option<Head>> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
@@ -114,24 +156,35 @@ impl Store for SqlStore {
     }
 
     async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
-        together::read(&mut *self.reader().await?, questions).await
+        let mut conn = self.reader().await?;
+        match unless_silent(&mut conn, async |conn| together::read(conn, questions).await).await {
+            // It was cut since it was last used, and many may have asked at once; nothing is done twice by asking again.
+            Err(fault) if is_cut(&fault) => {
+                drop(conn);
+                let mut conn = self.reader().await?;
+                unless_silent(&mut conn, async |conn| together::read(conn, questions).await).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>> {
         if ledger::may_go_behind(drafts) {
-            // Taken, so that an attempt whose outcome nobody knows is not built upon.
-            let known = self.head().take();
-            if let Some(mut head) = known
-                && let Some(appended) = ledger::append_behind(&mut *self.writer().await?, &mut head, drafts).await?
-            {
-                *self.head() = Some(head);
-                return Ok(appended);
+            let known = self.end().head.take();
+            if let Some(mut head) = known {
+                let mut conn = self.writer().await?;
+                let attempt = async |conn: &mut Conn| ledger::append_behind(conn, &mut head, drafts).await;
+                if let Some(appended) = unless_silent(&mut conn, attempt).await? {
+                    self.end().head = Some(head);
+                    return Ok(appended);
+                }
+                self.end().rest = REST;
             }
         }
         let mut tx = self.write_waits.during(begin(&self.write)).await?;
         let (appended, head) = ledger::append(&mut tx, drafts).await?;
         tx.commit().await.map_err(classify)?;
-        *self.head() = Some(head);
+        self.end().learn(head);
         Ok(appended)
     }
 

@@ -32,8 +32,21 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 pub(super) const BY_ONE_STATEMENT: bool = false;
 
 /// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false` when it is not
-/// at `before`.
+/// at `before`, and then nothing is written.
 pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
+    let moved = sqlx::query(
+        "UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1 AND sequence = $3 AND entry_hash = $4",
+    )
+    .bind(after.sequence)
+    .bind(&after.entry_hash)
+    .bind(before.sequence)
+    .bind(&before.entry_hash)
+    .execute(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if moved.rows_affected() == 0 {
+        return Ok(false);
+    }
     for entry in sealed {
         let event = entry.event.event();
         sqlx::query(
@@ -58,17 +71,7 @@ pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
         .await
         .map_err(classify)?;
     }
-    let moved = sqlx::query(
-        "UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1 AND sequence = $3 AND entry_hash = $4",
-    )
-    .bind(after.sequence)
-    .bind(&after.entry_hash)
-    .bind(before.sequence)
-    .bind(&before.entry_hash)
-    .execute(conn)
-    .await
-    .map_err(classify)?;
-    Ok(moved.rows_affected() > 0)
+    Ok(true)
 }
 
 pub(super) const SCAN: &str = "\
