@@ -56,7 +56,7 @@ impl Question {
 pub struct Facts {
     /// The resource's type.
     pub resource_type: EntityType,
-    /// The resource and its ancestors, nearest first or in any order; the resource is always among them.
+    /// The resource and those of its ancestors on which the principal holds anything, in any order.
     pub lineage: Vec<Uuid>,
     /// Assignments that may matter. More than necessary does no harm: each is held against the question here.
     pub grants: Vec<Grant>,

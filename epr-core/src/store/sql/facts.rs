@@ -8,12 +8,12 @@ use super::roles::read_scope_types;
 use super::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use crate::authz::{Facts, Grant, Question};
 use crate::domain::EntityType;
-use crate::store::{Result, StoreError};
+use crate::store::Result;
 
 /// The statement for one question, whose parts are where the four parameters say.
 ///
-/// Two kinds of rows: the resource and its ancestors (with `place_type`), and the principal's assignments that are
-/// global or sit on one of them. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
+/// Two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or sit on it or one of its
+/// ancestors, with the place where each was found. Ancestors without an assignment are not told: they would be most of the answer. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
 ///
 /// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
 /// probe a place, however many assignments the principal holds elsewhere. That is said in the statement and not left to the
@@ -37,11 +37,13 @@ macro_rules! statement {
             $action,
             " \
              ) \
-             SELECT l.id AS place_id, l.type AS place_type, NULL AS assignment_id, NULL AS role_id, \
+             SELECT l.id AS place_id, l.type AS place_type, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
                     NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action \
-             FROM lineage l \
+             FROM lineage l WHERE l.id = ",
+            $resource_id,
+            " \
              UNION ALL \
-             SELECT a.entity_id, NULL, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
+             SELECT places.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
                     (SELECT (SELECT action FROM asked) FROM role_permissions rp \
                      WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) \
              FROM places ",
@@ -95,16 +97,14 @@ impl<'a> Found<'a> {
     }
 
     pub(super) fn add(&mut self, row: &Row) -> Result<()> {
-        let place: Option<Uuid> = row.try_get::<Option<Id>, _>("place_id").map_err(classify)?.map(read_id);
-        match (row.try_get::<Option<&str>, _>("place_type").map_err(classify)?, place) {
-            (Some(word), Some(place)) => {
-                if place == self.question.resource_id {
-                    self.resource_type = Some(read_type(word)?);
-                }
-                self.lineage.push(place);
-            }
-            (None, place) => self.grants.push(read_grant(row, self.question, place)?),
-            (Some(_), None) => return Err(StoreError::corrupt("lineage", "a place without an id")),
+        let place: Uuid = row.try_get("place_id").map(read_id).map_err(classify)?;
+        match row.try_get::<Option<&str>, _>("place_type").map_err(classify)? {
+            Some(word) => self.resource_type = Some(read_type(word)?),
+            None => self.grants.push(read_grant(row, self.question)?),
+        }
+        // "Everywhere" is no place of the hierarchy.
+        if !place.is_nil() && !self.lineage.contains(&place) {
+            self.lineage.push(place);
         }
         Ok(())
     }
@@ -116,13 +116,13 @@ impl<'a> Found<'a> {
     }
 }
 
-fn read_grant(row: &Row, question: &Question, place: Option<Uuid>) -> Result<Grant> {
+fn read_grant(row: &Row, question: &Question) -> Result<Grant> {
     Ok(Grant {
         assignment_id: row.try_get("assignment_id").map(read_id).map_err(classify)?,
         principal_id: question.principal_id,
         principal_type: question.principal_type.as_str().to_owned(),
         role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
-        entity_id: place,
+        entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: read_stamp(row.try_get::<Stamp, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<Stamp>, _>("expires_at").map_err(classify)?.map(read_stamp).transpose()?,
         scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,

@@ -118,7 +118,7 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
     report.say("cold check over HTTP / bare axum handler with that SQL", http.rate / handler.rate, "%");
     report.say("audited cold check over HTTP", kept.rate, "req/s");
     report.aim("audited cold check over HTTP / bare SQL without HTTP", kept.rate / sql.rate, "%", Aim::AtLeast(0.5));
-    report.say("audited cold check / cold check", kept.rate / http.rate, "%");
+    report.aim("audited cold check / cold check", kept.rate / http.rate, "%", Aim::AtLeast(0.5));
     report.say("check from Redis", tier.rate, "req/s");
     report.say("check from Redis / cold check", tier.rate / http.rate, "x");
     report.errors("cold: wrong or failed answers", errors);
