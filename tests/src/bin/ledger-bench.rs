@@ -67,7 +67,12 @@ async fn main() {
 
 async fn service(database: &Database, pool: u32) -> Epr {
     let pool = pool.to_string();
-    let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", pool.as_str())]);
+    // A decision from the cache leaves no entry.
+    let source = Source::of([
+        ("EPR_DATABASE_URL", database.url.as_str()),
+        ("EPR_DATABASE_POOL_SIZE", pool.as_str()),
+        ("EPR_DECISION_CACHE", "false"),
+    ]);
     let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).await.expect("a service");
     epr.start(true).await.expect("a schema");
     epr
