@@ -1,7 +1,6 @@
 //! The HTTP interface inside the test's process: every request goes through the whole router.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -15,6 +14,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::database::{Database, Kind};
+use crate::patience;
 
 /// A service on a fresh database, and the way to call it.
 #[derive(Clone)]
@@ -169,9 +169,7 @@ impl Api {
 
 /// Waits until the decision cache is in use: right after the start it is still finding out what it missed.
 pub async fn until_cached(epr: &Epr) {
-    while epr.cache_state().0 == TierState::Bypassed {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    patience::until_so("a cache in use", async || epr.cache_state().0 != TierState::Bypassed).await;
 }
 
 /// The `id` of a created thing.

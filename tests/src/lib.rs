@@ -4,13 +4,14 @@
 
 pub mod api;
 pub mod aws;
+pub mod certificate;
 pub mod cli;
 pub mod database;
 pub mod issuer;
 pub mod lambda;
 pub mod ledger;
 pub mod measure;
-mod patience;
+pub mod patience;
 pub mod process;
 pub mod proxy;
 pub mod queue;

@@ -7,6 +7,19 @@ use std::time::{Duration, Instant};
 /// How long a thing may stand still before it counts as stuck. Longer than any outage that a test makes on purpose.
 const STANDSTILL: Duration = Duration::from_mins(3);
 
+/// Asks again and again until it is so.
+///
+/// # Panics
+/// When it is not after three minutes.
+pub async fn until_so(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(STANDSTILL, asking).await.unwrap_or_else(|_| panic!("{what}: not after {STANDSTILL:?}"));
+}
+
 /// Looks every `every` until what is seen is `enough`.
 ///
 /// # Panics

@@ -1,5 +1,6 @@
 //! Throw-away Redis servers, which a test may kill, stop, flush and fill.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,20 +9,33 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::{certificate, patience};
+
 /// A server of its own on a free port; killed when dropped.
 pub struct RedisServer {
     child: Child,
     port: u16,
+    /// Where it talks TLS, if it does.
+    tls_port: Option<u16>,
     folder: TempDir,
 }
 
 impl RedisServer {
     /// Starts one that keeps nothing on its own account; `SAVE` still writes its snapshot.
     pub async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it").port();
+        Self::start_on(free_port(), None, tempfile::tempdir().expect("a temporary folder")).await
+    }
+
+    /// Starts one that also talks TLS, with a certificate for `localhost` that nobody signed but itself.
+    pub async fn start_with_tls() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let child = spawn(port, &folder);
-        let server = Self { child, port, folder };
+        certificate::self_signed(folder.path()).await;
+        Self::start_on(free_port(), Some(free_port()), folder).await
+    }
+
+    async fn start_on(port: u16, tls_port: Option<u16>, folder: TempDir) -> Self {
+        let child = spawn(port, tls_port, &folder);
+        let server = Self { child, port, tls_port, folder };
         server.ready().await;
         server
     }
@@ -32,10 +46,24 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    /// Its URL with TLS.
+    ///
+    /// # Panics
+    /// When it was started without.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("rediss://localhost:{}/0", self.tls_port.expect("a server with TLS"))
+    }
+
+    /// The file of its certificate.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
     async fn ready(&self) {
-        while self.try_command(&["PING"]).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let up = async || self.try_command(&["PING"]).await.is_ok();
+        patience::until("redis-server", Duration::from_millis(5), up, |up| *up).await;
     }
 
     async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
@@ -74,15 +102,26 @@ impl RedisServer {
 
     /// Starts it again, with its last snapshot.
     pub async fn again(&mut self) {
-        self.child = spawn(self.port, &self.folder);
+        self.child = spawn(self.port, self.tls_port, &self.folder);
         self.ready().await;
     }
 }
 
-fn spawn(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-        .arg(folder.path())
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it").port()
+}
+
+fn spawn(port: u16, tls_port: Option<u16>, folder: &TempDir) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.arg(folder.path());
+    if let Some(tls_port) = tls_port {
+        command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
+        command.args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"]);
+        // The names of the files are looked up before --dir counts.
+        command.current_dir(folder.path());
+    }
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true)

@@ -15,14 +15,14 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
-use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, text_object};
+use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, head_too_large, text_object};
 use crate::security;
 
 const ABOUT: &str = "\
 Who exists, who may do what, and what happened.
 
 **Errors** are `{\"detail\": …}`: a sentence, or for invalid input (400) a list with every failing field. An unknown path is a \
-404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413. A 503 says that nothing was \
+404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413, a head over its limit a 431 without a body. A 503 says that nothing was \
 decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
 carries the request id under which the log tells more.
 
@@ -106,4 +106,6 @@ fn complete(operation: &mut Operation, limited: bool) {
             headers.insert("X-Request-ID".into(), RefOr::T(id.build()));
         }
     }
+    let (status, response) = head_too_large();
+    operation.responses.responses.insert(status, RefOr::T(response));
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use epr_core::authn::{Authenticator, Reason, Refused};
 use epr_core::clock::SystemClock;
 use epr_core::settings::{Settings, Source};
+use epr_testkit::certificate;
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::issuer::{ISSUER, Issuer, SigningKey, claims, key_set};
 use epr_testkit::process::{Process, epr, program};
@@ -180,11 +181,7 @@ async fn tls_server(folder: &Path) -> (Child, u16) {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-                     -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem";
-    let made = Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output().await;
-    let made = made.expect("openssl: scripts/test.sh installs it");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    certificate::self_signed(folder).await;
     let mut server = Command::new("openssl")
         .args(["s_server", "-WWW", "-cert", "cert.pem", "-key", "key.pem", "-accept", &format!("127.0.0.1:{port}")])
         .current_dir(folder)
@@ -208,7 +205,7 @@ async fn an_issuer_behind_tls_is_believed_by_its_certificate_only() {
     std::fs::write(folder.path().join("keys.json"), key_set(&[&key])).unwrap();
     let (server, port) = tls_server(folder.path()).await;
     let database = Database::create(Kind::Sqlite).await;
-    let (url, certificate) = (format!("https://localhost:{port}/keys.json"), folder.path().join("cert.pem"));
+    let (url, trusted) = (format!("https://localhost:{port}/keys.json"), folder.path().join("cert.pem"));
     let mut environment = vec![
         ("EPR_DATABASE_URL", database.url.as_str()),
         ("EPR_ENVIRONMENT", "production"),
@@ -227,7 +224,7 @@ async fn an_issuer_behind_tls_is_believed_by_its_certificate_only() {
     process.signal("TERM").await;
     process.ended().await;
 
-    environment.push(("SSL_CERT_FILE", certificate.to_str().unwrap()));
+    environment.push(("SSL_CERT_FILE", trusted.to_str().unwrap()));
     let (process, base) = Process::api(&environment).await;
     assert_eq!(status(&base, "/api/v1/entities", &token).await, 200);
     process.signal("TERM").await;

@@ -7,6 +7,7 @@ use epr_core::{Epr, TierState};
 use epr_testkit::api::{Api, id_of, until_cached};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::on_both;
+use epr_testkit::patience;
 use epr_testkit::process::{Process, epr};
 use epr_testkit::redis::RedisServer;
 use serde_json::{Value, json};
@@ -44,9 +45,8 @@ pub(crate) async fn metric(epr: &Epr, name: &str) -> i64 {
 
 /// Waits until the shared cache is in use.
 pub(crate) async fn until_up(epr: &Epr) {
-    while epr.cache_state().1.is_none_or(|(_, state)| state != TierState::Ok) {
-        tokio::task::yield_now().await;
-    }
+    let up = async || epr.cache_state().1.is_some_and(|(_, state)| state == TierState::Ok);
+    patience::until_so("a shared cache in use", up).await;
 }
 
 on_both! {
@@ -97,9 +97,7 @@ on_both! {
             assert_eq!((may().await, may().await), (expected, expected), "before {change}");
             api.database.execute(&change).await.unwrap_or_else(|fault| panic!("{change}: {fault}"));
             expected = !expected;
-            while may().await != expected {
-                tokio::task::yield_now().await;
-            }
+            patience::until_so(&change, async || may().await == expected).await;
         }
         // What no decision rests on makes nobody forget.
         let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
@@ -123,9 +121,7 @@ async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'omen-epr changes'";
     api.database.execute(cut).await.unwrap();
-    while api.epr.cache_state().0 != TierState::Bypassed {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("a cut line", async || api.epr.cache_state().0 == TierState::Bypassed).await;
     assert_eq!(api.get("/readyz").await.expect(200)["dependencies"]["cache"]["status"], "bypassed");
     // Evaluated, each time.
     let entries = api.get("/api/v1/audit/entries?action=authorization.evaluate").await.expect(200);
@@ -149,19 +145,19 @@ async fn processes_on_one_file_hear_each_other() {
     let database = Arc::new(Database::create(Kind::Sqlite).await);
     let (one, two) = (Api::on(database.clone()).await, Api::on(database.clone()).await);
     let world = World::create(&one).await;
-    while !two.authorized(USER, "document:download", &world.spv).await {}
+    let at_two = async || two.authorized(USER, "document:download", &world.spv).await;
+    patience::until_so("allowed at the other process", &at_two).await;
     one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
     assert!(!one.authorized(USER, "document:download", &world.spv).await);
-    while two.authorized(USER, "document:download", &world.spv).await {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("denied at the other process", async || !at_two().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    let settings = [("EPR_REDIS_URL", url.as_str())];
+    // What is not stored in time is not stored at all.
+    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
     let (one, two) = (Arc::new(Database::create(Kind::Sqlite).await), Arc::new(Database::create(Kind::Sqlite).await));
     let (one, two) = (
         Api::with(one, Arc::new(SystemClock), &settings).await,
@@ -171,9 +167,7 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
     until_up(&two.epr).await;
     let world = World::create(&one).await;
     assert!(one.authorized(USER, "document:download", &world.spv).await);
-    while redis.keys().await < 3 {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("a stored decision", async || redis.keys().await >= 3).await;
     let copy = format!(
         "INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{}', 'spv', 'spv', '{MOMENT}', '{MOMENT}')",
         world.spv
@@ -187,15 +181,14 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
 async fn a_change_that_no_process_renewed_is_made_good() {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    let settings = [("EPR_REDIS_URL", url.as_str())];
+    // What is not stored in time is not stored at all.
+    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
     let database = Arc::new(Database::create(Kind::Sqlite).await);
     let before = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&before.epr).await;
     let world = World::create(&before).await;
     assert!(before.authorized(USER, "document:download", &world.spv).await);
-    while redis.keys().await < 3 {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("a stored decision", async || redis.keys().await >= 3).await;
     // What its own changes left to do is done, and said to be.
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
     before.epr.close().await;
@@ -222,10 +215,8 @@ async fn hits_are_logged_under_the_contracts_word() {
     let send = async |path: &str, body: Value| {
         client.post(format!("{base}{path}")).json(&body).send().await.unwrap().json::<Value>().await.unwrap()
     };
-    while reqwest::get(format!("{base}/readyz")).await.unwrap().json::<Value>().await.unwrap()["dependencies"]["cache"]
-        ["status"]
-        != "ok"
-    {}
+    let ready = async || reqwest::get(format!("{base}/readyz")).await.unwrap().json::<Value>().await.unwrap();
+    patience::until_so("a cache in use", async || ready().await["dependencies"]["cache"]["status"] == "ok").await;
     let spv = send("/api/v1/entities", json!({"name": "n", "type": "spv"})).await;
     let asked = json!({"user_id": USER, "action": "a:read", "resource_id": spv["id"]});
     send("/api/v1/authorize", asked.clone()).await;

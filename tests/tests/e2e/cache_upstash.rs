@@ -5,6 +5,7 @@ use std::process::Command;
 use epr_core::clock::SystemClock;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
 use epr_testkit::upstash::{Front, TOKEN};
@@ -43,15 +44,14 @@ async fn two_processes_share_decisions_over_rest() {
     let world = World::create(&one).await;
     assert!(one.authorized(USER, "document:download", &world.spv).await);
     // An entry, an epoch for everybody and one for the user, and the mark.
-    while redis.keys().await < 4 {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("a stored decision", async || redis.keys().await >= 4).await;
     assert!(two.authorized(USER, "document:download", &world.spv).await);
     assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await, 1);
     assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 0);
     one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
     assert!(!one.authorized(USER, "document:download", &world.spv).await);
-    while two.authorized(USER, "document:download", &world.spv).await {}
+    let denied = async || !two.authorized(USER, "document:download", &world.spv).await;
+    patience::until_so("denied at the other process", denied).await;
 
     let requests = front.requests();
     // One round trip for a lookup, one more where epochs are made, one for a store, one for an invalidation.

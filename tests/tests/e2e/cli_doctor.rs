@@ -140,7 +140,7 @@ async fn settings_come_with_their_origin() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shared_cache() {
-    let (database, mut redis) = (Database::create(Kind::Sqlite).await, RedisServer::start().await);
+    let (database, mut redis) = (Database::create(Kind::Sqlite).await, RedisServer::start_with_tls().await);
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
     let state = async |cli: Cli| {
@@ -166,6 +166,11 @@ async fn the_shared_cache() {
     let with_password = redis.url().replace("redis://", "redis://:hunter2@");
     let (code, word, seen) = state(on_redis.clone().with("EPR_REDIS_URL", &with_password)).await;
     assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");
+    let over_tls = on_redis.clone().with("EPR_REDIS_URL", &redis.tls_url());
+    let (code, word, seen) = state(over_tls.clone()).await;
+    assert!(code == 1 && word == "wrong" && seen.contains("certificate"), "{seen}");
+    let (code, word, seen) = state(over_tls.with("SSL_CERT_FILE", redis.certificate().to_str().unwrap())).await;
+    assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
     redis.kill().await;
     let (code, word, seen) = state(on_redis).await;
     assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");

@@ -11,6 +11,7 @@ use epr_core::store::postgres::Options;
 use epr_core::store::{Page, sqlite};
 use epr_core::{Call, Epr, Parts};
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::patience;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
@@ -34,9 +35,7 @@ async fn relayed(epr: &Epr) {
         let epr = epr.clone();
         async move { epr.relay(async { drop(stopped.await) }).await }
     });
-    while epr.event_backlog().await.unwrap().pending > 0 {
-        tokio::task::yield_now().await;
-    }
+    patience::until_so("nothing pending", async || epr.event_backlog().await.unwrap().pending == 0).await;
     drop(stop);
     relay.await.unwrap();
 }

@@ -8,6 +8,7 @@ mod auth_keys;
 mod auth_process;
 mod auth_routes;
 mod cache;
+mod cache_tls;
 mod cache_upstash;
 mod check;
 mod cli_doctor;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::patience;
 use epr_testkit::process::{Process, free_port, program};
 use epr_testkit::queue::{AuditQueue, Way};
 use serde_json::json;
@@ -147,7 +148,9 @@ async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
     assert!(log.iter().any(|line| line["message"] == "audit_messages_given_back"), "{log:#?}");
     // Not hidden for half a day, but there for the next one.
     let mut seen = 0;
-    while seen < 2 {
+    let both = async || {
         seen += queue.receive(43_200).await.len();
-    }
+        seen == 2
+    };
+    patience::until_so("both given back", both).await;
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
 use epr_testkit::seed;
@@ -99,13 +100,13 @@ async fn time_to_denial(redis: Option<&RedisServer>) {
         let body = json!({"principal_id": user, "role_id": role, "entity_id": spv});
         let assignment = one.create("/api/v1/assignments", &body).await;
         // In the caches of both, and used from there.
-        while !two.may(&user, "a:read", &spv).await {}
+        patience::until_so("allowed at the other process", async || two.may(&user, "a:read", &spv).await).await;
         assert!(one.may(&user, "a:read", &spv).await && two.may(&user, "a:read", &spv).await);
         one.revoke(&assignment).await;
         let answered = Instant::now();
         assert!(!one.may(&user, "a:read", &spv).await, "a stale allow on the process that answered the revocation");
         let answered_here = answered.elapsed();
-        while two.may(&user, "a:read", &spv).await {}
+        patience::until_so("denied at the other process", async || !two.may(&user, "a:read", &spv).await).await;
         // The other process was asked after this one; what that took says nothing about it.
         times.push(answered.elapsed().saturating_sub(answered_here));
     }
@@ -176,7 +177,8 @@ impl Load {
             let body = json!({"principal_id": user, "role_id": role, "entity_id": self.spv});
             let assignment = here.create("/api/v1/assignments", &body).await;
             assert!(here.may(user, "a:read", &self.spv).await, "{phase}: granted at the same process");
-            while !there.may(user, "a:read", &self.spv).await {}
+            let allowed = async || there.may(user, "a:read", &self.spv).await;
+            patience::until_so("allowed at the other process", allowed).await;
             here.revoke(&assignment).await;
             let answered = Instant::now();
             assert!(!here.may(user, "a:read", &self.spv).await, "{phase}: a stale allow at the same process");
