@@ -1,9 +1,10 @@
-//! A way to a server that can be cut: connections end, new ones are refused.
+//! A way to a server that can be cut (connections end, new ones are refused) and can go silent (connections stay, and
+//! nothing more comes through).
 
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 /// Forwards connections to one address.
@@ -12,6 +13,7 @@ pub struct Proxy {
     pub address: String,
     target: String,
     open: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    silences: watch::Sender<u64>,
 }
 
 impl Proxy {
@@ -19,27 +21,36 @@ impl Proxy {
     pub async fn to(target: &str) -> Arc<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
-        let proxy = Arc::new(Self { address, target: target.to_owned(), open: Mutex::new(None) });
+        let silences = watch::Sender::new(0);
+        let proxy = Arc::new(Self { address, target: target.to_owned(), open: Mutex::new(None), silences });
         proxy.forward(listener).await;
         proxy
     }
 
     async fn forward(&self, listener: TcpListener) {
-        let target = self.target.clone();
+        let (target, silences) = (self.target.clone(), self.silences.clone());
         let task = tokio::spawn(async move {
             // Dropped with the task, and the connections with it.
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut near, _)) = listener.accept().await else { continue };
-                let target = target.clone();
+                let (target, mut silence) = (target.clone(), silences.subscribe());
                 connections.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    let Ok(mut far) = TcpStream::connect(target).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        // Both ends stay open: neither hears of it.
+                        _ = silence.changed() => std::future::pending().await,
                     }
                 });
             }
         });
         *self.open.lock().await = Some(task);
+    }
+
+    /// From now on nothing comes through the connections that there are, in either direction; new ones work.
+    pub fn silence(&self) {
+        self.silences.send_modify(|count| *count += 1);
     }
 
     /// Ends every connection and takes no more.

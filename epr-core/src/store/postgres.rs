@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use self::loan::{Loan, Transaction, unless_silent};
 use super::StoreError;
 use crate::domain::Timestamp;
 use crate::domain::time::TimeFault;
@@ -137,6 +138,7 @@ mod events;
 mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
+mod loan;
 #[path = "sql/rejections.rs"]
 mod rejections;
 #[path = "sql/renewals.rs"]
@@ -165,6 +167,9 @@ const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle
 /// clears away what a caller that left had begun; asking again before the next use would be a third trip for every check. A
 /// connection that was cut in between costs one caller a 503; checks ask again on another one.
 const ALIVE: Duration = Duration::from_millis(100);
+
+/// How long another one has to show that it is alive.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
@@ -196,26 +201,25 @@ pub(super) fn read_stamp(Stamp(micros): Stamp) -> Result<Timestamp, StoreError> 
     at.map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
-/// Begins a transaction.
-async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
-    begin_whole(pool, "BEGIN").await
+async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
+    Loan::take(pool).await
 }
 
-/// Begins in a task of its own. The driver knows that a transaction is open only once the server has said so: a caller
-/// that went away in between would put a connection with an open transaction back into the pool.
-async fn begin_whole(
-    pool: &sqlx::Pool<Db>,
-    statement: &'static str,
-) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
-    let pool = pool.clone();
-    #[allow(clippy::disallowed_methods, reason = "the one place where transactions on PostgreSQL begin")]
-    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
-    begun.await.map_err(|fault| StoreError::Unavailable(fault.into()))?.map_err(classify)
+/// How a transaction that will write begins.
+const BEGIN: &str = "BEGIN";
+
+/// Begins a transaction.
+async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, BEGIN).await
+}
+
+async fn commit(tx: Transaction) -> Result<(), StoreError> {
+    tx.commit().await
 }
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
-async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
-    let mut tx = begin_whole(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+    let mut tx = Transaction::begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(classify)?;
     Ok(tx)
 }
@@ -409,9 +413,12 @@ pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
         .test_before_acquire(false)
         .before_acquire(|conn, last| {
             Box::pin(async move {
-                if last.idle_for > ALIVE {
-                    conn.ping().await?;
+                if last.idle_for <= ALIVE {
+                    return Ok(true);
                 }
+                // One that does not answer is closed, and another is tried.
+                let answer = tokio::time::timeout(ANSWER, conn.ping()).await;
+                answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
                 Ok(true)
             })
         })

@@ -21,6 +21,8 @@ use crate::domain::Timestamp;
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Conn = sqlx::SqliteConnection;
 pub(super) type Row = SqliteRow;
+type Loan = sqlx::pool::PoolConnection<Db>;
+type Transaction = sqlx::Transaction<'static, Db>;
 /// How an id is bound and read: lower-case text, so that the file can be read with any tool.
 pub(super) type Id = Hyphenated;
 /// How a timestamp is bound and read: text of fixed width, whose order is the order in time.
@@ -167,16 +169,32 @@ pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
     Timestamp::parse(&at).map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
+/// How a transaction that will write begins.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
+    pool.acquire().await.map_err(classify)
+}
+
 /// Begins a transaction that will write.
-async fn begin(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where transactions on SQLite begin")]
-    pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
+    pool.begin_with(BEGIN).await.map_err(classify)
+}
+
+async fn commit(tx: Transaction) -> Result<(), StoreError> {
+    tx.commit().await.map_err(classify)
 }
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
-async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<sqlx::Transaction<'static, Db>, StoreError> {
+async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on SQLite begin")]
     pool.begin().await.map_err(classify)
+}
+
+/// A file does not go silent.
+async fn unless_silent<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    work.await
 }
 
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]

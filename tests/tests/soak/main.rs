@@ -6,3 +6,4 @@ mod ingest_outage;
 mod kill;
 mod load;
 mod outbox;
+mod silence;

@@ -3,12 +3,12 @@
 //! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
 //! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
 
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
 use super::schema::failed;
 use super::{
-    Conn, Db, MIGRATIONS, Row, assignments, begin, classify, entities, entries, events, lock_schema, put_aside, roles,
+    BEGIN, Conn, Db, MIGRATIONS, Row, assignments, classify, entities, entries, events, lock_schema, put_aside, roles,
     table_exists,
 };
 use crate::clock::{Clock as _, SystemClock};
@@ -26,13 +26,12 @@ const PAGE: i64 = 1000;
 
 /// Takes them over if they are there; does nothing on an empty database or one of our own.
 pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
-    {
-        let mut conn = pool.acquire().await.map_err(classify)?;
-        if !older_tables(&mut conn).await? {
-            return Ok(());
-        }
+    let mut conn = pool.acquire().await.map_err(classify)?;
+    if !older_tables(&mut conn).await? {
+        return Ok(());
     }
-    let mut tx = begin(pool).await?;
+    // The driver's own transaction: migrations are nested in it.
+    let mut tx = conn.begin_with(BEGIN).await.map_err(classify)?;
     lock_schema(&mut tx).await?;
     // Another process may have done it while this one waited.
     if !older_tables(&mut tx).await? {

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Conn, Db, assignments, begin, changes, classify, connections, entities, events, ledger, lock_hierarchy,
-    outbox_signals, rejections, renewals, reports, roles, schema, together,
+    Db, Loan, Transaction, acquire, assignments, begin, changes, classify, commit, connections, entities, events,
+    ledger, lock_hierarchy, outbox_signals, rejections, renewals, reports, roles, schema, together, unless_silent,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -59,22 +59,6 @@ impl End {
 /// flushes the disk under it.
 const REST: u32 = 16;
 
-/// How long a statement may take. Above the limits that the server itself keeps: only a server that has gone silent meets it.
-const SILENCE: Duration = Duration::from_secs(20);
-
-/// Does `work` on `conn`, unless the server has gone silent. Such a connection is thrown away: given back, it would wait for an answer
-/// as long as the kernel does.
-async fn unless_silent<T>(
-    conn: &mut sqlx::pool::PoolConnection<Db>,
-    work: impl AsyncFnOnce(&mut Conn) -> Result<T>,
-) -> Result<T> {
-    let done = tokio::time::timeout(SILENCE, work(conn)).await;
-    done.unwrap_or_else(|_| {
-        conn.close_on_drop();
-        Err(StoreError::Unavailable("the database does not answer".into()))
-    })
-}
-
 /// Whether the connection ended, rather than what was asked for.
 fn is_cut(fault: &StoreError) -> bool {
     /// The server ends this session.
@@ -92,51 +76,55 @@ impl SqlStore {
         Self { read, write, read_waits: Waits::default(), write_waits: Waits::default(), target, end: Mutex::default() }
     }
 
-    async fn writer(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
-        self.write_waits.during(self.write.acquire()).await.map_err(classify)
+    async fn transaction(&self) -> Result<Transaction> {
+        self.write_waits.during(begin(&self.write)).await
+    }
+
+    async fn writer(&self) -> Result<Loan> {
+        self.write_waits.during(acquire(&self.write)).await
     }
 
     fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Db>> {
-        self.read_waits.during(self.read.acquire()).await.map_err(classify)
+    async fn reader(&self) -> Result<Loan> {
+        self.read_waits.during(acquire(&self.read)).await
     }
 }
 
 #[async_trait]
 impl Store for SqlStore {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        Ok(Box::new(SqlTx { tx: self.write_waits.during(begin(&self.write)).await? }))
+        Ok(Box::new(SqlTx { tx: self.transaction().await? }))
     }
 
     async fn entity(&self, id: Uuid) -> Result<Option<Entity>> {
-        entities::get(&mut *self.reader().await?, id).await
+        unless_silent(entities::get(&mut *self.reader().await?, id)).await
     }
 
     async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-        entities::list(&mut *self.reader().await?, filter, page).await
+        unless_silent(entities::list(&mut *self.reader().await?, filter, page)).await
     }
 
     async fn role(&self, id: Uuid) -> Result<Option<Role>> {
-        roles::get(&mut *self.reader().await?, id).await
+        unless_silent(roles::get(&mut *self.reader().await?, id)).await
     }
 
     async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
-        roles::list(&mut *self.reader().await?, page).await
+        unless_silent(roles::list(&mut *self.reader().await?, page)).await
     }
 
     async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-        assignments::list(&mut *self.reader().await?, filter, page).await
+        unless_silent(assignments::list(&mut *self.reader().await?, filter, page)).await
     }
 
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
-        entities::named(&mut *self.reader().await?, entity_type, name).await
+        unless_silent(entities::named(&mut *self.reader().await?, entity_type, name)).await
     }
 
     async fn role_named(&self, name: &str) -> Result<Option<Role>> {
-        roles::named(&mut *self.reader().await?, name).await
+        unless_silent(roles::named(&mut *self.reader().await?, name)).await
     }
 
     async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
@@ -152,17 +140,17 @@ impl Store for SqlStore {
     }
 
     async fn connections(&self) -> Result<Option<Connections>> {
-        connections(&mut *self.reader().await?).await
+        unless_silent(connections(&mut *self.reader().await?)).await
     }
 
     async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
         let mut conn = self.reader().await?;
-        match unless_silent(&mut conn, async |conn| together::read(conn, questions).await).await {
+        match unless_silent(together::read(&mut conn, questions)).await {
             // It was cut since it was last used, and many may have asked at once; nothing is done twice by asking again.
             Err(fault) if is_cut(&fault) => {
                 drop(conn);
                 let mut conn = self.reader().await?;
-                unless_silent(&mut conn, async |conn| together::read(conn, questions).await).await
+                unless_silent(together::read(&mut conn, questions)).await
             }
             outcome => outcome,
         }
@@ -173,23 +161,22 @@ impl Store for SqlStore {
             let known = self.end().head.take();
             if let Some(mut head) = known {
                 let mut conn = self.writer().await?;
-                let attempt = async |conn: &mut Conn| ledger::append_behind(conn, &mut head, drafts).await;
-                if let Some(appended) = unless_silent(&mut conn, attempt).await? {
+                if let Some(appended) = unless_silent(ledger::append_behind(&mut conn, &mut head, drafts)).await? {
                     self.end().head = Some(head);
                     return Ok(appended);
                 }
                 self.end().rest = REST;
             }
         }
-        let mut tx = self.write_waits.during(begin(&self.write)).await?;
-        let (appended, head) = ledger::append(&mut tx, drafts).await?;
-        tx.commit().await.map_err(classify)?;
+        let mut tx = self.transaction().await?;
+        let (appended, head) = unless_silent(ledger::append(&mut tx, drafts)).await?;
+        commit(tx).await?;
         self.end().learn(head);
         Ok(appended)
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
-        ledger::list(&mut *self.reader().await?, filter, page).await
+        unless_silent(ledger::list(&mut *self.reader().await?, filter, page)).await
     }
 
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
@@ -197,30 +184,30 @@ impl Store for SqlStore {
     }
 
     async fn event(&self, event_id: Uuid) -> Result<Option<Event>> {
-        events::get(&mut *self.reader().await?, event_id).await
+        unless_silent(events::get(&mut *self.reader().await?, event_id)).await
     }
 
     async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-        events::list(&mut *self.reader().await?, filter, page).await
+        unless_silent(events::list(&mut *self.reader().await?, filter, page)).await
     }
 
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
-        events::claim(&mut *self.writer().await?, claim, now, limit).await
+        unless_silent(events::claim(&mut *self.writer().await?, claim, now, limit)).await
     }
 
     async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
-        let mut tx = begin(&self.write).await?;
-        let waiting = events::settle(&mut tx, token, now, settlements).await?;
-        tx.commit().await.map_err(classify)?;
+        let mut tx = self.transaction().await?;
+        let waiting = unless_silent(events::settle(&mut tx, token, now, settlements)).await?;
+        commit(tx).await?;
         Ok(waiting)
     }
 
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
-        events::requeue(&mut *self.writer().await?, event_id, now).await
+        unless_silent(events::requeue(&mut *self.writer().await?, event_id, now)).await
     }
 
     async fn event_backlog(&self) -> Result<Backlog> {
-        events::backlog(&mut *self.reader().await?).await
+        unless_silent(events::backlog(&mut *self.reader().await?)).await
     }
 
     fn outbox_signals(&self) -> BoxStream<'static, ()> {
@@ -228,13 +215,13 @@ impl Store for SqlStore {
     }
 
     async fn keep_rejections(&self, kept: &[Rejection], now: Timestamp) -> Result<()> {
-        let mut tx = begin(&self.write).await?;
-        rejections::keep(&mut tx, kept, now).await?;
-        tx.commit().await.map_err(classify)
+        let mut tx = self.transaction().await?;
+        unless_silent(rejections::keep(&mut tx, kept, now)).await?;
+        commit(tx).await
     }
 
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
-        rejections::list(&mut *self.reader().await?, limit, before).await
+        unless_silent(rejections::list(&mut *self.reader().await?, limit, before)).await
     }
 
     async fn tell_changes(&self, tell: &(dyn Fn(Told) + Send + Sync)) {
@@ -242,15 +229,16 @@ impl Store for SqlStore {
     }
 
     async fn renewed(&self, ids: &[i64]) -> Result<()> {
-        if ids.is_empty() { Ok(()) } else { renewals::done(&mut *self.writer().await?, ids).await }
+        if ids.is_empty() { Ok(()) } else { unless_silent(renewals::done(&mut *self.writer().await?, ids)).await }
     }
 
     async fn forget_renewals(&self) -> Result<u64> {
-        renewals::forget(&mut *self.writer().await?).await
+        unless_silent(renewals::forget(&mut *self.writer().await?)).await
     }
 
     async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(classify)?;
+        let mut conn = self.reader().await?;
+        unless_silent(async { sqlx::query("SELECT 1").execute(&mut *conn).await.map_err(classify) }).await?;
         Ok(())
     }
 
@@ -286,82 +274,82 @@ impl Store for SqlStore {
 }
 
 struct SqlTx {
-    tx: sqlx::Transaction<'static, Db>,
+    tx: Transaction,
 }
 
 #[async_trait]
 impl Tx for SqlTx {
     async fn insert_entity(&mut self, entity: &Entity) -> Result<bool> {
-        entities::insert(&mut self.tx, entity).await
+        unless_silent(entities::insert(&mut self.tx, entity)).await
     }
 
     async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>> {
-        entities::lock(&mut self.tx, id).await
+        unless_silent(entities::lock(&mut self.tx, id)).await
     }
 
     async fn update_entity(&mut self, entity: &Entity) -> Result<bool> {
-        entities::update(&mut self.tx, entity).await
+        unless_silent(entities::update(&mut self.tx, entity)).await
     }
 
     async fn lock_hierarchy(&mut self) -> Result<()> {
-        lock_hierarchy(&mut self.tx).await
+        unless_silent(lock_hierarchy(&mut self.tx)).await
     }
 
     async fn lineage(&mut self, id: Uuid) -> Result<Vec<Uuid>> {
-        entities::lineage(&mut self.tx, id).await
+        unless_silent(entities::lineage(&mut self.tx, id)).await
     }
 
     async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>> {
-        entities::type_of(&mut self.tx, id).await
+        unless_silent(entities::type_of(&mut self.tx, id)).await
     }
 
     async fn insert_role(&mut self, role: &Role) -> Result<bool> {
-        roles::insert(&mut self.tx, role).await
+        unless_silent(roles::insert(&mut self.tx, role)).await
     }
 
     async fn lock_role(&mut self, id: Uuid) -> Result<Option<Role>> {
-        roles::lock(&mut self.tx, id).await
+        unless_silent(roles::lock(&mut self.tx, id)).await
     }
 
     async fn update_role(&mut self, role: &Role) -> Result<()> {
-        roles::update(&mut self.tx, role).await
+        unless_silent(roles::update(&mut self.tx, role)).await
     }
 
     async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()> {
-        roles::set_actions(&mut self.tx, role_id, actions, now).await
+        unless_silent(roles::set_actions(&mut self.tx, role_id, actions, now)).await
     }
 
     async fn role(&mut self, id: Uuid) -> Result<Option<Role>> {
-        roles::get(&mut self.tx, id).await
+        unless_silent(roles::get(&mut self.tx, id)).await
     }
 
     async fn ensure_actions(&mut self, actions: &[Action], now: Timestamp) -> Result<()> {
         let mut sorted: Vec<&str> = actions.iter().map(Action::as_str).collect();
         sorted.sort_unstable();
-        roles::ensure_actions(&mut self.tx, &sorted, now).await
+        unless_silent(roles::ensure_actions(&mut self.tx, &sorted, now)).await
     }
 
     async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<Inserted> {
-        assignments::insert(&mut self.tx, assignment).await
+        unless_silent(assignments::insert(&mut self.tx, assignment)).await
     }
 
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>> {
-        assignments::delete(&mut self.tx, id).await
+        unless_silent(assignments::delete(&mut self.tx, id)).await
     }
 
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
-        events::insert(&mut self.tx, new).await
+        unless_silent(events::insert(&mut self.tx, new)).await
     }
 
     async fn renewals(&mut self) -> Result<Vec<Renewal>> {
-        changes::own(&mut self.tx).await
+        unless_silent(changes::own(&mut self.tx)).await
     }
 
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
-        Ok(ledger::append(&mut self.tx, drafts).await?.0)
+        Ok(unless_silent(ledger::append(&mut self.tx, drafts)).await?.0)
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
-        self.tx.commit().await.map_err(classify)
+        commit(self.tx).await
     }
 }

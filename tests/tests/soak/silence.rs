@@ -1,0 +1,97 @@
+//! The way to the database goes silent: connections stay open and nothing comes back, while new ones work, as after a
+//! failover. No connection is lost to the pool for it, and the service goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use epr_testkit::database::{Database, Kind, postgres_server};
+use epr_testkit::ledger::verdict;
+use epr_testkit::patience;
+use epr_testkit::process::Process;
+use epr_testkit::proxy::Proxy;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+const CLIENTS: usize = 12;
+const SILENCES: usize = 3;
+/// What must be done between two silences.
+const DONE: usize = 500;
+
+/// The sum of a figure's samples.
+async fn figure(base: &str, name: &str) -> u64 {
+    let text = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
+    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
+    values.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+}
+
+/// Creates an entity and asks about it, again and again. What was refused was refused with a 503.
+async fn work(base: Arc<str>, client: usize, done: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> usize {
+    let (http, mut made) = (Client::new(), 0);
+    let send = async |path: &str, body: &Value| {
+        let answer = http.post(format!("{base}{path}")).json(body).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body: Value = answer.json().await.expect("JSON");
+        assert!([200, 201, 503].contains(&status), "{path}: {status} {body}");
+        if status != 503 {
+            done.fetch_add(1, Ordering::SeqCst);
+        }
+        (status != 503).then_some(body)
+    };
+    for n in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let name = format!("{client}/{n}");
+        let Some(entity) = send("/api/v1/entities", &json!({"name": name, "type": "spv"})).await else { continue };
+        made += 1;
+        let asked = json!({"user_id": entity["id"], "action": "document:download", "resource_id": entity["id"]});
+        if let Some(told) = send("/api/v1/authorize", &asked).await {
+            assert_eq!(told, json!({"authorized": false}));
+        }
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_silent_keeps_no_connection() {
+    let database = Database::create(Kind::Postgres).await;
+    let server = postgres_server();
+    let address = server.rsplit(['@', '/']).next().expect("host and port");
+    let proxy = Proxy::to(address).await;
+    let url = database.url.replace(address, &proxy.address);
+    let (process, base) = Process::api_at(&[
+        ("EPR_DATABASE_URL", url.as_str()),
+        ("EPR_DATABASE_POOL_SIZE", "6"),
+        ("EPR_REQUEST_TIMEOUT", "5"),
+        ("EPR_LOG_LEVEL", "CRITICAL"),
+    ])
+    .await;
+    let base: Arc<str> = base.into();
+    let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|client| tokio::spawn(work(base.clone(), client, done.clone(), stop.clone()))).collect();
+    let every = Duration::from_millis(20);
+    for _ in 0..SILENCES {
+        let target = done.load(Ordering::SeqCst) + DONE;
+        patience::until("calls that succeed", every, async || done.load(Ordering::SeqCst), |done| *done >= target)
+            .await;
+        proxy.silence();
+    }
+    let target = done.load(Ordering::SeqCst) + DONE;
+    patience::until("calls that succeed", every, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut made = 0;
+    for client in clients {
+        made += client.await.expect("a client that found everything as it should be");
+    }
+    let in_use = async || {
+        figure(&base, "epr_database_connections{").await.abs_diff(figure(&base, "epr_database_connections_idle{").await)
+    };
+    patience::until("all connections given back", every, in_use, |in_use| *in_use == 0).await;
+    // Whose answer did not arrive may have been made, too.
+    assert!(database.number("SELECT COUNT(*) FROM entities").await >= i64::try_from(made).unwrap());
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+}
