@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::loan::{Loan, Transaction, unless_silent};
+use self::loan::{Loan, Transaction, no_answer, unless_silent, within};
 use super::StoreError;
 use crate::domain::Timestamp;
 use crate::domain::time::TimeFault;
@@ -205,12 +205,9 @@ async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
     Loan::take(pool).await
 }
 
-/// How a transaction that will write begins.
-const BEGIN: &str = "BEGIN";
-
 /// Begins a transaction.
 async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
-    Transaction::begin(pool, BEGIN).await
+    Transaction::begin(pool, "BEGIN").await
 }
 
 async fn commit(tx: Transaction) -> Result<(), StoreError> {
@@ -417,8 +414,7 @@ pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
                     return Ok(true);
                 }
                 // One that does not answer is closed, and another is tried.
-                let answer = tokio::time::timeout(ANSWER, conn.ping()).await;
-                answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
+                tokio::time::timeout(ANSWER, conn.ping()).await.map_err(|_| no_answer())??;
                 Ok(true)
             })
         })

@@ -169,9 +169,6 @@ pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
     Timestamp::parse(&at).map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
-/// How a transaction that will write begins.
-const BEGIN: &str = "BEGIN IMMEDIATE";
-
 async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
     pool.acquire().await.map_err(classify)
 }
@@ -179,7 +176,7 @@ async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
 /// Begins a transaction that will write.
 async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where transactions on SQLite begin")]
-    pool.begin_with(BEGIN).await.map_err(classify)
+    pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
 
 async fn commit(tx: Transaction) -> Result<(), StoreError> {
@@ -193,8 +190,12 @@ async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError
 }
 
 /// A file does not go silent.
-async fn unless_silent<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    work.await
+async fn unless_silent<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    step.await
+}
+
+async fn within<T>(_: Duration, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    step.await
 }
 
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]

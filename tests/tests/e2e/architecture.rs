@@ -39,8 +39,10 @@ fn uses(folder: &str, word: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn sqlx_is_known_to_the_store_only() {
-    assert_eq!(uses("epr-core/src", "sqlx::", &["epr-core/src/store/"]), Vec::<String>::new());
-    assert_eq!(uses("runtimes", "sqlx::", &[]), Vec::<String>::new());
+    for name in ["sqlx::", "sqlx_core::"] {
+        assert_eq!(uses("epr-core/src", name, &["epr-core/src/store/"]), Vec::<String>::new());
+        assert_eq!(uses("runtimes", name, &[]), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Fifty callers at once for the same thing: one gets it, the others get the contract's answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::database::Kind;
-use epr_testkit::ledger::verdict;
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::ledger::{draft, verdict};
 use epr_testkit::{on_both, seed};
 use rand::Rng as _;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 const CALLERS: usize = 50;
@@ -133,4 +135,48 @@ async fn callers_that_go_away_leave_no_transaction_open() {
     let (code, said) = verdict(&api.database.url, &[]).await;
     let entities = api.database.number("SELECT COUNT(*) FROM entities").await;
     assert_eq!((code, said["checked"].as_i64()), (0, Some(entities)), "{said}");
+}
+
+/// What is given up in the middle of a statement is rolled back though the process does nothing more, as a function does that
+/// is frozen with its answer.
+#[tokio::test]
+async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
+    const WAITING: &str =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    const OPEN: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    let database = Arc::new(Database::create(Kind::Postgres).await);
+    let store = database.store().await;
+    let (locked, until_locked) = tokio::sync::oneshot::channel();
+    let (go, until_go) = std::sync::mpsc::channel();
+    // Somebody else, with a thread and a runtime of their own.
+    let somebody = std::thread::spawn({
+        let database = database.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                sqlx::raw_sql("BEGIN; SELECT * FROM audit_chain_head FOR UPDATE").execute(&mut conn).await.unwrap();
+                locked.send(()).unwrap();
+                until_go.recv().unwrap();
+                sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
+                // Well before the server itself would end such a session.
+                tokio::time::timeout(Duration::from_secs(10), database.until(OPEN, 0)).await.is_ok()
+            })
+        }
+    });
+    until_locked.await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    let drafts = [draft(&json!({"action": "a.b", "occurred_at": "2026-01-01T00:00:00Z"}))];
+    tokio::select! {
+        outcome = tx.append(&drafts) => panic!("{outcome:?}"),
+        () = database.until(WAITING, 1) => {}
+    }
+    drop(tx);
+    // What is sent for it is sent by the tasks that are ready now.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    // From here on this process stands still.
+    assert!(somebody.join().unwrap(), "a transaction was left open");
 }

@@ -59,16 +59,14 @@ impl Api {
     }
 
     async fn until_ready(&self, status: &str) {
-        loop {
+        let ready = async || {
             let ready = self.client.get(format!("{}/readyz", self.base)).send().await.expect("an answer");
             let ready: Value = ready.json().await.expect("JSON");
             let tiers = &ready["dependencies"];
             let shared = tiers["shared_cache"]["status"].as_str();
-            if tiers["cache"]["status"] == status && shared.is_none_or(|shared| shared == status) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            tiers["cache"]["status"] == status && shared.is_none_or(|shared| shared == status)
+        };
+        patience::until("the cache's state", Duration::from_millis(5), ready, |ready| *ready).await;
     }
 }
 

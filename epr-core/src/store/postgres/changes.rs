@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::schema::Target;
-use super::{classify, renewals};
+use super::{Loan, classify, renewals, within};
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// Where the triggers of the schema tell changes.
@@ -127,9 +127,13 @@ impl Echo {
         let echo = Self { payload: format!("echo {:016x}", rand::random::<u64>()), sent: Instant::now(), heard: false };
         let (pool, payload) = (pool.clone(), echo.payload.clone());
         tokio::spawn(async move {
-            let call = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&pool);
+            let call = async {
+                let mut conn = Loan::take(&pool).await?;
+                let note = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload);
+                note.execute(&mut *conn).await.map_err(classify)
+            };
             // Whether it worked is seen by its coming round.
-            let _ = timeout(ECHO_WAIT, call).await;
+            let _ = within(ECHO_WAIT, call).await;
         });
         echo
     }

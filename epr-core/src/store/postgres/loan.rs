@@ -4,39 +4,59 @@
 //! until the kernel gives up, a quarter of an hour or more: in a statement, and in asking each connection that is given back
 //! whether it is alive. Here both have an end. The driver also takes a transaction to be open only once the server has said
 //! so: a caller that leaves during its own would put a connection with an open transaction back into the pool, where the next
-//! statements would never be committed. Here it is open as soon as it is asked for.
+//! statements would never be committed. Here such a connection is closed.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use tokio::time::timeout;
+use sqlx::postgres::PgTransactionManager;
+use sqlx_core::sql_str::SqlSafeStr as _;
+use sqlx_core::transaction::TransactionManager as _;
+use tokio::time::{Instant, timeout};
 
 use super::{Conn, Db, classify};
 use crate::store::StoreError;
 
-/// How long a statement may take. Above the limits that the server itself keeps: only a server that has gone silent meets it.
+/// How long a step may take: a statement, or the few that belong together. Well above the limits that the server itself
+/// keeps for one of them.
 const SILENCE: Duration = Duration::from_secs(20);
+/// How long a connection has to become quiet when all the time for its step was used up before.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Waits for `work`, unless the server has gone silent.
+/// Waits for a step, unless the server has gone silent.
 pub(in super::super) async fn unless_silent<T>(
-    work: impl Future<Output = Result<T, StoreError>>,
+    step: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let done = timeout(SILENCE, work).await;
-    done.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into())))
+    within(SILENCE, step).await
 }
 
-/// A connection that goes back to the pool when it is dropped, quiet, or is closed.
+/// Waits for a step as long as `limit`. Then it fails as on a connection that was cut.
+pub(in super::super) async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, step).await.unwrap_or_else(|_| Err(classify(no_answer())))
+}
+
+pub(super) fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"))
+}
+
+/// A connection that goes back to the pool when it is dropped, or is closed if it does not become quiet.
 pub(in super::super) struct Loan {
     /// There until it is dropped.
     conn: Option<PoolConnection<Db>>,
+    since: Instant,
     /// Whether the server may hold an open transaction.
     open: bool,
 }
 
 impl Loan {
     pub(super) async fn take(pool: &sqlx::Pool<Db>) -> Result<Self, StoreError> {
-        Ok(Self { conn: Some(pool.acquire().await.map_err(classify)?), open: false })
+        let conn = pool.acquire().await.map_err(classify)?;
+        Ok(Self { conn: Some(conn), since: Instant::now(), open: false })
     }
 }
 
@@ -58,23 +78,20 @@ impl DerefMut for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            tokio::spawn(give_back(conn, self.open));
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.open {
+            if PgTransactionManager::get_transaction_depth(&conn) == 0 {
+                // Whether it has begun is not known: the driver would end nothing.
+                conn.close_on_drop();
+                return;
+            }
+            // Sent at once, behind what is under way: a process that is frozen after this leaves no lock behind.
+            PgTransactionManager::start_rollback(&mut conn);
         }
+        let limit = SILENCE.saturating_sub(self.since.elapsed()).max(LAST_WORD);
+        // What the driver does when a connection is dropped, but with an end; then the connection is closed.
+        tokio::spawn(timeout(limit, conn.return_to_pool()));
     }
-}
-
-async fn give_back(mut conn: PoolConnection<Db>, open: bool) {
-    if open {
-        // Waits for what is under way before.
-        let ended = timeout(SILENCE, sqlx::raw_sql("ROLLBACK").execute(&mut *conn)).await;
-        if !matches!(ended, Ok(Ok(_))) {
-            conn.close_on_drop();
-            return;
-        }
-    }
-    // What the driver does when a connection is dropped, but in here, where it can be left: it is closed then.
-    let _ = timeout(SILENCE, conn.return_to_pool()).await;
 }
 
 /// A transaction, which is rolled back when it is dropped.
@@ -84,13 +101,15 @@ impl Transaction {
     pub(super) async fn begin(pool: &sqlx::Pool<Db>, statement: &'static str) -> Result<Self, StoreError> {
         let mut loan = Loan::take(pool).await?;
         loan.open = true;
-        unless_silent(async { sqlx::raw_sql(statement).execute(&mut *loan).await.map_err(classify) }).await?;
+        let begin =
+            async { PgTransactionManager::begin(&mut loan, Some(statement.into_sql_str())).await.map_err(classify) };
+        unless_silent(begin).await?;
         Ok(Self(loan))
     }
 
     /// When it fails, it may be committed or not.
-    pub(in super::super) async fn commit(mut self) -> Result<(), StoreError> {
-        unless_silent(async { sqlx::raw_sql("COMMIT").execute(&mut *self.0).await.map_err(classify) }).await?;
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        unless_silent(async { PgTransactionManager::commit(&mut self.0).await.map_err(classify) }).await?;
         self.0.open = false;
         Ok(())
     }

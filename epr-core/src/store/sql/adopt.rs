@@ -3,13 +3,13 @@
 //! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
 //! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
 
-use sqlx::{Connection as _, Row as _};
+use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::schema::failed;
 use super::{
-    BEGIN, Conn, Db, MIGRATIONS, Row, assignments, classify, entities, entries, events, lock_schema, put_aside, roles,
-    table_exists,
+    Conn, Db, MIGRATIONS, Row, acquire, assignments, begin, classify, commit, entities, entries, events, lock_schema,
+    put_aside, roles, table_exists,
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
@@ -26,12 +26,10 @@ const PAGE: i64 = 1000;
 
 /// Takes them over if they are there; does nothing on an empty database or one of our own.
 pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
-    let mut conn = pool.acquire().await.map_err(classify)?;
-    if !older_tables(&mut conn).await? {
+    if !older_tables(&mut *acquire(pool).await?).await? {
         return Ok(());
     }
-    // The driver's own transaction: migrations are nested in it.
-    let mut tx = conn.begin_with(BEGIN).await.map_err(classify)?;
+    let mut tx = begin(pool).await?;
     lock_schema(&mut tx).await?;
     // Another process may have done it while this one waited.
     if !older_tables(&mut tx).await? {
@@ -63,7 +61,7 @@ pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
     if found.contains(&"platform_events") {
         copy_events(&mut tx).await?;
     }
-    tx.commit().await.map_err(classify)
+    commit(tx).await
 }
 
 async fn older_tables(conn: &mut Conn) -> Result<bool> {

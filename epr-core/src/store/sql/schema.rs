@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sqlx::migrate::{Migrate as _, MigrateError};
 
-use super::{Db, MIGRATIONS, adopt, classify, patient};
+use super::{Db, MIGRATIONS, acquire, adopt, classify, patient, unless_silent};
 use crate::store::{Result, SchemaState, StoreError};
 
 /// What migrations need besides a connection.
@@ -35,14 +35,13 @@ pub(super) async fn migrate(pool: &sqlx::Pool<Db>, target: &Target) -> Result<Sc
     }
     adopt::adopt(pool).await?;
     let mut conn = pool.acquire().await.map_err(classify)?;
-    patient(&mut conn).await?;
-    let outcome = MIGRATIONS.run_direct(None, &mut *conn, false).await;
-    // It is too patient for requests, and after a failure it may still hold the migration lock. A database in memory
-    // lives in its connection, which then stays as it is.
+    // It will be too patient for requests, and after a failure, or when nobody waits for it any more, it may still hold the
+    // migration lock. A database in memory lives in its connection, which then stays as it is.
     if target.closable {
         conn.close_on_drop();
     }
-    outcome.map_err(failed)?;
+    patient(&mut conn).await?;
+    MIGRATIONS.run_direct(None, &mut *conn, false).await.map_err(failed)?;
     Ok(SchemaState { applied: known(), known: known() })
 }
 
@@ -56,8 +55,9 @@ pub(super) fn failed(fault: MigrateError) -> StoreError {
 
 /// Reads which migrations were applied.
 pub(super) async fn state(pool: &sqlx::Pool<Db>) -> Result<SchemaState> {
-    let mut conn = pool.acquire().await.map_err(classify)?;
-    let applied = match conn.list_applied_migrations(APPLIED).await {
+    let mut conn = acquire(pool).await?;
+    let listed = unless_silent(async { Ok(conn.list_applied_migrations(APPLIED).await) }).await?;
+    let applied = match listed {
         Ok(list) => list.iter().map(|migration| migration.version).max().unwrap_or(0),
         Err(MigrateError::Execute(sqlx::Error::Database(fault))) if no_such_table(&*fault) => 0,
         Err(MigrateError::Execute(fault)) => return Err(classify(fault)),

@@ -11,6 +11,7 @@ use super::schema::Target;
 use super::{
     Db, Loan, Transaction, acquire, assignments, begin, changes, classify, commit, connections, entities, events,
     ledger, lock_hierarchy, outbox_signals, rejections, renewals, reports, roles, schema, together, unless_silent,
+    within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -58,6 +59,9 @@ impl End {
 /// After how many appends to try again by one statement when somebody else was faster: an attempt in vain waits for the ledger's lock and
 /// flushes the disk under it.
 const REST: u32 = 16;
+
+/// How long what checks rest on may be waited for before another connection is asked.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// Whether the connection ended, rather than what was asked for.
 fn is_cut(fault: &StoreError) -> bool {
@@ -145,12 +149,12 @@ impl Store for SqlStore {
 
     async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
         let mut conn = self.reader().await?;
-        match unless_silent(together::read(&mut conn, questions)).await {
-            // It was cut since it was last used, and many may have asked at once; nothing is done twice by asking again.
+        match within(CHECK, together::read(&mut conn, questions)).await {
+            // It was cut, or nobody is at the other end, and many may have asked at once; nothing is done twice by asking again.
             Err(fault) if is_cut(&fault) => {
                 drop(conn);
                 let mut conn = self.reader().await?;
-                unless_silent(together::read(&mut conn, questions)).await
+                within(CHECK, together::read(&mut conn, questions)).await
             }
             outcome => outcome,
         }
