@@ -22,7 +22,7 @@ mod remote;
 mod shared;
 mod upstash;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
@@ -61,8 +61,8 @@ struct Core {
     line: Line,
     memory: Option<Memory>,
     shared: Option<Arc<Shared>>,
-    /// Changes of this process, which it sees to itself and need not hear of.
-    own: Mutex<HashSet<i64>>,
+    /// Changes of this process that it has not heard of yet, and whether it has seen to them itself.
+    own: Mutex<HashMap<i64, bool>>,
     metrics: CacheMetrics,
     #[cfg(test)]
     hooks: model::Hooks,
@@ -203,7 +203,7 @@ impl Cache {
     pub(crate) fn expect(&self, renewals: &[Renewal]) {
         let mut own = self.core.own();
         if own.len() + renewals.len() <= MOST_OWN {
-            own.extend(renewals.iter().map(|renewal| renewal.id));
+            own.extend(renewals.iter().map(|renewal| (renewal.id, false)));
         }
     }
 
@@ -216,16 +216,10 @@ impl Cache {
         if self.without_renewal_after_commit() {
             return;
         }
-        if !committed {
-            // It may be committed after all, later: then the line tells.
-            let mut own = self.core.own();
-            for renewal in renewals {
-                own.remove(&renewal.id);
-            }
-        }
         for renewal in renewals {
             self.core.forget(*renewal);
         }
+        self.core.seen_to(renewals, committed);
         if let Some(shared) = &self.core.shared
             && !shared.renew().await
         {
@@ -270,7 +264,7 @@ impl Drop for Cache {
 }
 
 impl Core {
-    fn own(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+    fn own(&self) -> std::sync::MutexGuard<'_, HashMap<i64, bool>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -280,6 +274,19 @@ impl Core {
             shared.doubt.add(renewal);
         }
         self.line.changed(renewal.principal);
+    }
+
+    /// This process has forgotten what its own transaction made old.
+    fn seen_to(&self, renewals: &[Renewal], committed: bool) {
+        let mut own = self.own();
+        for renewal in renewals {
+            // If it is not known to be committed, it may be after all, later: then the line tells.
+            if committed && let Some(seen_to) = own.get_mut(&renewal.id) {
+                *seen_to = true;
+            } else {
+                own.remove(&renewal.id);
+            }
+        }
     }
 
     /// The line of changes says something.
@@ -302,7 +309,8 @@ impl Core {
                 self.line.began(at);
             }
             Told::Changed(renewal) => {
-                if !self.own().remove(&renewal.id) {
+                // One's own whose commit was not answered yet is committed all the same: the answer may never come.
+                if self.own().remove(&renewal.id) != Some(true) {
                     self.forget(renewal);
                 }
             }
@@ -312,5 +320,44 @@ impl Core {
         if let Some(shared) = self.shared.as_ref().filter(|shared| shared.doubt.count() > 0) {
             shared.wanted.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_of_ones_own_counts_when_it_is_heard_of_before_its_commit_is_answered() {
+        let cache = Cache::new(&CacheSettings::default());
+        cache.core.hear(Told::Alone);
+        let line = &cache.core.line;
+        let principal = Uuid::from_u128(7);
+        let change = |id| Renewal { id, principal: Some(principal) };
+
+        // Its answer never comes.
+        let before = line.stamp(principal).unwrap();
+        cache.expect(&[change(1)]);
+        assert!(line.holds(principal, before));
+        cache.core.hear(Told::Changed(change(1)));
+        assert!(!line.holds(principal, before));
+
+        // What was seen to need not be heard of.
+        let before = line.stamp(principal).unwrap();
+        cache.expect(&[change(2)]);
+        cache.changed(&[change(2)], true).await;
+        assert!(!line.holds(principal, before));
+        let after = line.stamp(principal).unwrap();
+        cache.core.hear(Told::Changed(change(2)));
+        assert!(line.holds(principal, after));
+
+        // Not known to be committed: it may be, later.
+        cache.expect(&[change(3)]);
+        cache.changed(&[change(3)], false).await;
+        let after = line.stamp(principal).unwrap();
+        cache.core.hear(Told::Changed(change(3)));
+        assert!(!line.holds(principal, after));
     }
 }

@@ -169,7 +169,7 @@ const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle
 const ALIVE: Duration = Duration::from_millis(100);
 
 /// How long another one has to show that it is alive.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
@@ -208,6 +208,18 @@ async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
 /// Begins a transaction.
 async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
     Transaction::begin(pool, "BEGIN").await
+}
+
+/// Begins a transaction on a connection that is closed when it ends.
+async fn begin_apart(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+    let mut tx = begin(pool).await?;
+    tx.close_on_drop();
+    Ok(tx)
+}
+
+/// Gives back a connection that did not answer.
+fn forsake(mut loan: Loan) {
+    loan.close_on_drop();
 }
 
 async fn commit(tx: Transaction) -> Result<(), StoreError> {

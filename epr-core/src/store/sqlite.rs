@@ -179,6 +179,15 @@ async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
 
+/// The same: nothing of it outlasts it here, and a database in memory lives in its connection.
+async fn begin_apart(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+    begin(pool).await
+}
+
+fn forsake(loan: Loan) {
+    drop(loan);
+}
+
 async fn commit(tx: Transaction) -> Result<(), StoreError> {
     tx.commit().await.map_err(classify)
 }

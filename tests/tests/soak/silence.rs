@@ -95,3 +95,53 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
     assert_eq!(process.ended().await.0.code(), Some(0));
     assert_eq!(verdict(&database.url, &[]).await.0, 0);
 }
+
+/// A check that changes nothing is asked again on another connection: its caller waits, and is not refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_get_their_answers_from_connections_that_answer() {
+    let database = Database::create(Kind::Postgres).await;
+    let server = postgres_server();
+    let address = server.rsplit(['@', '/']).next().expect("host and port");
+    let proxy = Proxy::to(address).await;
+    let url = database.url.replace(address, &proxy.address);
+    let (process, base) = Process::api_at(&[
+        ("EPR_DATABASE_URL", url.as_str()),
+        ("EPR_DATABASE_ACQUIRE_TIMEOUT", "20"),
+        ("EPR_DECISION_CACHE", "false"),
+        ("EPR_AUDIT_DECISIONS", "off"),
+        ("EPR_LOG_LEVEL", "CRITICAL"),
+    ])
+    .await;
+    let base: Arc<str> = base.into();
+    let made = Client::new().post(format!("{base}/api/v1/entities")).json(&json!({"name": "n", "type": "spv"}));
+    let id = made.send().await.expect("an answer").json::<Value>().await.expect("JSON")["id"].clone();
+    let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (base, id, done, stop) = (base.clone(), id.clone(), done.clone(), stop.clone());
+            tokio::spawn(async move {
+                let http = Client::new();
+                let asked = json!({"user_id": id, "action": "document:download", "resource_id": id});
+                while !stop.load(Ordering::SeqCst) {
+                    let answer =
+                        http.post(format!("{base}/api/v1/authorize")).json(&asked).send().await.expect("an answer");
+                    let (status, told) = (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"));
+                    assert_eq!((status, told), (200, json!({"authorized": false})));
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..=SILENCES {
+        let target = done.load(Ordering::SeqCst) + DONE;
+        let every = Duration::from_millis(20);
+        patience::until("answers", every, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
+        proxy.silence();
+    }
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.expect("a client that was never refused");
+    }
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.0.code(), Some(0));
+}

@@ -51,12 +51,19 @@ pub(in super::super) struct Loan {
     since: Instant,
     /// Whether the server may hold an open transaction.
     open: bool,
+    /// Whether it is not to be used again.
+    last: bool,
 }
 
 impl Loan {
     pub(super) async fn take(pool: &sqlx::Pool<Db>) -> Result<Self, StoreError> {
         let conn = pool.acquire().await.map_err(classify)?;
-        Ok(Self { conn: Some(conn), since: Instant::now(), open: false })
+        Ok(Self { conn: Some(conn), since: Instant::now(), open: false, last: false })
+    }
+
+    /// Closes it when it is dropped.
+    pub(super) fn close_on_drop(&mut self) {
+        self.last = true;
     }
 }
 
@@ -79,13 +86,17 @@ impl DerefMut for Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
+        if self.last {
+            conn.close_on_drop();
+            return;
+        }
         if self.open {
             if PgTransactionManager::get_transaction_depth(&conn) == 0 {
                 // Whether it has begun is not known: the driver would end nothing.
                 conn.close_on_drop();
                 return;
             }
-            // Sent at once, behind what is under way: a process that is frozen after this leaves no lock behind.
+            // Sent by the task below without waiting for what is under way: a process that is frozen then leaves no lock behind.
             PgTransactionManager::start_rollback(&mut conn);
         }
         let limit = SILENCE.saturating_sub(self.since.elapsed()).max(LAST_WORD);
@@ -105,6 +116,11 @@ impl Transaction {
             async { PgTransactionManager::begin(&mut loan, Some(statement.into_sql_str())).await.map_err(classify) };
         unless_silent(begin).await?;
         Ok(Self(loan))
+    }
+
+    /// Closes its connection when it has ended.
+    pub(super) fn close_on_drop(&mut self) {
+        self.0.close_on_drop();
     }
 
     /// When it fails, it may be committed or not.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::schema::failed;
 use super::{
-    Conn, Db, MIGRATIONS, Row, acquire, assignments, begin, classify, commit, entities, entries, events, lock_schema,
-    put_aside, roles, table_exists,
+    Conn, Db, MIGRATIONS, Row, acquire, assignments, begin_apart, classify, commit, entities, entries, events,
+    lock_schema, put_aside, roles, table_exists,
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
@@ -29,7 +29,8 @@ pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
     if !older_tables(&mut *acquire(pool).await?).await? {
         return Ok(());
     }
-    let mut tx = begin(pool).await?;
+    // The lock that migrations take outlasts a transaction that fails.
+    let mut tx = begin_apart(pool).await?;
     lock_schema(&mut tx).await?;
     // Another process may have done it while this one waited.
     if !older_tables(&mut tx).await? {

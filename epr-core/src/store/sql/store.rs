@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Db, Loan, Transaction, acquire, assignments, begin, changes, classify, commit, connections, entities, events,
-    ledger, lock_hierarchy, outbox_signals, rejections, renewals, reports, roles, schema, together, unless_silent,
-    within,
+    forsake, ledger, lock_hierarchy, outbox_signals, rejections, renewals, reports, roles, schema, together,
+    unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -60,8 +60,8 @@ impl End {
 /// flushes the disk under it.
 const REST: u32 = 16;
 
-/// How long what checks rest on may be waited for before another connection is asked.
-const CHECK: Duration = Duration::from_secs(5);
+/// How long what checks rest on may be waited for before another connection is asked. Above the server's limit for locks.
+const CHECK: Duration = Duration::from_secs(7);
 
 /// Whether the connection ended, rather than what was asked for.
 fn is_cut(fault: &StoreError) -> bool {
@@ -152,7 +152,7 @@ impl Store for SqlStore {
         match within(CHECK, together::read(&mut conn, questions)).await {
             // It was cut, or nobody is at the other end, and many may have asked at once; nothing is done twice by asking again.
             Err(fault) if is_cut(&fault) => {
-                drop(conn);
+                forsake(conn);
                 let mut conn = self.reader().await?;
                 within(CHECK, together::read(&mut conn, questions)).await
             }
