@@ -14,6 +14,10 @@ use crate::patience;
 /// Between two looks at what a wait is for.
 const LOOKING: Duration = Duration::from_millis(50);
 
+/// How many sessions of a PostgreSQL database wait for a lock.
+pub const WAITING: &str =
+    "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
 /// Which kind of database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -11,6 +11,7 @@ pub mod issuer;
 pub mod lambda;
 pub mod ledger;
 pub mod measure;
+pub mod metrics;
 pub mod patience;
 pub mod process;
 pub mod proxy;

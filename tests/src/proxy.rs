@@ -7,13 +7,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
+use crate::database::{Database, postgres_server};
+
 /// Forwards connections to one address.
 pub struct Proxy {
     /// Where it listens.
     pub address: String,
     target: String,
     open: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    silences: watch::Sender<u64>,
+    silences: watch::Sender<()>,
 }
 
 impl Proxy {
@@ -21,10 +23,19 @@ impl Proxy {
     pub async fn to(target: &str) -> Arc<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
-        let silences = watch::Sender::new(0);
+        let silences = watch::Sender::new(());
         let proxy = Arc::new(Self { address, target: target.to_owned(), open: Mutex::new(None), silences });
         proxy.forward(listener).await;
         proxy
+    }
+
+    /// A way to a database on the server of the test run, and the database's URL by this way.
+    pub async fn before(database: &Database) -> (Arc<Self>, String) {
+        let server = postgres_server();
+        let address = server.rsplit(['@', '/']).next().expect("host and port");
+        let proxy = Self::to(address).await;
+        let url = database.url.replace(address, &proxy.address);
+        (proxy, url)
     }
 
     async fn forward(&self, listener: TcpListener) {
@@ -50,7 +61,7 @@ impl Proxy {
 
     /// From now on nothing comes through the connections that there are, in either direction; new ones work.
     pub fn silence(&self) {
-        self.silences.send_modify(|count| *count += 1);
+        self.silences.send_replace(());
     }
 
     /// Ends every connection and takes no more.

@@ -9,14 +9,15 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::process::free_port;
 use crate::{certificate, patience};
 
 /// A server of its own on a free port; killed when dropped.
 pub struct RedisServer {
     child: Child,
-    port: u16,
+    port: String,
     /// Where it talks TLS, if it does.
-    tls_port: Option<u16>,
+    tls_port: Option<String>,
     folder: TempDir,
 }
 
@@ -33,8 +34,8 @@ impl RedisServer {
         Self::start_on(free_port(), Some(free_port()), folder).await
     }
 
-    async fn start_on(port: u16, tls_port: Option<u16>, folder: TempDir) -> Self {
-        let child = spawn(port, tls_port, &folder);
+    async fn start_on(port: String, tls_port: Option<String>, folder: TempDir) -> Self {
+        let child = spawn(&port, tls_port.as_deref(), &folder);
         let server = Self { child, port, tls_port, folder };
         server.ready().await;
         server
@@ -52,7 +53,7 @@ impl RedisServer {
     /// When it was started without.
     #[must_use]
     pub fn tls_url(&self) -> String {
-        format!("rediss://localhost:{}/0", self.tls_port.expect("a server with TLS"))
+        format!("rediss://localhost:{}/0", self.tls_port.as_deref().expect("a server with TLS"))
     }
 
     /// The file of its certificate.
@@ -102,21 +103,17 @@ impl RedisServer {
 
     /// Starts it again, with its last snapshot.
     pub async fn again(&mut self) {
-        self.child = spawn(self.port, self.tls_port, &self.folder);
+        self.child = spawn(&self.port, self.tls_port.as_deref(), &self.folder);
         self.ready().await;
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it").port()
-}
-
-fn spawn(port: u16, tls_port: Option<u16>, folder: &TempDir) -> Child {
+fn spawn(port: &str, tls_port: Option<&str>, folder: &TempDir) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.args(["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
     command.arg(folder.path());
     if let Some(tls_port) = tls_port {
-        command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
+        command.args(["--tls-port", tls_port, "--tls-auth-clients", "no"]);
         command.args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"]);
         // The names of the files are looked up before --dir counts.
         command.current_dir(folder.path());

@@ -22,8 +22,8 @@ const ABOUT: &str = "\
 Who exists, who may do what, and what happened.
 
 **Errors** are `{\"detail\": …}`: a sentence, or for invalid input (400) a list with every failing field. An unknown path is a \
-404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413, a head over its limit a 431 without a body. A 503 says that nothing was \
-decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
+404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413, a head over its limit a 431 \
+without a body. A 503 says that nothing was decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
 carries the request id under which the log tells more.
 
 **Ids** are UUIDs, written lower-case with hyphens; upper-case and un-hyphenated input is accepted. **Lists** are bare \

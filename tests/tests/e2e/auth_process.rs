@@ -11,7 +11,7 @@ use epr_core::settings::{Settings, Source};
 use epr_testkit::certificate;
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::issuer::{ISSUER, Issuer, SigningKey, claims, key_set};
-use epr_testkit::process::{Process, epr, program};
+use epr_testkit::process::{Process, epr, free_port, program};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -177,10 +177,8 @@ async fn open_in_production_is_said_loudly_and_once() {
 }
 
 /// A web server behind TLS that serves the files of a folder, its certificate signed by nobody but itself.
-async fn tls_server(folder: &Path) -> (Child, u16) {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+async fn tls_server(folder: &Path) -> (Child, String) {
+    let port = free_port();
     certificate::self_signed(folder).await;
     let mut server = Command::new("openssl")
         .args(["s_server", "-WWW", "-cert", "cert.pem", "-key", "key.pem", "-accept", &format!("127.0.0.1:{port}")])

@@ -6,6 +6,7 @@ use epr_core::clock::SystemClock;
 use epr_core::{Epr, TierState};
 use epr_testkit::api::{Api, id_of, until_cached};
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::metrics;
 use epr_testkit::on_both;
 use epr_testkit::patience;
 use epr_testkit::process::{Process, epr};
@@ -37,10 +38,8 @@ impl World {
 }
 
 /// The sum of a figure's samples whose line starts with `name`.
-pub(crate) async fn metric(epr: &Epr, name: &str) -> i64 {
-    let text = epr.metrics_text().await;
-    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
-    values.map(|(_, value)| value.parse::<i64>().expect("a whole number")).sum()
+pub(crate) async fn metric(epr: &Epr, name: &str) -> u64 {
+    metrics::sum(&epr.metrics_text().await, name)
 }
 
 /// Waits until the shared cache is in use.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use epr_testkit::cli::{Cli, Said};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, Kind, WAITING};
 use epr_testkit::on_both;
 use epr_testkit::process::{Process, epr, program};
 use serde_json::{Value, json};
@@ -259,9 +259,7 @@ async fn an_interrupted_import_finishes_its_transaction_and_says_where_it_stands
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let waiting = "SELECT COUNT(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
-                   WHERE d.datname = current_database() AND NOT l.granted";
-    database.until(waiting, 1).await;
+    database.until(WAITING, 1).await;
     let kill = format!("kill -INT {}", child.id().unwrap());
     assert!(tokio::process::Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap().success());
     sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();

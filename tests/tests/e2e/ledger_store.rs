@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epr_core::domain::{Json, JsonObject};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::{Appended, Store};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, Kind, WAITING};
 use epr_testkit::ledger::{draft, event, everything, verdict};
 use epr_testkit::seed;
 use rand::Rng as _;
@@ -247,9 +247,7 @@ async fn an_entry_that_had_to_wait_goes_to_the_end() {
             let store = Arc::clone(&store);
             async move { store.append(&[numbered(0, 1, false)]).await.unwrap() }
         });
-        let blocked =
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        database.until(blocked, 1).await;
+        database.until(WAITING, 1).await;
         if keep {
             tx.commit().await.unwrap();
         } else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, Kind, WAITING};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -10,9 +10,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const ENTITIES: &str = "/api/v1/entities";
-/// How many sessions wait for a lock.
-const WAITING: &str =
-    "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
 
 /// A service, and a connection that keeps everybody else from the entities.
 async fn blocked(database: &Database, environment: &[(&str, &str)]) -> (Process, String, PgConnection) {

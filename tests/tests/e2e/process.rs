@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, Kind, WAITING};
 use epr_testkit::process::{Process, program};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -88,12 +88,7 @@ async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
     let patch = client.patch(format!("{base}/api/v1/entities/{id}")).json(&json!({"name": "m"})).send();
     let patch = tokio::spawn(patch);
     // The request waits for the lock once the database says so.
-    database
-        .until(
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
-            1,
-        )
-        .await;
+    database.until(WAITING, 1).await;
     let asked = Instant::now();
     process.signal("TERM").await;
     process.line("stopping").await;

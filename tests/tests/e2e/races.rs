@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, Kind, WAITING};
 use epr_testkit::ledger::{draft, verdict};
 use epr_testkit::{on_both, seed};
 use rand::Rng as _;
@@ -143,8 +143,6 @@ async fn callers_that_go_away_leave_no_transaction_open() {
 /// is frozen with its answer.
 #[tokio::test]
 async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
-    const WAITING: &str =
-        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let database = Arc::new(Database::create(Kind::Postgres).await);
     let store = database.store().await;
     let (locked, until_locked) = tokio::sync::oneshot::channel();

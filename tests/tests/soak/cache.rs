@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use epr_testkit::database::{Database, Kind};
+use epr_testkit::metrics;
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
@@ -53,9 +54,7 @@ impl Api {
 
     async fn figure(&self, name: &str) -> u64 {
         let text = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer").text().await;
-        let text = text.expect("text");
-        let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
-        values.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+        metrics::sum(&text.expect("text"), name)
     }
 
     async fn until_ready(&self, status: &str) {

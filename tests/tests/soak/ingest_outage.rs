@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use epr_testkit::aws;
-use epr_testkit::database::{Database, Kind, postgres_server};
+use epr_testkit::database::{Database, Kind};
 use epr_testkit::ledger::{everything, verdict};
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
@@ -23,10 +23,7 @@ async fn an_outage_of_the_database_costs_nothing() {
     let database = Database::create(Kind::Postgres).await;
     // Every valid message may come three times; half a minute is six of its visibility timeouts.
     let (queue, endpoint) = (AuditQueue::create(3).await, aws::endpoint());
-    let server = postgres_server();
-    let address = server.rsplit(['@', '/']).next().expect("host and port");
-    let proxy = Proxy::to(address).await;
-    let url = database.url.replace(address, &proxy.address);
+    let (proxy, url) = Proxy::before(&database).await;
     let mut environment = vec![
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_AUDIT_SQS_URL", queue.url.as_str()),

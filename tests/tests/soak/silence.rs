@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind, postgres_server};
+use epr_testkit::database::{Database, Kind};
 use epr_testkit::ledger::verdict;
+use epr_testkit::metrics;
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
@@ -17,12 +18,19 @@ const CLIENTS: usize = 12;
 const SILENCES: usize = 3;
 /// What must be done between two silences.
 const DONE: usize = 500;
+/// Between two looks at what a wait is for.
+const EVERY: Duration = Duration::from_millis(20);
 
 /// The sum of a figure's samples.
 async fn figure(base: &str, name: &str) -> u64 {
     let text = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
-    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
-    values.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    metrics::sum(&text, name)
+}
+
+/// Waits until [`DONE`] more calls have succeeded.
+async fn until_more(done: &AtomicUsize) {
+    let target = done.load(Ordering::SeqCst) + DONE;
+    patience::until("calls that succeed", EVERY, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
 }
 
 /// Creates an entity and asks about it, again and again. What was refused was refused with a 503.
@@ -56,10 +64,7 @@ async fn work(base: Arc<str>, client: usize, done: Arc<AtomicUsize>, stop: Arc<A
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_silent_keeps_no_connection() {
     let database = Database::create(Kind::Postgres).await;
-    let server = postgres_server();
-    let address = server.rsplit(['@', '/']).next().expect("host and port");
-    let proxy = Proxy::to(address).await;
-    let url = database.url.replace(address, &proxy.address);
+    let (proxy, url) = Proxy::before(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_DATABASE_POOL_SIZE", "6"),
@@ -71,15 +76,11 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
     let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> =
         (0..CLIENTS).map(|client| tokio::spawn(work(base.clone(), client, done.clone(), stop.clone()))).collect();
-    let every = Duration::from_millis(20);
     for _ in 0..SILENCES {
-        let target = done.load(Ordering::SeqCst) + DONE;
-        patience::until("calls that succeed", every, async || done.load(Ordering::SeqCst), |done| *done >= target)
-            .await;
+        until_more(&done).await;
         proxy.silence();
     }
-    let target = done.load(Ordering::SeqCst) + DONE;
-    patience::until("calls that succeed", every, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
+    until_more(&done).await;
     stop.store(true, Ordering::SeqCst);
     let mut made = 0;
     for client in clients {
@@ -88,7 +89,7 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
     let in_use = async || {
         figure(&base, "epr_database_connections{").await.abs_diff(figure(&base, "epr_database_connections_idle{").await)
     };
-    patience::until("all connections given back", every, in_use, |in_use| *in_use == 0).await;
+    patience::until("all connections given back", EVERY, in_use, |in_use| *in_use == 0).await;
     // Whose answer did not arrive may have been made, too.
     assert!(database.number("SELECT COUNT(*) FROM entities").await >= i64::try_from(made).unwrap());
     process.signal("TERM").await;
@@ -100,10 +101,7 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_get_their_answers_from_connections_that_answer() {
     let database = Database::create(Kind::Postgres).await;
-    let server = postgres_server();
-    let address = server.rsplit(['@', '/']).next().expect("host and port");
-    let proxy = Proxy::to(address).await;
-    let url = database.url.replace(address, &proxy.address);
+    let (proxy, url) = Proxy::before(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_DATABASE_ACQUIRE_TIMEOUT", "20"),
@@ -133,9 +131,7 @@ async fn checks_get_their_answers_from_connections_that_answer() {
         })
         .collect();
     for _ in 0..=SILENCES {
-        let target = done.load(Ordering::SeqCst) + DONE;
-        let every = Duration::from_millis(20);
-        patience::until("answers", every, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
+        until_more(&done).await;
         proxy.silence();
     }
     stop.store(true, Ordering::SeqCst);

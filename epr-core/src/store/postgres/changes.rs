@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::schema::Target;
-use super::{Loan, classify, renewals, within};
+use super::{acquire, classify, renewals, within};
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// Where the triggers of the schema tell changes.
@@ -128,7 +128,7 @@ impl Echo {
         let (pool, payload) = (pool.clone(), echo.payload.clone());
         tokio::spawn(async move {
             let call = async {
-                let mut conn = Loan::take(&pool).await?;
+                let mut conn = acquire(&pool).await?;
                 let note = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload);
                 note.execute(&mut *conn).await.map_err(classify)
             };

@@ -12,8 +12,9 @@ use crate::store::Result;
 
 /// The statement for one question, whose parts are where the four parameters say.
 ///
-/// Two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or sit on it or one of its
-/// ancestors, with the place where each was found. Ancestors without an assignment are not told: they would be most of the answer. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
+/// Two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or sit on it or one
+/// of its ancestors, with the place where each was found. Ancestors without an assignment are not told: they would be most of
+/// the answer. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
 ///
 /// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
 /// probe a place, however many assignments the principal holds elsewhere. That is said in the statement and not left to the
