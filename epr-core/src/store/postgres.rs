@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::loan::{Loan, Transaction, no_answer, unless_silent, within};
+use self::loan::{Loan, Transaction, unless_silent, within};
+pub use self::pool::{Options, pool};
 use super::StoreError;
 use crate::domain::Timestamp;
 use crate::domain::time::TimeFault;
@@ -139,6 +139,7 @@ mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
 mod loan;
+mod pool;
 #[path = "sql/rejections.rs"]
 mod rejections;
 #[path = "sql/renewals.rs"]
@@ -155,21 +156,8 @@ mod together;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// A caller that waits for a lock or a statement longer than this is told to come back; a process that stops in the
-/// middle of a transaction (and may hold the ledger's lock) loses it after a while, so that the others can go on.
-const SESSION: &str =
-    "SET lock_timeout = '5s'; SET statement_timeout = '15s'; SET idle_in_transaction_session_timeout = '20s'";
-
 /// Work over whole tables takes as long as it takes.
 const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
-
-/// A connection that answered this recently is taken to be alive. The driver asks each one when it is given back, which also
-/// clears away what a caller that left had begun; asking again before the next use would be a third trip for every check. A
-/// connection that was cut in between costs one caller a 503; checks ask again on another one.
-const ALIVE: Duration = Duration::from_millis(100);
-
-/// How long another one has to show that it is alive.
-const ANSWER: Duration = Duration::from_secs(1);
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
@@ -378,23 +366,6 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
     }
 }
 
-/// How to open a pool.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Most connections at a time.
-    pub pool_size: u32,
-    /// How long a caller waits for a connection before it is told that the database is not available.
-    pub acquire_timeout: Duration,
-    /// Whether every statement is logged.
-    pub echo: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { pool_size: 10, acquire_timeout: Duration::from_secs(5), echo: false }
-    }
-}
-
 /// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4`
 /// the action.
 pub const CHECK: &str = facts::FACTS;
@@ -409,34 +380,4 @@ pub const CHECKS: &str = together::FACTS;
 pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError> {
     let pool = pool(url, options)?;
     Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
-}
-
-/// The pool under such a store.
-///
-/// # Errors
-/// The URL is not understood.
-pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
-    let connect = connect_options(url, options.echo)?;
-    Ok(PgPoolOptions::new()
-        .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(|_| ()) }))
-        .test_before_acquire(false)
-        .before_acquire(|conn, last| {
-            Box::pin(async move {
-                if last.idle_for <= ALIVE {
-                    return Ok(true);
-                }
-                // One that does not answer is closed, and another is tried.
-                tokio::time::timeout(ANSWER, conn.ping()).await.map_err(|_| no_answer())??;
-                Ok(true)
-            })
-        })
-        .max_connections(options.pool_size)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect))
-}
-
-fn connect_options(url: &str, echo: bool) -> Result<PgConnectOptions, StoreError> {
-    let options: PgConnectOptions = url.parse().map_err(|fault: sqlx::Error| StoreError::Backend(fault.into()))?;
-    let level = if echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
-    Ok(options.application_name("omen-epr").log_statements(level))
 }
