@@ -41,6 +41,7 @@ mod recorder;
 mod relay;
 mod retry;
 pub mod settings;
+pub mod stdio;
 mod stop;
 pub mod store;
 

@@ -46,11 +46,12 @@ impl Epr {
         Ok(self.store().audit_entries(filter, page).await?)
     }
 
-    /// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is held against the
-    /// head. `progress` is told, now and then, how many entries were checked and how many there are.
+    /// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is compared with the
+    /// head. A range that names its end must be there as a whole; one that starts after the last entry and names no end
+    /// has nothing to verify. `progress` receives, now and then, how many entries were checked and how many there are.
     ///
     /// # Errors
-    /// It could not look: the database is away, or the range lies beyond the ledger.
+    /// It could not look: the database is away.
     pub async fn verify_ledger(
         &self,
         range: ScanRange,
@@ -59,7 +60,7 @@ impl Epr {
         let mut verification =
             Verifying { range, start: None, verifier: Verifier::from_genesis(), beyond: false, progress };
         self.store().scan_ledger(range, &mut verification).await?;
-        verification.finish()
+        Ok(verification.finish())
     }
 
     /// Gives every entry of `range` with the text that was hashed to `take`, until that says `false`.
@@ -94,17 +95,22 @@ struct Verifying<'a> {
 impl LedgerVisitor for Verifying<'_> {
     fn begin(&mut self, start: ScanStart) -> bool {
         let from = self.range.from;
-        let head = start.head.as_ref().map_or(0, |head| head.sequence);
         match &start.anchor {
             Some(anchor) if from > 1 => self.verifier = Verifier::after(from - 1, anchor),
-            // The entry before the range should be there: the head says so, or later ones are.
-            None if from > 1 && start.last < from - 1 && head >= from - 1 => {
-                self.verifier.fault(Finding::MissingTail { sequence: start.last + 1, head });
-            }
+            // The range begins after the last entry: that is for the head to confirm.
+            None if from > 1 && start.last < from - 1 => match &start.head {
+                Some(head) if head.sequence > start.last => {
+                    self.verifier.fault(Finding::MissingTail { sequence: start.last + 1, head: head.sequence });
+                }
+                Some(head) if head.sequence == start.last => self.beyond = true,
+                _ => {
+                    let why = "it does not name the last entry that is there".into();
+                    self.verifier.fault(Finding::ForeignHead { sequence: start.last, why });
+                }
+            },
             None if from > 1 && start.last >= from - 1 => {
                 self.verifier.fault(Finding::Gap { sequence: from - 1, found: start.last });
             }
-            None if from > 1 => self.beyond = true,
             _ => {}
         }
         if start.unplaced {
@@ -126,27 +132,31 @@ impl LedgerVisitor for Verifying<'_> {
 }
 
 impl Verifying<'_> {
-    fn finish(mut self) -> Result<Verification> {
+    fn finish(mut self) -> Verification {
         let start = self.start.unwrap_or(ScanStart { anchor: None, head: None, last: 0, unplaced: false });
         let ScanRange { from, to } = self.range;
-        if self.beyond {
-            return Err(Error::Refused(format!(
-                "Cannot start at entry {from}: the ledger ends at entry {}",
-                start.last
-            )));
-        }
-        // A ledger that was cut short ends early: then its end is in the range, whatever was asked for.
-        if to >= start.last {
-            self.verifier.close(start.head.as_ref());
+        match (self.beyond, self.range.end()) {
+            (true, Some(end)) => self.verifier.fault(Finding::IncompleteRange { sequence: from, end }),
+            (true, None) => {}
+            (false, end) => {
+                // A ledger that was cut short ends early: then its end is in the range, whatever was asked for.
+                if to >= start.last {
+                    self.verifier.close(start.head.as_ref());
+                }
+                // After the head, whose finding says more.
+                if let Some(end) = end {
+                    self.verifier.require_up_to(end);
+                }
+            }
         }
         let finding = self.verifier.finding().cloned();
-        Ok(Verification {
+        Verification {
             valid: finding.is_none(),
             checked: self.verifier.checked(),
             start_sequence: from,
             end_sequence: start.last.min(to),
             finding,
-        })
+        }
     }
 }
 

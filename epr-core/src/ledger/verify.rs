@@ -85,6 +85,14 @@ pub enum Finding {
         /// How many there should be.
         head: i64,
     },
+    /// The ledger does not hold every entry of the range that was asked for.
+    #[error("incomplete range: entry {sequence} is not in the ledger, but the range goes to entry {end}")]
+    IncompleteRange {
+        /// The first missing place of the range.
+        sequence: i64,
+        /// The last place of the range.
+        end: i64,
+    },
     /// The head belongs to another chain, or to an earlier moment of this one.
     #[error("foreign head: {why}")]
     ForeignHead {
@@ -106,6 +114,7 @@ impl Finding {
             | Self::Unreadable { sequence, .. }
             | Self::Stray { sequence, .. }
             | Self::MissingTail { sequence, .. }
+            | Self::IncompleteRange { sequence, .. }
             | Self::ForeignHead { sequence, .. } => *sequence,
         }
     }
@@ -195,6 +204,13 @@ impl Verifier {
         self.previous_hash = expected;
         self.next += 1;
         Ok(())
+    }
+
+    /// Requires that the range, read to its end, held every entry up to `end`.
+    pub fn require_up_to(&mut self, end: i64) {
+        if self.next <= end {
+            self.fault(Finding::IncompleteRange { sequence: self.next, end });
+        }
     }
 
     /// Holds the end that was reached against the head. Only when the ledger was read to its end.

@@ -338,13 +338,19 @@ pub enum Appended {
 pub struct ScanRange {
     /// The first place, from 1.
     pub from: i64,
-    /// The last place.
+    /// The last place; `i64::MAX` is the end of the ledger, wherever that is.
     pub to: i64,
 }
 
 impl ScanRange {
     /// The whole ledger.
     pub const ALL: Self = Self { from: 1, to: i64::MAX };
+
+    /// The last place when the range names one; `None` when it goes to the end of the ledger.
+    #[must_use]
+    pub fn end(self) -> Option<i64> {
+        (self.to < i64::MAX).then_some(self.to)
+    }
 }
 
 /// What is known before the first entry of a scan is read.

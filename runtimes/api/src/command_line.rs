@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use epr_core::Settings;
 use epr_core::settings::HttpSettings;
+use epr_core::{Settings, stdio};
 
 const HELP: &str = "\
 epr-api serves the EPR HTTP API. Everything is set by environment variables or a .env file: EPR_DATABASE_URL (default
@@ -21,6 +21,8 @@ sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ... T
   epr-api --version
   epr-api epr ...                 runs the program of this name from the folder of epr-api in its place, so that
   epr-api epr-audit-worker ...    the container image has one entry point";
+
+const NAME: &str = "epr-api";
 
 /// The other programs of the image. No others can be started.
 const PROGRAMS: [&str; 2] = ["epr", "epr-audit-worker"];
@@ -34,22 +36,13 @@ pub(crate) fn obey() -> Option<ExitCode> {
     let first = arguments.next()?;
     let first = first.to_string_lossy();
     Some(match first.as_ref() {
-        "--help" | "-h" => {
-            println!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        "--version" | "-V" => {
-            println!("epr-api {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        "--openapi" => {
-            print!("{}", epr_api::document());
-            ExitCode::SUCCESS
-        }
+        "--help" | "-h" => stdio::print(NAME, &format!("{HELP}\n")),
+        "--version" | "-V" => stdio::print(NAME, concat!("epr-api ", env!("CARGO_PKG_VERSION"), "\n")),
+        "--openapi" => stdio::print(NAME, &epr_api::document()),
         "--health" => health(),
         program if PROGRAMS.contains(&program) => become_program(program, arguments),
         other => {
-            eprintln!("epr-api takes no argument `{other}`; see epr-api --help");
+            stdio::complain(&format!("epr-api takes no argument `{other}`; see epr-api --help"));
             ExitCode::from(2)
         }
     })
@@ -60,12 +53,12 @@ fn become_program(program: &str, arguments: impl Iterator<Item = std::ffi::OsStr
     let beside = match std::env::current_exe() {
         Ok(path) => path.with_file_name(program),
         Err(fault) => {
-            eprintln!("cannot tell where epr-api is: {fault}");
+            stdio::complain(&format!("cannot tell where epr-api is: {fault}"));
             return ExitCode::from(2);
         }
     };
     let fault = Command::new(&beside).args(arguments).exec();
-    eprintln!("cannot run {}: {fault}", beside.display());
+    stdio::complain(&format!("cannot run {}: {fault}", beside.display()));
     ExitCode::from(2)
 }
 
@@ -74,7 +67,7 @@ fn health() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("not healthy: {why}");
+            stdio::complain(&format!("not healthy: {why}"));
             ExitCode::FAILURE
         }
     }

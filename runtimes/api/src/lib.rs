@@ -2,6 +2,8 @@
 //!
 //! Owns routes, status codes and the shape of errors. Must hold no rule of the registry: those are in `epr-core`.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod access;
 mod admission;
 mod connection;

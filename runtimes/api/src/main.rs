@@ -1,5 +1,7 @@
 //! `epr-api`: settings, logging, database, HTTP; then serve until told to stop.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod command_line;
 
 use std::net::SocketAddr;
@@ -12,7 +14,7 @@ use epr_core::authn::Authenticator;
 use epr_core::clock::SystemClock;
 use epr_core::error::chain;
 use epr_core::settings::Environment;
-use epr_core::{Epr, Settings, StopSignal, logging};
+use epr_core::{Epr, Settings, StopSignal, logging, stdio};
 use epr_telemetry::Traces;
 
 /// How long the relay may take to finish its call, and connections to close.
@@ -25,14 +27,14 @@ fn main() -> ExitCode {
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
         Err(fault) => {
-            eprintln!("{fault}");
+            stdio::complain(&fault.to_string());
             return ExitCode::from(2);
         }
     };
     let traces = match epr_telemetry::start(&settings.service.name) {
         Ok(traces) => traces,
         Err(fault) => {
-            eprintln!("{fault}");
+            stdio::complain(&fault.to_string());
             return ExitCode::from(2);
         }
     };

@@ -1,6 +1,6 @@
 //! `epr audit …`
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use epr_core::Epr;
 use epr_core::store::ScanRange;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Output, visible};
+use crate::output::{Output, remark, visible};
 use crate::{NO, Outcome, rejections};
 
 #[derive(Subcommand)]
@@ -33,11 +33,11 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Range {
-    /// The first entry; what stands before it is taken on trust
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    /// The first entry; entries before it are not verified. 0 is the first one too
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(0..))]
     start_sequence: i64,
-    /// The last entry; without it, to the end, which is then held against the head
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    /// The last entry, which must be there; without it, to the end of the ledger, which must be where its head says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..i64::MAX))]
     end_sequence: Option<i64>,
 }
 
@@ -47,66 +47,69 @@ impl Range {
         if to < self.start_sequence {
             return Err(format!("--end-sequence {to} is before --start-sequence {}", self.start_sequence));
         }
-        Ok(ScanRange { from: self.start_sequence, to })
+        Ok(ScanRange { from: self.start_sequence.max(1), to })
     }
 }
 
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::Verify { range } => verify(epr, range.scan()?, out.json).await,
+        Command::Verify { range } => verify(epr, range.scan()?, out).await,
         Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
         Command::Rejections(arguments) => rejections::run(epr, arguments, out).await,
     }
 }
 
-async fn verify(epr: &Epr, range: ScanRange, json: bool) -> Outcome {
+async fn verify(epr: &Epr, range: ScanRange, out: &mut Output) -> Outcome {
     let mut progress = Progress::new();
     let found = epr.verify_ledger(range, &mut |checked, total| progress.tell(checked, total)).await;
     progress.clear();
     let found = found?;
-    if json {
-        println!("{}", serde_json::to_string(&found)?);
+    if out.json {
+        out.object(&found)?;
     } else if let Some(finding) = &found.finding {
         let told = visible(&finding.to_string());
-        println!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence());
-        println!("{} entries before it are whole.", found.checked);
+        out.line(format_args!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence()))?;
+        out.line(format_args!("{} entries before it are whole.", found.checked))?;
     } else if found.end_sequence == 0 {
-        println!("The ledger is empty.");
+        out.line(format_args!("The ledger is empty."))?;
     } else if found.checked == 0 {
-        println!("The ledger ends at entry {}, as its head says; nothing was left to check.", found.end_sequence);
+        let end = found.end_sequence;
+        out.line(format_args!("The ledger ends at entry {end}, as its head says; there was nothing to verify."))?;
     } else {
-        println!(
-            "{}: {} entries, {} to {}.",
-            Output::good("The chain holds"),
-            found.checked,
-            found.start_sequence,
-            found.end_sequence
-        );
+        let (holds, checked) = (Output::good("The chain holds"), found.checked);
+        out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
     }
     Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
 async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcome {
-    let mut out: Box<dyn std::io::Write + Send> = match output {
-        Some(path) => Box::new(std::io::BufWriter::new(std::fs::File::create(path)?)),
-        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+    let named = |failure: io::Error| -> Box<dyn std::error::Error> {
+        match output {
+            Some(path) => format!("{} cannot be written: {failure}", path.display()).into(),
+            None => failure.into(),
+        }
     };
-    let mut written = 0_u64;
-    let mut failed: Option<std::io::Error> = None;
+    let mut out: Box<dyn io::Write + Send> = match output {
+        Some(path) => Box::new(BufWriter::new(std::fs::File::create(path).map_err(named)?)),
+        None => Box::new(BufWriter::new(io::stdout())),
+    };
+    let (mut written, mut last) = (0_u64, range.from - 1);
+    let mut failed: Option<io::Error> = None;
     epr.export_ledger(range, &mut |entry| {
-        let line = serde_json::to_writer(&mut out, &entry).map_err(std::io::Error::from);
+        let line = serde_json::to_writer(&mut out, &entry).map_err(io::Error::from);
         match line.and_then(|()| out.write_all(b"\n")) {
-            Ok(()) => written += 1,
-            Err(fault) => failed = Some(fault),
+            Ok(()) => (written, last) = (written + 1, entry.sequence),
+            Err(failure) => failed = Some(failure),
         }
         failed.is_none()
     })
     .await?;
-    if let Some(fault) = failed {
-        return Err(fault.into());
+    failed.map_or_else(|| out.flush(), Err).map_err(named)?;
+    remark(&format!("{written} entries written."));
+    if let Some(end) = range.end().filter(|end| last < *end) {
+        remark(&format!("The range goes to entry {end}, but the ledger holds none of {} to {end}.", last + 1));
+        return Ok(ExitCode::from(NO));
     }
-    out.flush()?;
-    eprintln!("{written} entries written.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -133,7 +136,7 @@ impl Progress {
             bar.set_length(total);
             bar.set_position(checked);
         } else if checked >= self.next_line {
-            eprintln!("{checked} of {total} entries checked");
+            remark(&format!("{checked} of {total} entries checked"));
             self.next_line += LINE_EVERY;
         }
     }

@@ -1,7 +1,10 @@
 //! `epr`: the operator's command. On the database it reads the environment of the service; with `--url` it speaks to a
 //! running API.
 //!
-//! Owns arguments, exit codes and what is printed. Must hold no rule of the registry: those are in `epr-core`.
+//! Owns arguments, exit codes and what is printed. Must hold no rule of the registry: those are in `epr-core`. Must
+//! never print by the macros of the standard library, which panic where the output cannot be written.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod assignments;
 mod audit;
@@ -22,11 +25,12 @@ mod seed;
 mod token;
 mod transfer;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use epr_core::Error;
 use epr_core::error::chain;
+use epr_core::{Error, stdio};
 
 use backend::Fault;
 use connect::{Connection, Global};
@@ -41,7 +45,7 @@ const AFTER: &str = "\
 Exit codes:
   0  done; the answer is yes (allowed, the chain holds, nothing is wrong)
   1  done; the answer is no (denied, chain broken, something wrong)
-  2  could not: wrong arguments, unknown ids, no database, no API
+  2  could not: wrong arguments, unknown ids, no database, no API, an output that cannot be written
 
 With --json, a list is one JSON object a line and anything else one JSON object.
 Settings come from the environment or a file .env; `epr doctor` shows them.
@@ -96,17 +100,30 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(asked) => return help_or_usage(&asked),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&arguments)));
-    outcome.unwrap_or_else(|fault| {
-        // Whoever reads has seen enough (`epr … | head`).
-        if fault.downcast_ref::<std::io::Error>().is_some_and(|fault| fault.kind() == std::io::ErrorKind::BrokenPipe) {
-            return ExitCode::SUCCESS;
+    let runtime = runtime.map_err(|failure| format!("the runtime does not start: {failure}").into());
+    let outcome = runtime.and_then(|runtime| runtime.block_on(run(&arguments)));
+    outcome.unwrap_or_else(|failure| match failure.downcast_ref::<std::io::Error>() {
+        // Every command names its files in a sentence of its own: what is left is standard output.
+        Some(failure) => stdio::output_failed("epr", failure),
+        None => {
+            stdio::complain(&format!("epr: {}", sentence(&*failure)));
+            ExitCode::from(COULD_NOT)
         }
-        eprintln!("epr: {}", sentence(&*fault));
-        ExitCode::from(COULD_NOT)
     })
+}
+
+/// Prints what `--help` and `--version` ask for, or what is wrong with the arguments.
+fn help_or_usage(asked: &clap::Error) -> ExitCode {
+    let printed = asked.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(failure) if !asked.use_stderr() => stdio::output_failed("epr", &failure),
+        _ => ExitCode::from(u8::try_from(asked.exit_code()).unwrap_or(COULD_NOT)),
+    }
 }
 
 /// A fault with its cause: the public sentence alone says nothing to whoever sits in front of the machine.

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 use console::{Style, Term, measure_text_width, truncate_str};
 use epr_core::domain::fields::Step;
 use epr_core::domain::{Invalid, Timestamp};
+use epr_core::stdio;
 use serde::Serialize;
 
 /// Standard output. Buffered; [`Output::flush`] at the end.
@@ -108,7 +109,7 @@ impl Output {
 
 /// A remark beside the result, on standard error.
 pub(crate) fn remark(text: &str) {
-    eprintln!("{text}");
+    stdio::complain(text);
 }
 
 /// `text` in lines of at most `room` columns, broken at spaces.

@@ -6,7 +6,7 @@ use clap::Args;
 use epr_core::Epr;
 
 use crate::Outcome;
-use crate::output::{Output, visible};
+use crate::output::{Output, remark, visible};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -37,9 +37,9 @@ pub(crate) async fn run(epr: &Epr, arguments: &Arguments, out: &mut Output) -> O
     out.flush()?;
     if !out.json {
         match kept.last() {
-            None => eprintln!("No message was rejected."),
+            None => remark("No message was rejected."),
             Some(last) if kept.len() == arguments.limit as usize => {
-                eprintln!("There may be more: epr audit rejections --before {}", last.id);
+                remark(&format!("There may be more: epr audit rejections --before {}", last.id));
             }
             Some(_) => {}
         }

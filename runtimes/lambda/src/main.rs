@@ -1,19 +1,21 @@
 //! `bootstrap`, the Lambda function `epr-audit-lambda`: settings, logging, database; then one batch after the other.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
 use epr_audit_lambda::Function;
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, logging};
+use epr_core::{Epr, Settings, logging, stdio};
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
     let settings = match Settings::from_env() {
         Ok(settings) => settings.without_cache(),
         Err(fault) => {
-            eprintln!("{fault}");
+            stdio::complain(&fault.to_string());
             return ExitCode::from(2);
         }
     };

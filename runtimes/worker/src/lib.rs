@@ -2,6 +2,8 @@
 //!
 //! Owns fetching, holding and acknowledging messages. What becomes of them is `epr_core::ingest`'s.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod health;
 mod hold;
 mod poll;

@@ -1,12 +1,14 @@
 //! `epr-audit-worker`: settings, logging, database, queue; then work until told to stop.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use epr_audit_worker::{Heartbeat, Sqs, Worker, ask};
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, StopSignal, logging};
+use epr_core::{Epr, Settings, StopSignal, logging, stdio};
 use tokio::sync::watch;
 
 /// How long everything may take once a stop was asked for. Below the 20 s in which the process promises to be gone.
@@ -17,6 +19,8 @@ const CLOSE: Duration = Duration::from_secs(3);
 const BEAT: Duration = Duration::from_millis(500);
 /// How long to wait before the database is tried again at start.
 const DATABASE_PAUSE: Duration = Duration::from_secs(2);
+
+const NAME: &str = "epr-audit-worker";
 
 const HELP: &str = "\
 epr-audit-worker records the audit events of an SQS queue in the ledger. Everything is set by environment variables or a .env
@@ -32,22 +36,20 @@ fn main() -> ExitCode {
     match argument.as_deref() {
         None | Some("--health") => {}
         Some("--help" | "-h") => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
+            return stdio::print(NAME, &format!("{HELP}\n"));
         }
         Some("--version" | "-V") => {
-            println!("epr-audit-worker {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return stdio::print(NAME, concat!("epr-audit-worker ", env!("CARGO_PKG_VERSION"), "\n"));
         }
         Some(other) => {
-            eprintln!("epr-audit-worker takes no argument `{other}`; see epr-audit-worker --help");
+            stdio::complain(&format!("epr-audit-worker takes no argument `{other}`; see epr-audit-worker --help"));
             return ExitCode::from(2);
         }
     }
     let settings = match Settings::from_env() {
         Ok(settings) => settings.without_cache(),
         Err(fault) => {
-            eprintln!("{fault}");
+            stdio::complain(&fault.to_string());
             return ExitCode::from(2);
         }
     };
@@ -55,7 +57,9 @@ fn main() -> ExitCode {
         return health(settings.queue.health_port);
     }
     let Some(url) = settings.queue.url.clone() else {
-        eprintln!("EPR_AUDIT_SQS_URL is not set: the worker has no queue to read. Set it, or do not start the worker");
+        stdio::complain(
+            "EPR_AUDIT_SQS_URL is not set: the worker has no queue to read. Set it, or do not start the worker",
+        );
         return ExitCode::from(2);
     };
     logging::install(&settings.logging, &settings.service.name);
@@ -81,7 +85,7 @@ fn health(port: Option<u16>) -> ExitCode {
     match told.and_then(ask) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{why}");
+            stdio::complain(&why);
             ExitCode::FAILURE
         }
     }

@@ -35,11 +35,64 @@ on_both! {
         api.database.execute("DELETE FROM audit_logs WHERE sequence = 5").await.unwrap();
         let (code, said) = verdict(url, &["--start-sequence", "6"]).await;
         assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
-        let (code, _, said) = epr(url, &["audit", "verify", "--start-sequence", "9"]).await;
-        assert_eq!(code, 2);
-        assert!(said.contains("the ledger ends at entry 4"), "{said}");
+        let (code, said) = verdict(url, &["--start-sequence", "9"]).await;
+        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
         assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "4", "--end-sequence", "3"]).await.0, 2);
-        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "0"]).await.0, 2);
+        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "-1"]).await.0, 2);
+    }
+
+    async fn a_range_must_be_there_as_a_whole(api) {
+        let url = &api.database.url;
+        let incomplete = async |arguments: &[&str], first: i64| {
+            let (code, said) = verdict(url, arguments).await;
+            let found = (&said["valid"], &said["finding"]["kind"], &said["finding"]["sequence"]);
+            assert_eq!((code, found), (1, (&json!(false), &json!("incomplete_range"), &json!(first))), "{arguments:?}");
+        };
+        incomplete(&["--end-sequence", "1"], 1).await;
+        incomplete(&["--start-sequence", "4", "--end-sequence", "5"], 4).await;
+        for n in 0..9 {
+            api.entity(&format!("e{n}"), "spv", None).await;
+        }
+        // The tail is cut and the head set back: the chain holds, but it is not the one that was asked for.
+        api.database.disarm().await;
+        api.database.execute("DELETE FROM audit_logs WHERE sequence > 7").await.unwrap();
+        let head = "UPDATE audit_chain_head SET sequence = 7, entry_hash = (SELECT entry_hash FROM audit_logs WHERE sequence = 7)";
+        api.database.execute(head).await.unwrap();
+        assert_eq!(verdict(url, &[]).await.0, 0);
+        assert_eq!(verdict(url, &["--end-sequence", "7"]).await.0, 0);
+        incomplete(&["--end-sequence", "10"], 8).await;
+        incomplete(&["--end-sequence", "8"], 8).await;
+        incomplete(&["--start-sequence", "8", "--end-sequence", "8"], 8).await;
+        incomplete(&["--start-sequence", "9", "--end-sequence", "10"], 9).await;
+        incomplete(&["--end-sequence", "9223372036854775806"], 8).await;
+        let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "10"]).await;
+        assert_eq!(code, 1);
+        assert_eq!(
+            said,
+            "BROKEN at entry 8: incomplete range: entry 8 is not in the ledger, but the range goes to entry 10\n\
+             7 entries before it are whole.\n"
+        );
+        // No end is named and the start is after the last entry: nothing to verify, which the head confirms.
+        let nothing = "The ledger ends at entry 7, as its head says; there was nothing to verify.\n";
+        for start in ["8", "9", "1000"] {
+            let said = epr(url, &["audit", "verify", "--start-sequence", start]).await;
+            assert_eq!((said.0, said.1.as_str()), (0, nothing), "{start}");
+        }
+        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "0"]).await.1, "The chain holds: 7 entries, 1 to 7.\n");
+        // Exports say it too.
+        assert_eq!(epr(url, &["audit", "export", "--end-sequence", "7"]).await.0, 0);
+        let (code, lines, said) = epr(url, &["audit", "export", "--start-sequence", "6", "--end-sequence", "10"]).await;
+        assert_eq!((code, lines.lines().count()), (1, 2));
+        assert!(said.ends_with("The range goes to entry 10, but the ledger holds none of 8 to 10.\n"), "{said}");
+        // The last entry of a range is missing while later ones are there: no row of the range shows the gap.
+        api.database.execute("DELETE FROM audit_logs WHERE sequence = 6").await.unwrap();
+        incomplete(&["--end-sequence", "6"], 6).await;
+        // Without the head there is nothing that confirms the end.
+        api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
+        for arguments in [&["--start-sequence", "1000"][..], &["--start-sequence", "7"]] {
+            let (code, said) = verdict(url, arguments).await;
+            assert_eq!(code, 1, "{arguments:?}: {said}");
+        }
     }
 
     async fn an_export_verifies_offline_with_the_documented_script(api) {

@@ -37,4 +37,5 @@ mod process;
 mod races;
 mod roles;
 mod tracing;
+mod unwritable_output;
 mod worker;

@@ -54,8 +54,8 @@ impl Export {
                 })
                 .await?;
         }
-        written?;
-        writer.finish()?;
+        let names = writer.names.clone();
+        written.and_then(|()| writer.finish()).map_err(|failure| Writer::named(names.as_ref(), failure))?;
         let (roles, assignments) = (count(roles, "role", "roles"), count(assignments, "assignment", "assignments"));
         if !out.json {
             remark(&format!("{roles} and {assignments} written."));
@@ -94,6 +94,14 @@ impl Writer {
             Format::Csv => Sink::Csv(Box::new(csv::Writer::from_writer(to))),
         };
         Ok(Self { sink, names })
+    }
+
+    /// A failure to write, with the file if there is one.
+    fn named(names: Option<&(PathBuf, PathBuf)>, failure: io::Error) -> Box<dyn std::error::Error> {
+        match names {
+            Some((part, _)) => format!("{} cannot be written: {failure}", part.display()).into(),
+            None => failure.into(),
+        }
     }
 
     fn heading(&mut self) -> io::Result<()> {

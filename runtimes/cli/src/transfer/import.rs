@@ -189,7 +189,7 @@ impl Import {
         }
         out.flush()?;
         for Flaw { line, what } in flaws.iter().take(TOLD) {
-            eprintln!("{}:{line}: {}", self.file.display(), visible(what));
+            remark(&format!("{}:{line}: {}", self.file.display(), visible(what)));
         }
         let number = flaws.len() as u64;
         if flaws.len() > TOLD {
@@ -219,7 +219,7 @@ impl Import {
             }))?;
         }
         out.flush()?;
-        eprintln!("epr: stopped{place}: {}", visible(&why));
+        remark(&format!("epr: stopped{place}: {}", visible(&why)));
         remark(&format!("Done before that: {}.", work.done.sentence()));
         if let Some((first, last)) = doubt {
             remark(&format!("Nobody can tell whether the changes of lines {first} to {last} were made."));
