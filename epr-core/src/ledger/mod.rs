@@ -4,8 +4,15 @@
 
 pub mod canonical;
 pub mod chain;
+pub mod checkpoint;
+pub mod merkle;
+pub mod note;
+pub mod proof;
 #[cfg(test)]
 mod properties;
+pub mod tile;
+#[cfg(test)]
+mod tlog_tests;
 pub mod verify;
 
 /// The `previous_hash` of the first entry.
