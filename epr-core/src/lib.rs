@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod logging;
 mod metrics;
 mod outbox;
+pub mod program;
 pub mod publish;
 mod reader;
 mod recorder;

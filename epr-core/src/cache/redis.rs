@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, 
 use tokio::time::timeout;
 
 use super::remote::{Answer, Away, Command, Remote, Reply};
+use crate::program::install_tls_provider;
 
 /// How long it may take to connect and to ask the server who it is.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -37,8 +38,8 @@ fn away(fault: &RedisError) -> Away {
 impl Redis {
     pub(super) fn new(url: &str) -> Result<Self, Away> {
         if url.starts_with("rediss://") {
-            // The driver takes the process's provider, and cannot choose when two are compiled in. Set before: kept.
-            let _ = rustls::crypto::ring::default_provider().install_default();
+            // The driver takes the process's provider, and an embedding program may have installed none.
+            install_tls_provider();
         }
         let client = Client::open(url).map_err(|_| Away("EPR_REDIS_URL is not understood".into()))?;
         Ok(Self { client, link: Mutex::default() })

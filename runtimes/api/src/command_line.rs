@@ -20,7 +20,9 @@ sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ... T
   epr-api --openapi   prints the OpenAPI document
   epr-api --version
   epr-api epr ...                 runs the program of this name from the folder of epr-api in its place, so that
-  epr-api epr-audit-worker ...    the container image has one entry point";
+  epr-api epr-audit-worker ...    the container image has one entry point
+
+Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting or an argument is wrong, 70 an internal error.";
 
 const NAME: &str = "epr-api";
 

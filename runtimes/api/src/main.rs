@@ -21,6 +21,10 @@ use epr_telemetry::Traces;
 const CLOSE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    epr_core::program::run(api)
+}
+
+fn api() -> ExitCode {
     if let Some(code) = command_line::obey() {
         return code;
     }

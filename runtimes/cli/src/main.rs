@@ -46,6 +46,7 @@ Exit codes:
   0  done; the answer is yes (allowed, the chain holds, nothing is wrong)
   1  done; the answer is no (denied, chain broken, something wrong)
   2  could not: wrong arguments, unknown ids, no database, no API, an output that cannot be written
+  70 internal error: report it; the question is not answered
 
 With --json, a list is one JSON object a line and anything else one JSON object.
 Settings come from the environment or a file .env; `epr doctor` shows them.
@@ -100,6 +101,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    epr_core::program::run(command)
+}
+
+fn command() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(asked) => return help_or_usage(&asked),

@@ -12,6 +12,10 @@ use epr_core::{Epr, Settings, logging, stdio};
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
+    epr_core::program::run(lambda)
+}
+
+fn lambda() -> ExitCode {
     let settings = match Settings::from_env() {
         Ok(settings) => settings.without_cache(),
         Err(fault) => {

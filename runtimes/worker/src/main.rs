@@ -29,9 +29,13 @@ file: EPR_AUDIT_SQS_URL (required), EPR_DATABASE_URL, EPR_AUDIT_SQS_MAX_MESSAGES
   --health   ask the worker that runs here how it is: exit code 0 when it is well, 1 when it is not
   --version  print the version
 
-Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting is missing or wrong.";
+Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting is missing or wrong, 70 an internal error.";
 
 fn main() -> ExitCode {
+    epr_core::program::run(worker)
+}
+
+fn worker() -> ExitCode {
     let argument = std::env::args().nth(1);
     match argument.as_deref() {
         None | Some("--health") => {}

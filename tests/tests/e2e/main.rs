@@ -34,6 +34,7 @@ mod metrics;
 mod openapi;
 mod plan;
 mod process;
+mod program;
 mod races;
 mod roles;
 mod tracing;

@@ -1,0 +1,57 @@
+//! What every `main` of EPR does around its work: one TLS provider for the process, and an exit code of its own for a panic.
+//!
+//! Must never change what the work returns: the exit codes of a program are documented where the program is.
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+/// The exit code of a program that panicked (`EX_SOFTWARE`). No program uses it for anything else: a script that reads 0, 1
+/// or 2 as an answer never mistakes an internal error for one.
+pub const INTERNAL_ERROR: u8 = 70;
+
+/// Runs `main` and returns its exit code, or [`INTERNAL_ERROR`] when it panics. The panic is one line: on standard error, or
+/// in the log once that is installed.
+pub fn run(main: impl FnOnce() -> ExitCode) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("no message").replace(['\n', '\r'], " ");
+        // Not `eprintln!`, which panics when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "internal error at {location}: {why}");
+    }));
+    install_tls_provider();
+    // Nothing of `main` is used after a panic.
+    catch_unwind(AssertUnwindSafe(main)).unwrap_or_else(|panic| {
+        // A payload that panics when it is dropped would end the process with another code.
+        std::mem::forget(panic);
+        ExitCode::from(INTERNAL_ERROR)
+    })
+}
+
+/// Makes sure that the process has a TLS provider. Two are compiled in (one by the database driver, one by AWS and the HTTP
+/// client), so that rustls cannot choose and panics at the first connection that relies on its choice. A provider that is
+/// already installed stays: an embedding program may have one of its own.
+pub(crate) fn install_tls_provider() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_code_passes_and_a_panic_has_its_own() {
+        assert_eq!(run(|| ExitCode::from(1)), ExitCode::from(1));
+        assert_eq!(run(|| panic!("on purpose")), ExitCode::from(INTERNAL_ERROR));
+        let of_no_text = || std::panic::panic_any(7);
+        assert_eq!(run(of_no_text), ExitCode::from(INTERNAL_ERROR));
+    }
+
+    #[test]
+    fn a_provider_is_installed_once() {
+        install_tls_provider();
+        let first = std::sync::Arc::as_ptr(rustls::crypto::CryptoProvider::get_default().unwrap());
+        install_tls_provider();
+        assert_eq!(first, std::sync::Arc::as_ptr(rustls::crypto::CryptoProvider::get_default().unwrap()));
+    }
+}
