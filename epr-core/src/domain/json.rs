@@ -5,18 +5,21 @@
 //! beyond 64 bits into doubles, and a ledger that hashes such a value has recorded something nobody sent.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::ser::SerializeSeq;
 use serde::{Deserializer, Serialize, Serializer};
 
 /// How many lists and objects may stand inside each other. Beyond it a document is refused.
 pub const MAX_DEPTH: usize = 64;
 
-/// Members of an object, sorted by code point (which is the order of their UTF-8 bytes).
-pub type JsonObject = BTreeMap<String, Json>;
+/// Most values in one document that comes from outside: every scalar, list and object counts. Each one takes up to 100 bytes
+/// however short its text is, so that the size of a document in bytes does not bound what it takes in memory.
+pub const MAX_VALUES: usize = 100_000;
+
+pub use super::json_object::{JsonObject, Members};
 
 /// One JSON value. Integers of 64 bits and doubles are told apart, because their text differs (`1` and `1.0`).
 #[derive(Debug, Clone, PartialEq)]
@@ -45,17 +48,30 @@ pub enum Json {
 pub struct JsonFault(String);
 
 impl Json {
-    /// Reads one document.
+    /// Reads one document that comes from outside.
+    ///
+    /// # Errors
+    /// Those of [`Json::parse`], or more than [`MAX_VALUES`] values.
+    pub fn parse_bounded(bytes: &[u8]) -> Result<Self, JsonFault> {
+        Self::read(bytes, MAX_VALUES)
+    }
+
+    /// Reads one document of any number of values: for what is stored, and for files that an operator names.
     ///
     /// # Errors
     /// Not UTF-8, not JSON, a duplicate key, an integer beyond 64 bits, a number beyond the range of a double, or
     /// nesting deeper than [`MAX_DEPTH`].
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonFault> {
+        Self::read(bytes, usize::MAX)
+    }
+
+    fn read(bytes: &[u8], values: usize) -> Result<Self, JsonFault> {
         let text = std::str::from_utf8(bytes)
             .map_err(|fault| JsonFault(format!("the text is not valid UTF-8 from byte {}", fault.valid_up_to())))?;
         refuse_inexact_numbers(text)?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let value = ValueSeed { depth: 0 }.deserialize(&mut reader).map_err(sentence)?;
+        let left = Cell::new(values);
+        let value = ValueSeed { depth: 0, left: &left }.deserialize(&mut reader).map_err(sentence)?;
         reader.end().map_err(sentence)?;
         Ok(value)
     }
@@ -180,13 +196,7 @@ impl Serialize for Json {
                 }
                 list.end()
             }
-            Self::Object(members) => {
-                let mut map = out.serialize_map(Some(members.len()))?;
-                for (key, value) in members {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
+            Self::Object(members) => members.serialize(out),
         }
     }
 }
@@ -217,11 +227,11 @@ fn refuse_inexact_numbers(text: &str) -> Result<(), JsonFault> {
     Ok(())
 }
 
-/// A number literal, for a message.
+/// A number literal or a key, for a message.
 fn shortened(token: &str) -> Cow<'_, str> {
-    match token.get(..40) {
-        Some(start) if token.len() > 40 => format!("{start}…").into(),
-        _ => token.into(),
+    match token.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", token.get(..end).unwrap_or_default()).into(),
+        None => token.into(),
     }
 }
 
@@ -249,32 +259,36 @@ fn sentence(fault: serde_json::Error) -> JsonFault {
     JsonFault(fault.to_string())
 }
 
-struct ValueSeed {
+struct ValueSeed<'a> {
     depth: usize,
+    /// How many more values the document may have.
+    left: &'a Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for ValueSeed {
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Json, D::Error> {
-        reader.deserialize_any(ValueVisitor { depth: self.depth })
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(D::Error::custom(format_args!("the document has more than {MAX_VALUES} values")));
+        };
+        self.left.set(left);
+        reader.deserialize_any(ValueVisitor(self))
     }
 }
 
-struct ValueVisitor {
-    depth: usize,
-}
+struct ValueVisitor<'a>(ValueSeed<'a>);
 
-impl ValueVisitor {
-    fn deeper<E: serde::de::Error>(&self) -> Result<ValueSeed, E> {
-        if self.depth >= MAX_DEPTH {
+impl<'a> ValueVisitor<'a> {
+    fn deeper<E: serde::de::Error>(&self) -> Result<ValueSeed<'a>, E> {
+        if self.0.depth >= MAX_DEPTH {
             return Err(E::custom(format_args!("lists and objects are nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(ValueSeed { depth: self.depth + 1 })
+        Ok(ValueSeed { depth: self.0.depth + 1, left: self.0.left })
     }
 }
 
-impl<'de> Visitor<'de> for ValueVisitor {
+impl<'de> Visitor<'de> for ValueVisitor<'_> {
     type Value = Json;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,21 +326,30 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element_seed(self.deeper()?)? {
+            reserve_one(&mut items);
             items.push(item);
         }
+        items.shrink_to_fit();
         Ok(Json::List(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut members = JsonObject::new();
+        let mut members = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(self.deeper()?)?;
-            if members.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` stands twice in one object")));
-            }
-            members.insert(key, value);
+            reserve_one(&mut members);
+            members.push((key, value));
         }
-        Ok(Json::Object(members))
+        JsonObject::from_distinct(members)
+            .map(Json::Object)
+            .map_err(|key| A::Error::custom(format_args!("the key `{}` stands twice in one object", shortened(&key))))
+    }
+}
+
+/// Makes room for exactly one first item, where a vector would make room for four: most small lists and objects have one.
+fn reserve_one<T>(items: &mut Vec<T>) {
+    if items.capacity() == 0 {
+        items.reserve_exact(1);
     }
 }
 
@@ -379,6 +402,21 @@ mod tests {
             let Json::Float(read) = Json::parse(text.as_bytes()).unwrap() else { panic!("{text} is no double") };
             assert_eq!(read.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
         }
+    }
+
+    #[test]
+    fn bounds_the_number_of_values_of_what_comes_from_outside() {
+        let list = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(Json::parse_bounded(list(MAX_VALUES).as_bytes()).is_ok());
+        let more = list(MAX_VALUES + 1);
+        let why = Json::parse_bounded(more.as_bytes()).unwrap_err().to_string();
+        assert!(why.contains("more than 100000 values"), "{why}");
+        assert!(Json::parse(more.as_bytes()).is_ok());
+        // The document of the report: objects count, too.
+        let objects = format!("{{\"x\":[{}0]}}", "{\"\":0},".repeat(MAX_VALUES / 2));
+        assert!(Json::parse_bounded(objects.as_bytes()).is_err());
+        let deep = format!("[{}0]", "[[]],".repeat(MAX_VALUES / 2));
+        assert!(Json::parse_bounded(deep.as_bytes()).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod entity;
 pub mod event;
 pub mod fields;
 pub mod json;
+mod json_object;
 pub mod report;
 pub mod role;
 mod schema;

@@ -62,7 +62,7 @@ impl PartialSchema for Json {
             .item(of(Type::Object).additional_properties(Some(AdditionalProperties::from(any()))))
             .description(Some(
                 "Any JSON that can be given back exactly: integers of 64 bits, numbers in the range of a double, \
-                 at most 64 levels deep, no name twice in one object, no U+0000.",
+                 at most 64 levels deep, at most 100000 values in a document, no name twice in one object, no U+0000.",
             ))
             .into()
     }

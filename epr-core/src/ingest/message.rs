@@ -92,7 +92,7 @@ fn sentence(Invalid(faults): &Invalid) -> String {
 /// # Errors
 /// It is no audit event.
 pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
-    let body = Json::parse(message.body.as_bytes()).map_err(|fault| Unfit::Json(Part::Body, fault))?;
+    let body = Json::parse_bounded(message.body.as_bytes()).map_err(|fault| Unfit::Json(Part::Body, fault))?;
     let body = match body {
         Json::Object(members) if is_envelope(&members) => open(members)?,
         other => other,
@@ -110,7 +110,7 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
 
 /// Told by three members, so that an event which has something called `Message` is still an event.
 fn is_envelope(members: &JsonObject) -> bool {
-    ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(*name))
+    ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(name))
 }
 
 fn open(mut envelope: JsonObject) -> Result<Json, Unfit> {
@@ -119,7 +119,9 @@ fn open(mut envelope: JsonObject) -> Result<Json, Unfit> {
         other => return Err(Unfit::NotNotification(other.unwrap_or("none").chars().take(64).collect())),
     }
     match envelope.remove("Message") {
-        Some(Json::Text(text)) => Json::parse(text.as_bytes()).map_err(|fault| Unfit::Json(Part::Message, fault)),
+        Some(Json::Text(text)) => {
+            Json::parse_bounded(text.as_bytes()).map_err(|fault| Unfit::Json(Part::Message, fault))
+        }
         Some(object @ Json::Object(_)) => Ok(object),
         _ => Err(Unfit::NoMessage),
     }

@@ -20,7 +20,7 @@ fn json() -> impl Strategy<Value = Json> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Json::List),
-            btree_map(".{0,6}", inner, 0..4).prop_map(Json::Object),
+            btree_map(".{0,6}", inner, 0..4).prop_map(|members| Json::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = AuditEvent> {
             entity_id,
             entity_type: entity_type.map(|text| text.try_into().unwrap()),
             correlation_id: correlation_id.map(|text| text.try_into().unwrap()),
-            details,
+            details: details.into_iter().collect(),
             occurred_at: Timestamp::from_unix_micros(micros).unwrap(),
         },
     )

@@ -168,8 +168,8 @@ impl FromRequest<Arc<App>> for Body {
         if bytes.is_empty() {
             return Ok(Self(Err(fault("missing", "A JSON body is required"))));
         }
-        let body =
-            Json::parse(&bytes).map_err(|why| fault("json_invalid", &format!("The body is not valid JSON: {why}")));
+        let body = Json::parse_bounded(&bytes)
+            .map_err(|why| fault("json_invalid", &format!("The body is not valid JSON: {why}")));
         Ok(Self(body))
     }
 }

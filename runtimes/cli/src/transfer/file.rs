@@ -116,7 +116,7 @@ fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<Rea
         if text.is_empty() {
             continue;
         }
-        let record = match Json::parse(text) {
+        let record = match Json::parse_bounded(text) {
             Err(fault) => Err(Flaw { line, what: format!("it is no JSON object: {fault}") }),
             Ok(json) => record::read(&json).map_err(|invalid| flaw(line, &invalid)),
         };

@@ -172,7 +172,7 @@ pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
 
 /// A record as a row: lists as their items with `;` between, or as a JSON list when an item would not survive that.
 pub(super) fn to_row(record: &JsonObject) -> Vec<String> {
-    COLUMNS.iter().map(|column| record.get(*column).map_or_else(String::new, cell)).collect()
+    COLUMNS.iter().map(|column| record.get(column).map_or_else(String::new, cell)).collect()
 }
 
 fn cell(value: &Json) -> String {
