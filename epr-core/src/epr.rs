@@ -1,7 +1,9 @@
 //! `Epr`: the one value that a runtime or an embedding program holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::authz::{Facts, Question};
@@ -10,7 +12,7 @@ use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::audit::CorrelationId;
 use crate::domain::role::Action;
 use crate::domain::{Timestamp, TraceParent};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::ledger::chain::Draft;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
@@ -21,6 +23,9 @@ use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
+
+/// Between two attempts to reach a database at start.
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// The registry, the checks and everything under them. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -169,6 +174,43 @@ impl Epr {
         Ok(())
     }
 
+    /// [`Epr::start`] on a database that may not be there yet: waits for it for at most `limit`, and logs why, once for each
+    /// reason. A certificate that does not hold is not waited for.
+    ///
+    /// # Errors
+    /// As [`Epr::start`], and the last reason.
+    pub async fn start_within(&self, migrate: bool, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        let mut known = "";
+        loop {
+            let (reason, failure) = match self.parts.store.reach().await {
+                Ok(()) => match self.start(migrate).await {
+                    Err(failure) if failure.retryable() => ("unavailable", failure),
+                    started => return started,
+                },
+                Err(unreached) if unreached.lasting => return Err(StoreError::Connection(unreached.why).into()),
+                Err(unreached) => (unreached.reason, Error::from(unreached)),
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(failure);
+            }
+            if known != reason {
+                known = reason;
+                tracing::warn!(reason, error = chain(&failure), seconds_left = left.as_secs(), "database_awaited");
+            }
+            tokio::time::sleep(START_PAUSE.min(left)).await;
+        }
+    }
+
+    /// Whether a connection can be opened, and why not: the pool only says that it took too long.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn reach(&self) -> Result<()> {
+        Ok(self.parts.store.reach().await?)
+    }
+
     /// Brings the schema up to date.
     ///
     /// # Errors
@@ -297,6 +339,6 @@ fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     Ok(match &database.url {
         DatabaseUrl::SqliteMemory => Arc::new(sqlite::open_memory(&options)),
         DatabaseUrl::SqliteFile(path) => Arc::new(sqlite::open_file(path, &options).map_err(Error::from)?),
-        DatabaseUrl::Postgres(url) => Arc::new(postgres::open(url, &options).map_err(Error::from)?),
+        DatabaseUrl::Postgres(url) => Arc::new(postgres::open_at(url, &options).map_err(Error::from)?),
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::Invalid;
 use crate::domain::fields::Problem;
-use crate::store::StoreError;
+use crate::store::{StoreError, Unreached};
 
 /// What a handler gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -43,6 +43,12 @@ impl Error {
     }
 }
 
+impl From<Unreached> for Error {
+    fn from(unreached: Unreached) -> Self {
+        Self::Unavailable(StoreError::Unavailable(Box::new(unreached)))
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(fault: StoreError) -> Self {
         match fault {
@@ -54,6 +60,7 @@ impl From<StoreError> for Error {
             | StoreError::SchemaTooOld { .. }
             | StoreError::Migration(_)
             | StoreError::NotAdopted(_)
+            | StoreError::Connection(_)
             | StoreError::Backend(_) => Self::Internal(fault),
         }
     }

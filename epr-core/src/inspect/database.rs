@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::{Finding, State};
 use crate::error::chain;
 use crate::settings::Settings;
-use crate::store::url::DatabaseUrl;
+use crate::store::postgres::{self, Tls};
+use crate::store::url::{DatabaseUrl, Host};
 use crate::store::{Connections, SchemaState};
 use crate::{Epr, Error};
 
@@ -30,11 +31,16 @@ pub async fn database(settings: &Settings) -> Vec<Finding> {
 
 async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     let begun = Instant::now();
+    // The pool would only say that it took too long.
+    if let Err(fault) = epr.reach().await {
+        return vec![unreachable(url, &fault)];
+    }
     if let Err(fault) = epr.ping().await {
         return vec![unreachable(url, &fault)];
     }
     let took = begun.elapsed().as_millis();
     let mut found = vec![Finding::new("database", State::Fine, format!("{url} answers in {took} ms"))];
+    found.extend(tls(settings));
     let schema = match epr.schema().await {
         Ok(schema) => schema,
         Err(fault) => {
@@ -50,6 +56,24 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.push(outbox(epr).await);
     }
     found
+}
+
+/// Which certificates of the server are accepted.
+fn tls(settings: &Settings) -> Option<Finding> {
+    let DatabaseUrl::Postgres(url) = &settings.database.url else { return None };
+    let tls = postgres::tls(url).ok()?;
+    let seen = tls.to_string();
+    let local = match url.host() {
+        Some(Host::Network(name)) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
+        Some(Host::Socket(_)) | None => true,
+    };
+    let verified = matches!(tls, Tls::AuthorityAndName(_));
+    Some(if verified || local {
+        Finding::new("tls", State::Fine, seen)
+    } else {
+        Finding::new("tls", State::Doubtful, seen)
+            .advise("any server on the way can answer: use sslmode=verify-full with sslrootcert=FILE, see SECURITY.md")
+    })
 }
 
 /// The public sentence hides the cause, which is what is wanted here.

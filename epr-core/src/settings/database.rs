@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::source::Reader;
-use crate::store::url::{ALLOWED, DatabaseUrl, masked};
+use crate::store::url::{DatabaseUrl, masked};
 
-/// `EPR_DATABASE_URL`, `EPR_DATABASE_POOL_SIZE`, `EPR_DATABASE_ACQUIRE_TIMEOUT`, `RUN_MIGRATIONS`.
+/// `EPR_DATABASE_URL`, `EPR_DATABASE_POOL_SIZE`, `EPR_DATABASE_ACQUIRE_TIMEOUT`, `EPR_DATABASE_START_TIMEOUT`, `RUN_MIGRATIONS`.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
     /// Which database.
@@ -14,6 +14,8 @@ pub struct DatabaseSettings {
     pub pool_size: u32,
     /// How long a call waits for a connection, 1 to 60 seconds.
     pub acquire_timeout: Duration,
+    /// How long a start waits for a database that cannot be reached, 0 to 3600 seconds.
+    pub start_timeout: Duration,
     /// Whether a start migrates.
     pub run_migrations: bool,
 }
@@ -22,7 +24,10 @@ impl DatabaseSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let default = DatabaseUrl::SqliteFile("./data/epr.db".into());
         Self {
-            url: reader.value("EPR_DATABASE_URL", default, ALLOWED, masked, |given| DatabaseUrl::parse(given).ok()),
+            url: reader.checked("EPR_DATABASE_URL", default, masked, |given, source| {
+                DatabaseUrl::parse_in(given, &|name| source.get(name).map(str::to_owned))
+            }),
+            start_timeout: Duration::from_secs(reader.number("EPR_DATABASE_START_TIMEOUT", 60, 0, 3600)),
             pool_size: u32::try_from(reader.number("EPR_DATABASE_POOL_SIZE", 10, 1, 1000)).unwrap_or(10),
             acquire_timeout: Duration::from_secs(reader.number("EPR_DATABASE_ACQUIRE_TIMEOUT", 5, 1, 60)),
             run_migrations: reader.flag("RUN_MIGRATIONS", true),

@@ -149,6 +149,24 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// [`Reader::value`] where the error of `parse` is a sentence that says what is wrong and shows no value.
+    pub fn checked<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        show: impl Fn(&str) -> String,
+        parse: impl Fn(&str, &Source) -> Result<T, String>,
+    ) -> T {
+        self.note(name, &show);
+        let Some(given) = self.source.get(name) else {
+            return default;
+        };
+        parse(given, self.source).unwrap_or_else(|why| {
+            self.faults.push(format!("{name} is `{}`: {why}", show(given)));
+            default
+        })
+    }
+
     /// Whether `name` is set.
     #[must_use]
     pub fn given(&self, name: &str) -> bool {

@@ -49,9 +49,24 @@ pub enum StoreError {
     /// The tables of an older implementation could not be taken over; nothing was changed.
     #[error("the tables of the older implementation were not taken over, and nothing was changed: {0}")]
     NotAdopted(String),
+    /// The connection cannot be set up as the settings say.
+    #[error("the connection to PostgreSQL cannot be set up: {0}")]
+    Connection(String),
     /// Anything else: a fault of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why no connection to the database could be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {why}")]
+pub struct Unreached {
+    /// One word.
+    pub reason: &'static str,
+    /// What the driver says.
+    pub why: String,
+    /// Whether waiting does not help: the server's certificate does not hold, or it has no TLS.
+    pub lasting: bool,
 }
 
 impl StoreError {

@@ -28,7 +28,7 @@ use crate::ledger::chain::{Draft, Head};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use changes::{Renewal, Told};
-pub use error::StoreError;
+pub use error::{StoreError, Unreached};
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
 
@@ -151,6 +151,11 @@ pub trait Store: Send + Sync {
 
     /// Removes renewals that are older than any entry of a cache can be; gives how many.
     async fn forget_renewals(&self) -> Result<u64>;
+
+    /// Opens a connection of its own and closes it, to learn why there is none.
+    async fn reach(&self) -> std::result::Result<(), Unreached> {
+        Ok(())
+    }
 
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::authorities::{Roots, Tls, tls};
 use self::loan::{Loan, Transaction, unless_silent, within};
 pub use self::pool::{Options, pool};
 use super::StoreError;
@@ -128,7 +129,9 @@ macro_rules! set_aside {
 mod adopt;
 #[path = "sql/assignments.rs"]
 mod assignments;
+mod authorities;
 mod changes;
+mod connect;
 #[path = "sql/entities.rs"]
 mod entities;
 mod entries;
@@ -139,7 +142,9 @@ mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
 mod loan;
+mod passfile;
 mod pool;
+mod reach;
 #[path = "sql/rejections.rs"]
 mod rejections;
 #[path = "sql/renewals.rs"]
@@ -327,6 +332,11 @@ async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Why no connection can be opened, if none can.
+async fn reach(pool: &sqlx::Pool<Db>) -> Result<(), super::Unreached> {
+    reach::reach(&pool.connect_options()).await
+}
+
 /// Sorts a driver's error by what the caller can do about it.
 pub(super) fn classify(fault: sqlx::Error) -> StoreError {
     use sqlx::error::ErrorKind;
@@ -378,6 +388,14 @@ pub const CHECKS: &str = together::FACTS;
 /// # Errors
 /// The URL is not understood.
 pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError> {
-    let pool = pool(url, options)?;
+    open_at(&connect::parse(url)?, options)
+}
+
+/// [`open`] for a URL that is read already.
+///
+/// # Errors
+/// The connection cannot be set up as the URL says.
+pub fn open_at(url: &super::url::PostgresUrl, options: &Options) -> Result<store::SqlStore, StoreError> {
+    let pool = pool::pool_at(url, options)?;
     Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
 }

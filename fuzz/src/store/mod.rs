@@ -1,4 +1,4 @@
 //! The reader of database URLs.
 
-#[path = "../../../epr-core/src/store/url.rs"]
+#[path = "../../../epr-core/src/store/url/mod.rs"]
 pub mod url;

@@ -73,7 +73,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     }
     let callers = Callers { authenticator, open: settings.auth.open.clone() };
     tokio::select! {
-        started = epr.start(settings.database.run_migrations) => started?,
+        started = epr.start_within(settings.database.run_migrations, settings.database.start_timeout) => started?,
         () = stop.asked() => return Ok(()),
     }
     let (relay_stop, relay_stopped) = tokio::sync::oneshot::channel::<()>();

@@ -115,6 +115,8 @@ impl Connection {
             DatabaseUrl::SqliteFile(_) | DatabaseUrl::Postgres(_) => {}
         }
         let epr = Epr::from_settings(&settings).await?;
+        // The pool would only say that it took too long.
+        epr.reach().await?;
         if !fresh {
             let state = epr.schema().await?;
             let (applied, known) = (state.applied, state.known);

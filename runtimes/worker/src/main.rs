@@ -136,7 +136,7 @@ async fn work(
         };
         let started = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            started = epr.start(settings.database.run_migrations) => started,
+            started = async { epr.reach().await?; epr.start(settings.database.run_migrations).await } => started,
             () = beats => return Ok(()),
         };
         match started {

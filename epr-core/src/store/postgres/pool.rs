@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::connect;
 use super::loan::no_answer;
 use crate::store::StoreError;
+use crate::store::url::PostgresUrl;
 
 /// A caller that waits for a lock or a statement longer than this is told to come back; a process that stops in the
 /// middle of a transaction (and may hold the ledger's lock) loses it after a while, so that the others can go on.
@@ -45,7 +47,16 @@ impl Default for Options {
 /// # Errors
 /// The URL is not understood.
 pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
-    let connect = connect_options(url, options.echo)?;
+    pool_at(&connect::parse(url)?, options)
+}
+
+/// [`pool`] for a URL that is read already.
+///
+/// # Errors
+/// The connection cannot be set up as the URL says.
+pub(super) fn pool_at(url: &PostgresUrl, options: &Options) -> Result<sqlx::PgPool, StoreError> {
+    let level = if options.echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
+    let connect = connect::options(url)?.log_statements(level);
     Ok(PgPoolOptions::new()
         .after_connect(|conn, _| Box::pin(async move { sqlx::raw_sql(SESSION).execute(conn).await.map(|_| ()) }))
         .test_before_acquire(false)
@@ -62,10 +73,4 @@ pub fn pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
         .max_connections(options.pool_size)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect))
-}
-
-fn connect_options(url: &str, echo: bool) -> Result<PgConnectOptions, StoreError> {
-    let options: PgConnectOptions = url.parse().map_err(|fault: sqlx::Error| StoreError::Backend(fault.into()))?;
-    let level = if echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
-    Ok(options.application_name("omen-epr").log_statements(level))
 }

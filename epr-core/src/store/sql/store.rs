@@ -240,6 +240,10 @@ impl Store for SqlStore {
         unless_silent(renewals::forget(&mut *self.writer().await?)).await
     }
 
+    async fn reach(&self) -> std::result::Result<(), crate::store::Unreached> {
+        super::reach(&self.write).await
+    }
+
     async fn ping(&self) -> Result<()> {
         let mut conn = self.reader().await?;
         unless_silent(async { sqlx::query("SELECT 1").execute(&mut *conn).await.map_err(classify) }).await?;

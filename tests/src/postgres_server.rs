@@ -1,0 +1,111 @@
+//! A PostgreSQL server of a test's own, whose certificate and admission can be changed while it runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::process::free_port;
+
+/// A server, stopped when dropped.
+pub struct Server {
+    folder: TempDir,
+    bin: PathBuf,
+    /// Where it listens, on `127.0.0.1`.
+    pub port: String,
+}
+
+fn bin() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: scripts/test.sh installs it");
+    let mut found: Vec<_> = versions.map(|version| version.expect("a folder").path().join("bin")).collect();
+    found.sort();
+    found.pop().expect("PostgreSQL: scripts/test.sh installs it")
+}
+
+/// PostgreSQL refuses to run as root.
+fn as_server(program: &Path) -> Command {
+    if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("a program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Server {
+    /// Makes one with the user and database `epr`, which admits everyone. It does not run yet.
+    #[must_use]
+    pub fn prepare() -> Self {
+        let folder = tempfile::Builder::new().prefix("epr-pg").tempdir().expect("a folder");
+        run(Command::new("chmod").arg("777").arg(folder.path()));
+        let server = Self { folder, bin: bin(), port: free_port() };
+        let data = server.data();
+        run(as_server(&server.bin.join("initdb"))
+            .current_dir("/")
+            .args(["-U", "epr", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D"])
+            .arg(&data));
+        server
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Writes a file of its configuration.
+    pub fn write(&self, name: &str, text: &str) {
+        let own = self.folder.path().join(format!("new-{name}"));
+        std::fs::write(&own, text).expect("a file");
+        // By the server's own user, who must own keys.
+        let to = self.data().join(name);
+        run(as_server(Path::new("cp")).arg(&own).arg(&to));
+        run(as_server(Path::new("chmod")).arg("600").arg(&to));
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let mut command = as_server(&self.bin.join("pg_ctl"));
+        // Not a pipe: the server would keep it open.
+        command.current_dir("/").arg("-w").arg("-D").arg(self.data()).args(arguments);
+        let log = std::fs::File::create(self.folder.path().join("pg_ctl.log")).expect("a log");
+        let status = command.stdout(log.try_clone().expect("a log")).stderr(log).status().expect("pg_ctl");
+        assert!(status.success(), "pg_ctl {arguments:?}");
+    }
+
+    /// Starts it, with these settings besides.
+    pub fn start(&self, settings: &str) {
+        let options =
+            format!("-p {} -k {} -h 127.0.0.1 -c fsync=off {settings}", self.port, self.folder.path().display());
+        let log = self.data().join("log");
+        self.control(&["-l", &log.display().to_string(), "-o", &options, "start"]);
+    }
+
+    /// Has it read its files again, certificates as well.
+    pub fn reload(&self) {
+        self.control(&["reload"]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let stop = as_server(&self.bin.join("pg_ctl"))
+            .current_dir("/")
+            .arg("-D")
+            .arg(self.data())
+            .args(["-m", "immediate", "stop"])
+            .output();
+        drop(stop);
+        // What belongs to the server's user goes by its own hand.
+        let _ = as_server(Path::new("rm")).arg("-rf").arg(self.data()).output();
+    }
+}
