@@ -6,6 +6,7 @@ out. In positive cases such values are exchanged for ones that fit; negative cas
 import json
 import os
 import re
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -32,6 +33,13 @@ def kept(value):
     if isinstance(value, int) and not isinstance(value, bool):
         return max(-(2**63), min(2**64 - 1, value))
     return value
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """Heads over EPR_MAX_HEADER_BYTES get a 431 before there is a request; the document says so once, not at every operation."""
+    sent = [case.query or {}, case.headers or {}, case.path_parameters or {}]
+    return sum(len(urllib.parse.quote(str(part))) for part in sent) < 16_000
 
 
 @schemathesis.hook

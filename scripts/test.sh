@@ -9,7 +9,7 @@ usage() {
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
 runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment (scripts/test-deploy.sh), the
-callers of examples/, schemathesis, a small run of the bench, and 10 s of each fuzz target.
+callers of examples/, generated clients, schemathesis, a small run of the bench, and 10 s of each fuzz target.
   --no-lint   only the tests
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
@@ -72,6 +72,7 @@ if (($# == 0)); then
     scripts/test-image.sh "$CARGO_TARGET_DIR/debug"
     scripts/test-deploy.sh
     scripts/test-examples.sh
+    scripts/test-clients.sh
     scripts/schemathesis.sh
     say "the bench runs (its figures here say nothing)"
     scripts/bench.sh --smoke --profile dev

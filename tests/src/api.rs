@@ -109,10 +109,16 @@ impl Api {
 
     /// Sends any request; gives the status, the headers and the body, whatever it is.
     pub async fn text(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
+        let (status, headers, bytes) = self.bytes(request).await;
+        (status, headers, String::from_utf8(bytes).expect("UTF-8"))
+    }
+
+    /// Any request; status, headers, body as it is.
+    pub async fn bytes(&self, request: Request<Body>) -> (u16, HeaderMap, Vec<u8>) {
         let response = self.router.clone().oneshot(request).await.expect("the router never fails");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
-        (parts.status.as_u16(), parts.headers, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+        (parts.status.as_u16(), parts.headers, bytes.to_vec())
     }
 
     /// GET.

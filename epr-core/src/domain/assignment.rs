@@ -50,8 +50,8 @@ pub struct Assignment {
 pub struct NewAssignment {
     /// Who shall hold the role.
     pub principal_id: Uuid,
-    /// What kind of principal that is.
-    #[schema(required = false, default = "user")]
+    /// The principal's type; `user` when absent.
+    #[schema(required = false)]
     pub principal_type: PrincipalType,
     /// The role.
     pub role_id: Uuid,

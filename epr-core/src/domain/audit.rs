@@ -204,7 +204,7 @@ pub struct AuditEntry {
     #[schema(required)]
     pub correlation_id: Option<String>,
     /// Everything else.
-    #[schema(value_type = BTreeMap<String, Json>)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub details: CanonicalDetails,
     /// When it happened.
     pub occurred_at: Timestamp,

@@ -85,7 +85,7 @@ pub struct Entity {
     #[schema(required)]
     pub parent_id: Option<Uuid>,
     /// What the platform knows of it besides.
-    #[schema(value_type = BTreeMap<String, Json>)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub attributes: JsonObject,
     /// When it was created.
     pub created_at: Timestamp,
@@ -101,13 +101,13 @@ pub struct NewEntity {
     /// Its kind.
     #[schema(rename = "type")]
     pub entity_type: EntityType,
-    /// Where it starts; `active` unless said otherwise.
-    #[schema(required = false, default = "active")]
+    /// The status that it begins with; `active` when absent.
+    #[schema(required = false)]
     pub status: EntityStatus,
     /// The entity above it, which must exist.
     pub parent_id: Option<Uuid>,
     /// Free-form facts.
-    #[schema(value_type = BTreeMap<String, Json>, required = false)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub attributes: JsonObject,
 }
 
@@ -157,7 +157,7 @@ pub struct EntityPatch {
     #[schema(value_type = Option<Uuid>)]
     pub parent_id: Option<Option<Uuid>>,
     /// New attributes, replacing all.
-    #[schema(value_type = BTreeMap<String, Json>, required = false)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub attributes: Option<JsonObject>,
 }
 

@@ -58,10 +58,10 @@ pub struct Event {
     /// Who says so.
     pub source: String,
     /// The facts.
-    #[schema(value_type = BTreeMap<String, Json>)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub payload: JsonObject,
     /// Around the facts.
-    #[schema(value_type = BTreeMap<String, Json>)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub context: JsonObject,
     /// What ties it to other events.
     #[schema(required)]
@@ -95,17 +95,17 @@ pub struct NewEvent {
     /// Who says so.
     pub source: EventSource,
     /// The facts.
-    #[schema(value_type = BTreeMap<String, Json>, required = false)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub payload: JsonObject,
     /// Around the facts.
-    #[schema(value_type = BTreeMap<String, Json>, required = false)]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub context: JsonObject,
     /// With `source` the key under which a second one is the first one again.
     pub correlation_id: Option<EventCorrelationId>,
     /// When it happened; now when absent.
     pub occurred_at: Option<Timestamp>,
-    /// The version of the payload's shape.
-    #[schema(required = false, default = "v1")]
+    /// The version of the payload's shape; `v1` when absent.
+    #[schema(required = false)]
     pub schema_version: SchemaVersion,
 }
 

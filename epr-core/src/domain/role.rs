@@ -54,8 +54,8 @@ pub struct NewRole {
     /// The actions it holds.
     #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
     pub permissions: BTreeSet<Action>,
-    /// Whether the platform itself depends on it.
-    #[schema(required = false, default = false)]
+    /// Whether the platform itself depends on it; `false` when absent.
+    #[schema(required = false)]
     pub is_system: bool,
 }
 

@@ -6,14 +6,10 @@
 use std::borrow::Cow;
 
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema,
-    SchemaFormat, Type,
-};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Step;
-use super::json::Json;
 use super::text::Text;
 use super::time::Timestamp;
 
@@ -48,31 +44,6 @@ impl PartialSchema for Timestamp {
 }
 
 impl ToSchema for Timestamp {}
-
-impl PartialSchema for Json {
-    fn schema() -> RefOr<Schema> {
-        let any = || Ref::from_schema_name("JsonValue");
-        AnyOfBuilder::new()
-            .item(of(Type::Null))
-            .item(of(Type::Boolean))
-            .item(of(Type::String))
-            .item(of(Type::Integer).minimum(Some(i64::MIN)).maximum(Some(u64::MAX)).build())
-            .item(of(Type::Number))
-            .item(ArrayBuilder::new().items(any()))
-            .item(of(Type::Object).additional_properties(Some(AdditionalProperties::from(any()))))
-            .description(Some(
-                "Any JSON that can be given back exactly: integers of 64 bits, numbers in the range of a double, \
-                 at most 64 levels deep, at most 100000 values in a document, no name twice in one object, no U+0000.",
-            ))
-            .into()
-    }
-}
-
-impl ToSchema for Json {
-    fn name() -> Cow<'static, str> {
-        "JsonValue".into()
-    }
-}
 
 impl PartialSchema for Step {
     fn schema() -> RefOr<Schema> {

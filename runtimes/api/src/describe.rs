@@ -123,12 +123,6 @@ impl IntoResponses for Overload {
     }
 }
 
-/// The head was over its limit. Answered before there is a request: without a body, and without what every answer has.
-pub(crate) fn head_too_large() -> (String, Response) {
-    let about = "The path, the query and the headers are too large together";
-    ("431".into(), ResponseBuilder::new().description(about).build())
-}
-
 /// Any text.
 pub(crate) fn text_object() -> Object {
     ObjectBuilder::new().schema_type(Type::String).build()

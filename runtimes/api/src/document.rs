@@ -15,19 +15,21 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
-use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, head_too_large, text_object};
+use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, text_object};
 use crate::security;
 
 const ABOUT: &str = "\
 Who exists, who may do what, and what happened.
 
 **Errors** are `{\"detail\": …}`: a sentence, or for invalid input (400) a list with every failing field. An unknown path is a \
-404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413, a head over its limit a 431 \
-without a body. A 503 says that nothing was decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
+404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413. Any call whose \
+path, query and headers are too large together is a 431 without a body, which is not listed again at each operation. A 503 says that nothing was decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
 carries the request id under which the log tells more.
 
 **Ids** are UUIDs, written lower-case with hyphens; upper-case and un-hyphenated input is accepted. **Lists** are bare \
-arrays; when more rows exist, the header `Link` names the next page. **`X-Request-ID`** is echoed, or made when absent.";
+arrays; when more rows exist, the header `Link` names the next page. \
+**Free-form JSON** (`attributes`, `payload`, `context`, `details`) is kept exactly: integers of 64 bits, numbers in the range of a \
+double, at most 64 levels, no name twice in one object, no U+0000. **`X-Request-ID`** is echoed, or made when absent.";
 
 /// A router that takes a route only with its description.
 pub(crate) struct Documented(OpenApiRouter<Arc<App>>);
@@ -106,6 +108,4 @@ fn complete(operation: &mut Operation, limited: bool) {
             headers.insert("X-Request-ID".into(), RefOr::T(id.build()));
         }
     }
-    let (status, response) = head_too_large();
-    operation.responses.responses.insert(status, RefOr::T(response));
 }

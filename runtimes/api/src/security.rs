@@ -46,6 +46,16 @@ pub(crate) fn secure(path: &str, item: &mut PathItem) {
             Some(Rule::Needs(scope)) => vec![wants(scope)],
             None => Scope::ALL.iter().map(|scope| wants(*scope)).collect(),
         });
+        let scope = match access::rule(&method, path) {
+            Some(Rule::Open) => "Scope: none.".to_owned(),
+            Some(Rule::OpenIf(_)) => {
+                format!("Scope: none where `EPR_OPEN_PATHS` lists it, else `{}`.", Scope::Operate.word())
+            }
+            Some(Rule::Needs(scope)) => format!("Scope: `{}`.", scope.word()),
+            None => "Scope: closed to every caller.".to_owned(),
+        };
+        let about = operation.description.take().filter(|about| !about.is_empty());
+        operation.description = Some(about.map_or(scope.clone(), |about| format!("{about}\n\n{scope}")));
         if access::rule(&method, path) != Some(Rule::Open) {
             refusals(operation);
         }

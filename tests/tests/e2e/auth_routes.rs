@@ -80,7 +80,7 @@ impl World {
         path: &str,
         headers: &[(&str, &str)],
     ) -> (u16, axum::http::HeaderMap, String) {
-        let uri = path.replace("{id}", OTHER).replace("{event_id}", OTHER);
+        let uri = path.replace("{id}", OTHER).replace("{event_id}", OTHER).replace("{file}", "start.js");
         let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -150,6 +150,7 @@ fn the_rules_are_these() {
             "GET /metrics /metrics?",
             "GET /openapi.json /docs?",
             "GET /docs /docs?",
+            "GET /docs/{file} /docs?",
             "POST /api/v1/entities epr:write",
             "GET /api/v1/entities epr:read",
             "GET /api/v1/entities/{id} epr:read",

@@ -20,7 +20,7 @@ use crate::input::{Body, Caller, Listing, PathId, Query};
 /// On an entity and everything below it, or everywhere. The same principal, type, role and entity again gives the
 /// assignment that stands.
 #[utoipa::path(
-    post, path = "/api/v1/assignments", operation_id = "create_assignment", tag = "assignments",
+    post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
     params(Caller),
     request_body(content = NewAssignment, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11",
@@ -40,7 +40,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 ///
 /// Newest first; those not in force included.
 #[utoipa::path(
-    get, path = "/api/v1/assignments", operation_id = "list_assignments", tag = "assignments",
+    get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
     params(AssignmentFilter, Listing),
     responses((status = 200, description = "Assignments", body = [Assignment], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
 )]
@@ -68,7 +68,7 @@ pub(crate) struct Revoked {
 
 /// Revoke an assignment
 #[utoipa::path(
-    delete, path = "/api/v1/assignments/{id}", operation_id = "revoke_assignment", tag = "assignments",
+    delete, path = "/api/v1/assignments/{id}", operation_id = "revokeAssignment", tag = "assignments",
     params(PathId, Caller),
     responses((status = 200, description = "Revoked", body = Revoked), Malformed, Unknown)
 )]

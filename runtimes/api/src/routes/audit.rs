@@ -46,7 +46,7 @@ impl Choice for Order {
 ///
 /// By sequence, newest first unless `order=asc`. Every condition that is given must hold.
 #[utoipa::path(
-    get, path = "/api/v1/audit/entries", operation_id = "list_audit_entries", tag = "audit",
+    get, path = "/api/v1/audit/entries", operation_id = "listAuditEntries", tag = "audit",
     params(AuditFilter, Ordering, Listing),
     responses((status = 200, description = "Entries", body = [AuditEntry], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
 )]

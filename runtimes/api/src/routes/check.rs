@@ -34,14 +34,15 @@ pub(crate) struct Allowed {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
 pub(crate) struct AuthorizeRequest {
-    /// Who wants to.
+    /// The principal asking for access.
     user_id: Uuid,
-    /// What; one that no role holds is denied.
+    /// The action, for example `document:download`. An action that no role holds is denied, not rejected.
     action: AskedAction,
-    /// The entity to do it to.
+    /// The entity that the action is on.
     resource_id: Uuid,
-    /// What kind of principal; part of who it is.
-    #[schema(required = false, default = "user")]
+    /// The principal's type; `user` when absent.
+    // No `default`: generators of clients take a member with one for required.
+    #[schema(required = false)]
     principal_type: PrincipalType,
 }
 
@@ -49,14 +50,15 @@ pub(crate) struct AuthorizeRequest {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
 pub(crate) struct PermissionCheckRequest {
-    /// Who wants to.
+    /// The principal asking for access.
     principal_id: Uuid,
-    /// What; one that no role holds is denied.
+    /// The action, for example `document:download`. An action that no role holds is denied, not rejected.
     action: AskedAction,
-    /// The entity to do it to.
+    /// The entity that the action is on.
     resource_id: Uuid,
-    /// What kind of principal; part of who it is.
-    #[schema(required = false, default = "user")]
+    /// The principal's type; `user` when absent.
+    // No `default`: generators of clients take a member with one for required.
+    #[schema(required = false)]
     principal_type: PrincipalType,
 }
 
@@ -81,7 +83,7 @@ pub(crate) async fn authorize(State(app): State<Arc<App>>, caller: Caller, Body(
 ///
 /// The same as `/api/v1/authorize`.
 #[utoipa::path(
-    post, path = "/api/v1/permissions/check", operation_id = "check_permission", tag = "authorization",
+    post, path = "/api/v1/permissions/check", operation_id = "checkPermission", tag = "authorization",
     params(Caller),
     request_body(content = PermissionCheckRequest, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",

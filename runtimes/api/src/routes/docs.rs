@@ -1,57 +1,96 @@
-//! `/openapi.json`, and `/docs`: the same for people.
+//! The OpenAPI document at `/openapi.json`, and at `/docs` a page that shows it. Must never load anything from elsewhere.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
-use crate::App;
+use crate::describe::Problem;
+use crate::{App, failure};
 
 /// This document
 #[utoipa::path(
-    get, path = "/openapi.json", operation_id = "openapi", tag = "operation",
+    get, path = "/openapi.json", operation_id = "getOpenApi", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
 )]
 pub(crate) async fn openapi(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], app.document.clone()).into_response()
 }
 
-/// Everything is in it: it loads nothing from anywhere.
-const PAGE: &str = include_str!("../docs.html");
+/// The page: Swagger UI from the program itself. Its files have relative addresses, so that they resolve behind a proxy
+/// that removes a prefix.
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>EPR API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"#;
 
-/// The page may run its own script under its own style, and call the service it came from; nothing else.
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let (style, script) = (hash("style"), hash("script"));
-    let policy = format!(
-        "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+/// Starts Swagger UI. A file of its own, because the policy of the page allows no script inside it.
+const START: &str = r##"SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis],
+  validatorUrl: null,
 });
+"##;
 
-/// What the policy allows: the text of the page's only element of this name, by its hash.
-fn hash(element: &str) -> String {
-    let inside =
-        PAGE.split_once(&format!("<{element}>")).and_then(|(_, rest)| rest.split_once(&format!("</{element}>")));
-    let text = inside.map_or("", |(text, _)| text);
-    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
-}
+/// The page runs scripts of this service, shows pictures that are part of its style sheet, and calls this service.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// This document, to look at and to try
+/// What every answer for the page says to the browser.
+const FIXED: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
+/// The API in a browser
 #[utoipa::path(
-    get, path = "/docs", operation_id = "docs", tag = "operation",
+    get, path = "/docs", operation_id = "getDocs", tag = "operation",
     responses((status = 200, description = "A page that needs no network", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn page() -> Response {
-    let fixed: [(HeaderName, &str); 4] = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ];
-    (fixed, [(header::CONTENT_SECURITY_POLICY, POLICY.clone())], PAGE).into_response()
+    (FIXED, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE).into_response()
+}
+
+/// A file of the page
+#[utoipa::path(
+    get, path = "/docs/{file}", operation_id = "getDocsFile", tag = "operation",
+    params(("file" = String, Path, description = "The name of the file", example = "swagger-ui.css")),
+    responses(
+        (status = 200, description = "The file", body = String, content_type = "text/plain"),
+        (status = 404, description = "Not found", body = Problem),
+    )
+)]
+pub(crate) async fn file(Path(file): Path<String>) -> Response {
+    const SCRIPT: &str = "text/javascript; charset=utf-8";
+    let kind = match file.as_str() {
+        "start.js" => return (FIXED, [(header::CONTENT_TYPE, SCRIPT)], START).into_response(),
+        "swagger-ui-bundle.js" => SCRIPT,
+        "swagger-ui.css" => "text/css; charset=utf-8",
+        _ => return failure::unknown_path().await,
+    };
+    let Some(found) = utoipa_swagger_ui::serve(&file, Arc::default()).ok().flatten() else {
+        return failure::unknown_path().await;
+    };
+    let mut response = (FIXED, [(header::CONTENT_TYPE, kind)], found.bytes.into_owned()).into_response();
+    // The program carries the files compressed; every browser can read that.
+    if found.gzpipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }

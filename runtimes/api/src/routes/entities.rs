@@ -16,7 +16,7 @@ use crate::input::{Body, Caller, Listing, PathId, Query};
 ///
 /// `(name, type)` is unique. Members that are not known are ignored.
 #[utoipa::path(
-    post, path = "/api/v1/entities", operation_id = "create_entity", tag = "entities",
+    post, path = "/api/v1/entities", operation_id = "createEntity", tag = "entities",
     params(Caller),
     request_body(content = NewEntity, example = json!({"name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}})),
     responses((status = 201, description = "Created", body = Entity), Body, Taken)
@@ -30,7 +30,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 ///
 /// Archived ones included.
 #[utoipa::path(
-    get, path = "/api/v1/entities/{id}", operation_id = "get_entity", tag = "entities",
+    get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
     params(PathId),
     responses((status = 200, description = "The entity", body = Entity), Malformed, Unknown)
 )]
@@ -42,7 +42,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 ///
 /// Newest first, archived ones left out.
 #[utoipa::path(
-    get, path = "/api/v1/entities", operation_id = "list_entities", tag = "entities",
+    get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
     params(EntityFilter, Listing),
     responses((status = 200, description = "Entities", body = [Entity], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
 )]
@@ -62,7 +62,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
 ///
 /// What is absent stays; `parent_id: null` detaches. Members that are unknown or cannot be changed are refused.
 #[utoipa::path(
-    patch, path = "/api/v1/entities/{id}", operation_id = "update_entity", tag = "entities",
+    patch, path = "/api/v1/entities/{id}", operation_id = "updateEntity", tag = "entities",
     params(PathId, Caller),
     request_body(content = EntityPatch, example = json!({"name": "Berlin Two", "parent_id": null})),
     responses((status = 200, description = "As it is now", body = Entity), Body, Unknown, Taken)
@@ -82,7 +82,7 @@ pub(crate) async fn change(
 ///
 /// Its history is kept. Archiving twice changes nothing.
 #[utoipa::path(
-    post, path = "/api/v1/entities/{id}/archive", operation_id = "archive_entity", tag = "entities",
+    post, path = "/api/v1/entities/{id}/archive", operation_id = "archiveEntity", tag = "entities",
     params(PathId, Caller),
     responses((status = 200, description = "As it is now", body = Entity), Malformed, Unknown)
 )]

@@ -19,7 +19,7 @@ type Events = Paging<50, 200>;
 /// It is kept and passed on to the topic. The same `source` and `correlation_id` again gives the first one. That a
 /// delivery fails is no error: the event says how far it has come.
 #[utoipa::path(
-    post, path = "/api/v1/events", operation_id = "ingest_event", tag = "events",
+    post, path = "/api/v1/events", operation_id = "ingestEvent", tag = "events",
     params(Caller),
     request_body(content = NewEvent, example = json!({
         "event_type": "document.uploaded", "source": "document_vault",
@@ -36,7 +36,7 @@ pub(crate) async fn ingest(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 ///
 /// By its `event_id`.
 #[utoipa::path(
-    get, path = "/api/v1/events/{event_id}", operation_id = "get_event", tag = "events",
+    get, path = "/api/v1/events/{event_id}", operation_id = "getEvent", tag = "events",
     params(("event_id" = uuid::Uuid, Path, description = "Its event id")),
     responses((status = 200, description = "The event", body = Event), Malformed, Unknown)
 )]
@@ -48,7 +48,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(event_id): PathId) 
 ///
 /// Newest `occurred_at` first.
 #[utoipa::path(
-    get, path = "/api/v1/events", operation_id = "list_events", tag = "events",
+    get, path = "/api/v1/events", operation_id = "listEvents", tag = "events",
     params(EventFilter, Events),
     responses((status = 200, description = "Events", body = [Event], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
 )]

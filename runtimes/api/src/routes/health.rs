@@ -25,7 +25,7 @@ pub(crate) struct Live {
 ///
 /// The process answers. Touches no dependency.
 #[utoipa::path(
-    get, path = "/healthz", operation_id = "healthz", tag = "operation",
+    get, path = "/healthz", operation_id = "getLiveness", tag = "operation",
     responses((status = 200, description = "Alive", body = Live))
 )]
 pub(crate) async fn live() -> Response {
@@ -77,7 +77,7 @@ struct SharedCache {
 ///
 /// Each dependency with its state; 503 unless all that is needed to serve answers.
 #[utoipa::path(
-    get, path = "/readyz", operation_id = "readyz", tag = "operation",
+    get, path = "/readyz", operation_id = "getReadiness", tag = "operation",
     responses(
         (status = 200, description = "Ready", body = Ready),
         (status = 503, description = "Not ready", body = Ready)
@@ -102,7 +102,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// Figures for Prometheus
 #[utoipa::path(
-    get, path = "/metrics", operation_id = "metrics", tag = "operation",
+    get, path = "/metrics", operation_id = "getMetrics", tag = "operation",
     responses((
         status = 200, description = "OpenMetrics text", body = String,
         content_type = "application/openmetrics-text"

@@ -16,7 +16,7 @@ use crate::input::{Body, Caller, Listing, PathId, Query};
 ///
 /// Actions that are not known yet are created with it.
 #[utoipa::path(
-    post, path = "/api/v1/roles", operation_id = "create_role", tag = "roles",
+    post, path = "/api/v1/roles", operation_id = "createRole", tag = "roles",
     params(Caller),
     request_body(content = NewRole, example = json!({"name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]})),
     responses((status = 201, description = "Created", body = Role), Body, Taken)
@@ -28,7 +28,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 
 /// Read a role
 #[utoipa::path(
-    get, path = "/api/v1/roles/{id}", operation_id = "get_role", tag = "roles",
+    get, path = "/api/v1/roles/{id}", operation_id = "getRole", tag = "roles",
     params(PathId),
     responses((status = 200, description = "The role", body = Role), Malformed, Unknown)
 )]
@@ -40,7 +40,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 ///
 /// Newest first.
 #[utoipa::path(
-    get, path = "/api/v1/roles", operation_id = "list_roles", tag = "roles",
+    get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
     params(Listing),
     responses((status = 200, description = "Roles", body = [Role], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
 )]
@@ -56,7 +56,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
 ///
 /// What is absent stays; a list that is given replaces the one before.
 #[utoipa::path(
-    patch, path = "/api/v1/roles/{id}", operation_id = "update_role", tag = "roles",
+    patch, path = "/api/v1/roles/{id}", operation_id = "updateRole", tag = "roles",
     params(PathId, Caller),
     request_body(content = RolePatch, example = json!({"permissions": ["document:download", "document:verify"]})),
     responses((status = 200, description = "As it is now", body = Role), Body, Unknown)

@@ -1,0 +1,29 @@
+# Sourced after need.sh, not run: serves an empty SQLite file on a free port until the shell ends.
+# Gives EXAMPLE_URL, and EXAMPLE_FOLDER, which is removed at the end.
+# shellcheck shell=bash
+
+# serve_example PROGRAMS: PROGRAMS is the folder of the built programs.
+serve_example() {
+    local port
+    EXAMPLE_FOLDER=$(mktemp -d "${TMPDIR:-/tmp}/epr-example.XXXXXX")
+    trap '{ [[ -z ${EXAMPLE_PID:-} ]] || kill "$EXAMPLE_PID"; } 2>/dev/null || true; rm -rf "$EXAMPLE_FOLDER"' EXIT
+    port=$(free_port)
+    EXAMPLE_URL=http://127.0.0.1:$port
+    env -C "$EXAMPLE_FOLDER" EPR_DATABASE_URL="sqlite:///$EXAMPLE_FOLDER/epr.db" HOST=127.0.0.1 PORT="$port" \
+        EPR_LOG_LEVEL=WARNING "$1/epr-api" &
+    EXAMPLE_PID=$!
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "epr-api did not start" >&2
+    return 1
+}
+
+# expect_tour NAME COMMAND…: the command prints that the check was denied before the assignment and allowed after it.
+expect_tour() {
+    local printed
+    printed=$("${@:2}" "$EXAMPLE_URL")
+    [[ $(tr 'FT' 'ft' <<<"$printed") == $'before: false\nafter: true' ]] || { echo "$1 printed: $printed" >&2; exit 1; }
+    echo "$1: ok"
+}
