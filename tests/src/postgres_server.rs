@@ -90,6 +90,13 @@ impl Server {
         self.control(&["-l", &log.display().to_string(), "-o", &options, "start"]);
     }
 
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let output = as_server(Path::new("cat")).arg(self.data().join("log")).output().expect("its log");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Has it read its files again, certificates as well.
     pub fn reload(&self) {
         self.control(&["reload"]);
