@@ -34,6 +34,8 @@ need_apt python3 python3
 # A terminal for the tests of the command.
 need_apt script bsdutils
 need_apt openssl openssl
+# For the commands of docs/BACKUP.md.
+need_apt sqlite3 sqlite3
 need_postgres
 need_redis
 need_python moto 5.2.5 '[server]'

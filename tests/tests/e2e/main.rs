@@ -7,6 +7,7 @@ mod auth_jwt;
 mod auth_keys;
 mod auth_process;
 mod auth_routes;
+mod backup;
 mod cache;
 mod cache_tls;
 mod cache_upstash;
