@@ -235,6 +235,17 @@ impl Epr {
         Ok(self.parts.store.ping().await?)
     }
 
+    /// The mode of the connection pooler in front of the database server, once a connection was opened.
+    #[must_use]
+    pub fn pooler(&self) -> Option<&'static str> {
+        self.parts.store.pooler()
+    }
+
+    /// Opens all connections to the database in the background and keeps them open: for a process that serves.
+    pub fn keep_connections_open(&self) {
+        self.parts.store.keep_open();
+    }
+
     /// Finishes what is under way in the database and closes every connection.
     pub async fn close(&self) {
         self.cache.stop();
@@ -335,6 +346,7 @@ fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
         pool_size: database.pool_size,
         acquire_timeout: database.acquire_timeout,
         echo: settings.logging.sql_echo,
+        pooler: database.pooler,
     };
     Ok(match &database.url {
         DatabaseUrl::SqliteMemory => Arc::new(sqlite::open_memory(&options)),

@@ -25,6 +25,9 @@ pub enum Error {
     /// A dependency is down: try again later.
     #[error("The service is temporarily unavailable")]
     Unavailable(#[source] StoreError),
+    /// A list or a scan has to wait or to end, because others need the database: narrow it, or try again later.
+    #[error("{0}")]
+    Busy(&'static str),
     /// A fault on this side: report it.
     #[error("Internal server error")]
     Internal(#[source] StoreError),
@@ -34,7 +37,7 @@ impl Error {
     /// Whether the same call may succeed later without being changed.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_))
     }
 
     /// One failing field of the body.
@@ -54,6 +57,7 @@ impl From<StoreError> for Error {
         match fault {
             // Contention has been retried by then; the next attempt of the caller meets another moment.
             StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(fault),
+            StoreError::Busy(why) => Self::Busy(why),
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
             | StoreError::SchemaTooNew { .. }
@@ -61,6 +65,7 @@ impl From<StoreError> for Error {
             | StoreError::Migration(_)
             | StoreError::NotAdopted(_)
             | StoreError::Connection(_)
+            | StoreError::Unsuitable(_)
             | StoreError::Backend(_) => Self::Internal(fault),
         }
     }

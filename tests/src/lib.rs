@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod measure;
 pub mod metrics;
 pub mod patience;
+pub mod pgbouncer;
 pub mod postgres_server;
 pub mod process;
 pub mod proxy;

@@ -41,6 +41,9 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     let took = begun.elapsed().as_millis();
     let mut found = vec![Finding::new("database", State::Fine, format!("{url} answers in {took} ms"))];
     found.extend(tls(settings));
+    if let Some(mode) = epr.pooler() {
+        found.push(of_pooler(mode));
+    }
     let schema = match epr.schema().await {
         Ok(schema) => schema,
         Err(fault) => {
@@ -94,6 +97,14 @@ fn unreachable(url: &str, fault: &Error) -> Finding {
         "check that the server runs, that EPR_DATABASE_URL names it, and that the network lets you through"
     };
     Finding::new("database", State::Wrong, format!("{url}: {why}")).advise(advice)
+}
+
+fn of_pooler(mode: &str) -> Finding {
+    if mode == "transaction" {
+        return Finding::new("pooler", State::Doubtful, "a connection pooler in transaction mode: decisions are not cached")
+            .advise("let EPR connect to the server itself, or through a pool in session mode, to have prepared statements and the cache");
+    }
+    Finding::new("pooler", State::Fine, format!("a connection pooler in {mode} mode"))
 }
 
 fn of_schema(SchemaState { applied, known }: SchemaState) -> Finding {

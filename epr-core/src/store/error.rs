@@ -6,6 +6,9 @@ pub enum StoreError {
     /// The database cannot be reached or does not answer in time.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A list or a scan has to wait or to end, because others need the database.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The transaction lost against another one and may be tried again from the start.
     #[error("the transaction was in conflict with another one")]
     Contention(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -52,6 +55,9 @@ pub enum StoreError {
     /// The connection cannot be set up as the settings say.
     #[error("the connection to PostgreSQL cannot be set up: {0}")]
     Connection(String),
+    /// The database cannot be used as it is: its encoding, a missing right, another application's tables, a pooler's mode.
+    #[error("{0}")]
+    Unsuitable(String),
     /// Anything else: a fault of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -6,6 +6,7 @@
 
 mod changes;
 mod error;
+mod lanes;
 mod page;
 mod pools;
 pub mod postgres;
@@ -171,6 +172,13 @@ pub trait Store: Send + Sync {
 
     /// How its connections are used at this moment. No I/O.
     fn pools(&self) -> Vec<PoolState>;
+
+    /// The mode of the connection pooler in front of the server, once a connection was opened; `None` when there is none.
+    fn pooler(&self) -> Option<&'static str>;
+
+    /// Opens all connections in the background and keeps them open, for a process that serves: a server that has no room left
+    /// later takes nothing away from it.
+    fn keep_open(&self);
 
     /// Waits for calls under way, then closes every connection.
     async fn close(&self);

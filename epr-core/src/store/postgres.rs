@@ -5,19 +5,25 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use self::authorities::{Roots, Tls, tls};
+pub(super) use self::conn::Conn;
 use self::loan::{Loan, Transaction, unless_silent, within};
-pub use self::pool::{Options, pool};
+pub(super) use self::pool::Pool;
+pub use self::pool::{Options, PoolerSetting};
+use self::pooling::{Begin, Pooling};
+use self::schema_ops::{
+    applied_migrations, apply_outside, check_database, columns, explain_refusal, lock_schema, may_create, not_ours,
+    put_aside,
+};
 use super::StoreError;
 use crate::domain::Timestamp;
 use crate::domain::time::TimeFault;
 
 pub(super) type Db = sqlx::Postgres;
-pub(super) type Conn = sqlx::PgConnection;
 pub(super) type Row = PgRow;
 /// How an id is bound and read.
 pub(super) type Id = Uuid;
@@ -131,6 +137,7 @@ mod adopt;
 mod assignments;
 mod authorities;
 mod changes;
+mod conn;
 mod connect;
 #[path = "sql/entities.rs"]
 mod entities;
@@ -144,6 +151,7 @@ mod ledger;
 mod loan;
 mod passfile;
 mod pool;
+mod pooling;
 mod reach;
 #[path = "sql/rejections.rs"]
 mod rejections;
@@ -155,14 +163,15 @@ mod reports;
 mod roles;
 #[path = "sql/schema.rs"]
 mod schema;
+mod schema_ops;
 #[path = "sql/store.rs"]
 mod store;
 mod together;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// Work over whole tables takes as long as it takes.
-const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+/// What the caller of a list reads that took too long.
+const LIST_STOPPED: &str = "The list took longer than 5 s and was stopped; narrow it with more filters";
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
@@ -171,8 +180,6 @@ const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Any constant: this database belongs to EPR, and only changes of parents take it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
-/// Another: only what changes the schema takes it.
-const SCHEMA_LOCK: i64 = 0x4550_5202;
 
 pub(super) fn id(id: Uuid) -> Id {
     id
@@ -194,17 +201,22 @@ pub(super) fn read_stamp(Stamp(micros): Stamp) -> Result<Timestamp, StoreError> 
     at.map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
-async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
+async fn acquire(pool: &Pool) -> Result<Loan, StoreError> {
     Loan::take(pool).await
 }
 
+/// The driver's connection, for statements without parameters.
+fn driver(conn: &mut Conn) -> &mut sqlx::PgConnection {
+    conn.driver()
+}
+
 /// Begins a transaction.
-async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
-    Transaction::begin(pool, "BEGIN").await
+async fn begin(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::Change).await
 }
 
 /// Begins a transaction on a connection that is closed when it ends.
-async fn begin_apart(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+async fn begin_apart(pool: &Pool) -> Result<Transaction, StoreError> {
     let mut tx = begin(pool).await?;
     tx.close_on_drop();
     Ok(tx)
@@ -220,10 +232,46 @@ async fn commit(tx: Transaction) -> Result<(), StoreError> {
 }
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
-async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
-    let mut tx = Transaction::begin(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(classify)?;
-    Ok(tx)
+async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::Snapshot).await
+}
+
+/// Ends it. A list that the server has stopped for its time says so.
+#[allow(clippy::unused_async, reason = "the same signature as on SQLite")]
+async fn end_list<T>(_: Transaction, listed: Result<T, StoreError>) -> Result<T, StoreError> {
+    listed.map_err(|fault| if is_stopped(&fault) { StoreError::Busy(LIST_STOPPED) } else { fault })
+}
+
+/// Whether the server has stopped the statement because of its limit of time.
+fn is_stopped(fault: &StoreError) -> bool {
+    let StoreError::Unavailable(cause) = fault else { return false };
+    matches!(cause.downcast_ref(), Some(sqlx::Error::Database(told)) if told.code().as_deref() == Some("57014"))
+}
+
+fn pooler(pool: &Pool) -> Option<&'static str> {
+    pool.pooler()
+}
+
+fn keep_open(pool: &Pool) {
+    pool.fill();
+}
+
+fn acquire_timeout(pool: &Pool) -> Duration {
+    pool.acquire_timeout()
+}
+
+fn most(pool: &Pool) -> u32 {
+    pool.most()
+}
+
+/// Whether these are two handles of one pool.
+fn same(one: &Pool, other: &Pool) -> bool {
+    one.is(other)
+}
+
+/// Begins a transaction that reads a page of a list and ends soon.
+async fn begin_list(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::List).await
 }
 
 async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
@@ -242,12 +290,6 @@ async fn connections(conn: &mut Conn) -> Result<Option<super::Connections>, Stor
     .await
     .map_err(classify)?;
     Ok(Some(super::Connections { used, max }))
-}
-
-/// Prepares a connection for migrations; it must be closed afterwards.
-async fn patient(conn: &mut Conn) -> Result<(), StoreError> {
-    sqlx::raw_sql(PATIENT).execute(conn).await.map_err(classify)?;
-    Ok(())
 }
 
 /// Makes this the only transaction that writes events with this key, until its end: two that do not see each other would
@@ -269,7 +311,7 @@ async fn notify_outbox(conn: &mut Conn) -> Result<(), StoreError> {
 }
 
 /// A signal for each wake-up, on a connection of its own that is made again when it breaks.
-fn outbox_signals(pool: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
+fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
     let pool = pool.clone();
     let signals = futures_util::stream::unfold(None::<PgListener>, move |mut listener| {
         let pool = pool.clone();
@@ -277,6 +319,10 @@ fn outbox_signals(pool: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
             loop {
                 if listener.is_none() {
                     listener = listen(&pool).await;
+                }
+                if pool.reach() == Some(Pooling::Transactions) {
+                    // Nothing would be heard: relays poll.
+                    return None;
                 }
                 let heard = match &mut listener {
                     Some(listener) => listener.recv().await.is_ok(),
@@ -296,44 +342,17 @@ fn outbox_signals(pool: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
     signals.fuse().boxed()
 }
 
-async fn listen(pool: &sqlx::Pool<Db>) -> Option<PgListener> {
+async fn listen(pool: &Pool) -> Option<PgListener> {
     // Not one of the pool's: it would be missing there for ever.
-    let options = PgConnectOptions::clone(&pool.connect_options());
+    let options = pool.connect_options();
     let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.ok()?;
     listener.listen(OUTBOX_CHANNEL).await.ok()?;
     Some(listener)
 }
 
-/// Makes this the only process that changes the schema, until the end of the transaction.
-async fn lock_schema(conn: &mut Conn) -> Result<(), StoreError> {
-    // As patient as a migration, but only for this transaction.
-    sqlx::raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
-        .execute(&mut *conn)
-        .await
-        .map_err(classify)?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *conn).await.map_err(classify)?;
-    // Timestamps without a zone are read as UTC.
-    sqlx::query("SET LOCAL TIME ZONE 'UTC'").execute(conn).await.map_err(classify)?;
-    Ok(())
-}
-
-async fn table_exists(conn: &mut Conn, table: &str) -> Result<bool, StoreError> {
-    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(conn).await.map_err(classify)
-}
-
-/// Moves a table out of the way, with its indexes and constraints.
-async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreError> {
-    for statement in
-        ["CREATE SCHEMA IF NOT EXISTS epr_before".to_owned(), format!("ALTER TABLE {table} SET SCHEMA epr_before")]
-    {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(classify)?;
-    }
-    Ok(())
-}
-
 /// Why no connection can be opened, if none can.
-async fn reach(pool: &sqlx::Pool<Db>) -> Result<(), super::Unreached> {
+async fn reach(pool: &Pool) -> Result<(), super::Unreached> {
     reach::reach(&pool.connect_options()).await
 }
 
@@ -396,6 +415,15 @@ pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError>
 /// # Errors
 /// The connection cannot be set up as the URL says.
 pub fn open_at(url: &super::url::PostgresUrl, options: &Options) -> Result<store::SqlStore, StoreError> {
-    let pool = pool::pool_at(url, options)?;
-    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: true }))
+    let pool = Pool::new(pool::connect_options(url, options.echo)?, options);
+    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }))
+}
+
+/// The driver's own pool, for measuring what the rest costs.
+///
+/// # Errors
+/// The URL is not understood.
+pub fn bare_pool(url: &str, options: &Options) -> Result<sqlx::PgPool, StoreError> {
+    let connect = pool::connect_options(&connect::parse(url)?, options.echo)?;
+    Ok(PgPoolOptions::new().max_connections(options.pool_size).connect_lazy_with(connect))
 }

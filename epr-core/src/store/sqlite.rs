@@ -20,6 +20,7 @@ use crate::domain::Timestamp;
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Conn = sqlx::SqliteConnection;
+pub(super) type Pool = sqlx::SqlitePool;
 pub(super) type Row = SqliteRow;
 type Loan = sqlx::pool::PoolConnection<Db>;
 type Transaction = sqlx::Transaction<'static, Db>;
@@ -169,18 +170,18 @@ pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
     Timestamp::parse(&at).map_err(|fault| StoreError::corrupt("timestamp", fault))
 }
 
-async fn acquire(pool: &sqlx::Pool<Db>) -> Result<Loan, StoreError> {
+async fn acquire(pool: &Pool) -> Result<Loan, StoreError> {
     pool.acquire().await.map_err(classify)
 }
 
 /// Begins a transaction that will write.
-async fn begin(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+async fn begin(pool: &Pool) -> Result<Transaction, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where transactions on SQLite begin")]
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
 
 /// The same: nothing of it outlasts it here, and a database in memory lives in its connection.
-async fn begin_apart(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+async fn begin_apart(pool: &Pool) -> Result<Transaction, StoreError> {
     begin(pool).await
 }
 
@@ -193,7 +194,7 @@ async fn commit(tx: Transaction) -> Result<(), StoreError> {
 }
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
-async fn begin_snapshot(pool: &sqlx::Pool<Db>) -> Result<Transaction, StoreError> {
+async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
     #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on SQLite begin")]
     pool.begin().await.map_err(classify)
 }
@@ -212,11 +213,6 @@ async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
-async fn patient(_: &mut Conn) -> Result<(), StoreError> {
-    Ok(())
-}
-
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
 async fn lock_ordering_key(_: &mut Conn, _: &str) -> Result<(), StoreError> {
     Ok(())
@@ -231,7 +227,7 @@ async fn notify_outbox(_: &mut Conn) -> Result<(), StoreError> {
 }
 
 /// There are none.
-fn outbox_signals(_: &sqlx::Pool<Db>) -> BoxStream<'static, ()> {
+fn outbox_signals(_: &Pool) -> BoxStream<'static, ()> {
     futures_util::stream::empty().boxed()
 }
 
@@ -245,12 +241,92 @@ async fn connections(_: &mut Conn) -> Result<Option<super::Connections>, StoreEr
     Ok(None)
 }
 
-async fn table_exists(conn: &mut Conn, table: &str) -> Result<bool, StoreError> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)")
-        .bind(table)
-        .fetch_one(conn)
-        .await
-        .map_err(classify)
+/// The driver's connection, which here is the store's.
+fn driver(conn: &mut Conn) -> &mut Conn {
+    conn
+}
+
+/// Texts are what they were on every file.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+async fn check_database(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here there are no rights")]
+async fn may_create(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+async fn applied_migrations(conn: &mut Conn) -> Result<Vec<schema::Applied>, StoreError> {
+    if columns(&mut *conn, schema::APPLIED).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows =
+        sqlx::query("SELECT version, description, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(classify)?;
+    let applied = rows.iter().map(schema::read_applied).collect::<Result<Vec<_>, StoreError>>()?;
+    if schema::are_ours(&applied) { Ok(applied) } else { Err(not_ours(conn, schema::APPLIED).await) }
+}
+
+/// Every migration is applied in a transaction here.
+async fn apply_outside(pool: &Pool, migration: &sqlx::migrate::Migration) -> Result<(), StoreError> {
+    let mut conn = acquire(pool).await?;
+    let done = sqlx::raw_sql(migration.sql.clone()).execute(&mut *conn).await;
+    done.map(|_| ()).map_err(|fault| explain_refusal(fault, migration.version))
+}
+
+/// Says what is in the way of a migration.
+fn explain_refusal(fault: sqlx::Error, version: i64) -> StoreError {
+    match classify(fault) {
+        StoreError::Backend(cause) => StoreError::Migration(format!("migration {version}: {cause}")),
+        other => other,
+    }
+}
+
+/// The refusal of another application's table.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+async fn not_ours(_: &mut Conn, table: &str) -> StoreError {
+    StoreError::Unsuitable(format!(
+        "the table {table} in this file belongs to another application: these tables are not EPR's. Give EPR a file of its own"
+    ))
+}
+
+/// Begins a transaction that reads a page of a list.
+async fn begin_list(pool: &Pool) -> Result<Loan, StoreError> {
+    acquire(pool).await
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+async fn end_list<T>(_: Loan, listed: Result<T, StoreError>) -> Result<T, StoreError> {
+    listed
+}
+
+/// There is no server.
+fn pooler(_: &Pool) -> Option<&'static str> {
+    None
+}
+
+/// A file has room for everyone.
+fn keep_open(_: &Pool) {}
+
+fn acquire_timeout(pool: &Pool) -> Duration {
+    pool.options().get_acquire_timeout()
+}
+
+fn most(pool: &Pool) -> u32 {
+    pool.options().get_max_connections()
+}
+
+/// Whether these are two handles of one pool, which then share its options.
+fn same(one: &Pool, other: &Pool) -> bool {
+    std::ptr::eq(one.options(), other.options())
+}
+
+/// The columns of a table; none when there is no such table.
+async fn columns(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table).fetch_all(conn).await.map_err(classify)
 }
 
 /// Moves a table out of the way. Names of indexes are the whole database's here: its own are dropped.
@@ -328,7 +404,7 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
         .connect_lazy_with(connect);
     let mut lock_file = path.as_os_str().to_owned();
     lock_file.push(".migrate.lock");
-    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)), closable: true }))
+    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)) }))
 }
 
 /// Opens a database of its own in memory.
@@ -342,7 +418,7 @@ pub fn open_memory(options: &Options) -> store::SqlStore {
         .max_lifetime(None)
         .acquire_timeout(options.acquire_timeout)
         .connect_lazy_with(connect_options(options).in_memory(true));
-    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None, closable: false })
+    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None })
 }
 
 fn connect_options(options: &Options) -> SqliteConnectOptions {

@@ -76,6 +76,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
         started = epr.start_within(settings.database.run_migrations, settings.database.start_timeout) => started?,
         () = stop.asked() => return Ok(()),
     }
+    epr.keep_connections_open();
     let (relay_stop, relay_stopped) = tokio::sync::oneshot::channel::<()>();
     let relay = settings.events.relay.then(|| {
         let epr = epr.clone();

@@ -140,7 +140,10 @@ async fn work(
             () = beats => return Ok(()),
         };
         match started {
-            Ok(()) => break,
+            Ok(()) => {
+                epr.keep_connections_open();
+                break;
+            }
             Err(fault) if fault.retryable() => {
                 tracing::warn!(target: "audit_consumer", error = chain(&fault), "audit_worker_waits_for_database");
             }

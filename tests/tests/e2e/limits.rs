@@ -53,7 +53,10 @@ async fn healthz_answers_while_the_pool_is_exhausted() {
     let second = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
     assert_eq!(second.status(), 503);
     assert_eq!(second.headers()["retry-after"], "1");
-    assert_eq!(second.json::<Value>().await.unwrap(), json!({"detail": "The service is temporarily unavailable"}));
+    assert_eq!(
+        second.json::<Value>().await.unwrap(),
+        json!({"detail": "Too many lists are being read; try again later"})
+    );
     assert_eq!(reqwest::get(format!("{base}/readyz")).await.unwrap().status(), 503);
     // The figures, too, and they say so.
     assert_eq!(figure(&base, "epr_database_connections_idle{pool=\"all\"}").await, "0");

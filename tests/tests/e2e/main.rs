@@ -36,6 +36,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod plan;
+mod pooler;
 mod postgres_tls;
 mod process;
 mod program;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
-use sqlx::{Acquire as _, PgConnection};
+use sqlx::Acquire as _;
+use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::pooling::Pooling;
 use super::schema::Target;
-use super::{acquire, classify, renewals, within};
+use super::{Conn, Pool, acquire, classify, renewals, within};
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// Where the triggers of the schema tell changes.
@@ -27,7 +28,7 @@ const ECHO_WAIT: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_millis(250);
 
 /// What the running transaction has changed about decisions.
-pub(super) async fn own(conn: &mut PgConnection) -> Result<Vec<Renewal>> {
+pub(super) async fn own(conn: &mut Conn) -> Result<Vec<Renewal>> {
     let rows =
         sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE transaction = pg_current_xact_id_if_assigned()")
             .fetch_all(conn)
@@ -37,9 +38,14 @@ pub(super) async fn own(conn: &mut PgConnection) -> Result<Vec<Renewal>> {
 }
 
 /// Tells changes for as long as the pool is open.
-pub(super) async fn tell(pool: &sqlx::Pool<sqlx::Postgres>, _: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+pub(super) async fn tell(pool: &Pool, _: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
     let mut told = false;
     while !pool.is_closed() {
+        if pool.reach() == Some(Pooling::Transactions) {
+            // LISTEN would be another client's by the next transaction. Decisions are evaluated; nothing is cached.
+            tokio::time::sleep(ECHO).await;
+            continue;
+        }
         let fault = match listen(pool, tell).await {
             Ok(never) => match never {},
             Err(fault) => fault,
@@ -60,9 +66,9 @@ fn silent() -> StoreError {
     )
 }
 
-async fn listen(pool: &sqlx::Pool<sqlx::Postgres>, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
     // Not one of the pool's: it would be missing there for ever.
-    let options = PgConnectOptions::clone(&pool.connect_options()).application_name("omen-epr changes");
+    let options = pool.connect_options().application_name("omen-epr changes");
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.map_err(classify)?;
     listener.eager_reconnect(false);
@@ -78,7 +84,7 @@ async fn listen(pool: &sqlx::Pool<sqlx::Postgres>, tell: &(dyn Fn(Told) + Send +
     let at = Instant::now();
     let first = timeout(ANSWER, async {
         let conn = listener.acquire().await.map_err(classify)?;
-        Ok((renewals::database(&mut *conn).await?, renewals::after(conn, 0).await?))
+        Ok::<_, StoreError>((renewals::database(&mut *conn).await?, renewals::after(conn, 0).await?))
     });
     let (database, pending) = first.await.map_err(|_| silent())??;
     tell(Told::Began { at, database, pending });
@@ -123,7 +129,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn send(pool: &sqlx::Pool<sqlx::Postgres>) -> Self {
+    fn send(pool: &Pool) -> Self {
         let echo = Self { payload: format!("echo {:016x}", rand::random::<u64>()), sent: Instant::now(), heard: false };
         let (pool, payload) = (pool.clone(), echo.payload.clone());
         tokio::spawn(async move {

@@ -10,13 +10,12 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgTransactionManager;
-use sqlx_core::sql_str::SqlSafeStr as _;
-use sqlx_core::transaction::TransactionManager as _;
 use tokio::time::{Instant, timeout};
 
-use super::{Conn, Db, classify};
+use super::classify;
+use super::conn::Conn;
+use super::pool::Pool;
+use super::pooling::Begin;
 use crate::store::StoreError;
 
 /// How long a step may take: a statement, or the few that belong together. Well above the limits that the server itself
@@ -47,18 +46,16 @@ pub(super) fn no_answer() -> sqlx::Error {
 /// A connection that goes back to the pool when it is dropped, or is closed if it does not become quiet.
 pub(in super::super) struct Loan {
     /// There until it is dropped.
-    conn: Option<PoolConnection<Db>>,
+    conn: Option<Conn>,
     since: Instant,
-    /// Whether the server may hold an open transaction.
-    open: bool,
     /// Whether it is not to be used again.
     last: bool,
 }
 
 impl Loan {
-    pub(super) async fn take(pool: &sqlx::Pool<Db>) -> Result<Self, StoreError> {
-        let conn = pool.acquire().await.map_err(classify)?;
-        Ok(Self { conn: Some(conn), since: Instant::now(), open: false, last: false })
+    pub(super) async fn take(pool: &Pool) -> Result<Self, StoreError> {
+        let lease = pool.acquire().await?;
+        Ok(Self { conn: Some(Conn::new(lease)), since: Instant::now(), last: false })
     }
 
     /// Closes it when it is dropped.
@@ -86,22 +83,21 @@ impl DerefMut for Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
+        // Dropped without being given back, a connection is closed.
         if self.last {
-            conn.close_on_drop();
             return;
         }
-        if self.open {
-            if PgTransactionManager::get_transaction_depth(&conn) == 0 {
+        if conn.open {
+            if conn.depth() == 0 {
                 // Whether it has begun is not known: the driver would end nothing.
-                conn.close_on_drop();
                 return;
             }
             // Sent by the task below without waiting for what is under way: a process that is frozen then leaves no lock behind.
-            PgTransactionManager::start_rollback(&mut conn);
+            conn.start_rollback();
         }
         let limit = SILENCE.saturating_sub(self.since.elapsed()).max(LAST_WORD);
-        // What the driver does when a connection is dropped, but with an end; then the connection is closed.
-        tokio::spawn(timeout(limit, conn.return_to_pool()));
+        // What does not become quiet in time is closed.
+        tokio::spawn(timeout(limit, conn.into_lease().give_back()));
     }
 }
 
@@ -109,12 +105,9 @@ impl Drop for Loan {
 pub(in super::super) struct Transaction(Loan);
 
 impl Transaction {
-    pub(super) async fn begin(pool: &sqlx::Pool<Db>, statement: &'static str) -> Result<Self, StoreError> {
+    pub(super) async fn begin(pool: &Pool, how: Begin) -> Result<Self, StoreError> {
         let mut loan = Loan::take(pool).await?;
-        loan.open = true;
-        let begin =
-            async { PgTransactionManager::begin(&mut loan, Some(statement.into_sql_str())).await.map_err(classify) };
-        unless_silent(begin).await?;
+        unless_silent(async { loan.begin(how).await.map_err(classify) }).await?;
         Ok(Self(loan))
     }
 
@@ -125,9 +118,7 @@ impl Transaction {
 
     /// When it fails, it may be committed or not.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        unless_silent(async { PgTransactionManager::commit(&mut self.0).await.map_err(classify) }).await?;
-        self.0.open = false;
-        Ok(())
+        unless_silent(async { self.0.commit().await.map_err(classify) }).await
     }
 }
 

@@ -6,11 +6,7 @@
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::schema::failed;
-use super::{
-    Conn, Db, MIGRATIONS, Row, acquire, assignments, begin_apart, classify, commit, entities, entries, events,
-    lock_schema, put_aside, roles, table_exists,
-};
+use super::{Conn, Row, assignments, classify, columns, entities, entries, events, not_ours, put_aside, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
 use crate::domain::fields::{Choice, parse_uuid};
@@ -18,58 +14,82 @@ use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject
 use crate::ledger::chain::{Draft, Head, Sealed};
 use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, StoreError};
 
-/// Children after what they refer to.
-const TABLES: [&str; 7] =
-    ["platform_events", "audit_logs", "role_assignments", "role_permissions", "permissions", "roles", "entities"];
+/// Children before what they refer to, each with the columns that are read.
+const TABLES: [(&str, &str); 7] = [
+    (
+        "platform_events",
+        "event_id id event_type source payload context correlation_id occurred_at schema_version delivery_state \
+         delivery_attempts last_error created_at updated_at",
+    ),
+    (
+        "audit_logs",
+        "sequence previous_hash entry_hash hash_version event_id source action actor_id actor_type entity_id entity_type \
+         correlation_id details occurred_at",
+    ),
+    (
+        "role_assignments",
+        "id principal_id principal_type role_id entity_id effective_at expires_at created_at updated_at",
+    ),
+    ("role_permissions", "role_id permission_id"),
+    ("permissions", "id action"),
+    ("roles", "id name description scope_types is_system created_at updated_at"),
+    ("entities", "id name type status parent_id attributes created_at updated_at"),
+];
 /// Ledger entries read and written at a time.
 const PAGE: i64 = 1000;
 
-/// Takes them over if they are there; does nothing on an empty database or one of our own.
-pub(super) async fn adopt(pool: &sqlx::Pool<Db>) -> Result<()> {
-    if !older_tables(&mut *acquire(pool).await?).await? {
-        return Ok(());
-    }
-    // The lock that migrations take outlasts a transaction that fails.
-    let mut tx = begin_apart(pool).await?;
-    lock_schema(&mut tx).await?;
-    // Another process may have done it while this one waited.
-    if !older_tables(&mut tx).await? {
-        return Ok(());
-    }
+/// Takes them over, in the transaction that the caller has begun and commits.
+pub(super) async fn adopt(tx: &mut Conn) -> Result<()> {
     let mut found = Vec::new();
-    for table in TABLES {
-        if table_exists(&mut tx, table).await? {
-            put_aside(&mut tx, table).await?;
+    for (table, _) in TABLES {
+        if !columns(&mut *tx, table).await?.is_empty() {
+            put_aside(&mut *tx, table).await?;
             found.push(table);
         }
     }
-    MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(failed)?;
+    schema::apply_all(&mut *tx).await?;
     if found.contains(&"entities") {
-        copy_entities(&mut tx).await?;
+        copy_entities(&mut *tx).await?;
     }
     if found.contains(&"permissions") {
-        copy_permissions(&mut tx).await?;
+        copy_permissions(&mut *tx).await?;
     }
     if found.contains(&"roles") {
-        copy_roles(&mut tx, found.contains(&"role_permissions") && found.contains(&"permissions")).await?;
+        copy_roles(&mut *tx, found.contains(&"role_permissions") && found.contains(&"permissions")).await?;
     }
     if found.contains(&"role_assignments") {
-        copy_assignments(&mut tx).await?;
+        copy_assignments(&mut *tx).await?;
     }
     if found.contains(&"audit_logs") {
-        copy_ledger(&mut tx).await?;
+        copy_ledger(&mut *tx).await?;
     }
     if found.contains(&"platform_events") {
-        copy_events(&mut tx).await?;
+        copy_events(&mut *tx).await?;
     }
-    commit(tx).await
+    Ok(())
 }
 
-async fn older_tables(conn: &mut Conn) -> Result<bool> {
-    if table_exists(&mut *conn, "_sqlx_migrations").await? {
-        return Ok(false);
+/// Whether there are tables of an older implementation.
+///
+/// # Errors
+/// There are tables of these names that are another application's.
+pub(super) async fn older_tables(conn: &mut Conn) -> Result<bool> {
+    let mut found = Vec::new();
+    for (table, needed) in TABLES {
+        let columns = columns(&mut *conn, table).await?;
+        if columns.is_empty() {
+            continue;
+        }
+        if needed.split(' ').any(|needed| !columns.iter().any(|column| column == needed)) {
+            return Err(not_ours(conn, table).await);
+        }
+        found.push(table);
     }
-    Ok(table_exists(&mut *conn, "audit_logs").await? || table_exists(conn, "entities").await?)
+    match found.first() {
+        None => Ok(false),
+        Some(_) if found.contains(&"entities") || found.contains(&"audit_logs") => Ok(true),
+        Some(table) => Err(not_ours(conn, table).await),
+    }
 }
 
 fn refused(what: &str, id: &str, why: impl std::fmt::Display) -> StoreError {

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::entries;
-use super::{Conn, Db, Id, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
+use super::{Conn, Db, Id, Pool, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
 use crate::domain::audit::CanonicalDetails;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Timestamp};
 use crate::ledger::canonical::Fields;
@@ -220,7 +220,7 @@ pub(super) async fn list(conn: &mut Conn, filter: &AuditFilter, page: &AuditPage
 }
 
 /// Streams entries in order to `visitor`, all from one snapshot, in constant memory.
-pub(super) async fn scan(pool: &sqlx::Pool<Db>, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
+pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let head = sqlx::query("SELECT h.sequence, h.entry_hash FROM audit_chain_head h WHERE h.id = 1")
         .fetch_optional(&mut *snapshot)

@@ -1,6 +1,6 @@
 //! Statements on `cache_renewals`.
 
-use sqlx::Row as _;
+use sqlx::{Executor, Row as _};
 
 use super::{Conn, Db, Id, Row, classify, read_id};
 use crate::store::{Renewal, Result};
@@ -16,7 +16,7 @@ pub(super) fn read(row: &Row) -> Result<Renewal> {
 const MOST: i64 = 1000;
 
 /// Those after `id`, in their order.
-pub(super) async fn after(conn: &mut Conn, id: i64) -> Result<Vec<Renewal>> {
+pub(super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Renewal>> {
     let rows = sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(id)
         .bind(MOST)
@@ -31,7 +31,7 @@ pub(super) async fn after(conn: &mut Conn, id: i64) -> Result<Vec<Renewal>> {
 }
 
 /// Which database this is.
-pub(super) async fn database(conn: &mut Conn) -> Result<String> {
+pub(super) async fn database<'c>(conn: impl Executor<'c, Database = Db>) -> Result<String> {
     sqlx::query_scalar("SELECT CAST(id AS TEXT) FROM cache_namespace").fetch_one(conn).await.map_err(classify)
 }
 

@@ -3,13 +3,13 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::{Db, Row, Stamp, assignments, begin_snapshot, classify, entities, id, read_stamp, roles, stamp};
+use super::{Db, Pool, Row, Stamp, assignments, begin_snapshot, classify, entities, id, read_stamp, roles, stamp};
 use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
 use crate::store::{Result, Take};
 
 /// Runs `query` and shows every row to `take`, as `read` reads it.
 async fn show<T>(
-    pool: &sqlx::Pool<Db>,
+    pool: &Pool,
     mut query: QueryBuilder<Db>,
     read: fn(&Row) -> Result<T>,
     take: Take<'_, T>,
@@ -24,11 +24,7 @@ async fn show<T>(
     Ok(())
 }
 
-pub(super) async fn assignments(
-    pool: &sqlx::Pool<Db>,
-    scan: &AssignmentScan,
-    take: Take<'_, NamedAssignment>,
-) -> Result<()> {
+pub(super) async fn assignments(pool: &Pool, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(assignments::NAMED);
     match *scan {
         AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
@@ -72,7 +68,7 @@ fn read_named(row: &Row) -> Result<NamedAssignment> {
     })
 }
 
-pub(super) async fn unheld_roles(pool: &sqlx::Pool<Db>, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
+pub(super) async fn unheld_roles(pool: &Pool, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(roles::WITH_ENDED);
     query.push(" WHERE NOT EXISTS (SELECT 1 FROM role_assignments h WHERE h.role_id = r.id");
     query.push(" AND (h.expires_at IS NULL OR h.expires_at > ").push_bind(stamp(now));
@@ -89,7 +85,7 @@ fn read_unheld(row: &Row) -> Result<UnheldRole> {
     })
 }
 
-pub(super) async fn orphans(pool: &sqlx::Pool<Db>, take: Take<'_, Orphan>) -> Result<()> {
+pub(super) async fn orphans(pool: &Pool, take: Take<'_, Orphan>) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(entities::WITH_PARENT);
     query.push(" WHERE p.status = 'archived' AND e.status <> 'archived' ORDER BY p.name, p.id, e.name, e.id");
     show(pool, query, read_orphan, take).await

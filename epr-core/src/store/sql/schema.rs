@@ -1,10 +1,18 @@
 //! Bringing the schema up to date, and saying how it stands.
+//!
+//! Looks first and changes only what is missing: a role that may not create anything starts on a current schema. What belongs
+//! together is one transaction, so that after a refusal nothing is left behind. Must never take what another application
+//! keeps in the same schema for EPR's.
 
 use std::path::PathBuf;
 
-use sqlx::migrate::{Migrate as _, MigrateError};
+use sqlx::Row as _;
+use sqlx::migrate::{Migrate as _, MigrateError, Migration};
 
-use super::{Db, MIGRATIONS, acquire, adopt, classify, patient, unless_silent};
+use super::{
+    Conn, MIGRATIONS, Pool, acquire, adopt, applied_migrations, apply_outside, begin_apart, check_database, classify,
+    commit, driver, explain_refusal, lock_schema, may_create, unless_silent,
+};
 use crate::store::{Result, SchemaState, StoreError};
 
 /// What migrations need besides a connection.
@@ -12,62 +20,144 @@ use crate::store::{Result, SchemaState, StoreError};
 pub(crate) struct Target {
     /// Where processes exclude each other, when the database itself has no lock for it.
     pub(crate) lock_file: Option<PathBuf>,
-    /// Whether a connection may be closed without losing data.
-    pub(crate) closable: bool,
 }
 
-/// The name of sqlx's own table.
-const APPLIED: &str = "_sqlx_migrations";
+/// The table of applied migrations, in the form of the driver's library.
+pub(super) const APPLIED: &str = "_sqlx_migrations";
+
+/// What that table calls the first migration: another application's has another one there.
+const FIRST: &str = "registry";
 
 fn known() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
+/// One row of the table of applied migrations.
+pub(super) struct Applied {
+    version: i64,
+    description: String,
+    checksum: Vec<u8>,
+}
+
+pub(super) fn read_applied(row: &super::Row) -> Result<Applied> {
+    Ok(Applied {
+        version: row.try_get("version").map_err(classify)?,
+        description: row.try_get("description").map_err(classify)?,
+        checksum: row.try_get("checksum").map_err(classify)?,
+    })
+}
+
+/// Whether these rows are EPR's; an empty table is taken to be.
+pub(super) fn are_ours(applied: &[Applied]) -> bool {
+    applied.first().is_none_or(|first| first.version == 1 && first.description == FIRST)
+}
+
 /// Applies what is missing.
-pub(super) async fn migrate(pool: &sqlx::Pool<Db>, target: &Target) -> Result<SchemaState> {
+pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState> {
     let _lock = match &target.lock_file {
         Some(path) => Some(exclusive(path.clone()).await?),
         None => None,
     };
-    let before = state(pool).await?;
-    if before.applied > before.known {
-        return Err(StoreError::SchemaTooNew { applied: before.applied, known: before.known });
+    loop {
+        let state = state(pool).await?;
+        if state.applied > state.known {
+            return Err(StoreError::SchemaTooNew { applied: state.applied, known: state.known });
+        }
+        if state.applied == state.known {
+            return Ok(state);
+        }
+        step(pool).await?;
     }
-    adopt::adopt(pool).await?;
-    let mut conn = pool.acquire().await.map_err(classify)?;
-    // It will be too patient for requests, and after a failure, or when nobody waits for it any more, it may still hold the
-    // migration lock. A database in memory lives in its connection, which then stays as it is.
-    if target.closable {
-        conn.close_on_drop();
-    }
-    patient(&mut conn).await?;
-    MIGRATIONS.run_direct(None, &mut *conn, false).await.map_err(failed)?;
-    Ok(SchemaState { applied: known(), known: known() })
 }
 
-pub(super) fn failed(fault: MigrateError) -> StoreError {
+/// Makes the schema, with everything in it, or takes over an older one, or goes one migration further.
+async fn step(pool: &Pool) -> Result<()> {
+    let mut tx = begin_apart(pool).await?;
+    lock_schema(&mut tx).await?;
+    // Another process may have done it while this one waited.
+    let applied = applied_in(&mut tx).await?;
+    let missing: Vec<&Migration> = missing(applied).collect();
+    let Some(next) = missing.first() else { return Ok(()) };
+    if applied == 0 {
+        may_create(&mut tx).await?;
+        if adopt::older_tables(&mut tx).await? {
+            adopt::adopt(&mut tx).await?;
+        } else {
+            apply_all(&mut tx).await?;
+        }
+    } else if next.no_tx {
+        // The lock is held by this transaction, which looks at nothing meanwhile.
+        apply_outside(pool, next).await?;
+        note(&mut tx, next).await?;
+    } else {
+        apply(&mut tx, next).await?;
+    }
+    commit(tx).await
+}
+
+fn missing(applied: i64) -> impl Iterator<Item = &'static Migration> {
+    MIGRATIONS.iter().filter(move |migration| migration.version > applied)
+}
+
+/// Applies to an empty schema what can be applied in a transaction, up to the first that cannot.
+pub(super) async fn apply_all(conn: &mut Conn) -> Result<()> {
+    driver(&mut *conn).ensure_migrations_table(APPLIED).await.map_err(failed)?;
+    for migration in missing(0).take_while(|migration| !migration.no_tx) {
+        apply(&mut *conn, migration).await?;
+    }
+    Ok(())
+}
+
+async fn apply(conn: &mut Conn, migration: &'static Migration) -> Result<()> {
+    let done = sqlx::raw_sql(migration.sql.clone()).execute(driver(&mut *conn)).await;
+    done.map_err(|fault| explain_refusal(fault, migration.version))?;
+    note(conn, migration).await
+}
+
+/// Notes that a migration was applied.
+async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, $3, -1)",
+    )
+    .bind(migration.version)
+    .bind(&*migration.description)
+    .bind(&*migration.checksum)
+    .execute(conn)
+    .await
+    .map_err(|fault| explain_refusal(fault, migration.version))?;
+    Ok(())
+}
+
+fn failed(fault: MigrateError) -> StoreError {
     match fault {
-        MigrateError::VersionMissing(applied) => StoreError::SchemaTooNew { applied, known: known() },
-        MigrateError::Execute(fault) => classify(fault),
+        MigrateError::Execute(fault) => explain_refusal(fault, 0),
         fault => StoreError::Migration(fault.to_string()),
     }
 }
 
 /// Reads which migrations were applied.
-pub(super) async fn state(pool: &sqlx::Pool<Db>) -> Result<SchemaState> {
+pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
     let mut conn = acquire(pool).await?;
-    let listed = unless_silent(async { Ok(conn.list_applied_migrations(APPLIED).await) }).await?;
-    let applied = match listed {
-        Ok(list) => list.iter().map(|migration| migration.version).max().unwrap_or(0),
-        Err(MigrateError::Execute(sqlx::Error::Database(fault))) if no_such_table(&*fault) => 0,
-        Err(MigrateError::Execute(fault)) => return Err(classify(fault)),
-        Err(fault) => return Err(StoreError::Migration(fault.to_string())),
-    };
-    Ok(SchemaState { applied, known: known() })
+    let applied = unless_silent(async {
+        check_database(&mut conn).await?;
+        applied_in(&mut conn).await
+    });
+    Ok(SchemaState { applied: applied.await?, known: known() })
 }
 
-fn no_such_table(fault: &dyn sqlx::error::DatabaseError) -> bool {
-    fault.code().as_deref() == Some("42P01") || fault.message().contains("no such table")
+/// The newest migration applied, 0 when there is none.
+async fn applied_in(conn: &mut Conn) -> Result<i64> {
+    let applied = applied_migrations(conn).await?;
+    for one in &applied {
+        let known = MIGRATIONS.iter().find(|migration| migration.version == one.version);
+        if known.is_some_and(|migration| *migration.checksum != *one.checksum) {
+            let version = one.version;
+            return Err(StoreError::Migration(format!(
+                "migration {version} was applied in another form than this program's"
+            )));
+        }
+    }
+    Ok(applied.last().map_or(0, |last| last.version))
 }
 
 /// Takes a lock on a file beside the database, released when the file is closed or the process dies.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::schema::Target;
 use super::{
-    Db, Loan, Transaction, acquire, assignments, begin, changes, classify, commit, connections, entities, events,
-    forsake, ledger, lock_hierarchy, outbox_signals, rejections, renewals, reports, roles, schema, together,
-    unless_silent, within,
+    Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
+    connections, end_list, entities, events, forsake, keep_open, ledger, lock_hierarchy, most, outbox_signals, pooler,
+    rejections, renewals, reports, roles, same, schema, together, unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -22,6 +22,7 @@ use crate::domain::{
     NamedAssignment, Orphan, Role, Timestamp, UnheldRole,
 };
 use crate::ledger::chain::{Draft, Head};
+use crate::store::lanes::Lanes;
 use crate::store::pools::Waits;
 use crate::store::{
     Appended, Backlog, Claim, Claimed, Connections, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
@@ -30,8 +31,9 @@ use crate::store::{
 
 /// A database behind a pool for reading and one for writing, which may be the same.
 pub struct SqlStore {
-    read: sqlx::Pool<Db>,
-    write: sqlx::Pool<Db>,
+    read: Pool,
+    write: Pool,
+    lanes: Lanes,
     read_waits: Waits,
     write_waits: Waits,
     target: Target,
@@ -76,8 +78,16 @@ fn is_cut(fault: &StoreError) -> bool {
 }
 
 impl SqlStore {
-    pub(in super::super) fn new(read: sqlx::Pool<Db>, write: sqlx::Pool<Db>, target: Target) -> Self {
-        Self { read, write, read_waits: Waits::default(), write_waits: Waits::default(), target, end: Mutex::default() }
+    pub(in super::super) fn new(read: Pool, write: Pool, target: Target) -> Self {
+        Self {
+            lanes: Lanes::new(most(&read), acquire_timeout(&read)),
+            read,
+            write,
+            read_waits: Waits::default(),
+            write_waits: Waits::default(),
+            target,
+            end: Mutex::default(),
+        }
     }
 
     async fn transaction(&self) -> Result<Transaction> {
@@ -95,6 +105,14 @@ impl SqlStore {
     async fn reader(&self) -> Result<Loan> {
         self.read_waits.during(acquire(&self.read)).await
     }
+
+    /// Reads a page of a list, on one of the connections that lists may take and within the time that they have.
+    async fn list<T>(&self, read: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let _lane = self.lanes.list().await?;
+        let mut conn = self.read_waits.during(begin_list(&self.read)).await?;
+        let listed = unless_silent(read(&mut conn)).await;
+        end_list(conn, listed).await
+    }
 }
 
 #[async_trait]
@@ -108,7 +126,7 @@ impl Store for SqlStore {
     }
 
     async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-        unless_silent(entities::list(&mut *self.reader().await?, filter, page)).await
+        self.list(async |conn| entities::list(conn, filter, page).await).await
     }
 
     async fn role(&self, id: Uuid) -> Result<Option<Role>> {
@@ -116,11 +134,11 @@ impl Store for SqlStore {
     }
 
     async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
-        unless_silent(roles::list(&mut *self.reader().await?, page)).await
+        self.list(async |conn| roles::list(conn, page).await).await
     }
 
     async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-        unless_silent(assignments::list(&mut *self.reader().await?, filter, page)).await
+        self.list(async |conn| assignments::list(conn, filter, page).await).await
     }
 
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
@@ -132,14 +150,17 @@ impl Store for SqlStore {
     }
 
     async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
+        let _lane = self.lanes.scan().await?;
         reports::assignments(&self.read, scan, take).await
     }
 
     async fn scan_unheld_roles(&self, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
+        let _lane = self.lanes.scan().await?;
         reports::unheld_roles(&self.read, now, take).await
     }
 
     async fn scan_orphans(&self, take: Take<'_, Orphan>) -> Result<()> {
+        let _lane = self.lanes.scan().await?;
         reports::orphans(&self.read, take).await
     }
 
@@ -180,10 +201,11 @@ impl Store for SqlStore {
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
-        unless_silent(ledger::list(&mut *self.reader().await?, filter, page)).await
+        self.list(async |conn| ledger::list(conn, filter, page).await).await
     }
 
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
+        let _lane = self.lanes.scan().await?;
         ledger::scan(&self.read, range, visitor).await
     }
 
@@ -192,7 +214,7 @@ impl Store for SqlStore {
     }
 
     async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-        unless_silent(events::list(&mut *self.reader().await?, filter, page)).await
+        self.list(async |conn| events::list(conn, filter, page).await).await
     }
 
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
@@ -225,7 +247,7 @@ impl Store for SqlStore {
     }
 
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
-        unless_silent(rejections::list(&mut *self.reader().await?, limit, before)).await
+        self.list(async |conn| rejections::list(conn, limit, before).await).await
     }
 
     async fn tell_changes(&self, tell: &(dyn Fn(Told) + Send + Sync)) {
@@ -259,20 +281,27 @@ impl Store for SqlStore {
     }
 
     fn pools(&self) -> Vec<PoolState> {
-        let state = |name, pool: &sqlx::Pool<Db>, (acquires, waited): (u64, Duration)| PoolState {
+        let state = |name, pool: &Pool, (acquires, waited): (u64, Duration)| PoolState {
             name,
             open: pool.size(),
             idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
-            most: pool.options().get_max_connections(),
+            most: most(pool),
             acquires,
             waited,
         };
         let (reads, writes) = (self.read_waits.so_far(), self.write_waits.so_far());
-        // Two handles of one pool share its options.
-        if std::ptr::eq(self.read.options(), self.write.options()) {
+        if same(&self.read, &self.write) {
             return vec![state("all", &self.read, (reads.0 + writes.0, reads.1 + writes.1))];
         }
         vec![state("read", &self.read, reads), state("write", &self.write, writes)]
+    }
+
+    fn pooler(&self) -> Option<&'static str> {
+        pooler(&self.read)
+    }
+
+    fn keep_open(&self) {
+        keep_open(&self.read);
     }
 
     async fn close(&self) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::schema::Target;
-use super::{classify, renewals};
+use super::{Pool, classify, renewals};
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// How often to look.
@@ -25,8 +25,8 @@ pub(super) async fn own(conn: &mut SqliteConnection) -> Result<Vec<Renewal>> {
 }
 
 /// Tells changes for as long as the pool is open.
-pub(super) async fn tell(pool: &sqlx::Pool<sqlx::Sqlite>, target: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
-    if !target.closable {
+pub(super) async fn tell(pool: &Pool, target: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+    if target.lock_file.is_none() {
         return tell(Told::Alone);
     }
     let mut warned = false;
@@ -45,7 +45,7 @@ pub(super) async fn tell(pool: &sqlx::Pool<sqlx::Sqlite>, target: &Target, tell:
 
 enum Never {}
 
-async fn watch(pool: &sqlx::Pool<sqlx::Sqlite>, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+async fn watch(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
     let at = Instant::now();
     let mut seen = answered(last(pool)).await?;
     let pending = answered(after(pool, 0)).await?;
@@ -74,7 +74,7 @@ async fn answered<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// The last id that was ever given.
-async fn last(pool: &sqlx::Pool<sqlx::Sqlite>) -> Result<i64> {
+async fn last(pool: &Pool) -> Result<i64> {
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'")
         .fetch_optional(pool)
         .await
@@ -82,6 +82,6 @@ async fn last(pool: &sqlx::Pool<sqlx::Sqlite>) -> Result<i64> {
     Ok(last.unwrap_or(0))
 }
 
-async fn after(pool: &sqlx::Pool<sqlx::Sqlite>, id: i64) -> Result<Vec<Renewal>> {
+async fn after(pool: &Pool, id: i64) -> Result<Vec<Renewal>> {
     renewals::after(&mut *pool.acquire().await.map_err(classify)?, id).await
 }

@@ -46,7 +46,7 @@ async fn rows(pool: &sqlx::PgPool, resource: Uuid, principal: Uuid, kind: &str, 
 
 /// A pool as the service has it.
 pub(crate) fn pool(database: &str) -> sqlx::PgPool {
-    postgres::pool(database, &postgres::Options::default()).expect("a pool")
+    postgres::bare_pool(database, &postgres::Options::default()).expect("a pool")
 }
 
 /// Serves until it is killed, with a database or without; prints its address first. A process of its own, as the service is.

@@ -1,0 +1,296 @@
+//! How the server is reached: directly, or through a pooler that lends whole sessions, or one that lends a session for each
+//! transaction (`pool_mode` of `PgBouncer`).
+//!
+//! The difference decides what may be left in a session (prepared statements, settings, LISTEN), so it is known before the first
+//! statement of the store runs. A parameter of the startup packet that only the server itself understands shows whether anything
+//! is in between; the sessions of two connections, looked at in turn, show whether they are kept apart. When in doubt behind a
+//! pooler, sessions count as shared: that is slower, and right everywhere. Must never change the settings of a session that may be
+//! another client's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::pool::PoolerSetting;
+
+/// Whether a connection keeps its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pooling {
+    /// It does.
+    Sessions,
+    /// Another session may be lent to it for each transaction.
+    Transactions,
+}
+
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Each statement sees what was committed before it.
+    Change,
+    /// All of it sees one moment, and it takes as long as it takes.
+    Snapshot,
+    /// It reads a page of a list, and ends soon.
+    List,
+}
+
+/// What a session is set to once. A caller that waits for a lock or a statement longer than this is told to come back; a process
+/// that stops in the middle of a transaction (and may hold the ledger's lock) loses it after a while, so that the others can go
+/// on. What a role or a database has as its defaults must not change how statements behave. Nothing is set when the startup
+/// packet did not reach this session.
+const SESSION: &str = "\
+SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
+       set_config('idle_in_transaction_session_timeout', '20s', false), \
+       set_config('default_transaction_isolation', 'read committed', false), \
+       set_config('default_transaction_read_only', 'off', false), \
+       set_config('default_transaction_deferrable', 'off', false), \
+       set_config('standard_conforming_strings', 'on', false)";
+
+/// The same for one transaction. What another client has left in the session is put back to the defaults of this role.
+macro_rules! local {
+    ($begin:literal, $limit:literal) => {
+        concat!(
+            $begin,
+            "; SET LOCAL search_path TO DEFAULT; SET LOCAL row_security TO DEFAULT; SET LOCAL lock_timeout = '5s'; \
+             SET LOCAL statement_timeout = ",
+            $limit,
+            "; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL standard_conforming_strings = on"
+        )
+    };
+}
+
+impl Pooling {
+    /// The statements that begin a transaction, in one round trip. The level of isolation is the one that the code is written for.
+    pub(super) fn begin(self, how: Begin) -> &'static str {
+        match (self, how) {
+            (Self::Sessions, Begin::Change) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            (Self::Sessions, Begin::Snapshot) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0"
+            }
+            (Self::Sessions, Begin::List) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = '5s'"
+            }
+            (Self::Transactions, Begin::Change) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "'15s'"),
+            (Self::Transactions, Begin::Snapshot) => local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0"),
+            (Self::Transactions, Begin::List) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "'5s'"),
+        }
+    }
+}
+
+/// A connection that was opened, and how.
+pub(super) struct Opened {
+    pub(super) conn: PgConnection,
+    pub(super) reach: Pooling,
+}
+
+/// Where the server is, and what is known about the way there.
+pub(super) struct Server {
+    options: PgConnectOptions,
+    setting: PoolerSetting,
+    /// What a session shows that the startup packet reached.
+    mark: String,
+    way: Mutex<Option<Way>>,
+}
+
+/// What lies between this process and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Direct,
+    SessionPooler,
+    TransactionPooler,
+}
+
+/// How long one look at a session may take. With all its sessions in use, a pooler answers when one is free.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often two connections are compared, when nothing seems to be in between and when something is.
+const ROUNDS: [usize; 2] = [2, 20];
+
+impl Server {
+    pub(super) fn new(options: PgConnectOptions, setting: PoolerSetting) -> Self {
+        Self { options, setting, mark: format!("{:032x}", rand::random::<u128>()), way: Mutex::default() }
+    }
+
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    pub(super) fn reach(&self) -> Option<Pooling> {
+        Some(match (*self.way())? {
+            Way::Direct | Way::SessionPooler => Pooling::Sessions,
+            Way::TransactionPooler => Pooling::Transactions,
+        })
+    }
+
+    pub(super) fn pooler(&self) -> Option<&'static str> {
+        match *self.way() {
+            None | Some(Way::Direct) => None,
+            Some(Way::SessionPooler) => Some("session"),
+            Some(Way::TransactionPooler) => Some("transaction"),
+        }
+    }
+
+    fn way(&self) -> MutexGuard<'_, Option<Way>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a connection that is ready for use.
+    pub(super) async fn connect(&self) -> Result<Opened, sqlx::Error> {
+        let known = *self.way();
+        match (known, self.setting) {
+            (Some(way), _) => self.connect_by(way).await,
+            (None, PoolerSetting::Off) => self.settle(Way::SessionPooler, None).await,
+            (None, PoolerSetting::Transaction) => {
+                let mut conn = self.options.connect().await?;
+                refuse_statement_pooling(&mut conn).await?;
+                self.settle(Way::TransactionPooler, Some(conn)).await
+            }
+            (None, PoolerSetting::Auto) => self.find_out().await,
+        }
+    }
+
+    /// Keeps `way` for all connections from now on, and makes `conn` ready for use.
+    async fn settle(&self, way: Way, conn: Option<PgConnection>) -> Result<Opened, sqlx::Error> {
+        let reached = match conn {
+            Some(conn) => self.prepare(conn, way).await?,
+            None => self.connect_by(way).await?,
+        };
+        if self.way().replace(way) != Some(way) && self.setting == PoolerSetting::Auto {
+            match way {
+                Way::Direct => {}
+                Way::SessionPooler => info!(mode = "session", "database_pooler_found"),
+                Way::TransactionPooler => warn!(
+                    mode = "transaction",
+                    consequence = "statements are not prepared, and decisions are not cached",
+                    "database_pooler_found"
+                ),
+            }
+        }
+        Ok(reached)
+    }
+
+    async fn connect_by(&self, way: Way) -> Result<Opened, sqlx::Error> {
+        let conn = match way {
+            Way::Direct => self.marked().connect().await?,
+            Way::SessionPooler | Way::TransactionPooler => self.options.connect().await.map_err(explained)?,
+        };
+        self.prepare(conn, way).await
+    }
+
+    fn marked(&self) -> PgConnectOptions {
+        self.options.clone().options([("epr.session", &self.mark)])
+    }
+
+    async fn prepare(&self, mut conn: PgConnection, way: Way) -> Result<Opened, sqlx::Error> {
+        match way {
+            Way::Direct => {
+                let session = format!("{SESSION} WHERE current_setting('epr.session', true) = '{}'", self.mark);
+                if sqlx::raw_sql(AssertSqlSafe(session)).fetch_optional(&mut conn).await?.is_none() {
+                    // A pooler is in between since a short while. What it is is found out by the next attempt.
+                    *self.way() = None;
+                    return Err(sqlx::Error::Protocol("the way to the database has changed".into()));
+                }
+                Ok(Opened { conn, reach: Pooling::Sessions })
+            }
+            Way::SessionPooler => {
+                sqlx::raw_sql(SESSION).execute(&mut conn).await?;
+                Ok(Opened { conn, reach: Pooling::Sessions })
+            }
+            Way::TransactionPooler => Ok(Opened { conn, reach: Pooling::Transactions }),
+        }
+    }
+
+    async fn find_out(&self) -> Result<Opened, sqlx::Error> {
+        let (mut conn, direct) = match self.marked().connect().await {
+            Ok(mut conn) => {
+                let mark = text(&mut conn, "SELECT coalesce(current_setting('epr.session', true), '')").await?;
+                (conn, mark == self.mark)
+            }
+            Err(fault) if refuses_startup(&fault) => (self.options.connect().await.map_err(explained)?, false),
+            Err(fault) => return Err(fault),
+        };
+        if !direct {
+            refuse_statement_pooling(&mut conn).await?;
+        }
+        let [few, many] = ROUNDS;
+        // Without a second one (the server has no room), what the first shows has to do.
+        let second = if direct { self.marked().connect().await } else { self.options.connect().await };
+        let shared = match second {
+            Ok(mut second) => {
+                let shared = share_sessions(&mut conn, &mut second, if direct { few } else { many }).await;
+                let _ = timeout(LOOK, second.close()).await;
+                shared
+            }
+            Err(_) => !direct,
+        };
+        let way = match (direct, shared) {
+            (_, true) => Way::TransactionPooler,
+            (true, false) => Way::Direct,
+            (false, false) => Way::SessionPooler,
+        };
+        // A look that was broken off may have left an answer on its way.
+        let conn = if shared { None } else { Some(conn) };
+        self.settle(way, conn).await
+    }
+}
+
+/// The error of a pooler that refuses what the URL asks for, with what to do about it.
+fn explained(fault: sqlx::Error) -> sqlx::Error {
+    if !refuses_startup(&fault) {
+        return fault;
+    }
+    let advice = "the connection pooler refuses a startup parameter. Remove `options` from EPR_DATABASE_URL (settings can be \
+                  made with ALTER ROLE), or add the parameter to the pooler's ignore_startup_parameters";
+    sqlx::Error::Configuration(format!("{fault}: {advice}").into())
+}
+
+/// Whether what answered takes no parameters for the server, as poolers do.
+fn refuses_startup(fault: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(told) = fault else { return false };
+    let message = told.message();
+    message.contains("startup parameter") || message.contains("command-line options")
+}
+
+async fn refuse_statement_pooling(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let begun = sqlx::raw_sql("BEGIN; SELECT 1").execute(&mut *conn).await;
+    match begun {
+        Ok(_) => sqlx::raw_sql("ROLLBACK").execute(conn).await.map(|_| ()),
+        Err(sqlx::Error::Database(told)) if told.message().contains("statement pooling") => {
+            Err(sqlx::Error::Configuration(STATEMENT_POOLING.into()))
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+const STATEMENT_POOLING: &str = "the connection pooler is in statement mode, which has no transactions: set pool_mode = transaction \
+                                 (or session) for this database";
+
+/// Whether the server's sessions are not these connections' own. A pooler that lends them gives the one that came free last, or
+/// the one that has been free longest: in both orders one of the connections gets another one than before, or the other's.
+async fn share_sessions(first: &mut PgConnection, second: &mut PgConnection, rounds: usize) -> bool {
+    async fn session(conn: &mut PgConnection) -> Option<String> {
+        let look = text(conn, "SELECT pg_backend_pid() || ' ' || pg_postmaster_start_time()");
+        timeout(LOOK, look).await.ok()?.ok()
+    }
+    let (Some(own), Some(other)) = (session(first).await, session(second).await) else { return true };
+    if own == other {
+        return true;
+    }
+    for _ in 0..rounds {
+        for _ in 0..2 {
+            if session(first).await.as_ref() != Some(&own) {
+                return true;
+            }
+        }
+        if session(second).await.as_ref() != Some(&other) {
+            return true;
+        }
+    }
+    false
+}
+
+async fn text(conn: &mut PgConnection, sql: &'static str) -> Result<String, sqlx::Error> {
+    sqlx::raw_sql(sql).fetch_one(conn).await?.try_get(0)
+}
