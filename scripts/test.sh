@@ -38,6 +38,7 @@ need_apt openssl openssl
 need_apt sqlite3 sqlite3
 need_postgres
 need_redis
+need_apt pgbouncer pgbouncer
 need_python moto 5.2.5 '[server]'
 need_python cargo-lambda 1.9.1
 need_python upstash-redis 1.8.0

@@ -1,4 +1,4 @@
-//! PgBouncer between EPR and the server: what works in each of its modes, and what other clients of its sessions see.
+//! `PgBouncer` between EPR and the server: what works in each of its modes, and what other clients of its sessions see.
 
 use epr_core::Epr;
 use epr_core::settings::{Settings, Source};
