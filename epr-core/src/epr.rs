@@ -10,6 +10,7 @@ use crate::authz::{Facts, Question};
 use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::audit::CorrelationId;
+use crate::domain::named_caller::NamedCaller;
 use crate::domain::role::Action;
 use crate::domain::{Timestamp, TraceParent};
 use crate::error::{Error, Result, chain};
@@ -64,6 +65,8 @@ pub struct Parts {
 pub struct Call {
     /// Who acts, if the caller said so.
     pub actor_id: Option<Uuid>,
+    /// The credential or the operating system's user behind the call: the actor when `actor_id` names none.
+    pub caller: Option<NamedCaller>,
     /// What ties this call to others, if the caller said so.
     pub correlation_id: Option<CorrelationId>,
     /// The trace that this call is part of, if any: passed on with what it tells others.

@@ -5,16 +5,27 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Scopes;
+use crate::domain::named_caller::{CallerKind, NamedCaller};
 
 /// Whose credential it was, and what it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
+    /// Which kind of credential it was.
+    pub kind: CallerKind,
     /// The token's name, or the JWT's `sub`: for logs.
     pub name: Arc<str>,
     /// What it allows.
     pub scopes: Scopes,
     /// Who acts, for the ledger.
     pub actor_id: Option<Uuid>,
+}
+
+impl Caller {
+    /// What the ledger names when no actor id is given.
+    #[must_use]
+    pub fn named(&self) -> NamedCaller {
+        NamedCaller::new(self.kind, Arc::clone(&self.name))
+    }
 }
 
 /// Why a credential was not taken. For logs and figures: whoever sent it only learns that it is not valid.

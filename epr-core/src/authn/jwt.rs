@@ -10,6 +10,7 @@ use jsonwebtoken::Algorithm as Jose;
 use super::jwk::KeySet;
 use super::{Caller, Reason, Scope, Scopes};
 use crate::domain::fields::{Choice, parse_uuid};
+use crate::domain::named_caller::CallerKind;
 use crate::domain::{Json, JsonObject, Timestamp};
 
 /// A signature algorithm. Those with a shared secret are not among them, and neither is `none`.
@@ -185,6 +186,7 @@ pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> R
     let subject = claims.get("sub").map_or(Ok(""), |sub| sub.as_text().ok_or(Reason::Claims))?;
     let actor = claims.get(&rules.actor_claim).and_then(Json::as_text);
     Ok(Caller {
+        kind: CallerKind::Jwt,
         name: subject.chars().filter(|c| !c.is_control()).take(255).collect::<String>().into(),
         scopes: scopes(claims)?,
         actor_id: actor.and_then(parse_uuid),

@@ -9,6 +9,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use super::token::{self, TokenHash};
 use super::{Caller, Reason, Scopes};
 use crate::domain::fields::{self, Fields, Step};
+use crate::domain::named_caller::CallerKind;
 use crate::domain::{Invalid, Json, JsonObject, Text, Timestamp};
 
 /// Most tokens in one list. Every one of them is compared with every token that comes.
@@ -128,7 +129,12 @@ impl Entry {
         let expires_at = fields.optional("expires_at", fields::timestamp);
         let entry = name.zip(hash).zip(scopes).map(|((name, hash), scopes)| Self {
             hash,
-            caller: Caller { name: Arc::from(Text::into_string(name)), scopes: Scopes::from_iter(scopes), actor_id },
+            caller: Caller {
+                kind: CallerKind::Token,
+                name: Arc::from(Text::into_string(name)),
+                scopes: Scopes::from_iter(scopes),
+                actor_id,
+            },
             expires_at,
         });
         fields.finish(entry)

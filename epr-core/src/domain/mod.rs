@@ -9,6 +9,7 @@ pub mod event;
 pub mod fields;
 pub mod json;
 mod json_object;
+pub mod named_caller;
 pub mod report;
 pub mod role;
 mod schema;

@@ -19,13 +19,43 @@ struct Subject {
     kind: Option<&'static str>,
 }
 
+/// Who an entry says acted.
+struct Actor {
+    id: Option<Uuid>,
+    kind: Label,
+}
+
+impl Actor {
+    /// The actor that the caller named, or else the caller itself by its name.
+    fn of(call: &Call) -> Self {
+        match (call.actor_id, &call.caller) {
+            (None, Some(caller)) => Self { id: Some(caller.actor_id()), kind: literal(caller.actor_type()) },
+            (id, _) => Self { id, kind: literal("user") },
+        }
+    }
+}
+
 fn draft(call: &Call, now: Timestamp, action: &'static str, subject: &Subject, details: JsonObject) -> Result<Draft> {
+    draft_by(Actor::of(call), call, now, action, subject, details)
+}
+
+fn draft_by(
+    actor: Actor,
+    call: &Call,
+    now: Timestamp,
+    action: &'static str,
+    subject: &Subject,
+    mut details: JsonObject,
+) -> Result<Draft> {
+    if let Some(caller) = call.caller.as_ref().filter(|_| call.actor_id.is_none()) {
+        details.insert("caller".to_owned(), caller.name().into());
+    }
     let event = AuditEvent {
         event_id: None,
         source: literal::<Source>(OWN_SOURCE),
         action: literal::<LedgerAction>(action),
-        actor_id: call.actor_id,
-        actor_type: literal::<Label>("user"),
+        actor_id: actor.id,
+        actor_type: actor.kind,
         entity_id: subject.id,
         entity_type: subject.kind.map(literal::<Label>),
         correlation_id: call.correlation_id.clone(),
@@ -151,6 +181,14 @@ pub(super) fn revoked(
     assignment_draft(call, now, assignment, place, "role_assignment.delete")
 }
 
+/// The actor of a decision: the principal, unless the caller named another one.
+fn asker(call: &Call, question: &Question) -> Actor {
+    match (call.actor_id, Label::new(question.principal_type.as_str())) {
+        (None, Ok(kind)) => Actor { id: Some(question.principal_id), kind },
+        _ => Actor::of(call),
+    }
+}
+
 pub(super) fn evaluated(
     call: &Call,
     now: Timestamp,
@@ -172,5 +210,5 @@ pub(super) fn evaluated(
         ("assignment_id", assignment.into()),
     ]);
     let subject = Subject { id: Some(question.resource_id), kind: Some(resource_type.word()) };
-    draft(call, now, "authorization.evaluate", &subject, details)
+    draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)
 }

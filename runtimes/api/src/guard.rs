@@ -13,6 +13,7 @@ use axum::response::Response;
 use epr_core::Epr;
 use epr_core::authn::{Authenticator, Caller, Refused, Scope};
 use epr_core::domain::fields::{Choice as _, parse_uuid};
+use epr_core::domain::named_caller::NamedCaller;
 use epr_core::settings::OpenPath;
 use futures_util::future::poll_immediate;
 use tracing::{Instrument as _, info_span, warn};
@@ -34,8 +35,13 @@ pub(crate) struct Guard {
 }
 
 /// Who acts, told by the credential; in the request's extensions behind the guard.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Actor(pub(crate) Option<Uuid>);
+#[derive(Debug, Clone)]
+pub(crate) struct Actor {
+    /// The actor, if the credential has one or names one.
+    pub(crate) id: Option<Uuid>,
+    /// The credential.
+    pub(crate) caller: NamedCaller,
+}
 
 /// Why a request went no further.
 enum Refusal {
@@ -116,11 +122,14 @@ impl Guard {
         }
         // One that is malformed is told by the route, with whatever else is wrong.
         let claimed = headers.get("x-actor-id").and_then(|value| value.to_str().ok()).and_then(parse_uuid);
-        let own = Actor(caller.actor_id);
-        match claimed.map(Some) {
-            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok((caller, Actor(actor))),
-            Some(actor) if caller.actor_id != actor => Err(Refusal::Scope(caller, Scope::ActAs)),
-            _ => Ok((caller, own)),
+        let named = caller.named();
+        match claimed {
+            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok((caller, Actor { id: Some(actor), caller: named })),
+            Some(actor) if caller.actor_id != Some(actor) => Err(Refusal::Scope(caller, Scope::ActAs)),
+            _ => {
+                let id = caller.actor_id;
+                Ok((caller, Actor { id, caller: named }))
+            }
         }
     }
 

@@ -32,14 +32,16 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
         let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
         // Told by the credential, where there is one: the guard has held the header against it.
-        let actor = parts.extensions.get::<Actor>().and_then(|actor| actor.0);
+        let acting = parts.extensions.get::<Actor>();
+        let actor = acting.and_then(|acting| acting.id);
+        let caller = acting.map(|acting| acting.caller.clone());
         let call = match parts.headers.get("x-actor-id") {
-            None => Ok(Call { actor_id: actor, correlation_id, traceparent }),
+            None => Ok(Call { actor_id: actor, caller, correlation_id, traceparent }),
             Some(value) => value
                 .to_str()
                 .ok()
                 .and_then(fields::parse_uuid)
-                .map(|actor| Call { actor_id: Some(actor), correlation_id, traceparent })
+                .map(|actor| Call { actor_id: Some(actor), caller, correlation_id, traceparent })
                 .ok_or_else(|| Invalid::one("header", Some("X-Actor-Id"), not_a_uuid())),
         };
         Ok(Self(call))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use epr_core::domain::fields::parse_uuid;
+use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::{Environment, Source};
 use epr_core::store::StoreError;
 use epr_core::store::url::DatabaseUrl;
@@ -27,7 +28,7 @@ pub(crate) struct Global {
     /// A file that holds the token for the API; a token in an argument would be seen by everyone on the machine
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Who is acting: goes into the ledger with every change
+    /// The actor that the ledger names for every change; without it, the user of the operating system (`user@host`)
     #[arg(long, global = true, value_name = "UUID")]
     actor: Option<Uuid>,
 }
@@ -57,6 +58,23 @@ fn needs_database(command: &str) -> String {
     format!("`epr {command}` needs the database and cannot work over the API: leave out --url and set EPR_DATABASE_URL")
 }
 
+/// The user of the operating system that runs this command, and the machine. The effective user by its id, which unlike the
+/// variable `USER` cannot be set to another one.
+fn operating_system_user() -> NamedCaller {
+    let id = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        fields.nth(1).filter(|field| field.parse() == Ok(id)).map(|_| name)
+    });
+    let user = named.map_or_else(|| format!("uid-{id}"), str::to_owned);
+    let machine = rustix::system::uname();
+    let name: String = format!("{user}@{}", machine.nodename().to_string_lossy());
+    let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
+    NamedCaller::new(CallerKind::Cli, name)
+}
+
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) backend: Backend,
@@ -79,7 +97,8 @@ impl Connection {
             if global.token_file.is_some() {
                 return Err("--token-file is for an API: give its address with --url".into());
             }
-            return Self::to_database(&source, Call { actor_id, ..Call::default() }, fresh).await;
+            let call = Call { actor_id, caller: Some(operating_system_user()), ..Call::default() };
+            return Self::to_database(&source, call, fresh).await;
         };
         let token = match (&global.token_file, source.get("EPR_API_TOKEN")) {
             (Some(path), _) => {

@@ -6,11 +6,12 @@ use clap::{Args, Subcommand};
 use epr_core::authn::{Scope, TokenList, token};
 use epr_core::domain::Timestamp;
 use epr_core::domain::fields::Choice as _;
+use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::output::{Output, remark};
+use crate::output::{Output, remark, visible};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -26,7 +27,7 @@ pub(crate) struct New {
     /// What it allows, comma-separated: epr:authorize, epr:read, epr:write, epr:events, epr:audit, epr:operate, epr:act-as
     #[arg(long, required = true, value_delimiter = ',', value_parser = scope)]
     scopes: Vec<Scope>,
-    /// The actor that the ledger names for what is done with it
+    /// The actor that the ledger names for what is done with it; without one, the ledger names the token
     #[arg(long, value_name = "UUID")]
     actor: Option<Uuid>,
     /// When it ends, such as 2027-12-31T00:00:00Z; never when absent
@@ -52,6 +53,16 @@ pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     let entry = Value::Object(entry);
     // What the service would refuse is told before anybody has the token.
     TokenList::parse(&format!("[{entry}]"))?;
+    if new.actor.is_none() {
+        let named = NamedCaller::new(CallerKind::Token, new.name.as_str());
+        remark(&format!(
+            "warning: without --actor the ledger names this token by its name: `{}`, {}. Add `--actor {}` to keep that id \
+             when the token is replaced by one of another name, or `--actor` with the id of a user or service of yours.",
+            visible(&new.name),
+            named.actor_id(),
+            named.actor_id()
+        ));
+    }
     if out.json {
         out.object(&json!({"token": token, "entry": entry}))?;
     } else {

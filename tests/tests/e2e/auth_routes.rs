@@ -12,6 +12,7 @@ use epr_api::access::{Rule, table};
 use epr_core::authn::{Scope, token};
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::domain::fields::Choice as _;
+use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::OpenPath;
 use epr_testkit::api::{Answer, Api};
 use epr_testkit::database::{Database, Kind};
@@ -392,4 +393,24 @@ async fn the_ledger_names_the_credentials_actor() {
     // Refusals are counted.
     let (_, _, text) = world.bearing(&Method::GET, "/metrics", &world.tokens["epr:operate"]).await;
     assert!(text.contains("epr_requests_refused_total{reason=\"scope\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn the_ledger_names_a_credential_that_has_no_actor() {
+    let world = World::new("none").await;
+    let nameless = format!("Bearer {}", world.jwt(|claims| claims["sub"] = "not-a-uuid".into()));
+    let body = json!({"name": "by jwt", "type": "spv"}).to_string();
+    let headers = [("authorization", nameless.as_str())];
+    let entity = world.api.raw(Method::POST, "/api/v1/entities", &headers, body).await.expect(201);
+    let question = json!({"user_id": OTHER, "action": "document:download", "resource_id": entity["id"]}).to_string();
+    world.api.raw(Method::POST, "/api/v1/authorize", &headers, question).await.expect(200);
+    let entries = world.api.raw(Method::GET, "/api/v1/audit/entries?order=asc", &headers, "").await.expect(200);
+    let actor = |at: usize| {
+        let entry = &entries[at];
+        (entry["actor_type"].clone(), entry["actor_id"].clone(), entry["details"]["caller"].clone())
+    };
+    let derived = NamedCaller::new(CallerKind::Jwt, "not-a-uuid").actor_id().to_string();
+    assert_eq!(actor(0), (json!("credential"), json!(derived), json!("not-a-uuid")));
+    // A decision's actor is the principal, and the credential stands beside it.
+    assert_eq!(actor(1), (json!("user"), json!(OTHER), json!("not-a-uuid")));
 }

@@ -34,6 +34,7 @@ mod ledger_store;
 mod ledger_tampering;
 mod limits;
 mod metrics;
+mod named_callers;
 mod openapi;
 mod plan;
 mod pooler;
