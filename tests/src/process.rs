@@ -128,6 +128,25 @@ impl Process {
         }
     }
 
+    fn status(&self, name: &str) -> u64 {
+        let id = self.child.id().expect("a running process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+        line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of KiB")
+    }
+
+    /// The most memory it had at a time, in KiB.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.status("VmHWM")
+    }
+
+    /// The memory it has now, in KiB.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
     /// Sends a signal by its name (`TERM`, `INT`, `KILL`, `STOP`, `CONT`).
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("a running process").to_string();

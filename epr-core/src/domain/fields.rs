@@ -125,6 +125,12 @@ impl<'a> Fields<'a> {
         Self { place, members, errors: Vec::new() }
     }
 
+    /// Whether there is a member of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// A field that must be there.
     pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
         if self.members.contains_key(name) {

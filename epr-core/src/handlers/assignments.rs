@@ -9,7 +9,7 @@ use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
 use crate::domain::{Assignment, AssignmentFilter, NewAssignment, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{Inserted, Page};
+use crate::store::{Cursor, Inserted, Page, Take};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -51,7 +51,35 @@ impl Epr {
     /// # Errors
     /// Only when the database is away or at fault.
     pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-        Ok(self.store().assignments(filter, page).await?)
+        let mut rows = Vec::new();
+        self.store()
+            .assignments(filter, *page, &mut |row| {
+                rows.push(row);
+                true
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// The same, row by row to `take`, until it says `false`.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn show_assignments(
+        &self,
+        filter: &AssignmentFilter,
+        page: Page,
+        take: Take<'_, Assignment>,
+    ) -> Result<()> {
+        Ok(self.store().assignments(filter, page, take).await?)
+    }
+
+    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().assignments_end(filter, bytes).await?)
     }
 
     /// Revokes an assignment.

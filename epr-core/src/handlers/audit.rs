@@ -7,7 +7,7 @@ use crate::domain::{AuditEntry, AuditFilter, AuditPage};
 use crate::error::{Error, Result};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
-use crate::store::{LedgerVisitor, ScanRange, ScanStart};
+use crate::store::{LedgerVisitor, ScanRange, ScanStart, Take};
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,12 +38,17 @@ pub struct ExportedEntry<'a> {
 }
 
 impl Epr {
-    /// Entries of the ledger.
+    /// Shows entries of the ledger to `take`, until it says `false`.
     ///
     /// # Errors
     /// Only when the database is away or at fault.
-    pub async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
-        Ok(self.store().audit_entries(filter, page).await?)
+    pub async fn show_audit_entries(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+        take: Take<'_, AuditEntry>,
+    ) -> Result<()> {
+        Ok(self.store().audit_entries(filter, page, take).await?)
     }
 
     /// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is compared with the

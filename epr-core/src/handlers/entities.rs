@@ -8,7 +8,7 @@ use super::{events, record};
 use crate::domain::fields::{Choice, object_problem};
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::Page;
+use crate::store::{Cursor, Page, Take};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -47,7 +47,30 @@ impl Epr {
     /// # Errors
     /// Only when the database is away or at fault.
     pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-        Ok(self.store().entities(filter, page).await?)
+        let mut rows = Vec::new();
+        self.store()
+            .entities(filter, *page, &mut |row| {
+                rows.push(row);
+                true
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// The same, row by row to `take`, until it says `false`.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn show_entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+        Ok(self.store().entities(filter, page, take).await?)
+    }
+
+    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().entities_end(filter, bytes).await?)
     }
 
     /// Changes an entity. A patch that changes nothing leaves no trace.

@@ -10,7 +10,7 @@ use crate::domain::json::object;
 use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
 use crate::error::{Error, Result};
 use crate::publish::Message;
-use crate::store::{Backlog, Claimed, InsertedEvent, OutboxEvent, Page};
+use crate::store::{Backlog, Claimed, InsertedEvent, OutboxEvent, Page, Take};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -63,7 +63,22 @@ impl Epr {
     /// # Errors
     /// Only when the database is away or at fault.
     pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-        Ok(self.store().events(filter, page).await?)
+        let mut rows = Vec::new();
+        self.store()
+            .events(filter, *page, &mut |row| {
+                rows.push(row);
+                true
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// The same, row by row to `take`, until it says `false`.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn show_events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+        Ok(self.store().events(filter, page, take).await?)
     }
 
     /// How much is still to be delivered, and how much was given up.

@@ -8,7 +8,7 @@ use super::{events, record};
 use crate::domain::role::Action;
 use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::Page;
+use crate::store::{Cursor, Page, Take};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -50,7 +50,30 @@ impl Epr {
     /// # Errors
     /// Only when the database is away or at fault.
     pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
-        Ok(self.store().roles(page).await?)
+        let mut rows = Vec::new();
+        self.store()
+            .roles(*page, &mut |row| {
+                rows.push(row);
+                true
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// The same, row by row to `take`, until it says `false`.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn show_roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
+        Ok(self.store().roles(page, take).await?)
+    }
+
+    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
+    ///
+    /// # Errors
+    /// Only when the database is away or at fault.
+    pub async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().roles_end(bytes).await?)
     }
 
     /// Changes a role. A patch that changes nothing leaves no trace.

@@ -69,17 +69,27 @@ pub trait Store: Send + Sync {
     /// One entity, archived or not.
     async fn entity(&self, id: Uuid) -> Result<Option<Entity>>;
 
-    /// Entities that are not archived, newest first.
-    async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>>;
+    /// Shows entities that are not archived to `take`, newest first, until it says `false`. Read in batches, each of which is one
+    /// snapshot: a row that stays is seen once, one that is removed meanwhile may be missing.
+    async fn entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()>;
+
+    /// The last row of that list, from its beginning, that about `bytes` of JSON have room for; `None` when all of it has.
+    async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>>;
 
     /// One role with its actions.
     async fn role(&self, id: Uuid) -> Result<Option<Role>>;
 
-    /// Roles with their actions, newest first.
-    async fn roles(&self, page: &Page) -> Result<Vec<Role>>;
+    /// Shows roles with their actions, newest first, in the same way.
+    async fn roles(&self, page: Page, take: Take<'_, Role>) -> Result<()>;
 
-    /// Assignments, newest first, in force or not.
-    async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>>;
+    /// Where that list ends, as for entities.
+    async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Shows assignments, newest first, in force or not, in the same way.
+    async fn assignments(&self, filter: &AssignmentFilter, page: Page, take: Take<'_, Assignment>) -> Result<()>;
+
+    /// Where that list ends, as for entities.
+    async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>>;
 
     /// The entity with this unique name, archived or not.
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>>;
@@ -107,8 +117,8 @@ pub trait Store: Send + Sync {
     /// it was done.
     async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>>;
 
-    /// Entries of the ledger.
-    async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>>;
+    /// Shows entries of the ledger to `take` until it says `false`, in batches.
+    async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage, take: Take<'_, AuditEntry>) -> Result<()>;
 
     /// Shows entries in order to `visitor`, all from one snapshot and in constant memory.
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()>;
@@ -116,8 +126,9 @@ pub trait Store: Send + Sync {
     /// One event, by its `event_id`.
     async fn event(&self, event_id: Uuid) -> Result<Option<Event>>;
 
-    /// Events, newest first by when they happened; the page's cursor holds that moment.
-    async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>>;
+    /// Shows events to `take` until it says `false`, newest first by when they happened, in batches; the page's cursor holds that
+    /// moment.
+    async fn events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()>;
 
     /// Claims up to `limit` events that are due and have none before them with the same key. Two callers never hold the
     /// same event at the same time, unless the lease of one has run out.

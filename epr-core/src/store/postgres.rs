@@ -148,6 +148,8 @@ mod events;
 mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
+#[path = "sql/listing.rs"]
+mod listing;
 mod loan;
 mod passfile;
 mod pool;

@@ -126,6 +126,9 @@ mod facts;
 #[path = "sql/ledger.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod ledger;
+#[path = "sql/listing.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod listing;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod rejections;

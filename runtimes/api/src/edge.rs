@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -12,20 +13,27 @@ use axum::response::Response;
 use tracing::{Instrument as _, warn};
 
 use crate::admission::{Full, Places};
+use crate::budget::{Budget, Exhausted, UNCOUNTED};
 use crate::failure;
 use crate::figures::{self, Figures};
 use crate::input::traceparent;
+use crate::listing::Counted;
 use crate::request_id::{self, X_REQUEST_ID};
 
 /// What the edge knows.
 pub(crate) struct Edge {
     pub(crate) places: Places,
     pub(crate) limit: Duration,
+    pub(crate) answers: Budget,
     pub(crate) figures: Arc<Figures>,
 }
 
 /// Routes whose calls need a place. What operators ask (health, figures) must be answered above all when there is none.
 const LIMITED: &str = "/api/";
+
+fn is_limited(route: Option<&MatchedPath>) -> bool {
+    route.is_some_and(|route| route.as_str().starts_with(LIMITED))
+}
 
 /// Carries one request through.
 pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
@@ -33,7 +41,12 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut count = edge.figures.begin(request.method(), route.as_ref().map(MatchedPath::as_str));
     let span = span(&request, route.as_ref(), &id);
+    // What a change answers was a body of its caller, which is counted.
+    let counted = *request.method() == Method::GET && is_limited(route.as_ref());
     let mut response = edge.answer(request, next, span.clone(), route.as_ref()).await;
+    if counted {
+        response = edge.counted(response).await;
+    }
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         response = failure::internal(&id);
     }
@@ -74,6 +87,21 @@ fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Sp
 }
 
 impl Edge {
+    /// Counts a large answer in the budget until it is sent: callers that read slowly hold no more than that.
+    async fn counted(&self, response: Response) -> Response {
+        let large = response.body().size_hint().exact().is_some_and(|bytes| bytes > UNCOUNTED as u64);
+        if !large || response.extensions().get::<Counted>().is_some() {
+            return response;
+        }
+        let (head, body) = response.into_parts();
+        // It is in memory already, in one piece.
+        let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else { return failure::full() };
+        match self.answers.share_now(bytes.len()) {
+            Ok(share) => Response::from_parts(head, Body::from(share.cover(bytes))),
+            Err(Exhausted) => failure::full(),
+        }
+    }
+
     async fn answer(
         &self,
         mut request: Request,
@@ -81,7 +109,7 @@ impl Edge {
         span: tracing::Span,
         route: Option<&MatchedPath>,
     ) -> Response {
-        if !route.is_some_and(|route| route.as_str().starts_with(LIMITED)) {
+        if !is_limited(route) {
             return next.run(request).instrument(span).await;
         }
         let place = match self.places.enter() {

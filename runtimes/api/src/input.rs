@@ -104,6 +104,12 @@ impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
         Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
     }
 
+    /// Reads both; `None` when neither is given, which asks for the whole list.
+    pub(crate) fn asked(fields: &mut Fields<'_>) -> Option<Page> {
+        let given = fields.has("limit") || fields.has("cursor");
+        given.then(|| Self::page(fields))
+    }
+
     /// Reads `limit`.
     pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
         let limit = fields.given("limit", fields::whole_number(1, MOST.into()));

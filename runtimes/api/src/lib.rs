@@ -6,6 +6,7 @@
 
 pub mod access;
 mod admission;
+mod budget;
 mod connection;
 mod describe;
 mod document;
@@ -14,6 +15,7 @@ mod failure;
 mod figures;
 mod guard;
 mod input;
+mod listing;
 mod request_id;
 mod routes;
 mod security;
@@ -33,11 +35,15 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
 use admission::Places;
+use budget::Budget;
 use edge::Edge;
 use figures::Figures;
 use guard::Guard;
 
 pub use serve::{ServeError, serve};
+
+/// Bytes of answers in memory at a time, until they are sent.
+const ANSWER_BYTES: usize = 96 << 20;
 
 /// What every route can reach.
 #[derive(Clone)]
@@ -45,6 +51,8 @@ struct App {
     epr: Epr,
     limits: Limits,
     figures: Arc<Figures>,
+    /// What answers may take until they are sent.
+    answers: Budget,
     /// The OpenAPI document as JSON.
     document: Bytes,
 }
@@ -81,7 +89,14 @@ impl Api {
         let limits = settings.limits.clone();
         let figures = Arc::new(Figures::new(document.paths.paths.keys()));
         let document = text_of(&document).into();
-        let app = App { epr: epr.clone(), limits: limits.clone(), figures: Arc::clone(&figures), document };
+        let answers = Budget::new(ANSWER_BYTES);
+        let app = App {
+            epr: epr.clone(),
+            limits: limits.clone(),
+            figures: Arc::clone(&figures),
+            answers: answers.clone(),
+            document,
+        };
         let router = router
             .fallback(failure::unknown_path)
             .method_not_allowed_fallback(failure::wrong_method)
@@ -95,8 +110,12 @@ impl Api {
             router.layer(middleware::from_fn_with_state(Arc::new(guard), guard::stand))
         };
         let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
-        let edge =
-            Edge { places: Places::new(limits.concurrency), limit: limits.request, figures: Arc::clone(&figures) };
+        let edge = Edge {
+            places: Places::new(limits.concurrency),
+            limit: limits.request,
+            answers,
+            figures: Arc::clone(&figures),
+        };
         let router = router.layer(middleware::from_fn_with_state(Arc::new(edge), edge::carry));
         Self { router, limits, figures }
     }

@@ -33,6 +33,7 @@ mod ledger_commands;
 mod ledger_store;
 mod ledger_tampering;
 mod limits;
+mod memory;
 mod metrics;
 mod named_callers;
 mod openapi;

@@ -3,10 +3,10 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::entities::after;
+use super::listing::{self, after};
 use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::{Assignment, AssignmentFilter};
-use crate::store::{Inserted, Page, Result, StoreError};
+use crate::store::{Cursor, Inserted, Page, Result, StoreError, Take};
 
 macro_rules! columns {
     () => {
@@ -94,15 +94,36 @@ pub(super) async fn delete(conn: &mut Conn, assignment: Uuid) -> Result<Option<A
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM role_assignments a WHERE 1 = 1"));
+fn matching(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter) {
+    query.push(" FROM role_assignments a WHERE 1 = 1");
     if let Some(principal) = filter.principal_id {
         query.push(" AND a.principal_id = ").push_bind(id(principal));
     }
     if let Some(entity) = filter.entity_id {
         query.push(" AND a.entity_id = ").push_bind(id(entity));
     }
-    after(&mut query, "a", page);
-    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
-    rows.iter().map(read).collect()
+}
+
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &AssignmentFilter,
+    page: Page,
+    take: Take<'_, Assignment>,
+) -> Result<()> {
+    let query = |position, limit| {
+        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!()));
+        matching(&mut query, filter);
+        after(&mut query, "a", Page { limit, after: position });
+        query
+    };
+    let position = |assignment: &Assignment| Cursor { created_at: assignment.created_at, id: assignment.id };
+    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+}
+
+/// Where the list ends that may have `bytes`.
+pub(super) async fn end(conn: &mut Conn, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
+    let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
+    query.push("SELECT a.created_at, a.id, 450 + octet_length(a.principal_type) AS size");
+    matching(&mut query, filter);
+    listing::end(conn, query, bytes).await
 }

@@ -3,10 +3,11 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::listing::{self, after};
 use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::fields::Choice;
 use crate::domain::{Entity, EntityFilter, EntityStatus, EntityType, Json, JsonObject};
-use crate::store::{Page, Result, StoreError};
+use crate::store::{Cursor, Page, Result, StoreError, Take};
 
 macro_rules! columns {
     () => {
@@ -120,9 +121,8 @@ pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     }
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-    let mut query =
-        QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM entities e WHERE e.status <> 'archived'"));
+fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
+    query.push(" FROM entities e WHERE e.status <> 'archived'");
     if !filter.types.is_empty() {
         query.push(" AND e.type IN (");
         let mut types = query.separated(", ");
@@ -134,19 +134,28 @@ pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: &Page) ->
     if let Some(parent) = filter.parent_id {
         query.push(" AND e.parent_id = ").push_bind(id(parent));
     }
-    after(&mut query, "e", page);
-    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
-    rows.iter().map(read).collect()
 }
 
-/// The keyset condition, the order and the limit of a list that is ordered by creation, newest first.
-pub(super) fn after(query: &mut QueryBuilder<Db>, table: &'static str, page: &Page) {
-    if let Some(cursor) = page.after {
-        query.push(" AND (").push(table).push(".created_at, ").push(table).push(".id) < (");
-        query.push_bind(stamp(cursor.created_at)).push(", ").push_bind(id(cursor.id)).push(")");
-    }
-    query.push(" ORDER BY ").push(table).push(".created_at DESC, ").push(table).push(".id DESC LIMIT ");
-    query.push_bind(i64::from(page.limit));
+pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+    let query = |position, limit| {
+        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!()));
+        matching(&mut query, filter);
+        after(&mut query, "e", Page { limit, after: position });
+        query
+    };
+    let position = |entity: &Entity| Cursor { created_at: entity.created_at, id: entity.id };
+    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+}
+
+/// Where the list ends that may have `bytes`.
+pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
+    let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
+    // The names of the members, ids and times take 300 bytes.
+    query.push(
+        "SELECT e.created_at, e.id, 300 + octet_length(e.name) + octet_length(CAST(e.attributes AS TEXT)) AS size",
+    );
+    matching(&mut query, filter);
+    listing::end(conn, query, bytes).await
 }
 
 pub(super) async fn lineage(conn: &mut Conn, entity: Uuid) -> Result<Vec<Uuid>> {

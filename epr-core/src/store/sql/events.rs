@@ -4,11 +4,14 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::entities::read_object;
+use super::listing;
 use super::{Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp, TraceParent};
-use crate::store::{Backlog, Claim, Claimed, InsertedEvent, OutboxEvent, Page, Result, Settlement, StoreError};
+use crate::store::{
+    Backlog, Claim, Claimed, Cursor, InsertedEvent, OutboxEvent, Page, Result, Settlement, StoreError, Take,
+};
 
 macro_rules! columns {
     () => {
@@ -124,24 +127,27 @@ pub(super) async fn get(conn: &mut Conn, event_id: Uuid) -> Result<Option<Event>
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM platform_events e WHERE 1 = 1"));
-    if let Some(event_type) = &filter.event_type {
-        query.push(" AND e.event_type = ").push_bind(event_type.clone());
-    }
-    if let Some(source) = &filter.source {
-        query.push(" AND e.source = ").push_bind(source.clone());
-    }
-    if let Some(state) = filter.delivery_state {
-        query.push(" AND e.delivery_state = ").push_bind(state.word());
-    }
-    if let Some(cursor) = page.after {
-        query.push(" AND (e.occurred_at, e.id) < (").push_bind(stamp(cursor.created_at));
-        query.push(", ").push_bind(id(cursor.id)).push(")");
-    }
-    query.push(" ORDER BY e.occurred_at DESC, e.id DESC LIMIT ").push_bind(i64::from(page.limit));
-    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
-    rows.iter().map(read).collect()
+pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+    let query = |position: Option<Cursor>, limit| {
+        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM platform_events e WHERE 1 = 1"));
+        if let Some(event_type) = &filter.event_type {
+            query.push(" AND e.event_type = ").push_bind(event_type.clone());
+        }
+        if let Some(source) = &filter.source {
+            query.push(" AND e.source = ").push_bind(source.clone());
+        }
+        if let Some(state) = filter.delivery_state {
+            query.push(" AND e.delivery_state = ").push_bind(state.word());
+        }
+        if let Some(cursor) = position {
+            query.push(" AND (e.occurred_at, e.id) < (").push_bind(stamp(cursor.created_at));
+            query.push(", ").push_bind(id(cursor.id)).push(")");
+        }
+        query.push(" ORDER BY e.occurred_at DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
+        query
+    };
+    let position = |event: &Event| Cursor { created_at: event.occurred_at, id: event.id };
+    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
 }
 
 /// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones

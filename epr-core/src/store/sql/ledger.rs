@@ -7,13 +7,14 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::entries;
+use super::listing;
 use super::{Conn, Db, Id, Pool, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
 use crate::domain::audit::CanonicalDetails;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Timestamp};
 use crate::ledger::canonical::Fields;
 use crate::ledger::chain::{Draft, Head, seal};
 use crate::ledger::verify::StoredEntry;
-use crate::store::{Appended, LedgerVisitor, Result, ScanRange, ScanStart, StoreError};
+use crate::store::{Appended, LedgerVisitor, Result, ScanRange, ScanStart, StoreError, Take};
 
 /// Takes the ledger's lock and reads where the chain ends.
 async fn lock_head(conn: &mut Conn) -> Result<Head> {
@@ -179,7 +180,17 @@ fn read(row: &Row) -> Result<AuditEntry> {
     })
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    page: AuditPage,
+    take: Take<'_, AuditEntry>,
+) -> Result<()> {
+    let query = |after, limit| select(filter, AuditPage { limit, after, ..page });
+    listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), take).await
+}
+
+fn select(filter: &AuditFilter, page: AuditPage) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM audit_logs l WHERE 1 = 1"));
     for (column, wanted) in [
         ("action", &filter.action),
@@ -215,8 +226,7 @@ pub(super) async fn list(conn: &mut Conn, filter: &AuditFilter, page: &AuditPage
     }
     query.push(if page.ascending { " ORDER BY l.sequence LIMIT " } else { " ORDER BY l.sequence DESC LIMIT " });
     query.push_bind(i64::from(page.limit));
-    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
-    rows.iter().map(read).collect()
+    query
 }
 
 /// Streams entries in order to `visitor`, all from one snapshot, in constant memory.

@@ -3,11 +3,12 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::entities::{after, read_type};
+use super::entities::read_type;
+use super::listing::{self, after};
 use super::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::fields::Choice;
 use crate::domain::{EntityType, Json, Role, Timestamp};
-use crate::store::{Page, Result, StoreError};
+use crate::store::{Cursor, Page, Result, StoreError, Take};
 
 macro_rules! columns {
     () => {
@@ -104,11 +105,24 @@ pub(super) async fn lock(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
     get(conn, role).await
 }
 
-pub(super) async fn list(conn: &mut Conn, page: &Page) -> Result<Vec<Role>> {
-    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM roles r WHERE 1 = 1"));
-    after(&mut query, "r", page);
-    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
-    rows.iter().map(read).collect()
+pub(super) async fn list(conn: &mut Conn, page: Page, take: Take<'_, Role>) -> Result<()> {
+    let query = |position, limit| {
+        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM roles r WHERE 1 = 1"));
+        after(&mut query, "r", Page { limit, after: position });
+        query
+    };
+    let position = |role: &Role| Cursor { created_at: role.created_at, id: role.id };
+    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+}
+
+/// Where the list ends that may have `bytes`.
+pub(super) async fn end(conn: &mut Conn, bytes: i64) -> Result<Option<Cursor>> {
+    let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
+    query.push(
+        "SELECT r.created_at, r.id, 1500 + COALESCE((SELECT SUM(octet_length(p.action) + 3) FROM role_permissions rp \
+           JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id), 0) AS size FROM roles r",
+    );
+    listing::end(conn, query, bytes).await
 }
 
 pub(super) async fn update(conn: &mut Conn, role: &Role) -> Result<()> {

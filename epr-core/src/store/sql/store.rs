@@ -25,7 +25,7 @@ use crate::ledger::chain::{Draft, Head};
 use crate::store::lanes::Lanes;
 use crate::store::pools::Waits;
 use crate::store::{
-    Appended, Backlog, Claim, Claimed, Connections, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
+    Appended, Backlog, Claim, Claimed, Connections, Cursor, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
     PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, StoreError, Take, Told, Tx,
 };
 
@@ -125,20 +125,32 @@ impl Store for SqlStore {
         unless_silent(entities::get(&mut *self.reader().await?, id)).await
     }
 
-    async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-        self.list(async |conn| entities::list(conn, filter, page).await).await
+    async fn entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+        self.list(async |conn| entities::list(conn, filter, page, take).await).await
+    }
+
+    async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
+        self.list(async |conn| entities::end(conn, filter, bytes).await).await
     }
 
     async fn role(&self, id: Uuid) -> Result<Option<Role>> {
         unless_silent(roles::get(&mut *self.reader().await?, id)).await
     }
 
-    async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
-        self.list(async |conn| roles::list(conn, page).await).await
+    async fn roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
+        self.list(async |conn| roles::list(conn, page, take).await).await
     }
 
-    async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-        self.list(async |conn| assignments::list(conn, filter, page).await).await
+    async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>> {
+        self.list(async |conn| roles::end(conn, bytes).await).await
+    }
+
+    async fn assignments(&self, filter: &AssignmentFilter, page: Page, take: Take<'_, Assignment>) -> Result<()> {
+        self.list(async |conn| assignments::list(conn, filter, page, take).await).await
+    }
+
+    async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
+        self.list(async |conn| assignments::end(conn, filter, bytes).await).await
     }
 
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
@@ -200,8 +212,8 @@ impl Store for SqlStore {
         Ok(appended)
     }
 
-    async fn audit_entries(&self, filter: &AuditFilter, page: &AuditPage) -> Result<Vec<AuditEntry>> {
-        self.list(async |conn| ledger::list(conn, filter, page).await).await
+    async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage, take: Take<'_, AuditEntry>) -> Result<()> {
+        self.list(async |conn| ledger::list(conn, filter, page, take).await).await
     }
 
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
@@ -213,8 +225,8 @@ impl Store for SqlStore {
         unless_silent(events::get(&mut *self.reader().await?, event_id)).await
     }
 
-    async fn events(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-        self.list(async |conn| events::list(conn, filter, page).await).await
+    async fn events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+        self.list(async |conn| events::list(conn, filter, page, take).await).await
     }
 
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
-use epr_core::store::Cursor;
+use epr_core::store::{Cursor, Page};
+use epr_core::{Epr, Error};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Answer, created, listed, ok, one_more};
+use super::{Answer, created, ok};
 use crate::App;
 use crate::describe::{Malformed, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
+use crate::listing::{self, Listed};
 
 /// Assign a role
 ///
@@ -39,6 +41,8 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 /// List assignments
 ///
 /// Newest first; those not in force included.
+///
+/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
     params(AssignmentFilter, Listing),
@@ -50,10 +54,28 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
         principal_id: fields.given("principal_id", fields::uuid),
         entity_id: fields.given("entity_id", fields::uuid),
     };
-    let page = Listing::page(&mut fields);
+    let page = Listing::asked(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    let rows = app.epr.assignments(&filter, &one_more(page)).await?;
-    Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
+    match page {
+        Some(page) => listing::page(&app, &query, &filter, page).await,
+        None => listing::whole(&app, &query, filter).await,
+    }
+}
+
+impl Listed for AssignmentFilter {
+    type Row = Assignment;
+
+    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Assignment) -> bool + Send) -> Result<(), Error> {
+        epr.show_assignments(self, page, &mut take).await
+    }
+
+    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
+        epr.assignments_end(self, bytes).await
+    }
+
+    fn position(row: &Assignment) -> Cursor {
+        Cursor { created_at: row.created_at, id: row.id }
+    }
 }
 
 /// An assignment that was revoked.

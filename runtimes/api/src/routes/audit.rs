@@ -8,10 +8,11 @@ use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::store::{decode_place, encode_place};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Answer, paged};
+use super::Answer;
 use crate::App;
 use crate::describe::Malformed;
 use crate::input::{Listing, Query, word};
+use crate::listing::{self, Filler};
 
 /// Newest first, unless asked otherwise.
 #[derive(Clone, Copy, PartialEq, ToSchema)]
@@ -44,7 +45,7 @@ impl Choice for Order {
 
 /// Read the ledger
 ///
-/// By sequence, newest first unless `order=asc`. Every condition that is given must hold.
+/// By sequence, newest first unless `order=asc`. Every condition that is given must hold. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/audit/entries", operation_id = "listAuditEntries", tag = "audit",
     params(AuditFilter, Ordering, Listing),
@@ -71,6 +72,9 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
         ascending: fields.given("order", fields::choice) == Some(Order::Ascending),
     };
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    let rows = app.epr.audit_entries(&filter, &AuditPage { limit: page.limit + 1, ..page }).await?;
-    Ok(paged(rows, page.limit, &query, |row| encode_place(row.sequence)))
+    let share = listing::page_share(&app).await?;
+    let mut text = Filler::page(page.limit);
+    let rows = AuditPage { limit: page.limit + 1, ..page };
+    app.epr.show_audit_entries(&filter, rows, &mut |row| text.add(&row, |row| row.sequence)).await?;
+    Ok(text.answer(share, &query, encode_place))
 }

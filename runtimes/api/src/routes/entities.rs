@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
-use epr_core::store::Cursor;
+use epr_core::store::{Cursor, Page};
+use epr_core::{Epr, Error};
 
-use super::{Answer, created, listed, ok, one_more};
+use super::{Answer, created, ok};
 use crate::App;
 use crate::describe::{Malformed, Taken, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
+use crate::listing::{self, Listed};
 
 /// Create an entity
 ///
@@ -41,6 +43,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 /// List entities
 ///
 /// Newest first, archived ones left out.
+///
+/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
     params(EntityFilter, Listing),
@@ -52,10 +56,28 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
         types: fields.given("type", fields::repeated(fields::choice)).unwrap_or_default(),
         parent_id: fields.given("parent_id", fields::uuid),
     };
-    let page = Listing::page(&mut fields);
+    let page = Listing::asked(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    let rows = app.epr.entities(&filter, &one_more(page)).await?;
-    Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
+    match page {
+        Some(page) => listing::page(&app, &query, &filter, page).await,
+        None => listing::whole(&app, &query, filter).await,
+    }
+}
+
+impl Listed for EntityFilter {
+    type Row = Entity;
+
+    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Entity) -> bool + Send) -> Result<(), Error> {
+        epr.show_entities(self, page, &mut take).await
+    }
+
+    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
+        epr.entities_end(self, bytes).await
+    }
+
+    fn position(row: &Entity) -> Cursor {
+        Cursor { created_at: row.created_at, id: row.id }
+    }
 }
 
 /// Change an entity

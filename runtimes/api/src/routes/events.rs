@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Event, EventFilter, Invalid, NewEvent};
-use epr_core::store::Cursor;
+use epr_core::store::{Cursor, Page};
 
-use super::{Answer, created, listed, ok, one_more};
+use super::{Answer, created, ok};
 use crate::App;
 use crate::describe::{Malformed, Unknown};
 use crate::input::{Body, Caller, Paging, PathId, Query, word};
+use crate::listing::{self, Filler};
 
 type Events = Paging<50, 200>;
 
@@ -61,6 +62,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     };
     let page = Events::page(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    let rows = app.epr.events_list(&filter, &one_more(page)).await?;
-    Ok(listed(rows, page, &query, |row| Cursor { created_at: row.occurred_at, id: row.id }))
+    let share = listing::page_share(&app).await?;
+    let mut text = Filler::page(page.limit);
+    let position = |row: &Event| Cursor { created_at: row.occurred_at, id: row.id };
+    let rows = Page { limit: page.limit + 1, ..page };
+    app.epr.show_events(&filter, rows, &mut |row| text.add(&row, position)).await?;
+    Ok(text.answer(share, &query, Cursor::encode))
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
-use epr_core::store::Cursor;
+use epr_core::store::{Cursor, Page};
+use epr_core::{Epr, Error};
 
-use super::{Answer, created, listed, ok, one_more};
+use super::{Answer, created, ok};
 use crate::App;
 use crate::describe::{Malformed, Taken, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
+use crate::listing::{self, Listed};
 
 /// Create a role
 ///
@@ -39,6 +41,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 /// List roles
 ///
 /// Newest first.
+///
+/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
     params(Listing),
@@ -46,10 +50,30 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
-    let page = Listing::page(&mut fields);
-    let page = fields.finish(Some(page))?;
-    let rows = app.epr.roles(&one_more(page)).await?;
-    Ok(listed(rows, page, &query, |row| Cursor { created_at: row.created_at, id: row.id }))
+    let page = Listing::asked(&mut fields);
+    match fields.finish(Some(page))? {
+        Some(page) => listing::page(&app, &query, &Roles, page).await,
+        None => listing::whole(&app, &query, Roles).await,
+    }
+}
+
+/// Every role.
+struct Roles;
+
+impl Listed for Roles {
+    type Row = Role;
+
+    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Role) -> bool + Send) -> Result<(), Error> {
+        epr.show_roles(page, &mut take).await
+    }
+
+    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
+        epr.roles_end(bytes).await
+    }
+
+    fn position(row: &Role) -> Cursor {
+        Cursor { created_at: row.created_at, id: row.id }
+    }
 }
 
 /// Change a role

@@ -1,0 +1,132 @@
+//! What answers take in memory: lists in pieces, pages that end by bytes, callers that read slowly.
+
+use std::collections::BTreeSet;
+
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::process::Process;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const ENTITIES: &str = "/api/v1/entities";
+/// What the documented task leaves to the API, in KiB.
+const MOST: u64 = 512 << 10;
+
+/// Writes `count` entities with attributes of `bytes` bytes, behind the service's back.
+async fn fill(database: &Database, kind: Kind, count: u32, bytes: u32) {
+    let statement = match kind {
+        Kind::Postgres => format!(
+            "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) SELECT gen_random_uuid(), \
+             'n' || n, 'spv', 'active', json_build_object('x', repeat('a', {bytes})), now(), now() \
+             FROM generate_series(1, {count}) n"
+        ),
+        Kind::Sqlite => format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO entities \
+             (id, name, type, status, attributes, created_at, updated_at) SELECT printf('%08x-0000-4000-8000-%012x', i, i), \
+             'n' || i, 'spv', 'active', '{{\"x\":\"' || replace(hex(zeroblob({bytes} / 2)), '0', 'a') || '\"}}', \
+             '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z' FROM n"
+        ),
+    };
+    database.execute(&statement).await.unwrap();
+}
+
+fn next(answer: &Response, base: &str) -> Option<String> {
+    let link = answer.headers().get("link")?.to_str().unwrap().to_owned();
+    let path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+    Some(reqwest::Url::parse(&format!("{base}{ENTITIES}")).unwrap().join(&path).unwrap().to_string())
+}
+
+/// Walks a list from `path` on; gives the bytes of each answer, and the ids.
+async fn walk(base: &str, path: &str) -> (Vec<usize>, BTreeSet<String>) {
+    let (mut sizes, mut ids) = (Vec::new(), BTreeSet::new());
+    let mut url = Some(format!("{base}{path}"));
+    while let Some(at) = url {
+        let answer = reqwest::get(at).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        url = next(&answer, base);
+        let text = answer.bytes().await.unwrap();
+        sizes.push(text.len());
+        for row in serde_json::from_slice::<Vec<Value>>(&text).unwrap() {
+            assert!(ids.insert(row["id"].as_str().unwrap().to_owned()), "{row} twice");
+        }
+    }
+    (sizes, ids)
+}
+
+#[tokio::test]
+async fn a_list_without_limit_and_cursor_gives_everything_on_sqlite() {
+    a_list_without_limit_and_cursor_gives_everything(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_list_without_limit_and_cursor_gives_everything_on_postgres() {
+    a_list_without_limit_and_cursor_gives_everything(Kind::Postgres).await;
+}
+
+async fn a_list_without_limit_and_cursor_gives_everything(kind: Kind) {
+    let database = Database::create(kind).await;
+    let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    fill(&database, kind, 2500, 200).await;
+    let (sizes, ids) = walk(&base, ENTITIES).await;
+    assert_eq!((sizes.len(), ids.len()), (1, 2500), "streamed, and all of it");
+    let (sizes, ids) = walk(&base, &format!("{ENTITIES}?limit=1000")).await;
+    assert_eq!((sizes.len(), ids.len()), (3, 2500), "with a limit as before");
+    for path in ["/api/v1/roles", "/api/v1/assignments"] {
+        assert_eq!(walk(&base, path).await.1.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn answers_end_by_bytes_and_say_so() {
+    let kind = Kind::Postgres;
+    let database = Database::create(kind).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    fill(&database, kind, 70, 1_000_000).await;
+    let (sizes, ids) = walk(&base, &format!("{ENTITIES}?limit=1000")).await;
+    assert_eq!(ids.len(), 70);
+    assert!(sizes.iter().all(|size| *size < 4 << 20), "{sizes:?}");
+    // The whole list ends at its bound, and goes on from there.
+    let (sizes, ids) = walk(&base, ENTITIES).await;
+    assert_eq!(ids.len(), 70);
+    assert!(sizes[0] > 60 << 20 && sizes[0] <= 64 << 20, "{sizes:?}");
+    assert!(process.peak() < MOST, "{} KiB", process.peak());
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_finished_is_not_closed() {
+    let database = Database::create(Kind::Postgres).await;
+    let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    fill(&database, Kind::Postgres, 20, 100_000).await;
+    // The oldest is the last one.
+    let spoil = "UPDATE entities SET attributes = '[]', created_at = '2020-01-01' WHERE name = 'n7'";
+    database.execute(spoil).await.unwrap();
+    let answer = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.bytes().await.is_err(), "the connection is cut");
+    process.line("list_interrupted").await;
+}
+
+#[tokio::test]
+async fn callers_that_read_slowly_hold_little() {
+    let database = Database::create(Kind::Postgres).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONCURRENCY", "2")]).await;
+    fill(&database, Kind::Postgres, 50, 1_000_000).await;
+    let address = base.trim_start_matches("http://").to_owned();
+    let mut readers = Vec::new();
+    for n in 0..40 {
+        let path = if n % 2 == 0 { ENTITIES.to_owned() } else { format!("{ENTITIES}?limit=1000") };
+        let mut reader = TcpStream::connect(&address).await.unwrap();
+        reader.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        reader.read_exact(&mut first).await.unwrap();
+        assert!(first.ends_with(b"200") || first.ends_with(b"503"), "{}", String::from_utf8_lossy(&first));
+        readers.push(reader);
+    }
+    // Others go on.
+    let entity = "00000000-0000-4000-8000-000000000001";
+    let question = json!({"user_id": entity, "action": "document:download", "resource_id": entity});
+    let check = Client::new().post(format!("{base}/api/v1/authorize")).json(&question).send().await.unwrap();
+    assert_eq!(check.status(), 404);
+    assert!(process.peak() < MOST, "{} KiB", process.peak());
+}
