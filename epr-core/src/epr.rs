@@ -21,7 +21,7 @@ use crate::publish::Publisher;
 use crate::publish::sns::Sns;
 use crate::reader::Reader;
 use crate::recorder::{NotRecorded, Recorder};
-use crate::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, default_permissions};
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
 use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
 
@@ -52,6 +52,8 @@ pub struct Parts {
     pub default_permissions: Vec<Action>,
     /// Which evaluated decisions the ledger records.
     pub audit_decisions: AuditDecisions,
+    /// Which accepted `POST /events` the ledger records.
+    pub audit_events: AuditEvents,
     /// How events are delivered.
     pub events: EventSettings,
     /// Where to; nobody is told when `None`.
@@ -115,6 +117,7 @@ impl Epr {
             ids: Box::new(TimeOrderedIds),
             default_permissions: settings.service.default_permissions.clone(),
             audit_decisions: settings.audit.decisions,
+            audit_events: settings.audit.events,
             events: settings.events.clone(),
             publisher,
             cache: settings.cache.clone(),
@@ -148,6 +151,7 @@ impl Epr {
             ids: Box::new(TimeOrderedIds),
             default_permissions: default_permissions(),
             audit_decisions: AuditDecisions::All,
+            audit_events: AuditEvents::Context,
             events: EventSettings::default(),
             publisher,
             cache: CacheSettings::default(),
@@ -288,6 +292,10 @@ impl Epr {
 
     pub(crate) fn audit_decisions(&self) -> AuditDecisions {
         self.parts.audit_decisions
+    }
+
+    pub(crate) fn audit_events(&self) -> AuditEvents {
+        self.parts.audit_events
     }
 
     /// Records events in the ledger through the group-commit writer: answered when they are committed, together with

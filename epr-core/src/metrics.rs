@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::Epr;
 use crate::domain::Timestamp;
+use crate::domain::event::Duplicate;
 use crate::store::PoolState;
 
 /// How long the backlog may take to be read while someone waits for the figures.
@@ -39,6 +40,12 @@ struct ByOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pool {
     pool: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByContent {
+    /// `same` or `different`.
+    content: &'static str,
 }
 
 /// A figure in seconds that is set, not counted.
@@ -81,6 +88,7 @@ struct PoolFigures {
 pub(crate) struct Metrics {
     registry: Registry,
     attempts: Family<ByOutcome, Counter>,
+    deduplicated: Family<ByContent, Counter>,
     latency: Histogram,
     pending: Gauge,
     failed: Gauge,
@@ -95,6 +103,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("epr"),
             attempts: Family::default(),
+            deduplicated: Family::default(),
             // 1 ms to 16 s.
             latency: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             pending: Gauge::default(),
@@ -109,8 +118,13 @@ impl Default for Metrics {
 
 impl Metrics {
     fn registered(mut self) -> Self {
-        let Self { registry, attempts, latency, pending, failed, oldest, pools, ledger } = &mut self;
+        let Self { registry, attempts, deduplicated, latency, pending, failed, oldest, pools, ledger } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
+        registry.register(
+            "events_deduplicated",
+            "Repeats of an ingested event, by whether their content is the same",
+            deduplicated.clone(),
+        );
         registry.register_with_unit("event_publish_duration", "Calls to the topic", Unit::Seconds, latency.clone());
         registry.register("events_pending", "Events still to be delivered", pending.clone());
         registry.register("events_failed", "Events that were given up", failed.clone());
@@ -147,6 +161,11 @@ impl Metrics {
 
     pub(crate) fn attempted(&self, outcome: Outcome) {
         self.attempts.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn deduplicated(&self, duplicate: Duplicate) {
+        let content = if duplicate == Duplicate::Same { "same" } else { "different" };
+        self.deduplicated.get_or_create(&ByContent { content }).inc();
     }
 
     pub(crate) fn called(&self, took: Duration) {

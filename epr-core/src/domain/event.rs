@@ -85,6 +85,9 @@ pub struct Event {
     /// The trace in which it came to be; passed on with its message, not shown.
     #[serde(skip)]
     pub traceparent: Option<TraceParent>,
+    /// Whether another service brought it through `/events`; false only for events that EPR made itself. Not shown.
+    #[serde(skip)]
+    pub ingested: bool,
 }
 
 /// An event that another service brings.
@@ -134,6 +137,24 @@ impl NewEvent {
         });
         fields.finish(build)
     }
+}
+
+/// An event that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IngestedEvent {
+    /// The event; of a repeat the first one.
+    pub event: Event,
+    /// Whether it is a repeat, and of what kind.
+    pub duplicate: Option<Duplicate>,
+}
+
+/// How a repeat compares with the first event under its source and correlation id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duplicate {
+    /// The same content.
+    Same,
+    /// Other content, which is not delivered.
+    Different,
 }
 
 /// Which events a list holds.

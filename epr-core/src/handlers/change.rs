@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::events::Written;
 use crate::Epr;
+use crate::domain::Event;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::recorder::recorded;
@@ -41,9 +42,7 @@ pub(super) type Step<T> = std::result::Result<T, Stop>;
 pub(super) struct Change {
     pub(super) tx: Box<dyn Tx>,
     /// The claim under which the events of this change may be delivered at once.
-    pub(super) claim: Claim,
-    /// Events that are in the transaction already.
-    pub(super) written: Vec<Written>,
+    claim: Claim,
     drafts: Vec<Draft>,
     events: Vec<OutboxEvent>,
 }
@@ -68,6 +67,12 @@ pub(super) trait Mutation: Sync {
     /// Does it within `change`. Runs again from the start when the transaction lost against another one, so it must
     /// change nothing outside of it.
     fn apply(&self, change: &mut Change) -> impl Future<Output = Step<Self::Done>> + Send;
+
+    /// Sees the event that was ingested before under the key of one that this mutation emitted, instead of which it stays.
+    fn found_event(&self, done: Self::Done, first: Event) -> Self::Done {
+        let _ = first;
+        done
+    }
 }
 
 impl Epr {
@@ -88,15 +93,11 @@ impl Epr {
     }
 
     async fn attempt<M: Mutation>(&self, mutation: &M) -> Step<M::Done> {
-        let mut change = Change {
-            tx: self.store().begin().await?,
-            claim: self.new_claim(),
-            written: Vec::new(),
-            drafts: Vec::new(),
-            events: Vec::new(),
-        };
-        let done = mutation.apply(&mut change).await?;
-        let Change { mut tx, claim, mut written, drafts, events } = change;
+        let mut change =
+            Change { tx: self.store().begin().await?, claim: self.new_claim(), drafts: Vec::new(), events: Vec::new() };
+        let mut done = mutation.apply(&mut change).await?;
+        let Change { mut tx, claim, drafts, events } = change;
+        let mut written = Vec::new();
         // Before the ledger's lock, which is held for as short as can be.
         let renewals = tx.renewals().await?;
         let mut appended = Vec::new();
@@ -111,8 +112,11 @@ impl Epr {
         // Under the ledger's lock: the order in which events are written is the order in which changes are committed.
         for mut outgoing in events {
             outgoing.lease = Some(claim);
-            if let InsertedEvent::New { position, claimed } = tx.insert_event(&outgoing).await? {
-                written.push(Written { event: outgoing.event, claim, position, claimed });
+            match tx.insert_event(&outgoing).await? {
+                InsertedEvent::New { position, claimed } => {
+                    written.push(Written { event: outgoing.event, claim, position, claimed });
+                }
+                InsertedEvent::Existing(first) => done = mutation.found_event(done, *first),
             }
         }
         self.conclude(tx, renewals).await?;

@@ -4,22 +4,30 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::change::{Change, Mutation, Step};
-use crate::domain::event::{DeliveryState, Event, EventFilter, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large};
-use crate::domain::fields::{Choice as _, object_problem};
+use super::event_entry::entry_for;
+use crate::domain::audit::OWN_SOURCE;
+use crate::domain::event::{
+    DeliveryState, Duplicate, Event, EventFilter, IngestedEvent, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large,
+};
+use crate::domain::fields::{Choice as _, Problem, object_problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
 use crate::error::{Error, Result};
+use crate::ledger::chain::Draft;
 use crate::publish::Message;
-use crate::store::{Backlog, Claimed, InsertedEvent, OutboxEvent, Page, Take};
+use crate::store::{Backlog, Claimed, OutboxEvent, Page, Take};
 use crate::{Call, Epr};
 
 impl Epr {
     /// Takes an event from another service and tries to deliver it. The same source and correlation id again gives the
-    /// first one. A delivery that fails is no error: the event says how far it has come.
+    /// first one. A delivery that fails is no error: the event says how far it has come. An audit event (see
+    /// `EPR_AUDIT_EVENTS`) is also recorded in the ledger in the same transaction, each time.
     ///
     /// # Errors
-    /// `Invalid` when it is too large to be delivered.
-    pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<Event> {
+    /// `Invalid` when it is too large to be delivered, or names EPR itself as its source.
+    pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
+        self.refuse_own_source(new.source.as_str())?;
+        let dated = new.occurred_at.is_some();
         let now = self.now();
         let event = Event {
             id: self.new_id(),
@@ -32,21 +40,40 @@ impl Epr {
             occurred_at: new.occurred_at.unwrap_or(now),
             schema_version: new.schema_version.into_string(),
             delivery_state: self.first_state(),
-            delivery_attempts: 0,
+            delivery_attempts: self.first_attempts(),
             last_error: None,
             created_at: now,
             updated_at: now,
             traceparent: call.traceparent,
+            ingested: true,
         };
         check(&event)?;
-        let ordering_key = ordering_key(&event.payload);
-        let ingested = self.commit(&Ingest { event: &event, ordering_key }).await?;
-        match ingested {
-            Some(first) => Ok(first),
+        let entry = entry_for(self.audit_events(), call, &event);
+        let first = self.commit(&Ingest { event: &event, entry }).await?;
+        let Some(first) = first else {
             // Delivered (or not) by now: say how far it has come.
             // That it was taken stays true when this cannot be read.
-            None => Ok(self.event(event.event_id).await.unwrap_or(event)),
+            let event = self.event(event.event_id).await.unwrap_or(event);
+            return Ok(IngestedEvent { event, duplicate: None });
+        };
+        let duplicate = if same_content(&first, &event, dated) { Duplicate::Same } else { Duplicate::Different };
+        self.metrics().deduplicated(duplicate);
+        info!(
+            event_id = %first.event_id, event_type = first.event_type, source = first.source,
+            correlation_id = first.correlation_id, differs = duplicate == Duplicate::Different, "event_ingest_deduplicated"
+        );
+        Ok(IngestedEvent { event: first, duplicate: Some(duplicate) })
+    }
+
+    /// Consumers trust that an event under EPR's own name is about something that EPR did.
+    fn refuse_own_source(&self, source: &str) -> Result<()> {
+        let own = [OWN_SOURCE, self.events().source.as_str()];
+        if own.iter().any(|own| own.eq_ignore_ascii_case(source.trim())) {
+            let sentence =
+                format!("'{source}' is the source of EPR's own events; use the name of the service that reports");
+            return Err(Error::field("source", Problem::new("reserved", sentence)));
         }
+        Ok(())
     }
 
     /// One event, by its `event_id`.
@@ -102,6 +129,11 @@ impl Epr {
         if self.publisher().is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
     }
 
+    /// The attempts an event begins with: with no topic its delivery is over, and counts as one, as in the older service.
+    fn first_attempts(&self) -> i32 {
+        i32::from(self.publisher().is_none())
+    }
+
     /// Hands what a committed change wrote to the topic.
     pub(super) async fn after_commit(&self, written: Vec<Written>) {
         for Written { event, claim, position, claimed } in written {
@@ -138,13 +170,14 @@ impl Epr {
             occurred_at: now,
             schema_version: "v1".to_owned(),
             delivery_state: self.first_state(),
-            delivery_attempts: 0,
+            delivery_attempts: self.first_attempts(),
             last_error: None,
             created_at: now,
             updated_at: now,
             traceparent: call.traceparent,
+            ingested: false,
         };
-        OutboxEvent { event, ordering_key: Some(key), ingested: false, lease: None }
+        OutboxEvent { event, ordering_key: Some(key), lease: None }
     }
 }
 
@@ -156,9 +189,18 @@ pub(super) struct Written {
     pub(super) claimed: bool,
 }
 
+/// Whether a repeat says what the first one said. A time that the caller did not give is this program's own.
+fn same_content(first: &Event, again: &Event, dated: bool) -> bool {
+    first.event_type == again.event_type
+        && first.payload == again.payload
+        && first.context == again.context
+        && first.schema_version == again.schema_version
+        && (!dated || first.occurred_at == again.occurred_at)
+}
+
 struct Ingest<'a> {
     event: &'a Event,
-    ordering_key: Option<String>,
+    entry: Option<Draft>,
 }
 
 impl Mutation for Ingest<'_> {
@@ -166,16 +208,17 @@ impl Mutation for Ingest<'_> {
     type Done = Option<Event>;
 
     async fn apply(&self, change: &mut Change) -> Step<Option<Event>> {
-        let (event, ordering_key) = (self.event.clone(), self.ordering_key.clone());
-        let lease = Some(change.claim);
-        let inserted = change.tx.insert_event(&OutboxEvent { event, ordering_key, ingested: true, lease }).await?;
-        Ok(match inserted {
-            InsertedEvent::Existing(first) => Some(*first),
-            InsertedEvent::New { position, claimed } => {
-                change.written.push(Written { event: self.event.clone(), claim: change.claim, position, claimed });
-                None
-            }
-        })
+        // The entry first, like every change: two orders of the ledger's lock and an ordering key's would be a deadlock.
+        if let Some(entry) = &self.entry {
+            change.record(entry.clone());
+        }
+        let ordering_key = ordering_key(&self.event.payload);
+        change.emit(OutboxEvent { event: self.event.clone(), ordering_key, lease: None });
+        Ok(None)
+    }
+
+    fn found_event(&self, _: Option<Event>, first: Event) -> Option<Event> {
+        Some(first)
     }
 }
 

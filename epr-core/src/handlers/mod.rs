@@ -6,6 +6,7 @@ pub(crate) mod bulk;
 mod change;
 pub(crate) mod check;
 mod entities;
+mod event_entry;
 mod events;
 mod record;
 mod reports;

@@ -8,7 +8,7 @@ pub mod sns;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::domain::event::Event;
+use crate::domain::event::{Event, MAX_MESSAGE_BYTES};
 use crate::domain::{Json, JsonObject, TraceParent};
 
 /// A message as the topic gets it.
@@ -27,9 +27,19 @@ pub struct Message {
 }
 
 impl Message {
-    /// The contract's body: the event's fields, and beside them the flat ones of the older format.
+    /// The contract's body: the event's fields, `metadata` as the older name of `context`, and on EPR's own events the flat
+    /// fields of the older format.
+    ///
+    /// INVARIANT: an ingested event has no flat fields, whatever its `source` says: consumers archive the documents of the
+    /// entity in every message that has them.
     #[must_use]
     pub fn of(event: &Event) -> Self {
+        let message = Self::with_metadata(event, true);
+        // An event that was accepted with a large context is delivered: its older name would double it.
+        if message.bytes() > MAX_MESSAGE_BYTES { Self::with_metadata(event, false) } else { message }
+    }
+
+    fn with_metadata(event: &Event, metadata: bool) -> Self {
         let mut body = JsonObject::new();
         let mut put = |name: &str, value: Json| body.insert(name.to_owned(), value);
         put("event_id", event.event_id.into());
@@ -40,10 +50,15 @@ impl Message {
         put("schema_version", event.schema_version.as_str().into());
         put("payload", event.payload.clone().into());
         put("context", event.context.clone().into());
-        put("action", event.event_type.as_str().into());
-        for name in ["entity_id", "entity_type"] {
-            if let Some(value) = event.payload.get(name) {
-                put(name, value.clone());
+        if metadata {
+            put("metadata", event.context.clone().into());
+        }
+        if !event.ingested {
+            put("action", event.event_type.as_str().into());
+            for name in ["entity_id", "entity_type"] {
+                if let Some(value) = event.payload.get(name) {
+                    put(name, value.clone());
+                }
             }
         }
         Self {

@@ -14,11 +14,25 @@ pub enum AuditDecisions {
     Off,
 }
 
-/// `EPR_AUDIT_DECISIONS`.
+/// Which accepted `POST /events` are recorded, beside being delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditEvents {
+    /// Those whose context names an actor and an entity: the platform's audit events.
+    #[default]
+    Context,
+    /// Every one.
+    All,
+    /// None.
+    Off,
+}
+
+/// `EPR_AUDIT_DECISIONS`, `EPR_AUDIT_EVENTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
     /// Which evaluated decisions are recorded.
     pub decisions: AuditDecisions,
+    /// Which accepted `POST /events` are recorded.
+    pub events: AuditEvents,
 }
 
 impl AuditSettings {
@@ -31,6 +45,14 @@ impl AuditSettings {
                 _ => None,
             }
         });
-        Self { decisions }
+        let events = reader.value("EPR_AUDIT_EVENTS", AuditEvents::Context, "context, all, off", plain, |given| {
+            match given.to_ascii_lowercase().as_str() {
+                "context" => Some(AuditEvents::Context),
+                "all" => Some(AuditEvents::All),
+                "off" => Some(AuditEvents::Off),
+                _ => None,
+            }
+        });
+        Self { decisions, events }
     }
 }

@@ -17,7 +17,7 @@ mod queue;
 mod service;
 mod source;
 
-pub use audit::{AuditDecisions, AuditSettings};
+pub use audit::{AuditDecisions, AuditEvents, AuditSettings};
 pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};

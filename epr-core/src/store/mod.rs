@@ -282,8 +282,6 @@ pub struct OutboxEvent {
     pub event: Event,
     /// Events with the same key are delivered one after the other.
     pub ordering_key: Option<String>,
-    /// Whether it came from another service.
-    pub ingested: bool,
     /// The claim under which it is written, if it can be delivered at once.
     pub lease: Option<Claim>,
 }

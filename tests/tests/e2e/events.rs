@@ -15,7 +15,7 @@ on_both! {
         keys.sort_unstable();
         assert_eq!(keys, ["context", "correlation_id", "created_at", "delivery_attempts", "delivery_state", "event_id", "event_type", "id",
             "last_error", "occurred_at", "payload", "schema_version", "source", "updated_at"]);
-        assert_eq!((&made["delivery_state"], &made["delivery_attempts"], &made["last_error"]), (&json!("succeeded"), &json!(0), &Value::Null));
+        assert_eq!((&made["delivery_state"], &made["delivery_attempts"], &made["last_error"]), (&json!("succeeded"), &json!(1), &Value::Null));
         assert_eq!(made["occurred_at"], "2026-01-01T00:00:00.000000Z");
         assert_eq!(made["payload"].to_string(), r#"{"a":[],"b":1.0}"#);
         let path = format!("{EVENTS}/{}", made["event_id"].as_str().unwrap());

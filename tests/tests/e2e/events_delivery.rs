@@ -6,7 +6,7 @@ use epr_core::clock::{SystemClock, TimeOrderedIds};
 use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
 use epr_core::publish::recording::Recording;
 use epr_core::publish::{Message, Outage, Verdict};
-use epr_core::settings::{AuditDecisions, CacheSettings, EventSettings};
+use epr_core::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
 use epr_core::store::postgres::Options;
 use epr_core::store::{Page, sqlite};
 use epr_core::{Call, Epr, Parts};
@@ -53,7 +53,7 @@ fn outage() -> Result<Verdict, Outage> {
 async fn the_message_is_the_contracts() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
-    let made = epr.ingest_event(&Call::default(), event("11111111-0000-4000-8000-000000000001")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("11111111-0000-4000-8000-000000000001")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Succeeded, 1));
     let [message] = <[Message; 1]>::try_from(topic.published()).unwrap();
     let body: Value = serde_json::from_str(&message.body).unwrap();
@@ -61,7 +61,7 @@ async fn the_message_is_the_contracts() {
         body,
         json!({"event_id": made.event_id, "event_type": "a.happened", "source": "vault", "occurred_at": made.occurred_at.to_string(),
         "correlation_id": null, "schema_version": "v1", "payload": {"entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv", "n": 1},
-        "context": {}, "action": "a.happened", "entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv"})
+        "context": {}, "metadata": {}})
     );
     assert_eq!(
         message.attributes(),
@@ -74,10 +74,10 @@ async fn a_failure_is_tried_again_in_the_request_then_by_the_relay() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     topic.answer_next([failed()]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts, made.last_error), (DeliveryState::Succeeded, 2, None));
     topic.answer_next([failed(), failed(), failed()]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!(
         (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
         (DeliveryState::Pending, 2, Some("busy"))
@@ -93,13 +93,13 @@ async fn a_refusal_fails_at_once_with_the_reason() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     topic.answer_next([Ok(Verdict::Refused("InvalidParameter: no".into()))]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!(
         (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
         (DeliveryState::Failed, 1, Some("InvalidParameter: no"))
     );
     // It holds nobody up, and can be put back.
-    epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!(topic.published().len(), 1);
     assert_eq!(epr.requeue_events(Some(made.event_id)).await.unwrap(), 1);
     assert_eq!(epr.requeue_events(None).await.unwrap(), 0);
@@ -112,11 +112,11 @@ async fn an_outage_uses_up_no_attempt() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     topic.answer_next([outage(), outage(), outage()]);
-    let first = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let first = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((first.delivery_state, first.delivery_attempts), (DeliveryState::Pending, 0));
     assert_eq!(first.last_error.as_deref(), Some("the topic cannot be used: gone"));
     // The breaker is open: the next one does not even try.
-    let second = epr.ingest_event(&Call::default(), event("f")).await.unwrap();
+    let second = epr.ingest_event(&Call::default(), event("f")).await.unwrap().event;
     assert_eq!((second.delivery_state, second.delivery_attempts, second.last_error), (DeliveryState::Pending, 0, None));
     relayed(&epr).await;
     assert!(
@@ -133,10 +133,10 @@ async fn a_fault_of_the_moment_is_tried_again_in_the_request() {
     let epr = service(&topic).await;
     let moment = || Err(Outage { why: "503".into(), again: true });
     topic.answer_next([moment()]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts, made.last_error), (DeliveryState::Succeeded, 1, None));
     topic.answer_next([moment(), moment()]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Pending, 0));
 }
 
@@ -148,9 +148,9 @@ async fn events_of_one_entity_stay_in_order() {
     topic.answer_next([failed(), failed()]);
     let mut expected = Vec::new();
     for _ in 0..5 {
-        expected.push(epr.ingest_event(&Call::default(), event("a")).await.unwrap().event_id);
+        expected.push(epr.ingest_event(&Call::default(), event("a")).await.unwrap().event.event_id);
     }
-    let b = epr.ingest_event(&Call::default(), event("b")).await.unwrap();
+    let b = epr.ingest_event(&Call::default(), event("b")).await.unwrap().event;
     assert_eq!(b.delivery_state, DeliveryState::Succeeded);
     assert_eq!(topic.published().iter().map(|message| message.event_id).collect::<Vec<_>>(), [b.event_id]);
     // Two relays at once do not pass each other.
@@ -169,13 +169,14 @@ async fn after_the_last_attempt_it_is_given_up() {
         ids: Box::new(TimeOrderedIds),
         default_permissions: Vec::new(),
         audit_decisions: AuditDecisions::All,
+        audit_events: AuditEvents::Context,
         events: EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() },
         publisher: Some(topic.clone()),
         cache: CacheSettings::default(),
     });
     epr.start(true).await.unwrap();
     topic.answer_next([failed(), failed(), failed()]);
-    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap();
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Pending, 2));
     relayed(&epr).await;
     let made = epr.event(made.event_id).await.unwrap();
@@ -196,6 +197,7 @@ async fn writers_at_once_stand_in_one_line() {
         ids: Box::new(TimeOrderedIds),
         default_permissions: Vec::new(),
         audit_decisions: AuditDecisions::All,
+        audit_events: AuditEvents::Context,
         events: EventSettings::default(),
         publisher: Some(topic.clone()),
         cache: CacheSettings::default(),
@@ -206,7 +208,7 @@ async fn writers_at_once_stand_in_one_line() {
             // One entity in two spellings.
             let entity =
                 if n % 2 == 0 { "abcdefab-0000-4000-8000-000000000001" } else { "ABCDEFAB000040008000000000000001" };
-            tokio::spawn(async move { epr.ingest_event(&Call::default(), event(entity)).await.unwrap() })
+            tokio::spawn(async move { epr.ingest_event(&Call::default(), event(entity)).await.unwrap().event })
         })
         .collect();
     for writer in writers {

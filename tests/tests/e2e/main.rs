@@ -22,6 +22,7 @@ mod database_start;
 mod database_url;
 mod embedding;
 mod entities;
+mod event_trail;
 mod events;
 mod events_delivery;
 mod events_topic;

@@ -10,7 +10,7 @@ use epr_api::Callers;
 use epr_core::clock::{SystemClock, TimeOrderedIds};
 use epr_core::publish::Verdict;
 use epr_core::publish::recording::Recording;
-use epr_core::settings::{AuditDecisions, CacheSettings, EventSettings, Settings, Source};
+use epr_core::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, Source};
 use epr_core::{Epr, Parts};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::process::{Process, program};
@@ -34,6 +34,7 @@ async fn passed_on(kind: Kind) {
         ids: Box::new(TimeOrderedIds),
         default_permissions: Vec::new(),
         audit_decisions: AuditDecisions::All,
+        audit_events: AuditEvents::Context,
         events: EventSettings { publish_attempts: 1, ..EventSettings::default() },
         publisher: Some(topic.clone()),
         cache: CacheSettings::default(),

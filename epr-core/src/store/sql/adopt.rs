@@ -347,9 +347,12 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
             traceparent: None,
+            // The older table does not say which events were its own. Taken as another service's: without flat fields, no
+            // consumer acts on one that was forged.
+            ingested: true,
         };
         let ordering_key = ordering_key(&event.payload);
-        let outgoing = OutboxEvent { event, ordering_key, ingested: true, lease: None };
+        let outgoing = OutboxEvent { event, ordering_key, lease: None };
         if let InsertedEvent::Existing(other) = events::insert(&mut *conn, &outgoing).await? {
             return Err(texts.fault("correlation_id", format!("stands also with event {}", other.event_id)));
         }

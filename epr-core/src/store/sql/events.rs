@@ -17,7 +17,7 @@ macro_rules! columns {
     () => {
         "e.position, e.id, e.event_id, e.event_type, e.source, CAST(e.payload AS TEXT) AS payload, \
          CAST(e.context AS TEXT) AS context, e.correlation_id, e.occurred_at, e.schema_version, e.delivery_state, \
-         e.delivery_attempts, e.last_error, e.created_at, e.updated_at, e.traceparent"
+         e.delivery_attempts, e.last_error, e.created_at, e.updated_at, e.traceparent, e.ingested"
     };
 }
 
@@ -41,6 +41,7 @@ fn read(row: &Row) -> Result<Event> {
         updated_at: at("updated_at")?,
         // What is no longer one was never needed.
         traceparent: row.try_get::<Option<&str>, _>("traceparent").map_err(classify)?.and_then(TraceParent::parse),
+        ingested: row.try_get("ingested").map_err(classify)?,
     })
 }
 
@@ -89,7 +90,7 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     .bind(stamp(event.created_at))
     .bind(stamp(event.updated_at))
     .bind(&new.ordering_key)
-    .bind(new.ingested)
+    .bind(event.ingested)
     .bind(stamp(event.created_at))
     .bind(lease.map(|claim| stamp(claim.until)))
     .bind(lease.map(|claim| id(claim.token)))
@@ -164,7 +165,7 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
         ") RETURNING ",
         "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
          correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
-         traceparent"
+         traceparent, ingested"
     ))
     .bind(id(claim.token))
     .bind(stamp(claim.until))

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
+use epr_core::domain::event::{Duplicate, IngestedEvent};
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Event, EventFilter, Invalid, NewEvent};
 use epr_core::store::{Cursor, Page};
@@ -15,10 +17,15 @@ use crate::listing::{self, Filler};
 
 type Events = Paging<50, 200>;
 
+/// Says that the answer is an event that was ingested before.
+const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
+
 /// Ingest an event
 ///
-/// It is kept and passed on to the topic. The same `source` and `correlation_id` again gives the first one. That a
-/// delivery fails is no error: the event says how far it has come.
+/// The event is stored and published to the topic. A repeat of a `source` and `correlation_id` returns the first event, with
+/// the header `EPR-Duplicate: true` (`true; differs` when its content is another). A failed delivery is not an error: the
+/// answer has the delivery's state. An event whose `context` has `actor_id`, `actor_type`, `entity_id` and `entity_type`
+/// is also appended to the audit ledger, repeats included (`EPR_AUDIT_EVENTS`). EPR's own source is refused.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "ingestEvent", tag = "events",
     params(Caller),
@@ -26,11 +33,17 @@ type Events = Paging<50, 200>;
         "event_type": "document.uploaded", "source": "document_vault",
         "payload": {"document_id": "d-17", "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96"}
     })),
-    responses((status = 201, description = "Taken", body = Event), Body)
+    responses((status = 201, description = "Stored", body = Event, headers(("EPR-Duplicate" = String, description = "`true` for a repeat, `true; differs` for a repeat with other content"))), Body)
 )]
 pub(crate) async fn ingest(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
     let (call, new) = Invalid::both(call, body.and_then(|body| NewEvent::from_body(&body)))?;
-    Ok(created(&app.epr.ingest_event(&call, new).await?))
+    let IngestedEvent { event, duplicate } = app.epr.ingest_event(&call, new).await?;
+    let mut response = created(&event);
+    if let Some(duplicate) = duplicate {
+        let value = if duplicate == Duplicate::Same { "true" } else { "true; differs" };
+        response.headers_mut().insert(EPR_DUPLICATE, HeaderValue::from_static(value));
+    }
+    Ok(response)
 }
 
 /// Read an event
