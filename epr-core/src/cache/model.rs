@@ -26,7 +26,7 @@ use crate::domain::{
     assignment::default_principal_type,
 };
 use crate::handlers::check::Begun;
-use crate::settings::{AuditDecisions, CacheSettings, EventSettings};
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
 use crate::store::postgres::Options;
 use crate::store::{Renewal, Store as _, Told, sqlite};
 use crate::{Call, Epr, Parts};
@@ -133,6 +133,7 @@ impl World {
                 ids: Box::new(TimeOrderedIds),
                 default_permissions: Vec::new(),
                 audit_decisions: AuditDecisions::Off,
+                audit_events: AuditEvents::Off,
                 events: EventSettings::default(),
                 publisher: None,
                 cache: CacheSettings::off(),
