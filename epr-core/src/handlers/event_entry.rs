@@ -3,7 +3,6 @@
 //! Owns how an event's fields become an entry's. Must never refuse an event: what does not fit an entry's columns is
 //! kept in its `details`.
 
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::Call;
@@ -26,7 +25,7 @@ const AS_SENT: &str = "as_sent";
 /// event turns out to be a repeat.
 pub(super) fn entry_for(which: AuditEvents, call: &Call, event: &Event) -> Option<Draft> {
     let audited = match which {
-        AuditEvents::Context => MEMBERS.iter().all(|name| event.context.contains_key(*name)),
+        AuditEvents::Context => MEMBERS.iter().all(|name| event.context.contains_key(name)),
         AuditEvents::All => true,
         AuditEvents::Off => false,
     };
@@ -66,7 +65,7 @@ impl Entry<'_> {
         // An event's message is bounded, its canonical text may be six times as long: then its hash takes its part.
         whole.unwrap_or_else(|_| {
             let text = canonical::text_of(&details.into());
-            let hash: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = canonical::entry_hash("", &text);
             let bytes = Json::Int(i64::try_from(text.len()).unwrap_or(i64::MAX));
             let details = object([("details_bytes", bytes), ("details_sha256", hash.into())]);
             Draft::new(AuditEvent { details, ..entry }).unwrap_or_else(|_| unreachable!("two short members fit"))

@@ -14,20 +14,20 @@ const ACTOR: &str = "bbbbbbbb-0000-4000-8000-000000000002";
 const DOCUMENT: &str = "dddddddd-0000-4000-8000-000000000004";
 
 /// An audit event as the vault posts it.
-fn audit(correlation: &str, payload: Value) -> Value {
+fn audit(correlation: &str, payload: &Value) -> Value {
     json!({"event_type": "document.downloaded", "source": "document_vault", "correlation_id": correlation, "payload": payload,
         "context": {"actor_id": ACTOR, "actor_type": "user", "entity_id": DOCUMENT, "entity_type": "document", "ip": "::1"}})
 }
 
 on_both! {
     async fn an_audit_event_is_an_entry_each_time(api) {
-        let first = api.post(EVENTS, audit("c-1", json!({"n": 1.5}))).await;
+        let first = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
         assert!(!first.headers.contains_key("epr-duplicate"));
         let first = first.expect(201);
-        let again = api.post(EVENTS, audit("c-1", json!({"n": 1.5}))).await;
+        let again = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
         assert_eq!(again.headers["epr-duplicate"], "true");
         assert_eq!(again.expect(201), first);
-        let other = api.post(EVENTS, audit("c-1", json!({"n": 2}))).await;
+        let other = api.post(EVENTS, audit("c-1", &json!({"n": 2}))).await;
         assert_eq!(other.headers["epr-duplicate"], "true; differs");
         assert_eq!(other.expect(201), first);
         // No audit event: no entry.
@@ -51,7 +51,7 @@ on_both! {
     }
 
     async fn what_does_not_fit_a_column_is_kept_and_refuses_nothing(api) {
-        let mut event = audit("c".repeat(128).as_str(), json!({"as_sent": 7}));
+        let mut event = audit("c".repeat(128).as_str(), &json!({"as_sent": 7}));
         event["event_type"] = json!("t".repeat(128));
         event["context"] = json!({"actor_id": "bob", "actor_type": "t".repeat(65), "entity_id": null, "entity_type": ["a"]});
         api.post(EVENTS, event).await.expect(201);
@@ -63,8 +63,8 @@ on_both! {
         assert_eq!(entry["details"], json!({"as_sent": 7, "as_sent_": {"actor_id": "bob", "actor_type": "t".repeat(65),
             "entity_type": ["a"], "event_type": "t".repeat(128), "correlation_id": "c".repeat(128)}}));
         // A message within its bound whose canonical text is over the ledger's.
-        api.post(EVENTS, audit("c-2", json!({"x": "é".repeat(120_000), "y": "\u{1}".repeat(1000)}))).await.expect(201);
-        api.post(EVENTS, audit("c-3", json!({"x": "\u{7f}".repeat(200_000)}))).await.expect(201);
+        api.post(EVENTS, audit("c-2", &json!({"x": "é".repeat(120_000), "y": "\u{1}".repeat(1000)}))).await.expect(201);
+        api.post(EVENTS, audit("c-3", &json!({"x": "\u{7f}".repeat(200_000)}))).await.expect(201);
         let entries = api.get(ENTRIES).await.expect(200);
         assert!(entries[2]["details"]["details_sha256"].as_str().is_some_and(|hash| hash.len() == 64), "{}", entries[2]["details"]);
     }
@@ -89,7 +89,7 @@ async fn fifty_repeats_at_once_are_one_event_and_fifty_entries() {
                 tokio::spawn(async move {
                     // The same ordering key as EPR's own events: both take it after the ledger's lock.
                     api.patch(&format!("/api/v1/entities/{entity}"), json!({"attributes": {"n": n}})).await.expect(200);
-                    api.post(EVENTS, audit("c", json!({"n": n, "entity_id": entity}))).await.expect(201);
+                    api.post(EVENTS, audit("c", &json!({"n": n, "entity_id": entity}))).await.expect(201);
                 })
             })
             .collect();
@@ -110,7 +110,7 @@ async fn the_setting_says_which_events_are_recorded() {
         let clock = Arc::new(epr_core::clock::SystemClock);
         let api =
             Api::with(database, clock, &[("EPR_AUDIT_EVENTS", setting), ("EPR_DOCUMENT_EVENT_SOURCE", "epr-eu")]).await;
-        api.post(EVENTS, audit("c", json!({}))).await.expect(201);
+        api.post(EVENTS, audit("c", &json!({}))).await.expect(201);
         let plain = json!({"event_type": "a.b", "source": "vault", "payload": {"entity_id": DOCUMENT}});
         api.post(EVENTS, plain).await.expect(201);
         let entries = api.get(ENTRIES).await.expect(200);

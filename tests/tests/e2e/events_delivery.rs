@@ -99,7 +99,7 @@ async fn a_refusal_fails_at_once_with_the_reason() {
         (DeliveryState::Failed, 1, Some("InvalidParameter: no"))
     );
     // It holds nobody up, and can be put back.
-    epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
+    epr.ingest_event(&Call::default(), event("e")).await.unwrap();
     assert_eq!(topic.published().len(), 1);
     assert_eq!(epr.requeue_events(Some(made.event_id)).await.unwrap(), 1);
     assert_eq!(epr.requeue_events(None).await.unwrap(), 0);
