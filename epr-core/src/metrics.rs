@@ -120,6 +120,10 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let Self { registry, attempts, deduplicated, latency, pending, failed, oldest, pools, ledger } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
+        // Shown from the start, so that the first repeat is a rise.
+        for content in ["same", "different"] {
+            let _ = deduplicated.get_or_create(&ByContent { content });
+        }
         registry.register(
             "events_deduplicated",
             "Repeats of an ingested event, by whether their content is the same",
