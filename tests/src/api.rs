@@ -19,7 +19,7 @@ use crate::patience;
 /// A service on a fresh database, and the way to call it.
 #[derive(Clone)]
 pub struct Api {
-    router: axum::Router,
+    service: epr_api::Service,
     /// The service behind it.
     pub epr: Epr,
     /// Its database.
@@ -43,6 +43,19 @@ impl Answer {
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self.body
+    }
+
+    /// The path and query of the next page of the list at `path`, if the answer says that there is one: its `Link` resolved
+    /// against the URL of the request, as RFC 3986 says.
+    #[track_caller]
+    #[must_use]
+    pub fn next_page(&self, path: &str) -> Option<String> {
+        let link = self.headers.get(header::LINK)?.to_str().expect("a `Link` that is text");
+        let reference = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+        let reference = reference.unwrap_or_else(|| panic!("no link to a next page: {link}"));
+        let asked = reqwest::Url::parse("http://epr.test").and_then(|base| base.join(path)).expect("a path");
+        let next = asked.join(reference).expect("a reference");
+        Some(format!("{}?{}", next.path(), next.query().unwrap_or_default()))
     }
 
     /// The `type` of every field error together with its `loc`, as `body.name: missing`.
@@ -91,12 +104,12 @@ impl Api {
         until_cached(&epr).await;
         let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
         let callers = Callers { authenticator: Arc::new(authenticator), open: settings.auth.open.clone() };
-        Self { router: epr_api::router(epr.clone(), &settings.http, callers), epr, database }
+        Self { service: epr_api::service(epr.clone(), &settings.http, callers), epr, database }
     }
 
     /// Sends any request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("the router never fails");
+        let response = self.service.clone().oneshot(request).await.expect("the service never fails");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         let body = if bytes.is_empty() {
@@ -115,7 +128,7 @@ impl Api {
 
     /// Any request; status, headers, body as it is.
     pub async fn bytes(&self, request: Request<Body>) -> (u16, HeaderMap, Vec<u8>) {
-        let response = self.router.clone().oneshot(request).await.expect("the router never fails");
+        let response = self.service.clone().oneshot(request).await.expect("the service never fails");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         (parts.status.as_u16(), parts.headers, bytes.to_vec())

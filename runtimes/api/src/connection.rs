@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use epr_core::settings::Limits;
@@ -24,6 +23,7 @@ use tokio::time::Instant;
 use tower::Service as _;
 
 use crate::figures::Figures;
+use crate::path;
 
 /// Most headers in a request.
 const HEADERS: usize = 100;
@@ -31,14 +31,14 @@ const HEADERS: usize = 100;
 /// Serves `stream` until its caller goes, is too slow, or `stop` is told and what is in flight is answered.
 pub(crate) async fn serve(
     stream: TcpStream,
-    router: Router,
+    api: path::Service,
     limits: &Limits,
     figures: &Figures,
     mut stop: watch::Receiver<()>,
 ) {
     let marks = Arc::new(Marks { origin: Instant::now(), state: AtomicU64::new(Phase::Idle as u64) });
     let watched = Watched { stream, marks: Arc::clone(&marks) };
-    let service = Marking { router, marks: Arc::clone(&marks) };
+    let service = Marking { api, marks: Arc::clone(&marks) };
     let mut builder = http1::Builder::new();
     builder.max_headers(HEADERS).max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(64 << 10));
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(watched), service));
@@ -171,9 +171,9 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The router, which marks when a request has arrived and when it is answered.
+/// The interface, which marks when a request has arrived and when it is answered.
 struct Marking {
-    router: Router,
+    api: path::Service,
     marks: Arc<Marks>,
 }
 
@@ -186,7 +186,7 @@ impl hyper::service::Service<Request<Incoming>> for Marking {
         self.marks.set(Phase::Busy);
         let marks = Arc::clone(&self.marks);
         // A router is always ready.
-        let answer = self.router.clone().call(request.map(Body::new));
+        let answer = self.api.clone().call(request.map(Body::new));
         Box::pin(async move {
             let answer = answer.await;
             marks.set(Phase::Idle);

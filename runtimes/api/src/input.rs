@@ -77,7 +77,6 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 /// The query string.
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
-    path: String,
     pub(crate) members: JsonObject,
 }
 
@@ -88,7 +87,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
         let raw = parts.uri.query().unwrap_or_default();
         let pairs: Vec<_> = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
         let members = fields::query_members(pairs.iter().cloned());
-        Ok(Self { pairs, path: parts.uri.path().to_owned(), members })
+        Ok(Self { pairs, members })
     }
 }
 
@@ -126,12 +125,13 @@ impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
 }
 
 impl Query {
-    /// The `Link` header's value for the page that starts after the encoded `cursor`.
+    /// The `Link` header's value for the page that starts after the encoded `cursor`. A reference of only a query, which
+    /// resolves against the URL that the caller used: behind a proxy that strips a prefix, this side does not know it.
     pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));
         query.append_pair("cursor", cursor);
-        format!("<{}?{}>; rel=\"next\"", self.path, query.finish())
+        format!("<?{}>; rel=\"next\"", query.finish())
     }
 }
 

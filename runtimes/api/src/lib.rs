@@ -16,6 +16,7 @@ mod figures;
 mod guard;
 mod input;
 mod listing;
+mod path;
 mod request_id;
 mod routes;
 mod security;
@@ -23,7 +24,6 @@ mod serve;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::middleware;
@@ -40,6 +40,7 @@ use edge::Edge;
 use figures::Figures;
 use guard::Guard;
 
+pub use path::Service;
 pub use serve::{ServeError, serve};
 
 /// Bytes of answers in memory at a time, until they are sent.
@@ -76,7 +77,7 @@ impl Callers {
 /// The whole HTTP interface, ready to be served.
 #[derive(Clone)]
 pub struct Api {
-    router: Router,
+    service: Service,
     limits: Limits,
     figures: Arc<Figures>,
 }
@@ -117,16 +118,16 @@ impl Api {
             figures: Arc::clone(&figures),
         };
         let router = router.layer(middleware::from_fn_with_state(Arc::new(edge), edge::carry));
-        Self { router, limits, figures }
+        Self { service: Service::new(router), limits, figures }
     }
 }
 
 /// The whole HTTP interface over `epr`, without the limits of its connections.
-pub fn router(epr: Epr, settings: &HttpSettings, callers: Callers) -> Router {
-    Api::new(epr, settings, callers).router
+pub fn service(epr: Epr, settings: &HttpSettings, callers: Callers) -> Service {
+    Api::new(epr, settings, callers).service
 }
 
-/// The OpenAPI document of [`router`], as JSON for people.
+/// The OpenAPI document of [`service`], as JSON for people.
 #[must_use]
 pub fn document() -> String {
     text_of(&routes::all().finish().1)

@@ -73,7 +73,7 @@ async fn accept(listener: &TcpListener, api: &Api, stopped: &watch::Receiver<()>
         let (api, stop) = (api.clone(), stopped.clone());
         tokio::spawn(async move {
             let _open = api.figures.connected();
-            connection::serve(stream, api.router, &api.limits, &api.figures, stop).await;
+            connection::serve(stream, api.service, &api.limits, &api.figures, stop).await;
         });
     }
 }

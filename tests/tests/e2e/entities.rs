@@ -107,11 +107,7 @@ on_both! {
         while let Some(path) = next {
             let page = api.get(&path).await;
             seen.extend(ids(&page.body));
-            next = page.headers.get("link").map(|link| {
-                let link = link.to_str().unwrap();
-                assert!(link.starts_with('<') && link.ends_with(">; rel=\"next\""), "{link}");
-                link[1..link.find('>').unwrap()].to_owned()
-            });
+            next = page.next_page(&path);
             pages += 1;
         }
         assert_eq!((seen, pages), (expected, 3));

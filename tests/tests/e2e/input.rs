@@ -84,7 +84,7 @@ on_both! {
     }
 
     async fn paths_and_methods(api) {
-        for path in ["/", "/api", "/api/v1", "/api/v1/entities/", "/healthz/x", "/..", "/api/v1/entities//archive/x"] {
+        for path in ["/", "/api", "/api/v1", "/healthz/x", "/..", "/api/v1/entities//archive/x"] {
             assert_eq!(api.get(path).await.expect(404), json!({"detail": "Not Found"}), "{path}");
         }
         for (method, path) in [(Method::PUT, ENTITIES), (Method::DELETE, ENTITIES), (Method::POST, "/healthz"), (Method::GET, "/api/v1/authorize")] {

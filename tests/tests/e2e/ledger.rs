@@ -116,10 +116,7 @@ on_both! {
             while let Some(path) = next {
                 let page = api.get(&path).await;
                 seen.extend(page.body.as_array().unwrap().iter().map(|entry| entry["sequence"].as_i64().unwrap()));
-                next = page.headers.get("link").map(|link| {
-                    let link = link.to_str().unwrap();
-                    link[1..link.find('>').unwrap()].to_owned()
-                });
+                next = page.next_page(&path);
             }
             let expected = if order == "asc" { [1, 2, 5, 6, 7, 8] } else { [8, 7, 6, 5, 2, 1] };
             assert_eq!(seen, expected);

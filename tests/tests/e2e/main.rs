@@ -38,6 +38,7 @@ mod memory;
 mod metrics;
 mod named_callers;
 mod openapi;
+mod paths;
 mod plan;
 mod pooler;
 mod postgres_tls;

@@ -40,14 +40,14 @@ async fn passed_on(kind: Kind) {
         cache: CacheSettings::default(),
     });
     let settings = Settings::from_source(&Source::of([])).unwrap();
-    let router = epr_api::router(epr.clone(), &settings.http, Callers::anyone());
+    let service = epr_api::service(epr.clone(), &settings.http, Callers::anyone());
     let send = async |traceparents: &[&str]| {
         let body = json!({"event_type": "a.happened", "source": "vault"}).to_string();
         let mut request = Request::post("/api/v1/events").header("content-type", "application/json");
         for value in traceparents {
             request = request.header("traceparent", *value);
         }
-        let answer = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let answer = service.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 201);
     };
     // Not delivered in the request: the relay does it later, from what is stored.

@@ -364,8 +364,10 @@ impl Pages {
             return Ok(None);
         };
         let answer = api.send(Method::GET, url.clone(), None).await?;
-        let cursor = answer.headers().get(header::LINK).and_then(|link| link.to_str().ok()).and_then(cursor_of);
-        self.next = cursor.map(|cursor| with_cursor(&url, &cursor));
+        self.next = match answer.headers().get(header::LINK).and_then(|link| link.to_str().ok()).and_then(next_in) {
+            None => None,
+            Some(reference) => Some(next_page(&url, reference).ok_or_else(|| api.foreign())?),
+        };
         let Json::List(rows) = api.json(answer).await? else {
             return Err(api.foreign());
         };
@@ -373,21 +375,16 @@ impl Pages {
     }
 }
 
-/// The cursor in `Link: </api/v1/…?cursor=…>; rel="next"`. Only that is taken: behind a proxy the path is another one.
-fn cursor_of(link: &str) -> Option<String> {
-    let (target, rest) = link.strip_prefix('<')?.split_once('>')?;
-    if !rest.contains("rel=\"next\"") {
-        return None;
-    }
-    let url = Url::parse("http://placeholder").ok()?.join(target).ok()?;
-    url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, value)| value.into_owned())
+/// The reference in `Link: <…>; rel="next"`.
+fn next_in(link: &str) -> Option<&str> {
+    let (reference, rest) = link.strip_prefix('<')?.split_once('>')?;
+    rest.contains("rel=\"next\"").then_some(reference)
 }
 
-fn with_cursor(url: &Url, cursor: &str) -> Url {
-    let mut next = url.clone();
-    let kept = url.query_pairs().filter(|(name, _)| name != "cursor");
-    next.query_pairs_mut().clear().extend_pairs(kept).append_pair("cursor", cursor);
-    next
+/// What `reference` means in an answer to a request for `url` (RFC 3986); `None` when that is another server, which must not
+/// get the token.
+fn next_page(url: &Url, reference: &str) -> Option<Url> {
+    url.join(reference).ok().filter(|next| next.origin() == url.origin())
 }
 
 fn type_words(types: &[EntityType]) -> Json {
@@ -419,11 +416,16 @@ mod tests {
 
     #[test]
     fn the_next_page_is_found_behind_a_proxy_too() {
-        let link = "</api/v1/roles?limit=500&cursor=AbC%2D_>; rel=\"next\"";
-        assert_eq!(cursor_of(link).as_deref(), Some("AbC-_"));
-        let first = Url::parse("https://proxy/epr/api/v1/roles?limit=500&cursor=old").unwrap();
-        assert_eq!(with_cursor(&first, "new").as_str(), "https://proxy/epr/api/v1/roles?limit=500&cursor=new");
-        assert_eq!(cursor_of("</x?cursor=a>; rel=\"prev\""), None);
+        let asked = Url::parse("https://proxy/epr/api/v1/roles?limit=500&cursor=old").unwrap();
+        let next = |link| next_in(link).and_then(|reference| next_page(&asked, reference)).map(String::from);
+        let behind = "https://proxy/epr/api/v1/roles?limit=500&cursor=AbC%2D_";
+        for reference in ["?limit=500&cursor=AbC%2D_", "roles?limit=500&cursor=AbC%2D_", behind] {
+            assert_eq!(next(&format!("<{reference}>; rel=\"next\"")).as_deref(), Some(behind));
+        }
+        assert_eq!(next("<?cursor=a>; rel=\"prev\""), None);
+        for elsewhere in ["//evil.test/?cursor=a", "http://proxy/epr", "https://proxy:8443/", "file:///etc"] {
+            assert_eq!(next(&format!("<{elsewhere}>; rel=\"next\"")), None, "{elsewhere}");
+        }
     }
 
     #[test]
