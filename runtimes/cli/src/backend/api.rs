@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn the_next_page_is_found_behind_a_proxy_too() {
         let asked = Url::parse("https://proxy/epr/api/v1/roles?limit=500&cursor=old").unwrap();
-        let next = |link| next_in(link).and_then(|reference| next_page(&asked, reference)).map(String::from);
+        let next = |link: &str| next_in(link).and_then(|reference| next_page(&asked, reference)).map(String::from);
         let behind = "https://proxy/epr/api/v1/roles?limit=500&cursor=AbC%2D_";
         for reference in ["?limit=500&cursor=AbC%2D_", "roles?limit=500&cursor=AbC%2D_", behind] {
             assert_eq!(next(&format!("<{reference}>; rel=\"next\"")).as_deref(), Some(behind));
