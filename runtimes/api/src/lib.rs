@@ -123,6 +123,7 @@ impl Api {
 }
 
 /// The whole HTTP interface over `epr`, without the limits of its connections.
+#[must_use]
 pub fn service(epr: Epr, settings: &HttpSettings, callers: Callers) -> Service {
     Api::new(epr, settings, callers).service
 }
