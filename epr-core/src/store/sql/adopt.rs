@@ -3,16 +3,19 @@
 //! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
 //! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
 
-use sqlx::Row as _;
-use uuid::Uuid;
+#[path = "older_row.rs"]
+mod older_row;
 
+use sqlx::Row as _;
+
+use self::older_row::{Texts, refused};
 use super::{Conn, Row, assignments, classify, columns, entities, entries, events, not_ours, put_aside, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
-use crate::domain::fields::{Choice, parse_uuid};
-use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
+use crate::domain::fields::Choice;
+use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role};
 use crate::ledger::chain::{Draft, Head, Sealed};
-use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, StoreError};
+use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result};
 
 /// Children before what they refer to, each with the columns that are read.
 const TABLES: [(&str, &str); 7] = [
@@ -89,78 +92,6 @@ pub(super) async fn older_tables(conn: &mut Conn) -> Result<bool> {
         None => Ok(false),
         Some(_) if found.contains(&"entities") || found.contains(&"audit_logs") => Ok(true),
         Some(table) => Err(not_ours(conn, table).await),
-    }
-}
-
-fn refused(what: &str, id: &str, why: impl std::fmt::Display) -> StoreError {
-    StoreError::NotAdopted(format!("{what} {id}: {why}"))
-}
-
-/// Columns of one row, all read as text.
-struct Texts<'a> {
-    row: &'a Row,
-    what: &'static str,
-    /// Which row, for messages.
-    name: String,
-}
-
-impl<'a> Texts<'a> {
-    fn new(row: &'a Row, what: &'static str) -> Result<Self> {
-        let name: Option<String> = row.try_get(0).map_err(classify)?;
-        Ok(Self { row, what, name: name.unwrap_or_default() })
-    }
-
-    fn fault(&self, column: &str, why: impl std::fmt::Display) -> StoreError {
-        refused(self.what, &self.name, format!("{column}: {why}"))
-    }
-
-    fn get(&self, column: &str) -> Result<Option<String>> {
-        self.row.try_get(column).map_err(classify)
-    }
-
-    fn text(&self, column: &str) -> Result<String> {
-        self.get(column)?.ok_or_else(|| self.fault(column, "is missing"))
-    }
-
-    fn optional_id(&self, column: &str) -> Result<Option<Uuid>> {
-        self.get(column)?.map(|text| parse_uuid(&text).ok_or_else(|| self.fault(column, "is no UUID"))).transpose()
-    }
-
-    fn id(&self, column: &str) -> Result<Uuid> {
-        self.optional_id(column)?.ok_or_else(|| self.fault(column, "is missing"))
-    }
-
-    fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
-        let Some(mut text) = self.get(column)? else {
-            return Ok(None);
-        };
-        // PostgreSQL writes an offset of whole hours without minutes.
-        let short_offset = text.len() > 20 && text.get(text.len() - 3..).is_some_and(|end| end.starts_with(['+', '-']));
-        if short_offset {
-            text.push_str(":00");
-        }
-        Timestamp::parse(&text).map(Some).map_err(|fault| self.fault(column, fault))
-    }
-
-    fn time(&self, column: &str) -> Result<Timestamp> {
-        self.optional_time(column)?.ok_or_else(|| self.fault(column, "is missing"))
-    }
-
-    fn choice<T: Choice>(&self, column: &str) -> Result<T> {
-        let word = self.text(column)?.to_lowercase();
-        T::from_word(&word).ok_or_else(|| self.fault(column, format!("`{word}` is unknown")))
-    }
-
-    fn object(&self, column: &str) -> Result<JsonObject> {
-        match Json::parse(self.get(column)?.unwrap_or_else(|| "{}".into()).as_bytes()) {
-            Ok(Json::Object(members)) => Ok(members),
-            Ok(_) => Err(self.fault(column, "is no JSON object")),
-            Err(fault) => Err(self.fault(column, fault)),
-        }
-    }
-
-    fn bounded<T: TryFrom<String>>(&self, column: &str, text: String) -> Result<T> {
-        T::try_from(text).map_err(|_| self.fault(column, "is too long, empty, or holds a NUL character"))
     }
 }
 
