@@ -72,7 +72,7 @@ pub(crate) async fn page() -> Response {
     get, path = "/docs/{file}", operation_id = "getDocsFile", tag = "operation",
     params(("file" = String, Path, description = "The name of the file", example = "swagger-ui.css")),
     responses(
-        (status = 200, description = "The file", body = String, content_type = "text/plain"),
+        (status = 200, description = "The file", content((String = "text/css"), (String = "text/javascript"))),
         (status = 404, description = "Not found", body = Problem),
     )
 )]
