@@ -34,7 +34,7 @@ pub(crate) async fn measure(scale: &Scale, database: &str, world: &World, report
     let mut connection = Connection::to(&server.address).await;
     let principal = format!("/api/v1/assignments?principal_id={}", world.some_principal());
     let paths = [
-        "/api/v1/entities",
+        "/api/v1/entities?limit=500",
         "/api/v1/entities?limit=50",
         "/api/v1/entities?type=offering&limit=50",
         "/api/v1/roles?limit=50",
