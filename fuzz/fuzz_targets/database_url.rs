@@ -9,7 +9,11 @@ fuzz_target!(|text: &str| {
     let shown = masked(text);
     let read = DatabaseUrl::parse(text);
     if let Ok(DatabaseUrl::Postgres(url)) = &read {
-        assert_eq!(DatabaseUrl::parse(url.as_str()).as_ref(), Ok(&DatabaseUrl::Postgres(url.clone())), "not the same again");
+        assert_eq!(
+            DatabaseUrl::parse(url.as_str()).as_ref(),
+            Ok(&DatabaseUrl::Postgres(url.clone())),
+            "not the same again"
+        );
         assert!(url.port() > 0 && url.host() == url.host());
     }
     // A password within the text: told apart by a word that is nowhere else.
