@@ -54,7 +54,7 @@ def before_call(context, case, kwargs):
         del case.query[name]
     if not isinstance(case.body, dict):
         return
-    # Members that the document does not tell are ignored, but they, too, must be JSON that can be kept.
+    # Members that a check or an event does not know are ignored, but they, too, must be JSON that can be kept.
     body = case.body = kept(case.body)
     for name, path, new in [
         ("role_id", "/api/v1/roles", {}),

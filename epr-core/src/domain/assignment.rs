@@ -47,6 +47,7 @@ pub struct Assignment {
 
 /// A request to assign a role.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewAssignment {
     /// Who shall hold the role.
     pub principal_id: Uuid,
@@ -64,6 +65,10 @@ pub struct NewAssignment {
 }
 
 impl NewAssignment {
+    /// Every member that a body may have.
+    pub const MEMBERS: &[&str] =
+        &["principal_id", "principal_type", "role_id", "entity_id", "effective_at", "expires_at"];
+
     /// A role for a user, everywhere, from now on.
     #[must_use]
     pub fn new(principal_id: Uuid, role_id: Uuid) -> Self {
@@ -83,12 +88,13 @@ impl NewAssignment {
         Self { entity_id: Some(entity_id), ..self }
     }
 
-    /// Reads the body of an assignment made at `now`.
+    /// Reads the body of an assignment made at `now`. An unknown field is an error: `entity` for `entity_id` would grant everywhere.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json, now: Timestamp) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
+        fields.only(Self::MEMBERS);
         let principal_id = fields.required("principal_id", fields::uuid);
         let principal_type = fields.given("principal_type", fields::text).unwrap_or_else(default_principal_type);
         let role_id = fields.required("role_id", fields::uuid);

@@ -95,6 +95,7 @@ pub struct Entity {
 
 /// A request to create an entity.
 #[derive(Debug, Clone, PartialEq, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewEntity {
     /// Its name.
     pub name: EntityName,
@@ -112,18 +113,22 @@ pub struct NewEntity {
 }
 
 impl NewEntity {
+    /// Every member that a body may have.
+    pub const MEMBERS: &[&str] = &["name", "type", "status", "parent_id", "attributes"];
+
     /// An active entity without parent or attributes.
     #[must_use]
     pub fn new(name: EntityName, entity_type: EntityType) -> Self {
         Self { name, entity_type, status: EntityStatus::Active, parent_id: None, attributes: JsonObject::new() }
     }
 
-    /// Reads the body of a creation. Fields it does not know are ignored, as callers of the older service expect.
+    /// Reads the body of a creation. An unknown field is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
+        fields.only(Self::MEMBERS);
         let name = fields.required("name", fields::text);
         let entity_type = fields.required("type", fields::choice);
         let status = fields.given("status", fields::choice).unwrap_or(EntityStatus::Active);

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::json::{Json, JsonObject, MAX_DEPTH};
+use super::nearest::nearest;
 use super::text::{Text, TextFault};
 use super::time::Timestamp;
 
@@ -163,11 +164,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every member that is not in `known`.
+    /// Refuses every member that is not in `known`, and names the one it resembles.
     pub fn only(&mut self, known: &[&str]) {
         let unknown: Vec<_> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
         for name in unknown {
-            let problem = Problem::new("extra_forbidden", "This field is unknown or cannot be changed");
+            let resembled = nearest(&name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            let msg = format!("This field is unknown or cannot be changed{resembled}");
+            let problem = Problem::new("extra_forbidden", msg);
             self.errors.extend(Invalid::one(self.place, Some(&name), problem).0);
         }
     }

@@ -43,6 +43,7 @@ pub struct Role {
 
 /// A request to create a role. Actions that are new to the registry are created with it.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewRole {
     /// Its name.
     pub name: RoleName,
@@ -60,6 +61,9 @@ pub struct NewRole {
 }
 
 impl NewRole {
+    /// Every member that a body may have.
+    pub const MEMBERS: &[&str] = &["name", "description", "scope_types", "permissions", "is_system"];
+
     /// A role for every entity type.
     #[must_use]
     pub fn new(name: RoleName, permissions: impl IntoIterator<Item = Action>) -> Self {
@@ -72,12 +76,13 @@ impl NewRole {
         }
     }
 
-    /// Reads the body of a creation.
+    /// Reads the body of a creation. An unknown field is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
+        fields.only(Self::MEMBERS);
         let name = fields.required("name", fields::text);
         let description = fields.optional("description", fields::text);
         let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
@@ -96,7 +101,6 @@ impl NewRole {
 
 /// A change to a role; what is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct RolePatch {
     /// A new description; `null` removes it.
     #[schema(value_type = Option<RoleDescription>)]
@@ -110,13 +114,12 @@ pub struct RolePatch {
 }
 
 impl RolePatch {
-    /// Reads the body of a change. An unknown or immutable field is an error.
+    /// Reads the body of a change. Other fields are ignored: callers send back the whole role that they have read.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        fields.only(&["description", "scope_types", "permissions"]);
         let permissions: Option<Vec<_>> = fields.given("permissions", fields::list(fields::text));
         let patch = Self {
             description: fields.given("description", fields::nullable(fields::text)),

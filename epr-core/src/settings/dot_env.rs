@@ -27,15 +27,45 @@ pub(super) fn read(text: &str) -> Result<BTreeMap<String, String>, usize> {
 }
 
 fn unquoted(value: &str) -> String {
-    let inside = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-    if let Some(plain) = inside('\'') {
-        return plain.to_owned();
+    quoted(value).unwrap_or_else(|| {
+        let end = value.find(" #").unwrap_or(value.len());
+        value.get(..end).unwrap_or_default().trim_end().to_owned()
+    })
+}
+
+/// What stands in quotes. `None` when there are none, or when something other than a comment follows them.
+fn quoted(value: &str) -> Option<String> {
+    let mut letters = value.chars();
+    let quote = letters.next().filter(|first| matches!(first, '\'' | '"'))?;
+    let mut text = String::new();
+    // A quote of the same kind inside `'` is part of the value: the last one before a comment ends it.
+    if quote == '\'' {
+        let whole = letters.as_str();
+        let end = whole.char_indices().filter(|(_, letter)| *letter == quote).map(|(at, _)| whole.split_at(at));
+        let mut ends = end.filter(|(_, rest)| ends_value(rest.get(1..).unwrap_or_default()));
+        return ends.next().map(|(inside, _)| inside.to_owned());
     }
-    if let Some(escaped) = inside('"') {
-        return escaped.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\");
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => return ends_value(letters.as_str()).then_some(text),
+            '\\' => match letters.next() {
+                Some('n') => text.push('\n'),
+                Some(escaped @ ('"' | '\\')) => text.push(escaped),
+                other => {
+                    text.push('\\');
+                    text.extend(other);
+                }
+            },
+            other => text.push(other),
+        }
     }
-    let end = value.find(" #").unwrap_or(value.len());
-    value.get(..end).unwrap_or_default().trim_end().to_owned()
+    None
+}
+
+/// Whether nothing follows, or a comment.
+fn ends_value(rest: &str) -> bool {
+    let after = rest.trim_start();
+    after.is_empty() || (after.len() < rest.len() && after.starts_with('#'))
 }
 
 #[cfg(test)]
@@ -57,6 +87,23 @@ mod tests {
             ("F", "[\"a:b\",\"c:d\"]"),
         ];
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn a_quoted_value_ends_at_its_quote() {
+        let cases = [
+            (r#"A="value" # note"#, "value"),
+            (r#"A="value"   # it's "so""#, "value"),
+            ("A='value' # note", "value"),
+            (r#"A="a # b" # c"#, "a # b"),
+            (r#"A="a \" # b""#, "a \" # b"),
+            (r#"A="a\\n""#, "a\\n"),
+            (r#"A="" # empty"#, ""),
+            (r#"A="a" b"#, r#""a" b"#),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(line).unwrap()["A"], expected, "{line}");
+        }
     }
 
     #[test]

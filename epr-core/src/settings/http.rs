@@ -5,7 +5,18 @@ use std::net::IpAddr;
 use super::limits::Limits;
 use super::source::{Reader, plain};
 
-/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, and the limits.
+/// `EPR_UNKNOWN_MEMBERS`: the older service ignored them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownMembers {
+    /// They are refused.
+    Reject,
+    /// They are ignored, logged, and named in the answer.
+    Warn,
+    /// They are ignored.
+    Ignore,
+}
+
+/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, `EPR_UNKNOWN_MEMBERS`, and the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The address to listen on.
@@ -14,6 +25,8 @@ pub struct HttpSettings {
     pub port: u16,
     /// Origins that browsers may call from; none by default, `*` for any.
     pub cors_origins: Vec<String>,
+    /// What becomes of members that the body of a change has and that are not known.
+    pub unknown_members: UnknownMembers,
     /// How much one caller may ask, and for how long.
     pub limits: Limits,
 }
@@ -31,6 +44,18 @@ impl HttpSettings {
                 "`*`, or origins such as https://app.example.com, comma-separated",
                 plain,
                 read_origins,
+            ),
+            unknown_members: reader.value(
+                "EPR_UNKNOWN_MEMBERS",
+                UnknownMembers::Reject,
+                "reject, warn, ignore",
+                plain,
+                |given| match given.to_ascii_lowercase().as_str() {
+                    "reject" => Some(UnknownMembers::Reject),
+                    "warn" => Some(UnknownMembers::Warn),
+                    "ignore" => Some(UnknownMembers::Ignore),
+                    _ => None,
+                },
             ),
             limits: Limits::read(reader),
         }

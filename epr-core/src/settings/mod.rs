@@ -23,7 +23,7 @@ pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
 pub use events::EventSettings;
-pub use http::HttpSettings;
+pub use http::{HttpSettings, UnknownMembers};
 pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;

@@ -35,7 +35,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let acting = parts.extensions.get::<Actor>();
         let actor = acting.and_then(|acting| acting.id);
         let caller = acting.map(|acting| acting.caller.clone());
-        let call = match parts.headers.get("x-actor-id") {
+        let mut given = parts.headers.get_all("x-actor-id").iter();
+        let call = match given.next() {
+            // Which of two is meant cannot be known.
+            Some(_) if given.next().is_some() => Err(Invalid::one("header", Some("X-Actor-Id"), given_twice())),
             None => Ok(Call { actor_id: actor, caller, correlation_id, traceparent }),
             Some(value) => value
                 .to_str()
@@ -53,6 +56,10 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut given = headers.get_all("traceparent").iter();
     let first = given.next()?;
     TraceParent::parse(first.to_str().ok()?).filter(|_| given.next().is_none())
+}
+
+fn given_twice() -> Problem {
+    Problem::new("duplicate", "This header should be given once")
 }
 
 fn not_a_uuid() -> Problem {

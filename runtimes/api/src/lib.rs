@@ -16,6 +16,7 @@ mod figures;
 mod guard;
 mod input;
 mod listing;
+mod members;
 mod path;
 mod request_id;
 mod routes;
@@ -29,7 +30,7 @@ use axum::http::HeaderValue;
 use axum::middleware;
 use epr_core::Epr;
 use epr_core::authn::Authenticator;
-use epr_core::settings::{HttpSettings, Limits, OpenPath};
+use epr_core::settings::{HttpSettings, Limits, OpenPath, UnknownMembers};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -51,6 +52,7 @@ const ANSWER_BYTES: usize = 96 << 20;
 struct App {
     epr: Epr,
     limits: Limits,
+    unknown_members: UnknownMembers,
     figures: Arc<Figures>,
     /// What answers may take until they are sent.
     answers: Budget,
@@ -94,6 +96,7 @@ impl Api {
         let app = App {
             epr: epr.clone(),
             limits: limits.clone(),
+            unknown_members: settings.unknown_members,
             figures: Arc::clone(&figures),
             answers: answers.clone(),
             document,

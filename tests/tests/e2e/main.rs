@@ -47,5 +47,6 @@ mod program;
 mod races;
 mod roles;
 mod tracing;
+mod unknown_members;
 mod unwritable_output;
 mod worker;

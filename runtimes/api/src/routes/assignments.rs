@@ -16,6 +16,7 @@ use crate::App;
 use crate::describe::{Malformed, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
 use crate::listing::{self, Listed};
+use crate::members;
 
 /// Assign a role
 ///
@@ -33,9 +34,10 @@ use crate::listing::{self, Listed};
     responses((status = 201, description = "Assigned", body = Assignment), Body, Unknown)
 )]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
+    let (body, ignored) = members::known(&app, body, NewAssignment::MEMBERS);
     let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now()));
     let (call, new) = Invalid::both(call, new)?;
-    Ok(created(&app.epr.assign(&call, new).await?))
+    Ok(ignored.on(created(&app.epr.assign(&call, new).await?)))
 }
 
 /// List assignments
@@ -54,6 +56,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
         principal_id: fields.given("principal_id", fields::uuid),
         entity_id: fields.given("entity_id", fields::uuid),
     };
+    fields.only(&["principal_id", "entity_id", "limit", "cursor"]);
     let page = Listing::asked(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     match page {

@@ -43,6 +43,24 @@ impl Choice for Order {
     }
 }
 
+/// Every query parameter.
+const PARAMETERS: &[&str] = &[
+    "action",
+    "actor_id",
+    "entity_id",
+    "entity_type",
+    "source",
+    "correlation_id",
+    "event_id",
+    "occurred_from",
+    "occurred_to",
+    "from_sequence",
+    "to_sequence",
+    "limit",
+    "cursor",
+    "order",
+];
+
 /// Read the ledger
 ///
 /// By sequence, newest first unless `order=asc`. Every condition that is given must hold. A page also ends at 2 MiB.
@@ -66,6 +84,7 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
         from_sequence: fields.given("from_sequence", fields::whole_number(1, i64::MAX)),
         to_sequence: fields.given("to_sequence", fields::whole_number(1, i64::MAX)),
     };
+    fields.only(PARAMETERS);
     let page = AuditPage {
         limit: Listing::limit(&mut fields),
         after: Listing::cursor(&mut fields, decode_place),

@@ -13,10 +13,11 @@ use crate::App;
 use crate::describe::{Malformed, Taken, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
 use crate::listing::{self, Listed};
+use crate::members;
 
 /// Create an entity
 ///
-/// `(name, type)` is unique. Members that are not known are ignored.
+/// `(name, type)` is unique. Members that are not known are refused.
 #[utoipa::path(
     post, path = "/api/v1/entities", operation_id = "createEntity", tag = "entities",
     params(Caller),
@@ -24,8 +25,9 @@ use crate::listing::{self, Listed};
     responses((status = 201, description = "Created", body = Entity), Body, Taken)
 )]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
+    let (body, ignored) = members::known(&app, body, NewEntity::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body)))?;
-    Ok(created(&app.epr.create_entity(&call, new).await?))
+    Ok(ignored.on(created(&app.epr.create_entity(&call, new).await?)))
 }
 
 /// Read an entity
@@ -56,6 +58,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
         types: fields.given("type", fields::repeated(fields::choice)).unwrap_or_default(),
         parent_id: fields.given("parent_id", fields::uuid),
     };
+    fields.only(&["type", "parent_id", "limit", "cursor"]);
     let page = Listing::asked(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     match page {

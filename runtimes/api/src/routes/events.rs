@@ -73,6 +73,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
         source: fields.given("source", word),
         delivery_state: fields.given("delivery_state", fields::choice),
     };
+    fields.only(&["event_type", "source", "delivery_state", "limit", "cursor"]);
     let page = Events::page(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     let share = listing::page_share(&app).await?;

@@ -13,6 +13,7 @@ use crate::App;
 use crate::describe::{Malformed, Taken, Unknown};
 use crate::input::{Body, Caller, Listing, PathId, Query};
 use crate::listing::{self, Listed};
+use crate::members;
 
 /// Create a role
 ///
@@ -24,8 +25,9 @@ use crate::listing::{self, Listed};
     responses((status = 201, description = "Created", body = Role), Body, Taken)
 )]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
+    let (body, ignored) = members::known(&app, body, NewRole::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_body(&body)))?;
-    Ok(created(&app.epr.create_role(&call, new).await?))
+    Ok(ignored.on(created(&app.epr.create_role(&call, new).await?)))
 }
 
 /// Read a role
@@ -50,6 +52,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
+    fields.only(&["limit", "cursor"]);
     let page = Listing::asked(&mut fields);
     match fields.finish(Some(page))? {
         Some(page) => listing::page(&app, &query, &Roles, page).await,
@@ -78,7 +81,7 @@ impl Listed for Roles {
 
 /// Change a role
 ///
-/// What is absent stays; a list that is given replaces the one before.
+/// What is absent stays; a list that is given replaces the one before. Other members are ignored.
 #[utoipa::path(
     patch, path = "/api/v1/roles/{id}", operation_id = "updateRole", tag = "roles",
     params(PathId, Caller),

@@ -77,7 +77,7 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
             // A role that comes without its actions would lose those it has.
             let mut fields = Fields::of_body(json)?;
             fields.required("permissions", |_| Ok(()));
-            let (role, ()) = Invalid::both(NewRole::from_body(json), fields.finish(Some(())))?;
+            let (role, ()) = Invalid::both(NewRole::from_body(&without_kind(json)), fields.finish(Some(())))?;
             Ok(Record::Role(role))
         }
         Some("assignment") => {
@@ -90,6 +90,15 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
         }
         None => fields.finish(None),
     }
+}
+
+/// What is left is the body of a creation.
+fn without_kind(json: &Json) -> Json {
+    let mut role = json.clone();
+    if let Json::Object(members) = &mut role {
+        members.remove("kind");
+    }
+    role
 }
 
 fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> {
