@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, OneOfBuilder, 
 use utoipa::openapi::{Ref, RefOr, Required, Response};
 use utoipa::{IntoParams, IntoResponses, PartialSchema as _, ToSchema};
 
-use crate::input::{Body, Caller, Paging, PathId};
+use crate::input::{Body, Caller, LenientCaller, Paging, PathId};
 
 /// Why a call was not done.
 #[derive(ToSchema)]
@@ -142,13 +142,22 @@ fn parameter(place: ParameterIn, name: &str, about: &str, schema: impl Into<RefO
         .schema(Some(schema))
 }
 
+fn request_id() -> Parameter {
+    let about = "Echoed. When given, its first 120 characters become the ledger entry's `correlation_id`";
+    parameter(ParameterIn::Header, "X-Request-ID", about, text_object()).build()
+}
+
 impl IntoParams for Caller {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let id = "Echoed. When given, its first 120 characters become the ledger entry's `correlation_id`";
-        vec![
-            parameter(ParameterIn::Header, "X-Actor-Id", "Who acts: the ledger entry's actor", uuid_object()).build(),
-            parameter(ParameterIn::Header, "X-Request-ID", id, text_object()).build(),
-        ]
+        let about = "The actor of the ledger entry";
+        vec![parameter(ParameterIn::Header, "X-Actor-Id", about, uuid_object()).build(), request_id()]
+    }
+}
+
+impl IntoParams for LenientCaller {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let about = "The actor of the ledger entry, a UUID; any other value is ignored";
+        vec![parameter(ParameterIn::Header, "X-Actor-Id", about, text_object()).build(), request_id()]
     }
 }
 

@@ -9,14 +9,15 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use epr_core::domain::Invalid;
 use tracing::{Instrument as _, warn};
 
 use crate::admission::{Full, Places};
 use crate::budget::{Budget, Exhausted, UNCOUNTED};
-use crate::failure;
+use crate::failure::{self, Failure};
 use crate::figures::{self, Figures};
-use crate::input::traceparent;
+use crate::input::{given_twice, is_doubled, traceparent};
 use crate::listing::Counted;
 use crate::request_id::{self, X_REQUEST_ID};
 
@@ -43,7 +44,11 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
     let span = span(&request, route.as_ref(), &id);
     // What a change answers was a body of its caller, which is counted.
     let counted = *request.method() == Method::GET && is_limited(route.as_ref());
-    let mut response = edge.answer(request, next, span.clone(), route.as_ref()).await;
+    let mut response = if is_doubled(request.headers(), &X_REQUEST_ID) {
+        Failure::from(Invalid::one("header", Some("X-Request-ID"), given_twice())).into_response()
+    } else {
+        edge.answer(request, next, span.clone(), route.as_ref()).await
+    };
     if counted {
         response = edge.counted(response).await;
     }

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use epr_core::Epr;
 use epr_core::authn::{Authenticator, Caller, Refused, Scope};
+use epr_core::domain::Invalid;
 use epr_core::domain::fields::{Choice as _, parse_uuid};
 use epr_core::domain::named_caller::NamedCaller;
 use epr_core::settings::OpenPath;
@@ -22,8 +23,9 @@ use uuid::Uuid;
 use crate::Callers;
 use crate::access::{self, Rule};
 use crate::admission::{Full, Place};
-use crate::failure::{detail, full, unknown_path};
+use crate::failure::{Failure, detail, full, unknown_path};
 use crate::figures::Figures;
+use crate::input::{X_ACTOR_ID, actor_in, given_twice, is_doubled};
 
 /// What decides.
 pub(crate) struct Guard {
@@ -49,6 +51,8 @@ enum Refusal {
     Caller(Refused),
     /// A valid one without this scope.
     Scope(Caller, Scope),
+    /// Two credentials.
+    Doubled,
     /// Told too late: others have taken the place.
     Full,
 }
@@ -99,6 +103,9 @@ impl Guard {
         place: Option<Place>,
         rule: Option<Rule>,
     ) -> Result<(Caller, Actor), Refusal> {
+        if is_doubled(headers, &header::AUTHORIZATION) {
+            return Err(Refusal::Doubled);
+        }
         let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let mut asking = pin!(self.authenticator.authenticate(values));
         let told = match poll_immediate(&mut asking).await {
@@ -120,17 +127,18 @@ impl Guard {
         if let Some(scope) = needed.filter(|scope| !caller.scopes.hold(*scope)) {
             return Err(Refusal::Scope(caller, scope));
         }
-        // One that is malformed is told by the route, with whatever else is wrong.
-        let claimed = headers.get("x-actor-id").and_then(|value| value.to_str().ok()).and_then(parse_uuid);
-        let named = caller.named();
-        match claimed {
-            Some(actor) if caller.scopes.hold(Scope::ActAs) => Ok((caller, Actor { id: Some(actor), caller: named })),
-            Some(actor) if caller.actor_id != Some(actor) => Err(Refusal::Scope(caller, Scope::ActAs)),
-            _ => {
-                let id = caller.actor_id;
-                Ok((caller, Actor { id, caller: named }))
-            }
+        let (held, named) = (caller.actor_id, caller.named());
+        if caller.scopes.hold(Scope::ActAs) {
+            // One that is malformed is reported by the route, with whatever else is wrong.
+            let id = actor_in(headers).ok().flatten().or(held);
+            return Ok((caller, Actor { id, caller: named }));
         }
+        // Each of several: a route that ignores a doubled header must not hide another's name behind it.
+        let mut claimed = headers.get_all(&X_ACTOR_ID).iter().filter_map(|value| parse_uuid(value.to_str().ok()?));
+        if claimed.any(|actor| held != Some(actor)) {
+            return Err(Refusal::Scope(caller, Scope::ActAs));
+        }
+        Ok((caller, Actor { id: held, caller: named }))
     }
 
     fn refuse(&self, refusal: &Refusal, method: &Method, path: Option<&str>) -> Response {
@@ -139,6 +147,7 @@ impl Guard {
             Refusal::Caller(Refused::Invalid(reason)) => (reason.word(), None),
             Refusal::Caller(Refused::Unavailable) => ("unavailable", None),
             Refusal::Scope(caller, _) => ("scope", Some(&*caller.name)),
+            Refusal::Doubled => ("malformed", None),
             Refusal::Full => return full(),
         };
         self.figures.refused(reason);
@@ -156,6 +165,10 @@ impl Guard {
                 "Bearer realm=\"epr\", error=\"invalid_token\"".to_owned(),
                 "The bearer token is not valid".to_owned(),
             ),
+            Refusal::Doubled => {
+                let invalid = Invalid::one("header", Some("Authorization"), given_twice());
+                return Failure::from(invalid).into_response();
+            }
             Refusal::Full | Refusal::Caller(Refused::Unavailable) => {
                 return detail(StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable");
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem, Reading};
@@ -20,34 +20,58 @@ use crate::failure::Failure;
 use crate::guard::Actor;
 use crate::request_id::GivenRequestId;
 
-/// Who is calling, from `X-Actor-Id` and `X-Request-ID`.
+pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
+
+/// Who is calling, from `X-Actor-Id` and `X-Request-ID`, for calls that change the registry.
 pub(crate) struct Caller(pub(crate) Result<Call, Invalid>);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // Its bounds are those of the request id, which has been held against them.
-        let given = parts.extensions.get::<GivenRequestId>();
-        let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
-        let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
-        // Told by the credential, where there is one: the guard has held the header against it.
-        let acting = parts.extensions.get::<Actor>();
-        let actor = acting.and_then(|acting| acting.id);
-        let caller = acting.map(|acting| acting.caller.clone());
-        let mut given = parts.headers.get_all("x-actor-id").iter();
-        let call = match given.next() {
-            // Which of two is meant cannot be known.
-            Some(_) if given.next().is_some() => Err(Invalid::one("header", Some("X-Actor-Id"), given_twice())),
-            None => Ok(Call { actor_id: actor, caller, correlation_id, traceparent }),
-            Some(value) => value
-                .to_str()
-                .ok()
-                .and_then(fields::parse_uuid)
-                .map(|actor| Call { actor_id: Some(actor), caller, correlation_id, traceparent })
-                .ok_or_else(|| Invalid::one("header", Some("X-Actor-Id"), not_a_uuid())),
-        };
-        Ok(Self(call))
+        Ok(Self(actor_in(&parts.headers).map(|actor| call(parts, actor))))
+    }
+}
+
+/// The same for checks and events: an `X-Actor-Id` that is malformed, empty or given twice counts as absent there, as
+/// callers of the older service rely on.
+pub(crate) struct LenientCaller(pub(crate) Call);
+
+impl<S: Sync> FromRequestParts<S> for LenientCaller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(call(parts, actor_in(&parts.headers).unwrap_or_default())))
+    }
+}
+
+/// The one actor that `X-Actor-Id` names, if the header is there.
+pub(crate) fn actor_in(headers: &HeaderMap) -> Result<Option<Uuid>, Invalid> {
+    let mut given = headers.get_all(&X_ACTOR_ID).iter();
+    let invalid = |problem| Invalid::one("header", Some("X-Actor-Id"), problem);
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let actor = value.to_str().ok().and_then(fields::parse_uuid);
+            actor.map(Some).ok_or_else(|| invalid(not_a_uuid()))
+        }
+        // Which of two is meant cannot be known.
+        (Some(_), Some(_)) => Err(invalid(given_twice())),
+    }
+}
+
+fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
+    // Its bounds are those of the request id, which has been held against them.
+    let given = parts.extensions.get::<GivenRequestId>();
+    let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
+    let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
+    // With authentication, the guard has compared the header with the credential.
+    let acting = parts.extensions.get::<Actor>();
+    Call {
+        actor_id: actor.or_else(|| acting.and_then(|acting| acting.id)),
+        caller: acting.map(|acting| acting.caller.clone()),
+        correlation_id,
+        traceparent,
     }
 }
 
@@ -58,7 +82,12 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     TraceParent::parse(first.to_str().ok()?).filter(|_| given.next().is_none())
 }
 
-fn given_twice() -> Problem {
+/// Whether a header is given more than once.
+pub(crate) fn is_doubled(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
+}
+
+pub(crate) fn given_twice() -> Problem {
     Problem::new("duplicate", "This header should be given once")
 }
 
@@ -155,6 +184,7 @@ impl FromRequest<Arc<App>> for Body {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let declared_json = is_json(request.headers());
+        let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
         let limit = app.limits.body_bytes;
         let place = request.extensions().get::<Place>().cloned();
         let mut reading = std::pin::pin!(Limited::new(request.into_body(), limit).collect());
@@ -177,6 +207,9 @@ impl FromRequest<Arc<App>> for Body {
             Err(fault) if fault.is::<LengthLimitError>() => return Err(Failure::TooLarge(limit)),
             Err(_) => return Ok(Self(Err(fault("body_incomplete", "The body could not be read to its end")))),
         };
+        if doubled_type {
+            return Ok(Self(Err(Invalid::one("header", Some("Content-Type"), given_twice()))));
+        }
         if !declared_json {
             return Ok(Self(Err(fault("content_type", "The content type should be application/json"))));
         }

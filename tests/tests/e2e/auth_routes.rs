@@ -357,13 +357,14 @@ async fn headers_that_are_odd() {
         vec![format!("Bearer\t{token}")],
         vec![format!("Basic {token}")],
         vec![format!("Bearer {token}, Bearer {token}")],
-        vec![format!("Bearer {token}"), format!("Bearer {token}")],
-        vec!["Basic x".into(), format!("Bearer {token}")],
         vec![format!("Bearer {}", token.to_lowercase())],
         vec![format!("Bearer {token}{}", "a".repeat(20_000))],
     ] {
         let answer = send(&odd).await;
         assert_eq!((answer.status.as_u16(), detail(&answer)), (401, "The bearer token is not valid"), "{odd:?}");
+    }
+    for first in ["Basic x".to_owned(), format!("Bearer {token}")] {
+        assert_eq!(send(&[first, format!("Bearer {token}")]).await.faults(), ["header.Authorization: duplicate"]);
     }
 }
 
@@ -413,4 +414,26 @@ async fn the_ledger_names_a_credential_that_has_no_actor() {
     assert_eq!(actor(0), (json!("credential"), json!(derived), json!("not-a-uuid")));
     // A decision's actor is the principal, and the credential stands beside it.
     assert_eq!(actor(1), (json!("user"), json!(OTHER), json!("not-a-uuid")));
+}
+
+#[tokio::test]
+async fn checks_ignore_a_bad_actor_and_refuse_anothers() {
+    let world = World::new("none").await;
+    let (bearer, body) = (format!("Bearer {}", world.tokens["all"]), json!({"name": "Berlin One", "type": "spv"}));
+    let created =
+        world.api.raw(Method::POST, "/api/v1/entities", &[("authorization", &bearer)], body.to_string()).await;
+    let entity = epr_testkit::api::id_of(&created.expect(201));
+    let ask = async |token: &str, actors: &[&str]| {
+        let bearer = format!("Bearer {}", world.tokens[token]);
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(actors.iter().map(|actor| ("x-actor-id", *actor)));
+        let question = json!({"user_id": OTHER, "action": "document:download", "resource_id": entity}).to_string();
+        world.api.raw(Method::POST, "/api/v1/authorize", &headers, question).await.status.as_u16()
+    };
+    for ignored in [&["nobody"][..], &[""], &[ACTOR, ACTOR], &["", ACTOR]] {
+        assert_eq!((ask("all", ignored).await, ask("proxy", ignored).await), (200, 200), "{ignored:?}");
+    }
+    for others in [&[OTHER][..], &[ACTOR, OTHER], &[OTHER, ACTOR], &["", OTHER]] {
+        assert_eq!((ask("all", others).await, ask("proxy", others).await), (403, 200), "{others:?}");
+    }
 }

@@ -26,6 +26,7 @@ mod event_trail;
 mod events;
 mod events_delivery;
 mod events_topic;
+mod headers;
 mod hierarchy;
 mod ingest;
 mod input;

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use epr_core::domain::event::{Duplicate, IngestedEvent};
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{Event, EventFilter, Invalid, NewEvent};
+use epr_core::domain::{Event, EventFilter, NewEvent};
 use epr_core::store::{Cursor, Page};
 
 use super::{Answer, created, ok};
 use crate::App;
 use crate::describe::{Malformed, Unknown};
-use crate::input::{Body, Caller, Paging, PathId, Query, word};
+use crate::input::{Body, LenientCaller, Paging, PathId, Query, word};
 use crate::listing::{self, Filler};
 
 type Events = Paging<50, 200>;
@@ -28,15 +28,19 @@ const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
 /// is also appended to the audit ledger, repeats included (`EPR_AUDIT_EVENTS`). EPR's own source is refused.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "ingestEvent", tag = "events",
-    params(Caller),
+    params(LenientCaller),
     request_body(content = NewEvent, example = json!({
         "event_type": "document.uploaded", "source": "document_vault",
         "payload": {"document_id": "d-17", "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96"}
     })),
     responses((status = 201, description = "Stored", body = Event, headers(("EPR-Duplicate" = String, description = "`true` for a repeat, `true; differs` for a repeat with other content"))), Body)
 )]
-pub(crate) async fn ingest(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewEvent::from_body(&body)))?;
+pub(crate) async fn ingest(
+    State(app): State<Arc<App>>,
+    LenientCaller(call): LenientCaller,
+    Body(body): Body,
+) -> Answer {
+    let new = body.and_then(|body| NewEvent::from_body(&body))?;
     let IngestedEvent { event, duplicate } = app.epr.ingest_event(&call, new).await?;
     let mut response = created(&event);
     if let Some(duplicate) = duplicate {
