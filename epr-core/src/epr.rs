@@ -234,6 +234,14 @@ impl Epr {
         Ok(self.parts.store.schema().await?)
     }
 
+    /// Privileges of [`crate::store::grants::TABLES`] that the database's user lacks.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn missing_privileges(&self) -> Result<Vec<String>> {
+        Ok(self.parts.store.missing_privileges().await?)
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

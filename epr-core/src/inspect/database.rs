@@ -56,6 +56,7 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.push(finding);
     }
     if schema.applied == schema.known {
+        found.extend(privileges(epr).await);
         found.push(outbox(epr).await);
     }
     found
@@ -118,6 +119,18 @@ fn of_schema(SchemaState { applied, known }: SchemaState) -> Finding {
             Finding::new("schema", State::Wrong, format!("version {applied}; this program knows {known} at most"))
                 .advise("use the newer program that made it")
         }
+    }
+}
+
+/// Whether the database's user may do what the service does; nothing to say where it may.
+async fn privileges(epr: &Epr) -> Option<Finding> {
+    match epr.missing_privileges().await {
+        Ok(missing) if missing.is_empty() => None,
+        Ok(missing) => Some(
+            Finding::new("rights", State::Wrong, format!("the database user lacks {}", missing.join(", ")))
+                .advise("let the owner of the tables run what `epr grants --role NAME` prints, see docs/AUDIT.md"),
+        ),
+        Err(failure) => Some(Finding::new("rights", State::Doubtful, cause(&failure))),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod changes;
 mod error;
+pub mod grants;
 mod lanes;
 mod page;
 mod pools;
@@ -108,6 +109,10 @@ pub trait Store: Send + Sync {
 
     /// How many connections the server has and admits; `None` when there is no server.
     async fn connections(&self) -> Result<Option<Connections>>;
+
+    /// Privileges of [`grants::TABLES`] that the database's user lacks, such as `INSERT on roles`; none where the database has
+    /// no users.
+    async fn missing_privileges(&self) -> Result<Vec<String>>;
 
     /// What the decision on each of `questions` depends on, in their order, each read in one statement; `None` where the resource
     /// is unknown.

@@ -281,6 +281,24 @@ async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Asks for every privilege of the list by name.
+async fn missing_privileges(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    let wanted =
+        super::grants::TABLES.iter().flat_map(|(table, privileges)| privileges.iter().map(move |one| (*table, *one)));
+    let (tables, privileges): (Vec<&str>, Vec<&str>) = wanted.unzip();
+    // A table that is not there lacks every privilege: COALESCE over the null that its missing oid gives.
+    sqlx::query_scalar(
+        "SELECT w.privilege || ' on ' || w.name \
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (name, privilege, n) \
+         WHERE NOT COALESCE(has_table_privilege(to_regclass(w.name), w.privilege), false) ORDER BY w.n",
+    )
+    .bind(tables)
+    .bind(privileges)
+    .fetch_all(conn)
+    .await
+    .map_err(classify)
+}
+
 /// What is left for the owner alone is not counted as admitted.
 async fn connections(conn: &mut Conn) -> Result<Option<super::Connections>, StoreError> {
     let (used, max) = sqlx::query_as(

@@ -239,6 +239,12 @@ async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A file has no users.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here there is no server")]
+async fn missing_privileges(_: &mut Conn) -> Result<Vec<String>, StoreError> {
+    Ok(Vec::new())
+}
+
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here there is no server")]
 async fn connections(_: &mut Conn) -> Result<Option<super::Connections>, StoreError> {
     Ok(None)

@@ -15,6 +15,7 @@ mod connect;
 mod doctor;
 mod entities;
 mod events;
+mod grants;
 mod migrate;
 mod output;
 mod reference;
@@ -93,6 +94,8 @@ enum Command {
     /// Events on their way to other services
     #[command(subcommand)]
     Events(events::Command),
+    /// Print the privileges of a PostgreSQL role that does not own the tables
+    Grants(grants::Grants),
     /// API tokens of callers
     #[command(subcommand)]
     Token(token::Command),
@@ -154,6 +157,7 @@ async fn run(arguments: &Arguments) -> Outcome {
         // These need no service.
         Command::Completions(command) => return command.run(&mut out),
         Command::Token(command) => return token::run(command, &mut out),
+        Command::Grants(command) => return grants::run(command, &mut out),
         Command::Doctor => {
             global.database_only("doctor")?;
             return doctor::run(&mut out).await;
@@ -173,7 +177,7 @@ async fn run(arguments: &Arguments) -> Outcome {
         Command::Assignments(command) => assignments::run(&connection.backend, command, &mut out).await,
         Command::Export(command) => command.run(&connection.backend, &mut out).await,
         Command::Import(command) => command.run(&connection.backend, &mut out).await,
-        Command::Doctor | Command::Completions(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),
+        Command::Doctor | Command::Completions(_) | Command::Grants(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),
     };
     connection.close().await;
     let outcome = outcome?;

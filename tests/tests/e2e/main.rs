@@ -43,6 +43,7 @@ mod paths;
 mod plan;
 mod pooler;
 mod postgres_tls;
+mod privileges;
 mod process;
 mod program;
 mod races;

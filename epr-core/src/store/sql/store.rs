@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, keep_open, ledger, lock_hierarchy, most, outbox_signals, pooler,
-    rejections, renewals, reports, roles, same, schema, together, unless_silent, within,
+    connections, end_list, entities, events, forsake, keep_open, ledger, lock_hierarchy, missing_privileges, most,
+    outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together, unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -178,6 +178,10 @@ impl Store for SqlStore {
 
     async fn connections(&self) -> Result<Option<Connections>> {
         unless_silent(connections(&mut *self.reader().await?)).await
+    }
+
+    async fn missing_privileges(&self) -> Result<Vec<String>> {
+        unless_silent(missing_privileges(&mut *self.reader().await?)).await
     }
 
     async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {

@@ -1,0 +1,55 @@
+//! The privileges that the service needs on PostgreSQL when it does not own its tables: the one list of them.
+//!
+//! Owns the list and the statements made from it. Must hold every table of the migrations, which a test compares.
+
+use std::fmt::Write as _;
+
+/// Every table, with the privileges that programs with `RUN_MIGRATIONS=false` use on it. Identity columns need no privilege
+/// on their sequences, foreign keys are checked with the rights of the owner, and so are the triggers that invalidate
+/// caches (their functions are `SECURITY DEFINER`).
+pub const TABLES: &[(&str, &[&str])] = &[
+    ("_sqlx_migrations", &["SELECT"]),
+    ("entities", &["SELECT", "INSERT", "UPDATE"]),
+    ("roles", &["SELECT", "INSERT", "UPDATE"]),
+    ("permissions", &["SELECT", "INSERT"]),
+    ("role_permissions", &["SELECT", "INSERT", "DELETE"]),
+    ("role_assignments", &["SELECT", "INSERT", "DELETE"]),
+    ("audit_logs", &["SELECT", "INSERT"]),
+    ("audit_chain_head", &["SELECT", "UPDATE"]),
+    ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
+    ("platform_events", &["SELECT", "INSERT", "UPDATE"]),
+    ("cache_renewals", &["SELECT", "DELETE"]),
+    ("cache_namespace", &["SELECT"]),
+];
+
+/// The statements that give `role` what it needs on the tables in `schema`. Both names may be any that PostgreSQL takes.
+#[must_use]
+pub fn statements(role: &str, schema: &str) -> String {
+    let (role, schema) = (quoted(role), quoted(schema));
+    let mut sql = format!("GRANT USAGE ON SCHEMA {schema} TO {role};\n");
+    for (table, privileges) in TABLES {
+        // Writing into a string does not fail.
+        let _ = writeln!(sql, "GRANT {} ON {schema}.{table} TO {role};", privileges.join(", "));
+    }
+    sql
+}
+
+/// An identifier in quotes: a bare one could be a word of SQL, such as `user`.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_end_their_quotes() {
+        assert_eq!(quoted("Epr service"), "\"Epr service\"");
+        assert_eq!(quoted("a\"; DROP TABLE roles; --"), "\"a\"\"; DROP TABLE roles; --\"");
+        assert!(
+            statements("epr_service", "public")
+                .contains("GRANT SELECT ON \"public\".cache_namespace TO \"epr_service\";\n")
+        );
+    }
+}
