@@ -107,6 +107,12 @@ impl Api {
         Self { service: epr_api::service(epr.clone(), &settings.http, callers), epr, database }
     }
 
+    /// The status of creating an entity of this number.
+    pub async fn entity_named(&self, n: u32) -> u16 {
+        let body = serde_json::json!({"name": format!("entity {n}"), "type": "spv"});
+        self.post("/api/v1/entities", body).await.status.as_u16()
+    }
+
     /// Sends any request.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.service.clone().oneshot(request).await.expect("the service never fails");

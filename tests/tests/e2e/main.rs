@@ -18,6 +18,7 @@ mod cli_registry;
 mod cli_reports;
 mod cli_terminal;
 mod cli_transfer;
+mod database_as_found;
 mod database_start;
 mod database_url;
 mod embedding;

@@ -288,10 +288,10 @@ impl Pool {
         self.0.gone.notify_waiters();
     }
 
-    /// Opens a connection that is none of the pool's, and has no limits of time where its session is its own.
+    /// Opens a connection that is none of the pool's. Where its session is its own, it has no limits of time and sees one schema.
     pub(super) async fn connect_apart(&self) -> Result<PgConnection, StoreError> {
-        const PATIENT: &str =
-            "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+        const PATIENT: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+             SELECT set_config('search_path', quote_ident(current_schema()), false)";
         let connecting = timeout(CONNECT, self.0.server.connect()).await;
         let Opened { mut conn, reach } =
             connecting.unwrap_or_else(|_| Err(super::loan::no_answer())).map_err(classify)?;
