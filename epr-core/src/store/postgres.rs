@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use self::authorities::{Roots, Tls, tls};
+pub use self::ledger_page::{TimeSpan, page_query, span_query};
 pub(super) use self::conn::Conn;
 use self::loan::{Loan, Transaction, unless_silent, within};
 pub(super) use self::pool::Pool;
@@ -148,6 +149,8 @@ mod events;
 mod facts;
 #[path = "sql/ledger.rs"]
 mod ledger;
+#[path = "sql/ledger_page.rs"]
+mod ledger_page;
 #[path = "sql/listing.rs"]
 mod listing;
 mod loan;

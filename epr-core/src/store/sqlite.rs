@@ -14,6 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+pub use self::ledger_page::{TimeSpan, page_query, span_query};
 use super::StoreError;
 use super::postgres::Options;
 use crate::domain::Timestamp;
@@ -126,6 +127,9 @@ mod facts;
 #[path = "sql/ledger.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod ledger;
+#[path = "sql/ledger_page.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod ledger_page;
 #[path = "sql/listing.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod listing;

@@ -36,7 +36,7 @@ const WORLD: &str = "
     ANALYZE";
 
 /// Rows of `table` that this node of a plan and those under it looked at.
-fn looked_at(node: &Value, table: &str) -> f64 {
+pub(crate) fn looked_at(node: &Value, table: &str) -> f64 {
     let number = |name: &str| node[name].as_f64().unwrap_or(0.0);
     let removed = number("Rows Removed by Filter") + number("Rows Removed by Index Recheck");
     // A bitmap's rows are counted where they are fetched.
@@ -205,46 +205,6 @@ async fn what_is_found_does_not_depend_on_statistics() {
                 }
             }
         }
-    }
-}
-
-/// The documented filters of the ledger read their own rows, not the table's, once it is large.
-#[tokio::test]
-async fn filters_of_the_ledger_read_their_own_rows() {
-    const ROWS: &str = "
-        INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id,
-          actor_type, entity_id, entity_type, correlation_id, details, occurred_at)
-        SELECT n, repeat('0', 64), repeat('0', 64), 1, gen_random_uuid(), 'source ' || CASE WHEN n = 7 THEN 'rare' ELSE 'x' END,
-          'action ' || CASE WHEN n = 7 THEN 'rare' ELSE 'x' END, CAST(lpad(to_hex(n % 9999), 32, '0') AS uuid), 'user',
-          CAST(lpad(to_hex(n % 9999), 32, '0') AS uuid), CASE WHEN n = 7 THEN 'rare' ELSE 'spv' END,
-          'c' || n, '{}', timestamptz '2026-01-01' + n * interval '1 second'
-        FROM generate_series(1, 60000) n;
-        ANALYZE audit_logs";
-    let database = Database::create(Kind::Postgres).await;
-    database.store().await.close().await;
-    database.execute("ALTER TABLE audit_logs DISABLE TRIGGER ALL").await.unwrap();
-    database.execute(ROWS).await.unwrap();
-    let mut conn = PgConnection::connect(&database.url).await.unwrap();
-    let id = "00000000-0000-0000-0000-000000000007";
-    for filter in [
-        "source = 'source rare'".to_owned(),
-        "source = 'nobody'".to_owned(),
-        "entity_type = 'rare'".to_owned(),
-        "action = 'action rare'".to_owned(),
-        "correlation_id = 'c7'".to_owned(),
-        format!("actor_id = '{id}'"),
-        format!("entity_id = '{id}'"),
-        format!("event_id = '{id}'"),
-        "sequence >= 10 AND sequence <= 20".to_owned(),
-    ] {
-        let explain = format!(
-            "EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM audit_logs l WHERE {filter} ORDER BY sequence DESC LIMIT 500"
-        );
-        let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut conn).await.unwrap();
-        let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
-        let rows = looked_at(&plan[0]["Plan"], "audit_logs");
-        // Filters by time alone are not bounded yet: the planner prefers the order by sequence to the BRIN index.
-        assert!(rows <= 600.0, "{filter}: {rows} rows\n{plan:#}");
     }
 }
 

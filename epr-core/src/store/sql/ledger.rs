@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt as _;
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::entries;
-use super::listing;
 use super::{Conn, Db, Id, Pool, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
+use crate::domain::Timestamp;
 use crate::domain::audit::CanonicalDetails;
-use crate::domain::{AuditEntry, AuditFilter, AuditPage, Timestamp};
 use crate::ledger::canonical::Fields;
 use crate::ledger::chain::{Draft, Head, seal};
 use crate::ledger::verify::StoredEntry;
-use crate::store::{Appended, LedgerVisitor, Result, ScanRange, ScanStart, StoreError, Take};
+use crate::store::{Appended, LedgerVisitor, Result, ScanRange, ScanStart, StoreError};
 
 /// Takes the ledger's lock and reads where the chain ends.
 async fn lock_head(conn: &mut Conn) -> Result<Head> {
@@ -150,83 +149,6 @@ enum Outcome<'a> {
     Fresh(usize),
     Repeats(usize),
     Stored(&'a Existing),
-}
-
-macro_rules! columns {
-    () => {
-        "l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, l.action, l.actor_id, l.actor_type, \
-         l.entity_id, l.entity_type, l.correlation_id, CAST(l.details AS TEXT) AS details, l.occurred_at"
-    };
-}
-
-fn read(row: &Row) -> Result<AuditEntry> {
-    let optional_id =
-        |column| Ok::<_, StoreError>(row.try_get::<Option<Id>, _>(column).map_err(classify)?.map(read_id));
-    Ok(AuditEntry {
-        sequence: row.try_get("sequence").map_err(classify)?,
-        previous_hash: row.try_get("previous_hash").map_err(classify)?,
-        entry_hash: row.try_get("entry_hash").map_err(classify)?,
-        hash_version: row.try_get("hash_version").map_err(classify)?,
-        event_id: optional_id("event_id")?,
-        source: row.try_get("source").map_err(classify)?,
-        action: row.try_get("action").map_err(classify)?,
-        actor_id: optional_id("actor_id")?,
-        actor_type: row.try_get("actor_type").map_err(classify)?,
-        entity_id: optional_id("entity_id")?,
-        entity_type: row.try_get("entity_type").map_err(classify)?,
-        correlation_id: row.try_get("correlation_id").map_err(classify)?,
-        details: CanonicalDetails(row.try_get("details").map_err(classify)?),
-        occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
-    })
-}
-
-pub(super) async fn list(
-    conn: &mut Conn,
-    filter: &AuditFilter,
-    page: AuditPage,
-    take: Take<'_, AuditEntry>,
-) -> Result<()> {
-    let query = |after, limit| select(filter, AuditPage { limit, after, ..page });
-    listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), take).await
-}
-
-fn select(filter: &AuditFilter, page: AuditPage) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM audit_logs l WHERE 1 = 1"));
-    for (column, wanted) in [
-        ("action", &filter.action),
-        ("entity_type", &filter.entity_type),
-        ("source", &filter.source),
-        ("correlation_id", &filter.correlation_id),
-    ] {
-        if let Some(text) = wanted {
-            query.push(" AND l.").push(column).push(" = ").push_bind(text.clone());
-        }
-    }
-    for (column, wanted) in
-        [("actor_id", filter.actor_id), ("entity_id", filter.entity_id), ("event_id", filter.event_id)]
-    {
-        if let Some(wanted) = wanted {
-            query.push(" AND l.").push(column).push(" = ").push_bind(id(wanted));
-        }
-    }
-    if let Some(from) = filter.occurred_from {
-        query.push(" AND l.occurred_at >= ").push_bind(stamp(from));
-    }
-    if let Some(to) = filter.occurred_to {
-        query.push(" AND l.occurred_at <= ").push_bind(stamp(to));
-    }
-    if let Some(from) = filter.from_sequence {
-        query.push(" AND l.sequence >= ").push_bind(from);
-    }
-    if let Some(to) = filter.to_sequence {
-        query.push(" AND l.sequence <= ").push_bind(to);
-    }
-    if let Some(after) = page.after {
-        query.push(if page.ascending { " AND l.sequence > " } else { " AND l.sequence < " }).push_bind(after);
-    }
-    query.push(if page.ascending { " ORDER BY l.sequence LIMIT " } else { " ORDER BY l.sequence DESC LIMIT " });
-    query.push_bind(i64::from(page.limit));
-    query
 }
 
 /// Streams entries in order to `visitor`, all from one snapshot, in constant memory.

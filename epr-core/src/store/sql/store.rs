@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, keep_open, ledger, lock_hierarchy, missing_privileges, most,
+    connections, end_list, entities, events, forsake, keep_open, ledger, ledger_page, lock_hierarchy, missing_privileges, most,
     outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together, unless_silent, within,
 };
 use crate::authz::{Facts, Question};
@@ -217,7 +217,7 @@ impl Store for SqlStore {
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage, take: Take<'_, AuditEntry>) -> Result<()> {
-        self.list(async |conn| ledger::list(conn, filter, page, take).await).await
+        self.list(async |conn| ledger_page::list(conn, filter, page, take).await).await
     }
 
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {

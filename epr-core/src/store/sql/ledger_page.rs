@@ -1,0 +1,152 @@
+//! Pages of the ledger: the statement that a filter makes.
+//!
+//! A page is in the order of the sequence. For a filter by time that order is the wrong one unless most of the ledger passes: the
+//! entries of one day in the middle would be looked for from the end of the chain on. So the index on time is asked first where
+//! the filter's entries are; it is asked for a bounded number of them. Must never leave out an entry: what is found there only
+//! narrows the search.
+
+use sqlx::{QueryBuilder, Row as _};
+
+use super::listing;
+use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use crate::domain::audit::CanonicalDetails;
+use crate::domain::{AuditEntry, AuditFilter, AuditPage};
+use crate::store::{Result, StoreError, Take};
+
+/// Entries of a time span up to which they are read by the index on time and then sorted.
+const FEW: i64 = 5_000;
+
+/// Entries of a time span up to which the index on time is read to its end.
+const LOOKED_UP: i64 = 50_000;
+
+/// What the index on time says about a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeSpan {
+    /// Nothing: there is no filter by time, or it has too many entries.
+    Unknown,
+    /// It has few entries, perhaps far from each other in the sequence.
+    Few,
+    /// The first and the last sequence of its entries.
+    Between(i64, i64),
+}
+
+impl TimeSpan {
+    /// Of the row that [`span_query`] selects.
+    ///
+    /// # Errors
+    /// The database is at fault.
+    pub fn of(row: &Row) -> Result<Self> {
+        let number = |column| row.try_get::<Option<i64>, _>(column).map_err(classify);
+        Ok(match (number("entries")?.unwrap_or_default(), number("first")?, number("last")?) {
+            (..=FEW, _, _) => Self::Few,
+            (..=LOOKED_UP, Some(first), Some(last)) => Self::Between(first, last),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// Selects the row of [`TimeSpan::of`]; `None` when the filter has no time.
+#[must_use]
+pub fn span_query(filter: &AuditFilter) -> Option<QueryBuilder<Db>> {
+    if filter.occurred_from.is_none() && filter.occurred_to.is_none() {
+        return None;
+    }
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT COUNT(*) AS entries, MIN(t.sequence) AS first, MAX(t.sequence) AS last \
+         FROM (SELECT l.sequence FROM audit_logs l WHERE 1 = 1",
+    );
+    times(&mut query, filter);
+    // Ordered, so that the index is read and not the table.
+    query.push(" ORDER BY l.occurred_at LIMIT ").push_bind(LOOKED_UP + 1).push(") t");
+    Some(query)
+}
+
+/// Selects a page.
+#[must_use]
+pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, l.action, l.actor_id, \
+         l.actor_type, l.entity_id, l.entity_type, l.correlation_id, CAST(l.details AS TEXT) AS details, l.occurred_at \
+         FROM audit_logs l WHERE 1 = 1",
+    );
+    for (column, wanted) in [
+        ("action", &filter.action),
+        ("entity_type", &filter.entity_type),
+        ("source", &filter.source),
+        ("correlation_id", &filter.correlation_id),
+    ] {
+        if let Some(text) = wanted {
+            query.push(" AND l.").push(column).push(" = ").push_bind(text.clone());
+        }
+    }
+    for (column, wanted) in
+        [("actor_id", filter.actor_id), ("entity_id", filter.entity_id), ("event_id", filter.event_id)]
+    {
+        if let Some(wanted) = wanted {
+            query.push(" AND l.").push(column).push(" = ").push_bind(id(wanted));
+        }
+    }
+    times(&mut query, filter);
+    // An expression in place of the column: neither database can follow the sequence then.
+    let sequence = if span == TimeSpan::Few { "+l.sequence" } else { "l.sequence" };
+    let mut bound = |comparison: &str, value: Option<i64>| {
+        if let Some(value) = value {
+            query.push(" AND ").push(sequence).push(comparison).push_bind(value);
+        }
+    };
+    bound(" >= ", filter.from_sequence);
+    bound(" <= ", filter.to_sequence);
+    if let TimeSpan::Between(first, last) = span {
+        bound(" >= ", Some(first));
+        bound(" <= ", Some(last));
+    }
+    bound(if page.ascending { " > " } else { " < " }, page.after);
+    query.push(" ORDER BY ").push(sequence).push(if page.ascending { " LIMIT " } else { " DESC LIMIT " });
+    query.push_bind(i64::from(page.limit));
+    query
+}
+
+fn times(query: &mut QueryBuilder<Db>, filter: &AuditFilter) {
+    if let Some(from) = filter.occurred_from {
+        query.push(" AND l.occurred_at >= ").push_bind(stamp(from));
+    }
+    if let Some(to) = filter.occurred_to {
+        query.push(" AND l.occurred_at <= ").push_bind(stamp(to));
+    }
+}
+
+/// Shows a page to `take` until it says `false`.
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    page: AuditPage,
+    take: Take<'_, AuditEntry>,
+) -> Result<()> {
+    let span = match span_query(filter) {
+        Some(mut query) => TimeSpan::of(&query.build().fetch_one(&mut *conn).await.map_err(classify)?)?,
+        None => TimeSpan::Unknown,
+    };
+    let query = |after, limit| page_query(filter, AuditPage { limit, after, ..page }, span);
+    listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), take).await
+}
+
+fn read(row: &Row) -> Result<AuditEntry> {
+    let optional_id =
+        |column| Ok::<_, StoreError>(row.try_get::<Option<Id>, _>(column).map_err(classify)?.map(read_id));
+    Ok(AuditEntry {
+        sequence: row.try_get("sequence").map_err(classify)?,
+        previous_hash: row.try_get("previous_hash").map_err(classify)?,
+        entry_hash: row.try_get("entry_hash").map_err(classify)?,
+        hash_version: row.try_get("hash_version").map_err(classify)?,
+        event_id: optional_id("event_id")?,
+        source: row.try_get("source").map_err(classify)?,
+        action: row.try_get("action").map_err(classify)?,
+        actor_id: optional_id("actor_id")?,
+        actor_type: row.try_get("actor_type").map_err(classify)?,
+        entity_id: optional_id("entity_id")?,
+        entity_type: row.try_get("entity_type").map_err(classify)?,
+        correlation_id: row.try_get("correlation_id").map_err(classify)?,
+        details: CanonicalDetails(row.try_get("details").map_err(classify)?),
+        occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
+    })
+}
