@@ -28,8 +28,13 @@ pub fn endpoint() -> String {
 
 /// Clients of its SNS and its SQS.
 pub(crate) async fn clients() -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
+    clients_in("us-east-1").await
+}
+
+/// The same in a region: the server keeps regions apart, as AWS does.
+pub async fn clients_in(region: &'static str) -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
     let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
+        .region(Region::new(region))
         .endpoint_url(endpoint())
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .load()

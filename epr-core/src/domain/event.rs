@@ -8,12 +8,13 @@ use super::fields::{self, Choice, Fields, Invalid, Problem};
 use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
+use super::topic_text::TopicText;
 use super::trace::TraceParent;
 
-/// What happened: 3 to 128 characters.
-pub type EventType = Text<3, 128>;
-/// Who says so: 3 to 128 characters.
-pub type EventSource = Text<3, 128>;
+/// What happened: 3 to 128 characters that a topic carries.
+pub type EventType = TopicText;
+/// Who says so: 3 to 128 characters that a topic carries.
+pub type EventSource = TopicText;
 /// What ties events together: 1 to 128 characters.
 pub type EventCorrelationId = Text<1, 128>;
 /// The version of the payload's shape: 1 to 16 characters.
@@ -119,8 +120,8 @@ impl NewEvent {
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let event_type = fields.required("event_type", fields::text);
-        let source = fields.required("source", fields::text);
+        let event_type = fields.required("event_type", TopicText::read);
+        let source = fields.required("source", TopicText::read);
         let payload = fields.given("payload", fields::object).unwrap_or_default();
         let context = fields.given("context", fields::object).unwrap_or_default();
         let correlation_id = fields.optional("correlation_id", fields::text);

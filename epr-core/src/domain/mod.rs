@@ -16,6 +16,7 @@ pub mod role;
 mod schema;
 pub mod text;
 pub mod time;
+pub mod topic_text;
 pub mod trace;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};

@@ -92,4 +92,4 @@ impl Refusal {
 }
 
 const CREDENTIALS: &str = "give working AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of the \
-task; AWS_REGION must be that of the resource";
+task; where the URL or ARN names no region, AWS_REGION must be that of the resource";

@@ -23,7 +23,7 @@ pub async fn queue(settings: &Settings) -> Finding {
     };
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CALL).operation_timeout(CALL).operation_attempt_timeout(CALL);
-    let shared = aws.load(aws.sqs_endpoint.as_deref()).await;
+    let shared = aws.load(url, aws.sqs_endpoint.as_deref()).await;
     let config = aws_sdk_sqs::config::Builder::from(&shared)
         .timeout_config(timeouts.build())
         .retry_config(RetryConfig::disabled())
@@ -63,7 +63,7 @@ fn refused(url: &str, why: &str) -> Finding {
         ),
         Refusal::Credentials => Finding::new(QUEUE, State::Wrong, seen).advise(CREDENTIALS),
         Refusal::Missing => Finding::new(QUEUE, State::Wrong, seen)
-            .advise("make the queue, or correct EPR_AUDIT_SQS_URL and AWS_REGION"),
+            .advise("make the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION counts where the URL names no region"),
         Refusal::Other => Finding::new(QUEUE, State::Wrong, seen)
             .advise("check the network and AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS"),
     }

@@ -32,8 +32,9 @@ fn refused(arn: &str, why: &str) -> Finding {
             "it was reached; allow sns:GetTopicAttributes to let doctor see more, and make sure of sns:Publish",
         ),
         Refusal::Credentials => Finding::new(TOPIC, State::Wrong, seen).advise(CREDENTIALS),
-        Refusal::Missing => Finding::new(TOPIC, State::Wrong, seen)
-            .advise("make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN and AWS_REGION"),
+        Refusal::Missing => {
+            Finding::new(TOPIC, State::Wrong, seen).advise("make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN")
+        }
         Refusal::Other => Finding::new(TOPIC, State::Wrong, seen).advise(
             "check the network and AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SNS; events wait in the database meanwhile",
         ),

@@ -28,7 +28,7 @@ impl Sns {
     pub async fn new(aws: &AwsSettings, topic_arn: &str) -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CALL).operation_timeout(CALL).operation_attempt_timeout(CALL);
-        let shared = aws.load(aws.sns_endpoint.as_deref()).await;
+        let shared = aws.load(topic_arn, aws.sns_endpoint.as_deref()).await;
         let config = aws_sdk_sns::config::Builder::from(&shared)
             .timeout_config(timeouts.build())
             .retry_config(RetryConfig::disabled())

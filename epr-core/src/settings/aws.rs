@@ -10,8 +10,10 @@ use super::source::Reader;
 /// credentials that may stand in a `.env` file, where the SDK does not look.
 #[derive(Debug, Clone)]
 pub struct AwsSettings {
-    /// The region.
+    /// The region of what does not name its own.
     pub region: String,
+    /// The variable that the region comes from; `None` when it is the default.
+    region_variable: Option<&'static str>,
     /// Another endpoint for SNS.
     pub sns_endpoint: Option<String>,
     /// Another endpoint for SQS.
@@ -35,8 +37,11 @@ impl AwsSettings {
         let id = optional(reader, "AWS_ACCESS_KEY_ID");
         let secret = optional(reader, "AWS_SECRET_ACCESS_KEY");
         let session = optional(reader, "AWS_SESSION_TOKEN");
+        let region = reader.text("AWS_REGION", &default_region);
+        let region_variable = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find(|name| reader.given(name));
         Self {
-            region: reader.text("AWS_REGION", &default_region),
+            region,
+            region_variable,
             sns_endpoint: optional(reader, "AWS_ENDPOINT_URL_SNS").or_else(|| endpoint.clone()),
             sqs_endpoint: optional(reader, "AWS_ENDPOINT_URL_SQS").or(endpoint),
             keys: id.zip(secret).map(|(id, secret)| Keys {
@@ -47,9 +52,20 @@ impl AwsSettings {
         }
     }
 
-    /// The SDK's own configuration, with this on top.
-    pub async fn load(&self, endpoint: Option<&str>) -> SdkConfig {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(self.region.clone()));
+    /// The region that `resource`, an ARN or the URL of a queue, names; if it names none, the configured one. Another region's
+    /// endpoint answers that the resource does not exist.
+    #[must_use]
+    pub fn region_of<'a>(&'a self, resource: &'a str) -> &'a str {
+        named_region(resource).unwrap_or(&self.region)
+    }
+
+    /// The SDK's own configuration for calls about `resource`, with this on top.
+    pub async fn load(&self, resource: &str, endpoint: Option<&str>) -> SdkConfig {
+        let region = self.region_of(resource);
+        if let Some(variable) = self.region_variable.filter(|_| region != self.region) {
+            tracing::warn!(resource, region, variable, configured = self.region, "aws_region_of_resource_used");
+        }
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
         }
@@ -59,5 +75,65 @@ impl AwsSettings {
             loader = loader.credentials_provider(keys);
         }
         loader.load().await
+    }
+}
+
+/// The region in an ARN (`arn:aws:sns:eu-central-1:…`) or in the host of a queue's URL (`sqs.eu-central-1.amazonaws.com`, and the
+/// older `eu-central-1.queue.amazonaws.com`; also behind the names of an interface endpoint).
+fn named_region(resource: &str) -> Option<&str> {
+    if let Some(arn) = resource.strip_prefix("arn:") {
+        return arn.split(':').nth(2).filter(|region| is_region(region));
+    }
+    let (_, rest) = resource.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?.split(':').next()?;
+    if host == "queue.amazonaws.com" {
+        return Some("us-east-1");
+    }
+    let labels: Vec<&str> = host.split('.').collect();
+    labels.windows(2).find_map(|pair| match pair {
+        ["sqs" | "sqs-fips", region] | [region, "queue"] if is_region(region) => Some(*region),
+        _ => None,
+    })
+}
+
+/// `eu-central-1`, `us-gov-west-1`: words and a number.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [words @ .., number] = parts.as_slice() else { return false };
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    words.len() >= 2 && words.iter().all(is_word) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_region;
+
+    #[test]
+    fn resources_name_their_region() {
+        for (resource, region) in [
+            ("arn:aws:sns:eu-central-1:123456789012:documents", Some("eu-central-1")),
+            ("arn:aws-us-gov:sns:us-gov-west-1:123456789012:documents", Some("us-gov-west-1")),
+            ("arn:aws-cn:sns:cn-north-1:123456789012:documents", Some("cn-north-1")),
+            ("arn:aws:sns::123456789012:documents", None),
+            ("arn:aws:sns:somewhere:123456789012:documents", None),
+            ("https://sqs.eu-west-2.amazonaws.com/123456789012/audit", Some("eu-west-2")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/audit", Some("cn-north-1")),
+            ("https://sqs-fips.us-west-2.amazonaws.com/123456789012/audit", Some("us-west-2")),
+            ("https://sqs.eu-west-2.api.aws/123456789012/audit", Some("eu-west-2")),
+            ("https://eu-west-1.queue.amazonaws.com/123456789012/audit", Some("eu-west-1")),
+            ("https://queue.amazonaws.com/123456789012/audit", Some("us-east-1")),
+            (
+                "https://vpce-0a1b-c2d3-us-east-1a.sqs.us-east-1.vpce.amazonaws.com/123456789012/audit",
+                Some("us-east-1"),
+            ),
+            ("http://sqs.eu-central-1.localhost.localstack.cloud:4566/000000000000/audit", Some("eu-central-1")),
+            ("http://localhost:4566/000000000000/audit", None),
+            ("http://127.0.0.1:5000/123456789012/sqs.eu-west-1.amazonaws.com", None),
+            ("https://sqs.example.com/123456789012/audit", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(named_region(resource), region, "{resource}");
+        }
     }
 }

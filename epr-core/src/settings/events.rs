@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::source::Reader;
+use crate::domain::topic_text::TopicText;
 
 /// `EPR_DOCUMENT_VAULT_TOPIC_ARN`, `EPR_DOCUMENT_EVENT_SOURCE`, `EPR_EVENT_…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +44,9 @@ impl EventSettings {
         let source = reader.value(
             "EPR_DOCUMENT_EVENT_SOURCE",
             default.source.clone(),
-            "3 to 128 characters",
+            "3 to 128 characters that a topic carries",
             super::source::plain,
-            |given| (3..=128).contains(&given.chars().count()).then(|| given.to_owned()),
+            |given| TopicText::new(given).ok().map(TopicText::into_string),
         );
         Self {
             topic_arn: reader.value(

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use self::authorities::{Roots, Tls, tls};
-pub use self::ledger_page::{TimeSpan, page_query, span_query};
 pub(super) use self::conn::Conn;
+pub use self::ledger_page::{TimeSpan, page_query, span_query};
 use self::loan::{Loan, Transaction, unless_silent, within};
 pub(super) use self::pool::Pool;
 pub use self::pool::{Options, PoolerSetting};

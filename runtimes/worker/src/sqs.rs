@@ -52,7 +52,7 @@ impl Sqs {
             .connect_timeout(CALL)
             .operation_timeout(longest)
             .operation_attempt_timeout(longest);
-        let shared = aws.load(aws.sqs_endpoint.as_deref()).await;
+        let shared = aws.load(url, aws.sqs_endpoint.as_deref()).await;
         let config = aws_sdk_sqs::config::Builder::from(&shared)
             .timeout_config(timeouts.build())
             // Receives back off in their loop, batch calls are repeated for what failed in them.

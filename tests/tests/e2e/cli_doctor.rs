@@ -68,14 +68,11 @@ async fn what_is_wrong_and_what_to_do() {
         ("wrong", "run `epr migrate`")
     );
     let (state, _, advice) = finding(&report, "topic");
-    assert_eq!(
-        (state.as_str(), advice.as_str()),
-        ("wrong", "make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN and AWS_REGION")
-    );
+    assert_eq!((state.as_str(), advice.as_str()), ("wrong", "make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN"));
     let (state, _, advice) = finding(&report, "queue");
     assert_eq!(
         (state.as_str(), advice.as_str()),
-        ("wrong", "make the queue, or correct EPR_AUDIT_SQS_URL and AWS_REGION")
+        ("wrong", "make the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION counts where the URL names no region")
     );
 
     // Half right: a queue that takes bad messages back for ever, a pool that does not fit, events that were given up.

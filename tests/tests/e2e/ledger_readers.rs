@@ -15,8 +15,7 @@ use uuid::Uuid;
 async fn ledger_readers_do_not_take_the_checks_connections() {
     let database = Arc::new(Database::create(Kind::Postgres).await);
     // Decisions that are recorded would wait for the table as the readers do; cached ones would need no connection.
-    let environment =
-        [("EPR_DATABASE_POOL_SIZE", "6"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_DECISION_CACHE", "off")];
+    let environment = [("EPR_DATABASE_POOL_SIZE", "6"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_DECISION_CACHE", "off")];
     let api = Api::with(Arc::clone(&database), Arc::new(SystemClock), &environment).await;
     let spv = api.entity("Berlin One", "spv", None).await;
     let mut other = PgConnection::connect(&database.url).await.unwrap();
@@ -28,7 +27,8 @@ async fn ledger_readers_do_not_take_the_checks_connections() {
         })
         .collect();
     // As many as may are at the table.
-    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     database.until(waiting, 2).await;
     let checks = (0..60).map(|n| {
         let (api, spv) = (&api, &spv);

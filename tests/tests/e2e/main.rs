@@ -7,6 +7,7 @@ mod auth_jwt;
 mod auth_keys;
 mod auth_process;
 mod auth_routes;
+mod aws_regions;
 mod backup;
 mod cache;
 mod cache_tls;

@@ -95,10 +95,8 @@ fn filters() -> Vec<(AuditFilter, &'static str)> {
     ]
 }
 
-const PAGES: [AuditPage; 2] = [
-    AuditPage { limit: 500, after: None, ascending: false },
-    AuditPage { limit: 500, after: None, ascending: true },
-];
+const PAGES: [AuditPage; 2] =
+    [AuditPage { limit: 500, after: None, ascending: false }, AuditPage { limit: 500, after: None, ascending: true }];
 
 #[tokio::test]
 async fn postgres_reads_the_entries_of_a_filter() {
@@ -107,9 +105,7 @@ async fn postgres_reads_the_entries_of_a_filter() {
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
     for ((filter, _), page) in filters().into_iter().flat_map(|filter| PAGES.map(|page| (filter.clone(), page))) {
         let span = match postgres::span_query(&filter) {
-            Some(mut query) => {
-                postgres::TimeSpan::of(&query.build().fetch_one(&mut conn).await.unwrap()).unwrap()
-            }
+            Some(mut query) => postgres::TimeSpan::of(&query.build().fetch_one(&mut conn).await.unwrap()).unwrap(),
             None => postgres::TimeSpan::Unknown,
         };
         let mut query = postgres::page_query(&filter, page, span);
@@ -129,7 +125,8 @@ async fn sqlite_reads_the_entries_of_a_filter() {
     database.execute(SQLITE).await.unwrap();
     let url = format!("sqlite://{}", database.file().unwrap().display());
     let mut conn = SqliteConnection::connect(&url).await.unwrap();
-    for ((filter, expected), page) in filters().into_iter().flat_map(|filter| PAGES.map(|page| (filter.clone(), page))) {
+    for ((filter, expected), page) in filters().into_iter().flat_map(|filter| PAGES.map(|page| (filter.clone(), page)))
+    {
         let span = match sqlite::span_query(&filter) {
             Some(mut query) => sqlite::TimeSpan::of(&query.build().fetch_one(&mut conn).await.unwrap()).unwrap(),
             None => sqlite::TimeSpan::Unknown,
@@ -141,7 +138,8 @@ async fn sqlite_reads_the_entries_of_a_filter() {
         let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
         let bounded = steps.iter().any(|step| step.starts_with("SEARCH l") && step.contains(expected));
         // Without a bound, the order of the sequence is walked until the page is full.
-        let walked = filter == AuditFilter::default() || span == sqlite::TimeSpan::Unknown && filter.occurred_from.is_some();
+        let walked =
+            filter == AuditFilter::default() || span == sqlite::TimeSpan::Unknown && filter.occurred_from.is_some();
         assert!(bounded || walked && steps == ["SCAN l"], "{filter:?} {page:?} {span:?}: {steps:#?}");
         let sorted = steps.iter().any(|step| step.contains("TEMP B-TREE"));
         assert_eq!(sorted, span == sqlite::TimeSpan::Few, "{filter:?} {page:?} {span:?}: {steps:#?}");

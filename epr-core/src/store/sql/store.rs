@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, keep_open, ledger, ledger_page, lock_hierarchy, missing_privileges, most,
-    outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together, unless_silent, within,
+    connections, end_list, entities, events, forsake, keep_open, ledger, ledger_page, lock_hierarchy,
+    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together,
+    unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
