@@ -28,7 +28,7 @@ async fn the_region_of_a_topic_and_of_a_queue_wins() {
         ("EPR_DOCUMENT_VAULT_TOPIC_ARN", arn),
         ("EPR_AUDIT_SQS_URL", &url),
     ]);
-    let (mut process, base) = Process::api(&variables).await;
+    let (process, base) = Process::api(&variables).await;
     let body = json!({"event_type": "a.happened", "source": "vault"});
     let request = reqwest::Client::new().post(format!("{base}/api/v1/events")).json(&body);
     let event: Value = request.send().await.unwrap().json().await.unwrap();

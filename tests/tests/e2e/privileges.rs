@@ -89,7 +89,15 @@ async fn the_whole_service_runs_with_them() {
         let answer = client.get(format!("{base}/api/v1/{list}")).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{list}");
     }
-    assert_eq!(client.get(format!("{base}/readyz")).send().await.unwrap().status(), 200);
+    let ready = async || {
+        let answer = client.get(format!("{base}/readyz")).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["dependencies"]["database"]["status"].clone())
+    };
+    assert_eq!(ready().await, (200, json!("ok")));
+    database.execute(&format!("REVOKE INSERT ON audit_logs FROM {role}")).await.unwrap();
+    assert_eq!(ready().await, (503, json!("missing_privileges")));
+    database.execute(&format!("GRANT INSERT ON audit_logs TO {role}")).await.unwrap();
+    assert_eq!(ready().await, (200, json!("ok")));
     assert_eq!(client.get(format!("{base}/metrics")).send().await.unwrap().status(), 200);
     process.signal("TERM").await;
     process.ended().await;

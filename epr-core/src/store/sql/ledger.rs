@@ -7,9 +7,8 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::entries;
-use super::{Conn, Db, Id, Pool, Row, Stamp, begin_snapshot, classify, id, read_id, read_stamp, stamp};
+use super::{Conn, Pool, Row, Stamp, begin_snapshot, classify, read_stamp};
 use crate::domain::Timestamp;
-use crate::domain::audit::CanonicalDetails;
 use crate::ledger::canonical::Fields;
 use crate::ledger::chain::{Draft, Head, seal};
 use crate::ledger::verify::StoredEntry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use epr_core::Epr;
 use epr_core::error::chain;
 use serde::Serialize;
 use tracing::warn;
@@ -57,7 +58,7 @@ pub(crate) struct Dependencies {
 /// One dependency.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependency {
-    /// `ok` or `unavailable`; a cache is `ok`, `bypassed` or `off`.
+    /// `ok` or `unavailable`, a database also `missing_privileges`; a cache is `ok`, `bypassed` or `off`.
     #[schema(value_type = String)]
     status: &'static str,
 }
@@ -84,13 +85,9 @@ struct SharedCache {
     )
 )]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let (status, word, database) = match app.epr.ping().await {
-        Ok(()) => (StatusCode::OK, "ready", "ok"),
-        Err(fault) => {
-            warn!(dependency = "database", error = chain(&fault), "not_ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "unavailable")
-        }
-    };
+    let database = database(&app.epr).await;
+    let (status, word) =
+        if database == "ok" { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
     let (cache, shared) = app.epr.cache_state();
     let dependencies = Dependencies {
         database: Dependency { status: database },
@@ -98,6 +95,26 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };
     answer(status, &Ready { status: word, dependencies })
+}
+
+/// Whether the database answers, and lets this user do everything that calls need. The log says what is missing, and not the answer,
+/// which may be open to everyone.
+async fn database(epr: &Epr) -> &'static str {
+    let missing = match epr.ping().await {
+        Ok(()) => epr.missing_privileges().await,
+        Err(fault) => Err(fault),
+    };
+    match missing {
+        Ok(missing) if missing.is_empty() => "ok",
+        Ok(missing) => {
+            warn!(dependency = "database", missing_privileges = missing.join(", "), "not_ready");
+            "missing_privileges"
+        }
+        Err(fault) => {
+            warn!(dependency = "database", error = chain(&fault), "not_ready");
+            "unavailable"
+        }
+    }
 }
 
 /// Figures for Prometheus
