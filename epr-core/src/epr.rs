@@ -23,7 +23,7 @@ use crate::reader::Reader;
 use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
-use crate::store::{Appended, SchemaState, Store, StoreError, postgres, sqlite};
+use crate::store::{Appended, HierarchyState, SchemaState, Store, StoreError, postgres, sqlite};
 
 /// Between two attempts to reach a database at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
@@ -240,6 +240,14 @@ impl Epr {
     /// The database is away.
     pub async fn missing_privileges(&self) -> Result<Vec<String>> {
         Ok(self.parts.store.missing_privileges().await?)
+    }
+
+    /// Looks for entities that are too deep, and for cycles. Reads all entities.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn hierarchy(&self) -> Result<HierarchyState> {
+        Ok(self.parts.store.hierarchy().await?)
     }
 
     /// Whether the database answers.

@@ -56,7 +56,7 @@ impl Invalid {
     #[must_use]
     pub fn one(place: &'static str, field: Option<&str>, problem: Problem) -> Self {
         let mut loc = vec![Step::Name(place.into())];
-        loc.extend(field.map(|name| Step::Name(name.to_owned().into())));
+        loc.extend(field.map(|name| Step::Name(bounded(name).into())));
         loc.extend(problem.path);
         Self(vec![FieldError { loc, msg: problem.msg, kind: problem.kind }])
     }
@@ -71,6 +71,18 @@ impl Invalid {
             }
             (Err(faults), _) | (_, Err(faults)) => Err(faults),
         }
+    }
+}
+
+/// Most errors in one answer; a last one says how many more there are.
+const MAX_ERRORS: usize = 1000;
+
+/// A member's name as far as an error repeats it.
+fn bounded(name: &str) -> String {
+    const MAX_CHARS: usize = 128;
+    match name.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
     }
 }
 
@@ -106,6 +118,8 @@ pub struct Fields<'a> {
     place: &'static str,
     members: &'a JsonObject,
     errors: Vec<FieldError>,
+    /// How many more errors there are than are kept.
+    more: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -123,7 +137,7 @@ impl<'a> Fields<'a> {
     /// Reads `members` that came from `place` (`body`, `query` …).
     #[must_use]
     pub fn new(place: &'static str, members: &'a JsonObject) -> Self {
-        Self { place, members, errors: Vec::new() }
+        Self { place, members, errors: Vec::new(), more: 0 }
     }
 
     /// Whether there is a member of this name.
@@ -171,13 +185,17 @@ impl<'a> Fields<'a> {
             let resembled = nearest(&name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
             let msg = format!("This field is unknown or cannot be changed{resembled}");
             let problem = Problem::new("extra_forbidden", msg);
-            self.errors.extend(Invalid::one(self.place, Some(&name), problem).0);
+            self.report(&name, problem);
         }
     }
 
     /// Adds a problem of the field `name`.
     pub fn report(&mut self, name: &str, problem: Problem) {
-        self.errors.extend(Invalid::one(self.place, Some(name), problem).0);
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.extend(Invalid::one(self.place, Some(name), problem).0);
+        } else {
+            self.more += 1;
+        }
     }
 
     /// What was built, unless a field failed. `build` is `None` exactly when a required part is missing, which has
@@ -185,7 +203,11 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// All that was reported.
-    pub fn finish<T>(self, build: Option<T>) -> Result<T, Invalid> {
+    pub fn finish<T>(mut self, build: Option<T>) -> Result<T, Invalid> {
+        if self.more > 0 {
+            let msg = format!("{} more errors are not listed", self.more);
+            self.errors.extend(Invalid::one(self.place, None, Problem::new("too_many_errors", msg)).0);
+        }
         match build {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => Err(Invalid(self.errors)),

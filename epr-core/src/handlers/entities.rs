@@ -8,14 +8,14 @@ use super::{events, record};
 use crate::domain::fields::{Choice, object_problem};
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{Cursor, Page, Take};
+use crate::store::{Cursor, MAX_LEVELS, MAX_WALK, Page, PathEnd, PathToRoot, Take, chain_text};
 use crate::{Call, Epr};
 
 impl Epr {
     /// Registers an entity.
     ///
     /// # Errors
-    /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist.
+    /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
     pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
         check_attributes(&new.attributes)?;
         let now = self.now();
@@ -76,8 +76,8 @@ impl Epr {
     /// Changes an entity. A patch that changes nothing leaves no trace.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist or would
-    /// close a cycle.
+    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would
+    /// close a cycle, or would make the hierarchy too deep.
     pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
         patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
         let (before, after) = self.commit(&UpdateEntity { epr: self, call, id, patch, now: self.now() }).await?;
@@ -113,10 +113,12 @@ impl Mutation for CreateEntity<'_> {
 
     async fn apply(&self, change: &mut Change) -> Step<()> {
         let entity = self.entity;
-        if let Some(parent) = entity.parent_id
-            && change.tx.entity_type(parent).await?.is_none()
-        {
-            return Err(unknown_parent(parent).into());
+        if let Some(parent) = entity.parent_id {
+            change.tx.share_hierarchy().await?;
+            let above = change.tx.path_to_root(parent, MAX_LEVELS + 1).await?;
+            if levels_above(parent, &above)? >= MAX_LEVELS {
+                return Err(too_deep(parent, "it is on the last level already").into());
+            }
         }
         if !change.tx.insert_entity(entity).await? {
             return Err(taken(&entity.name, entity.entity_type).into());
@@ -151,7 +153,7 @@ impl Mutation for UpdateEntity<'_> {
         if let Some(parent) = after.parent_id
             && after.parent_id != before.parent_id
         {
-            refuse_cycle(change, self.id, parent).await?;
+            refuse_parent(change, self.id, parent).await?;
         }
         if !change.tx.update_entity(&after).await? {
             return Err(taken(&after.name, after.entity_type).into());
@@ -217,18 +219,50 @@ fn became_archived(before: &Entity, after: &Entity) -> bool {
     before.status != EntityStatus::Archived && after.status == EntityStatus::Archived
 }
 
+/// Refuses a new parent that would close a cycle or make the hierarchy too deep.
+///
 /// INVARIANT: the hierarchy lock is held, so no other transaction can add a link of the same cycle unseen.
-async fn refuse_cycle(change: &mut Change, id: Uuid, parent: Uuid) -> Step<()> {
-    let above = change.tx.lineage(parent).await?;
-    if above.is_empty() {
-        return Err(unknown_parent(parent).into());
+async fn refuse_parent(change: &mut Change, id: Uuid, parent: Uuid) -> Step<()> {
+    let above = change.tx.path_to_root(parent, MAX_WALK).await?;
+    if let Some(at) = above.ids.iter().position(|ancestor| *ancestor == id) {
+        let chain: Vec<Uuid> = std::iter::once(id).chain(above.ids.into_iter().take(at + 1)).collect();
+        return Err(Error::Refused(format!("Parent {parent} would close a cycle: {}", chain_text(&chain))).into());
     }
-    let Some(at) = above.iter().position(|ancestor| *ancestor == id) else {
+    let level = levels_above(parent, &above)? + 1;
+    // A subtree that is too deep already, or is in a cycle, may be moved to a better position.
+    let before = change.tx.path_to_root(id, MAX_WALK).await?;
+    if before.levels().is_none_or(|before| level <= before) {
         return Ok(());
+    }
+    let Some(most) = MAX_LEVELS.checked_sub(level) else {
+        return Err(too_deep(parent, &format!("it is on level {}", level - 1)).into());
     };
-    let chain: Vec<String> =
-        std::iter::once(&id).chain(above.iter().take(at + 1)).map(|link| format!("`{link}`")).collect();
-    Err(Error::Refused(format!("Parent {parent} would close a cycle: {}", chain.join(" -> "))).into())
+    if change.tx.has_levels_below(id, most + 1).await? {
+        let why = format!("it is on level {}, and {id} has more than {most} levels below itself", level - 1);
+        return Err(too_deep(parent, &why).into());
+    }
+    Ok(())
+}
+
+/// The level of a parent: how many levels there are from it to the root.
+fn levels_above(parent: Uuid, above: &PathToRoot) -> Result<usize> {
+    if above.ids.is_empty() {
+        return Err(unknown_parent(parent));
+    }
+    match (above.end, above.cycle()) {
+        (PathEnd::Root, _) => Ok(above.ids.len()),
+        (PathEnd::Cycle(_), Some(cycle)) => {
+            let chain = chain_text(&cycle);
+            let sentence =
+                format!("Parent {parent} is in or below a cycle: {chain}; detach one of these entities first");
+            Err(Error::Refused(sentence))
+        }
+        _ => Err(too_deep(parent, &format!("it has more than {} levels above itself", above.ids.len() - 1))),
+    }
+}
+
+fn too_deep(parent: Uuid, why: &str) -> Error {
+    Error::Refused(format!("Parent {parent} would make the hierarchy deeper than {MAX_LEVELS} levels: {why}"))
 }
 
 pub(super) fn not_found(id: Uuid) -> Error {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use super::{Finding, State};
+use super::{Finding, State, hierarchy};
 use crate::error::chain;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
@@ -58,6 +58,7 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     if schema.applied == schema.known {
         found.extend(privileges(epr).await);
         found.push(outbox(epr).await);
+        found.push(hierarchy::hierarchy(epr).await);
     }
     found
 }
@@ -81,7 +82,7 @@ fn tls(settings: &Settings) -> Option<Finding> {
 }
 
 /// The public sentence hides the cause, which is what is wanted here.
-fn cause(fault: &Error) -> String {
+pub(super) fn cause(fault: &Error) -> String {
     match fault {
         Error::Internal(cause) | Error::Unavailable(cause) => chain(cause),
         other => chain(other),

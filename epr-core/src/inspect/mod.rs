@@ -4,6 +4,7 @@
 
 mod cache;
 mod database;
+mod hierarchy;
 mod queue;
 mod topic;
 

@@ -7,6 +7,7 @@
 mod changes;
 mod error;
 pub mod grants;
+mod hierarchy;
 mod lanes;
 mod page;
 mod pools;
@@ -31,6 +32,7 @@ use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use changes::{Renewal, Told};
 pub use error::{StoreError, Unreached};
+pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
 
@@ -106,6 +108,9 @@ pub trait Store: Send + Sync {
 
     /// Shows the entities in use whose parent is archived, in the same way.
     async fn scan_orphans(&self, take: Take<'_, Orphan>) -> Result<()>;
+
+    /// Looks for entities that are too deep, and for cycles. Reads all entities.
+    async fn hierarchy(&self) -> Result<HierarchyState>;
 
     /// How many connections the server has and admits; `None` when there is no server.
     async fn connections(&self) -> Result<Option<Connections>>;
@@ -214,12 +219,18 @@ pub trait Tx: Send {
     /// Writes every mutable field. `false` when `(name, type)` is taken, after which the transaction must be dropped.
     async fn update_entity(&mut self, entity: &Entity) -> Result<bool>;
 
-    /// Makes this the only transaction that changes parents, until its end. Taken before any lineage is read, so
-    /// that two changes which together close a cycle see each other.
+    /// Makes this the only transaction that changes parents or creates children, until its end. Taken before any path is read,
+    /// so that two changes which together close a cycle or make a path too long see each other.
     async fn lock_hierarchy(&mut self) -> Result<()>;
 
-    /// The entity and its ancestors, nearest first; empty when it is unknown.
-    async fn lineage(&mut self, id: Uuid) -> Result<Vec<Uuid>>;
+    /// Keeps others from changing parents until the end of this transaction. Others may take it at the same time.
+    async fn share_hierarchy(&mut self) -> Result<()>;
+
+    /// The entity and its ancestors. Stops after `limit` of them, and in a cycle.
+    async fn path_to_root(&mut self, id: Uuid, limit: usize) -> Result<PathToRoot>;
+
+    /// Whether an entity has a descendant that many levels below itself. May read the whole subtree.
+    async fn has_levels_below(&mut self, id: Uuid, levels: usize) -> Result<bool>;
 
     /// The type of an entity, if it exists.
     async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>>;

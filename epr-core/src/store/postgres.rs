@@ -147,6 +147,8 @@ mod entries;
 mod events;
 #[path = "sql/facts.rs"]
 mod facts;
+#[path = "sql/hierarchy.rs"]
+mod hierarchy;
 #[path = "sql/ledger.rs"]
 mod ledger;
 #[path = "sql/ledger_page.rs"]
@@ -183,7 +185,7 @@ const OUTBOX_CHANNEL: &str = "epr_outbox";
 /// How long to wait before listening again on a new connection.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Any constant: this database belongs to EPR, and only changes of parents take it.
+/// Any constant: this database belongs to EPR. Changes of parents take the lock, creations of children share it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
 
 pub(super) fn id(id: Uuid) -> Id {
@@ -300,6 +302,15 @@ async fn missing_privileges(conn: &mut Conn) -> Result<Vec<String>, StoreError> 
     .fetch_all(conn)
     .await
     .map_err(classify)
+}
+
+async fn share_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(HIERARCHY_LOCK)
+        .execute(conn)
+        .await
+        .map_err(classify)?;
+    Ok(())
 }
 
 /// What is left for the owner alone is not counted as admitted.

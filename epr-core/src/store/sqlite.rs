@@ -124,6 +124,9 @@ mod events;
 #[path = "sql/facts.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod facts;
+#[path = "sql/hierarchy.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod hierarchy;
 #[path = "sql/ledger.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod ledger;
@@ -217,6 +220,11 @@ async fn within<T>(_: Duration, step: impl Future<Output = Result<T, StoreError>
 
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
 async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
+async fn share_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 

@@ -56,6 +56,28 @@ on_both! {
         nothing_was_stored(&api).await;
     }
 
+    async fn answers_about_bad_input_are_bounded(api) {
+        let many: serde_json::Map<_, _> = (0..60_000).map(|n| (format!("m{n}"), json!(0))).collect();
+        let items = vec!["x"; 999];
+        let long = "y".repeat(900_000);
+        for body in [
+            json!(many),
+            json!({"name": long, "type": long, "status": long, "parent_id": long, "attributes": long}),
+        ] {
+            let answer = api.raw(Method::POST, ENTITIES, &[], body.to_string()).await.expect(400);
+            assert!(answer.to_string().len() < 200_000, "{}", answer.to_string().len());
+        }
+        let id = api.entity("n", "spv", None).await;
+        let answer = api.raw(Method::PATCH, &format!("{ENTITIES}/{id}"), &[], json!(many).to_string()).await;
+        let faults = answer.faults();
+        assert_eq!((faults.len(), faults[1000].as_str()), (1001, "body: too_many_errors"));
+        let answer = api.raw(Method::PATCH, &format!("{ENTITIES}/{id}"), &[], json!({long.as_str(): 1}).to_string()).await.expect(400);
+        assert!(answer.to_string().len() < 1000, "{}", answer.to_string().len());
+        let body = json!({"name": "role", "scope_types": items, "permissions": items, "description": long});
+        let answer = api.raw(Method::POST, "/api/v1/roles", &[], body.to_string()).await.expect(400);
+        assert!(answer.to_string().len() < 300_000, "{}", answer.to_string().len());
+    }
+
     async fn every_failing_field_is_listed(api) {
         let body = json!({"name": "", "type": "moon", "status": 1, "parent_id": "nope", "attributes": []});
         let answer = api.raw(Method::POST, ENTITIES, &[("x-actor-id", "nobody")], body.to_string()).await;

@@ -30,6 +30,7 @@ mod events_delivery;
 mod events_topic;
 mod headers;
 mod hierarchy;
+mod hierarchy_depth;
 mod ingest;
 mod input;
 mod ledger;

@@ -15,7 +15,7 @@ use crate::domain::event::{Event, ordering_key};
 use crate::domain::fields::Choice;
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role};
 use crate::ledger::chain::{Draft, Head, Sealed};
-use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result};
+use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, hierarchy};
 
 /// Children before what they refer to, each with the columns that are read.
 const TABLES: [(&str, &str); 7] = [
@@ -131,6 +131,13 @@ async fn copy_entities(conn: &mut Conn) -> Result<()> {
         if parent.is_some() {
             children.push(Entity { parent_id: parent, ..entity });
         }
+    }
+    let links = children.iter().map(|entity| (entity.id, entity.parent_id)).collect();
+    if let [first, others @ ..] = &*hierarchy::cycles(&links) {
+        let more = if others.is_empty() { String::new() } else { format!(" (and {} more cycles)", others.len()) };
+        let id = first.first().map(ToString::to_string).unwrap_or_default();
+        let why = format!("parent_id: is in a cycle: {}{more}; set one of them to null", hierarchy::chain_text(first));
+        return Err(refused("entity", &id, why));
     }
     for entity in children {
         entities::update(&mut *conn, &entity).await?;

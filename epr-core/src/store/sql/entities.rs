@@ -158,21 +158,6 @@ pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> R
     listing::end(conn, query, bytes).await
 }
 
-pub(super) async fn lineage(conn: &mut Conn, entity: Uuid) -> Result<Vec<Uuid>> {
-    let rows = sqlx::query(
-        "WITH RECURSIVE lineage(id, parent_id, distance) AS ( \
-           SELECT id, parent_id, 0 FROM entities WHERE id = $1 \
-           UNION ALL \
-           SELECT e.id, e.parent_id, l.distance + 1 FROM lineage l JOIN entities e ON e.id = l.parent_id \
-         ) SELECT id FROM lineage ORDER BY distance",
-    )
-    .bind(id(entity))
-    .fetch_all(conn)
-    .await
-    .map_err(classify)?;
-    rows.iter().map(|row| row.try_get("id").map(read_id).map_err(classify)).collect()
-}
-
 pub(super) async fn type_of(conn: &mut Conn, entity: Uuid) -> Result<Option<EntityType>> {
     let word: Option<String> = sqlx::query_scalar("SELECT type FROM entities WHERE id = $1")
         .bind(id(entity))

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, keep_open, ledger, ledger_page, lock_hierarchy,
-    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together,
-    unless_silent, within,
+    connections, end_list, entities, events, forsake, hierarchy, keep_open, ledger, ledger_page, lock_hierarchy,
+    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema,
+    share_hierarchy, together, unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -26,8 +26,9 @@ use crate::ledger::chain::{Draft, Head};
 use crate::store::lanes::Lanes;
 use crate::store::pools::Waits;
 use crate::store::{
-    Appended, Backlog, Claim, Claimed, Connections, Cursor, Inserted, InsertedEvent, LedgerVisitor, OutboxEvent, Page,
-    PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, StoreError, Take, Told, Tx,
+    Appended, Backlog, Claim, Claimed, Connections, Cursor, HierarchyState, Inserted, InsertedEvent, LedgerVisitor,
+    OutboxEvent, Page, PathToRoot, PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, StoreError,
+    Take, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -175,6 +176,11 @@ impl Store for SqlStore {
     async fn scan_orphans(&self, take: Take<'_, Orphan>) -> Result<()> {
         let _lane = self.lanes.scan().await?;
         reports::orphans(&self.read, take).await
+    }
+
+    async fn hierarchy(&self) -> Result<HierarchyState> {
+        let _lane = self.lanes.scan().await?;
+        hierarchy::state(&self.read).await
     }
 
     async fn connections(&self) -> Result<Option<Connections>> {
@@ -349,8 +355,16 @@ impl Tx for SqlTx {
         unless_silent(lock_hierarchy(&mut self.tx)).await
     }
 
-    async fn lineage(&mut self, id: Uuid) -> Result<Vec<Uuid>> {
-        unless_silent(entities::lineage(&mut self.tx, id)).await
+    async fn share_hierarchy(&mut self) -> Result<()> {
+        unless_silent(share_hierarchy(&mut self.tx)).await
+    }
+
+    async fn path_to_root(&mut self, id: Uuid, limit: usize) -> Result<PathToRoot> {
+        unless_silent(hierarchy::path_to_root(&mut self.tx, id, limit)).await
+    }
+
+    async fn has_levels_below(&mut self, id: Uuid, levels: usize) -> Result<bool> {
+        unless_silent(hierarchy::has_levels_below(&mut self.tx, id, levels)).await
     }
 
     async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>> {
