@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The exit code of a program that panicked (`EX_SOFTWARE`). No program uses it for anything else: a script that reads 0, 1
 /// or 2 as an answer never mistakes an internal error for one.
@@ -20,12 +21,19 @@ pub fn run(main: impl FnOnce() -> ExitCode) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "internal error at {location}: {why}");
     }));
     install_tls_provider();
+    survive_file_size_limit();
     // Nothing of `main` is used after a panic.
     catch_unwind(AssertUnwindSafe(main)).unwrap_or_else(|panic| {
         // A payload that panics when it is dropped would end the process with another code.
         std::mem::forget(panic);
         ExitCode::from(INTERNAL_ERROR)
     })
+}
+
+/// Lets a write beyond `ulimit -f` fail with an error, which is answered by a 503, in place of ending the process by SIGXFSZ.
+fn survive_file_size_limit() {
+    // Any handler does: the write returns an error once the signal is not deadly.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Makes sure that the process has a TLS provider. Two are compiled in (one by the database driver, one by AWS and the HTTP

@@ -7,6 +7,7 @@ pub mod aws;
 pub mod certificate;
 pub mod cli;
 pub mod database;
+pub mod disk;
 pub mod issuer;
 pub mod lambda;
 pub mod ledger;

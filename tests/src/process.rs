@@ -64,10 +64,22 @@ impl Process {
     /// Starts `name` with exactly these variables in this folder.
     #[must_use]
     pub fn start_in(name: &str, folder: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(program(name))
-            .env_clear()
-            .envs(environment.iter().copied())
-            .current_dir(folder)
+        Self::spawn(Command::new(program(name)).env_clear().envs(environment.iter().copied()).current_dir(folder))
+    }
+
+    /// Starts a command that becomes `name`, whose path is its last argument, with exactly these variables and `PATH`.
+    #[must_use]
+    pub fn start_wrapped(command: &[&str], name: &str, environment: &[(&str, &str)]) -> Self {
+        let (wrapper, arguments) = command.split_first().expect("a command");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut command = Command::new(wrapper);
+        Self::spawn(
+            command.args(arguments).arg(program(name)).env_clear().env("PATH", path).envs(environment.iter().copied()),
+        )
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -126,6 +138,15 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a running process")
     }
 
     fn status(&self, name: &str) -> u64 {

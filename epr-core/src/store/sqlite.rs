@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use sqlx::ConnectOptions as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -21,7 +20,7 @@ use crate::domain::Timestamp;
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Conn = sqlx::SqliteConnection;
-pub(super) type Pool = sqlx::SqlitePool;
+pub(super) use self::pool::Pool;
 pub(super) type Row = SqliteRow;
 type Loan = sqlx::pool::PoolConnection<Db>;
 type Transaction = sqlx::Transaction<'static, Db>;
@@ -136,6 +135,7 @@ mod ledger_page;
 #[path = "sql/listing.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod listing;
+mod pool;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod rejections;
@@ -181,11 +181,12 @@ pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
 }
 
 async fn acquire(pool: &Pool) -> Result<Loan, StoreError> {
-    pool.acquire().await.map_err(classify)
+    pool.acquire().await
 }
 
 /// Begins a transaction that will write.
 async fn begin(pool: &Pool) -> Result<Transaction, StoreError> {
+    pool.check()?;
     #[allow(clippy::disallowed_methods, reason = "the one place where transactions on SQLite begin")]
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
@@ -205,6 +206,7 @@ async fn commit(tx: Transaction) -> Result<(), StoreError> {
 
 /// Begins a transaction that sees one moment of the database from its first read to its last.
 async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
+    pool.check()?;
     #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on SQLite begin")]
     pool.begin().await.map_err(classify)
 }
@@ -367,7 +369,7 @@ async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreErro
 
 /// A file is opened with the first statement, whose error says what is wrong with it.
 #[allow(clippy::unused_async, reason = "the other database connects")]
-async fn reach(_: &sqlx::Pool<Db>) -> Result<(), super::Unreached> {
+async fn reach(_: &Pool) -> Result<(), super::Unreached> {
     Ok(())
 }
 
@@ -382,8 +384,10 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
                 (ErrorKind::ForeignKeyViolation, _) => StoreError::MissingReference,
                 // BUSY, LOCKED
                 (_, 5 | 6) => StoreError::Contention(fault.into()),
-                // READONLY, IOERR, FULL, CANTOPEN
-                (_, 8 | 10 | 13 | 14) => StoreError::Unavailable(fault.into()),
+                // NOMEM, READONLY, IOERR, FULL, CANTOPEN
+                (_, 7 | 8 | 10 | 13 | 14) => StoreError::Unavailable(pool::FileError::boxed(fault)),
+                // CORRUPT, NOTADB
+                (_, 11 | 26) => StoreError::Backend(pool::FileError::boxed(fault)),
                 _ => StoreError::Backend(fault.into()),
             }
         }
@@ -403,26 +407,7 @@ pub const CHECK: &str = facts::FACTS;
 /// # Errors
 /// A folder cannot be made.
 pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, StoreError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|fault| StoreError::Unavailable(fault.into()))?;
-    }
-    let connect = connect_options(options)
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // FULL: a commit that was answered survives a power cut. WAL alone promises that for crashes of the process only.
-        .synchronous(SqliteSynchronous::Full);
-    // Nothing is asked of a connection before it is used: a file does not hang up.
-    let write = SqlitePoolOptions::new()
-        .test_before_acquire(false)
-        .max_connections(1)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect.clone());
-    let read = SqlitePoolOptions::new()
-        .test_before_acquire(false)
-        .max_connections(READERS)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect);
+    let (write, read) = Pool::of_file(path, options)?;
     let mut lock_file = path.as_os_str().to_owned();
     lock_file.push(".migrate.lock");
     Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)) }))
@@ -431,27 +416,15 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
 /// Opens a database of its own in memory.
 #[must_use]
 pub fn open_memory(options: &Options) -> store::SqlStore {
-    // One connection that never ends: the database lives in it.
-    let pool = SqlitePoolOptions::new()
-        .test_before_acquire(false)
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect_options(options).in_memory(true));
+    let pool = Pool::of_memory(options);
     store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None })
-}
-
-fn connect_options(options: &Options) -> SqliteConnectOptions {
-    let level = if options.echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
-    SqliteConnectOptions::new().foreign_keys(true).busy_timeout(BUSY_TIMEOUT).log_statements(level)
 }
 
 /// What somebody else's program does to the file.
 #[cfg(test)]
 pub(crate) async fn tamper(file: &Path, statement: &'static str) {
     use sqlx::Connection as _;
-    let options = SqliteConnectOptions::new().filename(file);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::query(statement).execute(&mut conn).await.unwrap();
 }

@@ -53,6 +53,7 @@ mod process;
 mod program;
 mod races;
 mod roles;
+mod sqlite_disk;
 mod tracing;
 mod unknown_members;
 mod unwritable_output;

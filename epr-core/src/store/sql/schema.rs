@@ -163,11 +163,15 @@ async fn applied_in(conn: &mut Conn) -> Result<i64> {
 /// Takes a lock on a file beside the database, released when the file is closed or the process dies.
 async fn exclusive(path: PathBuf) -> Result<std::fs::File> {
     tokio::task::spawn_blocking(move || {
-        let file = std::fs::File::create(path)?;
-        file.lock()?;
-        Ok(file)
+        let lock = || {
+            let file = std::fs::File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error: std::io::Error| {
+            StoreError::Unavailable(format!("the lock file {} cannot be used: {error}", path.display()).into())
+        })
     })
     .await
     .map_err(|fault| StoreError::Backend(fault.into()))?
-    .map_err(|fault: std::io::Error| StoreError::Unavailable(fault.into()))
 }

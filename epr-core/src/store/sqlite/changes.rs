@@ -49,7 +49,7 @@ async fn watch(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never
     let at = Instant::now();
     let mut seen = answered(last(pool)).await?;
     let pending = answered(after(pool, 0)).await?;
-    let database = answered(async { renewals::database(&mut *pool.acquire().await.map_err(classify)?).await }).await?;
+    let database = answered(async { renewals::database(&mut *pool.acquire().await?).await }).await?;
     tell(Told::Began { at, database, pending });
     loop {
         tokio::time::sleep(LOOK).await;
@@ -76,12 +76,12 @@ async fn answered<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
 /// The last id that was ever given.
 async fn last(pool: &Pool) -> Result<i64> {
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'")
-        .fetch_optional(pool)
+        .fetch_optional(&mut *pool.acquire().await?)
         .await
         .map_err(classify)?;
     Ok(last.unwrap_or(0))
 }
 
 async fn after(pool: &Pool, id: i64) -> Result<Vec<Renewal>> {
-    renewals::after(&mut *pool.acquire().await.map_err(classify)?, id).await
+    renewals::after(&mut *pool.acquire().await?, id).await
 }

@@ -1,0 +1,43 @@
+//! A small file system of its own, to be full or read-only.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// A file system in memory, unmounted when dropped. Mounting needs root.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Mounts one of this size, as `mount` understands it (`4m`).
+    pub async fn mount(size: &str) -> Self {
+        let disk = Self(tempfile::tempdir().expect("a temporary folder"));
+        mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], disk.path()).await;
+        disk
+    }
+
+    /// Makes it read-only. No file on it may be open for writing.
+    pub async fn protect(&self) {
+        mount(&["-o", "remount,ro"], self.path()).await;
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+async fn mount(arguments: &[&str], target: &Path) {
+    let mounted = Command::new("mount").args(arguments).arg(target).status().await;
+    assert!(
+        mounted.is_ok_and(|status| status.success()),
+        "`mount` failed: this test mounts a small disk, run it as root"
+    );
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
