@@ -22,6 +22,18 @@ pub struct Verification {
     pub end_sequence: i64,
     /// The first fault.
     pub finding: Option<Finding>,
+    /// Entries that write a number as an earlier version did; their hashes are right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former_numbers: Option<FormerNumbers>,
+}
+
+/// Entries that write a number as an earlier version did ([`crate::ledger::number`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FormerNumbers {
+    /// How many there are in the range.
+    pub entries: u64,
+    /// The last entry in which such numbers are accepted.
+    pub accepted_up_to: i64,
 }
 
 /// One exported entry.
@@ -55,15 +67,25 @@ impl Epr {
     /// head. A range that names its end must be there as a whole; one that starts after the last entry and names no end
     /// has nothing to verify. `progress` receives, now and then, how many entries were checked and how many there are.
     ///
+    /// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
+    /// `former_numbers_to` if that is later.
+    ///
     /// # Errors
     /// It could not look: the database is away.
     pub async fn verify_ledger(
         &self,
         range: ScanRange,
+        former_numbers_to: Option<i64>,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Verification> {
-        let mut verification =
-            Verifying { range, start: None, verifier: Verifier::from_genesis(), beyond: false, progress };
+        let mut verification = Verifying {
+            range,
+            former_numbers_to: former_numbers_to.unwrap_or(0),
+            start: None,
+            verifier: Verifier::from_genesis(),
+            beyond: false,
+            progress,
+        };
         self.store().scan_ledger(range, &mut verification).await?;
         Ok(verification.finish())
     }
@@ -91,6 +113,8 @@ const PROGRESS: u64 = 10_000;
 
 struct Verifying<'a> {
     range: ScanRange,
+    /// At begin at least what the database names.
+    former_numbers_to: i64,
     start: Option<ScanStart>,
     verifier: Verifier,
     beyond: bool,
@@ -121,6 +145,8 @@ impl LedgerVisitor for Verifying<'_> {
         if start.unplaced {
             self.verifier.fault(Finding::Stray { sequence: 0, why: "rows have no place at all".into() });
         }
+        self.former_numbers_to = self.former_numbers_to.max(start.former_numbers_up_to);
+        self.verifier.accept_former_numbers(self.former_numbers_to);
         self.start = Some(start);
         !self.beyond && self.verifier.finding().is_none()
     }
@@ -138,7 +164,8 @@ impl LedgerVisitor for Verifying<'_> {
 
 impl Verifying<'_> {
     fn finish(mut self) -> Verification {
-        let start = self.start.unwrap_or(ScanStart { anchor: None, head: None, last: 0, unplaced: false });
+        let nothing = ScanStart { anchor: None, head: None, last: 0, unplaced: false, former_numbers_up_to: 0 };
+        let start = self.start.unwrap_or(nothing);
         let ScanRange { from, to } = self.range;
         match (self.beyond, self.range.end()) {
             (true, Some(end)) => self.verifier.fault(Finding::IncompleteRange { sequence: from, end }),
@@ -155,12 +182,15 @@ impl Verifying<'_> {
             }
         }
         let finding = self.verifier.finding().cloned();
+        let (entries, accepted_up_to) = (self.verifier.former_numbers(), self.former_numbers_to);
+        let former_numbers = (entries > 0).then_some(FormerNumbers { entries, accepted_up_to });
         Verification {
             valid: finding.is_none(),
             checked: self.verifier.checked(),
             start_sequence: from,
             end_sequence: start.last.min(to),
             finding,
+            former_numbers,
         }
     }
 }

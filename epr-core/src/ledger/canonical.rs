@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::number;
 use crate::domain::{Json, JsonObject, Timestamp};
 
 /// The largest canonical text of `details` that is accepted, in bytes.
@@ -113,7 +114,7 @@ fn value(json: &Json, out: &mut String) {
         Json::UInt(number) => {
             let _ = write!(out, "{number}");
         }
-        Json::Float(number) => float(*number, out),
+        Json::Float(number) => number::write(*number, out),
         Json::Text(content) => text(content, out),
         Json::List(items) => {
             out.push('[');
@@ -186,26 +187,6 @@ fn escape(special: char, out: &mut String) {
     }
 }
 
-/// The shortest digits that read back to the same double: with a point from 1e-4 up to below 1e16, else with an
-/// exponent of at least two digits and its sign.
-fn float(number: f64, out: &mut String) {
-    // Rust's exponent form has the shortest digits: `-1.25e-7`.
-    let scientific = format!("{number:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if number != 0.0 && !(-4..16).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(out, "{mantissa}e{sign}{:02}", exponent.unsigned_abs());
-    } else {
-        // Display never uses an exponent and has the same digits.
-        let start = out.len();
-        let _ = write!(out, "{number}");
-        if !out.get(start..).is_some_and(|written| written.contains('.')) {
-            out.push_str(".0");
-        }
-    }
-}
-
 /// `YYYY-MM-DDTHH:MM:SS[.ffffff]+00:00`, the fraction left out when it is zero.
 fn moment(at: Timestamp, out: &mut String) {
     let moment = at.into_inner();
@@ -239,36 +220,6 @@ fn digits(number: u32, width: u32, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn written(number: f64) -> String {
-        let mut out = String::new();
-        float(number, &mut out);
-        out
-    }
-
-    #[test]
-    fn numbers_as_the_contract_writes_them() {
-        for (number, expected) in [
-            (0.0, "0.0"),
-            (-0.0, "-0.0"),
-            (1.0, "1.0"),
-            (0.1, "0.1"),
-            (1e-4, "0.0001"),
-            (9.999e-5, "9.999e-05"),
-            (1e-5, "1e-05"),
-            (1.5e-7, "1.5e-07"),
-            (1e15, "1000000000000000.0"),
-            (9_999_999_999_999_998.0, "9999999999999998.0"),
-            (1e16, "1e+16"),
-            (1.25e100, "1.25e+100"),
-            (-5e-324, "-5e-324"),
-            (f64::MAX, "1.7976931348623157e+308"),
-            (1.0 / 3.0, "0.3333333333333333"),
-        ] {
-            assert_eq!(written(number), expected);
-            assert_eq!(written(number).parse::<f64>().unwrap().to_bits(), number.to_bits());
-        }
-    }
 
     #[test]
     fn everything_but_printable_ascii_is_escaped() {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
-use super::{GENESIS_HASH, HASH_VERSION};
+use super::{GENESIS_HASH, HASH_VERSION, number};
 use crate::domain::json::{JsonFault, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
 
@@ -88,7 +88,15 @@ impl Draft {
     #[must_use]
     pub fn is_recorded_as(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, entry_hash: &str) -> bool {
         let occurred_at = if self.dated { self.event.occurred_at } else { occurred_at };
-        self.hash_at_time(sequence, occurred_at, previous_hash) == entry_hash
+        let as_recorded = |draft: &Self| draft.hash_at_time(sequence, occurred_at, previous_hash) == entry_hash;
+        // The same event must not become a conflict because an earlier version recorded it.
+        as_recorded(self) || self.with_former_numbers().is_some_and(|former| as_recorded(&former))
+    }
+
+    /// The same event with its numbers in the form of an earlier version, if that differs.
+    #[must_use]
+    pub fn with_former_numbers(&self) -> Option<Self> {
+        number::former(&self.details).map(|details| Self { details, event: self.event.clone(), dated: self.dated })
     }
 
     /// The event, without its details.

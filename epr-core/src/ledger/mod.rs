@@ -7,6 +7,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod merkle;
 pub mod note;
+pub mod number;
 pub mod proof;
 #[cfg(test)]
 mod properties;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::GENESIS_HASH;
 use super::canonical::{Fields, entry_hash};
 use super::chain::Head;
+use super::number;
 
 /// One stored row: what its columns say, and the hash that belongs to them.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,17 @@ pub enum Finding {
         /// What is wrong with it.
         why: String,
     },
+    /// An entry has its hash, but writes a number in the form of an earlier version, where only this version wrote.
+    #[error(
+        "former number: entry {sequence} has its hash, but writes a number as an earlier version did, which wrote entries up to {up_to} only; \
+         if one still ran after the upgrade, verify with --former-numbers-to {sequence} or a later entry"
+    )]
+    FormerNumber {
+        /// The entry.
+        sequence: i64,
+        /// The last entry that may hold such a number.
+        up_to: i64,
+    },
     /// An entry whose place is no place in the chain, or is taken.
     #[error("stray entry: {sequence} {why}")]
     Stray {
@@ -112,6 +124,7 @@ impl Finding {
             | Self::BrokenLink { sequence, .. }
             | Self::ChangedContent { sequence, .. }
             | Self::Unreadable { sequence, .. }
+            | Self::FormerNumber { sequence, .. }
             | Self::Stray { sequence, .. }
             | Self::MissingTail { sequence, .. }
             | Self::IncompleteRange { sequence, .. }
@@ -128,6 +141,8 @@ pub struct Verifier {
     checked: u64,
     finding: Option<Finding>,
     canonical: String,
+    former_numbers_up_to: i64,
+    former_numbers: u64,
 }
 
 impl Verifier {
@@ -146,7 +161,20 @@ impl Verifier {
             checked: 0,
             finding: None,
             canonical: String::new(),
+            former_numbers_up_to: 0,
+            former_numbers: 0,
         }
+    }
+
+    /// Accepts numbers in the form of an earlier version in entries up to `sequence`.
+    pub fn accept_former_numbers(&mut self, sequence: i64) {
+        self.former_numbers_up_to = sequence;
+    }
+
+    /// How many entries hold a number in the form of an earlier version.
+    #[must_use]
+    pub fn former_numbers(&self) -> u64 {
+        self.former_numbers
     }
 
     /// How many entries were found whole.
@@ -200,6 +228,12 @@ impl Verifier {
         let expected = entry_hash(entry.fields.previous_hash, &self.canonical);
         if entry.entry_hash != expected {
             return Err(Finding::ChangedContent { sequence, expected, stored: entry.entry_hash.to_owned() });
+        }
+        if number::holds_former(entry.fields.details) {
+            if sequence > self.former_numbers_up_to {
+                return Err(Finding::FormerNumber { sequence, up_to: self.former_numbers_up_to });
+            }
+            self.former_numbers += 1;
         }
         self.previous_hash = expected;
         self.next += 1;

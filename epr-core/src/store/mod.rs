@@ -402,6 +402,8 @@ pub struct ScanStart {
     pub last: i64,
     /// Whether there are rows without a place.
     pub unplaced: bool,
+    /// The last entry that may hold numbers in the form of an earlier version ([`crate::ledger::number`]).
+    pub former_numbers_up_to: i64,
 }
 
 /// Sees the ledger go by.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use epr_core::Epr;
+use epr_core::ledger::verify::Finding;
 use epr_core::store::ScanRange;
+use epr_core::{Epr, Error, FormerNumbers, Verification};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Output, remark, visible};
@@ -18,6 +19,16 @@ pub(crate) enum Command {
     Verify {
         #[command(flatten)]
         range: Range,
+        /// Accept up to this entry numbers as earlier versions wrote some of them; by default up to the last entry before
+        /// the upgrade
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        former_numbers_to: Option<i64>,
+        /// Report progress every 10,000 entries, also where standard error is no terminal
+        #[arg(long)]
+        verbose: bool,
+        /// As the older implementation's script: `--end-sequence` after the end of the ledger is its end
+        #[arg(long, hide = true)]
+        as_older_script: bool,
     },
     /// Write entries as JSON lines that anyone can verify offline: sequence, hashes and the exact text that was hashed
     Export {
@@ -53,19 +64,39 @@ impl Range {
 
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::Verify { range } => verify(epr, range.scan()?, out).await,
+        Command::Verify { range, former_numbers_to, verbose, as_older_script } => {
+            let progress = Progress::new(if *verbose { PROGRESS_STEP } else { LINE_EVERY });
+            let verified = epr_verified(epr, range.scan()?, *former_numbers_to, progress).await?;
+            report(&if *as_older_script { up_to_the_end(verified) } else { verified }, out)
+        }
         Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
         Command::Rejections(arguments) => rejections::run(epr, arguments, out).await,
     }
 }
 
-async fn verify(epr: &Epr, range: ScanRange, out: &mut Output) -> Outcome {
-    let mut progress = Progress::new();
-    let found = epr.verify_ledger(range, &mut |checked, total| progress.tell(checked, total)).await;
+async fn epr_verified(
+    epr: &Epr,
+    range: ScanRange,
+    former_numbers_to: Option<i64>,
+    mut progress: Progress,
+) -> Result<Verification, Error> {
+    let found = epr.verify_ledger(range, former_numbers_to, &mut |checked, total| progress.tell(checked, total)).await;
     progress.clear();
-    let found = found?;
+    found
+}
+
+/// The same, where a range that goes beyond the end of the ledger ends there. A cut tail is still a finding: the head
+/// is compared.
+fn up_to_the_end(found: Verification) -> Verification {
+    match found.finding {
+        Some(Finding::IncompleteRange { .. }) => Verification { valid: true, finding: None, ..found },
+        _ => found,
+    }
+}
+
+fn report(found: &Verification, out: &mut Output) -> Outcome {
     if out.json {
-        out.object(&found)?;
+        out.object(found)?;
     } else if let Some(finding) = &found.finding {
         let told = visible(&finding.to_string());
         out.line(format_args!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence()))?;
@@ -78,6 +109,11 @@ async fn verify(epr: &Epr, range: ScanRange, out: &mut Output) -> Outcome {
     } else {
         let (holds, checked) = (Output::good("The chain holds"), found.checked);
         out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
+    }
+    if let Some(FormerNumbers { entries, accepted_up_to }) = found.former_numbers.filter(|_| !out.json) {
+        out.line(format_args!(
+            "Entries that write a number as earlier versions did: {entries}. Their hashes are right; such numbers are accepted up to entry {accepted_up_to}."
+        ))?;
     }
     Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
@@ -116,19 +152,22 @@ async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcom
 /// A bar on a terminal, plain lines elsewhere; both on standard error, so that standard output holds the outcome only.
 struct Progress {
     bar: Option<ProgressBar>,
+    line_every: u64,
     next_line: u64,
 }
 
 /// Entries between two plain lines.
 const LINE_EVERY: u64 = 1_000_000;
+/// The least number of entries between two of them.
+const PROGRESS_STEP: u64 = 10_000;
 
 impl Progress {
-    fn new() -> Self {
+    fn new(line_every: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} entries, {per_sec}, {eta} left");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { bar, next_line: LINE_EVERY }
+        Self { bar, line_every, next_line: line_every }
     }
 
     fn tell(&mut self, checked: u64, total: u64) {
@@ -137,7 +176,7 @@ impl Progress {
             bar.set_position(checked);
         } else if checked >= self.next_line {
             remark(&format!("{checked} of {total} entries checked"));
-            self.next_line += LINE_EVERY;
+            self.next_line += self.line_every;
         }
     }
 

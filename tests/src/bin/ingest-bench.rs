@@ -29,7 +29,7 @@ async fn main() {
             rate(&epr, size, callers).await
         );
     }
-    let found = epr.verify_ledger(epr_core::store::ScanRange::ALL, &mut |_, _| {}).await.expect("a verification");
+    let found = epr.verify_ledger(epr_core::store::ScanRange::ALL, None, &mut |_, _| {}).await.expect("a verification");
     assert!(found.valid, "{found:?}");
     println!("the chain holds: {} entries", found.checked);
 }

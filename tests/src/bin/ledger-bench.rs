@@ -52,7 +52,7 @@ async fn main() {
     fill(&*store, wanted).await;
     let epr = service(&database, 4).await;
     let (clock, cpu) = (Instant::now(), cpu_seconds());
-    let found = epr.verify_ledger(ScanRange::ALL, &mut |_, _| {}).await.expect("a verification");
+    let found = epr.verify_ledger(ScanRange::ALL, None, &mut |_, _| {}).await.expect("a verification");
     let (wall, cpu) = (clock.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     assert!(found.valid, "{found:?}");
     #[allow(clippy::cast_precision_loss, reason = "a count of entries")]

@@ -19,7 +19,7 @@ fn quoted(value: &Value) -> String {
 }
 
 /// The older implementation's tables, with the vectors as its ledger.
-fn older_tables(kind: Kind, with_zone: bool) -> String {
+pub(crate) fn older_tables(kind: Kind, with_zone: bool) -> String {
     let (id, json, time) = match kind {
         Kind::Postgres => ("uuid", "jsonb", if with_zone { "timestamptz" } else { "timestamp" }),
         Kind::Sqlite => ("CHAR(32)", "JSON", "DATETIME"),

@@ -35,6 +35,7 @@ mod ingest;
 mod input;
 mod ledger;
 mod ledger_commands;
+mod ledger_numbers;
 mod ledger_readers;
 mod ledger_store;
 mod ledger_tampering;

@@ -300,6 +300,7 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
 
 async fn copy_ledger(conn: &mut Conn) -> Result<()> {
     let mut head = Head::genesis();
+    let (mut former_numbers, mut former_numbers_up_to) = (0_u64, 0);
     loop {
         let before = head.clone();
         let page = sqlx::query(concat!(
@@ -323,6 +324,9 @@ async fn copy_ledger(conn: &mut Conn) -> Result<()> {
             let entry = OldEntry::read(row, head.sequence + 1, &head.entry_hash)?;
             head.sequence += 1;
             head.entry_hash.clone_from(&entry.entry_hash);
+            if entry.former_numbers {
+                (former_numbers, former_numbers_up_to) = (former_numbers + 1, entry.sequence);
+            }
             kept.push(entry);
         }
         let sealed: Vec<Sealed<'_>> = kept.iter().map(OldEntry::sealed).collect();
@@ -343,6 +347,14 @@ async fn copy_ledger(conn: &mut Conn) -> Result<()> {
             format!("{count} rows are there, {last} of them in the chain: some have no place, or one that is taken");
         return Err(refused("ledger", "as a whole", why));
     }
+    if former_numbers > 0 {
+        tracing::warn!(entries = former_numbers, up_to = former_numbers_up_to, "ledger_former_numbers");
+        sqlx::query("UPDATE audit_chain_head SET former_numbers_up_to = $1 WHERE id = 1")
+            .bind(former_numbers_up_to)
+            .execute(&mut *conn)
+            .await
+            .map_err(classify)?;
+    }
     Ok(())
 }
 
@@ -352,6 +364,8 @@ struct OldEntry {
     previous_hash: String,
     entry_hash: String,
     draft: Draft,
+    /// Whether a number is in the form of an earlier version of this program.
+    former_numbers: bool,
 }
 
 impl OldEntry {
@@ -395,8 +409,13 @@ impl OldEntry {
             };
             why = format!("do not have the hash {entry_hash}, nor do the other columns");
             let draft = Draft::new(event(&texts, details)?).map_err(|fault| texts.fault("details", fault))?;
-            if draft.hash_at(sequence, &previous_hash) == entry_hash {
-                return Ok(Self { sequence, previous_hash, entry_hash, draft });
+            let former = draft.with_former_numbers();
+            for (draft, former_numbers) in
+                [Some((draft, false)), former.map(|former| (former, true))].into_iter().flatten()
+            {
+                if draft.hash_at(sequence, &previous_hash) == entry_hash {
+                    return Ok(Self { sequence, previous_hash, entry_hash, draft, former_numbers });
+                }
             }
         }
         Err(texts.fault("details", why))

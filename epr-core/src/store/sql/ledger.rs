@@ -153,11 +153,13 @@ enum Outcome<'a> {
 /// Streams entries in order to `visitor`, all from one snapshot, in constant memory.
 pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
-    let head = sqlx::query("SELECT h.sequence, h.entry_hash FROM audit_chain_head h WHERE h.id = 1")
-        .fetch_optional(&mut *snapshot)
-        .await
-        .map_err(classify)?;
-    let head = head.as_ref().map(read_head).transpose()?;
+    let row =
+        sqlx::query("SELECT h.sequence, h.entry_hash, h.former_numbers_up_to FROM audit_chain_head h WHERE h.id = 1")
+            .fetch_optional(&mut *snapshot)
+            .await
+            .map_err(classify)?;
+    let head = row.as_ref().map(read_head).transpose()?;
+    let former_numbers_up_to = row.map_or(Ok(0), |row| row.try_get("former_numbers_up_to")).map_err(classify)?;
     let anchor: Option<String> = sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
         .bind(range.from - 1)
         .fetch_optional(&mut *snapshot)
@@ -169,7 +171,7 @@ pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn Ledger
         .fetch_one(&mut *snapshot)
         .await
         .map_err(classify)?;
-    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0), unplaced }) {
+    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0), unplaced, former_numbers_up_to }) {
         return Ok(());
     }
     // The whole ledger is everything in the table, also what stands where no entry can.

@@ -51,7 +51,7 @@ async fn service(database: &str) -> Epr {
 /// Sees to it that the ledger has at least so many entries.
 pub(crate) async fn fill(database: &str, entries: usize) {
     let epr = service(database).await;
-    let checked = epr.verify_ledger(ScanRange::ALL, &mut |_, _| {}).await.expect("a verification").checked;
+    let checked = epr.verify_ledger(ScanRange::ALL, None, &mut |_, _| {}).await.expect("a verification").checked;
     let missing = entries.saturating_sub(usize::try_from(checked).expect("a count"));
     rate(&epr, missing.next_multiple_of(BATCH), BATCH).await;
     epr.close().await;
@@ -72,7 +72,7 @@ pub(crate) async fn measure(scale: &Scale, database: &str, report: &mut Report) 
     let (mut verified, mut hashed) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
         let begun = Instant::now();
-        let found = epr.verify_ledger(ScanRange::ALL, &mut |_, _| {}).await.expect("a verification");
+        let found = epr.verify_ledger(ScanRange::ALL, None, &mut |_, _| {}).await.expect("a verification");
         assert!(found.valid, "{found:?}");
         verified.push(count / begun.elapsed().as_secs_f64());
         let begun = Instant::now();

@@ -1,0 +1,132 @@
+//! Doubles in the middle between two shortest forms: hashed by the contract's rule, and entries of earlier versions,
+//! which rounded them up, stay valid.
+
+use epr_core::ledger::chain::Draft;
+use epr_core::store::Appended;
+use epr_testkit::api::Api;
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::ledger::{draft, verdict};
+use epr_testkit::on_both;
+use epr_testkit::process::epr;
+use serde_json::{Value, json};
+
+use crate::adoption::older_tables;
+
+/// A tie in each of the magnitudes that have some, in their canonical and in their former form.
+#[expect(clippy::excessive_precision, reason = "the lint rounds these very ties up")]
+const TIES: [(f64, &str, &str); 4] = [
+    (1_767_322_800_123_456.25, "1767322800123456.2", "1767322800123456.3"),
+    (562_949_953_421_313.25, "562949953421313.2", "562949953421313.3"),
+    (-140_737_488_355_329.125, "-140737488355329.12", "-140737488355329.13"),
+    (17.0 / 8_388_608.0, "2.0265579223632812e-06", "2.0265579223632813e-06"),
+];
+
+fn timed(n: usize) -> Draft {
+    draft(&json!({
+        "event_id": format!("eeeeeeee-0000-4000-8000-{n:012}"), "source": "vault", "action": "document.uploaded",
+        "occurred_at": "2026-01-01T00:00:00Z", "details": {"at": TIES[n % 4].0, "also": [TIES[(n + 1) % 4].0, 0.5]},
+    }))
+}
+
+fn migration(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => include_str!("../../../migrations/postgres/0011_former_numbers.sql"),
+        Kind::Sqlite => include_str!("../../../migrations/sqlite/0011_former_numbers.sql"),
+    }
+}
+
+/// A ledger with `count` entries of an earlier version, after the upgrade.
+async fn upgraded(api: &Api, count: usize) {
+    let former: Vec<Draft> = (0..count).map(|n| timed(n).with_former_numbers().expect("a tie")).collect();
+    api.database.store().await.append(&former).await.unwrap();
+    api.database.execute("ALTER TABLE audit_chain_head DROP COLUMN former_numbers_up_to").await.unwrap();
+    api.database.execute(migration(api.database.kind)).await.unwrap();
+}
+
+on_both! {
+    async fn entries_of_an_earlier_version_hold(api) {
+        upgraded(&api, 3).await;
+        let url = &api.database.url;
+        let (code, said, failed) = epr(url, &["audit", "verify"]).await;
+        assert_eq!((code, said.as_str()), (0, "The chain holds: 3 entries, 1 to 3.\nEntries that write a number as earlier versions did: 3. \
+            Their hashes are right; such numbers are accepted up to entry 3.\n"), "{failed}");
+        let (code, said) = verdict(url, &["--start-sequence", "2"]).await;
+        assert_eq!((code, &said["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
+    }
+
+    async fn a_message_that_an_earlier_version_recorded_is_a_repeat(api) {
+        upgraded(&api, 3).await;
+        let store = api.database.store().await;
+        assert_eq!(store.append(&[timed(1)]).await.unwrap(), [Appended::Duplicate { sequence: 2 }]);
+        let mut other = json!({"event_id": "eeeeeeee-0000-4000-8000-000000000001", "source": "vault", "action": "document.uploaded",
+            "occurred_at": "2026-01-01T00:00:00Z"});
+        other["details"] = json!({"at": TIES[1].0 + 0.125, "also": [TIES[2].0, 0.5]});
+        assert_eq!(store.append(&[draft(&other)]).await.unwrap(), [Appended::Conflict { sequence: 2 }]);
+    }
+
+    async fn new_entries_have_the_contracts_form(api) {
+        upgraded(&api, 1).await;
+        let store = api.database.store().await;
+        for n in 1..5 {
+            store.append(&[timed(n)]).await.unwrap();
+        }
+        for (tie, canonical, former) in TIES {
+            assert_eq!(tie.to_bits(), canonical.parse::<f64>().unwrap().to_bits());
+            let holding = |form: &str| format!("SELECT COUNT(*) FROM audit_logs WHERE sequence > 1 AND CAST(details AS TEXT) LIKE '%:{form}%'");
+            assert_eq!(api.database.number(&holding(canonical)).await, 1);
+            assert_eq!(api.database.number(&holding(former)).await, 0);
+        }
+        assert_eq!(verdict(&api.database.url, &[]).await.1["former_numbers"], json!({"entries": 1, "accepted_up_to": 1}));
+    }
+
+    async fn the_former_form_after_the_upgrade_is_a_finding(api) {
+        upgraded(&api, 1).await;
+        let (url, store) = (&api.database.url, api.database.store().await);
+        store.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
+        let (code, said) = verdict(url, &[]).await;
+        assert_eq!((code, &said["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
+        // A process of the earlier version that still ran: the operator says so.
+        assert_eq!(verdict(url, &["--former-numbers-to", "2"]).await.0, 0);
+        // A new database accepts none.
+        let fresh = Database::create(api.database.kind).await;
+        fresh.store().await.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
+        assert_eq!(verdict(&fresh.url, &[]).await.1["finding"]["kind"], "former_number");
+    }
+}
+
+/// An older ledger in which an entry was hashed with the former form, between others that were not.
+async fn is_taken_over(kind: Kind) {
+    let database = Database::create(kind).await;
+    if let Some(file) = database.file() {
+        std::fs::write(file, "").unwrap();
+    }
+    database.execute(&older_tables(kind, true)).await.unwrap();
+    let vectors: Value = serde_json::from_str(include_str!("../../vectors/audit_chain_v1.json")).unwrap();
+    let mut previous = vectors["entries"][39]["entry_hash"].as_str().unwrap().to_owned();
+    for (sequence, draft) in [timed(1), timed(2).with_former_numbers().unwrap(), timed(3)].iter().enumerate() {
+        let sequence = 41 + i64::try_from(sequence).unwrap();
+        let hash = draft.hash_at(sequence, &previous);
+        let (details, key) = (draft.details(), draft.event_id().unwrap());
+        let sql = format!(
+            "INSERT INTO audit_logs VALUES (NULL, {sequence}, '{previous}', '{hash}', 1, '{key}', 'vault', 'document.uploaded', NULL, 'user', \
+             NULL, NULL, NULL, '{details}', '2026-01-01 00:00:00')"
+        );
+        database.execute(&sql).await.unwrap();
+        previous = hash;
+    }
+    let (code, said, failed) = epr(&database.url, &["migrate"]).await;
+    assert_eq!(code, 0, "{said}{failed}");
+    let (code, said) = verdict(&database.url, &[]).await;
+    assert_eq!((code, &said["checked"]), (0, &json!(43)), "{said}");
+    assert_eq!(said["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
+}
+
+#[tokio::test]
+async fn a_postgres_ledger_with_former_numbers_is_taken_over() {
+    is_taken_over(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_sqlite_ledger_with_former_numbers_is_taken_over() {
+    is_taken_over(Kind::Sqlite).await;
+}
