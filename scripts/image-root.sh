@@ -31,6 +31,10 @@ chmod 1777 "$root/tmp"
 for program in "${programs[@]}"; do
     install -m 755 "$binaries/$program" "$root/usr/local/bin/$program"
 done
+# Task definitions of the older implementation start `python` or `uvicorn`: epr-api runs the program that does their work.
+for name in python python3 uvicorn; do
+    ln -s epr-api "$root/usr/local/bin/$name"
+done
 
 # needed FILE: the shared libraries that it names.
 needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }

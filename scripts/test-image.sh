@@ -115,6 +115,24 @@ curl -sf "http://127.0.0.1:$port/api/v1/entities" --json '{"name": "In the image
 pass "epr-api epr audit verify: the entry point runs the command"
 if in_image -- epr-api sh 2>/dev/null; then fail "epr-api ran something else"; fi
 pass "the entry point runs nothing else"
+# Commands of the older implementation's task definitions, as the command and as the entry point.
+for older in "epr-api python -m scripts.verify_audit_chain --verbose" "python -m scripts.verify_audit_chain --start-sequence 0" \
+    "python scripts/verify_audit_chain.py --end-sequence 9" "python3 -u ./scripts/verify_audit_chain.py"; do
+    # shellcheck disable=SC2086 # words
+    [[ $(in_image -- $older) == "The chain holds: 1 entries, 1 to 1." ]] || fail "$older"
+    pass "$older: verifies the chain"
+done
+in_image -- epr-api python scripts/verify_audit_chain.py --start-sequence 99 >/dev/null || fail "a start after the end"
+pass "python scripts/verify_audit_chain.py --start-sequence 99: nothing to verify, exit code 0"
+if in_image -- python -c 'print(1)' 2>/dev/null; then fail "python ran a program"; fi
+pass "python runs nothing else"
+older_port=$(free_port)
+api=$pid
+start older EPR_DATABASE_URL=sqlite:///./data/older.db -- epr-api uvicorn app.main:app --host 0.0.0.0 --port "$older_port" --workers 2
+until_healthy older PORT="$older_port" -- epr-api --health
+pass "uvicorn app.main:app --host 0.0.0.0 --port N: the API serves there"
+stop "$pid" "uvicorn app.main:app"
+pid=$api
 stop "$pid" "the API"
 grep -q '"message":"stopped"' "$work/api.log" || fail "the API did not say that it stopped"
 
@@ -123,6 +141,13 @@ code=0
 in_image EPR_AUDIT_SQS_URL= -- epr-api epr-audit-worker >"$work/none.log" 2>&1 || code=$?
 [[ $code == 2 && $(wc -l <"$work/none.log") == 1 ]] || { cat "$work/none.log"; fail "the worker without a queue: exit code $code"; }
 pass "without a queue it ends at once with exit code 2: $(cat "$work/none.log")"
+for older in "python -m app.workers.audit_consumer" "epr-api python3 -m app.workers.audit_consumer"; do
+    code=0
+    # shellcheck disable=SC2086 # words
+    in_image EPR_AUDIT_SQS_URL= -- $older >"$work/older.log" 2>&1 || code=$?
+    [[ $code == 2 ]] && cmp -s "$work/none.log" "$work/older.log" || { cat "$work/older.log"; fail "$older: exit code $code"; }
+    pass "$older: the worker"
+done
 start_moto
 curl -sf "$EPR_TEST_AWS_URL" -H 'X-Amz-Target: AmazonSQS.CreateQueue' -H 'Content-Type: application/x-amz-json-1.0' \
     -H 'Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=x' \

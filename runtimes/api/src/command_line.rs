@@ -2,14 +2,18 @@
 //!
 //! Must not touch the database: a health check runs every few seconds.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use epr_core::settings::HttpSettings;
 use epr_core::{Settings, stdio};
+
+use crate::older_command;
 
 const HELP: &str = "\
 epr-api serves the EPR HTTP API. Everything is set by environment variables or a .env file: EPR_DATABASE_URL (default
@@ -21,6 +25,8 @@ sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ... T
   epr-api --version
   epr-api epr ...                 runs the program of this name from the folder of epr-api in its place, so that
   epr-api epr-audit-worker ...    the container image has one entry point
+  epr-api python -m app.workers.audit_consumer, python -m scripts.verify_audit_chain, uvicorn app.main:app
+                                  commands of the older implementation's image: run the worker, the verification, the API
 
 Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting or an argument is wrong, 70 an internal error.";
 
@@ -34,7 +40,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Does what the arguments ask for, or nothing if there are none.
 pub(crate) fn obey() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut all = std::env::args_os();
+    // In the image, `python` and `uvicorn` are links to this program.
+    let called = all.next().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if older_command::is_older(&called) {
+        return Some(run_older(&called, all));
+    }
+    let mut arguments = all;
     let first = arguments.next()?;
     let first = first.to_string_lossy();
     Some(match first.as_ref() {
@@ -42,7 +54,8 @@ pub(crate) fn obey() -> Option<ExitCode> {
         "--version" | "-V" => stdio::print(NAME, concat!("epr-api ", env!("CARGO_PKG_VERSION"), "\n")),
         "--openapi" => stdio::print(NAME, &epr_api::document()),
         "--health" => health(),
-        program if PROGRAMS.contains(&program) => become_program(program, arguments),
+        program if PROGRAMS.contains(&program) => become_program(Command::new(beside(program)), arguments),
+        program if older_command::is_older(program) => run_older(program, arguments),
         other => {
             stdio::complain(&format!("epr-api takes no argument `{other}`; see epr-api --help"));
             ExitCode::from(2)
@@ -50,18 +63,35 @@ pub(crate) fn obey() -> Option<ExitCode> {
     })
 }
 
+/// The path of a program in the folder of this one.
+fn beside(program: &str) -> PathBuf {
+    std::env::current_exe().map_or_else(|_| PathBuf::from(program), |path| path.with_file_name(program))
+}
+
 /// Replaces this process, so that signals reach the program and its exit code is the container's.
-fn become_program(program: &str, arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
-    let beside = match std::env::current_exe() {
-        Ok(path) => path.with_file_name(program),
-        Err(fault) => {
-            stdio::complain(&format!("cannot tell where epr-api is: {fault}"));
-            return ExitCode::from(2);
-        }
-    };
-    let fault = Command::new(&beside).args(arguments).exec();
-    stdio::complain(&format!("cannot run {}: {fault}", beside.display()));
+fn become_program(mut command: Command, arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> ExitCode {
+    let error = command.args(arguments).exec();
+    stdio::complain(&format!("cannot run {}: {error}", command.get_program().to_string_lossy()));
     ExitCode::from(2)
+}
+
+/// Runs what does the work of a command of the older image.
+fn run_older(program: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<String> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    match older_command::replace(program, &arguments) {
+        Ok(replacement) => {
+            if !replacement.ignored.is_empty() {
+                stdio::complain(&format!("without effect here: {}", replacement.ignored.join(", ")));
+            }
+            let mut command = Command::new(beside(replacement.program));
+            command.envs(replacement.variables);
+            become_program(command, replacement.arguments.iter())
+        }
+        Err(why) => {
+            stdio::complain(&why);
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn health() -> ExitCode {

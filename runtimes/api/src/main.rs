@@ -3,6 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod command_line;
+mod older_command;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
