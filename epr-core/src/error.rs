@@ -64,6 +64,7 @@ impl From<StoreError> for Error {
             | StoreError::SchemaTooOld { .. }
             | StoreError::Migration(_)
             | StoreError::NotAdopted(_)
+            | StoreError::NotHandedBack(_)
             | StoreError::Connection(_)
             | StoreError::Unsuitable(_)
             | StoreError::Backend(_) => Self::Internal(fault),

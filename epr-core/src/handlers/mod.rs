@@ -11,3 +11,4 @@ mod events;
 mod record;
 mod reports;
 mod roles;
+mod takeover;

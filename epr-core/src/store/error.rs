@@ -52,6 +52,9 @@ pub enum StoreError {
     /// The tables of an older implementation could not be taken over; nothing was changed.
     #[error("the tables of the older implementation were not taken over, and nothing was changed: {0}")]
     NotAdopted(String),
+    /// The database could not be given back to an older implementation; nothing was changed.
+    #[error("the database was not handed back, and nothing was changed: {0}")]
+    NotHandedBack(String),
     /// The connection cannot be set up as the settings say.
     #[error("the connection to PostgreSQL cannot be set up: {0}")]
     Connection(String),

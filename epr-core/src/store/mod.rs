@@ -13,6 +13,7 @@ mod page;
 mod pools;
 pub mod postgres;
 pub mod sqlite;
+mod takeover;
 pub mod url;
 
 use async_trait::async_trait;
@@ -35,6 +36,7 @@ pub use error::{StoreError, Unreached};
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
+pub use takeover::{SinceTakeover, TableRow};
 
 /// The logger under which statements appear when they are echoed.
 pub const STATEMENT_LOGGER: &str = "sqlx::query";
@@ -190,6 +192,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::SchemaTooNew`] when the database knows migrations that this program does not.
     async fn migrate(&self) -> Result<SchemaState>;
+
+    /// What was written since older tables were taken over; `None` when none are set aside.
+    async fn since_takeover(&self) -> Result<Option<SinceTakeover>>;
+
+    /// Shows what the older tables do not hold, ledger entries aside, to `take` until it says `false`, all from one snapshot.
+    async fn scan_since_takeover(&self, take: Take<'_, TableRow>) -> Result<()>;
+
+    /// Removes EPR's tables and gives the older ones their names back, when no more was written than `seen`.
+    async fn hand_back(&self, seen: &SinceTakeover) -> Result<()>;
 
     /// How its connections are used at this moment. No I/O.
     fn pools(&self) -> Vec<PoolState>;

@@ -147,6 +147,8 @@ mod entries;
 mod events;
 #[path = "sql/facts.rs"]
 mod facts;
+#[path = "sql/hand_back.rs"]
+mod hand_back;
 #[path = "sql/hierarchy.rs"]
 mod hierarchy;
 #[path = "sql/ledger.rs"]
@@ -156,6 +158,7 @@ mod ledger_page;
 #[path = "sql/listing.rs"]
 mod listing;
 mod loan;
+mod older;
 mod passfile;
 mod pool;
 mod pooling;

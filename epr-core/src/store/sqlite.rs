@@ -14,6 +14,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 pub use self::ledger_page::{TimeSpan, page_query, span_query};
+use self::older::put_aside;
 use super::StoreError;
 use super::postgres::Options;
 use crate::domain::Timestamp;
@@ -123,6 +124,9 @@ mod events;
 #[path = "sql/facts.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod facts;
+#[path = "sql/hand_back.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod hand_back;
 #[path = "sql/hierarchy.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod hierarchy;
@@ -135,6 +139,7 @@ mod ledger_page;
 #[path = "sql/listing.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod listing;
+mod older;
 mod pool;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
@@ -350,21 +355,6 @@ fn same(one: &Pool, other: &Pool) -> bool {
 /// The columns of a table; none when there is no such table.
 async fn columns(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
     sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table).fetch_all(conn).await.map_err(classify)
-}
-
-/// Moves a table out of the way. Names of indexes are the whole database's here: its own are dropped.
-async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<(), StoreError> {
-    let indexes: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL")
-            .bind(table)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(classify)?;
-    let drops = indexes.into_iter().map(|index| format!("DROP INDEX \"{}\"", index.replace('"', "\"\"")));
-    for statement in drops.chain([format!("ALTER TABLE {table} RENAME TO before_{table}")]) {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(classify)?;
-    }
-    Ok(())
 }
 
 /// A file is opened with the first statement, whose error says what is wrong with it.

@@ -64,8 +64,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring the database schema up to date (safe while others do the same)
-    Migrate,
+    /// Bring the database schema up to date (safe while others do the same), or go back to the older service
+    Migrate(migrate::Migrate),
     /// Look at settings, database, topic, queue and cache: what works, what does not, what to do
     Doctor,
     /// Fill in a small demo world and show calls to try on it
@@ -164,9 +164,9 @@ async fn run(arguments: &Arguments) -> Outcome {
         }
         _ => {}
     }
-    let connection = Connection::open(global, matches!(command, Command::Migrate)).await?;
+    let connection = Connection::open(global, matches!(command, Command::Migrate(_))).await?;
     let outcome = match command {
-        Command::Migrate => migrate::run(connection.database("migrate")?, &mut out).await,
+        Command::Migrate(command) => command.run(connection.database("migrate")?, &mut out).await,
         Command::Audit(command) => audit::run(connection.database("audit")?, command, &mut out).await,
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
         Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,

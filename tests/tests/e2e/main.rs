@@ -28,6 +28,7 @@ mod event_trail;
 mod events;
 mod events_delivery;
 mod events_topic;
+mod hand_back;
 mod headers;
 mod hierarchy;
 mod hierarchy_depth;

@@ -15,6 +15,8 @@ use crate::store::{Renewal, Result, StoreError, Told};
 
 /// Where the triggers of the schema tell changes.
 const CHANNEL: &str = "epr_decisions";
+/// What the server calls the session of a process that answers from memory and listens for changes.
+pub(super) const SESSION: &str = "omen-epr changes";
 /// How often the connection is asked whether it is alive.
 const BEAT: Duration = Duration::from_millis(500);
 /// How long it may take to answer.
@@ -68,7 +70,7 @@ fn silent() -> StoreError {
 
 async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
     // Not one of the pool's: it would be missing there for ever.
-    let options = pool.connect_options().application_name("omen-epr changes");
+    let options = pool.connect_options().application_name(SESSION);
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.map_err(classify)?;
     listener.eager_reconnect(false);

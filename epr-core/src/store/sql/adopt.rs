@@ -18,7 +18,7 @@ use crate::ledger::chain::{Draft, Head, Sealed};
 use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, hierarchy};
 
 /// Children before what they refer to, each with the columns that are read.
-const TABLES: [(&str, &str); 7] = [
+pub(super) const TABLES: [(&str, &str); 7] = [
     (
         "platform_events",
         "event_id id event_type source payload context correlation_id occurred_at schema_version delivery_state \

@@ -28,7 +28,7 @@ pub(super) const APPLIED: &str = "_sqlx_migrations";
 /// What that table calls the first migration: another application's has another one there.
 const FIRST: &str = "registry";
 
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
@@ -146,7 +146,7 @@ pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
 }
 
 /// The newest migration applied, 0 when there is none.
-async fn applied_in(conn: &mut Conn) -> Result<i64> {
+pub(super) async fn applied_in(conn: &mut Conn) -> Result<i64> {
     let applied = applied_migrations(conn).await?;
     for one in &applied {
         let known = MIGRATIONS.iter().find(|migration| migration.version == one.version);

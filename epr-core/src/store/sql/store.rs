@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::schema::Target;
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, hierarchy, keep_open, ledger, ledger_page, lock_hierarchy,
-    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema,
-    share_hierarchy, together, unless_silent, within,
+    connections, end_list, entities, events, forsake, hand_back, hierarchy, keep_open, ledger, ledger_page,
+    lock_hierarchy, missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same,
+    schema, share_hierarchy, together, unless_silent, within,
 };
 use crate::authz::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -27,8 +27,8 @@ use crate::store::lanes::Lanes;
 use crate::store::pools::Waits;
 use crate::store::{
     Appended, Backlog, Claim, Claimed, Connections, Cursor, HierarchyState, Inserted, InsertedEvent, LedgerVisitor,
-    OutboxEvent, Page, PathToRoot, PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, Store, StoreError,
-    Take, Told, Tx,
+    OutboxEvent, Page, PathToRoot, PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, SinceTakeover,
+    Store, StoreError, TableRow, Take, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -301,6 +301,19 @@ impl Store for SqlStore {
 
     async fn migrate(&self) -> Result<SchemaState> {
         schema::migrate(&self.write, &self.target).await
+    }
+
+    async fn since_takeover(&self) -> Result<Option<SinceTakeover>> {
+        hand_back::since_takeover(&mut *self.reader().await?).await
+    }
+
+    async fn scan_since_takeover(&self, take: Take<'_, TableRow>) -> Result<()> {
+        let _lane = self.lanes.scan().await?;
+        hand_back::scan(&self.read, take).await
+    }
+
+    async fn hand_back(&self, seen: &SinceTakeover) -> Result<()> {
+        hand_back::hand_back(&self.write, seen).await
     }
 
     fn pools(&self) -> Vec<PoolState> {

@@ -1,0 +1,92 @@
+//! Where the older service's tables are kept on PostgreSQL, and how they come back: the schema `epr_before`.
+
+use sqlx::AssertSqlSafe;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use super::adopt::TABLES;
+use super::{Conn, classify};
+use crate::store::{Result, StoreError};
+
+/// The older tables that are kept.
+pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
+    let found: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(c.relname AS text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'epr_before' AND c.relkind IN ('r', 'p')",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    let tables = TABLES.iter().map(|(table, _)| *table);
+    Ok(tables.filter(|table| found.iter().any(|found| found == table)).collect())
+}
+
+/// The expression that gives a row of the table `t` as a JSON object.
+#[allow(clippy::unused_async, reason = "the same signature as on SQLite")]
+pub(super) async fn row_as_json(_: &mut Conn, _: &str) -> Result<String> {
+    Ok("CAST(row_to_json(t) AS text)".into())
+}
+
+/// Locks everybody else out of the tables until the end of the transaction, and refuses while a process of EPR answers from memory.
+pub(super) async fn exclude_others(conn: &mut Conn, tables: &[String]) -> Result<()> {
+    let listening: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1",
+    )
+    .bind(super::changes::SESSION)
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if listening > 0 {
+        return Err(StoreError::NotHandedBack(format!(
+            "{listening} processes of EPR are running on this database: stop every process of EPR, then run this again"
+        )));
+    }
+    // A caller that is in the middle of something ends within its own limit.
+    let lock = format!("SET LOCAL lock_timeout = '30s'; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(conn.driver()).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Moves a table out of the schema where it was kept, with its indexes and constraints.
+pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
+    let schema: String = sqlx::query_scalar("SELECT quote_ident(CAST(current_schema() AS text))")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(classify)?;
+    let moved = AssertSqlSafe(format!("ALTER TABLE epr_before.{table} SET SCHEMA {schema}"));
+    sqlx::raw_sql(moved).execute(conn.driver()).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Removes functions by name; each name was given once.
+pub(super) async fn remove_functions(conn: &mut Conn, functions: Vec<String>) -> Result<()> {
+    for function in functions {
+        let drop = AssertSqlSafe(format!("DROP FUNCTION IF EXISTS {function}"));
+        sqlx::raw_sql(drop).execute(conn.driver()).await.map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// Removes the schema that kept the tables, if nothing else is in it and it is this role's.
+pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
+    let removable: bool = sqlx::query_scalar(
+        "SELECT pg_has_role(n.nspowner, 'USAGE') \
+                AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid) \
+         FROM pg_namespace n WHERE n.nspname = 'epr_before'",
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if removable {
+        sqlx::raw_sql("DROP SCHEMA epr_before").execute(conn.driver()).await.map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// What the server says, with the objects that depend on the table.
+pub(super) fn reason(said: &dyn DatabaseError) -> String {
+    match said.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail) {
+        Some(detail) => format!("{} ({})", said.message(), detail.replace('\n', "; ")),
+        None => said.message().to_owned(),
+    }
+}

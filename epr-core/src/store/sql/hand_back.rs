@@ -1,0 +1,162 @@
+//! Handing a database back to the older service: its tables in their old positions, EPR's removed, all in one transaction.
+//!
+//! Must never remove what the caller has not seen: the caller says what was written since the takeover, and that is compared
+//! again where nothing can be written any more.
+
+use futures_util::TryStreamExt as _;
+use sqlx::AssertSqlSafe;
+
+use super::adopt::TABLES;
+use super::older::{exclude_others, kept_tables, put_back, remove_functions, row_as_json, tidy};
+use super::{Conn, MIGRATIONS, Pool, begin_apart, begin_snapshot, classify, commit, driver, lock_schema, schema};
+use crate::store::{Result, SinceTakeover, StoreError, TableRow, Take};
+
+/// Written whole, whether or not a row has changed: the older tables say it in another form.
+const REGISTRY: [&str; 5] = ["entities", "roles", "permissions", "role_permissions", "role_assignments"];
+
+/// The events that the older table lacks or holds in another state, by id without hyphens.
+const OWN_EVENTS: &str = concat!(
+    "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, LOWER(CAST(delivery_state AS TEXT)) AS state FROM platform_events \
+     EXCEPT SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', ''), LOWER(CAST(delivery_state AS TEXT)) FROM ",
+    set_aside!("platform_events")
+);
+/// The same when there was no older table of events.
+const ALL_EVENTS: &str =
+    "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, delivery_state AS state FROM platform_events";
+
+fn refused(why: impl Into<String>) -> StoreError {
+    StoreError::NotHandedBack(why.into())
+}
+
+/// What was written since the takeover; `None` when no older tables are set aside.
+pub(super) async fn since_takeover(conn: &mut Conn) -> Result<Option<SinceTakeover>> {
+    let kept = kept_tables(&mut *conn).await?;
+    if !kept.contains(&"entities") && !kept.contains(&"audit_logs") {
+        return Ok(None);
+    }
+    let (current, applied) = (schema::known(), schema::applied_in(&mut *conn).await?);
+    if applied != current {
+        return Err(refused(format!(
+            "the schema is at version {applied}, and this program needs version {current}: run `epr migrate` of this program first"
+        )));
+    }
+    belongs_together(&mut *conn, &kept).await?;
+    let events = own_events(&kept);
+    Ok(Some(SinceTakeover {
+        last_older_entry: last_older_entry(&mut *conn, &kept).await?,
+        last_entry: number(&mut *conn, "SELECT sequence FROM audit_chain_head".into()).await?,
+        events: number(&mut *conn, format!("SELECT COUNT(*) FROM ({events}) AS own")).await?,
+        rejections: number(&mut *conn, "SELECT COUNT(*) FROM audit_rejections".into()).await?,
+    }))
+}
+
+fn own_events(kept: &[&str]) -> &'static str {
+    if kept.contains(&"platform_events") { OWN_EVENTS } else { ALL_EVENTS }
+}
+
+async fn last_older_entry(conn: &mut Conn, kept: &[&str]) -> Result<i64> {
+    if !kept.contains(&"audit_logs") {
+        return Ok(0);
+    }
+    let last = concat!("SELECT COALESCE(MAX(sequence), 0) FROM ", set_aside!("audit_logs"));
+    number(conn, last.into()).await
+}
+
+/// Refuses older tables from which these of EPR were not made: on PostgreSQL one schema keeps those of the whole database.
+async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
+    let mut strange = 0;
+    if kept.contains(&"entities") {
+        let lacking = concat!(
+            "SELECT COUNT(*) FROM (SELECT REPLACE(LOWER(CAST(id AS TEXT)), '-', '') AS entity FROM ",
+            set_aside!("entities"),
+            " EXCEPT SELECT REPLACE(CAST(id AS TEXT), '-', '') FROM entities) AS lacking"
+        );
+        strange += number(&mut *conn, lacking.into()).await?;
+    }
+    if kept.contains(&"audit_logs") {
+        let last = concat!(
+            "SELECT COUNT(*) FROM ",
+            set_aside!("audit_logs"),
+            " o WHERE o.sequence = (SELECT MAX(sequence) FROM ",
+            set_aside!("audit_logs"),
+            ") AND NOT EXISTS (SELECT 1 FROM audit_logs l WHERE l.sequence = o.sequence AND l.entry_hash = o.entry_hash)"
+        );
+        strange += number(&mut *conn, last.into()).await?;
+    }
+    if strange == 0 {
+        return Ok(());
+    }
+    Err(refused("the older tables that are set aside are not those that EPR's tables were made from"))
+}
+
+/// Shows what would be lost besides ledger entries: the registry as it is, and the events and rejections of this program.
+pub(super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Result<()> {
+    let mut snapshot = begin_snapshot(pool).await?;
+    let kept = kept_tables(&mut snapshot).await?;
+    let events = format!(
+        "platform_events t JOIN ({}) AS own ON own.event = REPLACE(LOWER(CAST(t.event_id AS TEXT)), '-', '')",
+        own_events(&kept)
+    );
+    let registry = REGISTRY.map(|table| (table, format!("{table} t")));
+    let others = [("platform_events", events), ("audit_rejections", "audit_rejections t".to_owned())];
+    for (table, from) in registry.into_iter().chain(others) {
+        let row = row_as_json(&mut snapshot, table).await?;
+        let query = AssertSqlSafe(format!("SELECT {row} FROM {from}"));
+        let mut rows = sqlx::query_scalar::<_, String>(query).fetch(&mut *snapshot);
+        while let Some(json) = rows.try_next().await.map_err(classify)? {
+            if !take(TableRow { table, json }) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the older tables back. `seen` is what the caller has seen to be lost.
+pub(super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Result<()> {
+    let mut tx = begin_apart(pool).await?;
+    lock_schema(&mut tx).await?;
+    let tables = made("CREATE TABLE ");
+    exclude_others(&mut tx, &tables).await?;
+    let since = since_takeover(&mut tx).await?.ok_or_else(|| refused("no older tables are set aside"))?;
+    if since != *seen {
+        return Err(refused(
+            "something was written while this command ran: stop every process of EPR, then run it again",
+        ));
+    }
+    let kept = kept_tables(&mut tx).await?;
+    remove(&mut tx, tables).await?;
+    for (table, _) in TABLES.iter().rev().filter(|(table, _)| kept.contains(table)) {
+        put_back(&mut tx, table).await?;
+    }
+    tidy(&mut tx).await?;
+    commit(tx).await
+}
+
+/// Removes what the migrations made. What refers to another table was made after it, and goes before it.
+async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
+    let functions = made("CREATE FUNCTION ").into_iter().chain(made("CREATE OR REPLACE FUNCTION "));
+    for table in tables.into_iter().rev().chain([schema::APPLIED.to_owned()]) {
+        let drop = AssertSqlSafe(format!("DROP TABLE IF EXISTS {table}"));
+        let done = sqlx::raw_sql(drop).execute(driver(&mut *conn)).await;
+        done.map_err(|failure| match failure.as_database_error() {
+            // Another application's view or foreign key; on SQLite rows that refer to it.
+            Some(said) => refused(format!("EPR's table {table} cannot be removed: {}", super::older::reason(said))),
+            None => classify(failure),
+        })?;
+    }
+    remove_functions(conn, functions.collect()).await
+}
+
+/// The names of what the migrations make by a statement that begins with `words`, in their order.
+fn made(words: &str) -> Vec<String> {
+    let lines = MIGRATIONS.iter().flat_map(|migration| migration.sql.as_str().lines());
+    let rests = lines.filter_map(|line| line.strip_prefix(words));
+    let rests = rests.map(|rest| rest.strip_prefix("IF NOT EXISTS ").unwrap_or(rest));
+    let names = rests.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or(rest));
+    names.map(str::to_owned).collect()
+}
+
+async fn number(conn: &mut Conn, sql: String) -> Result<i64> {
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(conn).await.map_err(classify)
+}

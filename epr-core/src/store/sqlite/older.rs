@@ -1,0 +1,89 @@
+//! Where the older service's tables are kept in a SQLite file, and how they come back: under names that begin with `before_`.
+
+use sqlx::AssertSqlSafe;
+use sqlx::error::DatabaseError;
+
+use super::adopt::TABLES;
+use super::{Conn, classify, columns};
+use crate::store::Result;
+
+/// Keeps the statements of the older tables' indexes. Names of indexes are the whole file's, so that they are not kept themselves.
+const INDEXES: &str = "before_indexes";
+
+/// Moves a table out of the way.
+pub(super) async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<()> {
+    let indexes: Vec<(String, String)> = sqlx::query_as(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL",
+    )
+    .bind(table)
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(classify)?;
+    run(&mut *conn, format!("CREATE TABLE IF NOT EXISTS {INDEXES} (statement TEXT NOT NULL)")).await?;
+    for (name, statement) in indexes {
+        let keep = AssertSqlSafe(format!("INSERT INTO {INDEXES} VALUES ($1)"));
+        sqlx::query(keep).bind(statement).execute(&mut *conn).await.map_err(classify)?;
+        run(&mut *conn, format!("DROP INDEX \"{}\"", name.replace('"', "\"\""))).await?;
+    }
+    run(conn, format!("ALTER TABLE {table} RENAME TO before_{table}")).await
+}
+
+/// The older tables that are kept.
+pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
+    let mut kept = Vec::new();
+    for (table, _) in TABLES {
+        if !columns(&mut *conn, &format!("before_{table}")).await?.is_empty() {
+            kept.push(table);
+        }
+    }
+    Ok(kept)
+}
+
+/// The expression that gives a row of the table `t` as a JSON object.
+pub(super) async fn row_as_json(conn: &mut Conn, table: &str) -> Result<String> {
+    let members = columns(conn, table).await?.into_iter().map(|column| match column.as_str() {
+        "attributes" | "scope_types" | "payload" | "context" => format!("'{column}', json(t.{column})"),
+        _ => format!("'{column}', t.{column}"),
+    });
+    Ok(format!("json_object({})", members.collect::<Vec<_>>().join(", ")))
+}
+
+/// Nobody else writes while a transaction does.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+pub(super) async fn exclude_others(_: &mut Conn, _: &[String]) -> Result<()> {
+    Ok(())
+}
+
+/// Gives a table its name back.
+pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
+    run(conn, format!("ALTER TABLE before_{table} RENAME TO {table}")).await
+}
+
+/// There are none.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+pub(super) async fn remove_functions(_: &mut Conn, _: Vec<String>) -> Result<()> {
+    Ok(())
+}
+
+/// Builds the older indexes again. A file that an earlier version took over does not say which there were.
+pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
+    if columns(&mut *conn, INDEXES).await?.is_empty() {
+        return Ok(());
+    }
+    let list = AssertSqlSafe(format!("SELECT statement FROM {INDEXES}"));
+    let statements: Vec<String> = sqlx::query_scalar(list).fetch_all(&mut *conn).await.map_err(classify)?;
+    for statement in statements {
+        run(&mut *conn, statement).await?;
+    }
+    run(conn, format!("DROP TABLE {INDEXES}")).await
+}
+
+async fn run(conn: &mut Conn, statement: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// What SQLite says.
+pub(super) fn reason(said: &dyn DatabaseError) -> String {
+    said.message().to_owned()
+}

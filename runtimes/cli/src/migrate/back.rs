@@ -1,0 +1,130 @@
+//! `epr migrate --back`: the older service's tables take the place of EPR's.
+//!
+//! Must never remove anything that was written since the takeover before it is in files that are on the disk.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use epr_core::Epr;
+use epr_core::store::{ScanRange, SinceTakeover};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::Outcome;
+use crate::output::{Output, count, remark};
+
+pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> Outcome {
+    let since = epr.since_takeover().await?;
+    let since = since.ok_or("there is nothing to go back to: no tables of an older service are set aside")?;
+    match export {
+        Some(folder) => write_all(epr, &since, folder).await?,
+        None if !since.is_nothing() => {
+            return Err(format!(
+                "{} were written since the takeover, and the older service knows none of it: name a folder with --export to keep \
+                 it in files",
+                summary(&since)
+            )
+            .into());
+        }
+        None => {}
+    }
+    epr.hand_back(&since).await?;
+    if out.json {
+        out.object(&json!({"handed_back": true, "since_takeover": since, "exported_to": export}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    out.line(format_args!("The older service's tables are in place again; EPR's are removed."))?;
+    if let Some(folder) = export {
+        out.line(format_args!("{} of EPR are in {}.", summary(&since), folder.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(since: &SinceTakeover) -> String {
+    let count = |number: i64, one, many| count(u64::try_from(number).unwrap_or(0), one, many);
+    format!(
+        "{}, {} and {}",
+        count(since.entries(), "ledger entry", "ledger entries"),
+        count(since.events, "event", "events"),
+        count(since.rejections, "rejected message", "rejected messages")
+    )
+}
+
+/// Writes the ledger's entries since the takeover, and the rows of the other tables, into an empty folder.
+async fn write_all(epr: &Epr, since: &SinceTakeover, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(folder).map_err(|failure| named(folder, &failure))?;
+    if fs::read_dir(folder).map_err(|failure| named(folder, &failure))?.next().is_some() {
+        return Err(format!("{} is not empty: name a new folder", folder.display()).into());
+    }
+    let mut ledger = Lines::create(folder.join("ledger.jsonl"))?;
+    let range = ScanRange { from: since.last_older_entry + 1, to: since.last_entry };
+    if since.entries() > 0 {
+        epr.export_ledger(range, &mut |entry| ledger.write(&entry)).await?;
+    }
+    let entries = ledger.finish()?;
+    let expected = u64::try_from(since.entries()).unwrap_or(0);
+    if entries != expected {
+        return Err(format!("the ledger gave {entries} of {expected} entries: run `epr audit verify`").into());
+    }
+    let mut rows = Lines::create(folder.join("tables.jsonl"))?;
+    epr.scan_since_takeover(&mut |row| match RawValue::from_string(row.json) {
+        Ok(values) => rows.write(&Row { table: row.table, row: &values }),
+        Err(failure) => rows.fail(failure.into()),
+    })
+    .await?;
+    rows.finish()?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|failure| named(folder, &failure))?;
+    remark(&format!("{} written to {}.", summary(since), folder.display()));
+    Ok(())
+}
+
+/// A line of `tables.jsonl`.
+#[derive(Serialize)]
+struct Row<'a> {
+    table: &'static str,
+    row: &'a RawValue,
+}
+
+fn named(path: &Path, failure: &io::Error) -> String {
+    format!("{} cannot be written: {failure}", path.display())
+}
+
+/// A file of JSON lines that is on the disk when it is finished.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+    written: u64,
+    failure: Option<io::Error>,
+}
+
+impl Lines {
+    fn create(path: PathBuf) -> Result<Self, String> {
+        let file = File::create_new(&path).map_err(|failure| named(&path, &failure))?;
+        Ok(Self { path, file: BufWriter::new(file), written: 0, failure: None })
+    }
+
+    /// Whether it was written; after a failure nothing more is.
+    fn write(&mut self, line: &impl Serialize) -> bool {
+        let written = serde_json::to_writer(&mut self.file, line).map_err(io::Error::from);
+        match written.and_then(|()| self.file.write_all(b"\n")) {
+            Ok(()) => self.written += 1,
+            Err(failure) => return self.fail(failure),
+        }
+        true
+    }
+
+    fn fail(&mut self, failure: io::Error) -> bool {
+        self.failure = Some(failure);
+        false
+    }
+
+    /// How many lines were written.
+    fn finish(mut self) -> Result<u64, String> {
+        let done = self.failure.take().map_or(Ok(()), Err);
+        let done = done.and_then(|()| self.file.flush()).and_then(|()| self.file.get_ref().sync_all());
+        done.map(|()| self.written).map_err(|failure| named(&self.path, &failure))
+    }
+}

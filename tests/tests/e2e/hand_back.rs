@@ -1,0 +1,182 @@
+//! Going back to the older service: the commands of docs/TAKEOVER.md, as they are written there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use epr_testkit::api::Api;
+use epr_testkit::database::{Database, Kind};
+use epr_testkit::ledger::verdict;
+use epr_testkit::process::{epr, program};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::adoption::older_tables;
+
+const PAGE: &str = include_str!("../../../docs/TAKEOVER.md");
+
+/// What another application keeps beside the older tables, referring to them.
+const NEIGHBOURS: &str =
+    "CREATE TABLE invoices (number INTEGER PRIMARY KEY, entity ENTITY_ID REFERENCES entities (id));
+    INSERT INTO invoices VALUES (7, 'THE_ENTITY');
+    CREATE VIEW active_entities AS SELECT id, name FROM entities WHERE status = 'ACTIVE';";
+
+async fn older_database(kind: Kind) -> Arc<Database> {
+    let database = Database::create(kind).await;
+    let (id_type, entity) = match kind {
+        Kind::Postgres => ("uuid", "11111111-0000-4000-8000-000000000001"),
+        Kind::Sqlite => ("CHAR(32)", "11111111000040008000000000000001"),
+    };
+    if let Some(file) = database.file() {
+        std::fs::write(file, "").unwrap();
+    }
+    database.execute(&older_tables(kind, true)).await.unwrap();
+    let neighbours = NEIGHBOURS.replace("ENTITY_ID", id_type).replace("THE_ENTITY", entity);
+    database.execute(&neighbours).await.unwrap();
+    Arc::new(database)
+}
+
+/// Everything in the database, as the database's own tool writes it.
+async fn dump(database: &Database) -> String {
+    let output = match database.file() {
+        Some(file) => Command::new("sqlite3").arg(file).arg(".dump").output().await.unwrap(),
+        None => Command::new("pg_dump").arg(&database.url).output().await.unwrap(),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    match database.kind {
+        // Newer versions of pg_dump write a random word.
+        Kind::Postgres => text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"),
+        Kind::Sqlite => {
+            // A table that was renamed is written in quotes and with IF NOT EXISTS, and an index that was built again last. The
+            // table of SQLite's own that counts keys stays, empty.
+            let lines = text.lines().filter(|line| !line.contains("sqlite_sequence"));
+            let mut lines: Vec<_> =
+                lines.map(|line| line.replace('"', "").replace("TABLE IF NOT EXISTS", "TABLE")).collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        }
+    }
+}
+
+/// Runs the page's command in `folder`; returns whether it succeeded, and what it printed.
+async fn go_back(database: &Database, folder: &Path) -> (bool, String) {
+    let (_, rest) = PAGE.split_once("```sh\n# going back\n").expect("the command");
+    let (command, _) = rest.split_once("```").expect("its end");
+    let path = format!("{}:{}", program("epr").parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", command])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("EPR_DATABASE_URL", &database.url)
+        .output()
+        .await
+        .unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn the_older_tables_come_back(kind: Kind) {
+    let database = older_database(kind).await;
+    let folder = tempfile::tempdir().unwrap();
+    let before = dump(&database).await;
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+
+    // With nothing written, nothing needs to be exported.
+    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(dump(&database).await, before);
+    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
+    assert!(code == 2 && said.contains("nothing to go back to"), "{said}");
+
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let api = Api::on(Arc::clone(&database)).await;
+    let new = api.entity("written since", "spv", None).await;
+    let event = json!({"event_type": "document.uploaded", "source": "vault"});
+    let event = api.post("/api/v1/events", event).await.expect(201);
+    drop(api);
+
+    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
+    assert!(code == 2 && said.contains("1 ledger entry, 1 event and 0 rejected messages"), "{said}");
+    assert_eq!(database.number("SELECT sequence FROM audit_chain_head").await, 41, "nothing was changed");
+
+    let (success, printed) = go_back(&database, folder.path()).await;
+    assert!(success, "{printed}");
+    assert_eq!(dump(&database).await, before);
+    let written = folder.path().join("since-takeover");
+    let entries = lines(&written.join("ledger.jsonl"));
+    let canonical: Value = serde_json::from_str(entries[0]["canonical"].as_str().unwrap()).unwrap();
+    assert_eq!((entries.len(), &canonical["sequence"], &canonical["entity_id"]), (1, &json!(41), &json!(new)));
+    let rows = lines(&written.join("tables.jsonl"));
+    let of = |table: &str| rows.iter().filter(|row| row["table"] == table).collect::<Vec<_>>();
+    let (entities, events) = (of("entities"), of("platform_events"));
+    assert_eq!(entities.len(), 3);
+    assert!(entities.iter().any(|row| row["row"]["id"] == json!(new) && row["row"]["name"] == "written since"));
+    assert_eq!((events.len(), &events[0]["row"]["event_id"]), (1, &event["event_id"]));
+
+    // The folder is not written over, and the database can be taken over again.
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let (success, printed) = go_back(&database, folder.path()).await;
+    assert!(!success && printed.contains("is not empty"), "{printed}");
+    let (code, said) = verdict(&database.url, &[]).await;
+    assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
+}
+
+#[tokio::test]
+async fn the_older_tables_come_back_on_postgres() {
+    the_older_tables_come_back(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn the_older_tables_come_back_on_sqlite() {
+    the_older_tables_come_back(Kind::Sqlite).await;
+}
+
+/// Why `epr migrate --back` refuses; the ledger is still EPR's afterwards.
+async fn refusal(database: &Database, arguments: &[&str]) -> String {
+    let (code, _, said) = epr(&database.url, &[&["migrate", "--back"], arguments].concat()).await;
+    assert_eq!(code, 2, "{said}");
+    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    said
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_named() {
+    let database = older_database(Kind::Postgres).await;
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+
+    database.execute("CREATE VIEW somebody_elses AS SELECT id FROM roles").await.unwrap();
+    let said = refusal(&database, &[]).await;
+    assert!(
+        said.contains("nothing was changed") && said.contains("view somebody_elses depends on table roles"),
+        "{said}"
+    );
+    database.execute("DROP VIEW somebody_elses").await.unwrap();
+
+    database.execute("DELETE FROM epr_before.audit_logs WHERE sequence = 40").await.unwrap();
+    let said = refusal(&database, &[]).await;
+    assert!(said.contains("1 ledger entry"), "{said}");
+    database.execute("UPDATE epr_before.audit_logs SET entry_hash = previous_hash WHERE sequence = 39").await.unwrap();
+    let said = refusal(&database, &[]).await;
+    assert!(said.contains("are not those that EPR's tables were made from"), "{said}");
+}
+
+#[tokio::test]
+async fn a_running_process_is_not_left_with_answers_in_memory() {
+    let database = older_database(Kind::Postgres).await;
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let api = Api::on(Arc::clone(&database)).await;
+    database.until_at_least(LISTENING, 1).await;
+    let said = refusal(&database, &[]).await;
+    assert!(said.contains("stop every process of EPR"), "{said}");
+    drop(api);
+    database.until(LISTENING, 0).await;
+    assert_eq!(epr(&database.url, &["migrate", "--back"]).await.0, 0);
+}
+
+const LISTENING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND \
+                         application_name = 'omen-epr changes'";
