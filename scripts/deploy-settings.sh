@@ -21,22 +21,50 @@ trimmed() {
     printf '%s' "${text%"${text##*[![:space:]]}"}"
 }
 
-# unquoted VALUE: '...' as it stands; "..." with \n, \" and \\; otherwise up to ` #`.
+# ends_value REST: nothing follows a quoted value, or a comment.
+ends_value() { [[ $1 =~ ^[[:space:]]*$ || $1 =~ ^[[:space:]]+# ]]; }
+
+# quoted VALUE: what is in its quotes: '...' as it stands; "..." with \n, \" and \\. Fails when there are none, or when something
+# other than a comment follows them.
+quoted() {
+    local value=$1 inside='' at letter
+    case $value in
+        \'*)
+            for ((at = 1; at < ${#value}; at++)); do
+                if [[ ${value:at:1} == \' ]] && ends_value "${value:at+1}"; then
+                    printf '%s' "${value:1:at-1}"
+                    return 0
+                fi
+            done
+            ;;
+        \"*)
+            for ((at = 1; at < ${#value}; at++)); do
+                letter=${value:at:1}
+                case $letter in
+                    \")
+                        ends_value "${value:at+1}" || return 1
+                        printf '%s' "$inside"
+                        return 0
+                        ;;
+                    \\)
+                        at=$((at + 1))
+                        case ${value:at:1} in
+                            n) inside+=$'\n' ;;
+                            \" | \\) inside+=${value:at:1} ;;
+                            *) inside+="\\${value:at:1}" ;;
+                        esac
+                        ;;
+                    *) inside+=$letter ;;
+                esac
+            done
+            ;;
+    esac
+    return 1
+}
+
+# unquoted VALUE: what is in its quotes, or else all up to ` #`.
 unquoted() {
-    local value=$1
-    if ((${#value} >= 2)) && [[ $value == \'*\' ]]; then
-        value=${value:1:${#value}-2}
-    elif ((${#value} >= 2)) && [[ $value == \"*\" ]]; then
-        value=${value:1:${#value}-2}
-        local backslash=$'\\'
-        value=${value//"${backslash}n"/$'\n'}
-        value=${value//"$backslash\""/\"}
-        value=${value//"$backslash$backslash"/"$backslash"}
-    else
-        value=${value%%' #'*}
-        value=$(trimmed "$value")
-    fi
-    printf '%s' "$value"
+    quoted "$1" || trimmed "${1%%' #'*}"
 }
 
 # read_env_file FILE: exports what the environment does not say, an empty value counting as not said.

@@ -30,6 +30,8 @@ Optional, with defaults:
   WORKER_SERVICE=${ECS_SERVICE}-worker  WORKER_TASK_FAMILY=${TASK_FAMILY}-worker  WORKER_TASK_CPU=256  WORKER_TASK_MEMORY=512
   WORKER_DESIRED_COUNT=1
   DEPLOY_TIMEOUT=900  DEPLOY_POLL=10          seconds to wait for a stable service, and between two looks
+EPR_AUTH_MODE is token, jwt or token,jwt, or none to say that something in front of the API authenticates its callers; while it is not set,
+a deployment to production warns.
 Every other EPR_... variable that is set, and RUN_MIGRATIONS, reaches the containers too.
 
 Exit codes: 0 deployed and stable; 1 not deployed, and back on the former revision if there was one; 2 nothing was done.
@@ -184,6 +186,15 @@ api_arguments=()
     --health-check-grace-period-seconds 60
 )
 [[ -n $EPR_AUDIT_SQS_URL ]] || say "EPR_AUDIT_SQS_URL is empty: the API alone serves"
+case ${EPR_ENVIRONMENT,,} in
+    local | test | staging) ;;
+    *)
+        if [[ -z $(trimmed "${EPR_AUTH_MODE:-}") ]]; then
+            say "WARNING: EPR_AUTH_MODE is not set: the API asks for no credentials, and every caller that reaches it may do everything"
+            [[ $ECS_ASSIGN_PUBLIC_IP != ENABLED ]] || say "WARNING: its tasks get public addresses (ECS_ASSIGN_PUBLIC_IP=ENABLED)"
+        fi
+        ;;
+esac
 # `set -e` does not reach into what stands in a condition: the functions above check what they call.
 deploy_one "$ECS_SERVICE" infra/ecs-task-def.json.template "$service" "$DESIRED_COUNT_SAID" "$DESIRED_COUNT" "${api_arguments[@]}" || exit 1
 

@@ -145,9 +145,12 @@ export EPR_B = x, y # why
 EPR_C='it''s $5 # no comment'
 EPR_D="a \"b\""
 EPR_F=["a:b","c:d"]
+EPR_G="a \" # b" # c
+EPR_H='value' # note
+EPR_I="a" b
 ENV
 # shellcheck disable=SC2016 # the inner shell expands it
-read_back=$("${clean[@]}" ENV_FILE="$work/dot_env" bash -c 'source scripts/deploy-settings.sh; settings_begin; printf "%s\n" "$EPR_A" "$EPR_B" "$EPR_C" "$EPR_D" "$EPR_F"')
+read_back=$("${clean[@]}" ENV_FILE="$work/dot_env" bash -c 'source scripts/deploy-settings.sh; settings_begin; printf "%s\n" "$EPR_A" "$EPR_B" "$EPR_C" "$EPR_D" "$EPR_F" "$EPR_G" "$EPR_H" "$EPR_I"')
 wanted=$(
     cat <<'VALUES'
 pa$sword#1
@@ -155,6 +158,9 @@ x, y
 it''s $5 # no comment
 a "b"
 ["a:b","c:d"]
+a " # b
+value
+"a" b
 VALUES
 )
 [[ $read_back == "$wanted" ]] || fail "the file of variables was read as $read_back"
@@ -165,8 +171,14 @@ run 0 scripts/deploy.sh --dry-run
 for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' 'update-service' 'create-log-group'; do said "$call"; done
 said '"image": "ACCOUNT.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:'
 said 'postgresql://epr:***@db.internal/epr'
+said 'WARNING: EPR_AUTH_MODE is not set'
+said 'its tasks get public addresses'
 unsaid 'p"q'
 unsaid 'p\"q'
+run 0 env EPR_AUTH_MODE=none scripts/deploy.sh --dry-run
+unsaid 'WARNING'
+run 0 env EPR_ENVIRONMENT=staging scripts/deploy.sh --dry-run
+unsaid 'WARNING'
 run 0 scripts/rollback.sh --help
 run 0 scripts/build.sh --push --dry-run
 run 0 scripts/smoke.sh --dry-run http://localhost:1
@@ -176,6 +188,7 @@ pass "it shows the task definition, secrets masked, and the calls, and makes non
 
 say "a deployment creates the service"
 run 0 env IMAGE_TAG=one scripts/deploy.sh
+said 'WARNING: EPR_AUTH_MODE is not set'
 said 'epr is stable on omen-epr:1'
 [[ $(runs epr) == omen-epr:1 ]] || fail "the service is not on omen-epr:1"
 grep -q -- "--tag 123456789012.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:one --platform linux/amd64\\\\,linux/arm64 --push --builder epr" "$work/docker" || fail "docker: $(cat "$work/docker")"

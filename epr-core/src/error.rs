@@ -72,15 +72,45 @@ impl From<StoreError> for Error {
     }
 }
 
-/// A fault with all its causes on one line, for the log.
+/// An error with all its causes on one line, for the log. A cause that the error above it already quotes is not repeated: the database
+/// driver's errors end with the text of their cause.
 #[must_use]
 pub fn chain(fault: &dyn std::error::Error) -> String {
     let mut line = fault.to_string();
     let mut next = fault.source();
     while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
+        let text = cause.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
         next = cause.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Fault {
+        #[error("the file cannot be read")]
+        Plain(#[source] std::io::Error),
+        #[error("the file cannot be read: {0}")]
+        Quoting(#[source] std::io::Error),
+        #[error("the start failed")]
+        Above(#[source] Box<Fault>),
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || std::io::Error::other("no room");
+        for fault in [Fault::Plain(cause()), Fault::Quoting(cause())] {
+            assert_eq!(chain(&fault), "the file cannot be read: no room");
+            assert_eq!(chain(&Fault::Above(Box::new(fault))), "the start failed: the file cannot be read: no room");
+        }
+        let driver = sqlx::Error::Io(cause());
+        assert_eq!(chain(&driver).matches("no room").count(), 1, "{}", chain(&driver));
+    }
 }

@@ -24,6 +24,7 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     tokens: Option<Tokens>,
     jwt: Option<Issuer>,
+    unguarded: bool,
 }
 
 enum Tokens {
@@ -91,19 +92,25 @@ impl Authenticator {
                 Some(Issuer { rules: jwt.rules.clone(), keys: Jwks::start(place, jwt.kept, Arc::clone(&clock)) })
             }
         };
-        Ok(Self { clock, tokens, jwt })
+        Ok(Self { clock, tokens, jwt, unguarded: settings.unguarded })
     }
 
     /// Asks nobody who they are.
     #[must_use]
     pub fn none() -> Self {
-        Self { clock: Arc::new(SystemClock), tokens: None, jwt: None }
+        Self { clock: Arc::new(SystemClock), tokens: None, jwt: None, unguarded: false }
     }
 
     /// Whether nobody is asked who they are.
     #[must_use]
     pub fn off(&self) -> bool {
         self.tokens.is_none() && self.jwt.is_none()
+    }
+
+    /// Whether this is production without authentication, and the settings do not say that it is meant.
+    #[must_use]
+    pub fn unguarded(&self) -> bool {
+        self.unguarded
     }
 
     /// Whose credential stands in the values of the request's `Authorization` headers.
@@ -141,6 +148,14 @@ impl Issuer {
         let keys = self.keys.asked_for().await.ok_or(Refused::Unavailable)?;
         Ok(jwt.verify(&keys, &self.rules, clock.now())?)
     }
+}
+
+/// Reads the file of tokens as [`Authenticator::start`] does; gives how many tokens there are with those of the environment.
+///
+/// # Errors
+/// It cannot be used.
+pub async fn read_token_file(path: PathBuf, listed: TokenList) -> Result<usize, TokenFileFault> {
+    Ok(TokenFile::open(path, listed).await?.list().len())
 }
 
 /// Tokens from a file, beside those from the environment.

@@ -15,6 +15,7 @@ use super::jwks_http::{FetchFault, JwksClient, LARGEST};
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::error::chain;
+use crate::settings::JwksPlace;
 
 /// How often the keys are fetched without being asked for: a key that the issuer withdrew counts no longer than this.
 const REFRESH: Duration = Duration::from_mins(5);
@@ -56,6 +57,18 @@ impl Place {
         };
         Ok(KeySet::parse(&document)?)
     }
+}
+
+/// Reads an issuer's keys once, from where the settings say; gives how many there are.
+///
+/// # Errors
+/// A sentence: they cannot be read, or are none.
+pub async fn read_keys(keys: &JwksPlace) -> Result<usize, String> {
+    let place = match keys {
+        JwksPlace::Url(url) => Place::Web(JwksClient::new(url).map_err(|fault| chain(&fault))?),
+        JwksPlace::File(path) => Place::File(path.clone()),
+    };
+    place.read().await.map(|keys| keys.len()).map_err(|fault| chain(&fault))
 }
 
 /// The keys of one issuer.

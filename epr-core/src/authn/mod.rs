@@ -13,8 +13,9 @@ mod scope;
 pub mod token;
 mod token_list;
 
-pub use authenticator::{Authenticator, StartError};
+pub use authenticator::{Authenticator, StartError, TokenFileFault, read_token_file};
 pub use caller::{Caller, Reason, Refused};
+pub use jwks::read_keys;
 pub use jwt::{ALGORITHMS, Algorithm, JwtRules};
 pub use scope::{Scope, Scopes};
 pub use token_list::{TokenList, TokenListFault};

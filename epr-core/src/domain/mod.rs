@@ -10,7 +10,7 @@ pub mod fields;
 pub mod json;
 mod json_object;
 pub mod named_caller;
-mod nearest;
+pub(crate) mod nearest;
 pub mod report;
 pub mod role;
 mod schema;

@@ -7,15 +7,16 @@ const LONGEST: usize = 64;
 
 /// The name in `known` that `given` resembles most, if one does: a few letters apart without regard to case, or one
 /// begins with the other (`entity` and `entity_id`).
-pub(super) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     if given.len() > LONGEST {
         return None;
     }
     let given = given.to_ascii_lowercase();
     let resembling = known.iter().filter_map(|name| {
-        let apart = distance(&given, name);
-        let begins = given.len() >= 3 && (name.starts_with(&given) || given.starts_with(name));
-        (begins || (apart <= 3 && apart * 2 < name.chars().count())).then_some((apart, *name))
+        let known = name.to_ascii_lowercase();
+        let apart = distance(&given, &known);
+        let begins = given.len() >= 3 && (known.starts_with(&given) || given.starts_with(&known));
+        (begins || (apart <= 3 && apart * 2 < known.chars().count())).then_some((apart, *name))
     });
     resembling.min_by_key(|(apart, _)| *apart).map(|(_, name)| name)
 }

@@ -2,6 +2,7 @@
 //!
 //! Changes nothing anywhere: publishes nothing, receives nothing, makes no file. Never tells a secret.
 
+mod authentication;
 mod cache;
 mod database;
 mod hierarchy;
@@ -10,6 +11,7 @@ mod topic;
 
 use serde::Serialize;
 
+pub use authentication::authentication;
 pub use cache::cache;
 pub use database::database;
 pub use queue::queue;

@@ -12,6 +12,8 @@ use crate::domain::fields::Choice;
 /// `EPR_AUTH_MODE` and all that belongs to it. Holds no secret: of a token only its hash is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthSettings {
+    /// Whether this is production without authentication, and `EPR_AUTH_MODE=none` does not say that it is meant.
+    pub unguarded: bool,
     /// API tokens, if they are taken.
     pub tokens: Option<TokenSettings>,
     /// JWTs, if they are taken.
@@ -73,9 +75,9 @@ impl Choice for OpenPath {
 }
 
 /// Variables that mean nothing unless tokens are taken.
-const OF_TOKENS: [&str; 2] = ["EPR_API_TOKENS", "EPR_API_TOKENS_FILE"];
+pub(super) const OF_TOKENS: [&str; 2] = ["EPR_API_TOKENS", "EPR_API_TOKENS_FILE"];
 /// Variables that mean nothing unless JWTs are taken.
-const OF_JWT: [&str; 9] = [
+pub(super) const OF_JWT: [&str; 9] = [
     "EPR_JWT_ISSUER",
     "EPR_JWT_AUDIENCE",
     "EPR_JWT_JWKS_URL",
@@ -99,7 +101,9 @@ impl AuthSettings {
                 }
             }
         }
+        let off = !token && !jwt;
         Self {
+            unguarded: off && environment == Environment::Production && !reader.given("EPR_AUTH_MODE"),
             tokens: token.then(|| read_tokens(reader)),
             jwt: if jwt { read_jwt(reader, environment) } else { None },
             open: reader.value(
@@ -209,6 +213,21 @@ mod tests {
         }
         assert_eq!(read(&[("EPR_OPEN_PATHS", "none")]).unwrap().open, []);
         assert_eq!(read(&[("EPR_OPEN_PATHS", "/docs,/metrics")]).unwrap().open, [OpenPath::Docs, OpenPath::Metrics]);
+    }
+
+    #[test]
+    fn production_without_a_word_about_authentication_is_unguarded() {
+        let production = ("EPR_ENVIRONMENT", "production");
+        for (pairs, unguarded) in [
+            (vec![production], true),
+            (vec![production, ("EPR_AUTH_MODE", " ")], true),
+            (vec![production, ("EPR_AUTH_MODE", "none")], false),
+            (vec![production, ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", "[]")], false),
+            (vec![("EPR_ENVIRONMENT", "staging")], false),
+            (vec![], false),
+        ] {
+            assert_eq!(read(&pairs).unwrap().unguarded, unguarded, "{pairs:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod logging;
 mod queue;
 mod service;
 mod source;
+mod unknown;
 
 pub use audit::{AuditDecisions, AuditEvents, AuditSettings};
 pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
@@ -29,6 +30,7 @@ pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
 pub use service::{Environment, ServiceSettings, default_permissions};
 pub use source::{Described, Origin, Reader, SettingsError, Source};
+pub use unknown::UnknownVariable;
 
 /// Everything the environment says.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Who may call it.
     pub auth: AuthSettings,
+    /// Variables that are named like EPR's and are none.
+    pub unknown_variables: Vec<UnknownVariable>,
 }
 
 impl Settings {
@@ -93,8 +97,24 @@ impl Settings {
             cache: CacheSettings::read(&mut reader),
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
+            unknown_variables: Vec::new(),
         };
         let seen = reader.seen().to_vec();
-        (reader.finish(settings), seen)
+        let unknown_variables = unknown::unknown(source, &seen);
+        let settings = match reader.finish(settings) {
+            Ok(settings) => Ok(Self { unknown_variables, ..settings }),
+            // One of them may be what is missing.
+            Err(SettingsError(faults)) => Err(SettingsError(
+                faults.into_iter().chain(unknown_variables.iter().map(ToString::to_string)).collect(),
+            )),
+        };
+        (settings, seen)
+    }
+
+    /// Logs a warning for each variable that is named like EPR's and is none.
+    pub fn warn_of_unknown_variables(&self) {
+        for UnknownVariable { name, nearest } in &self.unknown_variables {
+            tracing::warn!(variable = name, nearest, "unknown_variable_ignored");
+        }
     }
 }

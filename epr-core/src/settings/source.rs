@@ -82,6 +82,11 @@ impl Source {
         self.0.get(name).map(|(value, _)| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// Every name with a value.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|name| self.get(name).is_some())
+    }
+
     fn describe(&self, name: &str, show: impl Fn(&str) -> String) -> Described {
         let set = self.get(name).zip(self.0.get(name));
         let origin = set.map_or(Origin::Default, |(_, (_, origin))| *origin);

@@ -53,6 +53,8 @@ struct App {
     epr: Epr,
     limits: Limits,
     unknown_members: UnknownMembers,
+    /// Production without authentication, which the settings do not say is meant.
+    unguarded: bool,
     figures: Arc<Figures>,
     /// What answers may take until they are sent.
     answers: Budget,
@@ -97,6 +99,7 @@ impl Api {
             epr: epr.clone(),
             limits: limits.clone(),
             unknown_members: settings.unknown_members,
+            unguarded: callers.authenticator.unguarded(),
             figures: Arc::clone(&figures),
             answers: answers.clone(),
             document,

@@ -14,12 +14,14 @@ use epr_api::{Api, Callers};
 use epr_core::authn::Authenticator;
 use epr_core::clock::SystemClock;
 use epr_core::error::chain;
-use epr_core::settings::Environment;
 use epr_core::{Epr, Settings, StopSignal, logging, stdio};
 use epr_telemetry::Traces;
 
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);
+
+/// How often production without authentication is reported.
+const WARN_EVERY: Duration = Duration::from_hours(1);
 
 fn main() -> ExitCode {
     epr_core::program::run(api)
@@ -45,6 +47,7 @@ fn api() -> ExitCode {
     };
     let layer = traces.as_ref().map(Traces::layer);
     logging::install_with(&settings.logging, &settings.service.name, layer);
+    settings.warn_of_unknown_variables();
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let outcome = runtime.block_on(run(&settings));
@@ -64,13 +67,22 @@ fn api() -> ExitCode {
     }
 }
 
+/// A warning at start can be out of sight for months.
+async fn warn_of_missing_authentication() {
+    let mut hours = tokio::time::interval(WARN_EVERY);
+    loop {
+        hours.tick().await;
+        let hint = "every caller that reaches this port may do everything; set EPR_AUTH_MODE, to none if this is meant";
+        tracing::warn!(hint, "authentication_off");
+    }
+}
+
 async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let mut stop = StopSignal::install()?;
     let epr = Epr::from_settings(settings).await?;
     let authenticator = Arc::new(Authenticator::start(&settings.auth, Arc::new(SystemClock)).await?);
-    if authenticator.off() && settings.service.environment == Environment::Production {
-        let hint = "whoever reaches this port may do everything; set EPR_AUTH_MODE";
-        tracing::warn!(hint, "authentication_off");
+    if authenticator.unguarded() {
+        tokio::spawn(warn_of_missing_authentication());
     }
     let callers = Callers { authenticator, open: settings.auth.open.clone() };
     tokio::select! {

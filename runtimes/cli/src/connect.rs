@@ -118,6 +118,9 @@ impl Connection {
 
     async fn to_database(source: &Source, call: Call, fresh: bool) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = Settings::from_source(source)?;
+        for variable in &settings.unknown_variables {
+            remark(&format!("warning: {variable}"));
+        }
         match &settings.database.url {
             DatabaseUrl::SqliteMemory => {
                 return Err("EPR_DATABASE_URL names a database in memory, which is empty and ends with this command: \

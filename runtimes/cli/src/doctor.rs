@@ -22,6 +22,10 @@ pub(crate) async fn run(out: &mut Output) -> Outcome {
         })),
         Ok(settings) => {
             findings.push(Finding::new("settings", State::Fine, "every variable parses"));
+            findings.extend(settings.unknown_variables.iter().map(|variable| {
+                Finding::new("settings", State::Wrong, variable.to_string()).advise("correct its name, or remove it")
+            }));
+            findings.extend(inspect::authentication(settings).await);
             findings.extend(inspect::database(settings).await);
             findings.push(inspect::cache(settings).await);
             findings.push(inspect::topic(settings).await);

@@ -50,7 +50,8 @@ impl Output {
 
     /// One JSON object on a line.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.sink, value)?;
+        let mut json = serde_json::Serializer::with_formatter(&mut self.sink, Harmless);
+        value.serialize(&mut json)?;
         self.sink.write_all(b"\n")
     }
 
@@ -131,10 +132,7 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
 
 /// `text` with what a terminal would obey (control characters, marks that turn the direction of writing) written out.
 pub(crate) fn visible(text: &str) -> String {
-    let harmless = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if text.chars().all(|c| harmless(c) || c == '\n') && !text.contains('\n') {
+    if text.chars().all(harmless) {
         return text.to_owned();
     }
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
@@ -145,6 +143,33 @@ pub(crate) fn visible(text: &str) -> String {
         }
         shown
     })
+}
+
+/// Whether a terminal shows the character and does nothing else: no control character (C0, DEL, C1), no mark that turns the
+/// direction of writing.
+fn harmless(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
+}
+
+/// JSON in which every character that is not [`harmless`] is an escape: it means the same, and a terminal cannot obey it.
+pub(crate) struct Harmless;
+
+impl serde_json::ser::Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c| !harmless(c)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut after = from.chars();
+            // All of them are below U+10000.
+            if let Some(c) = after.next() {
+                write!(writer, "\\u{:04x}", u32::from(c))?;
+            }
+            rest = after.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 /// A moment to the minute, for people.
@@ -183,6 +208,18 @@ mod tests {
     fn what_a_terminal_would_obey_is_written_out() {
         assert_eq!(visible("Zoë & Söhne 株式会社"), "Zoë & Söhne 株式会社");
         assert_eq!(visible("a\u{1b}[31mred\n\u{9b}x\u{202e}"), "a\\u{1b}[31mred\\n\\u{9b}x\\u{202e}");
+    }
+
+    #[test]
+    fn json_means_the_same_and_commands_no_terminal() {
+        let text = "Zoë 株式会社 a\u{1b}[31m\n\u{7f}\u{9b}31m\u{85}\u{61c}\u{200f}\u{2028}\u{202e}\u{2066}z";
+        let mut json = Vec::new();
+        let value = serde_json::json!({"name": text, text: 1});
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Harmless)).unwrap();
+        let shown = String::from_utf8(json).unwrap();
+        assert!(shown.chars().all(harmless), "{shown:?}");
+        assert!(shown.contains("Zoë 株式会社 a\\u001b[31m\\n\\u007f\\u009b31m\\u0085\\u061c"), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -36,7 +36,8 @@ fn main() -> ExitCode {
 }
 
 fn worker() -> ExitCode {
-    let argument = std::env::args().nth(1);
+    let argument = std::env::args_os().nth(1);
+    let argument = argument.as_ref().map(|argument| argument.to_string_lossy());
     match argument.as_deref() {
         None | Some("--health") => {}
         Some("--help" | "-h") => {
@@ -64,9 +65,13 @@ fn worker() -> ExitCode {
         stdio::complain(
             "EPR_AUDIT_SQS_URL is not set: the worker has no queue to read. Set it, or do not start the worker",
         );
+        for variable in &settings.unknown_variables {
+            stdio::complain(&variable.to_string());
+        }
         return ExitCode::from(2);
     };
     logging::install(&settings.logging, &settings.service.name);
+    settings.warn_of_unknown_variables();
     // One thread: the ledger takes one batch at a time, and an idle worker stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(Into::into).and_then(|runtime| {

@@ -39,6 +39,10 @@ pub(crate) struct Ready {
     /// `ready` or `not_ready`.
     #[schema(value_type = String)]
     status: &'static str,
+    /// `off` in production when callers are not authenticated and `EPR_AUTH_MODE=none` does not say that this is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    authentication: Option<&'static str>,
     /// Each with its state.
     dependencies: Dependencies,
 }
@@ -94,7 +98,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         cache: Dependency { status: cache.word() },
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };
-    answer(status, &Ready { status: word, dependencies })
+    let authentication = app.unguarded.then_some("off");
+    answer(status, &Ready { status: word, authentication, dependencies })
 }
 
 /// Whether the database answers, and lets this user do everything that calls need. The log says what is missing, and not the answer,

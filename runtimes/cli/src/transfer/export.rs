@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_core::domain::{AssignmentFilter, Json, JsonObject};
+use epr_core::domain::{AssignmentFilter, JsonObject};
+use serde::Serialize as _;
 
 use super::record::{self, COLUMNS};
 use super::{Format, Part};
 use crate::Outcome;
 use crate::backend::Backend;
-use crate::output::{Output, count, remark};
+use crate::output::{Harmless, Output, count, remark};
 
 #[derive(Args)]
 pub(crate) struct Export {
@@ -113,7 +114,10 @@ impl Writer {
 
     fn write(&mut self, record: &JsonObject) -> io::Result<()> {
         match &mut self.sink {
-            Sink::Json(to) => writeln!(to, "{}", Json::Object(record.clone())),
+            Sink::Json(to) => {
+                record.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Harmless))?;
+                to.write_all(b"\n")
+            }
             Sink::Csv(csv) => csv.write_record(record::to_row(record)).map_err(io::Error::from),
         }
     }

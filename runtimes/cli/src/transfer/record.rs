@@ -190,25 +190,65 @@ fn cell(value: &Json) -> String {
         Json::Text(text) => guarded(text),
         Json::List(items) if items.is_empty() => String::new(),
         Json::List(items) => {
-            let plain = |item: &Json| {
-                item.as_text().is_some_and(|text| !text.contains(';') && text.trim() == text && !text.starts_with('['))
+            let plain = |(at, item): (usize, &Json)| {
+                item.as_text().is_some_and(|text| {
+                    let formula = at > 0 && is_formula(text);
+                    !formula && !text.contains(';') && text.trim() == text && !text.starts_with('[')
+                })
             };
-            if items.iter().all(plain) {
+            if items.iter().enumerate().all(plain) {
                 let texts: Vec<_> = items.iter().filter_map(Json::as_text).collect();
                 guarded(&texts.join(";"))
             } else {
-                value.to_string()
+                // Where `;` separates cells, an item could begin one.
+                value.to_string().replace(';', "\\u003b")
             }
         }
         other => other.to_string(),
     }
 }
 
+/// What a spreadsheet takes for the beginning of a formula; the wide forms too.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
+/// What ends a cell somewhere: a spreadsheet of another locale reads `;` as the separator, and does not know then that line ends
+/// and tabs are inside of quotes.
+const CELL_ENDS: [char; 4] = [';', '\t', '\n', '\r'];
+
+/// Whether a cell with this text is a formula, also when its quotes are taken off first.
+fn is_formula(text: &str) -> bool {
+    text.trim_start_matches(['"', '\'', ' ']).starts_with(FORMULA)
+}
+
 /// A spreadsheet takes a text that begins like a formula for one and carries it out. An apostrophe keeps it from that,
-/// and marks text that is empty but there; it is taken off again when the file is read.
+/// and marks text that is empty but there; it is taken off again when the file is read. The same inside of the text, behind what
+/// ends a cell somewhere.
 fn guarded(text: &str) -> String {
-    let risky = text.is_empty() || text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\'']);
-    if risky { format!("'{text}") } else { text.to_owned() }
+    let mut safe = String::with_capacity(text.len() + 1);
+    if text.is_empty() || text.starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n', '\'']) {
+        safe.push('\'');
+    }
+    for (at, c) in text.char_indices() {
+        safe.push(c);
+        let rest = text.get(at + c.len_utf8()..).unwrap_or_default();
+        if CELL_ENDS.contains(&c) && is_formula(rest) {
+            safe.push('\'');
+        }
+    }
+    safe
+}
+
+/// The text of [`guarded`].
+fn unguarded(cell: &str) -> String {
+    let mut rest = cell.strip_prefix('\'').unwrap_or(cell);
+    let mut text = String::with_capacity(rest.len());
+    while let Some(at) = rest.find(CELL_ENDS) {
+        let (before, after) = rest.split_at(at + 1);
+        text.push_str(before);
+        rest = after.strip_prefix('\'').filter(|inside| is_formula(inside)).unwrap_or(after);
+    }
+    text.push_str(rest);
+    text
 }
 
 /// A row as a record. Empty cells are absent; a list that cannot be read is left as text, which the rules refuse.
@@ -220,15 +260,15 @@ pub(super) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item =
         if cell.is_empty() && !(*column == "permissions" && kind_is_role) {
             continue;
         }
-        let text = cell.strip_prefix('\'').unwrap_or(cell);
+        let text = unguarded(cell);
         let value = match *column {
-            "scope_types" | "permissions" => list(text),
+            "scope_types" | "permissions" => list(&text),
             "is_system" => match text.to_ascii_lowercase().as_str() {
                 "true" => Json::Bool(true),
                 "false" => Json::Bool(false),
-                _ => Json::Text(text.to_owned()),
+                _ => Json::Text(text),
             },
-            _ => Json::Text(text.to_owned()),
+            _ => Json::Text(text),
         };
         record.insert((*column).to_owned(), value);
     }
@@ -268,6 +308,39 @@ mod tests {
         }
         let empty = object([("kind", "role".into()), ("description", "".into()), ("permissions", Json::List(vec![]))]);
         assert_eq!(back_and_forth(&empty), empty, "an empty description is not an absent one");
+    }
+
+    /// As a spreadsheet of a locale whose separator is `;` reads the file: it does not know the quotes.
+    #[test]
+    fn no_cell_begins_like_a_formula_whatever_separates_cells() {
+        let hostile = [
+            "=cmd()",
+            "a;=cmd()",
+            "a;+1;-1;@x",
+            "a;'=1",
+            "a;''=1",
+            "a; =1",
+            "a;\"=1\"",
+            "a\t=1",
+            "a\n=1\r\n=2",
+            "＝1;＝2",
+            "a;b=1",
+        ];
+        for text in hostile {
+            let record = object([
+                ("kind", "role".into()),
+                ("name", text.into()),
+                ("description", text.into()),
+                ("permissions", vec!["a:read", text, "=b"].into()),
+            ]);
+            assert_eq!(back_and_forth(&record), record, "{text}");
+            for cell in to_row(&record) {
+                for part in cell.split([';', '\t', '\n', '\r']) {
+                    let begins = part.trim_start_matches(['"', ' ']);
+                    assert!(!begins.starts_with(FORMULA), "{cell:?} has {part:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! Who may call the API, and the files and addresses that say so.
+
+use super::{Finding, State};
+use crate::authn::{read_keys, read_token_file};
+use crate::error::chain;
+use crate::settings::{JwksPlace, JwtSettings, Settings, TokenSettings};
+
+const MODE: &str = "auth";
+const TOKENS: &str = "tokens";
+const KEYS: &str = "keys";
+
+/// Reads what the API reads to authenticate its callers.
+pub async fn authentication(settings: &Settings) -> Vec<Finding> {
+    let auth = &settings.auth;
+    let mut findings = Vec::new();
+    if auth.unguarded {
+        findings.push(
+            Finding::new(MODE, State::Wrong, "EPR_AUTH_MODE is not set in production: every caller may do everything")
+                .advise("set EPR_AUTH_MODE to token or jwt, or to none if something in front of the API authenticates its callers"),
+        );
+    } else if auth.tokens.is_none() && auth.jwt.is_none() {
+        findings.push(Finding::new(MODE, State::Unused, "the API asks for no credentials"));
+    }
+    if let Some(tokens) = &auth.tokens {
+        findings.push(of_tokens(tokens).await);
+    }
+    if let Some(jwt) = &auth.jwt {
+        findings.push(of_keys(jwt).await);
+    }
+    findings
+}
+
+async fn of_tokens(tokens: &TokenSettings) -> Finding {
+    let Some(path) = &tokens.file else {
+        let seen = format!("EPR_API_TOKENS has {}", count(tokens.listed.len(), "token"));
+        return Finding::new(TOKENS, state_of(tokens.listed.len()), seen);
+    };
+    let shown = path.display();
+    match read_token_file(path.clone(), tokens.listed.clone()).await {
+        Ok(number) => Finding::new(
+            TOKENS,
+            state_of(number),
+            format!("{shown} can be read; with EPR_API_TOKENS {}", count(number, "token")),
+        ),
+        Err(fault) => Finding::new(TOKENS, State::Wrong, format!("{shown}: {}", chain(&fault)))
+            .advise("correct the file or EPR_API_TOKENS_FILE: the API does not start; `epr token new` prints an entry"),
+    }
+}
+
+async fn of_keys(jwt: &JwtSettings) -> Finding {
+    let (shown, variable) = match &jwt.keys {
+        // An address may hold a secret.
+        JwksPlace::Url(_) => ("the issuer's address".to_owned(), "EPR_JWT_JWKS_URL"),
+        JwksPlace::File(path) => (path.display().to_string(), "EPR_JWT_JWKS_FILE"),
+    };
+    match read_keys(&jwt.keys).await {
+        Ok(number) => Finding::new(KEYS, State::Fine, format!("{shown} has {}", count(number, "key"))),
+        Err(why) => Finding::new(KEYS, State::Wrong, format!("{shown}: {why}"))
+            .advise(format!("correct {variable}; until then every JWT is answered 503")),
+    }
+}
+
+/// A list without tokens lets no caller in.
+fn state_of(tokens: usize) -> State {
+    if tokens == 0 { State::Doubtful } else { State::Fine }
+}
+
+fn count(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
