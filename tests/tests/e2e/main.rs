@@ -61,4 +61,5 @@ mod tracing;
 mod unknown_members;
 mod unknown_variables;
 mod unwritable_output;
+mod vault;
 mod worker;
