@@ -39,6 +39,9 @@ need_apt sqlite3 sqlite3
 need_postgres
 need_redis
 need_apt pgbouncer pgbouncer
+# A proxy in front, and a client of another language, for refused bodies.
+[[ -x /usr/sbin/nginx ]] || need_apt nginx nginx
+need_apt node nodejs
 need_python moto 5.2.5 '[server]'
 need_python cargo-lambda 1.9.1
 need_python upstash-redis 1.8.0

@@ -13,6 +13,7 @@ pub mod lambda;
 pub mod ledger;
 pub mod measure;
 pub mod metrics;
+pub mod nginx;
 pub mod patience;
 pub mod pgbouncer;
 pub mod postgres_server;

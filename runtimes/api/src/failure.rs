@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use axum::body::Body;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use epr_core::Error;
 use epr_core::domain::Invalid;
@@ -40,7 +40,10 @@ impl IntoResponse for Failure {
             Self::Use(fault) => fault,
             Self::TooLarge(limit) => {
                 let limit = format!("The body is larger than {limit} bytes");
-                return detail(StatusCode::PAYLOAD_TOO_LARGE, &limit);
+                let mut refused = detail(StatusCode::PAYLOAD_TOO_LARGE, &limit);
+                // The rest of the body is discarded and the connection closed: no other request may follow on it.
+                refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                return refused;
             }
             Self::Full => return full(),
         };

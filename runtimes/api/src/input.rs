@@ -1,22 +1,17 @@
 //! What a route takes from a request. Each part is read on its own, so that the failures of all can be told at once.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::task::Poll;
 
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use axum::http::{HeaderMap, HeaderName, header, request::Parts};
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::{HeaderMap, HeaderName, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem, Reading};
 use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
 use epr_core::store::{Cursor, CursorFault, Page};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use uuid::Uuid;
 
-use crate::App;
-use crate::admission::Place;
-use crate::failure::Failure;
+pub(crate) use crate::body::Body;
 use crate::guard::Actor;
 use crate::request_id::GivenRequestId;
 
@@ -174,64 +169,4 @@ impl Query {
 /// A word that a list is filtered by. One that is longer than any stored finds nothing; U+0000 cannot be asked for.
 pub(crate) fn word(value: &Json) -> Reading<String> {
     fields::text::<1, 512>(value).map(Text::into_string)
-}
-
-/// The JSON body.
-pub(crate) struct Body(pub(crate) Result<Json, Invalid>);
-
-impl FromRequest<Arc<App>> for Body {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
-        let declared_json = is_json(request.headers());
-        let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
-        let limit = app.limits.body_bytes;
-        let place = request.extensions().get::<Place>().cloned();
-        let mut reading = std::pin::pin!(Limited::new(request.into_body(), limit).collect());
-        // Most bodies arrive with the head. While one does not, its call takes no place from others.
-        let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-            Poll::Ready(read) => read,
-            Poll::Pending => {
-                place.iter().for_each(Place::leave);
-                let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
-                    return Ok(Self(Err(fault("body_timeout", "The body did not arrive in time"))));
-                };
-                if place.is_some_and(|place| place.resume().is_err()) {
-                    return Err(Failure::Full);
-                }
-                read
-            }
-        };
-        let bytes = match read {
-            Ok(body) => body.to_bytes(),
-            Err(fault) if fault.is::<LengthLimitError>() => return Err(Failure::TooLarge(limit)),
-            Err(_) => return Ok(Self(Err(fault("body_incomplete", "The body could not be read to its end")))),
-        };
-        if doubled_type {
-            return Ok(Self(Err(Invalid::one("header", Some("Content-Type"), given_twice()))));
-        }
-        if !declared_json {
-            return Ok(Self(Err(fault("content_type", "The content type should be application/json"))));
-        }
-        if bytes.is_empty() {
-            return Ok(Self(Err(fault("missing", "A JSON body is required"))));
-        }
-        let body = Json::parse_bounded(&bytes)
-            .map_err(|why| fault("json_invalid", &format!("The body is not valid JSON: {why}")));
-        Ok(Self(body))
-    }
-}
-
-fn fault(kind: &'static str, msg: &str) -> Invalid {
-    Invalid::one("body", None, Problem::new(kind, msg))
-}
-
-/// `application/json` or `application/…+json`; a request that names no content type is taken at its word.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return true;
-    };
-    let media_type =
-        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }

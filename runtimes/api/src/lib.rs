@@ -6,6 +6,7 @@
 
 pub mod access;
 mod admission;
+mod body;
 mod budget;
 mod connection;
 mod describe;
@@ -16,6 +17,7 @@ mod figures;
 mod guard;
 mod input;
 mod listing;
+mod marks;
 mod members;
 mod path;
 mod request_id;

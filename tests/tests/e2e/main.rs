@@ -55,6 +55,7 @@ mod privileges;
 mod process;
 mod program;
 mod races;
+mod refused_bodies;
 mod roles;
 mod sqlite_disk;
 mod tracing;

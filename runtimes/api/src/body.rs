@@ -1,0 +1,115 @@
+//! The JSON body of a request: read within a limit of bytes and time, then parsed.
+//!
+//! Must never read a body that declares more than the limit, nor take a concurrency permit while its caller is waited for.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::{Body as Incoming, Bytes, HttpBody as _};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use epr_core::domain::fields::Problem;
+use epr_core::domain::{Invalid, Json};
+use http_body_util::BodyExt as _;
+
+use crate::App;
+use crate::admission::Place;
+use crate::failure::Failure;
+use crate::input::{given_twice, is_doubled};
+
+/// The JSON body.
+pub(crate) struct Body(pub(crate) Result<Json, Invalid>);
+
+/// Why a body is not here.
+enum Unread {
+    /// It is larger than the limit.
+    TooLarge,
+    /// Its caller went away, or broke off.
+    Incomplete,
+}
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
+        let declared_json = is_json(request.headers());
+        let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
+        let limit = app.limits.body_bytes;
+        let place = request.extensions().get::<Place>().cloned();
+        let mut reading = std::pin::pin!(read(request.into_body(), limit));
+        // Most bodies arrive with the head. While one does not, its call takes no place from others.
+        let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                place.iter().for_each(Place::leave);
+                let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
+                    return Ok(refused("body_timeout", "The body did not arrive in time"));
+                };
+                if place.is_some_and(|place| place.resume().is_err()) {
+                    return Err(Failure::Full);
+                }
+                read
+            }
+        };
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(Unread::TooLarge) => return Err(Failure::TooLarge(limit)),
+            Err(Unread::Incomplete) => return Ok(refused("body_incomplete", "The body could not be read to its end")),
+        };
+        if doubled_type {
+            return Ok(Self(Err(Invalid::one("header", Some("Content-Type"), given_twice()))));
+        }
+        if !declared_json {
+            return Ok(refused("content_type", "The content type should be application/json"));
+        }
+        if bytes.is_empty() {
+            return Ok(refused("missing", "A JSON body is required"));
+        }
+        let body = Json::parse_bounded(&bytes)
+            .map_err(|why| invalid("json_invalid", &format!("The body is not valid JSON: {why}")));
+        Ok(Self(body))
+    }
+}
+
+/// Reads a body to its end. One that declares more than `limit` is refused before anything of it is read: a caller that waits for
+/// `100 Continue` then never sends it.
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > limit {
+        return Err(Unread::TooLarge);
+    }
+    let mut gathered = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Incomplete)?.into_data() else { continue };
+        if gathered.len() + data.len() > limit {
+            return Err(Unread::TooLarge);
+        }
+        if gathered.is_empty() && body.is_end_stream() {
+            // All of it is in one piece, as small bodies are.
+            return Ok(data);
+        }
+        if gathered.capacity() == 0 {
+            gathered.reserve_exact(declared);
+        }
+        gathered.extend_from_slice(&data);
+    }
+    Ok(gathered.into())
+}
+
+fn refused(kind: &'static str, msg: &str) -> Body {
+    Body(Err(invalid(kind, msg)))
+}
+
+fn invalid(kind: &'static str, msg: &str) -> Invalid {
+    Invalid::one("body", None, Problem::new(kind, msg))
+}
+
+/// `application/json` or `application/…+json`; a request that names no content type is taken at its word.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let media_type =
+        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}

@@ -1,0 +1,209 @@
+//! What a connection is waiting for, and since when: marks that its socket, its requests and their bodies leave.
+//!
+//! Owns the phases of a connection. Must never block, and costs a request a few atomic writes: a watch reads the marks now and
+//! then, so that no request needs a timer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response};
+use epr_core::settings::Limits;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower::Service as _;
+
+use crate::path;
+
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A request, or its caller to take an answer.
+    Idle = 0,
+    /// The rest of a request's head.
+    Head = 1,
+    /// An answer from this side.
+    Busy = 2,
+}
+
+/// The phase of a connection and its begin: milliseconds since the connection began, times four, and the phase.
+pub(crate) struct Marks {
+    origin: Instant,
+    state: AtomicU64,
+    /// Whether a request was answered before its body was read to its end.
+    unread: AtomicBool,
+}
+
+impl Marks {
+    pub(crate) fn new() -> Self {
+        let (state, unread) = (AtomicU64::new(Phase::Idle as u64), AtomicBool::new(false));
+        Self { origin: Instant::now(), state, unread }
+    }
+
+    fn set(&self, phase: Phase) {
+        let since = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        self.state.store(since << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (Phase, Duration) {
+        let state = self.state.load(Ordering::Relaxed);
+        let phase = match state & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Busy,
+        };
+        (phase, Duration::from_millis(state >> 2))
+    }
+
+    /// Whether the caller may still be sending: the last request was refused before it was read to its end.
+    pub(crate) fn unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) || self.get().0 == Phase::Head
+    }
+
+    /// Waits until the connection has waited for its caller too long; returns the phase it is in.
+    pub(crate) async fn overdue(&self, limits: &Limits) -> Phase {
+        let shortest = limits.head.min(limits.keep_alive);
+        loop {
+            let (phase, since) = self.get();
+            let limit = match phase {
+                Phase::Idle => Some(limits.keep_alive),
+                Phase::Head => Some(limits.head),
+                // The layers above have limits of their own.
+                Phase::Busy => None,
+            };
+            let left = limit.map(|limit| (self.origin + since + limit).saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return phase;
+            }
+            // A phase that begins meanwhile must not be found too late.
+            tokio::time::sleep(left.map_or(shortest, |left| left.min(shortest))).await;
+        }
+    }
+}
+
+/// The socket, which marks when something comes in or goes out.
+pub(crate) struct Watched {
+    pub(crate) stream: TcpStream,
+    pub(crate) marks: Arc<Marks>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        if into.filled().len() > before && self.marks.get().0 == Phase::Idle {
+            self.marks.set(Phase::Head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Watched {
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(1..))) && self.marks.get().0 == Phase::Idle {
+            self.marks.set(Phase::Idle);
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// The interface, which marks when a request has arrived and when it is answered.
+pub(crate) struct Marking {
+    pub(crate) api: path::Service,
+    pub(crate) marks: Arc<Marks>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Marking {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.marks.set(Phase::Busy);
+        self.marks.unread.store(false, Ordering::Relaxed);
+        let marks = Arc::clone(&self.marks);
+        let request = request.map(|incoming| match incoming.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(Arriving { incoming, marks: Arc::clone(&self.marks), ended: false }),
+        });
+        // A router is always ready.
+        let answer = self.api.clone().call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            marks.set(Phase::Idle);
+            answer
+        })
+    }
+}
+
+/// A request's body, which marks when it is dropped before its end.
+struct Arriving {
+    incoming: Incoming,
+    marks: Arc<Marks>,
+    ended: bool,
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        self.ended = frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.ended && !self.incoming.is_end_stream() {
+            self.marks.unread.store(true, Ordering::Relaxed);
+        }
+    }
+}
