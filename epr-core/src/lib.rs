@@ -32,6 +32,7 @@ mod handlers;
 pub mod ingest;
 pub mod inspect;
 pub mod ledger;
+mod log_queue;
 pub mod logging;
 mod metrics;
 mod outbox;

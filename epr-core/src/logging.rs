@@ -2,11 +2,12 @@
 //!
 //! A line is `timestamp, level, logger, message, service` and the event's fields under `extra`. Messages of the
 //! service's own events are stable words (`entity_created`), their logger is `entity_permissions_core` unless said
-//! otherwise. Never log a secret, a token or a message body.
+//! otherwise. Never log a secret, a token or a message body, and never wait for standard output: lines go through a queue.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -18,11 +19,17 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::log_queue::LogQueue;
 use crate::settings::{Level, LoggingSettings};
+use crate::stdio;
 use crate::store::STATEMENT_LOGGER;
 
 /// The logger of everything inside this program that names none.
 const LOGGER: &str = "entity_permissions_core";
+
+/// The queue of this process, once logging is installed.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
+static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Something else that spans and events are shown to.
 pub type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -34,7 +41,8 @@ pub fn install(settings: &LoggingSettings, service: &str) {
 
 /// The same, and shows everything to `extra`, too, whatever the level of the log.
 pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<ExtraLayer>) {
-    let layer = LineLayer { settings: *settings, service: service.to_owned() };
+    let queue = LogQueue::new(DROPPED.clone());
+    let layer = LineLayer { settings: *settings, service: service.to_owned(), queue: Arc::clone(&queue) };
     let filter = match settings.level {
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
@@ -48,15 +56,41 @@ pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<Ext
     }));
     let registry = tracing_subscriber::registry();
     // Filters of single layers cost something for each event: only who wants both pays.
-    let _ = match extra {
+    let installed = match extra {
         None => tracing::subscriber::set_global_default(registry.with(filter).with(layer)),
         Some(extra) => tracing::subscriber::set_global_default(registry.with(extra).with(layer.with_filter(filter))),
     };
+    if installed.is_err() {
+        return;
+    }
+    let (settings, service) = (*settings, service.to_owned());
+    let dropped_notice = move |lines: u64| {
+        let extra = Members(vec![("lines", lines.into())]);
+        line(settings, &service, "WARNING", LOGGER, "log_lines_dropped", &extra)
+    };
+    match queue.start(dropped_notice) {
+        Ok(()) => drop(QUEUE.set(queue)),
+        Err(error) => stdio::complain(&format!("log lines cannot be written: {error}")),
+    }
+}
+
+/// Waits until the log lines so far are written, unless standard output takes nothing: a quarter of a second then, and a second
+/// at most. For the end of a program, or of an invocation after which it is frozen.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush();
+    }
+}
+
+/// The number of log lines that were dropped because standard output did not take them.
+pub(crate) fn dropped_lines() -> Counter {
+    DROPPED.clone()
 }
 
 struct LineLayer {
     settings: LoggingSettings,
     service: String,
+    queue: Arc<LogQueue>,
 }
 
 /// One line.
@@ -76,23 +110,35 @@ impl LineLayer {
         let mut fields = Fields { message: String::new(), extra };
         event.record(&mut fields);
         let Fields { message, extra } = fields;
-        let (timestamp, level, logger) =
-            (SystemClock.now().to_string(), level_name(event.metadata()), logger(event.metadata()));
-        let mut line = if self.settings.json {
-            let line = Line { timestamp, level, logger, message: &message, service: &self.service, extra: &extra };
-            // Texts and numbers under names: nothing that JSON could not hold.
-            serde_json::to_string(&line).unwrap_or_default()
-        } else {
-            let mut line = format!("{timestamp} {level:<7} {logger} {message}");
-            for (name, value) in &extra.0 {
-                let _ = write!(line, " {name}={value}");
-            }
-            line
-        };
-        // Nobody is left to tell when standard output is gone.
-        line.push('\n');
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+        let (level, logger) = (level_name(event.metadata()), logger(event.metadata()));
+        let line = line(self.settings, &self.service, level, logger, &message, &extra);
+        self.queue.push(line.as_bytes());
     }
+}
+
+/// A line with its end.
+fn line(
+    settings: LoggingSettings,
+    service: &str,
+    level: &'static str,
+    logger: &str,
+    message: &str,
+    extra: &Members,
+) -> String {
+    let timestamp = SystemClock.now().to_string();
+    let mut line = if settings.json {
+        let line = Line { timestamp, level, logger, message, service, extra };
+        // Texts and numbers under names: nothing that JSON could not hold.
+        serde_json::to_string(&line).unwrap_or_default()
+    } else {
+        let mut line = format!("{timestamp} {level:<7} {logger} {message}");
+        for (name, value) in &extra.0 {
+            let _ = write!(line, " {name}={value}");
+        }
+        line
+    };
+    line.push('\n');
+    line
 }
 
 fn level_name(of: &Metadata<'_>) -> &'static str {

@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::Epr;
 use crate::domain::Timestamp;
 use crate::domain::event::Duplicate;
+use crate::logging;
 use crate::store::PoolState;
 
 /// How long the backlog may take to be read while someone waits for the figures.
@@ -157,6 +158,8 @@ impl Metrics {
             Unit::Seconds,
             waited.clone(),
         );
+        let dropped = logging::dropped_lines();
+        registry.register("log_lines_dropped", "Log lines that standard output did not take in time", dropped);
         let commit = option_env!("EPR_BUILD_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
         registry.register("build", "What runs here", build);

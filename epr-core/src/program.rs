@@ -7,12 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::logging;
+
 /// The exit code of a program that panicked (`EX_SOFTWARE`). No program uses it for anything else: a script that reads 0, 1
 /// or 2 as an answer never mistakes an internal error for one.
 pub const INTERNAL_ERROR: u8 = 70;
 
 /// Runs `main` and returns its exit code, or [`INTERNAL_ERROR`] when it panics. The panic is one line: on standard error, or
-/// in the log once that is installed.
+/// in the log once that is installed, whose last lines are written before the program ends.
 pub fn run(main: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -23,11 +25,13 @@ pub fn run(main: impl FnOnce() -> ExitCode) -> ExitCode {
     install_tls_provider();
     survive_file_size_limit();
     // Nothing of `main` is used after a panic.
-    catch_unwind(AssertUnwindSafe(main)).unwrap_or_else(|panic| {
+    let code = catch_unwind(AssertUnwindSafe(main)).unwrap_or_else(|panic| {
         // A payload that panics when it is dropped would end the process with another code.
         std::mem::forget(panic);
         ExitCode::from(INTERNAL_ERROR)
-    })
+    });
+    logging::flush();
+    code
 }
 
 /// Lets a write beyond `ulimit -f` fail with an error, which is answered by a 503, in place of ending the process by SIGXFSZ.

@@ -81,7 +81,12 @@ async fn run(settings: &Settings) -> Result<(), lambda_runtime::Error> {
     let function = Arc::new(Function::new(epr, settings.database.run_migrations));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let function = Arc::clone(&function);
-        async move { function.handle(event.payload, event.context.deadline).await.map_err(lambda_runtime::Error::from) }
+        async move {
+            let answer = function.handle(event.payload, event.context.deadline).await;
+            // The process is frozen after its answer.
+            logging::flush();
+            answer.map_err(lambda_runtime::Error::from)
+        }
     }))
     .await
 }

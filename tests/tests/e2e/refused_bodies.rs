@@ -83,7 +83,7 @@ async fn a_caller_that_writes_all_before_it_reads_gets_the_answer() {
 #[tokio::test]
 async fn a_caller_that_asks_first_need_not_send_the_body() {
     let (_database, _process, base) = api(&[]).await;
-    for length in ["1048577", "99999999999", "18446744073709551614"] {
+    for length in ["1048577", "99999999999", "9223372036854775807"] {
         let mut stream = socket(&base).await;
         let head = format!(
             "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
@@ -185,7 +185,8 @@ async fn python_and_node_get_the_answer() {
 async fn a_proxy_that_does_not_buffer_bodies_passes_the_answer_on() {
     let (_database, _process, base) = api(&[]).await;
     let nginx = Nginx::start(&base, "proxy_request_buffering off;").await;
-    let client = reqwest::Client::new();
+    // A caller that writes and reads at once, each time on a connection of its own.
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     for n in 0..20 {
         let bytes = if n % 2 == 0 { 2 << 20 } else { LARGE };
         let url = format!("{}/api/v1/entities", nginx.url);
