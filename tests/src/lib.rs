@@ -5,6 +5,7 @@
 pub mod api;
 pub mod aws;
 pub mod certificate;
+pub mod cgroup;
 pub mod cli;
 pub mod database;
 pub mod disk;

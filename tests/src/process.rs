@@ -108,6 +108,16 @@ impl Process {
         (process, format!("http://{address}"))
     }
 
+    /// The same under limits that a line of a shell sets.
+    pub async fn api_limited(limits: &str, environment: &[(&str, &str)]) -> (Self, String) {
+        let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
+        all.extend_from_slice(environment);
+        let mut process = Self::start_wrapped(&["/bin/sh", "-c", &format!("{limits}; exec \"$0\"")], "epr-api", &all);
+        let line = process.line("listening").await;
+        let address = line["extra"]["address"].as_str().expect("an address").to_owned();
+        (process, format!("http://{address}"))
+    }
+
     /// Starts the API on a port of the caller's choosing and waits until it is ready: for log levels at which it does not
     /// say where it listens.
     pub async fn api_at(environment: &[(&str, &str)]) -> (Self, String) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::source::Reader;
 
-/// `EPR_MAX_BODY_BYTES`, `EPR_MAX_HEADER_BYTES`, `EPR_MAX_CONCURRENCY`, `EPR_REQUEST_TIMEOUT`, `EPR_HEADER_TIMEOUT`,
-/// `EPR_BODY_TIMEOUT`, `EPR_KEEP_ALIVE_TIMEOUT`.
+/// `EPR_MAX_BODY_BYTES`, `EPR_MAX_HEADER_BYTES`, `EPR_MAX_CONCURRENCY`, `EPR_MAX_CONNECTIONS`, `EPR_REQUEST_TIMEOUT`,
+/// `EPR_HEADER_TIMEOUT`, `EPR_BODY_TIMEOUT`, `EPR_KEEP_ALIVE_TIMEOUT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest body taken, 1 KiB to 64 MiB.
@@ -14,6 +14,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Calls under `/api/` that are worked on at a time, 1 to 65536; one more is answered 503 at once.
     pub concurrency: usize,
+    /// Connections that may be open, 16 to 65536; one more closes the one whose caller has been silent for longest.
+    pub connections: usize,
     /// How long a call may take before it is answered 503, 1 to 300 s.
     pub request: Duration,
     /// How long the head of a request may take to arrive, 1 to 300 s from its first byte.
@@ -30,6 +32,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             header_bytes: 32 << 10,
             concurrency: 512,
+            connections: 2048,
             request: Duration::from_secs(30),
             head: Duration::from_secs(10),
             body: Duration::from_secs(20),
@@ -52,6 +55,7 @@ impl Limits {
             body_bytes: size(reader, "EPR_MAX_BODY_BYTES", default.body_bytes, 1 << 10, 64 << 20),
             header_bytes: size(reader, "EPR_MAX_HEADER_BYTES", default.header_bytes, 8 << 10, 1 << 20),
             concurrency: size(reader, "EPR_MAX_CONCURRENCY", default.concurrency, 1, 1 << 16),
+            connections: size(reader, "EPR_MAX_CONNECTIONS", default.connections, 16, 1 << 16),
             request: seconds(reader, "EPR_REQUEST_TIMEOUT", default.request, 300),
             head: seconds(reader, "EPR_HEADER_TIMEOUT", default.head, 300),
             body: seconds(reader, "EPR_BODY_TIMEOUT", default.body, 300),

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::budget::Share;
+
 /// The places.
 #[derive(Clone)]
 pub(crate) struct Places(Arc<Semaphore>);
@@ -15,6 +17,8 @@ pub(crate) struct Places(Arc<Semaphore>);
 pub(crate) struct Place {
     places: Places,
     held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// The share of the document that the call is about.
+    document: Arc<Mutex<Option<Share>>>,
 }
 
 /// Every place is taken.
@@ -33,7 +37,7 @@ impl Places {
     /// A place, if there is one. It is free again when the last clone of it is dropped.
     pub(crate) fn enter(&self) -> Result<Place, Full> {
         let permit = self.take()?;
-        Ok(Place { places: self.clone(), held: Arc::new(Mutex::new(Some(permit))) })
+        Ok(Place { places: self.clone(), held: Arc::new(Mutex::new(Some(permit))), document: Arc::default() })
     }
 }
 
@@ -41,6 +45,16 @@ impl Place {
     /// Gives it away.
     pub(crate) fn leave(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Keeps the share of the call's document until the call is over.
+    pub(crate) fn keep(&self, share: Share) {
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+    }
+
+    /// Takes the share of the call's document.
+    pub(crate) fn take_document(&self) -> Option<Share> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Takes one again.

@@ -1,6 +1,6 @@
 //! The JSON body of a request: read within a limit of bytes and time, then parsed.
 //!
-//! Must never read a body that declares more than the limit, nor take a concurrency permit while its caller is waited for.
+//! Must never read a body that declares more than the limit, nor keep a concurrency permit while its caller or memory is waited for.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,13 +9,22 @@ use axum::body::{Body as Incoming, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use epr_core::domain::fields::Problem;
+use epr_core::domain::json::MAX_VALUES;
 use epr_core::domain::{Invalid, Json};
 use http_body_util::BodyExt as _;
 
 use crate::App;
 use crate::admission::Place;
+use crate::budget::{Budget, Share, UNCOUNTED};
 use crate::failure::Failure;
 use crate::input::{given_twice, is_doubled};
+
+/// A document up to this size is not counted: the number of calls bounds what such documents take together.
+const UNCOUNTED_DOCUMENT: usize = 4 << 10;
+/// Copies of a document's text that its call makes.
+const TEXT_COPIES: usize = 4;
+/// Bytes of a parsed value, with its part of the object or list that holds it.
+const VALUE_BYTES: usize = 100;
 
 /// The JSON body.
 pub(crate) struct Body(pub(crate) Result<Json, Invalid>);
@@ -26,6 +35,8 @@ enum Unread {
     TooLarge,
     /// Its caller went away, or broke off.
     Incomplete,
+    /// There is no memory for it.
+    NoMemory,
 }
 
 impl FromRequest<Arc<App>> for Body {
@@ -36,7 +47,7 @@ impl FromRequest<Arc<App>> for Body {
         let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
         let limit = app.limits.body_bytes;
         let place = request.extensions().get::<Place>().cloned();
-        let mut reading = std::pin::pin!(read(request.into_body(), limit));
+        let mut reading = std::pin::pin!(receive(request.into_body(), app));
         // Most bodies arrive with the head. While one does not, its call takes no place from others.
         let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
             Poll::Ready(read) => read,
@@ -45,15 +56,21 @@ impl FromRequest<Arc<App>> for Body {
                 let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
                     return Ok(refused("body_timeout", "The body did not arrive in time"));
                 };
-                if place.is_some_and(|place| place.resume().is_err()) {
+                if place.as_ref().is_some_and(|place| place.resume().is_err()) {
                     return Err(Failure::Full);
                 }
                 read
             }
         };
         let bytes = match read {
-            Ok(bytes) => bytes,
+            Ok((bytes, document)) => {
+                if let (Some(place), Some(document)) = (&place, document) {
+                    place.keep(document);
+                }
+                bytes
+            }
             Err(Unread::TooLarge) => return Err(Failure::TooLarge(limit)),
+            Err(Unread::NoMemory) => return Err(Failure::Full),
             Err(Unread::Incomplete) => return Ok(refused("body_incomplete", "The body could not be read to its end")),
         };
         if doubled_type {
@@ -71,12 +88,27 @@ impl FromRequest<Arc<App>> for Body {
     }
 }
 
-/// Reads a body to its end. One that declares more than `limit` is refused before anything of it is read: a caller that waits for
-/// `100 Continue` then never sends it.
-async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
+/// Receives a body, and the share of memory of the document in it. The share of its text ends here: the text is about to be parsed.
+async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Share>), Unread> {
+    let (bytes, _text) = read(body, app.limits.body_bytes, &app.bodies).await?;
+    if bytes.len() <= UNCOUNTED_DOCUMENT {
+        return Ok((bytes, None));
+    }
+    let document = app.documents.share(document_bytes(&bytes)).await.map_err(|_| Unread::NoMemory)?;
+    Ok((bytes, Some(document)))
+}
+
+/// Reads a body to its end, with a share of `budget` unless it is small. One that declares more than `limit` is refused before
+/// anything of it is read: a caller that waits for `100 Continue` then never sends it. One for which there is no memory waits in its
+/// caller's socket meanwhile.
+async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Bytes, Option<Share>), Unread> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
         return Err(Unread::TooLarge);
+    }
+    let mut share = None;
+    if declared > UNCOUNTED {
+        share = Some(budget.share(declared).await.map_err(|_| Unread::NoMemory)?);
     }
     let mut gathered = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -86,14 +118,25 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Unread> {
         }
         if gathered.is_empty() && body.is_end_stream() {
             // All of it is in one piece, as small bodies are.
-            return Ok(data);
+            return Ok((data, share));
+        }
+        if gathered.len() + data.len() > UNCOUNTED && share.is_none() {
+            // Its length is not declared. All that it may become at once: bodies that grow share by share would wait for each other.
+            share = Some(budget.share(limit).await.map_err(|_| Unread::NoMemory)?);
         }
         if gathered.capacity() == 0 {
             gathered.reserve_exact(declared);
         }
         gathered.extend_from_slice(&data);
     }
-    Ok(gathered.into())
+    Ok((gathered.into(), share))
+}
+
+/// The most that a document takes while its call is worked on: its values, and its text in a few copies (for the database, the ledger
+/// and the answer).
+fn document_bytes(text: &[u8]) -> usize {
+    let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() + 1;
+    TEXT_COPIES * text.len() + VALUE_BYTES * values.min(MAX_VALUES)
 }
 
 fn refused(kind: &'static str, msg: &str) -> Body {

@@ -1,8 +1,10 @@
 //! How many bytes may be in memory for one purpose at a time: a semaphore whose permits are KiB.
 //!
-//! Must never be waited for without an end, nor while another budget is held: callers that hold parts of both would wait for each other.
+//! Must never be waited for without an end, and budgets are waited for in one order (bodies, documents, answers): calls that hold
+//! parts of several never wait for each other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -18,6 +20,8 @@ pub(crate) const UNCOUNTED: usize = 16 << 10;
 pub(crate) struct Budget {
     shares: Arc<Semaphore>,
     total: u32,
+    /// Calls that got no share.
+    refused: Arc<AtomicU64>,
 }
 
 /// A part of a budget, until it is dropped.
@@ -34,26 +38,45 @@ fn kibibytes(bytes: usize) -> u32 {
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         let total = kibibytes(bytes).min(u32::MAX >> 1);
-        Self { shares: Arc::new(Semaphore::new(total as usize)), total }
+        Self { shares: Arc::new(Semaphore::new(total as usize)), total, refused: Arc::default() }
     }
 
     /// A share of `bytes`, now or within 2 s. What is more than the whole budget gets all of it.
     pub(crate) async fn share(&self, bytes: usize) -> Result<Share, Exhausted> {
-        let wanted = kibibytes(bytes).min(self.total);
-        if let Ok(permit) = Arc::clone(&self.shares).try_acquire_many_owned(wanted) {
-            return Ok(Share(permit));
+        if let Some(share) = self.try_share(bytes) {
+            return Ok(share);
         }
-        let waiting = Arc::clone(&self.shares).acquire_many_owned(wanted);
+        let waiting = Arc::clone(&self.shares).acquire_many_owned(kibibytes(bytes).min(self.total));
         match tokio::time::timeout(WAIT, waiting).await {
             Ok(Ok(permit)) => Ok(Share(permit)),
-            _ => Err(Exhausted),
+            _ => Err(self.refuse()),
         }
     }
 
-    /// A share of `bytes`, if there is one now.
+    /// A share of `bytes`, if there is one now; a call that gets none is refused.
     pub(crate) fn share_now(&self, bytes: usize) -> Result<Share, Exhausted> {
+        self.try_share(bytes).ok_or_else(|| self.refuse())
+    }
+
+    /// A share of `bytes`, if there is one now.
+    pub(crate) fn try_share(&self, bytes: usize) -> Option<Share> {
         let wanted = kibibytes(bytes).min(self.total);
-        Arc::clone(&self.shares).try_acquire_many_owned(wanted).map(Share).map_err(|_| Exhausted)
+        Arc::clone(&self.shares).try_acquire_many_owned(wanted).map(Share).ok()
+    }
+
+    fn refuse(&self) -> Exhausted {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Exhausted
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        (self.total as usize).saturating_sub(self.shares.available_permits()) << 10
+    }
+
+    /// The number of calls that got no share.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 

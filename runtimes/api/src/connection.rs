@@ -29,14 +29,14 @@ const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves `stream` until its caller goes, is too slow, or `stop` changes and what is in flight is answered.
 pub(crate) async fn serve(
     stream: TcpStream,
+    marks: &Arc<Marks>,
     api: path::Service,
     limits: &Limits,
     figures: &Figures,
     mut stop: watch::Receiver<()>,
 ) {
-    let marks = Arc::new(Marks::new());
-    let watched = Watched { stream, marks: Arc::clone(&marks) };
-    let service = Marking { api, marks: Arc::clone(&marks) };
+    let watched = Watched { stream, marks: Arc::clone(marks) };
+    let service = Marking { api, marks: Arc::clone(marks) };
     let mut builder = http1::Builder::new();
     builder.max_headers(HEADERS).max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(64 << 10));
     let mut connection = builder.serve_connection(TokioIo::new(watched), service);
@@ -62,16 +62,17 @@ pub(crate) async fn serve(
     // The answer is sent, and its end is visible to the caller.
     let ended = stream.shutdown().await;
     if ended.is_ok() && marks.unread() {
-        let _ = timeout(limits.body, discard(&mut stream)).await;
+        let _ = timeout(limits.body, discard(&mut stream, marks)).await;
     }
 }
 
 /// Reads what a caller still sends after its request was refused, until it closes, pauses or has sent too much. Many clients and
 /// proxies read an answer only after they have written the whole body, and lose it to a reset otherwise.
-async fn discard(stream: &mut TcpStream) {
+async fn discard(stream: &mut TcpStream, marks: &Marks) {
     let mut buffer = vec![0; 16 << 10];
     let mut left = MAX_DISCARDED_BYTES;
     while left > 0 {
+        marks.heard();
         match timeout(DISCARD_IDLE_TIMEOUT, stream.read(&mut buffer)).await {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,

@@ -14,7 +14,7 @@ use epr_core::domain::Invalid;
 use tracing::{Instrument as _, warn};
 
 use crate::admission::{Full, Places};
-use crate::budget::{Budget, Exhausted, UNCOUNTED};
+use crate::budget::{Budget, Exhausted, Share, UNCOUNTED};
 use crate::failure::{self, Failure};
 use crate::figures::{self, Figures};
 use crate::input::{given_twice, is_doubled, traceparent};
@@ -36,21 +36,25 @@ fn is_limited(route: Option<&MatchedPath>) -> bool {
     route.is_some_and(|route| route.as_str().starts_with(LIMITED))
 }
 
+/// Whether a call of this method changes nothing.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// Carries one request through.
 pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let (echo, id) = request_id::take(&mut request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut count = edge.figures.begin(request.method(), route.as_ref().map(MatchedPath::as_str));
     let span = span(&request, route.as_ref(), &id);
-    // What a change answers was a body of its caller, which is counted.
-    let counted = *request.method() == Method::GET && is_limited(route.as_ref());
-    let mut response = if is_doubled(request.headers(), &X_REQUEST_ID) {
-        Failure::from(Invalid::one("header", Some("X-Request-ID"), given_twice())).into_response()
+    let reads = is_read(request.method());
+    let (mut response, document) = if is_doubled(request.headers(), &X_REQUEST_ID) {
+        (Failure::from(Invalid::one("header", Some("X-Request-ID"), given_twice())).into_response(), None)
     } else {
         edge.answer(request, next, span.clone(), route.as_ref()).await
     };
-    if counted {
-        response = edge.counted(response).await;
+    if is_limited(route.as_ref()) {
+        response = edge.counted(response, document, reads).await;
     }
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         response = failure::internal(&id);
@@ -92,8 +96,9 @@ fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Sp
 }
 
 impl Edge {
-    /// Counts a large answer in the budget until it is sent: callers that read slowly hold no more than that.
-    async fn counted(&self, response: Response) -> Response {
+    /// Counts a large answer in the budget until it is sent: callers that read slowly hold no more than that. The answer of a change is
+    /// what its caller sent, and goes under the share of that.
+    async fn counted(&self, response: Response, document: Option<Share>, reads: bool) -> Response {
         let large = response.body().size_hint().exact().is_some_and(|bytes| bytes > UNCOUNTED as u64);
         if !large || response.extensions().get::<Counted>().is_some() {
             return response;
@@ -101,9 +106,17 @@ impl Edge {
         let (head, body) = response.into_parts();
         // It is in memory already, in one piece.
         let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else { return failure::full() };
-        match self.answers.share_now(bytes.len()) {
+        let share = match document {
+            Some(mut share) => {
+                share.shrink(bytes.len());
+                Ok(share)
+            }
+            None => self.answers.share_now(bytes.len()),
+        };
+        match share {
             Ok(share) => Response::from_parts(head, Body::from(share.cover(bytes))),
-            Err(Exhausted) => failure::full(),
+            Err(Exhausted) if reads => failure::full(),
+            Err(Exhausted) => failure::unsent(),
         }
     }
 
@@ -113,19 +126,19 @@ impl Edge {
         next: Next,
         span: tracing::Span,
         route: Option<&MatchedPath>,
-    ) -> Response {
+    ) -> (Response, Option<Share>) {
         if !is_limited(route) {
-            return next.run(request).instrument(span).await;
+            return (next.run(request).instrument(span).await, None);
         }
         let place = match self.places.enter() {
             Ok(place) => place,
-            Err(Full) => return failure::full(),
+            Err(Full) => return (failure::full(), None),
         };
         request.extensions_mut().insert(place.clone());
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let reads = is_read(request.method());
         let mut running = Box::pin(next.run(request).instrument(span.clone()));
         match tokio::time::timeout(self.limit, &mut running).await {
-            Ok(response) => response,
+            Ok(response) => (response, place.take_document()),
             Err(_) => {
                 let begun = Instant::now();
                 span.in_scope(|| warn!(limit_seconds = self.limit.as_secs(), "request_timed_out"));
@@ -141,7 +154,7 @@ impl Edge {
                     };
                     tokio::spawn(rest.instrument(span));
                 }
-                failure::late(reads)
+                (failure::late(reads), None)
             }
         }
     }

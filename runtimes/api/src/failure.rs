@@ -101,6 +101,12 @@ pub(crate) fn full() -> Response {
     detail(StatusCode::SERVICE_UNAVAILABLE, "The service has more to do than it can do in time")
 }
 
+/// The change was made, and its answer is too large for what is free.
+pub(crate) fn unsent() -> Response {
+    let sentence = "The change was made; there is no memory for its answer now, read it later";
+    detail(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
 /// The time for an answer is over. `reads` when nothing can have been changed.
 pub(crate) fn late(reads: bool) -> Response {
     let sentence = if reads {

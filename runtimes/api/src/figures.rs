@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::http::{Method, StatusCode};
@@ -13,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::budget::Budget;
 
 /// In place of a route: no route has that path.
 const UNKNOWN: &str = "unknown";
@@ -36,6 +39,12 @@ struct Refused {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Buffer {
+    /// `bodies`, `documents` or `answers`.
+    buffer: &'static str,
+}
+
 /// The figures.
 pub(crate) struct Figures {
     registry: Registry,
@@ -46,7 +55,11 @@ pub(crate) struct Figures {
     in_flight: Gauge,
     connections: Gauge,
     timeouts: Counter,
+    evicted: Counter,
     refused: Family<Refused, Counter>,
+    buffered: Family<Buffer, Gauge>,
+    buffer_refusals: Family<Buffer, Counter>,
+    budgets: [(&'static str, Budget); 3],
 }
 
 /// 0.5 ms to 16 s.
@@ -58,7 +71,7 @@ fn seconds() -> Histogram {
 
 impl Figures {
     /// For a router with these routes.
-    pub(crate) fn new<'a>(routes: impl Iterator<Item = &'a String>) -> Self {
+    pub(crate) fn new<'a>(routes: impl Iterator<Item = &'a String>, budgets: [(&'static str, Budget); 3]) -> Self {
         let mut registry = Registry::with_prefix("epr");
         let requests = Family::<Request, Counter>::default();
         let durations = Family::<Operation, Histogram>::new_with_constructor(seconds);
@@ -77,6 +90,24 @@ impl Figures {
             "Connections closed because a request did not arrive in time",
             timeouts.clone(),
         );
+        let evicted = Counter::default();
+        registry.register(
+            "http_connections_evicted",
+            "Connections closed to make room for new ones: their callers were silent for longest",
+            evicted.clone(),
+        );
+        let (buffered, buffer_refusals) = (Family::<Buffer, Gauge>::default(), Family::<Buffer, Counter>::default());
+        registry.register_with_unit(
+            "http_buffered",
+            "Memory of bodies that arrive, of documents in work and of answers that are not sent yet",
+            Unit::Bytes,
+            buffered.clone(),
+        );
+        registry.register(
+            "http_buffer_refusals",
+            "Calls refused because the memory for bodies, documents or answers was in use",
+            buffer_refusals.clone(),
+        );
         let refused = Family::<Refused, Counter>::default();
         registry.register(
             "requests_refused",
@@ -93,7 +124,11 @@ impl Figures {
             in_flight,
             connections,
             timeouts,
+            evicted,
             refused,
+            buffered,
+            buffer_refusals,
+            budgets,
         }
     }
 
@@ -121,6 +156,11 @@ impl Figures {
         self.timeouts.inc();
     }
 
+    /// A connection was closed to make room for a new one.
+    pub(crate) fn evicted(&self) {
+        self.evicted.inc();
+    }
+
     /// A request was refused for want of a valid credential or scope. `reason` is one of a few words.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&Refused { reason }).inc();
@@ -128,6 +168,11 @@ impl Figures {
 
     /// Adds them to `out`, in Prometheus' (`OpenMetrics`) text without its end.
     pub(crate) fn write(&self, out: &mut String) {
+        for (buffer, budget) in &self.budgets {
+            let buffer = Buffer { buffer };
+            self.buffered.get_or_create(&buffer).set(i64::try_from(budget.used()).unwrap_or(i64::MAX));
+            self.buffer_refusals.get_or_create(&buffer).inner().store(budget.refused(), Ordering::Relaxed);
+        }
         // Writing into a string does not fail.
         let _ = text::encode_registry(out, &self.registry);
     }

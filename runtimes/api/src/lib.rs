@@ -9,6 +9,7 @@ mod admission;
 mod body;
 mod budget;
 mod connection;
+mod connections;
 mod describe;
 mod document;
 mod edge;
@@ -43,9 +44,14 @@ use edge::Edge;
 use figures::Figures;
 use guard::Guard;
 
+pub use connections::raise_descriptor_limit;
 pub use path::Service;
 pub use serve::{ServeError, serve};
 
+/// Bytes of bodies in memory while they arrive.
+const BODY_BYTES: usize = 64 << 20;
+/// Bytes of documents in memory while their calls are worked on.
+const DOCUMENT_BYTES: usize = 64 << 20;
 /// Bytes of answers in memory at a time, until they are sent.
 const ANSWER_BYTES: usize = 96 << 20;
 
@@ -58,6 +64,10 @@ struct App {
     /// Production without authentication, which the settings do not say is meant.
     unguarded: bool,
     figures: Arc<Figures>,
+    /// What bodies may take while they arrive.
+    bodies: Budget,
+    /// What documents may take while their calls are worked on.
+    documents: Budget,
     /// What answers may take until they are sent.
     answers: Budget,
     /// The OpenAPI document as JSON.
@@ -94,15 +104,19 @@ impl Api {
     pub fn new(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
         let (router, document) = routes::all().finish();
         let limits = settings.limits.clone();
-        let figures = Arc::new(Figures::new(document.paths.paths.keys()));
-        let document = text_of(&document).into();
+        let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
         let answers = Budget::new(ANSWER_BYTES);
+        let budgets = [("bodies", bodies.clone()), ("documents", documents.clone()), ("answers", answers.clone())];
+        let figures = Arc::new(Figures::new(document.paths.paths.keys(), budgets));
+        let document = text_of(&document).into();
         let app = App {
             epr: epr.clone(),
             limits: limits.clone(),
             unknown_members: settings.unknown_members,
             unguarded: callers.authenticator.unguarded(),
             figures: Arc::clone(&figures),
+            bodies,
+            documents,
             answers: answers.clone(),
             document,
         };

@@ -17,6 +17,10 @@ use epr_core::error::chain;
 use epr_core::{Epr, Settings, StopSignal, logging, stdio};
 use epr_telemetry::Traces;
 
+/// Gives memory back to the system after a burst of large bodies or answers, which the C library's allocator keeps (docs/SIZING.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long the relay may take to finish its call, and connections to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -48,6 +52,9 @@ fn api() -> ExitCode {
     let layer = traces.as_ref().map(Traces::layer);
     logging::install_with(&settings.logging, &settings.service.name, layer);
     settings.warn_of_unknown_variables();
+    if let Err(error) = epr_api::raise_descriptor_limit() {
+        tracing::warn!(error = %error, "descriptor_limit_not_raised");
+    }
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
             let outcome = runtime.block_on(run(&settings));

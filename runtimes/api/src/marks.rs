@@ -16,6 +16,7 @@ use epr_core::settings::Limits;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::Service as _;
 
@@ -30,6 +31,8 @@ pub(crate) enum Phase {
     Head = 1,
     /// An answer from this side.
     Busy = 2,
+    /// The rest of a request's body.
+    Body = 3,
 }
 
 /// The phase of a connection and its begin: milliseconds since the connection began, times four, and the phase.
@@ -38,12 +41,20 @@ pub(crate) struct Marks {
     state: AtomicU64,
     /// Whether a request was answered before its body was read to its end.
     unread: AtomicBool,
+    /// Whether the connection has been chosen to make room for others.
+    chosen: AtomicBool,
+    evicted: Notify,
 }
 
 impl Marks {
     pub(crate) fn new() -> Self {
-        let (state, unread) = (AtomicU64::new(Phase::Idle as u64), AtomicBool::new(false));
-        Self { origin: Instant::now(), state, unread }
+        Self {
+            origin: Instant::now(),
+            state: AtomicU64::new(Phase::Idle as u64),
+            unread: AtomicBool::new(false),
+            chosen: AtomicBool::new(false),
+            evicted: Notify::new(),
+        }
     }
 
     fn set(&self, phase: Phase) {
@@ -56,14 +67,45 @@ impl Marks {
         let phase = match state & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Body,
         };
         (phase, Duration::from_millis(state >> 2))
+    }
+
+    /// The caller sends something, though not a request.
+    pub(crate) fn heard(&self) {
+        self.set(Phase::Idle);
     }
 
     /// Whether the caller may still be sending: the last request was refused before it was read to its end.
     pub(crate) fn unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed) || self.get().0 == Phase::Head
+    }
+
+    /// Since when the connection waits for its caller; `None` while a request is being worked on, and once it has been chosen.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        let (phase, since) = self.get();
+        let waits = phase != Phase::Busy && !self.chosen.load(Ordering::Relaxed);
+        waits.then(|| self.origin + since)
+    }
+
+    /// Asks the connection to close, to make room for others.
+    pub(crate) fn evict(&self) {
+        self.chosen.store(true, Ordering::Relaxed);
+        self.evicted.notify_one();
+    }
+
+    /// Waits until the connection is to close to make room for others. It is not while a request is being worked on: its caller has
+    /// just sent one.
+    pub(crate) async fn evicted(&self) {
+        loop {
+            self.evicted.notified().await;
+            if self.get().0 != Phase::Busy {
+                return;
+            }
+            self.chosen.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Waits until the connection has waited for its caller too long; returns the phase it is in.
@@ -75,7 +117,7 @@ impl Marks {
                 Phase::Idle => Some(limits.keep_alive),
                 Phase::Head => Some(limits.head),
                 // The layers above have limits of their own.
-                Phase::Busy => None,
+                Phase::Busy | Phase::Body => None,
             };
             let left = limit.map(|limit| (self.origin + since + limit).saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -186,7 +228,13 @@ impl hyper::body::Body for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        match (frame.is_pending(), self.marks.get().0) {
+            (true, Phase::Busy) => self.marks.set(Phase::Body),
+            (false, Phase::Body) => self.marks.set(Phase::Busy),
+            _ => {}
+        }
+        let frame = ready!(frame);
         self.ended = frame.is_none();
         Poll::Ready(frame)
     }

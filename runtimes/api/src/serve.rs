@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use epr_core::StopSignal;
@@ -9,13 +10,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::connections::Connections;
+use crate::marks::Marks;
 use crate::{Api, connection};
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
 /// be gone, and below ECS's 30 s.
 const DRAIN: Duration = Duration::from_secs(6);
 /// How long to wait when the system has no more sockets to give.
-const NO_SOCKETS: Duration = Duration::from_secs(1);
+const NO_SOCKETS: Duration = Duration::from_millis(100);
 
 /// Why serving could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +43,13 @@ pub async fn serve(api: Api, address: SocketAddr, mut stop: StopSignal) -> Resul
     let listen = |cause| ServeError::Listen { address, cause };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
-    info!(address = %bound, "listening");
+    let connections = Arc::new(Connections::new(api.limits.connections));
+    info!(address = %bound, max_connections = connections.max(), "listening");
     // Every connection has a receiver: when the last one is gone, all are closed.
     let (stopping, stopped) = watch::channel(());
     tokio::select! {
         () = stop.asked() => {}
-        () = accept(&listener, &api, &stopped) => {}
+        () = accept(&listener, &api, &connections, &stopped) => {}
     }
     drop((listener, stopped));
     stopping.send_replace(());
@@ -55,14 +59,16 @@ pub async fn serve(api: Api, address: SocketAddr, mut stop: StopSignal) -> Resul
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, api: &Api, stopped: &watch::Receiver<()>) {
+async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections>, stopped: &watch::Receiver<()>) {
     loop {
+        connections.make_room().await;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             // It was gone before it was taken.
             Err(fault) if matches!(fault.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
             Err(fault) => {
                 warn!(error = %fault, "connections_cannot_be_taken");
+                connections.evict_one();
                 tokio::time::sleep(NO_SOCKETS).await;
                 continue;
             }
@@ -71,9 +77,14 @@ async fn accept(listener: &TcpListener, api: &Api, stopped: &watch::Receiver<()>
             warn!(error = %fault, "nodelay_not_set");
         }
         let (api, stop) = (api.clone(), stopped.clone());
+        let marks = Arc::new(Marks::new());
+        let open = connections.add(Arc::clone(&marks));
         tokio::spawn(async move {
-            let _open = api.figures.connected();
-            connection::serve(stream, api.service, &api.limits, &api.figures, stop).await;
+            let _open = (api.figures.connected(), open);
+            tokio::select! {
+                () = connection::serve(stream, &marks, api.service, &api.limits, &api.figures, stop) => {}
+                () = marks.evicted() => api.figures.evicted(),
+            }
         });
     }
 }

@@ -48,7 +48,8 @@ async fn answer(stream: &mut TcpStream, head: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_caller_that_writes_all_before_it_reads_gets_the_answer() {
-    let (_database, process, base) = api(&[("EPR_AUTH_MODE", "token"), ("EPR_OPEN_PATHS", "/healthz")]).await;
+    let token = json!([{"name": "reader", "sha256": "0".repeat(64), "scopes": ["epr:read"]}]).to_string();
+    let (_database, process, base) = api(&[("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", &token)]).await;
     let (_open, _process, open) = api(&[]).await;
     let body = vec![b'a'; LARGE];
     let chunked: Vec<u8> = body.chunks(100_000).flat_map(|part| [b"186a0\r\n", part, b"\r\n"].concat()).collect();

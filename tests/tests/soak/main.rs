@@ -5,5 +5,6 @@ mod ingest;
 mod ingest_outage;
 mod kill;
 mod load;
+mod memory;
 mod outbox;
 mod silence;

@@ -1,0 +1,38 @@
+//! A bound for the memory of a program, as a container has it: a memory control group of Linux, version 2 or 1.
+
+use std::path::{Path, PathBuf};
+
+/// A memory control group; removed when dropped.
+pub struct Cgroup {
+    folder: PathBuf,
+}
+
+impl Cgroup {
+    /// One with this many bytes, or `None` where this process may not make one: in most containers of a CI.
+    pub fn with_memory(bytes: u64) -> Option<Self> {
+        let name = format!("epr-test-{:016x}", rand::random::<u64>());
+        for (parent, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let folder = Path::new(parent).join(&name);
+            if std::fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Self { folder };
+            if std::fs::write(group.folder.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+
+    /// The line of a shell that moves the shell, and what it executes, into the group.
+    pub fn enter(&self) -> String {
+        format!("echo $$ > {}", self.folder.join("cgroup.procs").display())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Fails while a process is in it, which is then about to be killed.
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
