@@ -22,6 +22,9 @@ use tower::Service as _;
 
 use crate::path;
 
+/// How long a connection that is to make room must stay silent before it is closed.
+const EVICTION_DELAY: Duration = Duration::from_millis(50);
+
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -96,12 +99,14 @@ impl Marks {
         self.evicted.notify_one();
     }
 
-    /// Waits until the connection is to close to make room for others. It is not while a request is being worked on: its caller has
-    /// just sent one.
+    /// Waits until the connection is to close to make room for others. A connection that has been chosen stays if anything comes in
+    /// or goes out before the delay is over: on a busy machine its request may have been waiting in the socket.
     pub(crate) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;
-            if self.get().0 != Phase::Busy {
+            let before = self.state.load(Ordering::Relaxed);
+            tokio::time::sleep(EVICTION_DELAY).await;
+            if self.state.load(Ordering::Relaxed) == before && self.get().0 != Phase::Busy {
                 return;
             }
             self.chosen.store(false, Ordering::Relaxed);

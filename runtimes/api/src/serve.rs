@@ -82,6 +82,8 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
         tokio::spawn(async move {
             let _open = (api.figures.connected(), open);
             tokio::select! {
+                // What has arrived is read before it is decided whether the caller is silent.
+                biased;
                 () = connection::serve(stream, &marks, api.service, &api.limits, &api.figures, stop) => {}
                 () = marks.evicted() => api.figures.evicted(),
             }
