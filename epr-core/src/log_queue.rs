@@ -146,7 +146,7 @@ impl LogQueue {
                     let begun = batch.bytes.len() - left.len();
                     batch.torn =
                         begun.checked_sub(1).and_then(|last| batch.bytes.get(last)).is_some_and(|last| *last != b'\n');
-                    let lines = left.iter().filter(|byte| **byte == b'\n').count();
+                    let lines = left.split(|byte| *byte == b'\n').skip(1).count();
                     return u64::try_from(lines).unwrap_or(u64::MAX).max(1);
                 }
             }

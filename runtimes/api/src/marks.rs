@@ -204,9 +204,11 @@ impl hyper::service::Service<Request<Incoming>> for Marking {
         self.marks.set(Phase::Busy);
         self.marks.unread.store(false, Ordering::Relaxed);
         let marks = Arc::clone(&self.marks);
-        let request = request.map(|incoming| match incoming.is_end_stream() {
-            true => Body::empty(),
-            false => Body::new(Arriving { incoming, marks: Arc::clone(&self.marks), ended: false }),
+        let request = request.map(|incoming| {
+            if incoming.is_end_stream() {
+                return Body::empty();
+            }
+            Body::new(Arriving { incoming, marks: Arc::clone(&self.marks), ended: false })
         });
         // A router is always ready.
         let answer = self.api.clone().call(request);
