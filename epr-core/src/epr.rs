@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::authz::{Facts, Question};
+use crate::authz::Question;
 use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::domain::audit::CorrelationId;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::publish::Publisher;
 use crate::publish::sns::Sns;
-use crate::reader::Reader;
+use crate::reader::{Reader, Seen};
 use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
@@ -269,6 +269,20 @@ impl Epr {
         self.parts.store.keep_open();
     }
 
+    /// Whether checks and changes can be served: facts can be read and an entry can be written on the server that has the ledger,
+    /// and the schema is not older than this program. A newer one is ready: while a release is under way, the processes that run
+    /// already work on the schema of the next version.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn check_ready(&self) -> Result<()> {
+        let SchemaState { applied, known } = self.schema().await?;
+        if applied < known {
+            return Err(StoreError::SchemaTooOld { applied, known }.into());
+        }
+        Ok(self.parts.store.ready().await?)
+    }
+
     /// Finishes what is under way in the database and closes every connection.
     pub async fn close(&self) {
         self.cache.stop();
@@ -289,7 +303,7 @@ impl Epr {
     }
 
     /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
-    pub(crate) async fn facts(&self, question: &Question) -> std::result::Result<Option<Facts>, StoreError> {
+    pub(crate) async fn facts(&self, question: &Question) -> std::result::Result<Option<Seen>, StoreError> {
         self.reader.read(&self.parts.store, question).await
     }
 

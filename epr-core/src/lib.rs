@@ -50,7 +50,7 @@ pub mod store;
 pub use cache::TierState;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
-pub use handlers::audit::{ExportedEntry, FormerNumbers, Verification};
+pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 pub use settings::Settings;
 pub use stop::StopSignal;

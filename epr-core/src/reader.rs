@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::authz::{Facts, Question};
 use crate::error::chain;
-use crate::store::{Result, Store, StoreError};
+use crate::store::{FactsRead, Result, Store, StoreError};
 
 /// Most statements at a time. More would leave fewer questions for each of them, and fewer connections for everything else.
 const READERS: usize = 4;
@@ -20,6 +20,14 @@ const READERS: usize = 4;
 const GROUP: usize = 64;
 /// How long a question waits for its turn, which it does only while the database is not what it should be.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the decision on a question depends on.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) facts: Facts,
+    /// The ledger entry that had changed it last when it was read.
+    pub(crate) revision: i64,
+}
 
 /// The way to the tasks that read; there is one while there is something to read.
 #[derive(Default)]
@@ -39,11 +47,11 @@ struct Asked {
     answer: Answer,
 }
 
-type Answer = oneshot::Sender<Result<Option<Facts>>>;
+type Answer = oneshot::Sender<Result<Option<Seen>>>;
 
 impl Reader {
     /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
-    pub(crate) async fn read(&self, store: &Arc<dyn Store>, question: &Question) -> Result<Option<Facts>> {
+    pub(crate) async fn read(&self, store: &Arc<dyn Store>, question: &Question) -> Result<Option<Seen>> {
         let (answer, answered) = oneshot::channel();
         if let Some(task) = self.ask(Asked { question: question.clone(), at: Instant::now(), answer }) {
             tokio::spawn(read_all(Arc::clone(store), task));
@@ -112,10 +120,10 @@ async fn read_all(store: Arc<dyn Store>, mut task: Task) {
         let (questions, answers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|Asked { question, answer, .. }| (question, answer)).unzip();
         match store.facts(&questions).await {
-            Ok(all) => {
+            Ok(FactsRead { facts: all, revision }) => {
                 for (facts, answer) in all.into_iter().zip(answers) {
                     // A caller that went away needs no answer.
-                    let _ = answer.send(Ok(facts));
+                    let _ = answer.send(Ok(facts.map(|facts| Seen { facts, revision })));
                 }
             }
             // The database refused something about one of them: the others must not suffer for it.
@@ -133,8 +141,9 @@ async fn read_alone(store: &dyn Store, mut asked: impl Iterator<Item = (Question
             continue;
         }
         match store.facts(&[question]).await {
-            Ok(all) => {
-                let _ = answer.send(Ok(all.into_iter().next().flatten()));
+            Ok(FactsRead { facts: all, revision }) => {
+                let facts = all.into_iter().next().flatten();
+                let _ = answer.send(Ok(facts.map(|facts| Seen { facts, revision })));
             }
             Err(fault) if fault.may_be_about_one() => {
                 let _ = answer.send(Err(fault));
@@ -170,7 +179,7 @@ mod tests {
     use crate::store::sqlite;
     use crate::{Call, Epr};
 
-    fn ask(reader: &Reader, question: &Question) -> (Option<Task>, oneshot::Receiver<Result<Option<Facts>>>) {
+    fn ask(reader: &Reader, question: &Question) -> (Option<Task>, oneshot::Receiver<Result<Option<Seen>>>) {
         let (answer, answered) = oneshot::channel();
         (reader.ask(Asked { question: question.clone(), at: Instant::now(), answer }), answered)
     }
@@ -207,7 +216,7 @@ mod tests {
         let (_other, second) = ask(&reader, &good);
         read_all(store, task.unwrap()).await;
         assert!(matches!(first.await.unwrap(), Err(StoreError::Corrupt { .. })));
-        assert_eq!(second.await.unwrap().unwrap().unwrap().grants.len(), 1);
+        assert_eq!(second.await.unwrap().unwrap().unwrap().facts.grants.len(), 1);
     }
 
     #[tokio::test]
@@ -253,7 +262,7 @@ mod tests {
         for answer in answers {
             assert!(answer.await.is_err());
         }
-        assert_eq!(reader.read(&store, &two).await.unwrap().unwrap().grants.len(), 1);
+        assert_eq!(reader.read(&store, &two).await.unwrap().unwrap().facts.grants.len(), 1);
     }
 
     #[tokio::test]
@@ -265,7 +274,7 @@ mod tests {
         for n in 0..1000 {
             let (reader, store, question) = (Arc::clone(&reader), Arc::clone(&store), questions[n % 2].clone());
             callers.spawn(async move {
-                let facts = reader.read(&store, &question).await.unwrap().unwrap();
+                let Seen { facts, .. } = reader.read(&store, &question).await.unwrap().unwrap();
                 assert_eq!(facts.grants.len(), 1);
                 assert_eq!(facts.grants[0].principal_id, question.principal_id);
             });

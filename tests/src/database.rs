@@ -135,9 +135,10 @@ impl Database {
     /// Takes the triggers off that make the ledger append-only.
     pub async fn disarm(&self) {
         let sql = match self.kind {
-            Kind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_append_only",
+            Kind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER USER",
             Kind::Sqlite => {
-                "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; DROP TRIGGER audit_logs_no_replace"
+                "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; DROP TRIGGER audit_logs_no_replace; \
+                 DROP TRIGGER audit_logs_behind_head; DROP TRIGGER audit_logs_registry_head"
             }
         };
         self.execute(sql).await.expect("triggers off");

@@ -53,6 +53,49 @@ impl Server {
         server
     }
 
+    /// Makes a copy of a running server that follows it once it is started. It does not run yet.
+    #[must_use]
+    pub fn standby_of(primary: &Self) -> Self {
+        let folder = tempfile::Builder::new().prefix("epr-pg").tempdir().expect("a folder");
+        run(Command::new("chmod").arg("777").arg(folder.path()));
+        let server = Self { folder, bin: bin(), port: free_port() };
+        run(as_server(&server.bin.join("pg_basebackup"))
+            .current_dir("/")
+            .args(["-h", "127.0.0.1", "-U", "epr", "-c", "fast", "-X", "stream", "--no-sync", "-R", "-p"])
+            .arg(&primary.port)
+            .arg("-D")
+            .arg(server.data()));
+        server
+    }
+
+    /// Ends being a standby.
+    pub fn promote(&self) {
+        self.control(&["promote"]);
+    }
+
+    /// Stops it: connections are ended, and standbys have received everything.
+    pub fn stop(&self) {
+        self.control(&["-m", "fast", "stop"]);
+    }
+
+    /// Starts it, after it was stopped, as a standby of `primary`.
+    pub fn start_as_standby_of(&self, primary: &Self) {
+        self.write("standby.signal", "");
+        self.start(&format!("-c 'primary_conninfo=host=127.0.0.1 user=epr port={}'", primary.port));
+    }
+
+    /// Where it listens, as `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of its only database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://epr@{}/postgres", self.address())
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::patience;
+
 /// How long a process may take for what it should do at once. Generous: it bounds a failure, it measures nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -184,6 +186,21 @@ impl Process {
         // The shell's own kill: a bare machine has no other.
         let sent = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {id}")]).status().await.expect("a shell");
         assert!(sent.success(), "kill -{name} {id}");
+    }
+
+    /// Stops it as `SIGSTOP` does, and waits until none of its threads runs any more.
+    pub async fn stop(&self) {
+        self.signal("STOP").await;
+        let tasks = format!("/proc/{}/task", self.child.id().expect("a running process"));
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in parentheses.
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        patience::until_so("a stopped process", async || {
+            std::fs::read_dir(&tasks).expect("its threads").all(is_stopped)
+        })
+        .await;
     }
 
     /// Reads the rest of the log and waits for the end.

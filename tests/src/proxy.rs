@@ -13,7 +13,7 @@ use crate::database::{Database, postgres_server};
 pub struct Proxy {
     /// Where it listens.
     pub address: String,
-    target: String,
+    target: Arc<std::sync::Mutex<String>>,
     open: Mutex<Option<tokio::task::JoinHandle<()>>>,
     silences: watch::Sender<()>,
 }
@@ -24,7 +24,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
         let silences = watch::Sender::new(());
-        let proxy = Arc::new(Self { address, target: target.to_owned(), open: Mutex::new(None), silences });
+        let target = Arc::new(std::sync::Mutex::new(target.to_owned()));
+        let proxy = Arc::new(Self { address, target, open: Mutex::new(None), silences });
         proxy.forward(listener).await;
         proxy
     }
@@ -39,13 +40,14 @@ impl Proxy {
     }
 
     async fn forward(&self, listener: TcpListener) {
-        let (target, silences) = (self.target.clone(), self.silences.clone());
+        let (target, silences) = (Arc::clone(&self.target), self.silences.clone());
         let task = tokio::spawn(async move {
             // Dropped with the task, and the connections with it.
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut near, _)) = listener.accept().await else { continue };
-                let (target, mut silence) = (target.clone(), silences.subscribe());
+                let target = target.lock().expect("a target").clone();
+                let mut silence = silences.subscribe();
                 connections.spawn(async move {
                     let Ok(mut far) = TcpStream::connect(target).await else { return };
                     tokio::select! {
@@ -57,6 +59,11 @@ impl Proxy {
             }
         });
         *self.open.lock().await = Some(task);
+    }
+
+    /// New connections lead to `target` (`host:port`) from now on, as after a change of a name. Those that are open stay where they are.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut self.target.lock().expect("a target"));
     }
 
     /// From now on nothing comes through the connections that there are, in either direction; new ones work.

@@ -5,14 +5,25 @@ use quick_cache::sync::Cache;
 
 use super::line::Stamp;
 use crate::authz::{Decision, Question, Span};
-use crate::domain::Timestamp;
+use crate::domain::{EntityType, Timestamp};
 
 /// What an entry takes beside its texts, by a generous count.
-const ENTRY_BYTES: u64 = 320;
+const ENTRY_BYTES: u64 = 336;
+
+/// What a ledger entry needs besides the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis {
+    /// The revision of the ledger at which the facts were read.
+    pub(crate) revision: i64,
+    /// The type of the resource.
+    pub(crate) resource_type: EntityType,
+}
 
 #[derive(Clone, Copy)]
 struct Entry {
     decision: Decision,
+    /// `None` when it came from the shared tier.
+    basis: Option<Basis>,
     span: Span,
     stamp: Stamp,
 }
@@ -37,13 +48,19 @@ impl Memory {
     }
 
     /// The decision on `question`, if nothing has changed since `stamp` and it holds at `now`.
-    pub(super) fn get(&self, question: &Question, stamp: Stamp, now: Timestamp) -> Option<Decision> {
+    pub(super) fn get(&self, question: &Question, stamp: Stamp, now: Timestamp) -> Option<(Decision, Option<Basis>)> {
         let entry = self.0.get(question)?;
-        (entry.stamp == stamp && entry.span.contains(now)).then_some(entry.decision)
+        (entry.stamp == stamp && entry.span.contains(now)).then_some((entry.decision, entry.basis))
     }
 
-    pub(super) fn put(&self, question: &Question, decision: Decision, span: Span, stamp: Stamp) {
-        self.0.insert(question.clone(), Entry { decision, span, stamp });
+    pub(super) fn put(
+        &self,
+        question: &Question,
+        (decision, basis): (Decision, Option<Basis>),
+        span: Span,
+        stamp: Stamp,
+    ) {
+        self.0.insert(question.clone(), Entry { decision, basis, span, stamp });
     }
 
     pub(super) fn entries(&self) -> usize {

@@ -42,6 +42,7 @@ use crate::settings::{CacheSettings, SharedCache};
 use crate::store::{Renewal, Store, Told};
 
 pub(crate) use self::look::look;
+pub(crate) use self::memory::Basis;
 pub(crate) use self::metrics::Source;
 pub(crate) use self::redis::is_url as is_redis_url;
 pub(crate) use self::upstash::is_url as is_rest_url;
@@ -70,8 +71,8 @@ struct Core {
 
 /// What a look into the cache gave.
 pub(crate) enum Lookup {
-    /// The decision.
-    Hit(Decision, Source),
+    /// The decision; with its basis unless it came from the shared tier.
+    Hit(Decision, Source, Option<Basis>),
     /// None. One that is made from facts read after this may be kept with the ticket.
     Miss(Ticket),
 }
@@ -157,14 +158,20 @@ impl Cache {
         }
     }
 
+    /// A ticket for a decision that is to be evaluated whatever is cached.
+    pub(crate) fn ticket(&self, question: &Question) -> Ticket {
+        let stamp = self.core.memory.as_ref().and_then(|_| self.core.line.stamp(question.principal_id));
+        Ticket { stamp, epochs: None }
+    }
+
     /// Looks for a decision on `question`.
     pub(crate) async fn lookup(&self, question: &Question, now: impl Fn() -> Timestamp) -> Lookup {
         let core = &self.core;
         let Some(memory) = &core.memory else { return Lookup::Miss(Ticket::default()) };
         // INVARIANT: before anything else is read, here or on the server.
         let Some(stamp) = core.line.stamp(question.principal_id) else { return Lookup::Miss(Ticket::default()) };
-        if let Some(decision) = memory.get(question, stamp, now()) {
-            return Lookup::Hit(decision, Source::memory);
+        if let Some((decision, basis)) = memory.get(question, stamp, now()) {
+            return Lookup::Hit(decision, Source::memory, basis);
         }
         let ticket = Ticket { stamp: Some(stamp), epochs: None };
         let Some(shared) = &core.shared else { return Lookup::Miss(ticket) };
@@ -173,22 +180,29 @@ impl Cache {
             Found::Nothing(epochs) => Lookup::Miss(Ticket { epochs: Some(epochs), ..ticket }),
             // A change that was heard while the server was being asked may be later than its answer.
             Found::Decision(decision, span) if core.line.holds(question.principal_id, stamp) => {
-                memory.put(question, decision, span, stamp);
-                Lookup::Hit(decision, Source::shared)
+                memory.put(question, (decision, None), span, stamp);
+                Lookup::Hit(decision, Source::shared, None)
             }
             Found::Decision(..) => Lookup::Miss(Ticket::default()),
         }
     }
 
     /// Keeps a decision that was made at `now` and holds within `span`. The facts were read after `ticket` was given.
-    pub(crate) fn keep(&self, question: &Question, ticket: &Ticket, decision: &Decision, span: Span, now: Timestamp) {
+    pub(crate) fn keep(
+        &self,
+        question: &Question,
+        ticket: &Ticket,
+        (decision, basis): (&Decision, Basis),
+        span: Span,
+        now: Timestamp,
+    ) {
         let (Some(memory), Some(stamp)) = (&self.core.memory, ticket.stamp) else { return };
         let latest = Timestamp::from_unix_micros(now.unix_micros().saturating_add(self.core.ttl_micros)).ok();
         let until = [span.until, latest].into_iter().flatten().min();
         let span = Span { until, ..span };
         #[cfg(test)]
         let (stamp, span) = self.without_guards(question, stamp, Span { until: latest, from: None }, span);
-        memory.put(question, *decision, span, stamp);
+        memory.put(question, (*decision, Some(basis)), span, stamp);
         if let (Some(shared), Some(epochs)) = (&self.core.shared, &ticket.epochs) {
             shared.keep(question, epochs, decision, span, now);
         }

@@ -19,7 +19,7 @@ use super::model_server::Server;
 use super::model_steps::{Change, Step, step};
 use super::shared::Shared;
 use super::{Cache, Ticket};
-use crate::authz::{Facts, Question, Span, decide};
+use crate::authz::{Question, Span, decide};
 use crate::clock::{Clock as _, ManualClock, TimeOrderedIds};
 use crate::domain::{
     EntityPatch, EntityType, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
@@ -112,7 +112,7 @@ struct World {
     assignments: Arc<Mutex<Vec<Uuid>>>,
     /// All renewals, in the order of their commits, and who caused them.
     renewals: Vec<(usize, Renewal)>,
-    begun: Vec<(usize, Question, Ticket, Facts)>,
+    begun: Vec<(usize, Question, Ticket, crate::reader::Seen)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
     /// Answers that came from a cache and were held against the database.
@@ -192,7 +192,7 @@ impl World {
     }
 
     async fn truth(&self, question: &Question) -> bool {
-        let facts = self.processes[0].epr.facts(question).await.unwrap().unwrap();
+        let facts = self.processes[0].epr.facts(question).await.unwrap().unwrap().facts;
         decide(question, &facts, self.clock.now()).allowed
     }
 
@@ -206,20 +206,20 @@ impl World {
         let question = self.question(asked);
         let epr = self.processes[at].epr.clone();
         match epr.begin_check(&question).await.unwrap() {
-            Begun::Known(decision) => {
+            Begun::Known(decision, ..) => {
                 if !self.may_lag(at) {
                     self.hits += 1;
                     let truth = self.truth(&question).await;
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
             }
-            Begun::Open(ticket, facts) => self.finish(at, &question, &ticket, &facts).await,
+            Begun::Open(ticket, seen) => self.finish(at, &question, &ticket, seen).await,
         }
         Ok(())
     }
 
-    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, facts: &Facts) {
-        self.processes[at].epr.finish_check(&Call::default(), question, ticket, facts).await.unwrap();
+    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: crate::reader::Seen) {
+        self.processes[at].epr.finish_check(&Call::default(), question, ticket, seen).await.unwrap();
         // What is on its way to the server arrives.
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -285,14 +285,14 @@ impl World {
             Step::Begin { at, asked } => {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
-                if let Begun::Open(ticket, facts) = epr.begin_check(&question).await.unwrap() {
-                    self.begun.push((at.into(), question, ticket, facts));
+                if let Begun::Open(ticket, seen) = epr.begin_check(&question).await.unwrap() {
+                    self.begun.push((at.into(), question, ticket, seen));
                 }
             }
             Step::Finish => {
                 if !self.begun.is_empty() {
-                    let (at, question, ticket, facts) = self.begun.remove(0);
-                    self.finish(at, &question, &ticket, &facts).await;
+                    let (at, question, ticket, seen) = self.begun.remove(0);
+                    self.finish(at, &question, &ticket, seen).await;
                 }
             }
             Step::Change { at, change } => self.start(at.into(), change).await,

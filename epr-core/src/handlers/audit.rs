@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use crate::Epr;
+use super::record;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage};
 use crate::error::{Error, Result};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
-use crate::store::{LedgerVisitor, ScanRange, ScanStart, Take};
+use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart, Take};
+use crate::{Call, Epr};
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,6 +106,54 @@ impl Epr {
             None => Ok(()),
             Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
         }
+    }
+}
+
+/// What became of the rows beyond the head of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SetAside {
+    /// There are none.
+    Nothing,
+    /// The chain does not hold up to its head, so that nothing was changed.
+    Broken(Finding),
+    /// These were set aside, or would be.
+    Rows(ForeignRows),
+}
+
+impl Epr {
+    /// Moves rows of `audit_logs` beyond the head of the chain, which another program wrote there, to `audit_logs_set_aside`, with a
+    /// ledger entry that names them. Without `apply` nothing is changed.
+    ///
+    /// # Errors
+    /// The database is away, or this role may not do it.
+    pub async fn set_aside_foreign_rows(
+        &self,
+        call: &Call,
+        apply: bool,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<SetAside> {
+        // Rolled back: only to see them.
+        let rows = self.store().begin().await?.set_aside_foreign_rows().await?;
+        if rows.count == 0 {
+            return Ok(SetAside::Nothing);
+        }
+        if rows.head > 0 {
+            let verification = self.verify_ledger(ScanRange { from: 1, to: rows.head }, None, progress).await?;
+            if let Some(finding) = verification.finding {
+                return Ok(SetAside::Broken(finding));
+            }
+        }
+        if !apply {
+            return Ok(SetAside::Rows(rows));
+        }
+        let mut tx = self.store().begin().await?;
+        let rows = tx.set_aside_foreign_rows().await?;
+        if rows.count == 0 {
+            return Ok(SetAside::Nothing);
+        }
+        tx.append(&[record::foreign_rows_set_aside(call, self.now(), &rows)?]).await?;
+        tx.commit().await?;
+        Ok(SetAside::Rows(rows))
     }
 }
 

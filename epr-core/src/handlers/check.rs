@@ -1,20 +1,41 @@
 //! The check: what is cached, or facts, decision, log.
 
+use std::sync::{Mutex, PoisonError};
+
 use tracing::{debug, info};
 
 use super::{entities, record};
 use crate::authz::{Decision, Facts, Question, Reason, decide};
-use crate::cache::{Lookup, Source, Ticket};
+use crate::cache::{Basis, Lookup, Source, Ticket};
+use crate::domain::Timestamp;
 use crate::error::Result;
+use crate::ledger::chain::Draft;
+use crate::reader::Seen;
+use crate::recorder::recorded;
+use crate::retry::Retry;
 use crate::settings::AuditDecisions;
+use crate::store::{Appended, StoreError};
 use crate::{Call, Epr};
+
+/// How often a decision is recorded together with those of other callers, and made again when its facts have changed meanwhile. Then it
+/// is made while nothing can change.
+const ATTEMPTS: u32 = 2;
+
+/// A decision, what it was made from, and when.
+struct Decided {
+    decision: Decision,
+    facts: Facts,
+    /// The revision of the ledger at which they were read.
+    revision: i64,
+    now: Timestamp,
+}
 
 /// A check under way.
 pub(crate) enum Begun {
     /// It was answered before, and would be answered the same now.
-    Known(Decision),
+    Known(Decision, Source, Option<Basis>),
     /// It is to be decided.
-    Open(Ticket, Facts),
+    Open(Ticket, Seen),
 }
 
 impl Epr {
@@ -25,25 +46,52 @@ impl Epr {
     /// to be recorded and cannot be.
     pub async fn check(&self, call: &Call, question: &Question) -> Result<Decision> {
         match self.begin_check(question).await? {
-            Begun::Known(decision) => Ok(decision),
-            Begun::Open(ticket, facts) => self.finish_check(call, question, &ticket, &facts).await,
+            Begun::Known(decision, source, basis) => {
+                let is_recorded = match self.audit_decisions() {
+                    AuditDecisions::Every => self.record_known(call, question, &decision, basis).await?,
+                    AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
+                };
+                if is_recorded {
+                    self.cache().decided(source, decision.allowed);
+                    log_hit(question, &decision);
+                    return Ok(decision);
+                }
+                let ticket = self.cache().ticket(question);
+                let seen = self.read_facts(question).await?;
+                self.finish_check(call, question, &ticket, seen).await
+            }
+            Begun::Open(ticket, seen) => self.finish_check(call, question, &ticket, seen).await,
         }
+    }
+
+    /// Records an answer from the cache; `false` when the registry has changed since it was evaluated, so that it is to be evaluated
+    /// once more, or when its basis is not known.
+    async fn record_known(
+        &self,
+        call: &Call,
+        question: &Question,
+        decision: &Decision,
+        basis: Option<Basis>,
+    ) -> Result<bool> {
+        let Some(Basis { revision, resource_type }) = basis else { return Ok(false) };
+        let draft = record::decided(call, self.now(), question, decision, (revision, resource_type), true)?;
+        Ok(self.record(vec![draft]).await?.first() != Some(&Appended::Outdated))
+    }
+
+    async fn read_facts(&self, question: &Question) -> Result<Seen> {
+        self.facts(question).await?.ok_or_else(|| entities::not_found(question.resource_id))
     }
 
     /// The first half: what is cached, or the facts.
     pub(crate) async fn begin_check(&self, question: &Question) -> Result<Begun> {
         // INVARIANT: the ticket is older than the facts.
         let ticket = match self.cache().lookup(question, || self.now()).await {
-            Lookup::Hit(decision, source) => {
-                self.cache().decided(source, decision.allowed);
-                log_hit(question, &decision);
-                return Ok(Begun::Known(decision));
+            Lookup::Hit(decision, source, basis) => {
+                return Ok(Begun::Known(decision, source, basis));
             }
             Lookup::Miss(ticket) => ticket,
         };
-        let facts = self.facts(question).await?;
-        let facts = facts.ok_or_else(|| entities::not_found(question.resource_id))?;
-        Ok(Begun::Open(ticket, facts))
+        Ok(Begun::Open(ticket, self.read_facts(question).await?))
     }
 
     /// The second half: decides, records, and keeps the decision.
@@ -52,24 +100,83 @@ impl Epr {
         call: &Call,
         question: &Question,
         ticket: &Ticket,
-        facts: &Facts,
+        seen: Seen,
     ) -> Result<Decision> {
-        // Read after the facts: an assignment that ends between the two no longer counts.
-        let now = self.now();
-        let decision = decide(question, facts, now);
-        let recorded = match self.audit_decisions() {
-            AuditDecisions::All => true,
-            AuditDecisions::Denied => !decision.allowed,
-            AuditDecisions::Off => false,
-        };
-        if recorded {
-            self.record(vec![record::evaluated(call, now, question, facts.resource_type, &decision)?]).await?;
-        }
+        let Decided { decision, facts, revision, now } = self.decide_and_record(call, question, seen).await?;
         // After the record: what could not be recorded is not answered, now or later.
-        self.cache().keep(question, ticket, &decision, facts.span(now), now);
+        let basis = Basis { revision, resource_type: facts.resource_type };
+        self.cache().keep(question, ticket, (&decision, basis), facts.span(now), now);
         self.cache().decided(Source::evaluated, decision.allowed);
         log(question, &decision);
         Ok(decision)
+    }
+
+    /// INVARIANT: what is recorded is what is answered, and no entry stands behind the change that contradicts it: a decision whose
+    /// facts have changed by then is not recorded, and made again.
+    async fn decide_and_record(&self, call: &Call, question: &Question, mut seen: Seen) -> Result<Decided> {
+        for _ in 0..ATTEMPTS {
+            let (decided, draft) = self.decide(call, question, seen.facts, seen.revision)?;
+            let Some(draft) = draft else { return Ok(decided) };
+            if self.record(vec![draft]).await?.first() != Some(&Appended::Outdated) {
+                return Ok(decided);
+            }
+            seen = self.read_facts(question).await?;
+        }
+        self.decide_under_lock(call, question).await
+    }
+
+    /// Reads, decides and records while nothing can change.
+    async fn decide_under_lock(&self, call: &Call, question: &Question) -> Result<Decided> {
+        let mut retry = Retry::begin();
+        loop {
+            let made = Mutex::new(None);
+            let decide = |_: usize, facts: Option<&Facts>, revision: i64| {
+                let made_now = match facts {
+                    Some(facts) => self.decide(call, question, facts.clone(), revision),
+                    None => Err(entities::not_found(question.resource_id)),
+                };
+                let (made_now, draft) = match made_now {
+                    Ok((decided, draft)) => (Ok(decided), draft),
+                    Err(fault) => (Err(fault), None),
+                };
+                *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made_now);
+                draft
+            };
+            match self.store().append_decisions(std::slice::from_ref(question), &decide).await {
+                Err(StoreError::Contention(_)) if retry.lost().is_some() => {}
+                Err(fault) => return Err(StoreError::Ledger(fault.into()).into()),
+                Ok(appended) => {
+                    let appended: Vec<_> = appended.into_iter().flatten().collect();
+                    self.metrics().ledger.entries.inc_by(recorded(&appended));
+                    let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    return made.unwrap_or_else(|| Err(StoreError::corrupt("facts", "no decision was made").into()));
+                }
+            }
+        }
+    }
+
+    /// The decision at this moment, and its entry if it is to be recorded.
+    fn decide(
+        &self,
+        call: &Call,
+        question: &Question,
+        facts: Facts,
+        revision: i64,
+    ) -> Result<(Decided, Option<Draft>)> {
+        // Read after the facts: an assignment that ends between the two no longer counts.
+        let now = self.now();
+        let decision = decide(question, &facts, now);
+        let is_recorded = match self.audit_decisions() {
+            AuditDecisions::Every | AuditDecisions::All => true,
+            AuditDecisions::Denied => !decision.allowed,
+            AuditDecisions::Off => false,
+        };
+        let draft = if is_recorded {
+            Some(record::decided(call, now, question, &decision, (revision, facts.resource_type), false)?)
+        } else {
+            None
+        };
+        Ok((Decided { decision, facts, revision, now }, draft))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
+use crate::store::ForeignRows;
 
 /// What an entry is about.
 struct Subject {
@@ -181,6 +182,15 @@ pub(super) fn revoked(
     assignment_draft(call, now, assignment, place, "role_assignment.delete")
 }
 
+pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &ForeignRows) -> Result<Draft> {
+    let details = object([
+        ("count", Json::Int(i64::try_from(rows.count).unwrap_or(i64::MAX))),
+        ("sequences", rows.sequences.clone().into()),
+        ("sha256", rows.sha256.as_str().into()),
+    ]);
+    draft(call, now, "ledger.set_aside", &Subject { id: None, kind: None }, details)
+}
+
 /// The actor of a decision: the principal, unless the caller named another one.
 fn asker(call: &Call, question: &Question) -> Actor {
     match (call.actor_id, Label::new(question.principal_type.as_str())) {
@@ -189,18 +199,21 @@ fn asker(call: &Call, question: &Question) -> Actor {
     }
 }
 
-pub(super) fn evaluated(
+/// A decision, and where its facts come from: the revision at which they were read, and the resource's type. `is_cached`: it was made
+/// for an earlier call.
+pub(super) fn decided(
     call: &Call,
     now: Timestamp,
     question: &Question,
-    resource_type: EntityType,
     decision: &Decision,
+    (revision, resource_type): (i64, EntityType),
+    is_cached: bool,
 ) -> Result<Draft> {
     let assignment = match decision.reason {
         Reason::Granted { assignment_id, .. } => Some(assignment_id),
         _ => None,
     };
-    let details = object([
+    let mut details = object([
         ("principal_id", question.principal_id.into()),
         ("principal_type", question.principal_type.as_str().into()),
         ("action", question.action.as_str().into()),
@@ -208,7 +221,11 @@ pub(super) fn evaluated(
         ("authorized", decision.allowed.into()),
         ("reason", decision.reason.code().into()),
         ("assignment_id", assignment.into()),
+        ("revision", Json::Int(revision)),
     ]);
+    if is_cached {
+        details.insert("cached".to_owned(), true.into());
+    }
     let subject = Subject { id: Some(question.resource_id), kind: Some(resource_type.word()) };
-    draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)
+    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)?.based_on(revision))
 }

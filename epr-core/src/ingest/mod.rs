@@ -260,6 +260,8 @@ impl From<Appended> for Outcome {
             Appended::Recorded { sequence } => Self::Recorded { sequence },
             Appended::Duplicate { sequence } => Self::Duplicate { sequence },
             Appended::Conflict { sequence } => Self::Conflict { sequence },
+            // Only decisions have a basis.
+            Appended::Outdated => unreachable!("an event without a basis"),
         }
     }
 }

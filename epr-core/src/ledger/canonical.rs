@@ -77,9 +77,13 @@ impl Fields<'_> {
 /// `hex(sha256(previous_hash + canonical))`.
 #[must_use]
 pub fn entry_hash(previous_hash: &str, canonical: &str) -> String {
-    let digest = Sha256::new().chain_update(previous_hash).chain_update(canonical).finalize();
-    let mut hex = String::with_capacity(64);
-    for byte in digest {
+    hex(&Sha256::new().chain_update(previous_hash).chain_update(canonical).finalize())
+}
+
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
         for half in [byte >> 4, byte & 15] {
             hex.push(char::from_digit(half.into(), 16).unwrap_or('0'));
         }

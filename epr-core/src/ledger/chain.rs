@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
 use super::{GENESIS_HASH, HASH_VERSION, number};
+use crate::domain::audit::OWN_SOURCE;
 use crate::domain::json::{JsonFault, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
 
@@ -46,6 +47,8 @@ pub struct Draft {
     details: String,
     /// Whether its reporter said when it happened.
     dated: bool,
+    /// The entry that last changed what decisions depend on, when this one records a decision.
+    basis: Option<i64>,
 }
 
 /// Why an event's details cannot be kept exactly.
@@ -74,7 +77,7 @@ impl Draft {
         if details.len() > MAX_DETAILS_BYTES {
             return Err(DetailsFault::TooLarge(details.len()));
         }
-        Ok(Self { event, details, dated: true })
+        Ok(Self { event, details, dated: true, basis: None })
     }
 
     /// The same event, whose reporter did not say when it happened: its time was taken from a clock on the way, and says
@@ -82,6 +85,28 @@ impl Draft {
     #[must_use]
     pub fn undated(self) -> Self {
         Self { dated: false, ..self }
+    }
+
+    /// The same event, which is true only while entry `revision` is the newest one that changed what decisions depend on. Once
+    /// there is a newer one it is not appended.
+    #[must_use]
+    pub fn based_on(self, revision: i64) -> Self {
+        Self { basis: Some(revision), ..self }
+    }
+
+    /// What [`Draft::based_on`] was given.
+    #[must_use]
+    pub fn basis(&self) -> Option<i64> {
+        self.basis
+    }
+
+    /// Whether its entry changes what decisions depend on. The same list as in migration 0007, whose triggers remember the newest
+    /// such entry.
+    #[must_use]
+    pub fn is_decisive(&self) -> bool {
+        const DECISIVE: [&str; 4] =
+            ["entity.update", "role.update", "role_assignment.create", "role_assignment.delete"];
+        self.event.source.as_str() == OWN_SOURCE && DECISIVE.contains(&self.event.action.as_str())
     }
 
     /// Whether this is the event that was recorded at that place and time, under that hash.
@@ -96,7 +121,7 @@ impl Draft {
     /// The same event with its numbers in the form of an earlier version, if that differs.
     #[must_use]
     pub fn with_former_numbers(&self) -> Option<Self> {
-        number::former(&self.details).map(|details| Self { details, event: self.event.clone(), dated: self.dated })
+        number::former(&self.details).map(|details| Self { details, ..self.clone() })
     }
 
     /// The event, without its details.

@@ -5,7 +5,9 @@ use super::source::{Reader, plain};
 /// Which evaluated decisions are recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AuditDecisions {
-    /// Every one.
+    /// Every answer, those from the cache as well.
+    Every,
+    /// Every decision that was evaluated.
     #[default]
     All,
     /// Denials only.
@@ -29,7 +31,7 @@ pub enum AuditEvents {
 /// `EPR_AUDIT_DECISIONS`, `EPR_AUDIT_EVENTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// Which evaluated decisions are recorded.
+    /// Which decisions are recorded.
     pub decisions: AuditDecisions,
     /// Which accepted `POST /events` are recorded.
     pub events: AuditEvents,
@@ -37,9 +39,11 @@ pub struct AuditSettings {
 
 impl AuditSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let decisions = reader.value("EPR_AUDIT_DECISIONS", AuditDecisions::All, "all, denied, off", plain, |given| {
+        let allowed = "every, evaluated, all, denied, off";
+        let decisions = reader.value("EPR_AUDIT_DECISIONS", AuditDecisions::All, allowed, plain, |given| {
             match given.to_ascii_lowercase().as_str() {
-                "all" => Some(AuditDecisions::All),
+                "every" => Some(AuditDecisions::Every),
+                "evaluated" | "all" => Some(AuditDecisions::All),
                 "denied" => Some(AuditDecisions::Denied),
                 "off" => Some(AuditDecisions::Off),
                 _ => None,

@@ -16,6 +16,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("role_assignments", &["SELECT", "INSERT", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
+    ("registry_head", &["SELECT", "UPDATE"]),
+    ("audit_logs_set_aside", &["SELECT"]),
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),
     ("cache_renewals", &["SELECT", "DELETE"]),

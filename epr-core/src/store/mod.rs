@@ -6,9 +6,11 @@
 
 mod changes;
 mod error;
+mod foreign;
 pub mod grants;
 mod hierarchy;
 mod lanes;
+mod lineage;
 mod page;
 mod pools;
 pub mod postgres;
@@ -33,7 +35,9 @@ use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use changes::{Renewal, Told};
 pub use error::{StoreError, Unreached};
+pub use foreign::ForeignRows;
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
+pub use lineage::WrongServer;
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
 pub use takeover::{SinceTakeover, TableRow};
@@ -43,6 +47,18 @@ pub const STATEMENT_LOGGER: &str = "sqlx::query";
 
 /// What a storage call gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Makes an entry of the facts of one question: its position, its facts, and the revision they were read at.
+pub type Decide<'a> = &'a (dyn Fn(usize, Option<&Facts>, i64) -> Option<Draft> + Send + Sync);
+
+/// Facts, all from one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactsRead {
+    /// Of each question; `None` where the resource is unknown.
+    pub facts: Vec<Option<Facts>>,
+    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none.
+    pub revision: i64,
+}
 
 /// Sees the rows of a scan one at a time; `false` ends it.
 pub type Take<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
@@ -122,12 +138,17 @@ pub trait Store: Send + Sync {
     async fn missing_privileges(&self) -> Result<Vec<String>>;
 
     /// What the decision on each of `questions` depends on, in their order, each read in one statement; `None` where the resource
-    /// is unknown.
-    async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>>;
+    /// is unknown. Never from a server in recovery, nor from one whose ledger lacks what this process knows of it.
+    async fn facts(&self, questions: &[Question]) -> Result<FactsRead>;
 
     /// Appends to the ledger, in order, as one piece and in a transaction of its own. When the connection breaks, nobody may know whether
     /// it was done.
+    /// Drafts whose basis is not the newest any more are left out: [`Appended::Outdated`].
     async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>>;
+
+    /// Reads the facts of `questions` under the ledger's lock, and appends what `decide` makes of each. `None` appends nothing
+    /// for it.
+    async fn append_decisions(&self, questions: &[Question], decide: Decide<'_>) -> Result<Vec<Option<Appended>>>;
 
     /// Shows entries of the ledger to `take` until it says `false`, in batches.
     async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage, take: Take<'_, AuditEntry>) -> Result<()>;
@@ -183,6 +204,9 @@ pub trait Store: Send + Sync {
 
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;
+
+    /// Whether facts can be read and an entry can be written now, on the server that has the ledger. Writes nothing.
+    async fn ready(&self) -> Result<()>;
 
     /// How the schema stands.
     async fn schema(&self) -> Result<SchemaState>;
@@ -279,6 +303,9 @@ pub trait Tx: Send {
     /// Appends to the ledger, in order, as one piece. Takes the ledger's lock, which is held until the end of the
     /// transaction: call it last.
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>>;
+
+    /// Takes the ledger's lock and moves every row beyond the head of the chain from `audit_logs` to `audit_logs_set_aside`.
+    async fn set_aside_foreign_rows(&mut self) -> Result<ForeignRows>;
 
     /// Keeps everything done in this transaction.
     async fn commit(self: Box<Self>) -> Result<()>;
@@ -380,6 +407,8 @@ pub enum Appended {
         /// The other's place.
         sequence: i64,
     },
+    /// What decisions depend on has changed since its facts were read. Nothing was recorded.
+    Outdated,
 }
 
 /// Which entries to scan, both ends included.

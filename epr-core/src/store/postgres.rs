@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgPoolOptions, PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -13,9 +11,10 @@ pub use self::authorities::{Roots, Tls, tls};
 pub(super) use self::conn::Conn;
 pub use self::ledger_page::{TimeSpan, page_query, span_query};
 use self::loan::{Loan, Transaction, unless_silent, within};
+use self::outbox::outbox_signals;
 pub(super) use self::pool::Pool;
 pub use self::pool::{Options, PoolerSetting};
-use self::pooling::{Begin, Pooling};
+use self::pooling::Begin;
 use self::schema_ops::{
     applied_migrations, apply_outside, check_database, columns, explain_refusal, lock_schema, may_create, not_ours,
     put_aside,
@@ -125,6 +124,28 @@ macro_rules! written_a_day_ago {
     };
 }
 
+/// Whether the server is in recovery: a standby, which answers from what it has received so far.
+macro_rules! in_recovery {
+    () => {
+        "pg_is_in_recovery()"
+    };
+}
+
+/// What a statement says so that its transaction is soon ended when the process stops in it. It holds the ledger's lock, and has
+/// little more than its commit left: shorter than `lock_timeout`, so that those who wait for the lock get it.
+macro_rules! last_step {
+    () => {
+        "set_config('idle_in_transaction_session_timeout', '2500', true)"
+    };
+}
+
+/// A whole row of `audit_logs l` as text, every column exactly.
+macro_rules! row_text {
+    () => {
+        "CAST(row_to_json(l) AS text)"
+    };
+}
+
 /// A table of the older implementation, once it has been set aside.
 macro_rules! set_aside {
     ($table:literal) => {
@@ -159,6 +180,7 @@ mod ledger_page;
 mod listing;
 mod loan;
 mod older;
+mod outbox;
 mod passfile;
 mod pool;
 mod pooling;
@@ -174,9 +196,14 @@ mod roles;
 #[path = "sql/schema.rs"]
 mod schema;
 mod schema_ops;
+mod server;
+#[path = "sql/set_aside.rs"]
+mod set_aside;
 #[path = "sql/store.rs"]
 mod store;
 mod together;
+#[path = "sql/tx.rs"]
+mod tx;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -185,8 +212,6 @@ const LIST_STOPPED: &str = "The list took longer than 5 s and was stopped; narro
 
 /// Where relays listen.
 const OUTBOX_CHANNEL: &str = "epr_outbox";
-/// How long to wait before listening again on a new connection.
-const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Any constant: this database belongs to EPR. Changes of parents take the lock, creations of children share it.
 const HIERARCHY_LOCK: i64 = 0x4550_5201;
@@ -237,6 +262,16 @@ fn forsake(mut loan: Loan) {
     loan.close_on_drop();
 }
 
+/// Closes the connection of a transaction when it has ended.
+fn close_after(tx: &mut Transaction) {
+    tx.close_on_drop();
+}
+
+/// In which generation of connections this one was opened.
+fn generation(conn: &Conn) -> u64 {
+    conn.generation()
+}
+
 async fn commit(tx: Transaction) -> Result<(), StoreError> {
     tx.commit().await
 }
@@ -282,6 +317,12 @@ fn same(one: &Pool, other: &Pool) -> bool {
 /// Begins a transaction that reads a page of a list and ends soon.
 async fn begin_list(pool: &Pool) -> Result<Transaction, StoreError> {
     Transaction::begin(pool, Begin::List).await
+}
+
+/// Waits for locks in this transaction only as long as it takes to see that another one holds them.
+async fn wait_briefly(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query("SELECT set_config('lock_timeout', '200', true)").execute(conn).await.map_err(classify)?;
+    Ok(())
 }
 
 async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
@@ -347,47 +388,6 @@ async fn notify_outbox(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A signal for each wake-up, on a connection of its own that is made again when it breaks.
-fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
-    let pool = pool.clone();
-    let signals = futures_util::stream::unfold(None::<PgListener>, move |mut listener| {
-        let pool = pool.clone();
-        async move {
-            loop {
-                if listener.is_none() {
-                    listener = listen(&pool).await;
-                }
-                if pool.reach() == Some(Pooling::Transactions) {
-                    // Nothing would be heard: relays poll.
-                    return None;
-                }
-                let heard = match &mut listener {
-                    Some(listener) => listener.recv().await.is_ok(),
-                    None => false,
-                };
-                if heard {
-                    return Some(((), listener));
-                }
-                if pool.is_closed() {
-                    return None;
-                }
-                listener = None;
-                tokio::time::sleep(RECONNECT).await;
-            }
-        }
-    });
-    signals.fuse().boxed()
-}
-
-async fn listen(pool: &Pool) -> Option<PgListener> {
-    // Not one of the pool's: it would be missing there for ever.
-    let options = pool.connect_options();
-    let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&own).await.ok()?;
-    listener.listen(OUTBOX_CHANNEL).await.ok()?;
-    Some(listener)
-}
-
 /// Why no connection can be opened, if none can.
 async fn reach(pool: &Pool) -> Result<(), super::Unreached> {
     reach::reach(&pool.connect_options()).await
@@ -401,6 +401,8 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
             let code = told.code().unwrap_or_default();
             match (&*code, told.kind()) {
                 (_, ErrorKind::ForeignKeyViolation) => StoreError::MissingReference,
+                // A transaction for changes on a standby.
+                ("0A000", _) if told.message().contains("recovery") => StoreError::Unavailable(fault.into()),
                 // Serialization failure, deadlock.
                 ("40001" | "40P01", _) => StoreError::Contention(fault.into()),
                 // Connection trouble, out of connections or other resources, shutting down, read-only standby,
@@ -432,8 +434,8 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
     }
 }
 
-/// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4`
-/// the action.
+/// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
+/// action.
 pub const CHECK: &str = facts::FACTS;
 
 /// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
@@ -452,8 +454,9 @@ pub fn open(url: &str, options: &Options) -> Result<store::SqlStore, StoreError>
 /// # Errors
 /// The connection cannot be set up as the URL says.
 pub fn open_at(url: &super::url::PostgresUrl, options: &Options) -> Result<store::SqlStore, StoreError> {
-    let pool = Pool::new(pool::connect_options(url, options.echo)?, options);
-    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }))
+    let lineage = std::sync::Arc::default();
+    let pool = Pool::new(pool::connect_options(url, options.echo)?, options, std::sync::Arc::clone(&lineage));
+    Ok(store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }, lineage))
 }
 
 /// The driver's own pool, for measuring what the rest costs.

@@ -100,6 +100,31 @@ macro_rules! written_a_day_ago {
     };
 }
 
+/// A file is never in recovery.
+macro_rules! in_recovery {
+    () => {
+        "CAST(0 AS boolean)"
+    };
+}
+
+/// What a statement says so that its transaction is ended when the process stops in it: nothing, there is no server.
+macro_rules! last_step {
+    () => {
+        "NULL"
+    };
+}
+
+/// A whole row of `audit_logs l` as text: JSON with each column as a literal of SQL, whatever type it has.
+macro_rules! row_text {
+    () => {
+        "json_object('sequence', quote(l.sequence), 'previous_hash', quote(l.previous_hash), 'entry_hash', quote(l.entry_hash), \
+         'hash_version', quote(l.hash_version), 'event_id', quote(l.event_id), 'source', quote(l.source), \
+         'action', quote(l.action), 'actor_id', quote(l.actor_id), 'actor_type', quote(l.actor_type), \
+         'entity_id', quote(l.entity_id), 'entity_type', quote(l.entity_type), \
+         'correlation_id', quote(l.correlation_id), 'details', quote(l.details), 'occurred_at', quote(l.occurred_at))"
+    };
+}
+
 /// A table of the older implementation, once it has been set aside.
 macro_rules! set_aside {
     ($table:literal) => {
@@ -156,10 +181,16 @@ mod roles;
 #[path = "sql/schema.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod schema;
+#[path = "sql/set_aside.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod set_aside;
 #[path = "sql/store.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod store;
 mod together;
+#[path = "sql/tx.rs"]
+#[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
+mod tx;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
@@ -203,6 +234,19 @@ async fn begin_apart(pool: &Pool) -> Result<Transaction, StoreError> {
 
 fn forsake(loan: Loan) {
     drop(loan);
+}
+
+/// A file has no connection that leads elsewhere.
+fn close_after(_: &mut Transaction) {}
+
+/// The transaction has the only lock already.
+async fn wait_briefly(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// A generation that never ends.
+fn generation(_: &Conn) -> u64 {
+    u64::MAX
 }
 
 async fn commit(tx: Transaction) -> Result<(), StoreError> {
@@ -400,14 +444,15 @@ pub fn open_file(path: &Path, options: &Options) -> Result<store::SqlStore, Stor
     let (write, read) = Pool::of_file(path, options)?;
     let mut lock_file = path.as_os_str().to_owned();
     lock_file.push(".migrate.lock");
-    Ok(store::SqlStore::new(read, write, schema::Target { lock_file: Some(PathBuf::from(lock_file)) }))
+    let target = schema::Target { lock_file: Some(PathBuf::from(lock_file)) };
+    Ok(store::SqlStore::new(read, write, target, std::sync::Arc::default()))
 }
 
 /// Opens a database of its own in memory.
 #[must_use]
 pub fn open_memory(options: &Options) -> store::SqlStore {
     let pool = Pool::of_memory(options);
-    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None })
+    store::SqlStore::new(pool.clone(), pool, schema::Target { lock_file: None }, std::sync::Arc::default())
 }
 
 /// What somebody else's program does to the file.

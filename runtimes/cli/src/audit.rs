@@ -150,19 +150,19 @@ async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcom
 }
 
 /// A bar on a terminal, plain lines elsewhere; both on standard error, so that standard output holds the outcome only.
-struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     line_every: u64,
     next_line: u64,
 }
 
 /// Entries between two plain lines.
-const LINE_EVERY: u64 = 1_000_000;
+pub(crate) const LINE_EVERY: u64 = 1_000_000;
 /// The least number of entries between two of them.
 const PROGRESS_STEP: u64 = 10_000;
 
 impl Progress {
-    fn new(line_every: u64) -> Self {
+    pub(crate) fn new(line_every: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} entries, {per_sec}, {eta} left");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -170,7 +170,7 @@ impl Progress {
         Self { bar, line_every, next_line: line_every }
     }
 
-    fn tell(&mut self, checked: u64, total: u64) {
+    pub(crate) fn tell(&mut self, checked: u64, total: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(checked);
@@ -180,7 +180,7 @@ impl Progress {
         }
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -155,6 +155,14 @@ impl Connection {
         Ok(Self { backend: Backend::Database { epr, call, untold }, real })
     }
 
+    /// The database and who calls, for commands that change it directly.
+    pub(crate) fn database_and_call(&self, command: &str) -> Result<(&Epr, &Call), String> {
+        match &self.backend {
+            Backend::Database { epr, call, .. } => Ok((epr, call)),
+            Backend::Api(_) => Err(needs_database(command)),
+        }
+    }
+
     /// The database, for commands that cannot do without.
     pub(crate) fn database(&self, command: &str) -> Result<&Epr, String> {
         match &self.backend {

@@ -16,6 +16,7 @@ mod doctor;
 mod entities;
 mod events;
 mod grants;
+mod ledger;
 mod migrate;
 mod output;
 mod reference;
@@ -91,6 +92,9 @@ enum Command {
     /// The audit ledger: verify it, export it
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Repair of the ledger
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Events on their way to other services
     #[command(subcommand)]
     Events(events::Command),
@@ -168,6 +172,10 @@ async fn run(arguments: &Arguments) -> Outcome {
     let outcome = match command {
         Command::Migrate(command) => command.run(connection.database("migrate")?, &mut out).await,
         Command::Audit(command) => audit::run(connection.database("audit")?, command, &mut out).await,
+        Command::Ledger(command) => {
+            let (epr, call) = connection.database_and_call("ledger")?;
+            ledger::run(epr, call, command, &mut out).await
+        }
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
         Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,

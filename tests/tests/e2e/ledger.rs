@@ -68,7 +68,7 @@ on_both! {
         assert_eq!(entries[3]["details"]["changes"], json!({"permissions": ["a:read", "a:write"]}));
         assert_eq!((&entries[4]["entity_id"], &entries[4]["entity_type"], &entries[4]["details"]["assignment_id"]), (&json!(spv), &json!("spv"), &json!(held)));
         assert_eq!(entries[5]["details"], json!({"principal_id": USER, "principal_type": "user", "action": "a:read", "resource_id": spv,
-            "authorized": true, "reason": "granted", "assignment_id": held}));
+            "authorized": true, "reason": "granted", "assignment_id": held, "revision": 5}));
     }
 
     async fn what_changes_nothing_records_nothing(api) {

@@ -182,7 +182,7 @@ async fn what_is_found_does_not_depend_on_statistics() {
                         Question::new(principal(*who), (*action).try_into().unwrap(), entity(*what))
                     })
                     .collect();
-                let found = store.facts(&questions).await.unwrap();
+                let found = store.facts(&questions).await.unwrap().facts;
                 assert_eq!(found.len(), group.len());
                 for ((who, what, action), facts) in group.into_iter().zip(found) {
                     let case = format!("{kind:?}, statistics: {statistics}, {who} asks for {what} among {questions:?}");
@@ -215,7 +215,7 @@ async fn a_check_outlives_its_connection() {
     let store = database.store().await;
     let unknown = Question::new(Uuid::from_u128(1), "a:read".try_into().unwrap(), Uuid::from_u128(2));
     for _ in 0..20 {
-        assert_eq!(store.facts(&[unknown.clone(), unknown.clone()]).await.unwrap(), [None, None]);
+        assert_eq!(store.facts(&[unknown.clone(), unknown.clone()]).await.unwrap().facts, [None, None]);
         let cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         database.execute(cut).await.unwrap();

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::pooling::Pooling;
 use super::schema::Target;
 use super::{Conn, Pool, acquire, classify, renewals, within};
+use crate::store::lineage::WrongServer;
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// Where the triggers of the schema tell changes.
@@ -69,6 +70,7 @@ fn silent() -> StoreError {
 }
 
 async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+    let generation = pool.lineage().generation();
     // Not one of the pool's: it would be missing there for ever.
     let options = pool.connect_options().application_name(SESSION);
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
@@ -96,9 +98,13 @@ async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Neve
     loop {
         tokio::select! {
             note = listener.try_recv() => hear(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, tell),
+            () = pool.lineage().superseded(generation) => return Err(WrongServer::error("another one has taken over")),
             _ = beat.tick() => {
                 let at = Instant::now();
-                answered(sqlx::query("SELECT 1").execute(&mut listener)).await?;
+                let recovering = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()");
+                if answered(recovering.fetch_one(&mut listener)).await? {
+                    return Err(WrongServer::error("it is in recovery (a standby)"));
+                }
                 // What came with the answer was committed before it.
                 while let Some(note) = listener.next_buffered() {
                     hear(&note, &mut echo, tell);

@@ -35,6 +35,16 @@ impl Conn {
         self.lease.conn()
     }
 
+    /// In which generation of connections it was opened.
+    pub(super) fn generation(&self) -> u64 {
+        self.lease.generation
+    }
+
+    /// Whether another server has taken over since it was opened.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.lease.is_superseded()
+    }
+
     pub(super) fn into_lease(self) -> Lease {
         self.lease
     }

@@ -84,7 +84,7 @@ impl Drop for Loan {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
         // Dropped without being given back, a connection is closed.
-        if self.last {
+        if self.last || conn.is_superseded() {
             return;
         }
         if conn.open {

@@ -12,11 +12,13 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::pooling::{Opened, Pooling, Server};
+use super::server::{Servers, is_refused};
 use super::{classify, connect};
 use crate::store::StoreError;
+use crate::store::lineage::Lineage;
 use crate::store::url::PostgresUrl;
 
 /// A connection that answered this recently is taken to be alive. Each one is asked when it is given back, which also
@@ -29,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long to wait after a failed attempt, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How often a process that serves opens a connection only to see where the database's name leads.
+const LOOK: Duration = Duration::from_secs(2);
 /// How many connections are opened at the same time.
 const OPENERS: u32 = 2;
 
@@ -69,6 +73,7 @@ pub(in super::super) struct Pool(Arc<Inner>);
 
 struct Inner {
     server: Server,
+    servers: Servers,
     size: u32,
     acquire_timeout: Duration,
     state: Mutex<State>,
@@ -96,6 +101,7 @@ struct State {
 struct Idle {
     conn: PgConnection,
     reach: Pooling,
+    generation: u64,
     seen: Instant,
 }
 
@@ -118,6 +124,8 @@ impl From<Refusal> for StoreError {
 pub(super) struct Lease {
     conn: Option<PgConnection>,
     pub(super) reach: Pooling,
+    /// In which it was opened, of [`Lineage`].
+    pub(super) generation: u64,
     seen: Instant,
     pool: Pool,
     used: bool,
@@ -125,9 +133,10 @@ pub(super) struct Lease {
 
 impl Pool {
     /// A pool without connections yet.
-    pub(super) fn new(connect: PgConnectOptions, options: &Options) -> Self {
+    pub(super) fn new(connect: PgConnectOptions, options: &Options, lineage: Arc<Lineage>) -> Self {
         Self(Arc::new(Inner {
             server: Server::new(connect, options.pooler),
+            servers: Servers::new(lineage),
             size: options.pool_size,
             acquire_timeout: options.acquire_timeout,
             state: Mutex::default(),
@@ -183,10 +192,21 @@ impl Pool {
         StoreError::Unavailable(why.into())
     }
 
-    /// Opens all connections in the background, and keeps them open.
+    /// Opens all connections in the background, keeps them open, and looks now and then where the database's name leads.
     pub(in super::super) fn fill(&self) {
         let mut state = self.state();
-        state.full = true;
+        if !std::mem::replace(&mut state.full, true) {
+            let pool = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    match pool.upgrade().map(Self) {
+                        Some(pool) if !pool.is_closed() => pool.look().await,
+                        _ => return,
+                    }
+                }
+            });
+        }
         self.open_if_needed(&mut state);
     }
 
@@ -204,10 +224,8 @@ impl Pool {
     async fn open(self) {
         let mut backoff = BACKOFF.0;
         loop {
-            let outcome = timeout(CONNECT, self.0.server.connect()).await;
-            let outcome = outcome.unwrap_or_else(|_| Err(super::loan::no_answer()));
-            let failure = match outcome {
-                Ok(reached) => return self.opened(reached),
+            let failure = match self.connect().await {
+                Ok((opened, generation)) => return self.opened(opened, generation),
                 Err(failure) => failure,
             };
             if self.failed(&failure) {
@@ -218,7 +236,47 @@ impl Pool {
         }
     }
 
-    fn opened(&self, Opened { conn, reach }: Opened) {
+    /// Opens a connection to the server that is the one to use, and gives its generation.
+    async fn connect(&self) -> Result<(Opened, u64), sqlx::Error> {
+        let begun = (Instant::now(), self.lineage().generation());
+        // A process that serves does not read from a standby.
+        let standby = !self.state().full;
+        let connecting = async {
+            let mut opened = self.0.server.connect().await?;
+            let generation = match opened.reach {
+                Pooling::Sessions => self.0.servers.identify(&mut opened.conn, begun, standby).await?,
+                // The next transaction may be on another server.
+                Pooling::Transactions => begun.1,
+            };
+            Ok((opened, generation))
+        };
+        timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(super::loan::no_answer()))
+    }
+
+    /// Where the database's name leads now: finds out when that is another server than before, whatever the connections do
+    /// that are open.
+    async fn look(&self) {
+        match self.connect().await {
+            Ok((opened, _)) => drop(timeout(ANSWER, opened.conn.close()).await),
+            Err(failure) => debug!(error = crate::error::chain(&failure), "database_look_failed"),
+        }
+        // Those in use are closed when they are given back.
+        let superseded: Vec<_> = {
+            let mut state = self.state();
+            state.idle.extract_if(.., |idle| self.lineage().is_suspected(idle.generation)).collect()
+        };
+        for idle in superseded {
+            drop(idle);
+            self.lost();
+        }
+    }
+
+    /// What this process knows of the ledger.
+    pub(super) fn lineage(&self) -> &Lineage {
+        self.0.servers.lineage()
+    }
+
+    fn opened(&self, Opened { conn, reach }: Opened, generation: u64) {
         let mut state = self.state();
         state.opening -= 1;
         state.open += 1;
@@ -226,7 +284,7 @@ impl Pool {
             info!(open = state.open, "database_connections_open_again");
         }
         drop(state);
-        self.hand_over(Idle { conn, reach, seen: Instant::now() });
+        self.hand_over(Idle { conn, reach, generation, seen: Instant::now() });
         self.open_if_needed(&mut self.state());
     }
 
@@ -373,17 +431,18 @@ fn passes(failure: &sqlx::Error) -> bool {
         sqlx::Error::Io(fault) => fault.kind() == std::io::ErrorKind::ConnectionRefused,
         // Too many connections, or starting up.
         sqlx::Error::Database(told) => matches!(told.code().as_deref(), Some("53300" | "57P03")),
-        _ => false,
+        // A failover is under way.
+        failure => is_refused(failure),
     }
 }
 
 impl Lease {
-    fn new(Idle { conn, reach, seen }: Idle, pool: Pool) -> Self {
-        Self { conn: Some(conn), reach, seen, pool, used: false }
+    fn new(Idle { conn, reach, generation, seen }: Idle, pool: Pool) -> Self {
+        Self { conn: Some(conn), reach, generation, seen, pool, used: false }
     }
 
     fn into_idle(mut self) -> Option<Idle> {
-        Some(Idle { conn: self.conn.take()?, reach: self.reach, seen: self.seen })
+        Some(Idle { conn: self.conn.take()?, reach: self.reach, generation: self.generation, seen: self.seen })
     }
 
     #[expect(clippy::expect_used, reason = "taken out where it ends, and nowhere else")]
@@ -396,9 +455,17 @@ impl Lease {
         self.conn.as_ref().expect("a connection")
     }
 
-    /// Whether it can be used, after a while of not being used.
+    /// Whether it can be used: it was not found to lead to a wrong server, and is alive after a while of not being used.
     async fn is_usable(&mut self) -> bool {
+        if self.is_superseded() {
+            return false;
+        }
         self.seen.elapsed() <= ALIVE || matches!(timeout(ANSWER, self.conn().ping()).await, Ok(Ok(())))
+    }
+
+    /// Whether another server has taken over since it was opened.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.pool.lineage().is_suspected(self.generation)
     }
 
     /// Gives back a connection that has nothing under way any more, which it is asked for.
@@ -417,7 +484,7 @@ impl Drop for Lease {
             drop(conn);
             self.pool.lost();
         } else {
-            self.pool.hand_over(Idle { conn, reach: self.reach, seen: self.seen });
+            self.pool.hand_over(Idle { conn, reach: self.reach, generation: self.generation, seen: self.seen });
         }
     }
 }

@@ -4,9 +4,10 @@
 use sqlx::Row as _;
 
 use super::super::{Result, StoreError};
-use super::facts::{self, Found, statement};
+use super::facts::{self, Found, Origin, origin, statement};
 use super::{Conn, classify};
 use crate::authz::{Facts, Question};
+use crate::ledger::chain::Head;
 
 /// The statement of one check, once for each question of four lists. The lists come out of subqueries so that the planner does not
 /// see how long they are: it would plan again for every group that is shorter than it takes groups to be.
@@ -16,27 +17,38 @@ pub(super) const FACTS: &str = concat!(
           WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, place) \
      CROSS JOIN LATERAL (",
     statement!("q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
-    ") found"
+    ") found",
+    origin!("0, ")
 );
 
-/// The facts of each question, in their order.
-pub(super) async fn read(conn: &mut Conn, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
+/// The facts of each question, in their order, and where they were read; an error unless that is the ledger of which `known` is
+/// an entry.
+pub(super) async fn read(
+    conn: &mut Conn,
+    questions: &[Question],
+    known: Option<&Head>,
+) -> Result<(Vec<Option<Facts>>, Head)> {
     if let [question] = questions {
-        return Ok(vec![facts::read(conn, question).await?]);
+        let (facts, revision) = facts::read(conn, question, known).await?;
+        return Ok((vec![facts], revision));
     }
     let rows = sqlx::query(FACTS)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_type.as_str()).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.action.as_str()).collect::<Vec<_>>())
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
+    let mut origin = Origin::default();
     let mut all: Vec<_> = questions.iter().map(Found::new).collect();
     for row in &rows {
+        if origin.add(row)? {
+            continue;
+        }
         let place: i64 = row.try_get("place").map_err(classify)?;
         let found = place.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
         found.ok_or_else(|| StoreError::corrupt("facts", "a row for no question"))?.add(row)?;
     }
-    Ok(all.into_iter().map(Found::facts).collect())
+    Ok((all.into_iter().map(Found::facts).collect(), origin.accept(conn, known).await?))
 }

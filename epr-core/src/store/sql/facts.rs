@@ -1,5 +1,7 @@
 //! The statement behind every check.
 
+use std::cmp::Ordering;
+
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -8,7 +10,9 @@ use super::roles::read_scope_types;
 use super::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use crate::authz::{Facts, Grant, Question};
 use crate::domain::EntityType;
-use crate::store::Result;
+use crate::ledger::chain::Head;
+use crate::store::lineage::{self, WrongServer};
+use crate::store::{Result, StoreError};
 
 /// The statement for one question, whose parts are where the four parameters say.
 ///
@@ -39,14 +43,16 @@ macro_rules! statement {
             " \
              ) \
              SELECT l.id AS place_id, l.type AS place_type, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
-                    NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action \
+                    NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action, \
+                    CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS revision, NULL AS revision_hash \
              FROM lineage l WHERE l.id = ",
             $resource_id,
             " \
              UNION ALL \
              SELECT places.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
                     (SELECT (SELECT action FROM asked) FROM role_permissions rp \
-                     WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) \
+                     WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)), \
+                    NULL, NULL, NULL \
              FROM places ",
             join_probing!(
                 "role_assignments",
@@ -66,22 +72,86 @@ macro_rules! statement {
 #[allow(unused_imports, reason = "used where several questions are asked at once")]
 pub(super) use statement;
 
-pub(super) const FACTS: &str = statement!("$1", "$2", "$3", "$4");
+/// One more row of the same snapshot, which says where it was read: whether the server is in recovery, and the newest entry that
+/// changed what decisions depend on.
+macro_rules! origin {
+    ($before:literal) => {
+        concat!(
+            " UNION ALL SELECT ",
+            $before,
+            "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
+            in_recovery!(),
+            ", o.sequence, o.entry_hash FROM registry_head o WHERE o.id = 1"
+        )
+    };
+}
+#[allow(unused_imports, reason = "used where several questions are asked at once")]
+pub(super) use origin;
 
-pub(super) async fn read(conn: &mut Conn, question: &Question) -> Result<Option<Facts>> {
+pub(super) const FACTS: &str = concat!(statement!("$1", "$2", "$3", "$4"), origin!(""));
+
+/// The facts of `question`, and where they were read; an error unless that is the ledger of which `known` is an entry.
+pub(super) async fn read(conn: &mut Conn, question: &Question, known: Option<&Head>) -> Result<(Option<Facts>, Head)> {
     let rows = sqlx::query(FACTS)
         .bind(id(question.resource_id))
         .bind(id(question.principal_id))
         .bind(question.principal_type.as_str())
         .bind(question.action.as_str())
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
     let mut found = Found::new(question);
+    let mut origin = Origin::default();
     for row in &rows {
-        found.add(row)?;
+        if !origin.add(row)? {
+            found.add(row)?;
+        }
     }
-    Ok(found.facts())
+    Ok((found.facts(), origin.accept(conn, known).await?))
+}
+
+/// Where facts were read.
+#[derive(Default)]
+pub(super) struct Origin {
+    recovering: Option<bool>,
+    revision: Option<Head>,
+}
+
+impl Origin {
+    /// Reads `row` if it is the one about the origin.
+    pub(super) fn add(&mut self, row: &Row) -> Result<bool> {
+        let Some(recovering) = row.try_get::<Option<bool>, _>("recovering").map_err(classify)? else {
+            return Ok(false);
+        };
+        self.recovering = Some(recovering);
+        self.revision = Some(Head {
+            sequence: row.try_get("revision").map_err(classify)?,
+            entry_hash: row.try_get("revision_hash").map_err(classify)?,
+        });
+        Ok(true)
+    }
+
+    /// The newest entry that changed what decisions depend on. INVARIANT: facts from a server in recovery, or whose ledger lacks
+    /// what this process knows, are never used.
+    pub(super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Head> {
+        if self.recovering == Some(true) {
+            return Err(WrongServer::error("it is in recovery (a standby)"));
+        }
+        let revision = self.revision.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?;
+        let Some(known) = known else { return Ok(revision) };
+        let stored = match revision.sequence.cmp(&known.sequence) {
+            Ordering::Less => None,
+            Ordering::Equal => Some(revision.entry_hash.clone()),
+            // Another process has made a change. Entries do not change: this may be a later moment.
+            Ordering::Greater => sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
+                .bind(known.sequence)
+                .fetch_optional(conn)
+                .await
+                .map_err(classify)?,
+        };
+        lineage::check(Some(known), stored.as_deref())?;
+        Ok(revision)
+    }
 }
 
 /// What the rows for one question say.

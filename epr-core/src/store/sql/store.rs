@@ -1,34 +1,35 @@
 //! The storage contract on this database.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
+use super::ledger::Extended;
 use super::schema::Target;
+use super::tx::{SqlTx, ends_connection, is_about_connection, is_lock_timeout};
 use super::{
-    Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify, commit,
-    connections, end_list, entities, events, forsake, hand_back, hierarchy, keep_open, ledger, ledger_page,
-    lock_hierarchy, missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same,
-    schema, share_hierarchy, together, unless_silent, within,
+    Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify,
+    connections, end_list, entities, events, forsake, generation, hand_back, hierarchy, keep_open, ledger, ledger_page,
+    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together,
+    unless_silent, wait_briefly, within,
 };
-use crate::authz::{Facts, Question};
+use crate::authz::Question;
 use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{Event, EventFilter};
-use crate::domain::role::Action;
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType,
     NamedAssignment, Orphan, Role, Timestamp, UnheldRole,
 };
-use crate::ledger::chain::{Draft, Head};
+use crate::ledger::chain::Draft;
 use crate::store::lanes::Lanes;
+use crate::store::lineage::Lineage;
 use crate::store::pools::Waits;
 use crate::store::{
-    Appended, Backlog, Claim, Claimed, Connections, Cursor, HierarchyState, Inserted, InsertedEvent, LedgerVisitor,
-    OutboxEvent, Page, PathToRoot, PoolState, Renewal, Result, ScanRange, SchemaState, Settlement, SinceTakeover,
-    Store, StoreError, TableRow, Take, Told, Tx,
+    Appended, Backlog, Claim, Claimed, Connections, Cursor, Decide, FactsRead, HierarchyState, LedgerVisitor, Page,
+    PoolState, Result, ScanRange, SchemaState, Settlement, SinceTakeover, Store, StoreError, TableRow, Take, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -39,23 +40,25 @@ pub struct SqlStore {
     read_waits: Waits,
     write_waits: Waits,
     target: Target,
-    end: Mutex<End>,
+    end: Arc<Mutex<End>>,
+    lineage: Arc<Lineage>,
 }
 
 /// What is remembered of the chain's end.
 #[derive(Default)]
-struct End {
+pub(super) struct End {
     /// Where it was after an append of this process. May be behind; the statement that builds upon it compares.
-    head: Option<Head>,
+    last: Option<Extended>,
     /// How many appends to go before it is remembered again.
     rest: u32,
 }
 
 impl End {
-    fn learn(&mut self, head: Head) {
+    /// Remembers the end of the chain after a commit.
+    pub(super) fn learn(&mut self, end: Extended) {
         match self.rest.checked_sub(1) {
             Some(rest) => self.rest = rest,
-            None => self.head = Some(head),
+            None => self.last = Some(end),
         }
     }
 }
@@ -67,20 +70,11 @@ const REST: u32 = 16;
 /// How long what checks rest on may be waited for before another connection is asked. Above the server's limit for locks.
 const CHECK: Duration = Duration::from_secs(7);
 
-/// Whether the connection ended, rather than what was asked for.
-fn is_cut(fault: &StoreError) -> bool {
-    /// The server ends this session.
-    const ADMIN_SHUTDOWN: &str = "57P01";
-    let StoreError::Unavailable(cause) = fault else { return false };
-    match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Io(_)) => true,
-        Some(sqlx::Error::Database(told)) => told.code().as_deref() == Some(ADMIN_SHUTDOWN),
-        _ => false,
-    }
-}
+/// Most connections that the facts of a check are read on, one after the other, when they are cut or lead to a wrong server.
+const CHECK_ATTEMPTS: u32 = 3;
 
 impl SqlStore {
-    pub(in super::super) fn new(read: Pool, write: Pool, target: Target) -> Self {
+    pub(in super::super) fn new(read: Pool, write: Pool, target: Target, lineage: Arc<Lineage>) -> Self {
         Self {
             lanes: Lanes::new(most(&read), acquire_timeout(&read)),
             read,
@@ -88,12 +82,19 @@ impl SqlStore {
             read_waits: Waits::default(),
             write_waits: Waits::default(),
             target,
-            end: Mutex::default(),
+            end: Arc::default(),
+            lineage,
         }
     }
 
     async fn transaction(&self) -> Result<Transaction> {
-        self.write_waits.during(begin(&self.write)).await
+        let generation = self.lineage.generation();
+        let begun = self.write_waits.during(begin(&self.write)).await;
+        if let Err(fault) = &begun {
+            // Its connection is closed already.
+            ends_connection(fault, &self.lineage, generation);
+        }
+        begun
     }
 
     async fn writer(&self) -> Result<Loan> {
@@ -112,19 +113,64 @@ impl SqlStore {
     async fn list<T>(&self, read: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let _lane = self.lanes.list().await?;
         let mut conn = self.read_waits.during(begin_list(&self.read)).await?;
-        let listed = unless_silent(read(&mut conn)).await;
+        let generation = generation(&conn);
+        let listed = self.lineage.while_current(generation, unless_silent(read(&mut conn))).await;
         end_list(conn, listed).await
+    }
+
+    fn session(&self, tx: Transaction) -> SqlTx {
+        SqlTx::new(tx, Arc::clone(&self.lineage), Arc::clone(&self.end))
+    }
+
+    /// What a step on `loan` came to. INVARIANT: a connection that was cut or leads to a wrong server is not used again.
+    async fn noted<T>(&self, mut loan: Loan, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let generation = generation(&loan);
+        let outcome = self.lineage.while_current(generation, step(&mut loan)).await;
+        if outcome.as_ref().is_err_and(|fault| ends_connection(fault, &self.lineage, generation)) {
+            forsake(loan);
+        }
+        outcome
+    }
+
+    /// Runs one step on a connection for reading.
+    async fn read<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let conn = self.reader().await?;
+        self.noted(conn, async |conn| unless_silent(step(conn)).await).await
+    }
+
+    /// Runs one step on a connection for writing.
+    async fn write<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let conn = self.writer().await?;
+        self.noted(conn, async |conn| unless_silent(step(conn)).await).await
+    }
+
+    async fn read_facts(&self, questions: &[Question]) -> Result<FactsRead> {
+        // Before the statement: what it sees is not older.
+        let known = self.lineage.known();
+        let conn = self.reader().await?;
+        let read = async |conn: &mut Conn| within(CHECK, together::read(conn, questions, known.as_ref())).await;
+        let (facts, revision) = self.noted(conn, read).await?;
+        self.lineage.learn(&revision);
+        Ok(FactsRead { facts, revision: revision.sequence })
+    }
+
+    /// Notes where the chain ends after a commit.
+    fn committed(&self, end: Extended) {
+        if let Some(entry) = &end.decisive {
+            self.lineage.learn(entry);
+        }
+        self.end().last = Some(end);
     }
 }
 
 #[async_trait]
 impl Store for SqlStore {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
-        Ok(Box::new(SqlTx { tx: self.transaction().await? }))
+        Ok(Box::new(self.session(self.transaction().await?)))
     }
 
     async fn entity(&self, id: Uuid) -> Result<Option<Entity>> {
-        unless_silent(entities::get(&mut *self.reader().await?, id)).await
+        self.read(async |conn| entities::get(conn, id).await).await
     }
 
     async fn entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
@@ -136,7 +182,7 @@ impl Store for SqlStore {
     }
 
     async fn role(&self, id: Uuid) -> Result<Option<Role>> {
-        unless_silent(roles::get(&mut *self.reader().await?, id)).await
+        self.read(async |conn| roles::get(conn, id).await).await
     }
 
     async fn roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
@@ -156,11 +202,11 @@ impl Store for SqlStore {
     }
 
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
-        unless_silent(entities::named(&mut *self.reader().await?, entity_type, name)).await
+        self.read(async |conn| entities::named(conn, entity_type, name).await).await
     }
 
     async fn role_named(&self, name: &str) -> Result<Option<Role>> {
-        unless_silent(roles::named(&mut *self.reader().await?, name)).await
+        self.read(async |conn| roles::named(conn, name).await).await
     }
 
     async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
@@ -184,42 +230,53 @@ impl Store for SqlStore {
     }
 
     async fn connections(&self) -> Result<Option<Connections>> {
-        unless_silent(connections(&mut *self.reader().await?)).await
+        self.read(async |conn| connections(conn).await).await
     }
 
     async fn missing_privileges(&self) -> Result<Vec<String>> {
-        unless_silent(missing_privileges(&mut *self.reader().await?)).await
+        self.read(async |conn| missing_privileges(conn).await).await
     }
 
-    async fn facts(&self, questions: &[Question]) -> Result<Vec<Option<Facts>>> {
-        let mut conn = self.reader().await?;
-        match within(CHECK, together::read(&mut conn, questions)).await {
-            // It was cut, or nobody is at the other end, and many may have asked at once; nothing is done twice by asking again.
-            Err(fault) if is_cut(&fault) => {
-                forsake(conn);
-                let mut conn = self.reader().await?;
-                within(CHECK, together::read(&mut conn, questions)).await
+    async fn facts(&self, questions: &[Question]) -> Result<FactsRead> {
+        let begun = Instant::now();
+        let mut attempt = 1;
+        loop {
+            match self.read_facts(questions).await {
+                // It was cut, leads to a wrong server, or nothing is at the other end. Nothing is done twice by asking again.
+                Err(fault)
+                    if is_about_connection(&fault)
+                        && attempt < CHECK_ATTEMPTS
+                        && (attempt == 1 || begun.elapsed() < CHECK) =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
     }
 
     async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>> {
-        if ledger::may_go_behind(drafts) {
-            let known = self.end().head.take();
-            if let Some(mut head) = known {
-                let mut conn = self.writer().await?;
-                if let Some(appended) = unless_silent(ledger::append_behind(&mut conn, &mut head, drafts)).await? {
-                    self.end().head = Some(head);
+        if ledger::BY_ONE_STATEMENT {
+            let last = self.end().last.take();
+            if let Some(mut end) = last.filter(|end| ledger::can_append_after(end, drafts)) {
+                let appended = self.write(async |conn| ledger::append_after(conn, &mut end, drafts).await).await?;
+                if let Some(appended) = appended {
+                    self.committed(end);
                     return Ok(appended);
                 }
                 self.end().rest = REST;
             }
         }
-        let mut tx = self.transaction().await?;
-        let (appended, head) = unless_silent(ledger::append(&mut tx, drafts)).await?;
-        commit(tx).await?;
-        self.end().learn(head);
+        let mut tx = self.session(self.transaction().await?);
+        let appended = tx.append_drafts(drafts).await?;
+        tx.finish().await?;
+        Ok(appended)
+    }
+
+    async fn append_decisions(&self, questions: &[Question], decide: Decide<'_>) -> Result<Vec<Option<Appended>>> {
+        let mut tx = self.session(self.transaction().await?);
+        let appended = tx.append_decisions(questions, decide).await?;
+        tx.finish().await?;
         Ok(appended)
     }
 
@@ -233,7 +290,7 @@ impl Store for SqlStore {
     }
 
     async fn event(&self, event_id: Uuid) -> Result<Option<Event>> {
-        unless_silent(events::get(&mut *self.reader().await?, event_id)).await
+        self.read(async |conn| events::get(conn, event_id).await).await
     }
 
     async fn events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
@@ -241,22 +298,22 @@ impl Store for SqlStore {
     }
 
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
-        unless_silent(events::claim(&mut *self.writer().await?, claim, now, limit)).await
+        self.write(async |conn| events::claim(conn, claim, now, limit).await).await
     }
 
     async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
-        let mut tx = self.transaction().await?;
-        let waiting = unless_silent(events::settle(&mut tx, token, now, settlements)).await?;
-        commit(tx).await?;
+        let mut tx = self.session(self.transaction().await?);
+        let waiting = tx.step(async |conn| events::settle(conn, token, now, settlements).await).await?;
+        tx.finish().await?;
         Ok(waiting)
     }
 
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
-        unless_silent(events::requeue(&mut *self.writer().await?, event_id, now)).await
+        self.write(async |conn| events::requeue(conn, event_id, now).await).await
     }
 
     async fn event_backlog(&self) -> Result<Backlog> {
-        unless_silent(events::backlog(&mut *self.reader().await?)).await
+        self.read(async |conn| events::backlog(conn).await).await
     }
 
     fn outbox_signals(&self) -> BoxStream<'static, ()> {
@@ -264,9 +321,9 @@ impl Store for SqlStore {
     }
 
     async fn keep_rejections(&self, kept: &[Rejection], now: Timestamp) -> Result<()> {
-        let mut tx = self.transaction().await?;
-        unless_silent(rejections::keep(&mut tx, kept, now)).await?;
-        commit(tx).await
+        let mut tx = self.session(self.transaction().await?);
+        tx.step(async |conn| rejections::keep(conn, kept, now).await).await?;
+        tx.finish().await
     }
 
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
@@ -278,20 +335,39 @@ impl Store for SqlStore {
     }
 
     async fn renewed(&self, ids: &[i64]) -> Result<()> {
-        if ids.is_empty() { Ok(()) } else { unless_silent(renewals::done(&mut *self.writer().await?, ids)).await }
+        if ids.is_empty() { Ok(()) } else { self.write(async |conn| renewals::done(conn, ids).await).await }
     }
 
     async fn forget_renewals(&self) -> Result<u64> {
-        unless_silent(renewals::forget(&mut *self.writer().await?)).await
+        self.write(async |conn| renewals::forget(conn).await).await
     }
 
     async fn reach(&self) -> std::result::Result<(), crate::store::Unreached> {
         super::reach(&self.write).await
     }
 
+    async fn ready(&self) -> Result<()> {
+        let known = self.lineage.known();
+        let tx = match self.transaction().await {
+            // Others are writing.
+            Err(StoreError::Contention(_)) => return Ok(()),
+            begun => begun?,
+        };
+        // Rolled back when it is dropped.
+        let mut tx = self.session(tx);
+        let probe = async |conn: &mut Conn| {
+            wait_briefly(&mut *conn).await?;
+            ledger::ready(conn, known.as_ref()).await
+        };
+        match tx.step(probe).await {
+            // Another transaction has locked a table, as a migration does: that passes.
+            Err(fault) if is_lock_timeout(&fault) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     async fn ping(&self) -> Result<()> {
-        let mut conn = self.reader().await?;
-        unless_silent(async { sqlx::query("SELECT 1").execute(&mut *conn).await.map_err(classify) }).await?;
+        self.read(async |conn| sqlx::query("SELECT 1").execute(conn).await.map_err(classify)).await?;
         Ok(())
     }
 
@@ -343,94 +419,5 @@ impl Store for SqlStore {
     async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
-    }
-}
-
-struct SqlTx {
-    tx: Transaction,
-}
-
-#[async_trait]
-impl Tx for SqlTx {
-    async fn insert_entity(&mut self, entity: &Entity) -> Result<bool> {
-        unless_silent(entities::insert(&mut self.tx, entity)).await
-    }
-
-    async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>> {
-        unless_silent(entities::lock(&mut self.tx, id)).await
-    }
-
-    async fn update_entity(&mut self, entity: &Entity) -> Result<bool> {
-        unless_silent(entities::update(&mut self.tx, entity)).await
-    }
-
-    async fn lock_hierarchy(&mut self) -> Result<()> {
-        unless_silent(lock_hierarchy(&mut self.tx)).await
-    }
-
-    async fn share_hierarchy(&mut self) -> Result<()> {
-        unless_silent(share_hierarchy(&mut self.tx)).await
-    }
-
-    async fn path_to_root(&mut self, id: Uuid, limit: usize) -> Result<PathToRoot> {
-        unless_silent(hierarchy::path_to_root(&mut self.tx, id, limit)).await
-    }
-
-    async fn has_levels_below(&mut self, id: Uuid, levels: usize) -> Result<bool> {
-        unless_silent(hierarchy::has_levels_below(&mut self.tx, id, levels)).await
-    }
-
-    async fn entity_type(&mut self, id: Uuid) -> Result<Option<EntityType>> {
-        unless_silent(entities::type_of(&mut self.tx, id)).await
-    }
-
-    async fn insert_role(&mut self, role: &Role) -> Result<bool> {
-        unless_silent(roles::insert(&mut self.tx, role)).await
-    }
-
-    async fn lock_role(&mut self, id: Uuid) -> Result<Option<Role>> {
-        unless_silent(roles::lock(&mut self.tx, id)).await
-    }
-
-    async fn update_role(&mut self, role: &Role) -> Result<()> {
-        unless_silent(roles::update(&mut self.tx, role)).await
-    }
-
-    async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()> {
-        unless_silent(roles::set_actions(&mut self.tx, role_id, actions, now)).await
-    }
-
-    async fn role(&mut self, id: Uuid) -> Result<Option<Role>> {
-        unless_silent(roles::get(&mut self.tx, id)).await
-    }
-
-    async fn ensure_actions(&mut self, actions: &[Action], now: Timestamp) -> Result<()> {
-        let mut sorted: Vec<&str> = actions.iter().map(Action::as_str).collect();
-        sorted.sort_unstable();
-        unless_silent(roles::ensure_actions(&mut self.tx, &sorted, now)).await
-    }
-
-    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<Inserted> {
-        unless_silent(assignments::insert(&mut self.tx, assignment)).await
-    }
-
-    async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>> {
-        unless_silent(assignments::delete(&mut self.tx, id)).await
-    }
-
-    async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
-        unless_silent(events::insert(&mut self.tx, new)).await
-    }
-
-    async fn renewals(&mut self) -> Result<Vec<Renewal>> {
-        unless_silent(changes::own(&mut self.tx)).await
-    }
-
-    async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
-        Ok(unless_silent(ledger::append(&mut self.tx, drafts)).await?.0)
-    }
-
-    async fn commit(self: Box<Self>) -> Result<()> {
-        commit(self.tx).await
     }
 }

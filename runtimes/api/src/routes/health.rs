@@ -80,7 +80,8 @@ struct SharedCache {
 
 /// Readiness
 ///
-/// Each dependency with its state; 503 unless all that is needed to serve answers.
+/// Each dependency with its state; 503 unless checks and changes can be served: facts can be read and a ledger entry can be written
+/// on the server that has the ledger, and the schema is not older than this program. A newer schema is ready.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "operation",
     responses(
@@ -102,12 +103,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     answer(status, &Ready { status: word, authentication, dependencies })
 }
 
-/// Whether the database answers, and lets this user do everything that calls need. The log says what is missing, and not the answer,
+/// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log says what is missing, and not the answer,
 /// which may be open to everyone.
 async fn database(epr: &Epr) -> &'static str {
-    let missing = match epr.ping().await {
-        Ok(()) => epr.missing_privileges().await,
-        Err(fault) => Err(fault),
+    let missing = match epr.missing_privileges().await {
+        // With all of them, what else can be in the way.
+        Ok(missing) if missing.is_empty() => epr.check_ready().await.map(|()| missing),
+        missing => missing,
     };
     match missing {
         Ok(missing) if missing.is_empty() => "ok",

@@ -1,0 +1,64 @@
+//! `epr ledger …`
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use epr_core::{Call, Epr, SetAside};
+use serde_json::json;
+
+use crate::audit::{LINE_EVERY, Progress};
+use crate::output::{Output, visible};
+use crate::{NO, Outcome};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Move rows beyond the head of the chain, which another program wrote there, out of the ledger and keep them; exit code 1 when
+    /// there are none, or when the chain before them does not hold
+    SetAside(Arguments),
+}
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only show which rows they are
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Output) -> Outcome {
+    let Command::SetAside(Arguments { dry_run }) = command;
+    let mut progress = Progress::new(LINE_EVERY);
+    let outcome = epr.set_aside_foreign_rows(call, !dry_run, &mut |checked, total| progress.tell(checked, total)).await;
+    progress.clear();
+    let outcome = outcome?;
+    if out.json {
+        let (rows, finding) = match &outcome {
+            SetAside::Nothing => (None, None),
+            SetAside::Broken(finding) => (None, Some(finding)),
+            SetAside::Rows(rows) => (Some(rows), None),
+        };
+        out.object(&json!({"set_aside": rows.is_some() && !dry_run, "rows": rows, "finding": finding}))?;
+    } else {
+        match &outcome {
+            SetAside::Nothing => {
+                out.line(format_args!("No row stands beyond the head of the chain: nothing to set aside."))?;
+            }
+            SetAside::Broken(finding) => {
+                let (found, sequence) = (visible(&finding.to_string()), finding.sequence());
+                out.line(format_args!("{} at entry {sequence}: {found}", Output::bad("BROKEN")))?;
+                out.line(format_args!(
+                    "Nothing was set aside: the chain must hold up to its head. See `epr audit verify`."
+                ))?;
+            }
+            SetAside::Rows(rows) => {
+                let verb = if *dry_run { "would be" } else { "were" };
+                out.line(format_args!(
+                    "The chain ends at entry {}. Rows beyond it: {}.",
+                    rows.head,
+                    rows.sequences.join(", ")
+                ))?;
+                out.line(format_args!("{} {verb} moved to audit_logs_set_aside; sha256 {}", rows.count, rows.sha256))?;
+            }
+        }
+    }
+    Ok(if matches!(outcome, SetAside::Rows(_)) { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}

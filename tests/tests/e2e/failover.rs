@@ -1,0 +1,328 @@
+//! Two PostgreSQL servers, one of which follows the other, and a name that leads to one of them: what callers are answered while
+//! the other takes over. Must hold whatever the timing: no allow after a revocation was answered, by the process that answered it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use epr_testkit::patience;
+use epr_testkit::postgres_server::Server;
+use epr_testkit::process::{Process, epr};
+use epr_testkit::proxy::Proxy;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+
+const CALLERS: usize = 8;
+/// Between two looks at what a wait is for.
+const EVERY: Duration = Duration::from_millis(20);
+/// What is answered is on both.
+const SYNCHRONOUS: &str = "synchronous_standby_names = '*'\n";
+
+/// A primary, its standby, and the name under which processes know the one to use.
+struct Pair {
+    old: Server,
+    new: Server,
+    name: Arc<Proxy>,
+    url: String,
+}
+
+impl Pair {
+    /// Both run. With `settings` for the primary besides.
+    async fn start(settings: &str) -> Self {
+        let (old, new) = tokio::task::spawn_blocking({
+            let settings = settings.to_owned();
+            move || {
+                let old = Server::prepare();
+                old.start("");
+                let new = Server::standby_of(&old);
+                new.start("");
+                old.write("postgresql.auto.conf", &settings);
+                old.reload();
+                (old, new)
+            }
+        })
+        .await
+        .unwrap();
+        let name = Proxy::to(&old.address()).await;
+        let url = format!("postgres://epr@{}/postgres", name.address);
+        let pair = Self { old, new, name, url };
+        let followed = "SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        patience::until("a standby that follows", EVERY, || number(&pair.old, followed), |seen| *seen == 1).await;
+        pair
+    }
+
+    /// A service that knows the database by its name.
+    async fn service(&self, environment: &[(&str, &str)]) -> Service {
+        Service::start(&self.url, environment).await
+    }
+}
+
+async fn number(server: &Server, sql: &'static str) -> i64 {
+    let mut conn = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+}
+
+/// Has the standby received and applied everything?
+async fn until_applied(pair: &Pair) {
+    let behind = "SELECT COUNT(*) FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()";
+    patience::until("a standby that has everything", EVERY, || number(&pair.old, behind), |seen| *seen == 0).await;
+}
+
+/// A running API.
+struct Service {
+    base: Arc<str>,
+    _process: Process,
+}
+
+impl Service {
+    async fn start(url: &str, environment: &[(&str, &str)]) -> Self {
+        let mut all = vec![
+            ("EPR_DATABASE_URL", url),
+            ("EPR_DATABASE_POOL_SIZE", "6"),
+            ("EPR_REQUEST_TIMEOUT", "5"),
+            ("EPR_LOG_LEVEL", "CRITICAL"),
+        ];
+        all.extend_from_slice(environment);
+        let (process, base) = Process::api_at(&all).await;
+        Self { base: base.into(), _process: process }
+    }
+
+    fn caller(&self) -> Caller {
+        Caller { base: Arc::clone(&self.base), http: Client::new() }
+    }
+}
+
+/// A way to call a service.
+#[derive(Clone)]
+struct Caller {
+    base: Arc<str>,
+    http: Client,
+}
+
+impl Caller {
+    async fn send(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let answer =
+            self.http.request(method, format!("{}{path}", self.base)).json(body).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// A POST that is repeated while it is refused with a 503.
+    async fn post(&self, path: &str, body: Value) -> Value {
+        loop {
+            let (status, said) = self.send(Method::POST, path, &body).await;
+            match status {
+                503 => tokio::time::sleep(EVERY).await,
+                200 | 201 => return said,
+                _ => panic!("{path}: {status} {said}"),
+            }
+        }
+    }
+
+    /// Revokes, and is sure of it.
+    async fn revoke(&self, assignment: &str) {
+        loop {
+            let path = format!("/api/v1/assignments/{assignment}");
+            match self.send(Method::DELETE, &path, &Value::Null).await.0 {
+                503 => tokio::time::sleep(EVERY).await,
+                // An earlier attempt took effect although its answer did not arrive.
+                200 | 404 => return,
+                status => panic!("{path}: {status}"),
+            }
+        }
+    }
+
+    /// `None` when the service does not say.
+    async fn authorized(&self, user: &str, entity: &str) -> Option<bool> {
+        let asked = json!({"user_id": user, "action": "a:read", "resource_id": entity});
+        match self.send(Method::POST, "/api/v1/authorize", &asked).await {
+            (200, said) => said["authorized"].as_bool(),
+            (503, _) => None,
+            (status, said) => panic!("{status} {said}"),
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        self.http.get(format!("{}/readyz", self.base)).send().await.unwrap().status() == 200
+    }
+}
+
+/// An entity and a role for it.
+async fn setup(caller: &Caller) -> (String, String) {
+    let entity = caller.post("/api/v1/entities", json!({"name": "S", "type": "spv"})).await;
+    let role = caller.post("/api/v1/roles", json!({"name": "Reader", "permissions": ["a:read"]})).await;
+    let id = |body: &Value| body["id"].as_str().unwrap().to_owned();
+    (id(&entity), id(&role))
+}
+
+fn user(n: usize) -> String {
+    format!("aaaaaaaa-0000-4000-8000-{n:012}")
+}
+
+async fn grant(caller: &Caller, user: &str, role: &str, entity: &str) -> String {
+    let new = json!({"principal_id": user, "role_id": role, "entity_id": entity});
+    caller.post("/api/v1/assignments", new).await["id"].as_str().unwrap().to_owned()
+}
+
+/// Grants, checks, revokes and checks for one principal, again and again. `done` counts the rounds.
+async fn work(
+    caller: Caller,
+    n: usize,
+    (role, entity): (String, String),
+    done: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) {
+    let user = user(n);
+    while !stop.load(SeqCst) {
+        let held = grant(&caller, &user, &role, &entity).await;
+        caller.authorized(&user, &entity).await;
+        caller.authorized(&user, &entity).await;
+        caller.revoke(&held).await;
+        for _ in 0..3 {
+            let said = caller.authorized(&user, &entity).await;
+            assert_ne!(said, Some(true), "{user} is allowed after the revocation of {held} was answered");
+        }
+        done.fetch_add(1, SeqCst);
+    }
+}
+
+/// The ledger of a server, replayed: no decision is allowed by an assignment that is not in force at that point.
+async fn verify(server: &Server) {
+    let (code, out, err) = epr(&server.url(), &["audit", "verify"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let mut conn = PgConnection::connect(&server.url()).await.unwrap();
+    let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
+        "SELECT action, details->>'assignment_id', details->>'authorized' FROM audit_logs ORDER BY sequence",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .unwrap();
+    let (mut held, mut allowed) = (HashSet::new(), 0);
+    for (action, assignment, authorized) in rows {
+        match &*action {
+            "role_assignment.create" => assert!(held.insert(assignment)),
+            "role_assignment.delete" => assert!(held.remove(&assignment)),
+            "authorization.evaluate" if authorized.as_deref() == Some("true") => {
+                assert!(held.contains(&assignment), "allowed by {assignment:?}, which is not in force");
+                allowed += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(allowed > 0);
+}
+
+/// The standby takes over while the old primary runs on: its connections stay open, and its commits are never confirmed.
+async fn promotion_under_load(environment: &[(&str, &str)]) {
+    let pair = Pair::start(SYNCHRONOUS).await;
+    let service = pair.service(environment).await;
+    let known = setup(&service.caller()).await;
+    let (known, done, stop) = ((known.1, known.0), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|n| tokio::spawn(work(service.caller(), n, known.clone(), done.clone(), stop.clone())))
+        .collect();
+    let more = async |rounds| {
+        let target = done.load(SeqCst) + rounds;
+        patience::until("rounds that succeed", EVERY, async || done.load(SeqCst), |done| *done >= target).await;
+    };
+    more(3 * CALLERS).await;
+    let promoted = Instant::now();
+    pair.new.promote();
+    pair.name.lead_to(&pair.new.address());
+    let flipped = Instant::now();
+    more(3 * CALLERS).await;
+    println!("promotion took {:?}; rounds succeed {:?} after the name changed", flipped - promoted, flipped.elapsed());
+    assert!(service.caller().is_ready().await);
+    stop.store(true, SeqCst);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    // Everything is on the new one, and the old one takes no part in it.
+    let known = "SELECT COUNT(*) FROM audit_logs";
+    assert!(number(&pair.new, known).await > number(&pair.old, known).await);
+    if !environment.contains(&("EPR_AUDIT_DECISIONS", "off")) {
+        verify(&pair.new).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_allow_follows_a_revocation_over_a_promotion_with_cache_and_records() {
+    promotion_under_load(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_allow_follows_a_revocation_over_a_promotion_without_cache_and_records() {
+    promotion_under_load(&[("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")]).await;
+}
+
+/// The old primary is stopped, comes back as a standby of the new one, and the name leads to it for a while longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_answers_nothing_after_a_planned_switchover() {
+    let pair = Pair::start(SYNCHRONOUS).await;
+    let service = pair.service(&[]).await;
+    let caller = service.caller();
+    let (entity, role) = setup(&caller).await;
+    let held = grant(&caller, &user(1), &role, &entity).await;
+    assert_eq!(caller.authorized(&user(1), &entity).await, Some(true));
+
+    tokio::task::block_in_place(|| {
+        pair.old.stop();
+        pair.new.promote();
+        pair.old.start_as_standby_of(&pair.new);
+    });
+    // Another process uses the new one already.
+    let other = Service::start(&pair.new.url(), &[]).await;
+    other.caller().revoke(&held).await;
+    for _ in 0..10 {
+        assert_eq!(caller.authorized(&user(1), &entity).await, None);
+        assert!(!caller.is_ready().await);
+        let path = format!("/api/v1/entities/{entity}");
+        assert_eq!(caller.send(Method::GET, &path, &Value::Null).await.0, 503);
+    }
+    pair.name.lead_to(&pair.new.address());
+    let flipped = Instant::now();
+    patience::until_so("ready again", async || caller.is_ready().await).await;
+    assert_eq!(caller.authorized(&user(1), &entity).await, Some(false));
+    println!("answers {:?} after the name changed", flipped.elapsed());
+}
+
+/// Both servers take changes. A process whose connections lead to the old one finds out by itself that the name leads elsewhere, and
+/// does not go back when the name does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_leaves_an_old_primary_that_goes_on_and_does_not_return() {
+    let pair = Pair::start("").await;
+    let service = pair.service(&[]).await;
+    let caller = service.caller();
+    let (entity, role) = setup(&caller).await;
+    let held = grant(&caller, &user(1), &role, &entity).await;
+    assert_eq!(caller.authorized(&user(1), &entity).await, Some(true));
+    until_applied(&pair).await;
+
+    tokio::task::block_in_place(|| pair.new.promote());
+    pair.name.lead_to(&pair.new.address());
+    let flipped = Instant::now();
+    let other = Service::start(&pair.new.url(), &[]).await;
+    other.caller().revoke(&held).await;
+    patience::until(
+        "a denial",
+        EVERY,
+        async || caller.authorized(&user(1), &entity).await,
+        |said| *said == Some(false),
+    )
+    .await;
+    println!("the revocation elsewhere shows {:?} after the name changed", flipped.elapsed());
+
+    // The old one says yes to this day.
+    pair.name.lead_to(&pair.old.address());
+    let before = number(&pair.old, "SELECT COUNT(*) FROM audit_logs").await;
+    let stop = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < stop {
+        assert_ne!(caller.authorized(&user(1), &entity).await, Some(true));
+        let fresh = caller.authorized(&user(2), &entity).await;
+        assert_ne!(fresh, Some(true));
+        tokio::time::sleep(EVERY).await;
+    }
+    assert_eq!(number(&pair.old, "SELECT COUNT(*) FROM audit_logs").await, before, "the old one was written");
+    verify(&pair.new).await;
+}

@@ -1,0 +1,158 @@
+//! What the ledger says, read in its order: no decision rests on what an earlier entry has taken away, and only EPR writes to it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use epr_core::clock::SystemClock;
+use epr_testkit::api::{Api, id_of};
+use epr_testkit::database::Kind;
+use epr_testkit::on_both;
+use serde_json::{Value, json};
+
+const ENTRIES: &str = "/api/v1/audit/entries";
+const ROUNDS: usize = 25;
+const CHECKERS: usize = 6;
+
+fn user(n: usize) -> String {
+    format!("aaaaaaaa-0000-4000-8000-{n:012}")
+}
+
+/// Every entry, in order.
+async fn everything(api: &Api) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let from = all.len() + 1;
+        let page = api.get(&format!("{ENTRIES}?order=asc&limit=100&from_sequence={from}")).await.expect(200);
+        let page = page.as_array().unwrap().clone();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}
+
+/// Replays the ledger; gives how many decisions were allowed and how many were not.
+fn replay(entries: &[Value]) -> (usize, usize) {
+    let mut held = HashSet::new();
+    let mut revision = 0;
+    let mut counts = (0, 0);
+    for entry in entries {
+        let details = &entry["details"];
+        let assignment = details["assignment_id"].as_str().unwrap_or_default().to_owned();
+        match entry["action"].as_str().unwrap() {
+            "role_assignment.create" => {
+                held.insert(assignment);
+                revision = entry["sequence"].as_i64().unwrap();
+            }
+            "role_assignment.delete" => {
+                assert!(held.remove(&assignment), "{entry}");
+                revision = entry["sequence"].as_i64().unwrap();
+            }
+            "authorization.evaluate" => {
+                assert_eq!(details["revision"], json!(revision), "{entry}");
+                if details["authorized"] == json!(true) {
+                    assert!(held.contains(&assignment), "allowed by an assignment that is not in force: {entry}");
+                    counts.0 += 1;
+                } else {
+                    counts.1 += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+/// Grants, revokes and checks at the same time, then replays what the ledger says.
+async fn replay_under_load(api: &Api, name: &str) {
+    let spv = api.entity(name, "spv", None).await;
+    let role = api.role(name, &[], &["a:read"]).await;
+    let changes = tokio::spawn({
+        let (api, spv) = (api.clone(), spv.clone());
+        async move {
+            for round in 0..ROUNDS {
+                let new = json!({"principal_id": user(round % 2), "role_id": role, "entity_id": spv});
+                let held = id_of(&api.post("/api/v1/assignments", new).await.expect(201));
+                api.authorized(&user(round % 2), "a:read", &spv).await;
+                api.delete(&format!("/api/v1/assignments/{held}")).await.expect(200);
+                // Answered: from now on it is not allowed.
+                assert!(!api.authorized(&user(round % 2), "a:read", &spv).await);
+            }
+        }
+    });
+    let checkers: Vec<_> = (0..CHECKERS)
+        .map(|n| {
+            let (api, spv) = (api.clone(), spv.clone());
+            tokio::spawn(async move {
+                for _ in 0..ROUNDS * 2 {
+                    api.authorized(&user(n % 2), "a:read", &spv).await;
+                }
+            })
+        })
+        .collect();
+    changes.await.unwrap();
+    for checker in checkers {
+        checker.await.unwrap();
+    }
+    let (allowed, denied) = replay(&everything(api).await);
+    assert!(allowed > 0 && denied > 0, "{allowed} allowed, {denied} denied");
+}
+
+on_both! {
+    async fn no_allow_stands_behind_the_revocation_of_its_assignment(api) {
+        replay_under_load(&api, "evaluated").await;
+        // Answers from the cache as well.
+        let database = Arc::clone(&api.database);
+        let every = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+        replay_under_load(&every, "every").await;
+    }
+
+    async fn a_row_that_the_head_was_not_moved_to_is_refused(api) {
+        api.entity("S", "spv", None).await;
+        let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, \
+                       correlation_id, details, occurred_at";
+        let foreign = format!("INSERT INTO audit_logs SELECT 2, {columns} FROM audit_logs WHERE sequence = 1");
+        let said = api.database.execute(&foreign).await.unwrap_err().to_string();
+        assert!(said.contains("the head of the chain was not moved"), "{said}");
+        api.get("/readyz").await.expect(200);
+        api.entity("T", "spv", None).await;
+        // With the guard off, as in a database that had such a row before.
+        let foreign = foreign.replace("SELECT 2", "SELECT 3");
+        match api.database.kind {
+            Kind::Postgres => {
+                api.database.execute("ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_appended").await.unwrap();
+                api.database.execute(&foreign).await.unwrap();
+                api.database.execute("ALTER TABLE audit_logs ENABLE TRIGGER audit_logs_appended").await.unwrap();
+            }
+            Kind::Sqlite => {
+                api.database.execute("DROP TRIGGER audit_logs_behind_head").await.unwrap();
+                api.database.execute(&foreign).await.unwrap();
+            }
+        }
+        assert_eq!(api.get("/readyz").await.expect(503)["status"], "not_ready");
+        api.post("/api/v1/entities", json!({"name": "U", "type": "spv"})).await.expect(503);
+    }
+
+    async fn it_is_ready_while_facts_can_be_read_and_an_entry_can_be_written(api) {
+        api.get("/readyz").await.expect(200);
+        api.database.execute("CREATE TABLE kept AS SELECT * FROM audit_chain_head").await.unwrap();
+        api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
+        api.get("/readyz").await.expect(503);
+        api.database.execute("INSERT INTO audit_chain_head SELECT * FROM kept").await.unwrap();
+        api.get("/readyz").await.expect(200);
+        for table in ["role_permissions", "platform_events", "registry_head"] {
+            api.database.execute(&format!("ALTER TABLE {table} RENAME TO hidden")).await.unwrap();
+            assert_eq!(api.get("/readyz").await.status, 503, "without {table}");
+            api.database.execute(&format!("ALTER TABLE hidden RENAME TO {table}")).await.unwrap();
+            api.get("/readyz").await.expect(200);
+        }
+        // The next version has migrated, and this one runs until it is replaced.
+        api.database.execute("INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time \
+            FROM _sqlx_migrations WHERE version = 1").await.unwrap();
+        api.get("/readyz").await.expect(200);
+        // A database of an earlier version, restored under a running process.
+        api.database.execute("DELETE FROM _sqlx_migrations WHERE version >= (SELECT MAX(version) FROM _sqlx_migrations \
+            WHERE version < 9999)").await.unwrap();
+        api.get("/readyz").await.expect(503);
+    }
+}
