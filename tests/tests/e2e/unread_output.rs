@@ -37,13 +37,19 @@ async fn terminated(mut child: Child, within: Duration) {
     assert!(asked.elapsed() < within, "{:?}", asked.elapsed());
 }
 
+/// A client that fails rather than wait for ever.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap()
+}
+
 async fn ready(base: &str) {
-    let up = async || reqwest::get(format!("{base}/readyz")).await.is_ok_and(|answer| answer.status() == 200);
+    let client = client();
+    let up = async || client.get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200);
     patience::until("a service that is ready", Duration::from_millis(10), up, |up| *up).await;
 }
 
 async fn dropped(base: &str) -> u64 {
-    let text = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    let text = client().get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("epr_log_lines_dropped_total ")).unwrap();
     line.parse().unwrap()
 }
@@ -56,7 +62,7 @@ async fn calls_are_answered_and_lost_lines_are_counted() {
     let mut api = unread("epr-api", &environment);
     let base = format!("http://127.0.0.1:{port}");
     ready(&base).await;
-    let client = reqwest::Client::new();
+    let client = client();
     let mut calls = 0;
     // Until the pipe and the queue are full, and then some.
     while calls < 200 || dropped(&base).await < 1000 {
@@ -90,8 +96,9 @@ async fn sigterm_ends_the_api_though_nobody_reads() {
     let api = unread("epr-api", &environment);
     let base = format!("http://127.0.0.1:{port}");
     ready(&base).await;
+    let client = client();
     for _ in 0..300 {
-        assert_eq!(reqwest::get(format!("{base}/api/v1/entities")).await.unwrap().status(), 200);
+        assert_eq!(client.get(format!("{base}/api/v1/entities")).send().await.unwrap().status(), 200);
     }
     terminated(api, Duration::from_secs(10)).await;
 }
