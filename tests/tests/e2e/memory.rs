@@ -189,12 +189,13 @@ async fn documents_of_many_values_are_admitted_by_bytes() {
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = Client::new();
     let values = vec!["{\"\":0}"; 49_000].join(",");
-    let calls = (0..32).map(async |n| {
+    let calls = (0..64).map(async |n| {
         let body = format!("{{\"name\": \"n{n}\", \"type\": \"spv\", \"attributes\": {{\"x\": [{values}]}}}}");
         client.post(format!("{base}{ENTITIES}")).body(body).send().await.unwrap().status().as_u16()
     });
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(|status| matches!(status, 201 | 503)), "{answers:?}");
     assert!(answers.contains(&201));
-    assert!(process.peak() < 256 << 10, "{} KiB", process.peak());
+    // Without the budget it is 250 MiB.
+    assert!(process.peak() < 190 << 10, "{} KiB", process.peak());
 }
