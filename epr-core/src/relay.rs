@@ -68,8 +68,8 @@ impl Epr {
     /// How long to wait when nothing is due: not long while something is pending that will be.
     async fn pause(&self) -> Duration {
         let poll = self.events().poll;
-        match self.event_backlog().await {
-            Ok(backlog) if backlog.pending > 0 => poll.min(SOON),
+        match self.store().any_event_pending().await {
+            Ok(true) => poll.min(SOON),
             _ => poll,
         }
     }

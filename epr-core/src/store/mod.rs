@@ -174,7 +174,10 @@ pub trait Store: Send + Sync {
     /// Puts failed events back to pending, one or all; gives how many.
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64>;
 
-    /// What is still to be delivered.
+    /// Whether an event is still to be delivered. Costs the same whatever the backlog is.
+    async fn any_event_pending(&self) -> Result<bool>;
+
+    /// What is still to be delivered, counted up to [`Backlog::MAX_COUNT`].
     async fn event_backlog(&self) -> Result<Backlog>;
 
     /// A signal whenever some process has left an event to the relays. Signals may be lost: poll as well. Ends when the
@@ -381,12 +384,17 @@ pub struct Settlement {
 /// What is still to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// Events that are pending.
+    /// Events that are pending, at most [`Backlog::MAX_COUNT`].
     pub pending: i64,
-    /// Events that were given up.
+    /// Events that were given up, at most [`Backlog::MAX_COUNT`].
     pub failed: i64,
     /// When the oldest pending one was written.
     pub oldest_pending: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// Events beyond this many are not counted: the cost of a look is bounded.
+    pub const MAX_COUNT: i64 = 100_000;
 }
 
 /// What became of an event that was to be appended.

@@ -151,25 +151,68 @@ pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take
     listing::show(conn, (page.limit, page.after), query, (read, position), take).await
 }
 
-/// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones
-/// back whether it is claimed or not, so that two relays cannot pass each other.
-pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
+/// The events that a claim looks at: due, free, and not known to wait for an earlier one. `$1` the time, `$2` how many.
+///
+/// Blocked events are not in the index, so that the backlog of one key costs the others nothing.
+pub(super) const CANDIDATES: &str = concat!(
+    "SELECT e.position FROM platform_events e \
+     WHERE e.delivery_state = 'pending' AND NOT e.blocked AND e.next_attempt_at <= ",
+    time_value!("$1"),
+    " AND (e.lease_until IS NULL OR e.lease_until <= ",
+    time_value!("$1"),
+    ") ORDER BY e.next_attempt_at, e.position LIMIT $2",
+    skip_locked!("e")
+);
+
+/// How many candidates one claim looks at. Each key has few that are not marked as blocked.
+const MAX_CANDIDATES: i64 = 500;
+
+/// Whether an earlier event with the same key is pending, claimed or not.
+macro_rules! behind_another {
+    () => {
+        "EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key AND o.position < d.position \
+                 AND o.delivery_state = 'pending')"
+    };
+}
+
+/// Claims events that are due and first of their key: an earlier one that is pending blocks the later ones, claimed or not, so that
+/// two relays cannot pass each other. Marks candidates that are blocked. `None` when all candidates are: commit, and try again.
+///
+/// INVARIANT: candidates are locked by one statement and compared with earlier events by the next, which sees what was completed
+/// before the lock. What is completed later waits for the lock and removes the mark again.
+pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Option<Vec<Claimed>>> {
+    let candidates: Vec<i64> = sqlx::query_scalar(CANDIDATES)
+        .bind(stamp(now))
+        .bind(MAX_CANDIDATES)
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(classify)?;
+    if candidates.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let all = candidates.len() < usize::try_from(MAX_CANDIDATES).unwrap_or(usize::MAX);
+    let positions = Json::List(candidates.into_iter().map(Json::Int).collect()).to_string();
+    let claimed = take(&mut *conn, &positions, claim, limit).await?;
+    block(&mut *conn, &positions).await?;
+    Ok((all || !claimed.is_empty()).then_some(claimed))
+}
+
+/// Claims up to `limit` of the events at `positions`, which this transaction has locked.
+async fn take(conn: &mut Conn, positions: &str, claim: Claim, limit: u32) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(concat!(
-        "UPDATE platform_events AS e SET lease_token = $1, lease_until = $2 WHERE e.position IN ( \
-           SELECT d.position FROM platform_events d \
-           WHERE d.delivery_state = 'pending' AND d.next_attempt_at <= $3 AND (d.lease_until IS NULL OR d.lease_until <= $3) \
-             AND NOT EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key \
-                             AND o.position < d.position AND o.delivery_state = 'pending') \
-           ORDER BY d.position LIMIT $4",
-        skip_locked!("d"),
-        ") RETURNING ",
+        "UPDATE platform_events SET lease_token = $1, lease_until = $2 WHERE position IN ( \
+           SELECT d.position FROM ",
+        json_items!("$3"),
+        " JOIN platform_events d ON d.position = CAST(item.value AS bigint) WHERE NOT ",
+        behind_another!(),
+        " ORDER BY d.next_attempt_at, d.position LIMIT $4) RETURNING ",
         "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
          correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
          traceparent, ingested"
     ))
     .bind(id(claim.token))
     .bind(stamp(claim.until))
-    .bind(stamp(now))
+    .bind(positions)
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
@@ -180,6 +223,23 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
     }
     claimed.sort_by_key(|event| event.position);
     Ok(claimed)
+}
+
+/// Marks those of the events at `positions` that wait for an earlier one. The transaction has locked them.
+async fn block(conn: &mut Conn, positions: &str) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE platform_events SET blocked = TRUE WHERE position IN ( \
+           SELECT d.position FROM ",
+        json_items!("$1"),
+        " JOIN platform_events d ON d.position = CAST(item.value AS bigint) WHERE ",
+        behind_another!(),
+        ")"
+    ))
+    .bind(positions)
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
 }
 
 /// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
@@ -217,12 +277,22 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
     Ok(waiting)
 }
 
+/// Whether an event is pending.
+pub(super) async fn any_pending(conn: &mut Conn) -> Result<bool> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM platform_events WHERE delivery_state = 'pending')")
+        .fetch_one(conn)
+        .await
+        .map_err(classify)
+}
+
+/// Counts up to [`Backlog::MAX_COUNT`] of each state: what is read twice a minute must not read a million rows.
 pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS pending, MIN(created_at) AS oldest, \
-           (SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'failed') AS failed \
-         FROM platform_events WHERE delivery_state = 'pending'",
+        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'pending' LIMIT $1) p) AS pending, \
+           (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'failed' LIMIT $1) f) AS failed, \
+           (SELECT created_at FROM platform_events WHERE delivery_state = 'pending' ORDER BY position LIMIT 1) AS oldest",
     )
+    .bind(Backlog::MAX_COUNT)
     .fetch_one(conn)
     .await
     .map_err(classify)?;
@@ -236,7 +306,7 @@ pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
 /// Puts failed events back: one, or all.
 pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
     let mut query = QueryBuilder::<Db>::new(
-        "UPDATE platform_events SET delivery_state = 'pending', delivery_attempts = 0, next_attempt_at = ",
+        "UPDATE platform_events SET delivery_state = 'pending', blocked = FALSE, delivery_attempts = 0, next_attempt_at = ",
     );
     query.push_bind(stamp(now)).push(", updated_at = ").push_bind(stamp(now)).push(" WHERE delivery_state = 'failed'");
     if let Some(event_id) = event_id {

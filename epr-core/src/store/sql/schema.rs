@@ -76,9 +76,8 @@ async fn step(pool: &Pool) -> Result<()> {
     lock_schema(&mut tx).await?;
     // Another process may have done it while this one waited.
     let applied = applied_in(&mut tx).await?;
-    let missing: Vec<&Migration> = missing(applied).collect();
-    let Some(next) = missing.first() else { return Ok(()) };
-    if applied == 0 {
+    let Some(next) = missing(&applied).next() else { return Ok(()) };
+    if applied.is_empty() {
         may_create(&mut tx).await?;
         if adopt::older_tables(&mut tx).await? {
             adopt::adopt(&mut tx).await?;
@@ -95,14 +94,24 @@ async fn step(pool: &Pool) -> Result<()> {
     commit(tx).await
 }
 
-fn missing(applied: i64) -> impl Iterator<Item = &'static Migration> {
-    MIGRATIONS.iter().filter(move |migration| migration.version > applied)
+/// The migrations that are not among `applied`, which may lack one below its newest.
+fn missing(applied: &[i64]) -> impl Iterator<Item = &'static Migration> {
+    MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version))
+}
+
+/// The version up to which every migration was applied; the newest one applied when all that this program knows were.
+fn version(applied: &[i64]) -> i64 {
+    let newest = applied.iter().copied().max().unwrap_or(0);
+    match missing(applied).next() {
+        Some(first) if newest <= known() => first.version - 1,
+        _ => newest,
+    }
 }
 
 /// Applies to an empty schema what can be applied in a transaction, up to the first that cannot.
 pub(super) async fn apply_all(conn: &mut Conn) -> Result<()> {
     driver(&mut *conn).ensure_migrations_table(APPLIED).await.map_err(failed)?;
-    for migration in missing(0).take_while(|migration| !migration.no_tx) {
+    for migration in missing(&[]).take_while(|migration| !migration.no_tx) {
         apply(&mut *conn, migration).await?;
     }
     Ok(())
@@ -142,11 +151,11 @@ pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
         check_database(&mut conn).await?;
         applied_in(&mut conn).await
     });
-    Ok(SchemaState { applied: applied.await?, known: known() })
+    Ok(SchemaState { applied: version(&applied.await?), known: known() })
 }
 
-/// The newest migration applied, 0 when there is none.
-pub(super) async fn applied_in(conn: &mut Conn) -> Result<i64> {
+/// The versions of the migrations that were applied.
+pub(super) async fn applied_in(conn: &mut Conn) -> Result<Vec<i64>> {
     let applied = applied_migrations(conn).await?;
     for one in &applied {
         let known = MIGRATIONS.iter().find(|migration| migration.version == one.version);
@@ -157,7 +166,7 @@ pub(super) async fn applied_in(conn: &mut Conn) -> Result<i64> {
             )));
         }
     }
-    Ok(applied.last().map_or(0, |last| last.version))
+    Ok(applied.into_iter().map(|one| one.version).collect())
 }
 
 /// Takes a lock on a file beside the database, released when the file is closed or the process dies.
@@ -174,4 +183,21 @@ async fn exclusive(path: PathBuf) -> Result<std::fs::File> {
     })
     .await
     .map_err(|fault| StoreError::Backend(fault.into()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_that_is_missing_below_the_newest_one_is_seen() {
+        let all: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        let newest = known();
+        assert_eq!((version(&all), version(&[]), version(&[1, 2])), (newest, 0, 2));
+        let without: Vec<i64> = all.iter().copied().filter(|version| *version != 3).collect();
+        assert_eq!(version(&without), 2);
+        assert_eq!(missing(&without).map(|migration| migration.version).collect::<Vec<_>>(), [3]);
+        let newer: Vec<i64> = without.into_iter().chain([newest + 1]).collect();
+        assert_eq!(version(&newer), newest + 1);
+    }
 }

@@ -312,6 +312,10 @@ impl Store for SqlStore {
         self.write(async |conn| events::requeue(conn, event_id, now).await).await
     }
 
+    async fn any_event_pending(&self) -> Result<bool> {
+        self.read(async |conn| events::any_pending(conn).await).await
+    }
+
     async fn event_backlog(&self) -> Result<Backlog> {
         self.read(async |conn| events::backlog(conn).await).await
     }

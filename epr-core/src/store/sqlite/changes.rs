@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::schema::Target;
 use super::{Pool, classify, renewals};
+use crate::domain::Json;
 use crate::store::{Renewal, Result, StoreError, Told};
 
 /// How often to look.
@@ -15,13 +16,34 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a look may take.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// Renewals of one transaction that are kept one by one; more become one for everybody, as the triggers on PostgreSQL do it.
+const MAX_RENEWALS: usize = 256;
+
 /// What the running transaction has changed about decisions; no other one runs.
 pub(super) async fn own(conn: &mut SqliteConnection) -> Result<Vec<Renewal>> {
     let rows = sqlx::query("UPDATE cache_renewals SET fresh = FALSE WHERE fresh RETURNING id, principal_id")
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
-    rows.iter().map(renewals::read).collect()
+    let renewals = rows.iter().map(renewals::read).collect::<Result<Vec<_>>>()?;
+    if renewals.len() <= MAX_RENEWALS {
+        return Ok(renewals);
+    }
+    let Some(newest) = renewals.iter().map(|renewal| renewal.id).max() else { return Ok(renewals) };
+    sqlx::query("UPDATE cache_renewals SET principal_id = NULL WHERE id = $1")
+        .bind(newest)
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    // Other processes see by the missing ids that something changed for everybody.
+    let others = renewals.iter().map(|renewal| renewal.id).filter(|id| *id != newest);
+    let others = Json::List(others.map(Json::Int).collect()).to_string();
+    sqlx::query("DELETE FROM cache_renewals WHERE id IN (SELECT value FROM json_each($1))")
+        .bind(others)
+        .execute(conn)
+        .await
+        .map_err(classify)?;
+    Ok(vec![Renewal { id: newest, principal: None }])
 }
 
 /// Tells changes for as long as the pool is open.
