@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::authz::Question;
 use crate::cache::{Cache, TierState};
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
+use crate::clock_offset::{self, ClockOffset, ClockReading};
 use crate::domain::audit::CorrelationId;
 use crate::domain::named_caller::NamedCaller;
 use crate::domain::role::Action;
@@ -38,6 +39,7 @@ pub struct Epr {
     metrics: Arc<Metrics>,
     started: Timestamp,
     cache: Arc<Cache>,
+    clock_offset: Arc<ClockOffset>,
 }
 
 /// What an [`Epr`] is put together from.
@@ -91,6 +93,7 @@ impl Epr {
             metrics,
             started,
             cache,
+            clock_offset: Arc::default(),
         }
     }
 
@@ -178,6 +181,7 @@ impl Epr {
         tx.ensure_actions(&self.parts.default_permissions, now).await?;
         tx.commit().await?;
         self.cache.keep_up(&self.parts.store);
+        self.clock_offset.keep_measured(&self.parts);
         Ok(())
     }
 
@@ -250,6 +254,20 @@ impl Epr {
         Ok(self.parts.store.hierarchy().await?)
     }
 
+    /// Compares the clock of this process with the database's; `None` when the database has no clock of its own.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn measure_clock(&self) -> Result<Option<ClockReading>> {
+        clock_offset::measure(&*self.parts.store, &*self.parts.clock).await
+    }
+
+    /// How far the clock of this process is ahead of the database's, in seconds, as last measured in the background.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<f64> {
+        self.clock_offset.seconds()
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -286,6 +304,7 @@ impl Epr {
     /// Finishes what is under way in the database and closes every connection.
     pub async fn close(&self) {
         self.cache.stop();
+        self.clock_offset.stop();
         self.parts.store.close().await;
     }
 

@@ -25,6 +25,7 @@ pub mod authn;
 pub mod authz;
 mod cache;
 pub mod clock;
+mod clock_offset;
 pub mod domain;
 mod epr;
 pub mod error;
@@ -48,6 +49,7 @@ mod stop;
 pub mod store;
 
 pub use cache::TierState;
+pub use clock_offset::ClockReading;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};

@@ -209,6 +209,9 @@ impl Epr {
         let _ = text::encode_registry(out, &metrics.registry);
         let _ = text::encode_registry(out, self.cache().metrics().registry());
         let _ = text::encode_registry(out, &process(self.started()));
+        if let Some(offset) = self.clock_offset() {
+            let _ = text::encode_registry(out, &clock(offset));
+        }
     }
 
     /// The same, whole.
@@ -226,6 +229,16 @@ fn process(started: Timestamp) -> Registry {
     let start = Seconds::default();
     start.set(seconds(started.unix_micros()));
     registry.register_with_unit("process_start_time", "Start of the process since 1970", Unit::Seconds, start);
+    registry
+}
+
+/// The clock of this process; not shown before it was compared with the database's.
+fn clock(offset: f64) -> Registry {
+    let mut registry = Registry::with_prefix("epr");
+    let gauge = Seconds::default();
+    gauge.set(offset);
+    let help = "How far the clock of this process is ahead of the database's";
+    registry.register_with_unit("clock_offset", help, Unit::Seconds, gauge);
     registry
 }
 

@@ -15,6 +15,10 @@ WHERE e.delivery_state = 'pending' AND e.ordering_key IS NOT NULL AND e.lease_to
 CREATE INDEX ix_platform_events_claimable ON platform_events (next_attempt_at, position)
     WHERE delivery_state = 'pending' AND NOT blocked;
 
+-- Plans of functions are kept for as long as a session lives, also when they were made on an empty table. The queries below can
+-- be answered in order by one index only (ix_platform_events_key): an equality would make the order by position alone enough, and
+-- another index would be read from its end until the key is found.
+
 -- Marks a new event with at least two pending events before it. The newest of them is locked until this transaction ends, so that
 -- it cannot be completed without seeing the new event; when it is locked already, a claim sets the mark later. With fewer events
 -- before it, the lock would delay the completion of the one that is being delivered.
@@ -28,11 +32,13 @@ BEGIN
     END IF;
     earlier := ARRAY(
         SELECT e.position FROM platform_events e
-        WHERE e.ordering_key = NEW.ordering_key AND e.delivery_state = 'pending' AND e.position < NEW.position
-        ORDER BY e.position DESC LIMIT 2
+        WHERE e.ordering_key >= NEW.ordering_key AND e.ordering_key <= NEW.ordering_key
+          AND e.delivery_state = 'pending' AND e.position < NEW.position
+        ORDER BY e.ordering_key DESC, e.position DESC LIMIT 2
     );
     IF cardinality(earlier) = 2 THEN
-        PERFORM 1 FROM platform_events e WHERE e.position = earlier[1] AND e.delivery_state = 'pending'
+        PERFORM 1 FROM platform_events e
+        WHERE e.position = earlier[1] AND e.ordering_key = NEW.ordering_key AND e.delivery_state = 'pending'
         FOR SHARE SKIP LOCKED;
         NEW.blocked := FOUND;
     END IF;
@@ -42,9 +48,10 @@ END $$;
 -- Removes the mark of the next event of the key. The update waits for a claim that is about to set it.
 CREATE FUNCTION epr_event_completed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE platform_events SET blocked = false WHERE position = (
-        SELECT min(e.position) FROM platform_events e
-        WHERE e.ordering_key = OLD.ordering_key AND e.delivery_state = 'pending'
+    UPDATE platform_events SET blocked = false WHERE ordering_key = OLD.ordering_key AND position = (
+        SELECT e.position FROM platform_events e
+        WHERE e.ordering_key >= OLD.ordering_key AND e.ordering_key <= OLD.ordering_key AND e.delivery_state = 'pending'
+        ORDER BY e.ordering_key, e.position LIMIT 1
     );
     RETURN NULL;
 END $$;

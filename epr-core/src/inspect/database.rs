@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use super::{Finding, State, hierarchy};
+use super::{Finding, State, clock, hierarchy};
 use crate::error::chain;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
@@ -44,6 +44,7 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     if let Some(mode) = epr.pooler() {
         found.push(of_pooler(mode));
     }
+    found.extend(clock::clock(epr).await);
     let schema = match epr.schema().await {
         Ok(schema) => schema,
         Err(fault) => {

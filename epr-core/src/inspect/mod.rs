@@ -4,6 +4,7 @@
 
 mod authentication;
 mod cache;
+mod clock;
 mod database;
 mod hierarchy;
 mod queue;

@@ -205,6 +205,13 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// The database server's time between two readings of `now`, one before it was asked for and one after it arrived; `None`
+    /// when there is no server.
+    async fn server_time(
+        &self,
+        now: &(dyn Fn() -> Timestamp + Send + Sync),
+    ) -> Result<Option<(Timestamp, Timestamp, Timestamp)>>;
+
     /// One round trip that touches no table.
     async fn ping(&self) -> Result<()>;
 

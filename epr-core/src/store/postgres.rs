@@ -16,8 +16,8 @@ pub(super) use self::pool::Pool;
 pub use self::pool::{Options, PoolerSetting};
 use self::pooling::Begin;
 use self::schema_ops::{
-    applied_migrations, apply_outside, check_database, columns, explain_refusal, lock_schema, may_create, not_ours,
-    put_aside,
+    applied_migrations, apply_outside, check_database, columns, explain_refusal, lock_schema, may_create, next_page,
+    not_ours, open_pages, pause_triggers, put_aside, resume_triggers,
 };
 use super::StoreError;
 use crate::domain::Timestamp;
@@ -150,6 +150,13 @@ macro_rules! row_text {
 macro_rules! set_aside {
     ($table:literal) => {
         concat!("epr_before.", $table)
+    };
+}
+
+/// A statement whose rows are read in pages: columns of `o`, and a table that was set aside.
+macro_rules! older_pages {
+    ($columns:literal, $table:literal) => {
+        concat!("DECLARE older_rows NO SCROLL CURSOR FOR SELECT ", $columns, " FROM ", set_aside!($table), " o")
     };
 }
 
@@ -346,6 +353,11 @@ async fn missing_privileges(conn: &mut Conn) -> Result<Vec<String>, StoreError> 
     .fetch_all(conn)
     .await
     .map_err(classify)
+}
+
+async fn server_time(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
+    let time: Stamp = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(conn).await.map_err(classify)?;
+    read_stamp(time).map(Some)
 }
 
 async fn share_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ use crate::domain::Timestamp;
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Conn = sqlx::SqliteConnection;
+use self::pages::{next_page, open_pages, pause_triggers, resume_triggers};
 pub(super) use self::pool::Pool;
 pub(super) type Row = SqliteRow;
 type Loan = sqlx::pool::PoolConnection<Db>;
@@ -132,6 +133,19 @@ macro_rules! set_aside {
     };
 }
 
+/// A statement whose rows are read in pages: columns of `o`, and a table that was set aside.
+macro_rules! older_pages {
+    ($columns:literal, $table:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            ", o.rowid AS page_key FROM ",
+            set_aside!($table),
+            " o WHERE o.rowid > $1 ORDER BY o.rowid LIMIT 1000"
+        )
+    };
+}
+
 #[path = "sql/adopt.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod adopt;
@@ -165,6 +179,7 @@ mod ledger_page;
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
 mod listing;
 mod older;
+mod pages;
 mod pool;
 #[path = "sql/rejections.rs"]
 #[allow(clippy::duplicate_mod, reason = "written once, compiled for each database")]
@@ -272,6 +287,12 @@ async fn within<T>(_: Duration, step: impl Future<Output = Result<T, StoreError>
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]
 async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
+}
+
+/// The clock of a file is this machine's.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+async fn server_time(_: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
+    Ok(None)
 }
 
 #[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL; here the transaction is exclusive")]

@@ -24,6 +24,7 @@ mod rejections;
 mod report;
 mod roles;
 mod seed;
+mod takeover;
 mod token;
 mod transfer;
 

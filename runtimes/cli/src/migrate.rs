@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::output::Output;
+use crate::takeover;
 
 #[derive(Args)]
 pub(crate) struct Migrate {
@@ -29,6 +30,7 @@ impl Migrate {
 }
 
 async fn forward(epr: &Epr, out: &mut Output) -> Outcome {
+    takeover::show_progress();
     let before = epr.schema().await?;
     let after = epr.migrate().await?;
     if out.json {

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use sqlx::migrate::Migration;
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::schema::{Applied, are_ours, read_applied};
-use super::{Conn, Pool, classify};
+use super::{Conn, Pool, Row, classify};
 use crate::store::{Result, StoreError};
 
 /// Any constant: only what changes the schema takes it.
@@ -243,4 +243,47 @@ async fn missing_right(conn: &mut Conn, what: &str, grant: &str) -> StoreError {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The rows of a statement, read in pages by a cursor of the running transaction.
+pub(super) struct Pages;
+
+/// Begins reading; one at a time in a transaction.
+pub(super) async fn open_pages(conn: &mut Conn, declaration: &'static str) -> Result<Pages> {
+    sqlx::raw_sql(declaration).execute(conn.driver()).await.map_err(classify)?;
+    Ok(Pages)
+}
+
+/// The next page; empty at the end.
+pub(super) async fn next_page(conn: &mut Conn, _: &mut Pages) -> Result<Vec<Row>> {
+    let page = sqlx::query("FETCH 1000 FROM older_rows").fetch_all(&mut *conn).await.map_err(classify)?;
+    if page.is_empty() {
+        sqlx::raw_sql("CLOSE older_rows").execute(conn.driver()).await.map_err(classify)?;
+    }
+    Ok(page)
+}
+
+/// Turns the triggers of a table off until the end of the copy; returns the statements that turn them on as they were.
+pub(super) async fn pause_triggers(conn: &mut Conn, table: &'static str) -> Result<Vec<String>> {
+    let resume = sqlx::query_scalar(
+        "SELECT format('ALTER TABLE %I ENABLE %s TRIGGER %I', $1, \
+             CASE tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, tgname) \
+         FROM pg_trigger WHERE tgrelid = to_regclass(format('%I.%I', current_schema(), $1)) \
+           AND NOT tgisinternal AND tgenabled <> 'D'",
+    )
+    .bind(table)
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(classify)?;
+    let pause = format!("ALTER TABLE {table} DISABLE TRIGGER USER");
+    sqlx::raw_sql(AssertSqlSafe(pause)).execute(conn.driver()).await.map_err(classify)?;
+    Ok(resume)
+}
+
+/// Turns triggers on again.
+pub(super) async fn resume_triggers(conn: &mut Conn, statements: Vec<String>) -> Result<()> {
+    for statement in statements {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn.driver()).await.map_err(classify)?;
+    }
+    Ok(())
 }

@@ -5,17 +5,20 @@
 
 #[path = "older_row.rs"]
 mod older_row;
+#[path = "takeover_pages.rs"]
+mod takeover_pages;
 
 use sqlx::Row as _;
 
 use self::older_row::{Texts, refused};
-use super::{Conn, Row, assignments, classify, columns, entities, entries, events, not_ours, put_aside, roles, schema};
+use self::takeover_pages::{Progress, copy_assignments};
+use super::{Conn, Row, classify, columns, entities, entries, events, not_ours, put_aside, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{Event, ordering_key};
 use crate::domain::fields::Choice;
-use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role};
+use crate::domain::{AuditEvent, Entity, EntityType, Json, JsonObject, Role};
 use crate::ledger::chain::{Draft, Head, Sealed};
-use crate::store::{Inserted, InsertedEvent, OutboxEvent, Result, hierarchy};
+use crate::store::{InsertedEvent, OutboxEvent, Result, hierarchy};
 
 /// Children before what they refer to, each with the columns that are read.
 pub(super) const TABLES: [(&str, &str); 7] = [
@@ -69,6 +72,8 @@ pub(super) async fn adopt(tx: &mut Conn) -> Result<()> {
     if found.contains(&"platform_events") {
         copy_events(&mut *tx).await?;
     }
+    // No process has cached a decision on this database yet.
+    sqlx::query("DELETE FROM cache_renewals").execute(tx).await.map_err(classify)?;
     Ok(())
 }
 
@@ -214,42 +219,6 @@ async fn actions(conn: &mut Conn, role: &Row) -> Result<Vec<String>> {
     Ok(actions)
 }
 
-async fn copy_assignments(conn: &mut Conn) -> Result<()> {
-    let old = rows(
-        &mut *conn,
-        concat!(
-            "SELECT CAST(id AS TEXT) AS id, CAST(principal_id AS TEXT) AS principal_id, \
-             CAST(principal_type AS TEXT) AS principal_type, CAST(role_id AS TEXT) AS role_id, CAST(entity_id AS TEXT) AS entity_id, \
-             CAST(effective_at AS TEXT) AS effective_at, CAST(expires_at AS TEXT) AS expires_at, \
-             CAST(created_at AS TEXT) AS created_at, CAST(updated_at AS TEXT) AS updated_at FROM ",
-            set_aside!("role_assignments")
-        ),
-    )
-    .await?;
-    for row in &old {
-        let texts = Texts::new(row, "assignment")?;
-        let created_at = texts.time("created_at")?;
-        let assignment = Assignment {
-            id: texts.id("id")?,
-            principal_id: texts.id("principal_id")?,
-            principal_type: texts.get("principal_type")?.unwrap_or_else(|| "user".into()),
-            role_id: texts.id("role_id")?,
-            entity_id: texts.optional_id("entity_id")?,
-            effective_at: texts.optional_time("effective_at")?.unwrap_or(created_at),
-            expires_at: texts.optional_time("expires_at")?,
-            created_at,
-            updated_at: texts.time("updated_at")?,
-        };
-        // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
-        if let Inserted::Existing(other) = assignments::insert(&mut *conn, &assignment).await?
-            && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
-        {
-            return Err(texts.fault("id", format!("differs from assignment {}, which has the same key", other.id)));
-        }
-    }
-    Ok(())
-}
-
 /// Events keep their state; what is pending is the relay's.
 async fn copy_events(conn: &mut Conn) -> Result<()> {
     let old = rows(
@@ -301,6 +270,8 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
 async fn copy_ledger(conn: &mut Conn) -> Result<()> {
     let mut head = Head::genesis();
     let (mut former_numbers, mut former_numbers_up_to) = (0_u64, 0);
+    let count = concat!("SELECT COUNT(*) FROM ", set_aside!("audit_logs"));
+    let mut progress = Progress::begin(&mut *conn, "audit_logs", count).await?;
     loop {
         let before = head.clone();
         let page = sqlx::query(concat!(
@@ -336,11 +307,10 @@ async fn copy_ledger(conn: &mut Conn) -> Result<()> {
         if !entries::extend(&mut *conn, &before, &sealed, &head).await? {
             return Err(refused("ledger", "as a whole", "the new ledger is not empty"));
         }
+        progress.add(sealed.len());
     }
-    let count: i64 = sqlx::query_scalar(concat!("SELECT COUNT(*) FROM ", set_aside!("audit_logs")))
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(classify)?;
+    progress.report();
+    let count: i64 = sqlx::query_scalar(count).fetch_one(&mut *conn).await.map_err(classify)?;
     if count != head.sequence {
         let last = head.sequence;
         let why =

@@ -37,6 +37,31 @@ pub(super) fn read(row: &Row) -> Result<Assignment> {
     })
 }
 
+/// Inserts those whose key is not taken, in one statement; returns how many.
+pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> Result<usize> {
+    let mut query = QueryBuilder::<Db>::new(
+        "INSERT INTO role_assignments \
+           (id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at) ",
+    );
+    query.push_values(assignments, |mut row, assignment| {
+        row.push_bind(id(assignment.id))
+            .push_bind(id(assignment.principal_id))
+            .push_bind(&assignment.principal_type)
+            .push_bind(id(assignment.role_id))
+            .push_bind(assignment.entity_id.map(id))
+            .push_bind(stamp(assignment.effective_at))
+            .push_bind(assignment.expires_at.map(stamp))
+            .push_bind(stamp(assignment.created_at))
+            .push_bind(stamp(assignment.updated_at));
+    });
+    query.push(
+        " ON CONFLICT (principal_id, principal_type, COALESCE(entity_id, '00000000-0000-0000-0000-000000000000'), role_id) \
+         DO NOTHING",
+    );
+    let done = query.build().execute(conn).await.map_err(classify)?;
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
 pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<Inserted> {
     let done = sqlx::query(
         "INSERT INTO role_assignments \

@@ -57,6 +57,7 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
             "SELECT EXISTS (SELECT 1 FROM platform_events e WHERE e.ordering_key = $1 AND e.delivery_state = 'pending')",
         )
         .bind(&new.ordering_key)
+        .persistent(false)
         .fetch_one(&mut *conn)
         .await
         .map_err(classify)?
@@ -178,12 +179,15 @@ macro_rules! behind_another {
 /// Claims events that are due and first of their key: an earlier one that is pending blocks the later ones, claimed or not, so that
 /// two relays cannot pass each other. Marks candidates that are blocked. `None` when all candidates are: commit, and try again.
 ///
+/// Planned each time: a plan that was made and kept while the table was small would read all of it once it is large.
+///
 /// INVARIANT: candidates are locked by one statement and compared with earlier events by the next, which sees what was completed
 /// before the lock. What is completed later waits for the lock and removes the mark again.
 pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Option<Vec<Claimed>>> {
     let candidates: Vec<i64> = sqlx::query_scalar(CANDIDATES)
         .bind(stamp(now))
         .bind(MAX_CANDIDATES)
+        .persistent(false)
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
@@ -214,6 +218,7 @@ async fn take(conn: &mut Conn, positions: &str, claim: Claim, limit: u32) -> Res
     .bind(stamp(claim.until))
     .bind(positions)
     .bind(i64::from(limit))
+    .persistent(false)
     .fetch_all(conn)
     .await
     .map_err(classify)?;
@@ -236,6 +241,7 @@ async fn block(conn: &mut Conn, positions: &str) -> Result<()> {
         ")"
     ))
     .bind(positions)
+    .persistent(false)
     .execute(conn)
     .await
     .map_err(classify)?;
@@ -266,6 +272,7 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
                AND o.position > s.position AND o.delivery_state = 'pending' WHERE s.position = $1)",
         )
         .bind(settlement.position)
+        .persistent(false)
         .fetch_one(&mut *conn)
         .await
         .map_err(classify)?;

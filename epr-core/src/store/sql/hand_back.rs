@@ -34,7 +34,7 @@ pub(super) async fn since_takeover(conn: &mut Conn) -> Result<Option<SinceTakeov
     if !kept.contains(&"entities") && !kept.contains(&"audit_logs") {
         return Ok(None);
     }
-    let (current, applied) = (schema::known(), schema::applied_in(&mut *conn).await?);
+    let (current, applied) = (schema::known(), schema::version(&schema::applied_in(&mut *conn).await?));
     if applied != current {
         return Err(refused(format!(
             "the schema is at version {applied}, and this program needs version {current}: run `epr migrate` of this program first"

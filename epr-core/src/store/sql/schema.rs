@@ -100,7 +100,7 @@ fn missing(applied: &[i64]) -> impl Iterator<Item = &'static Migration> {
 }
 
 /// The version up to which every migration was applied; the newest one applied when all that this program knows were.
-fn version(applied: &[i64]) -> i64 {
+pub(super) fn version(applied: &[i64]) -> i64 {
     let newest = applied.iter().copied().max().unwrap_or(0);
     match missing(applied).next() {
         Some(first) if newest <= known() => first.version - 1,

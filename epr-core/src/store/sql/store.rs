@@ -13,8 +13,8 @@ use super::tx::{SqlTx, ends_connection, is_about_connection, is_lock_timeout};
 use super::{
     Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify,
     connections, end_list, entities, events, forsake, generation, hand_back, hierarchy, keep_open, ledger, ledger_page,
-    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, together,
-    unless_silent, wait_briefly, within,
+    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, server_time,
+    together, unless_silent, wait_briefly, within,
 };
 use crate::authz::Question;
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -368,6 +368,18 @@ impl Store for SqlStore {
             Err(fault) if is_lock_timeout(&fault) => Ok(()),
             outcome => outcome,
         }
+    }
+
+    async fn server_time(
+        &self,
+        now: &(dyn Fn() -> Timestamp + Send + Sync),
+    ) -> Result<Option<(Timestamp, Timestamp, Timestamp)>> {
+        // The clock is read on the connection: waiting for one is no difference of clocks.
+        self.read(async |conn| {
+            let before = now();
+            Ok(server_time(conn).await?.map(|time| (before, time, now())))
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -45,6 +45,11 @@ pub(crate) struct Ready {
     authentication: Option<&'static str>,
     /// Each with its state.
     dependencies: Dependencies,
+    /// How far the clock of this process is ahead of the database server's, in seconds, measured once a minute. Absent before
+    /// the first measurement, and on SQLite. Does not make the service unready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 0.002)]
+    clock_offset_seconds: Option<f64>,
 }
 
 /// What calls depend on.
@@ -100,7 +105,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };
     let authentication = app.unguarded.then_some("off");
-    answer(status, &Ready { status: word, authentication, dependencies })
+    let clock_offset_seconds = app.epr.clock_offset();
+    answer(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
 }
 
 /// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log says what is missing, and not the answer,
