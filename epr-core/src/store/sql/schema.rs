@@ -108,10 +108,11 @@ pub(super) fn version(applied: &[i64]) -> i64 {
     }
 }
 
-/// Applies to an empty schema what can be applied in a transaction, up to the first that cannot.
+/// Applies to an empty schema what can be applied in a transaction. What cannot makes indexes and nothing else; it comes later, when
+/// rows are there already.
 pub(super) async fn apply_all(conn: &mut Conn) -> Result<()> {
     driver(&mut *conn).ensure_migrations_table(APPLIED).await.map_err(failed)?;
-    for migration in missing(&[]).take_while(|migration| !migration.no_tx) {
+    for migration in missing(&[]).filter(|migration| !migration.no_tx) {
         apply(&mut *conn, migration).await?;
     }
     Ok(())
