@@ -20,7 +20,7 @@ CREATE INDEX ix_platform_events_claimable ON platform_events (next_attempt_at, p
 -- another index would be read from its end until the key is found.
 
 -- Marks a new event with at least two pending events before it. The newest of them is locked until this transaction ends, so that
--- it cannot be completed without seeing the new event; when it is locked already, a claim sets the mark later. With fewer events
+-- it cannot be completed without seeing the new event; when it is locked already, a relay sets the mark later. With fewer events
 -- before it, the lock would delay the completion of the one that is being delivered.
 CREATE FUNCTION epr_event_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -45,7 +45,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Removes the mark of the next event of the key. The update waits for a claim that is about to set it.
+-- Removes the mark of the next event of the key. The update waits for a relay that is about to set it.
 CREATE FUNCTION epr_event_completed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE platform_events SET blocked = false WHERE ordering_key = OLD.ordering_key AND position = (

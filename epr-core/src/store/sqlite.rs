@@ -458,7 +458,7 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
 pub const CHECK: &str = facts::FACTS;
 
 /// The statement behind every claim of events, for explaining it: `$1` the time, `$2` how many.
-pub const CLAIM: &str = events::CANDIDATES;
+pub const CLAIM: &str = events::CLAIMABLE;
 
 /// Opens (and creates, with its folders) a database file.
 ///

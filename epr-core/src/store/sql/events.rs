@@ -152,22 +152,6 @@ pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take
     listing::show(conn, (page.limit, page.after), query, (read, position), take).await
 }
 
-/// The events that a claim looks at: due, free, and not known to wait for an earlier one. `$1` the time, `$2` how many.
-///
-/// Blocked events are not in the index, so that the backlog of one key costs the others nothing.
-pub(super) const CANDIDATES: &str = concat!(
-    "SELECT e.position FROM platform_events e \
-     WHERE e.delivery_state = 'pending' AND NOT e.blocked AND e.next_attempt_at <= ",
-    time_value!("$1"),
-    " AND (e.lease_until IS NULL OR e.lease_until <= ",
-    time_value!("$1"),
-    ") ORDER BY e.next_attempt_at, e.position LIMIT $2",
-    skip_locked!("e")
-);
-
-/// How many candidates one claim looks at. Each key has few that are not marked as blocked.
-const MAX_CANDIDATES: i64 = 500;
-
 /// Whether an earlier event with the same key is pending, claimed or not.
 macro_rules! behind_another {
     () => {
@@ -176,48 +160,44 @@ macro_rules! behind_another {
     };
 }
 
-/// Claims events that are due and first of their key: an earlier one that is pending blocks the later ones, claimed or not, so that
-/// two relays cannot pass each other. Marks candidates that are blocked. `None` when all candidates are: commit, and try again.
+/// The events that can be claimed: due, free, and first of their key. `$1` the time, `$2` how many.
 ///
-/// Planned each time: a plan that was made and kept while the table was small would read all of it once it is large.
-///
-/// INVARIANT: candidates are locked by one statement and compared with earlier events by the next, which sees what was completed
-/// before the lock. What is completed later waits for the lock and removes the mark again.
-pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Option<Vec<Claimed>>> {
-    let candidates: Vec<i64> = sqlx::query_scalar(CANDIDATES)
-        .bind(stamp(now))
-        .bind(MAX_CANDIDATES)
-        .persistent(false)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(classify)?;
-    if candidates.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let all = candidates.len() < usize::try_from(MAX_CANDIDATES).unwrap_or(usize::MAX);
-    let positions = Json::List(candidates.into_iter().map(Json::Int).collect()).to_string();
-    let claimed = take(&mut *conn, &positions, claim, limit).await?;
-    block(&mut *conn, &positions).await?;
-    Ok((all || !claimed.is_empty()).then_some(claimed))
+/// Events that are marked as blocked are not in the index, so that the backlog of one key costs the others nothing.
+macro_rules! claimable {
+    () => {
+        concat!(
+            "SELECT d.position FROM platform_events d \
+             WHERE d.delivery_state = 'pending' AND NOT d.blocked AND d.next_attempt_at <= ",
+            time_value!("$1"),
+            " AND (d.lease_until IS NULL OR d.lease_until <= ",
+            time_value!("$1"),
+            ") AND NOT ",
+            behind_another!(),
+            " ORDER BY d.next_attempt_at, d.position LIMIT $2",
+            skip_locked!("d")
+        )
+    };
 }
 
-/// Claims up to `limit` of the events at `positions`, which this transaction has locked.
-async fn take(conn: &mut Conn, positions: &str, claim: Claim, limit: u32) -> Result<Vec<Claimed>> {
+pub(super) const CLAIMABLE: &str = claimable!();
+
+/// Claims events that are due and first of their key: an earlier one that is pending blocks the later ones, claimed or not, so that
+/// two relays cannot pass each other.
+///
+/// Planned each time: a plan that was made and kept while the table was small would read all of it once it is large.
+pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(concat!(
-        "UPDATE platform_events SET lease_token = $1, lease_until = $2 WHERE position IN ( \
-           SELECT d.position FROM ",
-        json_items!("$3"),
-        " JOIN platform_events d ON d.position = CAST(item.value AS bigint) WHERE NOT ",
-        behind_another!(),
-        " ORDER BY d.next_attempt_at, d.position LIMIT $4) RETURNING ",
+        "UPDATE platform_events SET lease_token = $3, lease_until = $4 WHERE position IN (",
+        claimable!(),
+        ") RETURNING ",
         "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
          correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
          traceparent, ingested"
     ))
+    .bind(stamp(now))
+    .bind(i64::from(limit))
     .bind(id(claim.token))
     .bind(stamp(claim.until))
-    .bind(positions)
-    .bind(i64::from(limit))
     .persistent(false)
     .fetch_all(conn)
     .await
@@ -230,8 +210,30 @@ async fn take(conn: &mut Conn, positions: &str, claim: Claim, limit: u32) -> Res
     Ok(claimed)
 }
 
-/// Marks those of the events at `positions` that wait for an earlier one. The transaction has locked them.
-async fn block(conn: &mut Conn, positions: &str) -> Result<()> {
+/// How many events are marked at a time.
+const MAX_MARKED: i64 = 500;
+
+/// Marks events as blocked that wait for an earlier one and were not marked when they were inserted. Claims would look at them each
+/// time.
+///
+/// INVARIANT: they are locked by one statement and compared with earlier events by the next, which sees what was completed
+/// before the lock. What is completed later waits for the lock and removes the mark again.
+pub(super) async fn mark_blocked(conn: &mut Conn) -> Result<()> {
+    let waiting: Vec<i64> = sqlx::query_scalar(concat!(
+        "SELECT d.position FROM platform_events d WHERE d.delivery_state = 'pending' AND NOT d.blocked AND ",
+        behind_another!(),
+        " LIMIT $1",
+        skip_locked!("d")
+    ))
+    .bind(MAX_MARKED)
+    .persistent(false)
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(classify)?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let positions = Json::List(waiting.into_iter().map(Json::Int).collect()).to_string();
     sqlx::query(concat!(
         "UPDATE platform_events SET blocked = TRUE WHERE position IN ( \
            SELECT d.position FROM ",
