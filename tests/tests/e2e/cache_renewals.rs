@@ -113,6 +113,8 @@ async fn changes_by_replication_are_renewed_and_the_ledger_stays_guarded() {
         assert!(database.number("SELECT COUNT(*) FROM cache_renewals").await > 0, "{change}");
         database.execute("DELETE FROM cache_renewals").await.unwrap();
     }
+    let (code, _, failed) = epr(&database.url, &["entities", "create", "spv", "an entry"]).await;
+    assert_eq!(code, 0, "{failed}");
     for change in ["DELETE FROM audit_logs", "TRUNCATE audit_logs", "UPDATE audit_logs SET action = 'x'"] {
         let refused = sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut conn).await.unwrap_err();
         assert!(refused.to_string().contains("append-only"), "{change}: {refused}");
