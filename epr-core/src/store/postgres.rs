@@ -450,9 +450,6 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
 /// action.
 pub const CHECK: &str = facts::FACTS;
 
-/// The statement behind every claim of events, for explaining it: `$1` the time, `$2` how many.
-pub const CLAIM: &str = events::CLAIMABLE;
-
 /// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
 pub const CHECKS: &str = together::FACTS;
 

@@ -457,9 +457,6 @@ pub(super) fn classify(fault: sqlx::Error) -> StoreError {
 /// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the action.
 pub const CHECK: &str = facts::FACTS;
 
-/// The statement behind every claim of events, for explaining it: `$1` the time, `$2` how many.
-pub const CLAIM: &str = events::CLAIMABLE;
-
 /// Opens (and creates, with its folders) a database file.
 ///
 /// # Errors

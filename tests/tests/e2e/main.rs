@@ -30,7 +30,6 @@ mod embedding;
 mod entities;
 mod event_trail;
 mod events;
-mod events_backlog;
 mod events_delivery;
 mod events_topic;
 mod failover;

@@ -152,53 +152,26 @@ pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take
     listing::show(conn, (page.limit, page.after), query, (read, position), take).await
 }
 
-/// Whether an earlier event with the same key is pending, claimed or not.
-macro_rules! behind_another {
-    () => {
-        "EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key AND o.position < d.position \
-                 AND o.delivery_state = 'pending')"
-    };
-}
-
-/// The events that can be claimed: due, free, and first of their key. `$1` the time, `$2` how many.
-///
-/// Events that are marked as blocked are not in the index, so that the backlog of one key costs the others nothing.
-macro_rules! claimable {
-    () => {
-        concat!(
-            "SELECT d.position FROM platform_events d \
-             WHERE d.delivery_state = 'pending' AND NOT d.blocked AND d.next_attempt_at <= ",
-            time_value!("$1"),
-            " AND (d.lease_until IS NULL OR d.lease_until <= ",
-            time_value!("$1"),
-            ") AND NOT ",
-            behind_another!(),
-            " ORDER BY d.next_attempt_at, d.position LIMIT $2",
-            skip_locked!("d")
-        )
-    };
-}
-
-pub(super) const CLAIMABLE: &str = claimable!();
-
-/// Claims events that are due and first of their key: an earlier one that is pending blocks the later ones, claimed or not, so that
-/// two relays cannot pass each other.
-///
-/// Planned each time: a plan that was made and kept while the table was small would read all of it once it is large.
+/// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones
+/// back whether it is claimed or not, so that two relays cannot pass each other.
 pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(concat!(
-        "UPDATE platform_events SET lease_token = $3, lease_until = $4 WHERE position IN (",
-        claimable!(),
+        "UPDATE platform_events AS e SET lease_token = $1, lease_until = $2 WHERE e.position IN ( \
+           SELECT d.position FROM platform_events d \
+           WHERE d.delivery_state = 'pending' AND d.next_attempt_at <= $3 AND (d.lease_until IS NULL OR d.lease_until <= $3) \
+             AND NOT EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key \
+                             AND o.position < d.position AND o.delivery_state = 'pending') \
+           ORDER BY d.position LIMIT $4",
+        skip_locked!("d"),
         ") RETURNING ",
         "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
          correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
          traceparent, ingested"
     ))
-    .bind(stamp(now))
-    .bind(i64::from(limit))
     .bind(id(claim.token))
     .bind(stamp(claim.until))
-    .persistent(false)
+    .bind(stamp(now))
+    .bind(i64::from(limit))
     .fetch_all(conn)
     .await
     .map_err(classify)?;
@@ -208,46 +181,6 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
     }
     claimed.sort_by_key(|event| event.position);
     Ok(claimed)
-}
-
-/// How many events are marked at a time.
-const MAX_MARKED: i64 = 500;
-
-/// Marks events as blocked that wait for an earlier one and were not marked when they were inserted. Claims would look at them each
-/// time.
-///
-/// INVARIANT: they are locked by one statement and compared with earlier events by the next, which sees what was completed
-/// before the lock. What is completed later waits for the lock and removes the mark again.
-pub(super) async fn mark_blocked(conn: &mut Conn) -> Result<()> {
-    let waiting: Vec<i64> = sqlx::query_scalar(concat!(
-        "SELECT d.position FROM platform_events d WHERE d.delivery_state = 'pending' AND NOT d.blocked AND ",
-        behind_another!(),
-        " LIMIT $1",
-        skip_locked!("d")
-    ))
-    .bind(MAX_MARKED)
-    .persistent(false)
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(classify)?;
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let positions = Json::List(waiting.into_iter().map(Json::Int).collect()).to_string();
-    sqlx::query(concat!(
-        "UPDATE platform_events SET blocked = TRUE WHERE position IN ( \
-           SELECT d.position FROM ",
-        json_items!("$1"),
-        " JOIN platform_events d ON d.position = CAST(item.value AS bigint) WHERE ",
-        behind_another!(),
-        ")"
-    ))
-    .bind(positions)
-    .persistent(false)
-    .execute(conn)
-    .await
-    .map_err(classify)?;
-    Ok(())
 }
 
 /// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
@@ -315,7 +248,7 @@ pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
 /// Puts failed events back: one, or all.
 pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
     let mut query = QueryBuilder::<Db>::new(
-        "UPDATE platform_events SET delivery_state = 'pending', blocked = FALSE, delivery_attempts = 0, next_attempt_at = ",
+        "UPDATE platform_events SET delivery_state = 'pending', delivery_attempts = 0, next_attempt_at = ",
     );
     query.push_bind(stamp(now)).push(", updated_at = ").push_bind(stamp(now)).push(" WHERE delivery_state = 'failed'");
     if let Some(event_id) = event_id {

@@ -298,13 +298,7 @@ impl Store for SqlStore {
     }
 
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
-        let claimed = self.write(async |conn| events::claim(conn, claim, now, limit).await).await?;
-        if claimed.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
-            let mut tx = self.session(self.transaction().await?);
-            tx.step(async |conn| events::mark_blocked(conn).await).await?;
-            tx.finish().await?;
-        }
-        Ok(claimed)
+        self.write(async |conn| events::claim(conn, claim, now, limit).await).await
     }
 
     async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
