@@ -110,6 +110,9 @@ impl Epr {
     /// # Errors
     /// The folder of a database file cannot be made.
     pub async fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        for setting in &settings.warnings {
+            tracing::warn!(setting, "setting_adjusted");
+        }
         let publisher: Option<Arc<dyn Publisher>> = match &settings.events.topic_arn {
             Some(topic) => Some(Arc::new(Sns::new(&settings.aws, topic).await)),
             None => None,

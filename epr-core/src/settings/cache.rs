@@ -52,6 +52,8 @@ impl Default for CacheSettings {
     }
 }
 
+const DEFAULT_TTL_SECONDS: u64 = 300;
+
 impl CacheSettings {
     /// Decides every time.
     #[must_use]
@@ -74,9 +76,17 @@ impl CacheSettings {
             |_| "***".into(),
             |given| given.chars().all(|c| c.is_ascii_graphic()).then(|| Some(given.to_owned())),
         );
-        if url.as_deref().is_some_and(is_rest_url) && token.is_none() {
-            reader.fault("EPR_REDIS_TOKEN is not set; with an EPR_REDIS_URL of Upstash it must be its token".into());
-        }
+        // The older implementation ran without its cache then.
+        let url = url.filter(|url: &String| {
+            let usable = token.is_some() || !is_rest_url(url);
+            if !usable {
+                reader.warn(
+                    "EPR_REDIS_TOKEN is not set, and EPR_REDIS_URL is one of Upstash, which needs it: decisions are kept in this process only"
+                        .into(),
+                );
+            }
+            usable
+        });
         let prefix = reader.value(
             "EPR_REDIS_CACHE_PREFIX",
             "epr".to_owned(),
@@ -88,7 +98,16 @@ impl CacheSettings {
                 fits.then(|| given.to_owned())
             },
         );
-        let ttl = Duration::from_secs(reader.number("EPR_REDIS_CACHE_TTL", 300, 1, 86_400));
+        let (ttl, url) = match reader.number_up_to("EPR_REDIS_CACHE_TTL", DEFAULT_TTL_SECONDS, 0, 86_400) {
+            0 => {
+                reader.warn(format!(
+                    "EPR_REDIS_CACHE_TTL is 0: there is no shared cache, and decisions are kept in this process for {DEFAULT_TTL_SECONDS} s"
+                ));
+                (DEFAULT_TTL_SECONDS, None)
+            }
+            seconds => (seconds, url),
+        };
+        let ttl = Duration::from_secs(ttl);
         let timeout = Duration::from_millis(reader.number("EPR_REDIS_TIMEOUT_MS", 100, 10, 5000));
         Self {
             enabled: reader.flag("EPR_DECISION_CACHE", true),

@@ -57,7 +57,7 @@ impl EventSettings {
                 |given| is_topic(given).then(|| Some(given.to_owned())),
             ),
             source,
-            publish_attempts: u32::try_from(reader.number("EPR_EVENT_PUBLISH_ATTEMPTS", 2, 0, 10)).unwrap_or(2),
+            publish_attempts: u32::try_from(reader.number_up_to("EPR_EVENT_PUBLISH_ATTEMPTS", 2, 0, 10)).unwrap_or(2),
             max_attempts: i32::try_from(reader.number("EPR_EVENT_MAX_ATTEMPTS", 20, 1, 1000)).unwrap_or(20),
             relay: reader.flag("EPR_EVENT_RELAY", true),
             poll: Duration::from_millis(reader.number("EPR_EVENT_POLL_MS", 5000, 50, 600_000)),

@@ -16,7 +16,7 @@ pub enum UnknownMembers {
     Ignore,
 }
 
-/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, `EPR_UNKNOWN_MEMBERS`, and the limits.
+/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, `EPR_UNKNOWN_MEMBERS`, `EPR_LOG_ACCESS`, and the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The address to listen on.
@@ -27,6 +27,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// What becomes of members that the body of a change has and that are not known.
     pub unknown_members: UnknownMembers,
+    /// Whether each request has a line in the log.
+    pub access_log: bool,
     /// How much one caller may ask, and for how long.
     pub limits: Limits,
 }
@@ -41,7 +43,7 @@ impl HttpSettings {
             cors_origins: reader.value(
                 "EPR_CORS_ORIGINS",
                 Vec::new(),
-                "`*`, or origins such as https://app.example.com, comma-separated",
+                "`*`, or origins such as https://app.example.com, comma-separated or as a JSON list",
                 plain,
                 read_origins,
             ),
@@ -57,17 +59,24 @@ impl HttpSettings {
                     _ => None,
                 },
             ),
+            access_log: reader.flag("EPR_LOG_ACCESS", true),
             limits: Limits::read(reader),
         }
     }
 }
 
 fn read_origins(given: &str) -> Option<Vec<String>> {
+    if given.starts_with('[') {
+        let listed: Vec<String> = serde_json::from_str(given).ok()?;
+        return listed.iter().map(|origin| read_origin(origin.trim())).collect();
+    }
     given.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(read_origin).collect()
 }
 
 /// `*`, or a scheme and a host without a path.
 fn read_origin(origin: &str) -> Option<String> {
+    // Browsers send origins without the slash.
+    let origin = origin.strip_suffix('/').unwrap_or(origin);
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     let plain = host.is_some_and(|host| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/'));
     (origin == "*" || plain).then(|| origin.to_owned())

@@ -35,10 +35,10 @@ impl LoggingSettings {
                 "DEBUG, INFO, WARNING, ERROR, CRITICAL",
                 plain,
                 |given| match given.to_ascii_uppercase().as_str() {
-                    "DEBUG" | "TRACE" => Some(Level::Debug),
+                    "DEBUG" | "TRACE" | "NOTSET" => Some(Level::Debug),
                     "INFO" => Some(Level::Info),
                     "WARNING" | "WARN" => Some(Level::Warning),
-                    "ERROR" | "CRITICAL" => Some(Level::Error),
+                    "ERROR" | "CRITICAL" | "FATAL" => Some(Level::Error),
                     _ => None,
                 },
             ),

@@ -1,7 +1,8 @@
 //! Settings, from the environment and a `.env` file, read once at start.
 //!
 //! One file a section. A value that does not parse is a fault, never a default; every fault is reported, not only
-//! the first. Secrets do not print.
+//! the first. Values with which the older implementation ran are taken, with a warning where they mean something else here.
+//! Secrets do not print.
 
 mod audit;
 mod auth;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Variables that are named like EPR's and are none.
     pub unknown_variables: Vec<UnknownVariable>,
+    /// Values that are used in another way than they are written, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -86,7 +89,7 @@ impl Settings {
     pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
-        let settings = Self {
+        let mut settings = Self {
             auth: AuthSettings::read(&mut reader, service.environment),
             service,
             database: DatabaseSettings::read(&mut reader),
@@ -98,7 +101,9 @@ impl Settings {
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
             unknown_variables: Vec::new(),
+            warnings: Vec::new(),
         };
+        settings.warnings = reader.warnings().to_vec();
         let seen = reader.seen().to_vec();
         let unknown_variables = unknown::unknown(source, &seen);
         let settings = match reader.finish(settings) {

@@ -16,7 +16,7 @@ pub enum Environment {
     Production,
 }
 
-/// `EPR_ENVIRONMENT`, `EPR_SERVICE_NAME`, `EPR_DEFAULT_PERMISSIONS`.
+/// `EPR_ENVIRONMENT` (older name `ENV`), `EPR_SERVICE_NAME`, `EPR_DEFAULT_PERMISSIONS`.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
     /// Where the service runs.
@@ -39,19 +39,7 @@ pub fn default_permissions() -> Vec<Action> {
 impl ServiceSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            environment: reader.value(
-                "EPR_ENVIRONMENT",
-                Environment::Local,
-                "local, test, staging, production",
-                plain,
-                |given| match given.to_ascii_lowercase().as_str() {
-                    "local" => Some(Environment::Local),
-                    "test" => Some(Environment::Test),
-                    "staging" => Some(Environment::Staging),
-                    "production" => Some(Environment::Production),
-                    _ => None,
-                },
-            ),
+            environment: read_environment(reader),
             name: reader.text("EPR_SERVICE_NAME", "omen-epr"),
             default_permissions: reader.value(
                 "EPR_DEFAULT_PERMISSIONS",
@@ -60,6 +48,25 @@ impl ServiceSettings {
                 plain,
                 read_permissions,
             ),
+        }
+    }
+}
+
+/// Any name is taken, as the older implementation took it. INVARIANT: an unknown one is production, where least is permitted.
+fn read_environment(reader: &mut Reader<'_>) -> Environment {
+    let name = if reader.given("EPR_ENVIRONMENT") || !reader.given("ENV") { "EPR_ENVIRONMENT" } else { "ENV" };
+    let given = reader.text(name, "local");
+    match given.to_ascii_lowercase().as_str() {
+        "local" => Environment::Local,
+        "test" => Environment::Test,
+        "staging" => Environment::Staging,
+        "production" => Environment::Production,
+        _ => {
+            let given = plain(&given);
+            reader.warn(format!(
+                "{name} is `{given}`, which is none of local, test, staging, production: treated like production"
+            ));
+            Environment::Production
         }
     }
 }

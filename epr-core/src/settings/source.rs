@@ -124,6 +124,7 @@ fn veiled(name: &str, value: &str, show: impl Fn(&str) -> String) -> String {
 pub struct Reader<'a> {
     source: &'a Source,
     faults: Vec<String>,
+    warnings: Vec<String>,
     seen: Vec<Described>,
 }
 
@@ -131,7 +132,7 @@ impl<'a> Reader<'a> {
     /// Reads `source`.
     #[must_use]
     pub fn new(source: &'a Source) -> Self {
-        Self { source, faults: Vec::new(), seen: Vec::new() }
+        Self { source, faults: Vec::new(), warnings: Vec::new(), seen: Vec::new() }
     }
 
     /// The value of `name` by `parse`, or `default` when it is not set. A value that `parse` refuses is a fault and
@@ -183,6 +184,17 @@ impl<'a> Reader<'a> {
         self.faults.push(sentence);
     }
 
+    /// Reports a value that is used in another way than it is written. `sentence` tells no secret.
+    pub fn warn(&mut self, sentence: String) {
+        self.warnings.push(sentence);
+    }
+
+    /// Values that are used in another way than they are written.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Text as it stands.
     pub fn text(&mut self, name: &str, default: &str) -> String {
         self.note(name, plain);
@@ -204,8 +216,8 @@ impl<'a> Reader<'a> {
     /// A truth value.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         self.value(name, default, "true or false", plain, |given| match given.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Some(true),
-            "false" | "0" | "no" | "off" => Some(false),
+            "true" | "t" | "1" | "yes" | "y" | "on" => Some(true),
+            "false" | "f" | "0" | "no" | "n" | "off" => Some(false),
             _ => None,
         })
     }
@@ -216,6 +228,21 @@ impl<'a> Reader<'a> {
         self.value(name, default, &allowed, plain, |given| {
             given.parse().ok().filter(|number| (min..=max).contains(number))
         })
+    }
+
+    /// [`Reader::number`] for a variable of the older implementation, which had no upper bound: a larger number is the bound,
+    /// with a warning.
+    pub fn number_up_to(&mut self, name: &str, default: u64, min: u64, max: u64) -> u64 {
+        let larger = self.source.get(name).is_some_and(|given| {
+            given.bytes().all(|b| b.is_ascii_digit()) && given.parse().is_ok_and(|number: u128| number > u128::from(max))
+        });
+        if !larger {
+            return self.number(name, default, min, max);
+        }
+        self.note(name, plain);
+        let given = plain(self.source.get(name).unwrap_or_default());
+        self.warn(format!("{name} is `{given}`, which is more than {max}: {max} is used"));
+        max
     }
 
     /// `settings`, unless there were faults.
@@ -258,10 +285,9 @@ mod tests {
             ("RUN_MIGRATIONS", "maybe"),
             ("EPR_DATABASE_URL", "mysql://epr:hunter2@db/epr"),
             ("EPR_DEFAULT_PERMISSIONS", "ok:action,x"),
-            ("EPR_ENVIRONMENT", "moon"),
             ("EPR_DOCUMENT_VAULT_TOPIC_ARN", "arn:aws:sns:us-east-1:1:events.fifo"),
         ]);
-        assert_eq!(told.len(), 7, "{told:#?}");
+        assert_eq!(told.len(), 6, "{told:#?}");
         let text = told.join("\n");
         assert!(text.contains("EPR_LOG_LEVEL is `LOUD`; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL"), "{text}");
         assert!(text.contains("PORT is `70000`; allowed: a whole number from 0 to 65535"), "{text}");
@@ -300,6 +326,86 @@ mod tests {
         assert_eq!((find("PORT").origin, find("PORT").value), (Origin::Default, None));
         assert_eq!(find("EPR_LOG_LEVEL").origin, Origin::Environment);
         assert!(!format!("{described:?}").contains("hunter2"));
+    }
+
+    /// What a variable became, and the warning.
+    fn taken<T>(pairs: &[(&str, &str)], of: impl Fn(&Settings) -> T) -> (T, String) {
+        let settings = Settings::from_source(&Source::of(pairs.iter().copied()));
+        let settings = settings.unwrap_or_else(|fault| panic!("{pairs:?}: {fault}"));
+        (of(&settings), settings.warnings.join("; "))
+    }
+
+    #[test]
+    fn an_environment_of_any_name_is_taken() {
+        use crate::settings::Environment::{Local, Production, Staging};
+        let environment = |pairs: &[(&str, &str)]| taken(pairs, |settings| settings.service.environment);
+        assert_eq!(environment(&[]), (Local, String::new()));
+        assert_eq!(environment(&[("EPR_ENVIRONMENT", "Staging")]), (Staging, String::new()));
+        assert_eq!(environment(&[("ENV", "staging")]), (Staging, String::new()));
+        assert_eq!(environment(&[("ENV", "staging"), ("EPR_ENVIRONMENT", "production")]), (Production, String::new()));
+        for (name, given) in [("EPR_ENVIRONMENT", "moon"), ("ENV", "dev"), ("EPR_ENVIRONMENT", "prod-eu 1")] {
+            let expected = format!("{name} is `{given}`, which is none of local, test, staging, production: treated like production");
+            assert_eq!(environment(&[(name, given)]), (Production, expected));
+        }
+    }
+
+    #[test]
+    fn a_shared_cache_that_could_not_work_is_left_out_with_a_warning() {
+        const REST: (&str, &str) = ("EPR_REDIS_URL", "https://eu1-example.upstash.io");
+        let shared = |pairs: &[(&str, &str)]| taken(pairs, |settings| (settings.cache.shared.is_some(), settings.cache.ttl.as_secs()));
+        assert_eq!(shared(&[REST, ("EPR_REDIS_TOKEN", "t")]), ((true, 300), String::new()));
+        let (left_out, warning) = shared(&[REST]);
+        assert_eq!(left_out, (false, 300));
+        assert!(warning.starts_with("EPR_REDIS_TOKEN is not set"), "{warning}");
+        for url in [REST, ("EPR_REDIS_URL", "redis://cache:6379/0")] {
+            let (left_out, warning) = shared(&[url, ("EPR_REDIS_TOKEN", "t"), ("EPR_REDIS_CACHE_TTL", "0")]);
+            assert_eq!(left_out, (false, 300));
+            assert!(warning.starts_with("EPR_REDIS_CACHE_TTL is 0"), "{warning}");
+        }
+        assert_eq!(shared(&[("EPR_REDIS_CACHE_TTL", "604800")]).0, (false, 86_400));
+        assert_eq!(shared(&[("EPR_REDIS_CACHE_TTL", "0")]).0, (false, 300));
+    }
+
+    #[test]
+    fn numbers_above_a_bound_that_did_not_exist_are_the_bound() {
+        let attempts = |given: &str| taken(&[("EPR_EVENT_PUBLISH_ATTEMPTS", given)], |settings| settings.events.publish_attempts);
+        assert_eq!(attempts("10"), (10, String::new()));
+        for given in ["11", "1000", "99999999999999999999999"] {
+            assert_eq!(attempts(given), (10, format!("EPR_EVENT_PUBLISH_ATTEMPTS is `{given}`, which is more than 10: 10 is used")));
+        }
+    }
+
+    #[test]
+    fn spellings_of_the_older_implementation_are_taken() {
+        for (given, expected) in [("t", true), ("Y", true), ("ON", true), ("yes", true), ("F", false), ("n", false), ("off", false)] {
+            assert_eq!(taken(&[("EPR_SQL_ECHO", given)], |settings| settings.logging.sql_echo), (expected, String::new()));
+        }
+        for given in ["FATAL", "fatal", "CRITICAL"] {
+            assert_eq!(taken(&[("EPR_LOG_LEVEL", given)], |settings| settings.logging.level).0, crate::settings::Level::Error);
+        }
+        let origins = |given: &str| taken(&[("EPR_CORS_ORIGINS", given)], |settings| settings.http.cors_origins.clone()).0;
+        assert_eq!(origins(r#"["https://a.example", "http://localhost:3000/"]"#), ["https://a.example", "http://localhost:3000"]);
+        assert_eq!(origins(r#"["*"]"#), ["*"]);
+        assert_eq!(origins("[]"), [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_still_stops_the_start() {
+        for (name, given) in [
+            ("EPR_REDIS_CACHE_TTL", "-1"),
+            ("EPR_REDIS_CACHE_TTL", "soon"),
+            ("EPR_EVENT_PUBLISH_ATTEMPTS", "-1"),
+            ("EPR_EVENT_PUBLISH_ATTEMPTS", "two"),
+            ("EPR_REDIS_URL", "ftp://cache"),
+            ("EPR_SQL_ECHO", "perhaps"),
+            ("EPR_LOG_LEVEL", "20"),
+            ("EPR_CORS_ORIGINS", r#"["https://a.example""#),
+            ("EPR_CORS_ORIGINS", r#"[1]"#),
+            ("EPR_CORS_ORIGINS", "https://a.example/path"),
+            ("EPR_AUDIT_SQS_MAX_MESSAGES", "11"),
+        ] {
+            assert_eq!(faults(&[(name, given)]).len(), 1, "{name}={given}");
+        }
     }
 
     #[test]
