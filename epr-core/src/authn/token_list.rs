@@ -126,7 +126,7 @@ impl Entry {
         let hash = fields.required("sha256", hash);
         let scopes = fields.required("scopes", fields::list(fields::choice));
         let actor_id = fields.optional("actor_id", fields::uuid);
-        let expires_at = fields.optional("expires_at", fields::timestamp);
+        let expires_at = fields.optional("expires_at", fields::rfc3339);
         let entry = name.zip(hash).zip(scopes).map(|((name, hash), scopes)| Self {
             hash,
             caller: Caller {

@@ -227,7 +227,7 @@ impl Serialize for CanonicalDetails {
 #[into_params(parameter_in = Query)]
 pub struct AuditFilter {
     /// Of this action.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub action: Option<String>,
     /// By this actor.
     #[param(nullable = false)]
@@ -236,13 +236,13 @@ pub struct AuditFilter {
     #[param(nullable = false)]
     pub entity_id: Option<Uuid>,
     /// On this kind of entity.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub entity_type: Option<String>,
     /// Reported by this source.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub source: Option<String>,
     /// Tied together by this id.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub correlation_id: Option<String>,
     /// With this idempotency key.
     #[param(nullable = false)]

@@ -104,7 +104,7 @@ pub struct NewEvent {
     /// Around the facts.
     #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub context: JsonObject,
-    /// With `source` the key under which a second one is the first one again.
+    /// With `source` the key under which a second one is the first one again. An empty text is no key.
     pub correlation_id: Option<EventCorrelationId>,
     /// When it happened; now when absent.
     pub occurred_at: Option<Timestamp>,
@@ -124,9 +124,9 @@ impl NewEvent {
         let source = fields.required("source", TopicText::read);
         let payload = fields.given("payload", fields::object).unwrap_or_default();
         let context = fields.given("context", fields::object).unwrap_or_default();
-        let correlation_id = fields.optional("correlation_id", fields::text);
+        let correlation_id = fields.filled("correlation_id", fields::text);
         let occurred_at = fields.optional("occurred_at", fields::timestamp);
-        let schema_version = fields.given("schema_version", fields::text);
+        let schema_version = fields.filled("schema_version", fields::text);
         let build = event_type.zip(source).zip(SchemaVersion::new("v1").ok()).map(|((event_type, source), v1)| Self {
             event_type,
             source,
@@ -163,10 +163,10 @@ pub enum Duplicate {
 #[into_params(parameter_in = Query)]
 pub struct EventFilter {
     /// Of this type.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub event_type: Option<String>,
     /// From this source.
-    #[param(nullable = false, min_length = 1, max_length = 512)]
+    #[param(nullable = false, max_length = 512)]
     pub source: Option<String>,
     /// In this state of delivery.
     #[param(nullable = false)]

@@ -143,12 +143,18 @@ impl<'a> Fields<'a> {
     /// Whether there is a member of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+        self.member(name).is_some()
+    }
+
+    /// The member of this name. An empty filter of a query counts as absent.
+    fn member(&self, name: &str) -> Option<&'a Json> {
+        let may_be_empty = self.place == "query" && !matches!(name, "limit" | "cursor");
+        self.members.get(name).filter(|value| !may_be_empty || value.as_text() != Some(""))
     }
 
     /// A field that must be there.
     pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
-        if self.members.contains_key(name) {
+        if self.has(name) {
             self.given(name, read)
         } else {
             self.report(name, Problem::new("missing", "Field required"));
@@ -158,15 +164,23 @@ impl<'a> Fields<'a> {
 
     /// A field that may be absent or `null`, which is the same.
     pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
-        match self.members.get(name) {
+        match self.member(name) {
             None | Some(Json::Null) => None,
             Some(_) => self.given(name, read),
         }
     }
 
+    /// A field that may be absent, `null` or empty text, which are the same.
+    pub fn filled<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
+        match self.member(name).and_then(Json::as_text) {
+            Some("") => None,
+            _ => self.optional(name, read),
+        }
+    }
+
     /// A field that may be absent; `null` goes to the reader.
     pub fn given<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
-        let value = self.members.get(name)?;
+        let value = self.member(name)?;
         match read(value) {
             Ok(value) => Some(value),
             Err(problems) => {
@@ -235,14 +249,30 @@ pub fn uuid(value: &Json) -> Reading<Uuid> {
     value.as_text().and_then(parse_uuid).map_or_else(|| problem("uuid_parsing", "Input should be a valid UUID"), Ok)
 }
 
-/// A UUID from its hyphenated or plain form; braces and URNs are not taken.
+/// A UUID from its hyphenated or plain form, also in braces or as a URN.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<Uuid> {
-    matches!(text.len(), 32 | 36).then(|| Uuid::try_parse(text).ok()).flatten()
+    const URN: &str = "urn:uuid:";
+    let bare = match text.split_at_checked(URN.len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(URN) => rest,
+        _ => text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text),
+    };
+    matches!(bare.len(), 32 | 36).then(|| Uuid::try_parse(bare).ok()).flatten()
 }
 
-/// A timestamp.
+/// A timestamp in any form that callers of the older implementation send: see [`Timestamp::parse_any`]. A number is epoch time.
 pub fn timestamp(value: &Json) -> Reading<Timestamp> {
+    let read = match value {
+        Json::Text(text) => Timestamp::parse_any(text),
+        Json::Int(number) => Timestamp::from_epoch_integer(*number),
+        Json::Float(number) => Timestamp::from_epoch(*number),
+        _ => return problem("datetime_type", "Input should be an RFC 3339 timestamp in a string, or epoch time"),
+    };
+    read.or_else(|fault| problem("datetime_parsing", fault.to_string()))
+}
+
+/// A timestamp of RFC 3339 and nothing else: for settings, which nobody sends by habit.
+pub fn rfc3339(value: &Json) -> Reading<Timestamp> {
     match value.as_text() {
         Some(text) => Timestamp::parse(text).or_else(|fault| problem("datetime_parsing", fault.to_string())),
         None => problem("datetime_type", "Input should be an RFC 3339 timestamp in a string"),
@@ -350,7 +380,7 @@ pub trait Choice: Sized + Copy + PartialEq + 'static {
     }
 }
 
-/// A query string as members: a key that is given more than once becomes a list.
+/// A query string as members: a key that has more than one value becomes a list. An empty value is none beside others.
 #[must_use]
 pub fn query_members(pairs: impl Iterator<Item = (String, String)>) -> JsonObject {
     let mut grouped: BTreeMap<String, Vec<Json>> = BTreeMap::new();
@@ -360,6 +390,11 @@ pub fn query_members(pairs: impl Iterator<Item = (String, String)>) -> JsonObjec
     grouped
         .into_iter()
         .map(|(key, mut values)| {
+            if values.iter().any(|value| value.as_text() != Some("")) {
+                values.retain(|value| value.as_text() != Some(""));
+            } else {
+                values.truncate(1);
+            }
             let value = match (values.len(), values.pop()) {
                 (1, Some(only)) => only,
                 (_, last) => {

@@ -55,8 +55,8 @@ pub struct NewRole {
     /// The actions it holds.
     #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
     pub permissions: BTreeSet<Action>,
-    /// Whether the platform itself depends on it; `false` when absent.
-    #[schema(required = false)]
+    /// Whether the platform itself depends on it. Ignored in requests: a role made by a caller is no system role.
+    #[schema(value_type = Option<serde_json::Value>, required = false)]
     pub is_system: bool,
 }
 
@@ -87,13 +87,13 @@ impl NewRole {
         let description = fields.optional("description", fields::text);
         let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
         let permissions = fields.given("permissions", fields::list(fields::text)).unwrap_or_default();
-        let is_system = fields.given("is_system", fields::boolean).unwrap_or(false);
         let build = name.map(|name| Self {
             name,
             description,
             scope_types,
             permissions: permissions.into_iter().collect(),
-            is_system,
+            // Whatever the request says: callers make no system roles.
+            is_system: false,
         });
         fields.finish(build)
     }
@@ -102,14 +102,14 @@ impl NewRole {
 /// A change to a role; what is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
 pub struct RolePatch {
-    /// A new description; `null` removes it.
+    /// A new description. `null` changes nothing.
     #[schema(value_type = Option<RoleDescription>)]
     pub description: Option<Option<RoleDescription>>,
     /// New scope types, replacing all.
-    #[schema(nullable = false, max_items = 1000)]
+    #[schema(max_items = 1000)]
     pub scope_types: Option<Vec<EntityType>>,
     /// New actions, replacing all.
-    #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
+    #[schema(value_type = Option<Vec<Action>>, required = false, max_items = 1000)]
     pub permissions: Option<BTreeSet<Action>>,
 }
 
@@ -120,10 +120,11 @@ impl RolePatch {
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let permissions: Option<Vec<_>> = fields.given("permissions", fields::list(fields::text));
+        // As the older implementation: `null` is no change.
+        let permissions: Option<Vec<_>> = fields.optional("permissions", fields::list(fields::text));
         let patch = Self {
-            description: fields.given("description", fields::nullable(fields::text)),
-            scope_types: fields.given("scope_types", fields::list(fields::choice)).map(distinct),
+            description: fields.optional("description", fields::text).map(Some),
+            scope_types: fields.optional("scope_types", fields::list(fields::choice)).map(distinct),
             permissions: permissions.map(|actions| actions.into_iter().collect()),
         };
         fields.finish(Some(patch))

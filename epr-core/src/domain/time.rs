@@ -13,6 +13,35 @@ use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(OffsetDateTime);
 
+/// Epoch time above this, either way from 1970, is in milliseconds: as seconds it would be after the year 2603.
+pub const MAX_EPOCH_SECONDS: u64 = 20_000_000_000;
+
+/// `text` as RFC 3339, if it is a date, a time without seconds, or has an offset without colon or minutes.
+fn completed(text: &str) -> Option<String> {
+    let (date, clock) = text.split_at_checked(10)?;
+    if clock.is_empty() {
+        return Some(format!("{date}T00:00:00Z"));
+    }
+    let clock = clock.strip_prefix(['T', 't', ' ', '_'])?;
+    // In a query string, `+` is a space.
+    let zone_at = clock.find(['Z', 'z', '+', '-', ' ']).unwrap_or(clock.len());
+    let (time, zone) = clock.split_at_checked(zone_at)?;
+    let seconds = if time.len() == "HH:MM".len() { ":00" } else { "" };
+    let zone = match zone.replace(' ', "+") {
+        zone if zone.is_empty() || zone.eq_ignore_ascii_case("z") => "Z".to_owned(),
+        zone => {
+            let digits = zone.get(1..)?.replace(':', "");
+            let (hours, minutes) = match digits.len() {
+                2 => (digits.as_str(), "00"),
+                4 => digits.split_at_checked(2)?,
+                _ => return None,
+            };
+            format!("{}{hours}:{minutes}", zone.get(..1)?)
+        }
+    };
+    Some(format!("{date}T{time}{seconds}{zone}"))
+}
+
 /// The text is no RFC 3339 timestamp between the years 1 and 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Input should be a valid RFC 3339 timestamp between the years 1 and 9999")]
@@ -62,6 +91,50 @@ impl Timestamp {
             normal.push('Z');
         }
         OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| TimeFault).and_then(Self::new)
+    }
+
+    /// Reads what callers of the older implementation send beside RFC 3339: a date alone (midnight), a time without seconds, an
+    /// offset without colon or minutes, epoch time.
+    ///
+    /// # Errors
+    /// Anything else, and years outside 1 to 9999.
+    pub fn parse_any(text: &str) -> Result<Self, TimeFault> {
+        let text = text.trim();
+        Self::parse(text).or_else(|fault| {
+            if let Ok(number) = text.parse::<i64>() {
+                return Self::from_epoch_integer(number);
+            }
+            // Digits and a point only: `parse` also reads `inf` and `1e3`.
+            if text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+                return text.parse().map_err(|_| fault).and_then(Self::from_epoch);
+            }
+            Self::parse(&completed(text).ok_or(fault)?)
+        })
+    }
+
+    /// From epoch time: seconds, or milliseconds above [`MAX_EPOCH_SECONDS`].
+    ///
+    /// # Errors
+    /// The year is outside 1 to 9999.
+    pub fn from_epoch_integer(number: i64) -> Result<Self, TimeFault> {
+        let scale = if number.unsigned_abs() > MAX_EPOCH_SECONDS { 1_000 } else { 1_000_000 };
+        number.checked_mul(scale).ok_or(TimeFault).and_then(Self::from_unix_micros)
+    }
+
+    /// The same with a fraction, rounded to microseconds.
+    ///
+    /// # Errors
+    /// The year is outside 1 to 9999.
+    pub fn from_epoch(number: f64) -> Result<Self, TimeFault> {
+        #[expect(clippy::cast_precision_loss, reason = "exact")]
+        let scale = if number.abs() > MAX_EPOCH_SECONDS as f64 { 1e3 } else { 1e6 };
+        let micros = (number * scale).round();
+        // Far more than the year 9999, and exact as an integer.
+        if micros.is_nan() || micros.abs() > 1e18 {
+            return Err(TimeFault);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
+        Self::from_unix_micros(micros as i64)
     }
 
     /// The moment as the `time` crate has it.
@@ -142,6 +215,39 @@ mod tests {
         ] {
             assert_eq!(read(text), "refused", "{text}");
         }
+    }
+
+    #[test]
+    fn reads_the_forms_of_older_callers() {
+        for (text, expected) in [
+            ("2025-10-22", "2025-10-22T00:00:00.000000Z"),
+            ("2025-10-22T05:38", "2025-10-22T05:38:00.000000Z"),
+            ("2025-10-22 05:38Z", "2025-10-22T05:38:00.000000Z"),
+            ("2025-10-22T05:38+0200", "2025-10-22T03:38:00.000000Z"),
+            ("2025-10-22T05:38:53+0000", "2025-10-22T05:38:53.000000Z"),
+            ("2025-10-22T05:38:53.5-0130", "2025-10-22T07:08:53.500000Z"),
+            ("2025-10-22T05:38:53+00", "2025-10-22T05:38:53.000000Z"),
+            ("2025-10-22T05:38:53 00:00", "2025-10-22T05:38:53.000000Z"),
+            ("1761111533", "2025-10-22T05:38:53.000000Z"),
+            ("1761111533123", "2025-10-22T05:38:53.123000Z"),
+            ("1761111533.25", "2025-10-22T05:38:53.250000Z"),
+            ("-1", "1969-12-31T23:59:59.000000Z"),
+            ("0", "1970-01-01T00:00:00.000000Z"),
+            ("20000000000", "2603-10-11T11:33:20.000000Z"),
+            ("20000000001", "1970-08-20T11:33:20.001000Z"),
+            (" 2025-10-22T05:38:53Z ", "2025-10-22T05:38:53.000000Z"),
+        ] {
+            assert_eq!(Timestamp::parse_any(text).map(|at| at.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+        assert_eq!(Timestamp::from_epoch(1_761_111_533_123.5).unwrap().to_string(), "2025-10-22T05:38:53.123500Z");
+        for text in [
+            "", "yesterday", "inf", "NaN", "1e9", "--1", ".", "2025", "2025-10", "2025-13-01", "2025-10-22T", "2025-10-22T05", "2025-10-22T05:38+2",
+            "2025-10-22T05:38+25:00", "2025-10-22X05:38", "99999999999999999999", "ä025-10-22é", "2025-10-22T05:38:53+00:00:00",
+        ] {
+            assert!(Timestamp::parse_any(text).is_err(), "{text}");
+        }
+        assert!(Timestamp::from_epoch(f64::NAN).is_err() && Timestamp::from_epoch(f64::INFINITY).is_err());
+        assert!(Timestamp::from_epoch_integer(i64::MIN).is_err());
     }
 
     #[test]

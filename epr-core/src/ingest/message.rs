@@ -95,6 +95,7 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
     let body = Json::parse_bounded(message.body.as_bytes()).map_err(|fault| Unfit::Json(Part::Body, fault))?;
     let body = match body {
         Json::Object(members) if is_envelope(&members) => open(members)?,
+        Json::Object(members) => inner_event(&members).unwrap_or(Json::Object(members)),
         other => other,
     };
     let (mut event, dated) = AuditEvent::from_body(body, now)?;
@@ -111,6 +112,20 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
 /// Told by three members, so that an event which has something called `Message` is still an event.
 fn is_envelope(members: &JsonObject) -> bool {
     ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(name))
+}
+
+/// The event in a `Message` beside which there is no event: an envelope that lost its `Type` or `TopicArn` on the way.
+fn inner_event(members: &JsonObject) -> Option<Json> {
+    let is_event = |members: &JsonObject| ["source", "action"].iter().all(|name| members.contains_key(name));
+    let other_type = members.get("Type").is_some_and(|kind| kind.as_text() != Some("Notification"));
+    if is_event(members) || other_type {
+        return None;
+    }
+    let inner = match members.get("Message")? {
+        Json::Text(text) => Json::parse_bounded(text.as_bytes()).ok()?,
+        object => object.clone(),
+    };
+    inner.as_object().is_some_and(is_event).then_some(inner)
 }
 
 fn open(mut envelope: JsonObject) -> Result<Json, Unfit> {
@@ -181,6 +196,42 @@ mod tests {
         assert_eq!(refused(&enveloped("Notification", r#""no json""#)).place(), "json");
         // An event may have a member of that name.
         assert_eq!(taken(r#"{"source":"s","action":"a","Message":"{}"}"#).event().source.as_str(), "s");
+    }
+
+    #[test]
+    fn an_event_in_a_message_counts_without_type() {
+        let event = r#"{"source":"s","action":"a","details":{"n":1.0}}"#;
+        let quoted = Json::from(event).to_string();
+        for body in [
+            format!(r#"{{"Message":{quoted}}}"#),
+            format!(r#"{{"Message":{event}}}"#),
+            format!(r#"{{"Message":{quoted},"MessageAttributes":{{}},"Subject":null}}"#),
+            format!(r#"{{"Type":"Notification","Message":{quoted}}}"#),
+            format!(r#"{{"TopicArn":"arn:aws:sns:r:1:t","Message":{quoted}}}"#),
+        ] {
+            assert_eq!(taken(&body).details(), r#"{"n":1.0}"#, "{body}");
+        }
+        for body in [
+            format!(r#"{{"Type":"SubscriptionConfirmation","Message":{quoted}}}"#),
+            r#"{"Message":"hello"}"#.to_owned(),
+            r#"{"Message":"{\"source\":\"s\"}"}"#.to_owned(),
+            format!(r#"{{"Message":[{event}]}}"#),
+        ] {
+            assert_eq!(refused(&body).place(), "source,action", "{body}");
+        }
+    }
+
+    #[test]
+    fn ids_and_times_are_read_as_leniently_as_by_the_api() {
+        let event = |id: &str, at: &str| format!(r#"{{"source":"s","action":"a","event_id":{id},"occurred_at":{at}}}"#);
+        for id in [format!("\"{{{ID}}}\""), format!("\"urn:uuid:{ID}\""), format!("\"{}\"", ID.replace('-', "").to_uppercase())] {
+            for (at, expected) in [("1767323045", "2026-01-02T03:04:05.000000Z"), ("1767323045000", "2026-01-02T03:04:05.000000Z"),
+                ("1767323045.5", "2026-01-02T03:04:05.500000Z"), ("\"2026-01-02\"", "2026-01-02T00:00:00.000000Z"),
+                ("\"2026-01-02T03:04+0000\"", "2026-01-02T03:04:00.000000Z")] {
+                let draft = taken(&event(&id, at));
+                assert_eq!((draft.event_id(), draft.event().occurred_at.to_string()), (ID.parse().ok(), expected.to_owned()));
+            }
+        }
     }
 
     #[test]

@@ -41,12 +41,13 @@ const WRITE: Rule = Rule::Needs(Scope::Write);
 const EVENTS: Rule = Rule::Needs(Scope::Events);
 const AUTHORIZE: Rule = Rule::Needs(Scope::Authorize);
 
-static TABLE: [Access; 24] = [
+static TABLE: [Access; 25] = [
     access(Method::GET, "/healthz", Rule::Open),
     access(Method::GET, "/readyz", Rule::OpenIf(OpenPath::Readyz)),
     access(Method::GET, "/metrics", Rule::OpenIf(OpenPath::Metrics)),
     access(Method::GET, "/openapi.json", Rule::OpenIf(OpenPath::Docs)),
     access(Method::GET, "/docs", Rule::OpenIf(OpenPath::Docs)),
+    access(Method::GET, "/redoc", Rule::OpenIf(OpenPath::Docs)),
     access(Method::GET, "/docs/{file}", Rule::OpenIf(OpenPath::Docs)),
     access(Method::POST, "/api/v1/entities", WRITE),
     access(Method::GET, "/api/v1/entities", READ),

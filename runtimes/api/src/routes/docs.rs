@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::describe::Problem;
@@ -65,6 +65,16 @@ const FIXED: [(HeaderName, &str); 4] = [
 )]
 pub(crate) async fn page() -> Response {
     (FIXED, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE).into_response()
+}
+
+/// The former address of the page
+#[utoipa::path(
+    get, path = "/redoc", operation_id = "getRedoc", tag = "operation",
+    responses((status = 307, description = "The page is at `/docs`", headers(("Location" = String, description = "`docs`"))))
+)]
+pub(crate) async fn redoc() -> Response {
+    // Relative, as the addresses of the page's files.
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "docs")]).into_response()
 }
 
 /// A file of the page

@@ -25,6 +25,7 @@ pub(crate) fn all() -> Documented {
         .with(routes!(health::metrics))
         .with(routes!(docs::openapi))
         .with(routes!(docs::page))
+        .with(routes!(docs::redoc))
         .with(routes!(docs::file))
         .with(routes!(entities::create, entities::list))
         .with(routes!(entities::show, entities::change))

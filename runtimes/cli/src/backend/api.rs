@@ -219,7 +219,8 @@ impl Api {
     pub(super) async fn update_role(&self, id: Uuid, patch: &RolePatch) -> Result<Role, Fault> {
         let mut body = JsonObject::new();
         if let Some(description) = &patch.description {
-            let text = description.as_ref().map(|text| text.as_str().to_owned());
+            // The API takes `null` for no change: over it a description can be emptied, not removed.
+            let text = description.as_ref().map_or_else(String::new, |text| text.as_str().to_owned());
             body.insert("description".into(), text.into());
         }
         if let Some(types) = &patch.scope_types {

@@ -87,7 +87,8 @@ pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, No
     note("name", json!(wanted.name));
     note("id", json!(there.id));
     let description = wanted.description.as_ref().map(RoleDescription::as_str);
-    if description != there.description.as_deref() {
+    // An absent one and an empty one say the same.
+    if description.unwrap_or_default() != there.description.as_deref().unwrap_or_default() {
         let shown =
             |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("\"{}\"", visible(text)));
         lines.push(format!("description: {} -> {}", shown(there.description.as_deref()), shown(description)));
