@@ -1,8 +1,9 @@
 //! Log lines: one JSON object each, or plain text for a terminal.
 //!
 //! A line is `timestamp, level, logger, message, service` and the event's fields under `extra`. Messages of the
-//! service's own events are stable words (`entity_created`), their logger is `entity_permissions_core` unless said
-//! otherwise. Never log a secret, a token or a message body, and never wait for standard output: lines go through a queue.
+//! service's own events are stable words (`entity_created`), their logger is `entity_permissions_core.` and the module,
+//! or `audit_consumer`. Never log a secret, a token or a message body, and never wait for standard output: lines go through
+//! a queue.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -150,8 +151,29 @@ fn level_name(of: &Metadata<'_>) -> &'static str {
     }
 }
 
+/// Modules with a logger of their own, the longest paths first.
+const LOGGERS: [(&str, &str); 14] = [
+    ("epr_core::audit", "entity_permissions_core.audit"),
+    ("epr_core::handlers::assignments", "entity_permissions_core.assignments"),
+    ("epr_core::handlers::check", "entity_permissions_core.authorization"),
+    ("epr_core::handlers::entities", "entity_permissions_core.entities"),
+    ("epr_core::handlers::events", "entity_permissions_core.events"),
+    ("epr_core::handlers::roles", "entity_permissions_core.roles"),
+    ("epr_core::authn", "entity_permissions_core.authentication"),
+    ("epr_core::cache", "entity_permissions_core.cache"),
+    ("epr_core::outbox", "entity_permissions_core.events"),
+    ("epr_core::publish", "entity_permissions_core.events"),
+    ("epr_core::relay", "entity_permissions_core.events"),
+    ("epr_core::store", "entity_permissions_core.database"),
+    ("epr_api::access", "entity_permissions_core.access"),
+    ("epr_api", "entity_permissions_core.api"),
+];
+
 fn logger<'a>(of: &Metadata<'a>) -> &'a str {
-    if of.target().starts_with("epr") { LOGGER } else { of.target() }
+    if !of.target().starts_with("epr") {
+        return of.target();
+    }
+    LOGGERS.iter().find(|(module, _)| of.target().starts_with(module)).map_or(LOGGER, |(_, logger)| logger)
 }
 
 /// Libraries speak from warnings on; below that only this program does, and SQL when it was asked for.

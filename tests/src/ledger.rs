@@ -3,7 +3,7 @@
 use epr_core::domain::{AuditEvent, Json, Timestamp};
 use epr_core::ledger::chain::Draft;
 use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
-use epr_core::store::{LedgerVisitor, ScanRange, ScanStart, Store};
+use epr_core::store::{Appended, LedgerVisitor, ScanRange, ScanStart, Store};
 use serde_json::Value;
 
 use crate::process::epr;
@@ -30,6 +30,15 @@ pub fn event(input: &Value) -> AuditEvent {
 /// The same, ready to be appended.
 pub fn draft(input: &Value) -> Draft {
     Draft::new(event(input)).expect("details within the bounds")
+}
+
+/// What became of an event, in words.
+pub fn brief(outcome: &Appended) -> String {
+    match outcome {
+        Appended::Recorded { sequence, .. } => format!("recorded {sequence}"),
+        Appended::Duplicate { sequence } => format!("duplicate of {sequence}"),
+        Appended::Conflict { sequence } => format!("conflict with {sequence}"),
+    }
 }
 
 /// One entry as it is stored.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
-
+use super::audit_log;
 use super::events::Written;
 use crate::Epr;
 use crate::domain::Event;
@@ -12,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::recorder::recorded;
 use crate::retry::Retry;
-use crate::store::{Appended, Claim, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
+use crate::store::{Claim, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
 
 /// The longest wait before the first retry; later ones may wait longer.
 const RETRY: Duration = Duration::from_millis(10);
@@ -122,11 +121,7 @@ impl Epr {
         self.conclude(tx, renewals).await?;
         self.metrics().ledger.entries.inc_by(recorded(&appended));
         self.after_commit(written).await;
-        for (draft, outcome) in drafts.iter().zip(&appended) {
-            if let Appended::Recorded { sequence } = outcome {
-                info!(sequence, action = draft.event().action.as_str(), "audit_event");
-            }
-        }
+        audit_log::entries(&drafts, &appended);
         Ok(done)
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::{debug, info};
 
-use super::{entities, record};
+use super::{audit_log, entities, record};
 use crate::authz::{Decision, Facts, Question, Reason, decide};
 use crate::cache::{Basis, Lookup, Source, Ticket};
 use crate::domain::Timestamp;
@@ -75,7 +75,10 @@ impl Epr {
     ) -> Result<bool> {
         let Some(Basis { revision, resource_type }) = basis else { return Ok(false) };
         let draft = record::decided(call, self.now(), question, decision, (revision, resource_type), true)?;
-        Ok(self.record(vec![draft]).await?.first() != Some(&Appended::Outdated))
+        let copy = audit_log::copy_of_decision(&draft);
+        let appended = self.record(vec![draft]).await?;
+        audit_log::decision(copy.as_ref(), &appended);
+        Ok(appended.first() != Some(&Appended::Outdated))
     }
 
     async fn read_facts(&self, question: &Question) -> Result<Seen> {
@@ -117,7 +120,10 @@ impl Epr {
         for _ in 0..ATTEMPTS {
             let (decided, draft) = self.decide(call, question, seen.facts, seen.revision)?;
             let Some(draft) = draft else { return Ok(decided) };
-            if self.record(vec![draft]).await?.first() != Some(&Appended::Outdated) {
+            let copy = audit_log::copy_of_decision(&draft);
+            let appended = self.record(vec![draft]).await?;
+            if appended.first() != Some(&Appended::Outdated) {
+                audit_log::decision(copy.as_ref(), &appended);
                 return Ok(decided);
             }
             seen = self.read_facts(question).await?;
@@ -129,7 +135,7 @@ impl Epr {
     async fn decide_under_lock(&self, call: &Call, question: &Question) -> Result<Decided> {
         let mut retry = Retry::begin();
         loop {
-            let made = Mutex::new(None);
+            let (made, copy) = (Mutex::new(None), Mutex::new(None));
             let decide = |_: usize, facts: Option<&Facts>, revision: i64| {
                 let made_now = match facts {
                     Some(facts) => self.decide(call, question, facts.clone(), revision),
@@ -140,6 +146,7 @@ impl Epr {
                     Err(fault) => (Err(fault), None),
                 };
                 *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made_now);
+                *copy.lock().unwrap_or_else(PoisonError::into_inner) = draft.as_ref().and_then(audit_log::copy_of_decision);
                 draft
             };
             match self.store().append_decisions(std::slice::from_ref(question), &decide).await {
@@ -148,6 +155,7 @@ impl Epr {
                 Ok(appended) => {
                     let appended: Vec<_> = appended.into_iter().flatten().collect();
                     self.metrics().ledger.entries.inc_by(recorded(&appended));
+                    audit_log::decision(copy.into_inner().unwrap_or_else(PoisonError::into_inner).as_ref(), &appended);
                     let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
                     return made.unwrap_or_else(|| Err(StoreError::corrupt("facts", "no decision was made").into()));
                 }
@@ -180,10 +188,11 @@ impl Epr {
     }
 }
 
+// `user_id` is the older name of `principal_id`, on which alarms rest.
 fn log_hit(question: &Question, decision: &Decision) {
     let Question { principal_id, principal_type, action, resource_id } = question;
     debug!(
-        %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
+        user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
         allowed = decision.allowed, "authorization_cache_hit"
     );
 }
@@ -192,11 +201,11 @@ fn log(question: &Question, decision: &Decision) {
     let Question { principal_id, principal_type, action, resource_id } = question;
     match decision.reason {
         Reason::Granted { assignment_id, .. } => info!(
-            %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
+            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
             %assignment_id, "authorization_granted"
         ),
         reason => info!(
-            %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
+            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
             reason = reason.code(), "authorization_denied"
         ),
     }

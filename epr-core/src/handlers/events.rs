@@ -54,6 +54,10 @@ impl Epr {
             // Delivered (or not) by now: say how far it has come.
             // That it was taken stays true when this cannot be read.
             let event = self.event(event.event_id).await.unwrap_or(event);
+            info!(
+                event_id = %event.event_id, event_type = event.event_type, source = event.source,
+                correlation_id = event.correlation_id, "events_ingested"
+            );
             return Ok(IngestedEvent { event, duplicate: None });
         };
         let duplicate = if same_content(&first, &event, dated) { Duplicate::Same } else { Duplicate::Different };

@@ -2,6 +2,7 @@
 
 mod assignments;
 pub(crate) mod audit;
+pub(crate) mod audit_log;
 pub(crate) mod bulk;
 mod change;
 pub(crate) mod check;

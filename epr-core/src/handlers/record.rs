@@ -124,6 +124,7 @@ fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObjec
 
 pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
     let details = object([
+        ("role_id", role.id.into()),
         ("name", role.name.as_str().into()),
         ("description", role.description.clone().into()),
         ("scope_types", type_words(&role.scope_types)),
@@ -144,7 +145,11 @@ pub(super) fn role_updated(call: &Call, before: &Role, after: &Role, patch: &Rol
     if after.permissions != before.permissions {
         changes.insert("permissions".into(), after.permissions.clone().into());
     }
-    let details = object([("name", after.name.as_str().into()), ("changes", changes.into())]);
+    let details = object([
+        ("role_id", after.id.into()),
+        ("name", after.name.as_str().into()),
+        ("changes", changes.into()),
+    ]);
     role_draft(call, after, "role.update", details)
 }
 

@@ -14,6 +14,7 @@ use crate::Epr;
 use crate::domain::Timestamp;
 use crate::domain::audit::{KeptRejection, Rejection, RejectionKind};
 use crate::error::{Result, chain};
+use crate::handlers::audit_log;
 use crate::ledger::chain::Draft;
 use crate::store::Appended;
 
@@ -192,7 +193,10 @@ impl Epr {
                 continue;
             }
             match self.record_drafts(part.clone()).await {
-                Ok(appended) => found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended)))),
+                Ok(appended) => {
+                    audit_log::entries(&part, &appended);
+                    found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended))));
+                }
                 Err(fault) if !fault.may_be_about_one() => {
                     // Nothing more to be found out now.
                     let left = part.len() + parts.iter().map(Vec::len).sum::<usize>();
@@ -257,7 +261,7 @@ impl Epr {
 impl From<Appended> for Outcome {
     fn from(appended: Appended) -> Self {
         match appended {
-            Appended::Recorded { sequence } => Self::Recorded { sequence },
+            Appended::Recorded { sequence, .. } => Self::Recorded { sequence },
             Appended::Duplicate { sequence } => Self::Duplicate { sequence },
             Appended::Conflict { sequence } => Self::Conflict { sequence },
             // Only decisions have a basis.

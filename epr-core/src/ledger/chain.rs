@@ -25,6 +25,32 @@ impl Head {
     }
 }
 
+/// The hash of an entry, or the one it names, as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HexHash([u8; 64]);
+
+impl HexHash {
+    /// `text`, which is a hash of this chain.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut digits = [b'0'; 64];
+        digits.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        Self(digits)
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or(GENESIS_HASH)
+    }
+}
+
+impl std::fmt::Debug for HexHash {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
 /// An event with its place, ready to be stored.
 #[derive(Debug, Clone)]
 pub struct Sealed<'a> {
@@ -78,6 +104,12 @@ impl Draft {
             return Err(DetailsFault::TooLarge(details.len()));
         }
         Ok(Self { event, details, dated: true, basis: None })
+    }
+
+    /// An event of an older ledger with the canonical text of its details, which was hashed. It has no bounds.
+    #[must_use]
+    pub fn recorded(event: AuditEvent, details: String) -> Self {
+        Self { event, details, dated: true, basis: None }
     }
 
     /// The same event, whose reporter did not say when it happened: its time was taken from a clock on the way, and says

@@ -30,7 +30,7 @@ use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, Entity, EntityFilter, EntityType,
     NamedAssignment, Orphan, Role, Timestamp, UnheldRole,
 };
-use crate::ledger::chain::{Draft, Head};
+use crate::ledger::chain::{Draft, Head, HexHash};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 
 pub use changes::{Renewal, Told};
@@ -411,6 +411,10 @@ pub enum Appended {
     Recorded {
         /// Its place.
         sequence: i64,
+        /// The hash of the entry before it.
+        previous_hash: HexHash,
+        /// Its hash.
+        entry_hash: HexHash,
     },
     /// The same event with the same key stood there before.
     Duplicate {

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use epr_core::domain::Invalid;
-use tracing::{Instrument as _, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::admission::{Full, Places};
 use crate::budget::{Budget, Exhausted, Share, UNCOUNTED};
@@ -27,6 +27,8 @@ pub(crate) struct Edge {
     pub(crate) limit: Duration,
     pub(crate) answers: Budget,
     pub(crate) figures: Arc<Figures>,
+    /// Whether each request has a line in the log.
+    pub(crate) access_log: bool,
 }
 
 /// Routes whose calls need a place. What operators ask (health, figures) must be answered above all when there is none.
@@ -47,6 +49,7 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut count = edge.figures.begin(request.method(), route.as_ref().map(MatchedPath::as_str));
     let span = span(&request, route.as_ref(), &id);
+    let access = edge.access_log.then(|| AccessLine::begin(&request));
     let reads = is_read(request.method());
     let (mut response, document) = if is_doubled(request.headers(), &X_REQUEST_ID) {
         (Failure::from(Invalid::one("header", Some("X-Request-ID"), given_twice())).into_response(), None)
@@ -66,6 +69,9 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
         response.headers_mut().insert(&X_REQUEST_ID, value);
     }
     count.ended(response.status());
+    if let Some(access) = access {
+        span.in_scope(|| access.end(response.status()));
+    }
     if epr_telemetry::on() {
         span.record("http.response.status_code", response.status().as_u16());
         if response.status().is_server_error() {
@@ -73,6 +79,25 @@ pub(crate) async fn carry(State(edge): State<Arc<Edge>>, mut request: Request, n
         }
     }
     response
+}
+
+/// What a line about a request holds. Not the query, which may hold more than its sender knows.
+struct AccessLine {
+    begun: Instant,
+    method: Method,
+    path: String,
+}
+
+impl AccessLine {
+    fn begin(request: &Request) -> Self {
+        Self { begun: Instant::now(), method: request.method().clone(), path: request.uri().path().to_owned() }
+    }
+
+    fn end(self, status: StatusCode) {
+        let Self { begun, method, path } = self;
+        let duration_ms = begun.elapsed().as_secs_f64() * 1e3;
+        info!(target: "epr_api::access", method = method.as_str(), path, status = status.as_u16(), duration_ms, "http_request");
+    }
 }
 
 /// The request's span. What only traces show is left out when nobody sees it.

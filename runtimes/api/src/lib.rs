@@ -138,6 +138,7 @@ impl Api {
             limit: limits.request,
             answers,
             figures: Arc::clone(&figures),
+            access_log: settings.access_log,
         };
         let router = router.layer(middleware::from_fn_with_state(Arc::new(edge), edge::carry));
         Self { service: Service::new(router), limits, figures }

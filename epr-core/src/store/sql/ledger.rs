@@ -11,7 +11,7 @@ use super::{Conn, Pool, Row, Stamp, begin_snapshot, classify, read_stamp, togeth
 use crate::authz::{AskedAction, Question};
 use crate::domain::Timestamp;
 use crate::ledger::canonical::Fields;
-use crate::ledger::chain::{Draft, Head, Sealed, seal};
+use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
 use crate::ledger::verify::StoredEntry;
 use crate::store::lineage::{self, WrongServer};
 use crate::store::{Appended, Decide, LedgerVisitor, Result, ScanRange, ScanStart, StoreError};
@@ -121,7 +121,7 @@ pub(super) async fn append(
             Outcome::Repeats(place) => sealed.get(place).map(|entry| {
                 same(entry.sequence, entry.event.event().occurred_at, &entry.previous_hash, &entry.entry_hash)
             }),
-            Outcome::Fresh(place) => sealed.get(place).map(|entry| Appended::Recorded { sequence: entry.sequence }),
+            Outcome::Fresh(place) => sealed.get(place).map(appended),
             Outcome::Outdated => Some(Appended::Outdated),
         }
     });
@@ -133,6 +133,11 @@ pub(super) async fn append(
 fn last_decisive(sealed: &[Sealed<'_>]) -> Option<Head> {
     let entry = sealed.iter().rfind(|entry| entry.event.is_decisive())?;
     Some(Head { sequence: entry.sequence, entry_hash: entry.entry_hash.clone() })
+}
+
+fn appended(entry: &Sealed<'_>) -> Appended {
+    let (previous_hash, entry_hash) = (HexHash::new(&entry.previous_hash), HexHash::new(&entry.entry_hash));
+    Appended::Recorded { sequence: entry.sequence, previous_hash, entry_hash }
 }
 
 /// A row that is there already although the chain ends before it was written by a program that does not move the head.
@@ -170,7 +175,7 @@ pub(super) async fn append_after(
     if let Some(entry) = &end.decisive {
         end.revision = entry.sequence;
     }
-    Ok(Some(sealed.iter().map(|entry| Appended::Recorded { sequence: entry.sequence }).collect()))
+    Ok(Some(sealed.iter().map(appended).collect()))
 }
 
 /// Whether [`append_after`] may take them: an event with an id may be there already, and a decision may be outdated, which are
