@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::fields::{self, Fields, Invalid, Problem};
 use super::json::Json;
+use super::schema::AnyTime;
 use super::text::Text;
 use super::time::Timestamp;
 
@@ -59,8 +60,10 @@ pub struct NewAssignment {
     /// Where; everywhere when absent.
     pub entity_id: Option<Uuid>,
     /// From when; now when absent.
+    #[schema(value_type = Option<AnyTime>)]
     pub effective_at: Option<Timestamp>,
     /// Until when; for ever when absent.
+    #[schema(value_type = Option<AnyTime>)]
     pub expires_at: Option<Timestamp>,
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::fields::{self, Choice, Fields, Invalid, Problem};
 use super::json::{Json, JsonObject};
+use super::schema::AnyTime;
 use super::text::Text;
 use super::time::Timestamp;
 use super::topic_text::TopicText;
@@ -105,11 +106,13 @@ pub struct NewEvent {
     #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub context: JsonObject,
     /// With `source` the key under which a second one is the first one again. An empty text is no key.
+    #[schema(value_type = Option<Text<0, 128>>)]
     pub correlation_id: Option<EventCorrelationId>,
     /// When it happened; now when absent.
+    #[schema(value_type = Option<AnyTime>)]
     pub occurred_at: Option<Timestamp>,
-    /// The version of the payload's shape; `v1` when absent.
-    #[schema(required = false)]
+    /// The version of the payload's shape; `v1` when absent, `null` or empty.
+    #[schema(value_type = Option<Text<0, 16>>, required = false)]
     pub schema_version: SchemaVersion,
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Step;
@@ -44,6 +44,22 @@ impl PartialSchema for Timestamp {
 }
 
 impl ToSchema for Timestamp {}
+
+/// How a [`Timestamp`] may be written in a request.
+pub(crate) struct AnyTime;
+
+impl PartialSchema for AnyTime {
+    fn schema() -> RefOr<Schema> {
+        // The years 1 to 9999 in milliseconds.
+        let number = of(Type::Number).minimum(Some(-62_135_596_800_000_i64)).maximum(Some(253_402_300_799_999_i64));
+        AnyOfBuilder::new()
+            .item(Timestamp::schema())
+            .item(number.description(Some("Epoch time: seconds, or milliseconds above 20,000,000,000.")))
+            .into()
+    }
+}
+
+impl ToSchema for AnyTime {}
 
 impl PartialSchema for Step {
     fn schema() -> RefOr<Schema> {

@@ -145,11 +145,8 @@ pub(super) fn role_updated(call: &Call, before: &Role, after: &Role, patch: &Rol
     if after.permissions != before.permissions {
         changes.insert("permissions".into(), after.permissions.clone().into());
     }
-    let details = object([
-        ("role_id", after.id.into()),
-        ("name", after.name.as_str().into()),
-        ("changes", changes.into()),
-    ]);
+    let details =
+        object([("role_id", after.id.into()), ("name", after.name.as_str().into()), ("changes", changes.into())]);
     role_draft(call, after, "role.update", details)
 }
 

@@ -224,12 +224,23 @@ mod tests {
     #[test]
     fn ids_and_times_are_read_as_leniently_as_by_the_api() {
         let event = |id: &str, at: &str| format!(r#"{{"source":"s","action":"a","event_id":{id},"occurred_at":{at}}}"#);
-        for id in [format!("\"{{{ID}}}\""), format!("\"urn:uuid:{ID}\""), format!("\"{}\"", ID.replace('-', "").to_uppercase())] {
-            for (at, expected) in [("1767323045", "2026-01-02T03:04:05.000000Z"), ("1767323045000", "2026-01-02T03:04:05.000000Z"),
-                ("1767323045.5", "2026-01-02T03:04:05.500000Z"), ("\"2026-01-02\"", "2026-01-02T00:00:00.000000Z"),
-                ("\"2026-01-02T03:04+0000\"", "2026-01-02T03:04:00.000000Z")] {
+        for id in [
+            format!("\"{{{ID}}}\""),
+            format!("\"urn:uuid:{ID}\""),
+            format!("\"{}\"", ID.replace('-', "").to_uppercase()),
+        ] {
+            for (at, expected) in [
+                ("1767323045", "2026-01-02T03:04:05.000000Z"),
+                ("1767323045000", "2026-01-02T03:04:05.000000Z"),
+                ("1767323045.5", "2026-01-02T03:04:05.500000Z"),
+                ("\"2026-01-02\"", "2026-01-02T00:00:00.000000Z"),
+                ("\"2026-01-02T03:04+0000\"", "2026-01-02T03:04:00.000000Z"),
+            ] {
                 let draft = taken(&event(&id, at));
-                assert_eq!((draft.event_id(), draft.event().occurred_at.to_string()), (ID.parse().ok(), expected.to_owned()));
+                assert_eq!(
+                    (draft.event_id(), draft.event().occurred_at.to_string()),
+                    (ID.parse().ok(), expected.to_owned())
+                );
             }
         }
     }

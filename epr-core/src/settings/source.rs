@@ -234,7 +234,8 @@ impl<'a> Reader<'a> {
     /// with a warning.
     pub fn number_up_to(&mut self, name: &str, default: u64, min: u64, max: u64) -> u64 {
         let larger = self.source.get(name).is_some_and(|given| {
-            given.bytes().all(|b| b.is_ascii_digit()) && given.parse().is_ok_and(|number: u128| number > u128::from(max))
+            given.bytes().all(|b| b.is_ascii_digit())
+                && given.parse().is_ok_and(|number: u128| number > u128::from(max))
         });
         if !larger {
             return self.number(name, default, min, max);
@@ -344,7 +345,9 @@ mod tests {
         assert_eq!(environment(&[("ENV", "staging")]), (Staging, String::new()));
         assert_eq!(environment(&[("ENV", "staging"), ("EPR_ENVIRONMENT", "production")]), (Production, String::new()));
         for (name, given) in [("EPR_ENVIRONMENT", "moon"), ("ENV", "dev"), ("EPR_ENVIRONMENT", "prod-eu 1")] {
-            let expected = format!("{name} is `{given}`, which is none of local, test, staging, production: treated like production");
+            let expected = format!(
+                "{name} is `{given}`, which is none of local, test, staging, production: treated like production"
+            );
             assert_eq!(environment(&[(name, given)]), (Production, expected));
         }
     }
@@ -352,7 +355,9 @@ mod tests {
     #[test]
     fn a_shared_cache_that_could_not_work_is_left_out_with_a_warning() {
         const REST: (&str, &str) = ("EPR_REDIS_URL", "https://eu1-example.upstash.io");
-        let shared = |pairs: &[(&str, &str)]| taken(pairs, |settings| (settings.cache.shared.is_some(), settings.cache.ttl.as_secs()));
+        let shared = |pairs: &[(&str, &str)]| {
+            taken(pairs, |settings| (settings.cache.shared.is_some(), settings.cache.ttl.as_secs()))
+        };
         assert_eq!(shared(&[REST, ("EPR_REDIS_TOKEN", "t")]), ((true, 300), String::new()));
         let (left_out, warning) = shared(&[REST]);
         assert_eq!(left_out, (false, 300));
@@ -368,23 +373,39 @@ mod tests {
 
     #[test]
     fn numbers_above_a_bound_that_did_not_exist_are_the_bound() {
-        let attempts = |given: &str| taken(&[("EPR_EVENT_PUBLISH_ATTEMPTS", given)], |settings| settings.events.publish_attempts);
+        let attempts =
+            |given: &str| taken(&[("EPR_EVENT_PUBLISH_ATTEMPTS", given)], |settings| settings.events.publish_attempts);
         assert_eq!(attempts("10"), (10, String::new()));
         for given in ["11", "1000", "99999999999999999999999"] {
-            assert_eq!(attempts(given), (10, format!("EPR_EVENT_PUBLISH_ATTEMPTS is `{given}`, which is more than 10: 10 is used")));
+            assert_eq!(
+                attempts(given),
+                (10, format!("EPR_EVENT_PUBLISH_ATTEMPTS is `{given}`, which is more than 10: 10 is used"))
+            );
         }
     }
 
     #[test]
     fn spellings_of_the_older_implementation_are_taken() {
-        for (given, expected) in [("t", true), ("Y", true), ("ON", true), ("yes", true), ("F", false), ("n", false), ("off", false)] {
-            assert_eq!(taken(&[("EPR_SQL_ECHO", given)], |settings| settings.logging.sql_echo), (expected, String::new()));
+        for (given, expected) in
+            [("t", true), ("Y", true), ("ON", true), ("yes", true), ("F", false), ("n", false), ("off", false)]
+        {
+            assert_eq!(
+                taken(&[("EPR_SQL_ECHO", given)], |settings| settings.logging.sql_echo),
+                (expected, String::new())
+            );
         }
         for given in ["FATAL", "fatal", "CRITICAL"] {
-            assert_eq!(taken(&[("EPR_LOG_LEVEL", given)], |settings| settings.logging.level).0, crate::settings::Level::Error);
+            assert_eq!(
+                taken(&[("EPR_LOG_LEVEL", given)], |settings| settings.logging.level).0,
+                crate::settings::Level::Error
+            );
         }
-        let origins = |given: &str| taken(&[("EPR_CORS_ORIGINS", given)], |settings| settings.http.cors_origins.clone()).0;
-        assert_eq!(origins(r#"["https://a.example", "http://localhost:3000/"]"#), ["https://a.example", "http://localhost:3000"]);
+        let origins =
+            |given: &str| taken(&[("EPR_CORS_ORIGINS", given)], |settings| settings.http.cors_origins.clone()).0;
+        assert_eq!(
+            origins(r#"["https://a.example", "http://localhost:3000/"]"#),
+            ["https://a.example", "http://localhost:3000"]
+        );
         assert_eq!(origins(r#"["*"]"#), ["*"]);
         assert_eq!(origins("[]"), [""; 0]);
     }

@@ -74,7 +74,7 @@ on_both! {
         assert_eq!(api.post(EVENTS, large(256 * 1024)).await.faults(), ["body: too_large"]);
         api.post(EVENTS, large(255 * 1024)).await.expect(201);
         assert_eq!(api.get(&format!("{EVENTS}?limit=201")).await.faults(), ["query.limit: less_than_equal"]);
-        assert_eq!(api.get(&format!("{EVENTS}?limit=0&source=")).await.faults(), ["query.source: string_too_short", "query.limit: greater_than_equal"]);
+        assert_eq!(api.get(&format!("{EVENTS}?limit=0&source=")).await.faults(), ["query.limit: greater_than_equal"], "an empty filter is none");
         assert_eq!(api.get(EVENTS).await.expect(200).as_array().unwrap().len(), 1);
     }
 

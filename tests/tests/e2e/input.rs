@@ -98,7 +98,7 @@ on_both! {
     }
 
     async fn ids_that_are_no_uuids(api) {
-        for bad in ["1", "x", "aaaaaaaa-0000-4000-8000-00000000000", "{aaaaaaaa-0000-4000-8000-000000000001}", "%00", "%ff", "a%2Fb"] {
+        for bad in ["1", "x", "aaaaaaaa-0000-4000-8000-00000000000", "{aaaaaaaa-0000-4000-8000-000000000001", "urn:aaaaaaaa-0000-4000-8000-000000000001", "%00", "%ff", "a%2Fb"] {
             assert_eq!(api.get(&format!("/api/v1/entities/{bad}")).await.faults(), ["path.id: uuid_parsing"], "{bad}");
         }
         let answer = api.raw(Method::PATCH, "/api/v1/entities/x", &[("x-actor-id", "y")], "{\"type\":1}").await;
