@@ -421,7 +421,7 @@ mod tests {
             ("EPR_SQL_ECHO", "perhaps"),
             ("EPR_LOG_LEVEL", "20"),
             ("EPR_CORS_ORIGINS", r#"["https://a.example""#),
-            ("EPR_CORS_ORIGINS", r#"[1]"#),
+            ("EPR_CORS_ORIGINS", "[1]"),
             ("EPR_CORS_ORIGINS", "https://a.example/path"),
             ("EPR_AUDIT_SQS_MAX_MESSAGES", "11"),
         ] {
