@@ -76,24 +76,36 @@ impl NewRole {
         }
     }
 
-    /// Reads the body of a creation. An unknown field is an error.
+    /// Reads the body of a request. Its `is_system` is ignored, whatever it is: callers make no system roles.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_request(body: &Json) -> Result<Self, Invalid> {
+        Self::read(body, |_| false)
+    }
+
+    /// Reads a role of an operator's file. An unknown field is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        Self::read(body, |fields| fields.given("is_system", fields::boolean).unwrap_or(false))
+    }
+
+    fn read(body: &Json, is_system: impl FnOnce(&mut Fields<'_>) -> bool) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         fields.only(Self::MEMBERS);
         let name = fields.required("name", fields::text);
         let description = fields.optional("description", fields::text);
         let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
         let permissions = fields.given("permissions", fields::list(fields::text)).unwrap_or_default();
+        let is_system = is_system(&mut fields);
         let build = name.map(|name| Self {
             name,
             description,
             scope_types,
             permissions: permissions.into_iter().collect(),
-            // Whatever the request says: callers make no system roles.
-            is_system: false,
+            is_system,
         });
         fields.finish(build)
     }

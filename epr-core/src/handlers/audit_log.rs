@@ -41,6 +41,14 @@ pub(crate) fn entries(drafts: &[Draft], outcomes: &[Appended]) {
     }
 }
 
+/// Logs the entries that messages of a queue have become, which are lines of `audit_event_ingested` at INFO: what these say
+/// comes from the messages, whose content stays out of the log unless an operator wants to see it.
+pub(crate) fn ingested(drafts: &[Draft], outcomes: &[Appended]) {
+    for (draft, outcome) in drafts.iter().zip(outcomes) {
+        line!(debug, draft, outcome);
+    }
+}
+
 /// `draft`, if the entry of a decision is to be logged: it is given away before the entry is written.
 pub(crate) fn copy_of_decision(draft: &Draft) -> Option<Draft> {
     tracing::enabled!(target: TARGET, Level::DEBUG).then(|| draft.clone())

@@ -194,7 +194,7 @@ impl Epr {
             }
             match self.record_drafts(part.clone()).await {
                 Ok(appended) => {
-                    audit_log::entries(&part, &appended);
+                    audit_log::ingested(&part, &appended);
                     found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended))));
                 }
                 Err(fault) if !fault.may_be_about_one() => {

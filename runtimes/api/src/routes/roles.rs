@@ -26,7 +26,7 @@ use crate::members;
 )]
 pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
     let (body, ignored) = members::known(&app, body, NewRole::MEMBERS);
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_body(&body)))?;
+    let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body)))?;
     Ok(ignored.on(created(&app.epr.create_role(&call, new).await?)))
 }
 
