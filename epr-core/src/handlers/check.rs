@@ -146,7 +146,8 @@ impl Epr {
                     Err(fault) => (Err(fault), None),
                 };
                 *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made_now);
-                *copy.lock().unwrap_or_else(PoisonError::into_inner) = draft.as_ref().and_then(audit_log::copy_of_decision);
+                *copy.lock().unwrap_or_else(PoisonError::into_inner) =
+                    draft.as_ref().and_then(audit_log::copy_of_decision);
                 draft
             };
             match self.store().append_decisions(std::slice::from_ref(question), &decide).await {

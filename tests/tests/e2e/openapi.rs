@@ -60,6 +60,10 @@ fn every_operation_is_told_whole() {
         }
         for (status, answer) in operation["responses"].as_object().unwrap() {
             assert!(answer["headers"]["X-Request-ID"].is_object(), "{name} {status}");
+            if status == "307" {
+                assert!(answer.get("content").is_none(), "{name}: a redirection has no body");
+                continue;
+            }
             // The files of the page are of two kinds.
             let kinds = if path == "/docs/{file}" && status == "200" { 2 } else { 1 };
             assert_eq!(answer["content"].as_object().map(serde_json::Map::len), Some(kinds), "{name} {status}");
