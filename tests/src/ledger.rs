@@ -38,6 +38,7 @@ pub fn brief(outcome: &Appended) -> String {
         Appended::Recorded { sequence, .. } => format!("recorded {sequence}"),
         Appended::Duplicate { sequence } => format!("duplicate of {sequence}"),
         Appended::Conflict { sequence } => format!("conflict with {sequence}"),
+        Appended::Outdated => "outdated".to_owned(),
     }
 }
 
