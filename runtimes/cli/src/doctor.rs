@@ -26,9 +26,11 @@ pub(crate) async fn run(out: &mut Output) -> Outcome {
                 Finding::new("settings", State::Wrong, variable.to_string()).advise("correct its name, or remove it")
             }));
             findings.extend(inspect::authentication(settings).await);
-            findings.extend(settings.warnings.iter().map(|warning| {
-                Finding::new("settings", State::Doubtful, warning.clone()).advise("set what is meant")
-            }));
+            findings.extend(
+                settings.warnings.iter().map(|warning| {
+                    Finding::new("settings", State::Doubtful, warning.clone()).advise("set what is meant")
+                }),
+            );
             findings.extend(inspect::database(settings).await);
             findings.push(inspect::cache(settings).await);
             findings.push(inspect::topic(settings).await);
