@@ -4,7 +4,6 @@
 use axum::http::Method;
 use epr_core::ingest::{Message, Outcome};
 use epr_core::settings::{Settings, Source};
-use epr_testkit::api::Api;
 use epr_testkit::on_both;
 use serde_json::{Value, json};
 
