@@ -32,7 +32,12 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Fails while a process is in it, which is then about to be killed.
-        let _ = std::fs::remove_dir(&self.folder);
+        // Refused while a process is in it, which has just been killed.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }
