@@ -145,7 +145,10 @@ for older in "python -m app.workers.audit_consumer" "epr-api python3 -m app.work
     code=0
     # shellcheck disable=SC2086 # words
     in_image EPR_AUDIT_SQS_URL= -- $older >"$work/older.log" 2>&1 || code=$?
-    [[ $code == 2 ]] && cmp -s "$work/none.log" "$work/older.log" || { cat "$work/older.log"; fail "$older: exit code $code"; }
+    if [[ $code != 2 ]] || ! cmp -s "$work/none.log" "$work/older.log"; then
+        cat "$work/older.log"
+        fail "$older: exit code $code"
+    fi
     pass "$older: the worker"
 done
 start_moto
