@@ -101,6 +101,8 @@ async fn the_table_tells_every_figure() {
     for name in ELSEWHERE {
         there.insert(name.into(), "counter".into());
     }
+    // A file has no clock of its own to compare with.
+    there.insert("epr_clock_offset_seconds".into(), "gauge".into());
     let document = file("docs/METRICS.md");
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
     let told: BTreeMap<String, String> = rows
