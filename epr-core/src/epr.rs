@@ -24,7 +24,7 @@ use crate::reader::{Reader, Seen};
 use crate::recorder::{NotRecorded, Recorder};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, default_permissions};
 use crate::store::url::DatabaseUrl;
-use crate::store::{Appended, HierarchyState, SchemaState, Store, StoreError, postgres, sqlite};
+use crate::store::{Appended, HierarchyState, SchemaState, Store, StoreError, TakeoverReport, postgres, sqlite};
 
 /// Between two attempts to reach a database at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
@@ -231,6 +231,14 @@ impl Epr {
     /// The database is away, newer than this program, or a migration failed.
     pub async fn migrate(&self) -> Result<SchemaState> {
         Ok(self.parts.store.migrate().await?)
+    }
+
+    /// What [`Epr::migrate`] would find in the tables of an older implementation; `None` when there are none.
+    ///
+    /// # Errors
+    /// The database is away, or the tables are another application's.
+    pub async fn plan_takeover(&self) -> Result<Option<TakeoverReport>> {
+        Ok(self.parts.store.plan_takeover().await?)
     }
 
     /// How the schema stands.

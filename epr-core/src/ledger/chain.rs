@@ -106,6 +106,12 @@ impl Draft {
         Ok(Self { event, details, dated: true, basis: None })
     }
 
+    /// An event of an older ledger with the canonical text of its details, which was hashed. It has no bounds.
+    #[must_use]
+    pub fn recorded(event: AuditEvent, details: String) -> Self {
+        Self { event, details, dated: true, basis: None }
+    }
+
     /// The same event, whose reporter did not say when it happened: its time was taken from a clock on the way, and says
     /// nothing about whether a later one with the same key is the same.
     #[must_use]

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod merkle;
 pub mod note;
 pub mod number;
+pub mod older_details;
 pub mod proof;
 #[cfg(test)]
 mod properties;

@@ -11,6 +11,7 @@ pub mod grants;
 mod hierarchy;
 mod lanes;
 mod lineage;
+mod misfits;
 mod page;
 mod pools;
 pub mod postgres;
@@ -38,6 +39,7 @@ pub use error::{StoreError, Unreached};
 pub use foreign::ForeignRows;
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 pub use lineage::WrongServer;
+pub use misfits::{Misfit, TakeoverReport};
 pub use page::{Cursor, CursorFault, Page, decode_place, encode_place};
 pub use pools::PoolState;
 pub use takeover::{SinceTakeover, TableRow};
@@ -235,6 +237,9 @@ pub trait Store: Send + Sync {
 
     /// Removes EPR's tables and gives the older ones their names back, when no more was written than `seen`.
     async fn hand_back(&self, seen: &SinceTakeover) -> Result<()>;
+    /// What [`Store::migrate`] would find in the tables of an older implementation; `None` when there are none. Changes nothing, but
+    /// holds their locks while it looks.
+    async fn plan_takeover(&self) -> Result<Option<TakeoverReport>>;
 
     /// How its connections are used at this moment. No I/O.
     fn pools(&self) -> Vec<PoolState>;

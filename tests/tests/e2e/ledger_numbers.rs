@@ -1,11 +1,13 @@
 //! Doubles in the middle between two shortest forms: hashed by the contract's rule, and entries of earlier versions,
 //! which rounded them up, stay valid.
 
+use axum::body::Body;
+use axum::http::Request;
 use epr_core::ledger::chain::Draft;
 use epr_core::store::Appended;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, Kind};
-use epr_testkit::ledger::{draft, verdict};
+use epr_testkit::ledger::{draft, event, verdict};
 use epr_testkit::on_both;
 use epr_testkit::process::epr;
 use serde_json::{Value, json};
@@ -103,12 +105,22 @@ async fn is_taken_over(kind: Kind) {
     database.execute(&older_tables(kind, true)).await.unwrap();
     let vectors: Value = serde_json::from_str(include_str!("../../vectors/audit_chain_v1.json")).unwrap();
     let mut previous = vectors["entries"][39]["entry_hash"].as_str().unwrap().to_owned();
-    for (sequence, draft) in [timed(1), timed(2).with_former_numbers().unwrap(), timed(3)].iter().enumerate() {
+    // Beyond the bounds of new input: integers, depth, size, and numbers whose kind jsonb loses.
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(300), "]".repeat(300));
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(1_500_000));
+    let integers = r#"{"big":123456789012345678901234567890,"double":1e+22,"integer":10000000000000000000000}"#;
+    let beyond = [deep.as_str(), large.as_str(), integers].map(|details| {
+        Draft::recorded(event(&json!({"action": "a", "occurred_at": "2026-01-01T00:00:00Z"})), details.into())
+    });
+    let drafts = [timed(1), timed(2).with_former_numbers().unwrap(), timed(3)];
+    for (sequence, draft) in drafts.iter().chain(&beyond).enumerate() {
         let sequence = 41 + i64::try_from(sequence).unwrap();
         let hash = draft.hash_at(sequence, &previous);
-        let (details, key) = (draft.details(), draft.event_id().unwrap());
+        let details = draft.details();
+        let key = draft.event_id().map_or_else(|| "NULL".into(), |key| format!("'{key}'"));
+        let (source, action) = (&draft.event().source, &draft.event().action);
         let sql = format!(
-            "INSERT INTO audit_logs VALUES (NULL, {sequence}, '{previous}', '{hash}', 1, '{key}', 'vault', 'document.uploaded', NULL, 'user', \
+            "INSERT INTO audit_logs VALUES (NULL, {sequence}, '{previous}', '{hash}', 1, {key}, '{source}', '{action}', NULL, 'user', \
              NULL, NULL, NULL, '{details}', '2026-01-01 00:00:00')"
         );
         database.execute(&sql).await.unwrap();
@@ -117,8 +129,13 @@ async fn is_taken_over(kind: Kind) {
     let (code, said, failed) = epr(&database.url, &["migrate"]).await;
     assert_eq!(code, 0, "{said}{failed}");
     let (code, said) = verdict(&database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &json!(43)), "{said}");
+    assert_eq!((code, &said["checked"]), (0, &json!(46)), "{said}");
     assert_eq!(said["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
+    // What was hashed is what is read.
+    let api = Api::on(database.into()).await;
+    let entries =
+        api.text(Request::get("/api/v1/audit/entries?from_sequence=44&order=asc").body(Body::empty()).unwrap()).await.2;
+    assert!(entries.contains(&deep) && entries.contains(&large) && entries.contains(integers));
 }
 
 #[tokio::test]

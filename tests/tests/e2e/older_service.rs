@@ -1,11 +1,16 @@
-//! The differential table: requests, messages and variables with the answers of the older service as recorded facts
+//! The differential table: requests, messages, variables and rows with the answers of the older service as recorded facts
 //! (`tests/vectors/older_service`). Every difference has its reason beside it, or it fails.
 
 use axum::http::Method;
 use epr_core::ingest::{Message, Outcome};
 use epr_core::settings::{Settings, Source};
+use epr_testkit::api::Api;
+use epr_testkit::database::{Database, Kind};
 use epr_testkit::on_both;
+use epr_testkit::process::epr;
 use serde_json::{Value, json};
+
+use crate::adoption::older_tables;
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 
@@ -148,4 +153,59 @@ fn variables() {
         tally.count(&case, case["older"] == seen && warned, here, &(seen, warnings));
     }
     tally.close("variables");
+}
+
+/// The older tables with the changes of each case: what they authorize after the takeover, and what the plan says before it.
+async fn rows(kind: Kind) {
+    let mut tally = Tally::default();
+    let id = |id: &str| if kind == Kind::Sqlite { id.replace('-', "") } else { id.to_owned() };
+    let (role, user) = ("33333333-0000-4000-8000-000000000003", "44444444-0000-4000-8000-000000000004");
+    let child = "00000000-0000-4000-8000-000000000002";
+    for case in cases(include_str!("../../vectors/older_service/rows.json")) {
+        let database = Database::create(kind).await;
+        if let Some(file) = database.file() {
+            std::fs::write(file, "").unwrap();
+        }
+        database.execute(&older_tables(kind, true)).await.unwrap();
+        for sql in case["sql"].as_array().unwrap() {
+            let sql = sql.as_str().unwrap().replace("{id}", &id("77777777-0000-4000-8000-000000000007"));
+            let sql = sql.replace("{role}", &id(role)).replace("{user}", &id(user));
+            database.execute(&sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+        }
+        let (code, said, failed) = epr(&database.url, &["migrate", "--plan", "--json"]).await;
+        let plan: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{code} {said}{failed}"));
+        let misfits = plan["misfits"].as_array().unwrap();
+        let mut named: Vec<String> = misfits
+            .iter()
+            .map(|one| format!("{}.{}", one["table"].as_str().unwrap(), one["column"].as_str().unwrap()))
+            .collect();
+        named.sort_unstable();
+        let list = |value: &Value| {
+            value.as_array().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let blocked = database.execute("SELECT 1 FROM audit_chain_head").await.is_err();
+        assert!(blocked, "the plan changed something");
+        if let Some(here) = case.get("here") {
+            let refused = epr(&database.url, &["migrate"]).await.0 == 2 && code == 1;
+            tally.count(&case, false, Some(refused && named == list(&here["blocks"])), &(code, &named, misfits));
+            continue;
+        }
+        let (migrated, _, failed) = epr(&database.url, &["migrate"]).await;
+        assert_eq!((code, migrated), (0, 0), "{}: {named:?} {failed}", case["name"]);
+        let api = Api::on(database.into()).await;
+        let authorized = api.authorized(user, "document:download", child).await;
+        let same = case["authorized"] == authorized && named == list(case.get("adjusts").unwrap_or(&Value::Null));
+        tally.count(&case, same, None, &(authorized, &named));
+    }
+    tally.close(&format!("rows on {kind:?}"));
+}
+
+#[tokio::test]
+async fn rows_on_postgres() {
+    rows(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn rows_on_sqlite() {
+    rows(Kind::Sqlite).await;
 }

@@ -2,23 +2,29 @@
 //!
 //! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
 //! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
+//!
+//! INVARIANT: what is taken over in another way than it was written changes no decision from then on.
 
+#[path = "older_ledger.rs"]
+mod older_ledger;
 #[path = "older_row.rs"]
 mod older_row;
 #[path = "takeover_pages.rs"]
 mod takeover_pages;
 
-use sqlx::Row as _;
+use std::collections::{HashMap, HashSet};
 
-use self::older_row::{Texts, refused};
-use self::takeover_pages::{Progress, copy_assignments};
-use super::{Conn, Row, classify, columns, entities, entries, events, not_ours, put_aside, roles, schema};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use self::older_row::Texts;
+use self::takeover_pages::copy_assignments;
+use super::{Conn, Row, classify, columns, entities, events, not_ours, put_aside, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
-use crate::domain::event::{Event, ordering_key};
+use crate::domain::event::{DeliveryState, Event, ordering_key};
 use crate::domain::fields::Choice;
-use crate::domain::{AuditEvent, Entity, EntityType, Json, JsonObject, Role};
-use crate::ledger::chain::{Draft, Head, Sealed};
-use crate::store::{InsertedEvent, OutboxEvent, Result, hierarchy};
+use crate::domain::{Assignment, Entity, EntityStatus, EntityType, Role};
+use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
 /// Children before what they refer to, each with the columns that are read.
 pub(super) const TABLES: [(&str, &str); 7] = [
@@ -41,11 +47,10 @@ pub(super) const TABLES: [(&str, &str); 7] = [
     ("roles", "id name description scope_types is_system created_at updated_at"),
     ("entities", "id name type status parent_id attributes created_at updated_at"),
 ];
-/// Ledger entries read and written at a time.
-const PAGE: i64 = 1000;
-
-/// Takes them over, in the transaction that the caller has begun and commits.
-pub(super) async fn adopt(tx: &mut Conn) -> Result<()> {
+/// Takes them over, in the transaction that the caller has begun and commits only when nothing in the report blocks it.
+pub(super) async fn adopt(tx: &mut Conn) -> Result<TakeoverReport> {
+    let mut report = TakeoverReport::default();
+    let mut known = Known::default();
     let mut found = Vec::new();
     for (table, _) in TABLES {
         if !columns(&mut *tx, table).await?.is_empty() {
@@ -55,26 +60,44 @@ pub(super) async fn adopt(tx: &mut Conn) -> Result<()> {
     }
     schema::apply_all(&mut *tx).await?;
     if found.contains(&"entities") {
-        copy_entities(&mut *tx).await?;
+        copy_entities(&mut *tx, &mut report, &mut known).await?;
     }
     if found.contains(&"permissions") {
-        copy_permissions(&mut *tx).await?;
+        copy_permissions(&mut *tx, &mut report).await?;
     }
     if found.contains(&"roles") {
-        copy_roles(&mut *tx, found.contains(&"role_permissions") && found.contains(&"permissions")).await?;
+        let with_permissions = found.contains(&"role_permissions") && found.contains(&"permissions");
+        copy_roles(&mut *tx, with_permissions, &mut report, &mut known).await?;
     }
     if found.contains(&"role_assignments") {
-        copy_assignments(&mut *tx).await?;
+        copy_assignments(&mut *tx, &mut report, &known).await?;
     }
     if found.contains(&"audit_logs") {
-        copy_ledger(&mut *tx).await?;
+        older_ledger::copy(&mut *tx, &mut report).await?;
     }
     if found.contains(&"platform_events") {
-        copy_events(&mut *tx).await?;
+        copy_events(&mut *tx, &mut report).await?;
     }
     // No process has cached a decision on this database yet.
     sqlx::query("DELETE FROM cache_renewals").execute(tx).await.map_err(classify)?;
-    Ok(())
+    Ok(report)
+}
+
+/// The rows that others may refer to, whether they can be taken over or not.
+#[derive(Default)]
+struct Known {
+    entities: HashSet<Uuid>,
+    roles: HashSet<Uuid>,
+    /// Those that are not there because something about them blocks the takeover.
+    blocked: HashSet<Uuid>,
+}
+
+impl Known {
+    /// Whether the role or the entity of this assignment is not there.
+    fn refers_to_blocked(&self, assignment: &Assignment) -> bool {
+        self.blocked.contains(&assignment.role_id)
+            || assignment.entity_id.is_some_and(|entity| self.blocked.contains(&entity))
+    }
 }
 
 /// Whether there are tables of an older implementation.
@@ -104,7 +127,7 @@ async fn rows(conn: &mut Conn, sql: &'static str) -> Result<Vec<Row>> {
     sqlx::query(sql).fetch_all(conn).await.map_err(classify)
 }
 
-async fn copy_entities(conn: &mut Conn) -> Result<()> {
+async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut Known) -> Result<()> {
     let old = rows(
         conn,
         concat!(
@@ -117,32 +140,79 @@ async fn copy_entities(conn: &mut Conn) -> Result<()> {
     .await?;
     let mut children = Vec::new();
     for row in &old {
-        let texts = Texts::new(row, "entity")?;
+        let mut texts = Texts::new(row, "entities", "entity")?;
         let mut entity = Entity {
             id: texts.id("id")?,
-            name: texts.text("name")?,
-            entity_type: texts.choice("type")?,
-            status: texts.choice("status")?,
+            name: texts.bounded_text("name", 255)?,
+            entity_type: texts.choice("type", EntityType::Other)?,
+            status: texts.choice("status", EntityStatus::Active)?,
             parent_id: texts.optional_id("parent_id")?,
             attributes: texts.object("attributes")?,
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
         };
+        known.entities.insert(entity.id);
+        if entity.name.is_empty() {
+            entity.name = format!("unnamed-{}", entity.id);
+            texts.adjust("name", "is empty", "taken over as `unnamed-` and its id", "none: names are not asked about");
+        }
         // A child may come before its parent: links are made once all are there.
         let parent = entity.parent_id.take();
-        if !entities::insert(&mut *conn, &entity).await? {
-            return Err(texts.fault("name", "stands twice for the same type"));
+        // Once something blocks the takeover, rows are only looked at.
+        if report.blocking == 0 && texts.is_usable() && !entities::insert(&mut *conn, &entity).await? {
+            texts.block("name", "is the name of another entity of this type", "rename one of the two", "none");
         }
-        if parent.is_some() {
+        if !texts.finish(report) {
+            known.blocked.insert(entity.id);
+        } else if parent.is_some() {
             children.push(Entity { parent_id: parent, ..entity });
         }
     }
+    link(conn, &old, children, report, known).await
+}
+
+/// Gives children their parents.
+async fn link(
+    conn: &mut Conn,
+    old: &[Row],
+    children: Vec<Entity>,
+    report: &mut TakeoverReport,
+    known: &Known,
+) -> Result<()> {
+    for row in old {
+        let mut texts = Texts::new(row, "entities", "entity")?;
+        let parent = texts.optional_id("parent_id")?.filter(|parent| !known.entities.contains(parent));
+        if texts.is_usable() && parent.is_some() {
+            texts.block(
+                "parent_id",
+                "is the id of no entity",
+                "set it to null, or restore the parent",
+                "none with null, unless assignments name the missing parent; with the parent restored, its assignments count",
+            );
+            texts.finish(report);
+        }
+    }
     let links = children.iter().map(|entity| (entity.id, entity.parent_id)).collect();
-    if let [first, others @ ..] = &*hierarchy::cycles(&links) {
-        let more = if others.is_empty() { String::new() } else { format!(" (and {} more cycles)", others.len()) };
-        let id = first.first().map(ToString::to_string).unwrap_or_default();
-        let why = format!("parent_id: is in a cycle: {}{more}; set one of them to null", hierarchy::chain_text(first));
-        return Err(refused("entity", &id, why));
+    let cycles: HashMap<String, String> = hierarchy::cycles(&links)
+        .iter()
+        .filter_map(|cycle| cycle.first().map(|first| (first.to_string(), hierarchy::chain_text(cycle))))
+        .collect();
+    for row in old.iter().filter(|_| !cycles.is_empty()) {
+        let mut texts = Texts::new(row, "entities", "entity")?;
+        let id = texts.id("id")?.to_string();
+        if let Some(chain) = cycles.get(&id) {
+            let problem = format!("is in a cycle: {chain}; set one of them to null");
+            texts.block(
+                "parent_id",
+                problem,
+                "set the parent_id of one of them to null",
+                "an assignment on one reaches those below it only",
+            );
+            texts.finish(report);
+        }
+    }
+    if report.blocking > 0 {
+        return Ok(());
     }
     for entity in children {
         entities::update(&mut *conn, &entity).await?;
@@ -151,18 +221,45 @@ async fn copy_entities(conn: &mut Conn) -> Result<()> {
 }
 
 /// Also those that no role holds.
-async fn copy_permissions(conn: &mut Conn) -> Result<()> {
-    let mut actions: Vec<String> =
-        sqlx::query_scalar(concat!("SELECT CAST(action AS TEXT) FROM ", set_aside!("permissions")))
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(classify)?;
+async fn copy_permissions(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()> {
+    let old = rows(
+        &mut *conn,
+        concat!("SELECT CAST(id AS TEXT) AS id, CAST(action AS TEXT) AS action FROM ", set_aside!("permissions")),
+    )
+    .await?;
+    let mut actions = Vec::with_capacity(old.len());
+    for row in &old {
+        let mut texts = Texts::new(row, "permissions", "permission")?;
+        let action = texts.bounded_text("action", 255)?;
+        if action.chars().count() < SHORTEST_ACTION {
+            texts.adjust(
+                "action",
+                "has fewer than 3 characters",
+                "left out, also of the roles that hold it",
+                "none: a check about such an action is a 400",
+            );
+        } else {
+            actions.push(action);
+        }
+        texts.finish(report);
+    }
+    if report.blocking > 0 {
+        return Ok(());
+    }
     actions.sort_unstable();
     let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
     roles::ensure_actions(conn, &actions, SystemClock.now()).await
 }
 
-async fn copy_roles(conn: &mut Conn, with_permissions: bool) -> Result<()> {
+/// Characters of an action, at least.
+const SHORTEST_ACTION: usize = 3;
+
+async fn copy_roles(
+    conn: &mut Conn,
+    with_permissions: bool,
+    report: &mut TakeoverReport,
+    known: &mut Known,
+) -> Result<()> {
     let old = rows(
         &mut *conn,
         concat!(
@@ -174,31 +271,67 @@ async fn copy_roles(conn: &mut Conn, with_permissions: bool) -> Result<()> {
     )
     .await?;
     for row in &old {
-        let texts = Texts::new(row, "role")?;
-        let role = Role {
+        let mut texts = Texts::new(row, "roles", "role")?;
+        let mut role = Role {
             id: texts.id("id")?,
-            name: texts.text("name")?,
-            description: texts.get("description")?,
-            scope_types: scope_types(&texts)?,
+            name: texts.bounded_text("name", 120)?,
+            description: texts.optional_text("description", 512)?,
+            scope_types: scope_types(&mut texts)?,
             is_system: matches!(texts.get("is_system")?.as_deref(), Some("true" | "t" | "1")),
             permissions: if with_permissions { actions(&mut *conn, row).await? } else { Vec::new() },
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
         };
-        if !roles::insert(&mut *conn, &role).await? {
-            return Err(texts.fault("name", "stands twice"));
+        known.roles.insert(role.id);
+        if role.name.chars().count() < 3 {
+            role.name = format!("{}-{}", role.name, role.id);
+            texts.adjust(
+                "name",
+                "has fewer than 3 characters",
+                "taken over with its id behind it",
+                "none: names are not asked about",
+            );
         }
-        roles::set_actions(&mut *conn, role.id, &role.permissions, role.created_at).await?;
+        if report.blocking == 0 && texts.is_usable() {
+            if roles::insert(&mut *conn, &role).await? {
+                roles::set_actions(&mut *conn, role.id, &role.permissions, role.created_at).await?;
+            } else {
+                texts.block("name", "is the name of another role", "rename one of the two", "none");
+            }
+        }
+        if !texts.finish(report) {
+            known.blocked.insert(role.id);
+        }
     }
     Ok(())
 }
 
-fn scope_types(texts: &Texts<'_>) -> Result<Vec<EntityType>> {
+/// INVARIANT: a list that named types never becomes empty, which would mean every type.
+fn scope_types(texts: &mut Texts<'_>) -> Result<Vec<EntityType>> {
     let given = texts.get("scope_types")?.unwrap_or_else(|| "[]".into());
-    let words: Option<Vec<String>> = serde_json::from_str(&given).map_err(|fault| texts.fault("scope_types", fault))?;
+    let words: Option<Vec<String>> = match serde_json::from_str(&given) {
+        Ok(words) => words,
+        Err(fault) => {
+            texts.block("scope_types", fault, "correct the list", "as the corrected list says");
+            None
+        }
+    };
     let words = words.unwrap_or_default();
-    let types = words.iter().map(|word| EntityType::from_word(&word.to_lowercase()));
-    types.collect::<Option<_>>().ok_or_else(|| texts.fault("scope_types", format!("`{given}` holds an unknown type")))
+    let types: Vec<EntityType> = words.iter().filter_map(|word| EntityType::from_word(&word.to_lowercase())).collect();
+    match (types.len() == words.len(), types.is_empty()) {
+        (true, _) => {}
+        (false, false) => {
+            let remedy = "taken over without the unknown types";
+            texts.adjust("scope_types", "holds an unknown type", remedy, "none: no entity is of such a type");
+        }
+        (false, true) => texts.block(
+            "scope_types",
+            "holds unknown types only",
+            "name a known type, or take the role's assignments away",
+            "an empty list would grant the role on every type",
+        ),
+    }
+    Ok(types)
 }
 
 async fn actions(conn: &mut Conn, role: &Row) -> Result<Vec<String>> {
@@ -214,13 +347,14 @@ async fn actions(conn: &mut Conn, role: &Row) -> Result<Vec<String>> {
     .fetch_all(conn)
     .await
     .map_err(classify)?;
+    actions.retain(|action| action.chars().count() >= SHORTEST_ACTION);
     actions.sort_unstable();
     actions.dedup();
     Ok(actions)
 }
 
 /// Events keep their state; what is pending is the relay's.
-async fn copy_events(conn: &mut Conn) -> Result<()> {
+async fn copy_events(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()> {
     let old = rows(
         &mut *conn,
         concat!(
@@ -236,8 +370,12 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
     )
     .await?;
     for row in &old {
-        let texts = Texts::new(row, "event")?;
+        let mut texts = Texts::new(row, "platform_events", "event")?;
         let attempts = texts.get("delivery_attempts")?.unwrap_or_else(|| "0".into());
+        let attempts: i32 = attempts.parse().unwrap_or_else(|fault: std::num::ParseIntError| {
+            texts.block("delivery_attempts", fault, "set it to 0", "none");
+            0
+        });
         let event = Event {
             id: texts.id("id")?,
             event_id: texts.id("event_id")?,
@@ -248,8 +386,8 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
             correlation_id: texts.get("correlation_id")?,
             occurred_at: texts.time("occurred_at")?,
             schema_version: texts.get("schema_version")?.unwrap_or_else(|| "v1".into()),
-            delivery_state: texts.choice("delivery_state")?,
-            delivery_attempts: attempts.parse().map_err(|fault| texts.fault("delivery_attempts", fault))?,
+            delivery_state: texts.choice("delivery_state", DeliveryState::Pending)?,
+            delivery_attempts: attempts,
             last_error: texts.get("last_error")?,
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
@@ -260,180 +398,14 @@ async fn copy_events(conn: &mut Conn) -> Result<()> {
         };
         let ordering_key = ordering_key(&event.payload);
         let outgoing = OutboxEvent { event, ordering_key, lease: None };
-        if let InsertedEvent::Existing(other) = events::insert(&mut *conn, &outgoing).await? {
-            return Err(texts.fault("correlation_id", format!("stands also with event {}", other.event_id)));
+        if report.blocking == 0
+            && texts.is_usable()
+            && let InsertedEvent::Existing(other) = events::insert(&mut *conn, &outgoing).await?
+        {
+            let problem = format!("stands also with event {} of this source", other.event_id);
+            texts.block("correlation_id", problem, "set that of one of the two to null", "none");
         }
+        texts.finish(report);
     }
     Ok(())
-}
-
-async fn copy_ledger(conn: &mut Conn) -> Result<()> {
-    let mut head = Head::genesis();
-    let (mut former_numbers, mut former_numbers_up_to) = (0_u64, 0);
-    let count = concat!("SELECT COUNT(*) FROM ", set_aside!("audit_logs"));
-    let mut progress = Progress::begin(&mut *conn, "audit_logs", count).await?;
-    loop {
-        let before = head.clone();
-        let page = sqlx::query(concat!(
-            "SELECT CAST(sequence AS TEXT) AS sequence, CAST(previous_hash AS TEXT) AS previous_hash, \
-             CAST(entry_hash AS TEXT) AS entry_hash, CAST(hash_version AS TEXT) AS hash_version, \
-             CAST(event_id AS TEXT) AS event_id, CAST(source AS TEXT) AS source, CAST(action AS TEXT) AS action, \
-             CAST(actor_id AS TEXT) AS actor_id, CAST(actor_type AS TEXT) AS actor_type, \
-             CAST(entity_id AS TEXT) AS entity_id, CAST(entity_type AS TEXT) AS entity_type, \
-             CAST(correlation_id AS TEXT) AS correlation_id, CAST(details AS TEXT) AS details, \
-             CAST(occurred_at AS TEXT) AS occurred_at FROM ",
-            set_aside!("audit_logs"),
-            " o WHERE o.sequence > $1 ORDER BY o.sequence LIMIT $2"
-        ))
-        .bind(head.sequence)
-        .bind(PAGE)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(classify)?;
-        let mut kept = Vec::with_capacity(page.len());
-        for row in &page {
-            let entry = OldEntry::read(row, head.sequence + 1, &head.entry_hash)?;
-            head.sequence += 1;
-            head.entry_hash.clone_from(&entry.entry_hash);
-            if entry.former_numbers {
-                (former_numbers, former_numbers_up_to) = (former_numbers + 1, entry.sequence);
-            }
-            kept.push(entry);
-        }
-        let sealed: Vec<Sealed<'_>> = kept.iter().map(OldEntry::sealed).collect();
-        if sealed.is_empty() {
-            break;
-        }
-        if !entries::extend(&mut *conn, &before, &sealed, &head).await? {
-            return Err(refused("ledger", "as a whole", "the new ledger is not empty"));
-        }
-        progress.add(sealed.len());
-    }
-    progress.report();
-    let count: i64 = sqlx::query_scalar(count).fetch_one(&mut *conn).await.map_err(classify)?;
-    if count != head.sequence {
-        let last = head.sequence;
-        let why =
-            format!("{count} rows are there, {last} of them in the chain: some have no place, or one that is taken");
-        return Err(refused("ledger", "as a whole", why));
-    }
-    if former_numbers > 0 {
-        tracing::warn!(entries = former_numbers, up_to = former_numbers_up_to, "ledger_former_numbers");
-        sqlx::query("UPDATE audit_chain_head SET former_numbers_up_to = $1 WHERE id = 1")
-            .bind(former_numbers_up_to)
-            .execute(&mut *conn)
-            .await
-            .map_err(classify)?;
-    }
-    Ok(())
-}
-
-/// An entry of the older ledger that was found to be whole.
-struct OldEntry {
-    sequence: i64,
-    previous_hash: String,
-    entry_hash: String,
-    draft: Draft,
-    /// Whether a number is in the form of an earlier version of this program.
-    former_numbers: bool,
-}
-
-impl OldEntry {
-    fn sealed(&self) -> Sealed<'_> {
-        Sealed {
-            event: &self.draft,
-            sequence: self.sequence,
-            previous_hash: self.previous_hash.clone(),
-            entry_hash: self.entry_hash.clone(),
-        }
-    }
-
-    /// Reads the row that should be entry `sequence` behind an entry with the hash `last_hash`.
-    fn read(row: &Row, sequence: i64, last_hash: &str) -> Result<Self> {
-        let texts = Texts::new(row, "ledger entry")?;
-        if texts.name != sequence.to_string() {
-            return Err(refused(
-                "ledger entry",
-                &sequence.to_string(),
-                format!("is missing, the next one is {}", texts.name),
-            ));
-        }
-        let (previous_hash, entry_hash) = (texts.text("previous_hash")?, texts.text("entry_hash")?);
-        if previous_hash != last_hash {
-            return Err(texts.fault("previous_hash", format!("is {previous_hash}, the entry before has {last_hash}")));
-        }
-        if texts.text("hash_version")? != "1" {
-            return Err(texts.fault("hash_version", "is not 1"));
-        }
-        let details = texts.get("details")?.unwrap_or_else(|| "{}".into());
-        let mut why = String::new();
-        // jsonb writes a large double as an integer: when the entry does not verify as it stands, it may as one.
-        for reading in [details.clone(), large_integers_as_doubles(&details)] {
-            let details = match Json::parse(reading.as_bytes()) {
-                Ok(Json::Object(details)) => details,
-                Ok(_) => return Err(texts.fault("details", "are no JSON object")),
-                Err(fault) => {
-                    why = format!("cannot be kept exactly: {fault}");
-                    continue;
-                }
-            };
-            why = format!("do not have the hash {entry_hash}, nor do the other columns");
-            let draft = Draft::new(event(&texts, details)?).map_err(|fault| texts.fault("details", fault))?;
-            let former = draft.with_former_numbers();
-            for (draft, former_numbers) in
-                [Some((draft, false)), former.map(|former| (former, true))].into_iter().flatten()
-            {
-                if draft.hash_at(sequence, &previous_hash) == entry_hash {
-                    return Ok(Self { sequence, previous_hash, entry_hash, draft, former_numbers });
-                }
-            }
-        }
-        Err(texts.fault("details", why))
-    }
-}
-
-fn event(texts: &Texts<'_>, details: JsonObject) -> Result<AuditEvent> {
-    let optional = |column: &str| texts.get(column);
-    Ok(AuditEvent {
-        event_id: texts.optional_id("event_id")?,
-        source: texts.bounded("source", texts.text("source")?)?,
-        action: texts.bounded("action", texts.text("action")?)?,
-        actor_id: texts.optional_id("actor_id")?,
-        actor_type: texts.bounded("actor_type", texts.text("actor_type")?)?,
-        entity_id: texts.optional_id("entity_id")?,
-        entity_type: optional("entity_type")?.map(|text| texts.bounded("entity_type", text)).transpose()?,
-        correlation_id: optional("correlation_id")?.map(|text| texts.bounded("correlation_id", text)).transpose()?,
-        details,
-        occurred_at: texts.time("occurred_at")?,
-    })
-}
-
-/// The same JSON with `.0` behind every integer of 17 digits or more.
-fn large_integers_as_doubles(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() + 16);
-    let (mut in_text, mut escaped) = (false, false);
-    let mut number = String::new();
-    for c in json.chars().chain(['\n']) {
-        if !in_text
-            && (c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E') && (c == '-' || !number.is_empty()))
-        {
-            number.push(c);
-            continue;
-        }
-        out.push_str(&number);
-        if number.trim_start_matches('-').len() >= 17
-            && number.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit())
-        {
-            out.push_str(".0");
-        }
-        number.clear();
-        out.push(c);
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if in_text => escaped = true,
-            '"' => in_text = !in_text,
-            _ => {}
-        }
-    }
-    out
 }

@@ -1,83 +1,172 @@
 //! A row of an older implementation's table: every column is read as text and checked.
 //!
-//! Must never guess: a value that does not fit names its table, row and column.
+//! Must never guess: a value that does not fit names its table, row and column. Reading goes on after one, so that all
+//! are named; what was read of such a row is not used.
 
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::super::{Row, classify};
+use crate::clock::{Clock as _, SystemClock};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Json, JsonObject, Timestamp};
-use crate::store::{Result, StoreError};
+use crate::store::{Misfit, Result, TakeoverReport};
 
-pub(super) fn refused(what: &str, id: &str, why: impl std::fmt::Display) -> StoreError {
-    StoreError::NotAdopted(format!("{what} {id}: {why}"))
-}
+/// Most characters of a value that are shown.
+const MAX_SHOWN: usize = 80;
 
 /// Columns of one row, all read as text.
 pub(super) struct Texts<'a> {
     row: &'a Row,
+    table: &'static str,
     what: &'static str,
     /// Its first column, by which messages name it.
     pub(super) name: String,
+    misfits: Vec<Misfit>,
 }
 
 impl<'a> Texts<'a> {
-    pub(super) fn new(row: &'a Row, what: &'static str) -> Result<Self> {
+    pub(super) fn new(row: &'a Row, table: &'static str, what: &'static str) -> Result<Self> {
         let name: Option<String> = row.try_get(0).map_err(classify)?;
-        Ok(Self { row, what, name: name.unwrap_or_default() })
+        Ok(Self { row, table, what, name: name.unwrap_or_default(), misfits: Vec::new() })
     }
 
-    pub(super) fn fault(&self, column: &str, why: impl std::fmt::Display) -> StoreError {
-        refused(self.what, &self.name, format!("{column}: {why}"))
+    /// Reports a value for which the operator has to decide.
+    pub(super) fn block(&mut self, column: &str, problem: impl std::fmt::Display, remedy: &str, decisions: &str) {
+        self.report(column, problem.to_string(), (remedy, decisions), true);
+    }
+
+    /// Reports a value that is taken over in another way than it is written.
+    pub(super) fn adjust(&mut self, column: &str, problem: impl std::fmt::Display, remedy: &str, decisions: &str) {
+        self.report(column, problem.to_string(), (remedy, decisions), false);
+    }
+
+    fn report(&mut self, column: &str, problem: String, (remedy, decisions): (&str, &str), blocks: bool) {
+        let value: Option<String> = self.row.try_get(column).ok().flatten();
+        let value = value.map(|value| value.chars().take(MAX_SHOWN).collect());
+        let (remedy, decisions) = (remedy.to_owned(), decisions.to_owned());
+        let (table, what, id, column) = (self.table, self.what, self.name.clone(), column.to_owned());
+        self.misfits.push(Misfit { table, what, id, column, value, problem, remedy, decisions, blocks });
+    }
+
+    fn wrong(&mut self, column: &str, problem: impl std::fmt::Display) {
+        self.block(column, problem, "correct the value in the older table", "as the corrected value says");
+    }
+
+    /// Whether nothing so far blocks the takeover of the row.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.misfits.iter().any(|misfit| misfit.blocks)
+    }
+
+    /// Hands everything that does not fit to `report`; whether the row can be used.
+    pub(super) fn finish(self, report: &mut TakeoverReport) -> bool {
+        let usable = self.is_usable();
+        self.misfits.into_iter().for_each(|misfit| report.add(misfit));
+        usable
     }
 
     pub(super) fn get(&self, column: &str) -> Result<Option<String>> {
         self.row.try_get(column).map_err(classify)
     }
 
-    pub(super) fn text(&self, column: &str) -> Result<String> {
-        self.get(column)?.ok_or_else(|| self.fault(column, "is missing"))
-    }
-
-    pub(super) fn optional_id(&self, column: &str) -> Result<Option<Uuid>> {
-        self.get(column)?.map(|text| parse_uuid(&text).ok_or_else(|| self.fault(column, "is no UUID"))).transpose()
-    }
-
-    pub(super) fn id(&self, column: &str) -> Result<Uuid> {
-        self.optional_id(column)?.ok_or_else(|| self.fault(column, "is missing"))
-    }
-
-    pub(super) fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
-        let Some(mut text) = self.get(column)? else {
-            return Ok(None);
-        };
-        // PostgreSQL writes an offset of whole hours without minutes.
-        let short_offset = text.len() > 20 && text.get(text.len() - 3..).is_some_and(|end| end.starts_with(['+', '-']));
-        if short_offset {
-            text.push_str(":00");
+    pub(super) fn text(&mut self, column: &str) -> Result<String> {
+        let text = self.get(column)?;
+        if text.is_none() {
+            self.wrong(column, "is missing");
         }
-        Timestamp::parse(&text).map(Some).map_err(|fault| self.fault(column, fault))
+        Ok(text.unwrap_or_default())
     }
 
-    pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
-        self.optional_time(column)?.ok_or_else(|| self.fault(column, "is missing"))
+    /// Text of at most `max` characters that the database can store.
+    pub(super) fn bounded_text(&mut self, column: &str, max: usize) -> Result<String> {
+        let text = self.text(column)?;
+        self.bound(column, &text, max);
+        Ok(text)
     }
 
-    pub(super) fn choice<T: Choice>(&self, column: &str) -> Result<T> {
+    /// The same for a column that may be null.
+    pub(super) fn optional_text(&mut self, column: &str, max: usize) -> Result<Option<String>> {
+        let text = self.get(column)?;
+        self.bound(column, text.as_deref().unwrap_or_default(), max);
+        Ok(text)
+    }
+
+    fn bound(&mut self, column: &str, text: &str, max: usize) {
+        if text.chars().count() > max {
+            self.block(column, format!("has more than {max} characters"), "shorten it in the older table", "none");
+        }
+        if text.contains('\0') {
+            self.block(column, "holds a NUL character", "take it out in the older table", "none");
+        }
+    }
+
+    pub(super) fn optional_id(&mut self, column: &str) -> Result<Option<Uuid>> {
+        let text = self.get(column)?;
+        let id = text.as_deref().and_then(parse_uuid);
+        if text.is_some() && id.is_none() {
+            self.wrong(column, "is no UUID");
+        }
+        Ok(id)
+    }
+
+    pub(super) fn id(&mut self, column: &str) -> Result<Uuid> {
+        if self.get(column)?.is_none() {
+            self.wrong(column, "is missing");
+        }
+        Ok(self.optional_id(column)?.unwrap_or_default())
+    }
+
+    pub(super) fn optional_time(&mut self, column: &str) -> Result<Option<Timestamp>> {
+        let Some(text) = self.get(column)? else { return Ok(None) };
+        match Timestamp::parse_any(&text) {
+            Ok(at) => Ok(Some(at)),
+            Err(fault) => {
+                self.wrong(column, fault);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn time(&mut self, column: &str) -> Result<Timestamp> {
+        if self.get(column)?.is_none() {
+            self.wrong(column, "is missing");
+        }
+        Ok(self.optional_time(column)?.unwrap_or_else(|| SystemClock.now()))
+    }
+
+    /// A word of a closed set, in any case; `placeholder` when it is none.
+    pub(super) fn choice<T: Choice>(&mut self, column: &str, placeholder: T) -> Result<T> {
         let word = self.text(column)?.to_lowercase();
-        T::from_word(&word).ok_or_else(|| self.fault(column, format!("`{word}` is unknown")))
-    }
-
-    pub(super) fn object(&self, column: &str) -> Result<JsonObject> {
-        match Json::parse(self.get(column)?.unwrap_or_else(|| "{}".into()).as_bytes()) {
-            Ok(Json::Object(members)) => Ok(members),
-            Ok(_) => Err(self.fault(column, "is no JSON object")),
-            Err(fault) => Err(self.fault(column, fault)),
+        let choice = T::from_word(&word);
+        if choice.is_none() {
+            let known: Vec<_> = T::ALL.iter().map(|choice| choice.word()).collect();
+            self.wrong(column, format!("`{word}` is none of {}", known.join(", ")));
         }
+        Ok(choice.unwrap_or(placeholder))
     }
 
-    pub(super) fn bounded<T: TryFrom<String>>(&self, column: &str, text: String) -> Result<T> {
-        T::try_from(text).map_err(|_| self.fault(column, "is too long, empty, or holds a NUL character"))
+    pub(super) fn object(&mut self, column: &str) -> Result<JsonObject> {
+        let problem = match Json::parse(self.get(column)?.unwrap_or_else(|| "{}".into()).as_bytes()) {
+            Ok(Json::Object(members)) => return Ok(members),
+            Ok(Json::Null) => return Ok(JsonObject::new()),
+            Ok(_) => "is no JSON object".to_owned(),
+            Err(fault) => fault.to_string(),
+        };
+        self.block(column, problem, "correct the value in the older table", "none");
+        Ok(JsonObject::new())
+    }
+
+    /// A text within the bounds of its type; `None` when it is not.
+    pub(super) fn typed<T: TryFrom<String>>(&mut self, column: &str, text: String) -> Option<T> {
+        let typed = T::try_from(text).ok();
+        if typed.is_none() {
+            self.block(
+                column,
+                "is too long, or holds a NUL character",
+                "the hash covers it: it cannot be changed",
+                "none",
+            );
+        }
+        typed
     }
 }

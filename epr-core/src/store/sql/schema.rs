@@ -13,7 +13,7 @@ use super::{
     Conn, MIGRATIONS, Pool, acquire, adopt, applied_migrations, apply_outside, begin_apart, check_database, classify,
     commit, driver, explain_refusal, lock_schema, may_create, unless_silent,
 };
-use crate::store::{Result, SchemaState, StoreError};
+use crate::store::{Result, SchemaState, StoreError, TakeoverReport};
 
 /// What migrations need besides a connection.
 #[derive(Debug, Clone)]
@@ -80,7 +80,18 @@ async fn step(pool: &Pool) -> Result<()> {
     if applied.is_empty() {
         may_create(&mut tx).await?;
         if adopt::older_tables(&mut tx).await? {
-            adopt::adopt(&mut tx).await?;
+            let report = adopt::adopt(&mut tx).await?;
+            report.refuse_if_blocked()?;
+            for misfit in &report.misfits {
+                tracing::warn!(
+                    table = misfit.table,
+                    id = misfit.id,
+                    column = misfit.column,
+                    problem = misfit.problem,
+                    remedy = misfit.remedy,
+                    "takeover_adjusted"
+                );
+            }
         } else {
             apply_all(&mut tx).await?;
         }
@@ -92,6 +103,22 @@ async fn step(pool: &Pool) -> Result<()> {
         apply(&mut tx, next).await?;
     }
     commit(tx).await
+}
+
+/// Takes older tables over in a transaction that is given up, and says what was found.
+pub(super) async fn plan_takeover(pool: &Pool, target: &Target) -> Result<Option<TakeoverReport>> {
+    let _lock = match &target.lock_file {
+        Some(path) => Some(exclusive(path.clone()).await?),
+        None => None,
+    };
+    let mut tx = begin_apart(pool).await?;
+    lock_schema(&mut tx).await?;
+    if !applied_in(&mut tx).await?.is_empty() || !adopt::older_tables(&mut tx).await? {
+        return Ok(None);
+    }
+    may_create(&mut tx).await?;
+    // Dropped, and with it everything that was done.
+    adopt::adopt(&mut tx).await.map(Some)
 }
 
 /// The migrations that are not among `applied`, which may lack one below its newest.

@@ -29,7 +29,8 @@ use crate::store::lineage::Lineage;
 use crate::store::pools::Waits;
 use crate::store::{
     Appended, Backlog, Claim, Claimed, Connections, Cursor, Decide, FactsRead, HierarchyState, LedgerVisitor, Page,
-    PoolState, Result, ScanRange, SchemaState, Settlement, SinceTakeover, Store, StoreError, TableRow, Take, Told, Tx,
+    PoolState, Result, ScanRange, SchemaState, Settlement, SinceTakeover, Store, StoreError, TableRow, Take,
+    TakeoverReport, Told, Tx,
 };
 
 /// A database behind a pool for reading and one for writing, which may be the same.
@@ -406,6 +407,10 @@ impl Store for SqlStore {
 
     async fn hand_back(&self, seen: &SinceTakeover) -> Result<()> {
         hand_back::hand_back(&self.write, seen).await
+    }
+
+    async fn plan_takeover(&self) -> Result<Option<TakeoverReport>> {
+        schema::plan_takeover(&self.write, &self.target).await
     }
 
     fn pools(&self) -> Vec<PoolState> {

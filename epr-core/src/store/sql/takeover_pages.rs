@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::super::{Conn, Row, assignments, classify, next_page, open_pages, pause_triggers, resume_triggers};
+use super::Known;
 use super::older_row::Texts;
-use crate::domain::Assignment;
-use crate::store::{Inserted, Result};
+use crate::clock::{Clock as _, SystemClock};
+use crate::domain::{Assignment, Timestamp};
+use crate::store::{Inserted, Result, TakeoverReport};
+
+const NOT_IN_FORCE: &str = "none: no check can be about it";
 
 /// Between two lines about the progress of one table.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,7 +50,8 @@ impl Progress {
 
 /// Copies the assignments, a page in one statement, without the triggers that renew caches: nothing was cached on this database, and
 /// before migration 0009 they take time that grows with the square of the rows.
-pub(super) async fn copy_assignments(conn: &mut Conn) -> Result<()> {
+pub(super) async fn copy_assignments(conn: &mut Conn, report: &mut TakeoverReport, known: &Known) -> Result<()> {
+    let now = SystemClock.now();
     let count = concat!("SELECT COUNT(*) FROM ", set_aside!("role_assignments"));
     let mut progress = Progress::begin(conn, "role_assignments", count).await?;
     let mut pages = open_pages(
@@ -67,7 +72,7 @@ pub(super) async fn copy_assignments(conn: &mut Conn) -> Result<()> {
         if page.is_empty() {
             break;
         }
-        copy_page(conn, &page).await?;
+        copy_page(conn, &page, report, known, now).await?;
         progress.add(page.len());
     }
     resume_triggers(conn, triggers).await?;
@@ -75,29 +80,53 @@ pub(super) async fn copy_assignments(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-async fn copy_page(conn: &mut Conn, page: &[Row]) -> Result<()> {
-    let rows = page.iter().map(|row| Texts::new(row, "assignment")).collect::<Result<Vec<_>>>()?;
-    let read = rows.iter().map(assignment).collect::<Result<Vec<_>>>()?;
-    if assignments::insert_all(conn, &read).await? == read.len() {
-        return Ok(());
-    }
-    // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
-    for (texts, assignment) in rows.iter().zip(&read) {
-        if let Inserted::Existing(other) = assignments::insert(conn, assignment).await?
-            && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
-        {
-            return Err(texts.fault("id", format!("differs from assignment {}, which has the same key", other.id)));
+/// Inserts the assignments of a page that are taken over, unless something blocks the takeover, and reports the others.
+async fn copy_page(
+    conn: &mut Conn,
+    page: &[Row],
+    report: &mut TakeoverReport,
+    known: &Known,
+    now: Timestamp,
+) -> Result<()> {
+    let mut texts = Vec::with_capacity(page.len());
+    let (mut kept, mut kept_at) = (Vec::new(), Vec::new());
+    for (at, row) in page.iter().enumerate() {
+        let mut row = Texts::new(row, "role_assignments", "assignment")?;
+        let mut assignment = assignment(&mut row)?;
+        if stays(&mut row, &mut assignment, known, now) && !known.refers_to_blocked(&assignment) {
+            kept.push(assignment);
+            kept_at.push(at);
         }
+        texts.push(row);
+    }
+    if report.blocking == 0 && assignments::insert_all(&mut *conn, &kept).await? != kept.len() {
+        // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
+        for (assignment, at) in kept.iter().zip(kept_at) {
+            if let Inserted::Existing(other) = assignments::insert(&mut *conn, assignment).await?
+                && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
+                && let Some(row) = texts.get_mut(at)
+            {
+                row.block(
+                    "id",
+                    format!("differs from assignment {}, which has the same key", other.id),
+                    "delete one of the two",
+                    "the principal holds the role in the window of the one that stays",
+                );
+            }
+        }
+    }
+    for row in texts {
+        row.finish(report);
     }
     Ok(())
 }
 
-fn assignment(texts: &Texts<'_>) -> Result<Assignment> {
+fn assignment(texts: &mut Texts<'_>) -> Result<Assignment> {
     let created_at = texts.time("created_at")?;
     Ok(Assignment {
         id: texts.id("id")?,
         principal_id: texts.id("principal_id")?,
-        principal_type: texts.get("principal_type")?.unwrap_or_else(|| "user".into()),
+        principal_type: texts.optional_text("principal_type", 64)?.unwrap_or_else(|| "user".into()),
         role_id: texts.id("role_id")?,
         entity_id: texts.optional_id("entity_id")?,
         effective_at: texts.optional_time("effective_at")?.unwrap_or(created_at),
@@ -105,4 +134,39 @@ fn assignment(texts: &Texts<'_>) -> Result<Assignment> {
         created_at,
         updated_at: texts.time("updated_at")?,
     })
+}
+
+/// Whether an assignment is taken over: one that can never be in force may be left out.
+fn stays(texts: &mut Texts<'_>, assignment: &mut Assignment, known: &Known, now: Timestamp) -> bool {
+    if !texts.is_usable() {
+        return false;
+    }
+    let mut left_out = |column: &str, problem: &str| {
+        texts.adjust(column, problem, "left out", NOT_IN_FORCE);
+        false
+    };
+    if assignment.principal_type.is_empty() {
+        return left_out("principal_type", "is empty");
+    }
+    if !known.roles.contains(&assignment.role_id) {
+        return left_out("role_id", "is the id of no role");
+    }
+    if assignment.entity_id.is_some_and(|entity| !known.entities.contains(&entity)) {
+        return left_out("entity_id", "is the id of no entity");
+    }
+    if assignment.expires_at.is_none_or(|end| end > assignment.effective_at) {
+        return true;
+    }
+    if assignment.effective_at >= now {
+        return left_out("expires_at", "is not after effective_at");
+    }
+    // The shortest window there is, all of it in the past.
+    assignment.expires_at = Timestamp::from_unix_micros(assignment.effective_at.unix_micros() + 1).ok();
+    texts.adjust(
+        "expires_at",
+        "is not after effective_at",
+        "taken over as a microsecond after effective_at",
+        "none: that is in the past",
+    );
+    true
 }
