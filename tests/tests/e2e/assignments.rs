@@ -59,7 +59,7 @@ on_both! {
         // Without effective_at, now counts.
         let past = post(json!({"principal_id": USER, "role_id": role, "expires_at": "2020-01-01T00:00:00Z"})).await;
         assert_eq!(past.faults(), ["body.expires_at: value_error"]);
-        let all_wrong = post(json!({"principal_id": 5, "principal_type": "", "entity_id": "x", "effective_at": "soon", "expires_at": 1})).await;
+        let all_wrong = post(json!({"principal_id": 5, "principal_type": "", "entity_id": "x", "effective_at": "soon", "expires_at": true})).await;
         assert_eq!(all_wrong.faults(), ["body.principal_id: uuid_parsing", "body.principal_type: string_too_short", "body.role_id: missing",
             "body.entity_id: uuid_parsing", "body.effective_at: datetime_parsing", "body.expires_at: datetime_type"]);
         assert_eq!(api.get("/api/v1/assignments").await.expect(200), json!([]));
