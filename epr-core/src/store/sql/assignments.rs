@@ -39,6 +39,10 @@ pub(super) fn read(row: &Row) -> Result<Assignment> {
 
 /// Inserts those whose key is not taken, in one statement; returns how many.
 pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> Result<usize> {
+    // A statement without rows is no statement.
+    if assignments.is_empty() {
+        return Ok(0);
+    }
     let mut query = QueryBuilder::<Db>::new(
         "INSERT INTO role_assignments \
            (id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at) ",
@@ -63,26 +67,7 @@ pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> R
 }
 
 pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<Inserted> {
-    let done = sqlx::query(
-        "INSERT INTO role_assignments \
-           (id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-         ON CONFLICT (principal_id, principal_type, COALESCE(entity_id, '00000000-0000-0000-0000-000000000000'), role_id) \
-         DO NOTHING",
-    )
-    .bind(id(assignment.id))
-    .bind(id(assignment.principal_id))
-    .bind(&assignment.principal_type)
-    .bind(id(assignment.role_id))
-    .bind(assignment.entity_id.map(id))
-    .bind(stamp(assignment.effective_at))
-    .bind(assignment.expires_at.map(stamp))
-    .bind(stamp(assignment.created_at))
-    .bind(stamp(assignment.updated_at))
-    .execute(&mut *conn)
-    .await
-    .map_err(classify)?;
-    if done.rows_affected() == 1 {
+    if insert_all(&mut *conn, std::slice::from_ref(assignment)).await? == 1 {
         return Ok(Inserted::New);
     }
     let row = sqlx::query(concat!(
