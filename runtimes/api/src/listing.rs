@@ -113,8 +113,20 @@ pub(crate) async fn page_share(app: &App) -> Result<Share, Failure> {
     app.answers.share(PAGE_BYTES + (PAGE_BYTES >> 1)).await.map_err(|_| Failure::Full)
 }
 
-/// One page of `list`.
-pub(crate) async fn page<L: Listed>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, Failure> {
+/// The page of `list` that was asked for, or all of it when none was.
+pub(crate) async fn list<L: Listed>(
+    app: &Arc<App>,
+    query: &Query,
+    list: L,
+    page: Option<Page>,
+) -> Result<Response, Failure> {
+    match page {
+        Some(page) => one_page(app, query, &list, page).await,
+        None => whole(app, query, list).await,
+    }
+}
+
+async fn one_page<L: Listed>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, Failure> {
     let share = page_share(app).await?;
     let mut filler = Filler::page(page.limit);
     let rows = Page { limit: page.limit + 1, ..page };
@@ -124,7 +136,7 @@ pub(crate) async fn page<L: Listed>(app: &App, query: &Query, list: &L, page: Pa
 
 /// All of `list`, within [`LIST_BYTES`]. One that fits into a piece is answered at once. Of a larger one the end is looked up first, so
 /// that `Link` can be sent before the rows are.
-pub(crate) async fn whole<L: Listed>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, Failure> {
+async fn whole<L: Listed>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, Failure> {
     let share = app.answers.share(STREAM_BYTES).await.map_err(|_| Failure::Full)?;
     let mut first = Filler { bytes: PIECE_BYTES, ..Filler::page(u32::MAX) };
     list.show(&app.epr, Page { limit: u32::MAX, after: None }, |row| first.add(&row, L::position)).await?;

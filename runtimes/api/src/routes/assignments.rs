@@ -59,10 +59,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     fields.only(&["principal_id", "entity_id", "limit", "cursor"]);
     let page = Listing::asked(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    match page {
-        Some(page) => listing::page(&app, &query, &filter, page).await,
-        None => listing::whole(&app, &query, filter).await,
-    }
+    listing::list(&app, &query, filter, page).await
 }
 
 impl Listed for AssignmentFilter {

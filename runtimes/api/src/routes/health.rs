@@ -109,8 +109,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     answer(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
 }
 
-/// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log says what is missing, and not the answer,
-/// which may be open to everyone.
+/// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log
+/// says what is missing, and not the answer, which may be open to everyone.
 async fn database(epr: &Epr) -> &'static str {
     let missing = match epr.missing_privileges().await {
         // With all of them, what else can be in the way.

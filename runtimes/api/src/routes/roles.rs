@@ -54,10 +54,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
     fields.only(&["limit", "cursor"]);
     let page = Listing::asked(&mut fields);
-    match fields.finish(Some(page))? {
-        Some(page) => listing::page(&app, &query, &Roles, page).await,
-        None => listing::whole(&app, &query, Roles).await,
-    }
+    let page = fields.finish(Some(page))?;
+    listing::list(&app, &query, Roles, page).await
 }
 
 /// Every role.
