@@ -207,7 +207,8 @@ fn refuse_inexact_numbers(text: &str) -> Result<(), JsonFault> {
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
         let token = rest.get(start..).unwrap_or_default();
-        let length = if token.starts_with('"') { string_length(token) } else { number_length(token) };
+        let length =
+            if token.starts_with('"') { string_length(token.as_bytes()) } else { number_length(token.as_bytes()) };
         let (token, after) = token.split_at(length);
         if !token.starts_with('"') && token.contains(['.', 'e', 'E']) {
             let mantissa = token.split(['e', 'E']).next().unwrap_or_default();
@@ -236,9 +237,9 @@ fn shortened(token: &str) -> Cow<'_, str> {
 }
 
 /// Bytes of the string literal at the head of `text`, quotes included; all of it if it is not closed.
-fn string_length(text: &str) -> usize {
+pub(crate) fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
+    for (at, byte) in text.iter().enumerate().skip(1) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
@@ -250,8 +251,8 @@ fn string_length(text: &str) -> usize {
 }
 
 /// Bytes of the number literal at the head of `text`; at least one.
-fn number_length(text: &str) -> usize {
-    text.bytes().position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).unwrap_or(text.len()).max(1)
+pub(crate) fn number_length(text: &[u8]) -> usize {
+    text.iter().position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).unwrap_or(text.len()).max(1)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

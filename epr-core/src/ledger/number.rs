@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::domain::json::{number_length, string_length};
+
 /// Appends `number`: with a point from 1e-4 up to below 1e16, else with an exponent of at least two digits and its sign.
 pub(super) fn write(number: f64, out: &mut String) {
     let mut buffer = zmij::Buffer::new();
@@ -88,10 +90,11 @@ fn rewritten(details: &str, from: Form) -> Option<String> {
     let mut copied = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
+        let rest = bytes.get(at..).unwrap_or_default();
         match byte {
-            b'"' => at += text_length(bytes.get(at..).unwrap_or_default()),
+            b'"' => at += string_length(rest),
             b'-' | b'0'..=b'9' => {
-                let end = at + bytes.iter().skip(at).take_while(|byte| is_number(**byte)).count().max(1);
+                let end = at + number_length(rest);
                 let other = details.get(at..end).and_then(|token| other_form(token, from));
                 if let Some(other) = other {
                     let out = out.get_or_insert_with(|| String::with_capacity(details.len()));
@@ -120,24 +123,6 @@ fn may_hold_a_tie(bytes: &[u8]) -> bool {
         let before = run(&mut bytes.iter().take(at).rev());
         before > 0 && before + run(&mut bytes.iter().skip(at + 1)) >= MIN_TIE_DIGITS
     })
-}
-
-fn is_number(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
-}
-
-/// Bytes of the string literal at the head of `bytes`, quotes included.
-fn text_length(bytes: &[u8]) -> usize {
-    let mut escaped = false;
-    for (at, byte) in bytes.iter().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
-        }
-    }
-    bytes.len()
 }
 
 /// The other form of `token`, if it is the `from` form of a double in the middle between two shortest forms.

@@ -4,6 +4,7 @@
 //! members with one name. Pure. Must never be used for new input, which has bounds (`domain::Json`).
 
 use super::number;
+use crate::domain::json::number_length;
 
 /// Deeper nesting is refused; Python's own reader ends at about a thousand levels.
 const MAX_DEPTH: usize = 10_000;
@@ -244,12 +245,10 @@ impl Reader<'_> {
     }
 
     fn number(&mut self) -> Result<Piece, String> {
-        let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
-        let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
         if self.rest.starts_with("-I") {
             return Err(self.unexpected());
         }
-        let (token, rest) = self.rest.split_at(end);
+        let (token, rest) = self.rest.split_at(number_length(self.rest.as_bytes()));
         let read: f64 = token.parse().map_err(|_| "holds what is no number".to_owned())?;
         self.rest = rest;
         let mut double = String::new();
