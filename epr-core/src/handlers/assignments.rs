@@ -9,7 +9,7 @@ use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
 use crate::domain::{Assignment, AssignmentFilter, NewAssignment, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{Cursor, Inserted, Page, Take};
+use crate::store::{Cursor, Inserted, Page, Take, keep_rows};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -52,12 +52,7 @@ impl Epr {
     /// Only when the database is away or at fault.
     pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
         let mut rows = Vec::new();
-        self.store()
-            .assignments(filter, *page, &mut |row| {
-                rows.push(row);
-                true
-            })
-            .await?;
+        self.store().assignments(filter, *page, &mut keep_rows(&mut rows)).await?;
         Ok(rows)
     }
 

@@ -8,7 +8,7 @@ use super::{events, record};
 use crate::domain::fields::{Choice, object_problem};
 use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{Cursor, MAX_LEVELS, MAX_WALK, Page, PathEnd, PathToRoot, Take, chain_text};
+use crate::store::{Cursor, MAX_LEVELS, MAX_WALK, Page, PathEnd, PathToRoot, Take, chain_text, keep_rows};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -48,12 +48,7 @@ impl Epr {
     /// Only when the database is away or at fault.
     pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
         let mut rows = Vec::new();
-        self.store()
-            .entities(filter, *page, &mut |row| {
-                rows.push(row);
-                true
-            })
-            .await?;
+        self.store().entities(filter, *page, &mut keep_rows(&mut rows)).await?;
         Ok(rows)
     }
 

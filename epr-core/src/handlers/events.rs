@@ -15,7 +15,7 @@ use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::publish::Message;
-use crate::store::{Backlog, Claimed, OutboxEvent, Page, Take};
+use crate::store::{Backlog, Claimed, OutboxEvent, Page, Take, keep_rows};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -95,12 +95,7 @@ impl Epr {
     /// Only when the database is away or at fault.
     pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
         let mut rows = Vec::new();
-        self.store()
-            .events(filter, *page, &mut |row| {
-                rows.push(row);
-                true
-            })
-            .await?;
+        self.store().events(filter, *page, &mut keep_rows(&mut rows)).await?;
         Ok(rows)
     }
 

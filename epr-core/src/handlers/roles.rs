@@ -8,7 +8,7 @@ use super::{events, record};
 use crate::domain::role::Action;
 use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{Cursor, Page, Take};
+use crate::store::{Cursor, Page, Take, keep_rows};
 use crate::{Call, Epr};
 
 impl Epr {
@@ -51,12 +51,7 @@ impl Epr {
     /// Only when the database is away or at fault.
     pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
         let mut rows = Vec::new();
-        self.store()
-            .roles(*page, &mut |row| {
-                rows.push(row);
-                true
-            })
-            .await?;
+        self.store().roles(*page, &mut keep_rows(&mut rows)).await?;
         Ok(rows)
     }
 

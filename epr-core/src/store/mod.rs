@@ -65,6 +65,14 @@ pub struct FactsRead {
 /// Sees the rows of a scan one at a time; `false` ends it.
 pub type Take<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
 
+/// A [`Take`] that keeps every row.
+pub(crate) fn keep_rows<T: Send>(rows: &mut Vec<T>) -> impl FnMut(T) -> bool + Send {
+    |row| {
+        rows.push(row);
+        true
+    }
+}
+
 /// Connections of a database server, whoever holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
