@@ -23,10 +23,9 @@
 
 pub mod authn;
 pub mod authz;
-mod cache;
 pub mod clock;
-mod clock_offset;
 pub mod domain;
+mod engine;
 mod epr;
 pub mod error;
 mod handlers;
@@ -39,17 +38,14 @@ mod metrics;
 mod outbox;
 pub mod program;
 pub mod publish;
-mod reader;
-mod recorder;
 mod relay;
-mod retry;
 pub mod settings;
 pub mod stdio;
 mod stop;
 pub mod store;
 
-pub use cache::TierState;
-pub use clock_offset::ClockReading;
+pub use engine::cache::TierState;
+pub use engine::clock_offset::ClockReading;
 pub use epr::{Call, Epr, Parts};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};

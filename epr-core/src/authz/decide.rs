@@ -4,8 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::assignment::{PrincipalType, default_principal_type};
-use crate::domain::fields::{self, Fields};
-use crate::domain::{EntityType, Invalid, Json, Text, Timestamp};
+use crate::domain::{EntityType, Text, Timestamp};
 
 /// What is asked: may this principal do this to that resource?
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,25 +28,6 @@ impl Question {
     #[must_use]
     pub fn new(principal_id: Uuid, action: AskedAction, resource_id: Uuid) -> Self {
         Self { principal_id, principal_type: default_principal_type(), action, resource_id }
-    }
-
-    /// Reads the body of a check; `principal` is the name under which the caller sends the principal's id.
-    ///
-    /// # Errors
-    /// Every failing field.
-    pub fn from_body(body: &Json, principal: &'static str) -> Result<Self, Invalid> {
-        let mut fields = Fields::of_body(body)?;
-        let principal_id = fields.required(principal, fields::uuid);
-        let action = fields.required("action", fields::text);
-        let resource_id = fields.required("resource_id", fields::uuid);
-        let principal_type = fields.given("principal_type", fields::text).unwrap_or_else(default_principal_type);
-        let build = principal_id.zip(action).zip(resource_id).map(|((principal_id, action), resource_id)| Self {
-            principal_id,
-            principal_type,
-            action,
-            resource_id,
-        });
-        fields.finish(build)
     }
 }
 

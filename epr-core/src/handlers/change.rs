@@ -7,10 +7,10 @@ use super::audit_log;
 use super::events::Written;
 use crate::Epr;
 use crate::domain::Event;
+use crate::engine::contention::Retry;
+use crate::engine::ledger_writer::recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
-use crate::recorder::recorded;
-use crate::retry::Retry;
 use crate::store::{Claim, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
 
 /// The longest wait before the first retry; later ones may wait longer.

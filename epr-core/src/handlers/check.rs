@@ -6,13 +6,13 @@ use tracing::{debug, info};
 
 use super::{audit_log, entities, record};
 use crate::authz::{Decision, Facts, Question, Reason, decide};
-use crate::cache::{Basis, Lookup, Source, Ticket};
 use crate::domain::Timestamp;
+use crate::engine::cache::{Basis, Lookup, Source, Ticket};
+use crate::engine::contention::Retry;
+use crate::engine::fact_reader::Seen;
+use crate::engine::ledger_writer::recorded;
 use crate::error::Result;
 use crate::ledger::chain::Draft;
-use crate::reader::Seen;
-use crate::recorder::recorded;
-use crate::retry::Retry;
 use crate::settings::AuditDecisions;
 use crate::store::{Appended, StoreError};
 use crate::{Call, Epr};

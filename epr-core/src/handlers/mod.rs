@@ -9,6 +9,7 @@ pub(crate) mod check;
 mod entities;
 mod event_entry;
 mod events;
+mod question_body;
 mod record;
 mod reports;
 mod roles;

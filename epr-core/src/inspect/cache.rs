@@ -1,7 +1,7 @@
 //! The Redis that shares decisions between processes.
 
 use super::{Finding, State};
-use crate::cache::look;
+use crate::engine::cache::look;
 use crate::settings::Settings;
 use crate::store::url::masked;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::source::Reader;
-use crate::cache::{is_redis_url, is_rest_url};
+use crate::engine::cache::{is_redis_url, is_rest_url};
 use crate::store::url::masked;
 
 /// `EPR_DECISION_CACHE`, `EPR_DECISION_CACHE_MB`, `EPR_REDIS_…`.

@@ -75,7 +75,7 @@ fn a_route_gets_into_the_router_only_with_its_description() {
 
 #[test]
 fn http_is_fetched_in_adapters_only() {
-    let adapters = ["epr-core/src/authn/jwks_http.rs", "epr-core/src/cache/"];
+    let adapters = ["epr-core/src/authn/jwks_http.rs", "epr-core/src/engine/cache/"];
     assert_eq!(uses("epr-core/src", "reqwest::", &adapters), Vec::<String>::new());
     let readers = ["epr-core/src/authn/jwt.rs", "epr-core/src/authn/jwk.rs"];
     assert_eq!(uses("epr-core/src", "jsonwebtoken::", &readers), Vec::<String>::new());
@@ -99,10 +99,16 @@ fn the_command_speaks_http_in_one_place() {
 #[test]
 fn servers_of_caches_are_known_to_the_cache_only() {
     for client in ["redis::", "quick_cache::"] {
-        assert_eq!(uses("epr-core/src", client, &["epr-core/src/cache/"]), Vec::<String>::new());
+        assert_eq!(uses("epr-core/src", client, &["epr-core/src/engine/cache/"]), Vec::<String>::new());
     }
-    assert_eq!(uses("epr-core/src/cache", "redis::aio", &["epr-core/src/cache/redis.rs"]), Vec::<String>::new());
-    assert_eq!(uses("epr-core/src/cache", "reqwest::", &["epr-core/src/cache/upstash.rs"]), Vec::<String>::new());
+    assert_eq!(
+        uses("epr-core/src/engine/cache", "redis::aio", &["epr-core/src/engine/cache/redis.rs"]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        uses("epr-core/src/engine/cache", "reqwest::", &["epr-core/src/engine/cache/upstash.rs"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::line::Stamp;
+use super::versions::Stamp;
 use crate::authz::{Decision, Question, Span};
 use crate::domain::{EntityType, Timestamp};
 

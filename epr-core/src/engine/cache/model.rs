@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::line::Stamp;
 use super::metrics::CacheMetrics;
 use super::model_server::Server;
 use super::model_steps::{Change, Step, step};
 use super::shared::Shared;
+use super::versions::Stamp;
 use super::{Cache, Ticket};
 use crate::authz::{Question, Span, decide};
 use crate::clock::{Clock as _, ManualClock, TimeOrderedIds};
@@ -112,7 +112,7 @@ struct World {
     assignments: Arc<Mutex<Vec<Uuid>>>,
     /// All renewals, in the order of their commits, and who caused them.
     renewals: Vec<(usize, Renewal)>,
-    begun: Vec<(usize, Question, Ticket, crate::reader::Seen)>,
+    begun: Vec<(usize, Question, Ticket, crate::engine::fact_reader::Seen)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
     /// Answers that came from a cache and were held against the database.
@@ -218,7 +218,7 @@ impl World {
         Ok(())
     }
 
-    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: crate::reader::Seen) {
+    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: crate::engine::fact_reader::Seen) {
         self.processes[at].epr.finish_check(&Call::default(), question, ticket, seen).await.unwrap();
         // What is on its way to the server arrives.
         for _ in 0..4 {

@@ -4,11 +4,8 @@
 //! give, but for the time that the news of a change takes from one process to another. `docs/CACHE.md` says what holds in
 //! each failure. Must never turn an error into a decision, nor make a caller wait for a cache that is away.
 
-mod doubt;
 mod entry;
-mod keeper;
-mod line;
-mod look;
+mod feed_follower;
 mod memory;
 mod metrics;
 #[cfg(test)]
@@ -17,10 +14,13 @@ mod model;
 mod model_server;
 #[cfg(test)]
 mod model_steps;
+mod pending;
+mod probe;
 mod redis;
 mod remote;
 mod shared;
 mod upstash;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,21 +29,21 @@ use tokio::task::AbortHandle;
 use tracing::error;
 
 use self::entry::Epochs;
-use self::line::{Line, Stamp};
 use self::memory::Memory;
 use self::metrics::{CacheMetrics, Now};
 use self::redis::Redis;
 use self::remote::{Away, Remote};
 use self::shared::{Found, Shared};
 use self::upstash::Upstash;
+use self::versions::{Line, Stamp};
 use crate::authz::{Decision, Question, Span};
 use crate::domain::Timestamp;
 use crate::settings::{CacheSettings, SharedCache};
 use crate::store::{Renewal, Store, Told};
 
-pub(crate) use self::look::look;
 pub(crate) use self::memory::Basis;
 pub(crate) use self::metrics::Source;
+pub(crate) use self::probe::look;
 pub(crate) use self::redis::is_url as is_redis_url;
 pub(crate) use self::upstash::is_url as is_rest_url;
 
@@ -139,7 +139,7 @@ impl Cache {
     /// Starts to listen to changes in `store`, without which nothing is cached.
     pub(crate) fn keep_up(&self, store: &Arc<dyn Store>) {
         if self.core.memory.is_some() {
-            let keeper = tokio::spawn(keeper::keep(Arc::clone(&self.core), Arc::clone(store))).abort_handle();
+            let keeper = tokio::spawn(feed_follower::keep(Arc::clone(&self.core), Arc::clone(store))).abort_handle();
             self.replace_keeper(Some(keeper));
         }
     }

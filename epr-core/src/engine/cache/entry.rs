@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::doubt::Scope;
+use super::pending::Scope;
 use crate::authz::{Decision, Question, Reason, Span, Via};
 use crate::domain::Timestamp;
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
-use super::doubt::{Doubt, Scope, Snapshot};
 use super::entry::{self, Epochs, Keys};
 use super::metrics::{CacheMetrics, Operation};
+use super::pending::{Doubt, Scope, Snapshot};
 use super::remote::{Away, Command, Remote, Reply};
 use crate::authz::{Decision, Question, Span};
 use crate::domain::Timestamp;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::engine::contention::Retry;
 use crate::ledger::chain::Draft;
 use crate::metrics::LedgerFigures;
-use crate::retry::Retry;
 use crate::store::{Appended, Store, StoreError};
 
 /// Most entries in one commit, unless one caller brings more: bounds how long the lock is held.
