@@ -8,9 +8,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::dialect::{Conn, Pool, acquire, classify, within};
 use super::pooling::Pooling;
-use super::schema::Target;
-use super::{Conn, Pool, acquire, classify, renewals, within};
+use super::sql::renewals;
+use super::sql::schema::Target;
 use crate::store::lineage::WrongServer;
 use crate::store::{Renewal, Result, StoreError, Told};
 

@@ -14,7 +14,7 @@ use sqlx_core::executor::Execute;
 use sqlx_core::sql_str::SqlSafeStr as _;
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::Db;
+use super::dialect::Db;
 use super::pool::Lease;
 use super::pooling::{Begin, Pooling};
 

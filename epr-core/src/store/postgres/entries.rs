@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::ledger::{Existing, read_existing, read_stored};
-use super::{Conn, Row, Stamp, classify, read_stamp, stamp};
+use super::dialect::{Conn, Row, Stamp, classify, read_stamp, stamp};
+use super::sql::ledger::{Existing, read_existing, read_stored};
 use crate::domain::Text;
 use crate::ledger::canonical::id_text;
 use crate::ledger::chain::{Head, Sealed};

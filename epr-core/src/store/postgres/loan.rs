@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::classify;
 use super::conn::Conn;
+use super::dialect::classify;
 use super::pool::Pool;
 use super::pooling::Begin;
 use crate::store::StoreError;

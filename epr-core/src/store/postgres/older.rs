@@ -4,8 +4,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
-use super::adopt::TABLES;
-use super::{Conn, classify};
+use super::dialect::{Conn, classify};
+use super::sql::takeover::TABLES;
 use crate::store::{Result, StoreError};
 
 /// The older tables that are kept.

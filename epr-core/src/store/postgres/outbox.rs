@@ -6,8 +6,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
+use super::dialect::{OUTBOX_CHANNEL, Pool};
 use super::pooling::Pooling;
-use super::{OUTBOX_CHANNEL, Pool};
 
 /// How long to wait before listening again on a new connection.
 const RECONNECT: Duration = Duration::from_secs(1);

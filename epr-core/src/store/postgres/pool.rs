@@ -14,9 +14,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::connect;
+use super::dialect::classify;
 use super::pooling::{Opened, Pooling, Server};
 use super::server::{Servers, is_refused};
-use super::{classify, connect};
 use crate::store::StoreError;
 use crate::store::lineage::Lineage;
 use crate::store::url::PostgresUrl;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sqlx::migrate::Migration;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
-use super::schema::{Applied, are_ours, read_applied};
-use super::{Conn, Pool, Row, classify};
+use super::dialect::{Conn, Pool, Row, classify};
+use super::sql::schema::{Applied, are_ours, read_applied};
 use crate::store::{Result, StoreError};
 
 /// Any constant: only what changes the schema takes it.

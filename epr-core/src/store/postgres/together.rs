@@ -4,8 +4,8 @@
 use sqlx::Row as _;
 
 use super::super::{Result, StoreError};
-use super::facts::{self, Found, Origin, origin, statement};
-use super::{Conn, classify};
+use super::dialect::{Conn, classify};
+use super::sql::facts::{self, Found, Origin};
 use crate::authz::{Facts, Question};
 use crate::ledger::chain::Head;
 
@@ -16,9 +16,9 @@ pub(super) const FACTS: &str = concat!(
      FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
           WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, place) \
      CROSS JOIN LATERAL (",
-    statement!("q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
+    facts_statement!("q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
     ") found",
-    origin!("0, ")
+    facts_origin!("0, ")
 );
 
 /// The facts of each question, in their order, and where they were read; an error unless that is the ledger of which `known` is

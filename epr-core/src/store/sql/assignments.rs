@@ -3,8 +3,8 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::dialect::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use super::listing::{self, after};
-use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::{Assignment, AssignmentFilter};
 use crate::store::{Cursor, Inserted, Page, Result, StoreError, Take};
 

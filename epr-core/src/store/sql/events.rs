@@ -3,9 +3,11 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::dialect::{
+    Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp,
+};
 use super::entities::read_object;
 use super::listing;
-use super::{Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp, TraceParent};

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::dialect::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use super::entities::read_type;
 use super::roles::read_scope_types;
-use super::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use crate::authz::{Facts, Grant, Question};
 use crate::domain::EntityType;
 use crate::ledger::chain::Head;
@@ -23,7 +23,7 @@ use crate::store::{Result, StoreError};
 /// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
 /// probe a place, however many assignments the principal holds elsewhere. That is said in the statement and not left to the
 /// planner, which knows only how many assignments principals have on average. The asked action is looked up once.
-macro_rules! statement {
+macro_rules! facts_statement {
     ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
             "WITH RECURSIVE lineage(id, parent_id, type) AS ( \
@@ -69,12 +69,10 @@ macro_rules! statement {
         )
     };
 }
-#[allow(unused_imports, reason = "used where several questions are asked at once")]
-pub(super) use statement;
 
 /// One more row of the same snapshot, which says where it was read: whether the server is in recovery, and the newest entry that
 /// changed what decisions depend on.
-macro_rules! origin {
+macro_rules! facts_origin {
     ($before:literal) => {
         concat!(
             " UNION ALL SELECT ",
@@ -85,13 +83,15 @@ macro_rules! origin {
         )
     };
 }
-#[allow(unused_imports, reason = "used where several questions are asked at once")]
-pub(super) use origin;
 
-pub(super) const FACTS: &str = concat!(statement!("$1", "$2", "$3", "$4"), origin!(""));
+pub(in super::super) const FACTS: &str = concat!(facts_statement!("$1", "$2", "$3", "$4"), facts_origin!(""));
 
 /// The facts of `question`, and where they were read; an error unless that is the ledger of which `known` is an entry.
-pub(super) async fn read(conn: &mut Conn, question: &Question, known: Option<&Head>) -> Result<(Option<Facts>, Head)> {
+pub(in super::super) async fn read(
+    conn: &mut Conn,
+    question: &Question,
+    known: Option<&Head>,
+) -> Result<(Option<Facts>, Head)> {
     let rows = sqlx::query(FACTS)
         .bind(id(question.resource_id))
         .bind(id(question.principal_id))
@@ -112,14 +112,14 @@ pub(super) async fn read(conn: &mut Conn, question: &Question, known: Option<&He
 
 /// Where facts were read.
 #[derive(Default)]
-pub(super) struct Origin {
+pub(in super::super) struct Origin {
     recovering: Option<bool>,
     revision: Option<Head>,
 }
 
 impl Origin {
     /// Reads `row` if it is the one about the origin.
-    pub(super) fn add(&mut self, row: &Row) -> Result<bool> {
+    pub(in super::super) fn add(&mut self, row: &Row) -> Result<bool> {
         let Some(recovering) = row.try_get::<Option<bool>, _>("recovering").map_err(classify)? else {
             return Ok(false);
         };
@@ -133,7 +133,7 @@ impl Origin {
 
     /// The newest entry that changed what decisions depend on. INVARIANT: facts from a server in recovery, or whose ledger lacks
     /// what this process knows, are never used.
-    pub(super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Head> {
+    pub(in super::super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Head> {
         if self.recovering == Some(true) {
             return Err(WrongServer::error("it is in recovery (a standby)"));
         }
@@ -155,7 +155,7 @@ impl Origin {
 }
 
 /// What the rows for one question say.
-pub(super) struct Found<'a> {
+pub(in super::super) struct Found<'a> {
     question: &'a Question,
     resource_type: Option<EntityType>,
     lineage: Vec<Uuid>,
@@ -163,11 +163,11 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn new(question: &'a Question) -> Self {
+    pub(in super::super) fn new(question: &'a Question) -> Self {
         Self { question, resource_type: None, lineage: Vec::new(), grants: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, row: &Row) -> Result<()> {
+    pub(in super::super) fn add(&mut self, row: &Row) -> Result<()> {
         let place: Uuid = row.try_get("place_id").map(read_id).map_err(classify)?;
         match row.try_get::<Option<&str>, _>("place_type").map_err(classify)? {
             Some(word) => self.resource_type = Some(read_type(word)?),
@@ -181,7 +181,7 @@ impl<'a> Found<'a> {
     }
 
     /// `None` when the resource is unknown.
-    pub(super) fn facts(self) -> Option<Facts> {
+    pub(in super::super) fn facts(self) -> Option<Facts> {
         let Self { resource_type, lineage, grants, .. } = self;
         resource_type.map(|resource_type| Facts { resource_type, lineage, grants })
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Conn, Id, Pool, Row, begin_snapshot, classify, id, read_id};
+use super::dialect::{Conn, Id, Pool, Row, begin_snapshot, classify, id, read_id};
 use crate::store::Result;
 use crate::store::hierarchy::{self, HierarchyState, MAX_LEVELS, PathToRoot};
 

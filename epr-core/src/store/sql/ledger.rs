@@ -6,8 +6,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::entries;
-use super::{Conn, Pool, Row, Stamp, begin_snapshot, classify, read_stamp, together};
+use super::dialect::entries;
+use super::dialect::{Conn, Pool, Row, Stamp, begin_snapshot, classify, read_stamp, together};
 use crate::authz::{AskedAction, Question};
 use crate::domain::Timestamp;
 use crate::ledger::canonical::Fields;
@@ -240,14 +240,14 @@ pub(super) async fn ready(conn: &mut Conn, known: Option<&Head>) -> Result<()> {
 }
 
 /// What is needed of a stored entry to tell whether an event is the same.
-pub(super) struct Existing {
+pub(in super::super) struct Existing {
     sequence: i64,
     occurred_at: Timestamp,
     previous_hash: String,
     entry_hash: String,
 }
 
-pub(super) fn read_existing(row: &Row) -> Result<Existing> {
+pub(in super::super) fn read_existing(row: &Row) -> Result<Existing> {
     Ok(Existing {
         sequence: row.try_get("sequence").map_err(classify)?,
         occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
@@ -258,7 +258,7 @@ pub(super) fn read_existing(row: &Row) -> Result<Existing> {
 
 /// One row of a scan, given the parts that the databases hold differently. Columns by position: a verification spends
 /// much of its time here.
-pub(super) fn read_stored<'r>(
+pub(in super::super) fn read_stored<'r>(
     row: &'r Row,
     sequence: i64,
     [event_id, actor_id, entity_id]: [Option<&'r str>; 3],

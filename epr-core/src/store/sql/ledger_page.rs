@@ -7,8 +7,8 @@
 
 use sqlx::{QueryBuilder, Row as _};
 
+use super::dialect::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use super::listing;
-use super::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::audit::CanonicalDetails;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage};
 use crate::store::{Result, StoreError, Take};

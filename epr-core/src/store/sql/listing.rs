@@ -6,7 +6,7 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use super::dialect::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::store::{Cursor, Page, Result, Take};
 
 /// Rows of the first batch. A driver reads what is left of a statement before the connection is used again: with rows of 1 MB,

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Row as _};
 
-use super::{Conn, Db, Row, Stamp, classify, read_stamp, stamp};
+use super::dialect::{Conn, Db, Row, Stamp, classify, read_stamp, stamp};
 use crate::domain::Timestamp;
 use crate::domain::audit::{KeptRejection, Rejection, RejectionKind};
 use crate::domain::fields::Choice;

@@ -2,10 +2,10 @@
 
 use sqlx::{Executor, Row as _};
 
-use super::{Conn, Db, Id, Row, classify, read_id};
+use super::dialect::{Conn, Db, Id, Row, classify, read_id};
 use crate::store::{Renewal, Result};
 
-pub(super) fn read(row: &Row) -> Result<Renewal> {
+pub(in super::super) fn read(row: &Row) -> Result<Renewal> {
     Ok(Renewal {
         id: row.try_get("id").map_err(classify)?,
         principal: row.try_get::<Option<Id>, _>("principal_id").map_err(classify)?.map(read_id),
@@ -16,7 +16,7 @@ pub(super) fn read(row: &Row) -> Result<Renewal> {
 const MOST: i64 = 1000;
 
 /// Those after `id`, in their order.
-pub(super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Renewal>> {
+pub(in super::super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Renewal>> {
     let rows = sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(id)
         .bind(MOST)
@@ -31,7 +31,7 @@ pub(super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -
 }
 
 /// Which database this is.
-pub(super) async fn database<'c>(conn: impl Executor<'c, Database = Db>) -> Result<String> {
+pub(in super::super) async fn database<'c>(conn: impl Executor<'c, Database = Db>) -> Result<String> {
     sqlx::query_scalar("SELECT CAST(id AS TEXT) FROM cache_namespace").fetch_one(conn).await.map_err(classify)
 }
 

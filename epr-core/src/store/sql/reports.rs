@@ -3,7 +3,8 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::{Db, Pool, Row, Stamp, assignments, begin_snapshot, classify, entities, id, read_stamp, roles, stamp};
+use super::dialect::{Db, Pool, Row, Stamp, begin_snapshot, classify, id, read_stamp, stamp};
+use super::{assignments, entities, roles};
 use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
 use crate::store::{Result, Take};
 

@@ -3,9 +3,9 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::dialect::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use super::entities::read_type;
 use super::listing::{self, after};
-use super::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
 use crate::domain::fields::Choice;
 use crate::domain::{EntityType, Json, Role, Timestamp};
 use crate::store::{Cursor, Page, Result, StoreError, Take};

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use sqlx::Row as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migration};
 
-use super::{
-    Conn, MIGRATIONS, Pool, acquire, adopt, applied_migrations, apply_outside, begin_apart, check_database, classify,
+use super::dialect::{
+    Conn, MIGRATIONS, Pool, Row, acquire, applied_migrations, apply_outside, begin_apart, check_database, classify,
     commit, driver, explain_refusal, lock_schema, may_create, unless_silent,
 };
+use super::takeover;
 use crate::store::{Result, SchemaState, StoreError, TakeoverReport};
 
 /// What migrations need besides a connection.
@@ -23,7 +24,7 @@ pub(crate) struct Target {
 }
 
 /// The table of applied migrations, in the form of the driver's library.
-pub(super) const APPLIED: &str = "_sqlx_migrations";
+pub(in super::super) const APPLIED: &str = "_sqlx_migrations";
 
 /// What that table calls the first migration: another application's has another one there.
 const FIRST: &str = "registry";
@@ -33,13 +34,13 @@ pub(super) fn known() -> i64 {
 }
 
 /// One row of the table of applied migrations.
-pub(super) struct Applied {
+pub(in super::super) struct Applied {
     version: i64,
     description: String,
     checksum: Vec<u8>,
 }
 
-pub(super) fn read_applied(row: &super::Row) -> Result<Applied> {
+pub(in super::super) fn read_applied(row: &Row) -> Result<Applied> {
     Ok(Applied {
         version: row.try_get("version").map_err(classify)?,
         description: row.try_get("description").map_err(classify)?,
@@ -48,7 +49,7 @@ pub(super) fn read_applied(row: &super::Row) -> Result<Applied> {
 }
 
 /// Whether these rows are EPR's; an empty table is taken to be.
-pub(super) fn are_ours(applied: &[Applied]) -> bool {
+pub(in super::super) fn are_ours(applied: &[Applied]) -> bool {
     applied.first().is_none_or(|first| first.version == 1 && first.description == FIRST)
 }
 
@@ -79,8 +80,8 @@ async fn step(pool: &Pool) -> Result<()> {
     let Some(next) = missing(&applied).next() else { return Ok(()) };
     if applied.is_empty() {
         may_create(&mut tx).await?;
-        if adopt::older_tables(&mut tx).await? {
-            let report = adopt::adopt(&mut tx).await?;
+        if takeover::older_tables(&mut tx).await? {
+            let report = takeover::adopt(&mut tx).await?;
             report.refuse_if_blocked()?;
             for misfit in &report.misfits {
                 tracing::warn!(
@@ -113,12 +114,12 @@ pub(super) async fn plan_takeover(pool: &Pool, target: &Target) -> Result<Option
     };
     let mut tx = begin_apart(pool).await?;
     lock_schema(&mut tx).await?;
-    if !applied_in(&mut tx).await?.is_empty() || !adopt::older_tables(&mut tx).await? {
+    if !applied_in(&mut tx).await?.is_empty() || !takeover::older_tables(&mut tx).await? {
         return Ok(None);
     }
     may_create(&mut tx).await?;
     // Dropped, and with it everything that was done.
-    adopt::adopt(&mut tx).await.map(Some)
+    takeover::adopt(&mut tx).await.map(Some)
 }
 
 /// The migrations that are not among `applied`, which may lack one below its newest.

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
-use super::{Conn, classify};
+use super::dialect::{Conn, classify};
 use crate::store::foreign::{ForeignRows, Tally};
 use crate::store::{Result, StoreError};
 

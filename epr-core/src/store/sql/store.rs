@@ -7,14 +7,18 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
+use super::dialect::{
+    Conn, Loan, Pool, Transaction, acquire, acquire_timeout, begin, begin_list, changes, classify, connections,
+    end_list, forsake, generation, keep_open, missing_privileges, most, outbox_signals, pooler, same, server_time,
+    together, unless_silent, wait_briefly, within,
+};
 use super::ledger::Extended;
 use super::schema::Target;
+use super::takeover::hand_back;
 use super::tx::{SqlTx, ends_connection, is_about_connection, is_lock_timeout};
 use super::{
-    Conn, Loan, Pool, Transaction, acquire, acquire_timeout, assignments, begin, begin_list, changes, classify,
-    connections, end_list, entities, events, forsake, generation, hand_back, hierarchy, keep_open, ledger, ledger_page,
-    missing_privileges, most, outbox_signals, pooler, rejections, renewals, reports, roles, same, schema, server_time,
-    together, unless_silent, wait_briefly, within,
+    assignments, dialect, entities, events, hierarchy, ledger, ledger_page, rejections, renewals, reports, roles,
+    schema,
 };
 use crate::authz::Question;
 use crate::domain::audit::{KeptRejection, Rejection};
@@ -348,7 +352,7 @@ impl Store for SqlStore {
     }
 
     async fn reach(&self) -> std::result::Result<(), crate::store::Unreached> {
-        super::reach(&self.write).await
+        dialect::reach(&self.write).await
     }
 
     async fn ready(&self) -> Result<()> {

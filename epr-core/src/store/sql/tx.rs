@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::dialect::{
+    Conn, Transaction, changes, close_after, commit, generation, lock_hierarchy, share_hierarchy, unless_silent,
+};
 use super::ledger::Extended;
 use super::store::End;
-use super::{
-    Conn, Transaction, assignments, changes, close_after, commit, entities, events, generation, hierarchy, ledger,
-    lock_hierarchy, roles, set_aside, share_hierarchy, unless_silent,
-};
+use super::{assignments, entities, events, hierarchy, ledger, roles, set_aside};
 use crate::authz::Question;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};

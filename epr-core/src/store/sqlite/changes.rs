@@ -6,8 +6,9 @@ use sqlx::SqliteConnection;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::schema::Target;
-use super::{Pool, classify, renewals};
+use super::dialect::{Pool, classify};
+use super::sql::renewals;
+use super::sql::schema::Target;
 use crate::domain::Json;
 use crate::store::{Renewal, Result, StoreError, Told};
 

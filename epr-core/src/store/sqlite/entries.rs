@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::ledger::{Existing, read_existing, read_stored};
-use super::{Conn, Row, classify, id, stamp};
+use super::dialect::{Conn, Row, classify, id, stamp};
+use super::sql::ledger::{Existing, read_existing, read_stored};
 use crate::domain::{Text, Timestamp};
 use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};

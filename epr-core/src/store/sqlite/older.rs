@@ -3,8 +3,8 @@
 use sqlx::AssertSqlSafe;
 use sqlx::error::DatabaseError;
 
-use super::adopt::TABLES;
-use super::{Conn, classify, columns};
+use super::dialect::{Conn, classify, columns};
+use super::sql::takeover::TABLES;
 use crate::store::Result;
 
 /// Keeps the statements of the older tables' indexes. Names of indexes are the whole file's, so that they are not kept themselves.

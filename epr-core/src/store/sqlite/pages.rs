@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Conn, Row, classify};
+use super::dialect::{Conn, Row, classify};
 use crate::store::Result;
 
 /// Where the next page begins.

@@ -14,7 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{BUSY_TIMEOUT, Db, Loan, READERS, classify};
+use super::dialect::{BUSY_TIMEOUT, Db, Loan, READERS, classify};
 use crate::store::StoreError;
 use crate::store::postgres::Options;
 
@@ -204,7 +204,7 @@ mod tests {
 
     /// A transaction that SQLite rolls back by itself, because the database may not grow.
     async fn fill(pool: &Pool) {
-        let mut tx = super::super::begin(pool).await.unwrap();
+        let mut tx = super::super::dialect::begin(pool).await.unwrap();
         sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&mut *tx).await.unwrap();
         let full = sqlx::raw_sql(
             "CREATE TABLE big AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
@@ -219,9 +219,9 @@ mod tests {
     async fn a_database_in_memory_can_be_used_after_it_was_full() {
         let pool = Pool::of_memory(&Options::default());
         fill(&pool).await;
-        let mut tx = super::super::begin(&pool).await.unwrap();
+        let mut tx = super::super::dialect::begin(&pool).await.unwrap();
         sqlx::raw_sql("PRAGMA max_page_count = 100000; CREATE TABLE t (a)").execute(&mut *tx).await.unwrap();
-        super::super::commit(tx).await.unwrap();
+        super::super::dialect::commit(tx).await.unwrap();
         assert_eq!(SqliteTransactionManager::get_transaction_depth(&*pool.acquire().await.unwrap()), 0);
     }
 }

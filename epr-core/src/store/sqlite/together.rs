@@ -1,7 +1,8 @@
 //! Several checks at once: one after the other, because nothing is saved by asking an embedded database for all in one statement.
 
 use super::super::Result;
-use super::{Conn, facts};
+use super::dialect::Conn;
+use super::sql::facts;
 use crate::authz::{Facts, Question};
 use crate::ledger::chain::Head;
 

@@ -5,21 +5,20 @@
 //!
 //! INVARIANT: what is taken over in another way than it was written changes no decision from then on.
 
-#[path = "older_ledger.rs"]
-mod older_ledger;
-#[path = "older_row.rs"]
-mod older_row;
-#[path = "takeover_pages.rs"]
-mod takeover_pages;
+pub(super) mod hand_back;
+mod ledger;
+mod pages;
+mod row;
 
 use std::collections::{HashMap, HashSet};
 
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use self::older_row::Texts;
-use self::takeover_pages::copy_assignments;
-use super::{Conn, Row, classify, columns, entities, events, not_ours, put_aside, roles, schema};
+use self::pages::copy_assignments;
+use self::row::Texts;
+use super::dialect::{Conn, Row, classify, columns, not_ours, put_aside};
+use super::{entities, events, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{DeliveryState, Event, ordering_key};
 use crate::domain::fields::Choice;
@@ -27,7 +26,7 @@ use crate::domain::{Assignment, Entity, EntityStatus, EntityType, Role};
 use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
 /// Children before what they refer to, each with the columns that are read.
-pub(super) const TABLES: [(&str, &str); 7] = [
+pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
     (
         "platform_events",
         "event_id id event_type source payload context correlation_id occurred_at schema_version delivery_state \
@@ -73,7 +72,7 @@ pub(super) async fn adopt(tx: &mut Conn) -> Result<TakeoverReport> {
         copy_assignments(&mut *tx, &mut report, &known).await?;
     }
     if found.contains(&"audit_logs") {
-        older_ledger::copy(&mut *tx, &mut report).await?;
+        ledger::copy(&mut *tx, &mut report).await?;
     }
     if found.contains(&"platform_events") {
         copy_events(&mut *tx, &mut report).await?;

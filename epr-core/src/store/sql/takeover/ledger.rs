@@ -2,9 +2,9 @@
 //!
 //! INVARIANT: an entry is written with the text that has its hash, or not at all.
 
-use super::super::{Conn, Row, classify, entries};
-use super::older_row::Texts;
-use super::takeover_pages::Progress;
+use super::super::dialect::{Conn, Row, classify, entries};
+use super::pages::Progress;
+use super::row::Texts;
 use crate::domain::{AuditEvent, JsonObject};
 use crate::ledger::chain::{Draft, Head, Sealed};
 use crate::ledger::older_details;

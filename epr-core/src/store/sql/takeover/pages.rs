@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::super::{Conn, Row, assignments, classify, next_page, open_pages, pause_triggers, resume_triggers};
+use super::super::assignments;
+use super::super::dialect::{Conn, Row, classify, next_page, open_pages, pause_triggers, resume_triggers};
 use super::Known;
-use super::older_row::Texts;
+use super::row::Texts;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::{Assignment, Timestamp};
 use crate::store::{Inserted, Result, TakeoverReport};

@@ -6,9 +6,12 @@
 use futures_util::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 
-use super::adopt::TABLES;
-use super::older::{exclude_others, kept_tables, put_back, remove_functions, row_as_json, tidy};
-use super::{Conn, MIGRATIONS, Pool, begin_apart, begin_snapshot, classify, commit, driver, lock_schema, schema};
+use super::super::dialect::older::{exclude_others, kept_tables, put_back, remove_functions, row_as_json, tidy};
+use super::super::dialect::{
+    Conn, MIGRATIONS, Pool, begin_apart, begin_snapshot, classify, commit, driver, lock_schema,
+};
+use super::super::schema;
+use super::TABLES;
 use crate::store::{Result, SinceTakeover, StoreError, TableRow, Take};
 
 /// Written whole, whether or not a row has changed: the older tables say it in another form.
@@ -29,7 +32,7 @@ fn refused(why: impl Into<String>) -> StoreError {
 }
 
 /// What was written since the takeover; `None` when no older tables are set aside.
-pub(super) async fn since_takeover(conn: &mut Conn) -> Result<Option<SinceTakeover>> {
+pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<SinceTakeover>> {
     let kept = kept_tables(&mut *conn).await?;
     if !kept.contains(&"entities") && !kept.contains(&"audit_logs") {
         return Ok(None);
@@ -90,7 +93,7 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
 }
 
 /// Shows what would be lost besides ledger entries: the registry as it is, and the events and rejections of this program.
-pub(super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Result<()> {
+pub(in super::super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let kept = kept_tables(&mut snapshot).await?;
     let events = format!(
@@ -113,7 +116,7 @@ pub(super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Result<()> {
 }
 
 /// Puts the older tables back. `seen` is what the caller has seen to be lost.
-pub(super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Result<()> {
+pub(in super::super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Result<()> {
     let mut tx = begin_apart(pool).await?;
     lock_schema(&mut tx).await?;
     let tables = made("CREATE TABLE ");
@@ -141,7 +144,10 @@ async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
         let done = sqlx::raw_sql(drop).execute(driver(&mut *conn)).await;
         done.map_err(|failure| match failure.as_database_error() {
             // Another application's view or foreign key; on SQLite rows that refer to it.
-            Some(said) => refused(format!("EPR's table {table} cannot be removed: {}", super::older::reason(said))),
+            Some(said) => refused(format!(
+                "EPR's table {table} cannot be removed: {}",
+                super::super::dialect::older::reason(said)
+            )),
             None => classify(failure),
         })?;
     }

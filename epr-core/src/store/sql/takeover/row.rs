@@ -6,7 +6,7 @@
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::super::{Row, classify};
+use super::super::dialect::{Row, classify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Json, JsonObject, Timestamp};

@@ -1,0 +1,25 @@
+//! Every statement of the store, written once and compiled inside each adapter.
+//!
+//! The adapter that includes this folder provides `dialect`: the driver's types, the macros for what the two databases
+//! express differently, and its locks, notifications and error classification. Must never name a database.
+
+use super::dialect;
+
+mod assignments;
+mod entities;
+mod events;
+#[macro_use]
+pub(super) mod facts;
+mod hierarchy;
+pub(super) mod ledger;
+pub(super) mod ledger_page;
+mod listing;
+mod rejections;
+pub(super) mod renewals;
+mod reports;
+mod roles;
+pub(super) mod schema;
+mod set_aside;
+pub(super) mod store;
+pub(super) mod takeover;
+mod tx;
