@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::authz::Question;
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
+use crate::decision::Question;
 use crate::domain::audit::CorrelationId;
 use crate::domain::named_caller::NamedCaller;
 use crate::domain::role::Action;

@@ -6,7 +6,7 @@
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! use epr_core::domain::{EntityType, NewAssignment, NewEntity, NewRole};
-//! use epr_core::{Call, Epr, authz::Question};
+//! use epr_core::{Call, Epr, decision::Question};
 //!
 //! let epr = Epr::in_memory().await?;
 //! let call = Call::default();
@@ -22,8 +22,8 @@
 //! ```
 
 pub mod authn;
-pub mod authz;
 pub mod clock;
+pub mod decision;
 pub mod domain;
 mod engine;
 mod epr;

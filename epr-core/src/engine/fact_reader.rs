@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::authz::{Facts, Question};
+use crate::decision::{Facts, Question};
 use crate::error::chain;
 use crate::store::{FactsRead, Result, Store, StoreError};
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use tracing::{debug, info};
 
 use super::{audit_log, entities, record};
-use crate::authz::{Decision, Facts, Question, Reason, decide};
+use crate::decision::{Decision, Facts, Question, Reason, decide};
 use crate::domain::Timestamp;
 use crate::engine::cache::{Basis, Lookup, Source, Ticket};
 use crate::engine::contention::Retry;

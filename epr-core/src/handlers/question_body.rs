@@ -1,6 +1,6 @@
 //! Reads the body of a check: the decision itself knows no JSON.
 
-use crate::authz::Question;
+use crate::decision::Question;
 use crate::domain::assignment::default_principal_type;
 use crate::domain::fields::{self, Fields};
 use crate::domain::{Invalid, Json};

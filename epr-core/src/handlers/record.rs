@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::Call;
-use crate::authz::{Decision, Question, Reason};
+use crate::decision::{Decision, Question, Reason};
 use crate::domain::audit::{Label, LedgerAction, OWN_SOURCE, Source};
 use crate::domain::fields::{Choice, Problem};
 use crate::domain::json::object;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::auth::{OF_JWT, OF_TOKENS};
 use super::source::{Described, Source, plain};
-use crate::domain::nearest::nearest;
+use crate::domain::input::nearest::nearest;
 
 const PREFIX: &str = "EPR_";
 

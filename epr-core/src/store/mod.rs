@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
-use crate::authz::{Facts, Question};
+use crate::decision::{Facts, Question};
 use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::role::Action;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_core::authz::{AskedAction, Question, Reason, Via};
+use epr_core::decision::{AskedAction, Question, Reason, Via};
 use epr_core::domain::assignment::PrincipalType;
 use serde_json::json;
 use uuid::Uuid;

@@ -120,7 +120,7 @@ async fn callers_at_once(database: &Database, callers: usize, work: Work) -> f64
             let epr = Arc::clone(&epr);
             tokio::spawn(async move {
                 let action = "a:read".try_into().expect("an action");
-                let question = epr_core::authz::Question::new(uuid::Uuid::from_u128(n as u128), action, spv);
+                let question = epr_core::decision::Question::new(uuid::Uuid::from_u128(n as u128), action, spv);
                 let mut done = 0_usize;
                 while begun.elapsed() < SPAN {
                     match work {

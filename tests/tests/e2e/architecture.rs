@@ -116,11 +116,11 @@ fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]
     {
-        for pure in ["epr-core/src/domain", "epr-core/src/authz", "epr-core/src/ledger"] {
+        for pure in ["epr-core/src/domain", "epr-core/src/decision", "epr-core/src/ledger"] {
             assert_eq!(uses(pure, forbidden, &[]), Vec::<String>::new(), "{pure} uses {forbidden}");
         }
     }
-    assert_eq!(uses("epr-core/src/domain", "crate::authz", &[]), Vec::<String>::new());
+    assert_eq!(uses("epr-core/src/domain", "crate::decision", &[]), Vec::<String>::new());
 }
 
 #[test]

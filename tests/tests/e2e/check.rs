@@ -11,7 +11,7 @@ use epr_testkit::on_both;
 use serde_json::json;
 use uuid::Uuid;
 
-const MATRIX: &str = include_str!("../../../epr-core/src/authz/matrix.tsv");
+const MATRIX: &str = include_str!("../../../epr-core/src/decision/matrix.tsv");
 const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use epr_core::authz::Question;
 use epr_core::clock::ManualClock;
+use epr_core::decision::Question;
 use epr_core::domain::{EntityType, NewAssignment, NewEntity, NewRole, Timestamp};
 use epr_core::{Call, Epr, Error};
 use uuid::Uuid;

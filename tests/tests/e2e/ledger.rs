@@ -166,7 +166,7 @@ async fn which_decisions_are_recorded_is_a_setting() {
         let user = USER.parse().unwrap();
         epr.assign(&call, epr_core::domain::NewAssignment::new(user, role.id)).await.unwrap();
         for action in ["a:read", "a:write"] {
-            let question = epr_core::authz::Question::new(user, action.try_into().unwrap(), spv.id);
+            let question = epr_core::decision::Question::new(user, action.try_into().unwrap(), spv.id);
             assert_eq!(epr.check(&call, &question).await.unwrap().allowed, action == "a:read");
         }
         assert_eq!(

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use epr_core::authz::Question;
+use epr_core::decision::Question;
 use epr_core::store::{postgres, sqlite};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::seed;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::pending::Scope;
-use crate::authz::{Decision, Question, Reason, Span, Via};
+use crate::decision::{Decision, Question, Reason, Span, Via};
 use crate::domain::Timestamp;
 
 /// Changes with the form of an entry: what another version wrote is not read.

@@ -4,7 +4,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::versions::Stamp;
-use crate::authz::{Decision, Question, Span};
+use crate::decision::{Decision, Question, Span};
 use crate::domain::{EntityType, Timestamp};
 
 /// What an entry takes beside its texts, by a generous count.

@@ -36,7 +36,7 @@ use self::remote::{Away, Remote};
 use self::shared::{Found, Shared};
 use self::upstash::Upstash;
 use self::versions::{Line, Stamp};
-use crate::authz::{Decision, Question, Span};
+use crate::decision::{Decision, Question, Span};
 use crate::domain::Timestamp;
 use crate::settings::{CacheSettings, SharedCache};
 use crate::store::{Renewal, Store, Told};

@@ -19,8 +19,8 @@ use super::model_steps::{Change, Step, step};
 use super::shared::Shared;
 use super::versions::Stamp;
 use super::{Cache, Ticket};
-use crate::authz::{Question, Span, decide};
 use crate::clock::{Clock as _, ManualClock, TimeOrderedIds};
+use crate::decision::{Question, Span, decide};
 use crate::domain::{
     EntityPatch, EntityType, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
     assignment::default_principal_type,

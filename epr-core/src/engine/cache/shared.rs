@@ -15,7 +15,7 @@ use super::entry::{self, Epochs, Keys};
 use super::metrics::{CacheMetrics, Operation};
 use super::pending::{Doubt, Scope, Snapshot};
 use super::remote::{Away, Command, Remote, Reply};
-use crate::authz::{Decision, Question, Span};
+use crate::decision::{Decision, Question, Span};
 use crate::domain::Timestamp;
 
 /// How long an epoch lasts without being renewed. Any length is safe; a longer one keeps entries longer.

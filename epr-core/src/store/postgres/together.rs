@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use super::super::{Result, StoreError};
 use super::dialect::{Conn, classify};
 use super::sql::facts::{self, Found, Origin};
-use crate::authz::{Facts, Question};
+use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
 /// The statement of one check, once for each question of four lists. The lists come out of subqueries so that the planner does not

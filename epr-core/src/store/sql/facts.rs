@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::dialect::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
 use super::entities::read_type;
 use super::roles::read_scope_types;
-use crate::authz::{Facts, Grant, Question};
+use crate::decision::{Facts, Grant, Question};
 use crate::domain::EntityType;
 use crate::ledger::chain::Head;
 use crate::store::lineage::{self, WrongServer};

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::dialect::entries;
 use super::dialect::{Conn, Pool, Row, Stamp, begin_snapshot, classify, read_stamp, together};
-use crate::authz::{AskedAction, Question};
+use crate::decision::{AskedAction, Question};
 use crate::domain::Timestamp;
 use crate::ledger::canonical::Fields;
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};

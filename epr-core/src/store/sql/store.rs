@@ -20,7 +20,7 @@ use super::{
     assignments, dialect, entities, events, hierarchy, ledger, ledger_page, rejections, renewals, reports, roles,
     schema,
 };
-use crate::authz::Question;
+use crate::decision::Question;
 use crate::domain::audit::{KeptRejection, Rejection};
 use crate::domain::event::{Event, EventFilter};
 use crate::domain::{

@@ -11,7 +11,7 @@ use super::dialect::{
 use super::ledger::Extended;
 use super::store::End;
 use super::{assignments, entities, events, hierarchy, ledger, roles, set_aside};
-use crate::authz::Question;
+use crate::decision::Question;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
 use crate::ledger::chain::Draft;

@@ -3,7 +3,7 @@
 use super::super::Result;
 use super::dialect::Conn;
 use super::sql::facts;
-use crate::authz::{Facts, Question};
+use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
 /// The facts of each question, in their order, and where they were read; an error unless that is the ledger of which `known` is

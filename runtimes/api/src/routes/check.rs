@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use epr_core::authz::{AskedAction, Question};
+use epr_core::decision::{AskedAction, Question};
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{Invalid, Json};
 use serde::Serialize;

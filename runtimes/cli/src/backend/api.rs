@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use epr_core::authz::Question;
+use epr_core::decision::Question;
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::json::object;
 use epr_core::domain::role::Action;

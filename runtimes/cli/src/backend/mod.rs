@@ -4,8 +4,8 @@
 pub(crate) mod api;
 mod read;
 
-use epr_core::authz::{Question, Reason};
 use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::decision::{Question, Reason};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch, EntityType,
     NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,

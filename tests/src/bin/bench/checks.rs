@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
 use axum::http::Method;
-use epr_core::authz::Question;
+use epr_core::decision::Question;
 use epr_core::settings::{Settings, Source};
 use epr_core::{Call, Epr};
 use epr_testkit::redis::RedisServer;

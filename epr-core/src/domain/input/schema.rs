@@ -10,8 +10,8 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBui
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Step;
-use super::text::Text;
-use super::time::Timestamp;
+use crate::domain::value::text::Text;
+use crate::domain::value::time::Timestamp;
 
 fn of(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)

@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::json::{Json, JsonObject, MAX_DEPTH};
 use super::nearest::nearest;
-use super::text::{Text, TextFault};
-use super::time::Timestamp;
+use crate::domain::value::json::{Json, JsonObject, MAX_DEPTH};
+use crate::domain::value::text::{Text, TextFault};
+use crate::domain::value::time::Timestamp;
 
 /// One step of the way to a failing value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::fields::{self, Problem, Reading};
 use super::json::Json;
 use super::text::{Text, TextFault};
+use crate::domain::input::fields::{self, Problem, Reading};
 
 const MIN: usize = 3;
 const MAX: usize = 128;
@@ -58,7 +58,7 @@ impl TopicText {
     }
 
     /// Reads a field.
-    pub(super) fn read(value: &Json) -> Reading<Self> {
+    pub(in crate::domain) fn read(value: &Json) -> Reading<Self> {
         let text: Text<MIN, MAX> = fields::text(value)?;
         Self::new(text.into_string()).map_err(|fault| vec![Problem::new("string_characters", fault.to_string())])
     }
