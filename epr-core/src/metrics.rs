@@ -2,6 +2,7 @@
 //!
 //! Labels come from closed sets: nothing that a caller wrote gets into one. `docs/METRICS.md` lists every figure.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,8 +17,14 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::Epr;
 use crate::domain::Timestamp;
 use crate::domain::event::Duplicate;
-use crate::logging;
 use crate::store::PoolState;
+
+static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// The metric `epr_log_lines_dropped` of this process, for the queue that drops log lines.
+pub fn log_lines_dropped() -> Counter {
+    LOG_LINES_DROPPED.clone()
+}
 
 /// How long the backlog may take to be read while someone waits for the figures.
 const BACKLOG: Duration = Duration::from_secs(1);
@@ -158,7 +165,7 @@ impl Metrics {
             Unit::Seconds,
             waited.clone(),
         );
-        let dropped = logging::dropped_lines();
+        let dropped = log_lines_dropped();
         registry.register("log_lines_dropped", "Log lines that standard output did not take in time", dropped);
         let commit = option_env!("EPR_BUILD_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use epr_boot::stdio;
+use epr_core::Settings;
 use epr_core::settings::HttpSettings;
-use epr_core::{Settings, stdio};
 
 use crate::older_command;
 

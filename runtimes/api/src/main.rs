@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_api::{Api, Callers};
+use epr_boot::{StopSignal, logging, stdio};
 use epr_core::authn::Authenticator;
 use epr_core::clock::SystemClock;
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, StopSignal, logging, stdio};
+use epr_core::{Epr, Settings};
 use epr_telemetry::Traces;
 
 /// Gives memory back to the system after a burst of large bodies or answers, which the C library's allocator keeps (docs/SIZING.md).
@@ -28,7 +29,7 @@ const CLOSE: Duration = Duration::from_secs(3);
 const WARN_EVERY: Duration = Duration::from_hours(1);
 
 fn main() -> ExitCode {
-    epr_core::program::run(api)
+    epr_boot::program::run(api)
 }
 
 fn api() -> ExitCode {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epr_core::StopSignal;
+use epr_boot::StopSignal;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};

@@ -32,8 +32,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use epr_boot::stdio;
+use epr_core::Error;
 use epr_core::error::chain;
-use epr_core::{Error, stdio};
 
 use backend::Fault;
 use connect::{Connection, Global};
@@ -109,7 +110,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    epr_core::program::run(command)
+    epr_boot::program::run(command)
 }
 
 fn command() -> ExitCode {

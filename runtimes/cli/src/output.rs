@@ -6,9 +6,9 @@ use std::fmt::{Arguments, Display, Write as _};
 use std::io::{self, BufWriter, Stdout, Write as _};
 
 use console::{Style, Term, measure_text_width, truncate_str};
+use epr_boot::stdio;
 use epr_core::domain::fields::Step;
 use epr_core::domain::{Invalid, Timestamp};
-use epr_core::stdio;
 use serde::Serialize;
 
 /// Standard output. Buffered; [`Output::flush`] at the end.

@@ -1,6 +1,6 @@
 //! The progress of a takeover, as lines on standard error. It may take minutes, in one transaction.
 
-use epr_core::stdio;
+use epr_boot::stdio;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};

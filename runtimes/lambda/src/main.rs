@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
 use epr_audit_lambda::Function;
+use epr_boot::{logging, stdio};
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, logging, stdio};
+use epr_core::{Epr, Settings};
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
-    epr_core::program::run(lambda)
+    epr_boot::program::run(lambda)
 }
 
 const NAME: &str = "epr-audit-lambda";

@@ -5,8 +5,8 @@
 
 use std::sync::OnceLock;
 
+use epr_boot::logging::ExtraLayer;
 use epr_core::domain::TraceParent;
-use epr_core::logging::ExtraLayer;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };

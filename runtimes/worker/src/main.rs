@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_audit_worker::{Heartbeat, Sqs, Worker, ask};
+use epr_boot::{StopSignal, logging, stdio};
 use epr_core::error::chain;
-use epr_core::{Epr, Settings, StopSignal, logging, stdio};
+use epr_core::{Epr, Settings};
 use tokio::sync::watch;
 
 /// How long everything may take once a stop was asked for. Below the 20 s in which the process promises to be gone.
@@ -32,7 +33,7 @@ file: EPR_AUDIT_SQS_URL (required), EPR_DATABASE_URL, EPR_AUDIT_SQS_MAX_MESSAGES
 Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting is missing or wrong, 70 an internal error.";
 
 fn main() -> ExitCode {
-    epr_core::program::run(worker)
+    epr_boot::program::run(worker)
 }
 
 fn worker() -> ExitCode {

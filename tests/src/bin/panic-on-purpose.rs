@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    epr_core::program::run(|| panic!("on purpose\nin two lines"))
+    epr_boot::program::run(|| panic!("on purpose\nin two lines"))
 }

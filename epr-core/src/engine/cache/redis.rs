@@ -9,7 +9,6 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, 
 use tokio::time::timeout;
 
 use super::remote::{Answer, Away, Command, Remote, Reply};
-use crate::program::install_tls_provider;
 
 /// How long it may take to connect and to ask the server who it is.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -39,7 +38,7 @@ impl Redis {
     pub(super) fn new(url: &str) -> Result<Self, Away> {
         if url.starts_with("rediss://") {
             // The driver takes the process's provider, and an embedding program may have installed none.
-            install_tls_provider();
+            crate::tls::install_provider();
         }
         let client = Client::open(url).map_err(|_| Away("EPR_REDIS_URL is not understood".into()))?;
         Ok(Self { client, link: Mutex::default() })

@@ -84,7 +84,7 @@ fn secured(options: PgConnectOptions, url: &PostgresUrl) -> Result<PgConnectOpti
         Tls::AuthorityAndName(roots) => (PgSslMode::VerifyFull, Some(roots)),
     };
     if roots.is_some() {
-        crate::program::install_tls_provider();
+        crate::tls::install_provider();
     }
     let options = options.ssl_mode(mode);
     match roots {

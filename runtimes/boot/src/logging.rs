@@ -6,9 +6,8 @@
 //! a queue.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -19,18 +18,17 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::{Clock as _, SystemClock};
 use crate::log_queue::LogQueue;
-use crate::settings::{Level, LoggingSettings};
 use crate::stdio;
-use crate::store::STATEMENT_LOGGER;
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::settings::{Level, LoggingSettings};
+use epr_core::store::STATEMENT_LOGGER;
 
 /// The logger of everything inside this program that names none.
 const LOGGER: &str = "entity_permissions_core";
 
 /// The queue of this process, once logging is installed.
 static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
-static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Something else that spans and events are shown to.
 pub type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -42,7 +40,7 @@ pub fn install(settings: &LoggingSettings, service: &str) {
 
 /// The same, and shows everything to `extra`, too, whatever the level of the log.
 pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<ExtraLayer>) {
-    let queue = LogQueue::new(DROPPED.clone());
+    let queue = LogQueue::new(epr_core::log_lines_dropped());
     let layer = LineLayer { settings: *settings, service: service.to_owned(), queue: Arc::clone(&queue) };
     let filter = match settings.level {
         Level::Debug => LevelFilter::DEBUG,
@@ -81,11 +79,6 @@ pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush();
     }
-}
-
-/// The number of log lines that were dropped because standard output did not take them.
-pub(crate) fn dropped_lines() -> Counter {
-    DROPPED.clone()
 }
 
 struct LineLayer {

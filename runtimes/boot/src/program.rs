@@ -22,7 +22,7 @@ pub fn run(main: impl FnOnce() -> ExitCode) -> ExitCode {
         // Not `eprintln!`, which panics when standard error is closed.
         let _ = writeln!(std::io::stderr(), "internal error at {location}: {why}");
     }));
-    install_tls_provider();
+    epr_core::tls::install_provider();
     survive_file_size_limit();
     // Nothing of `main` is used after a panic.
     let code = catch_unwind(AssertUnwindSafe(main)).unwrap_or_else(|panic| {
@@ -40,13 +40,6 @@ fn survive_file_size_limit() {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// Makes sure that the process has a TLS provider. Two are compiled in (one by the database driver, one by AWS and the HTTP
-/// client), so that rustls cannot choose and panics at the first connection that relies on its choice. A provider that is
-/// already installed stays: an embedding program may have one of its own.
-pub(crate) fn install_tls_provider() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,13 +50,5 @@ mod tests {
         assert_eq!(run(|| panic!("on purpose")), ExitCode::from(INTERNAL_ERROR));
         let of_no_text = || std::panic::panic_any(7);
         assert_eq!(run(of_no_text), ExitCode::from(INTERNAL_ERROR));
-    }
-
-    #[test]
-    fn a_provider_is_installed_once() {
-        install_tls_provider();
-        let first = std::sync::Arc::as_ptr(rustls::crypto::CryptoProvider::get_default().unwrap());
-        install_tls_provider();
-        assert_eq!(first, std::sync::Arc::as_ptr(rustls::crypto::CryptoProvider::get_default().unwrap()));
     }
 }
