@@ -1,36 +1,19 @@
-//! EPR over HTTP: requests in, use cases called, answers out.
+//! EPR over HTTP: reads requests, calls the use cases of `epr-core`, writes responses.
 //!
-//! Owns routes, status codes and the shape of errors. Must hold no rule of the registry: those are in `epr-core`.
+//! Owns routes, status codes and the form of errors. Must hold no rule of the registry: those are in `epr-core`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;
-mod admission;
-mod body;
-mod budget;
-mod connection;
-mod connections;
-mod describe;
-mod document;
-mod edge;
-mod failure;
-mod figures;
-mod guard;
-mod input;
-mod listing;
-mod marks;
-mod members;
-mod path;
-mod request_id;
+mod http;
+mod openapi;
 mod routes;
-mod security;
-mod serve;
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
-use axum::middleware;
+use axum::middleware::from_fn_with_state;
 use epr_core::Epr;
 use epr_core::authn::Authenticator;
 use epr_core::settings::{HttpSettings, Limits, OpenPath, UnknownMembers};
@@ -38,132 +21,133 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
-use admission::Places;
-use budget::Budget;
-use edge::Edge;
-use figures::Figures;
-use guard::Guard;
+use http::budget::Budget;
+use http::error;
+use http::guard::{self, Guard};
+use http::http_metrics::HttpMetrics;
+use http::middleware::{self, Middleware};
+use http::permit::Permits;
 
-pub use connections::raise_descriptor_limit;
-pub use path::Service;
-pub use serve::{ServeError, serve};
+pub use http::connections::raise_descriptor_limit;
+pub use http::path::Service;
+pub use http::serve::{ServeError, serve};
 
-/// Bytes of bodies in memory while they arrive.
+/// Bytes of request bodies in memory while they arrive.
 const BODY_BYTES: usize = 64 << 20;
-/// Bytes of documents in memory while their calls are worked on.
+/// Bytes of parsed documents in memory while their calls run.
 const DOCUMENT_BYTES: usize = 64 << 20;
-/// Bytes of answers in memory at a time, until they are sent.
-const ANSWER_BYTES: usize = 96 << 20;
+/// Bytes of response bodies in memory until they are sent.
+const RESPONSE_BYTES: usize = 96 << 20;
 
-/// What every route can reach.
+/// The state that every handler can reach.
 #[derive(Clone)]
 struct App {
     epr: Epr,
     limits: Limits,
     unknown_members: UnknownMembers,
-    /// Production without authentication, which the settings do not say is meant.
+    /// Production without authentication that the settings do not confirm as intended.
     unguarded: bool,
-    figures: Arc<Figures>,
-    /// What bodies may take while they arrive.
+    metrics: Arc<HttpMetrics>,
+    /// Memory for bodies that are arriving.
     bodies: Budget,
-    /// What documents may take while their calls are worked on.
+    /// Memory for documents whose calls are running.
     documents: Budget,
-    /// What answers may take until they are sent.
+    /// Memory for responses that are not sent yet.
     answers: Budget,
     /// The OpenAPI document as JSON.
     document: Bytes,
 }
 
-/// Who may call: what tells who they are, and what is answered without.
+/// How callers are authenticated, and which paths are open without a credential.
 pub struct Callers {
-    /// Tells who is calling.
+    /// Verifies credentials.
     pub authenticator: Arc<Authenticator>,
-    /// What is open even so.
+    /// The paths that `EPR_OPEN_PATHS` opens.
     pub open: Vec<OpenPath>,
 }
 
 impl Callers {
-    /// Anyone, without a credential.
+    /// Accepts every caller, without a credential.
     #[must_use]
     pub fn anyone() -> Self {
         Self { authenticator: Arc::new(Authenticator::none()), open: Vec::new() }
     }
 }
 
-/// The whole HTTP interface, ready to be served.
+/// The complete HTTP interface with the limits of its connections, ready for [`serve`].
 #[derive(Clone)]
 pub struct Api {
     service: Service,
     limits: Limits,
-    figures: Arc<Figures>,
+    metrics: Arc<HttpMetrics>,
 }
 
 impl Api {
-    /// Over `epr`.
+    /// The interface over `epr`.
     #[must_use]
     pub fn new(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
         let (router, document) = routes::all().finish();
         let limits = settings.limits.clone();
         let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
-        let answers = Budget::new(ANSWER_BYTES);
+        let answers = Budget::new(RESPONSE_BYTES);
         let budgets = [("bodies", bodies.clone()), ("documents", documents.clone()), ("answers", answers.clone())];
-        let figures = Arc::new(Figures::new(document.paths.paths.keys(), budgets));
-        let document = text_of(&document).into();
+        let metrics = Arc::new(HttpMetrics::new(document.paths.paths.keys(), budgets));
+        let document = to_json(&document).into();
         let app = App {
             epr: epr.clone(),
             limits: limits.clone(),
             unknown_members: settings.unknown_members,
             unguarded: callers.authenticator.unguarded(),
-            figures: Arc::clone(&figures),
+            metrics: Arc::clone(&metrics),
             bodies,
             documents,
             answers: answers.clone(),
             document,
         };
         let router = router
-            .fallback(failure::unknown_path)
-            .method_not_allowed_fallback(failure::wrong_method)
+            .fallback(error::unknown_path)
+            .method_not_allowed_fallback(error::wrong_method)
             .with_state(Arc::new(app))
-            .layer(CatchPanicLayer::custom(failure::after_panic));
-        // Without authentication there is nothing to ask, and nothing is paid for it.
+            .layer(CatchPanicLayer::custom(error::after_panic));
+        // Without authentication the guard would allow everything: leaving it out saves its cost.
         let router = if callers.authenticator.off() {
             router
         } else {
-            let guard = Guard::new(epr, callers, Arc::clone(&figures));
-            router.layer(middleware::from_fn_with_state(Arc::new(guard), guard::stand))
+            let guard = Guard::new(epr, callers, Arc::clone(&metrics));
+            router.layer(from_fn_with_state(Arc::new(guard), guard::authenticate))
         };
         let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
-        let edge = Edge {
-            places: Places::new(limits.concurrency),
-            limit: limits.request,
+        let around = Middleware {
+            permits: Permits::new(limits.concurrency),
+            timeout: limits.request,
             answers,
-            figures: Arc::clone(&figures),
+            metrics: Arc::clone(&metrics),
             access_log: settings.access_log,
         };
-        let router = router.layer(middleware::from_fn_with_state(Arc::new(edge), edge::carry));
-        Self { service: Service::new(router), limits, figures }
+        let router = router.layer(from_fn_with_state(Arc::new(around), middleware::handle));
+        Self { service: Service::new(router), limits, metrics }
     }
 }
 
-/// The whole HTTP interface over `epr`, without the limits of its connections.
+/// The complete HTTP interface over `epr`, without the limits of connections.
 #[must_use]
 pub fn service(epr: Epr, settings: &HttpSettings, callers: Callers) -> Service {
     Api::new(epr, settings, callers).service
 }
 
-/// The OpenAPI document of [`service`], as JSON for people.
+/// The OpenAPI document of [`service`], as indented JSON.
 #[must_use]
 pub fn document() -> String {
-    text_of(&routes::all().finish().1)
+    to_json(&routes::all().finish().1)
 }
 
-fn text_of(document: &OpenApi) -> String {
-    // A document made in memory has nothing that JSON could not hold.
+fn to_json(document: &OpenApi) -> String {
+    // A document built in memory has nothing that JSON cannot represent.
     document.to_pretty_json().map(|text| text + "\n").unwrap_or_default()
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    // Not `*`: browsers do not take that for `Authorization`.
+    // Not `*`: browsers do not apply that to `Authorization`.
     let layer = CorsLayer::new().allow_methods(Any).allow_headers(AllowHeaders::mirror_request()).expose_headers(Any);
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);

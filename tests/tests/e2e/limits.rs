@@ -78,7 +78,7 @@ async fn one_call_too_many_is_turned_away_at_once() {
     assert_eq!(turned_away.headers()["retry-after"], "1");
     assert!(turned_away.headers().contains_key("x-request-id"));
     let said = turned_away.json::<Value>().await.unwrap();
-    assert_eq!(said, json!({"detail": "The service has more to do than it can do in time"}));
+    assert_eq!(said, json!({"detail": "The service is overloaded; retry after the time in `Retry-After`"}));
     // Nothing but its own answer was needed for that: the others still wait.
     assert_eq!(database.number(WAITING).await, 2);
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
@@ -98,12 +98,12 @@ async fn what_takes_too_long_is_answered_and_a_change_is_brought_to_its_end() {
     let (mut process, base, mut holder) = blocked(&database, &[("EPR_REQUEST_TIMEOUT", "1")]).await;
     let read = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
     assert_eq!((read.status().as_u16(), read.headers()["retry-after"].to_str().unwrap()), (503, "1"));
-    assert_eq!(read.json::<Value>().await.unwrap()["detail"], "The answer took too long");
+    assert_eq!(read.json::<Value>().await.unwrap()["detail"], "The request timed out");
 
     let change = post(&base, &json!({"name": "late", "type": "spv"})).await;
     assert_eq!(change.status(), 503);
     let said = change.json::<Value>().await.unwrap();
-    assert_eq!(said["detail"], "The answer took too long; whether it was done will show when it is read");
+    assert_eq!(said["detail"], "The request timed out; the change may still be made, read the result before you retry");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     process.line("request_ended_late").await;
     assert_eq!(database.number("SELECT COUNT(*) FROM entities WHERE name = 'late'").await, 1);

@@ -6,8 +6,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use crate::describe::Problem;
-use crate::{App, failure};
+use crate::App;
+use crate::http::error;
+use crate::openapi::responses::Problem;
 
 /// This document
 #[utoipa::path(
@@ -92,10 +93,10 @@ pub(crate) async fn file(Path(file): Path<String>) -> Response {
         "start.js" => return (FIXED, [(header::CONTENT_TYPE, SCRIPT)], START).into_response(),
         "swagger-ui-bundle.js" => SCRIPT,
         "swagger-ui.css" => "text/css; charset=utf-8",
-        _ => return failure::unknown_path().await,
+        _ => return error::unknown_path().await,
     };
     let Some(found) = utoipa_swagger_ui::serve(&file, Arc::default()).ok().flatten() else {
-        return failure::unknown_path().await;
+        return error::unknown_path().await;
     };
     let mut response = (FIXED, [(header::CONTENT_TYPE, kind)], found.bytes.into_owned()).into_response();
     // The program carries the files compressed; every browser can read that.

@@ -1,4 +1,4 @@
-//! Liveness, readiness, figures.
+//! Liveness, readiness, metrics.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::failure::answer;
+use crate::http::respond::json;
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]
@@ -30,7 +30,7 @@ pub(crate) struct Live {
     responses((status = 200, description = "Alive", body = Live))
 )]
 pub(crate) async fn live() -> Response {
-    answer(StatusCode::OK, &Live { status: "ok" })
+    json(StatusCode::OK, &Live { status: "ok" })
 }
 
 /// Whether calls can be served.
@@ -59,7 +59,7 @@ pub(crate) struct Dependencies {
     database: Dependency,
     /// Not needed to serve: while it is bypassed every check is evaluated.
     cache: Dependency,
-    /// The tier that processes share, if there is one; not needed to serve either.
+    /// The tier that processes reservation, if there is one; not needed to serve either.
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_cache: Option<SharedCache>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Dependency {
     status: &'static str,
 }
 
-/// The cache that processes share.
+/// The cache that processes reservation.
 #[derive(Serialize, ToSchema)]
 struct SharedCache {
     /// `redis` or `upstash`.
@@ -106,7 +106,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     };
     let authentication = app.unguarded.then_some("off");
     let clock_offset_seconds = app.epr.clock_offset();
-    answer(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
+    json(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
 }
 
 /// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log
@@ -130,7 +130,7 @@ async fn database(epr: &Epr) -> &'static str {
     }
 }
 
-/// Figures for Prometheus
+/// Metrics in the `OpenMetrics` text format
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "operation",
     responses((
@@ -140,7 +140,7 @@ async fn database(epr: &Epr) -> &'static str {
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = String::new();
-    app.figures.write(&mut text);
+    app.metrics.write(&mut text);
     app.epr.write_metrics(&mut text).await;
     text.push_str("# EOF\n");
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()

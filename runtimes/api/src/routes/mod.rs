@@ -1,25 +1,18 @@
 //! The routes, a file a resource.
 
-mod assignments;
-mod audit;
-mod check;
 mod docs;
-mod entities;
-mod events;
 mod health;
-mod roles;
+mod v1;
 
-use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
 use utoipa_axum::routes;
 
-use crate::document::Documented;
-use crate::failure::{Failure, answer};
+use crate::http::error::ApiError;
+use crate::openapi::Routes;
 
 /// Every route of the contract, a line a path.
-pub(crate) fn all() -> Documented {
-    Documented::new()
+pub(crate) fn all() -> Routes {
+    Routes::new()
         .with(routes!(health::live))
         .with(routes!(health::ready))
         .with(routes!(health::metrics))
@@ -27,26 +20,18 @@ pub(crate) fn all() -> Documented {
         .with(routes!(docs::page))
         .with(routes!(docs::redoc))
         .with(routes!(docs::file))
-        .with(routes!(entities::create, entities::list))
-        .with(routes!(entities::show, entities::change))
-        .with(routes!(entities::archive))
-        .with(routes!(roles::create, roles::list))
-        .with(routes!(roles::show, roles::change))
-        .with(routes!(assignments::create, assignments::list))
-        .with(routes!(assignments::revoke))
-        .with(routes!(events::ingest, events::list))
-        .with(routes!(events::show))
-        .with(routes!(audit::entries))
-        .with(routes!(check::authorize))
-        .with(routes!(check::permissions))
+        .with(routes!(v1::entities::create, v1::entities::list))
+        .with(routes!(v1::entities::show, v1::entities::change))
+        .with(routes!(v1::entities::archive))
+        .with(routes!(v1::roles::create, v1::roles::list))
+        .with(routes!(v1::roles::show, v1::roles::change))
+        .with(routes!(v1::assignments::create, v1::assignments::list))
+        .with(routes!(v1::assignments::revoke))
+        .with(routes!(v1::events::ingest, v1::events::list))
+        .with(routes!(v1::events::show))
+        .with(routes!(v1::audit::entries))
+        .with(routes!(v1::check::authorize))
+        .with(routes!(v1::check::permissions))
 }
 
-type Answer = Result<Response, Failure>;
-
-fn ok(value: &impl Serialize) -> Response {
-    answer(StatusCode::OK, value)
-}
-
-fn created(value: &impl Serialize) -> Response {
-    answer(StatusCode::CREATED, value)
-}
+pub(crate) type Answer = Result<Response, ApiError>;

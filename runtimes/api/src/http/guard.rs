@@ -22,18 +22,18 @@ use uuid::Uuid;
 
 use crate::Callers;
 use crate::access::{self, Rule};
-use crate::admission::{Full, Place};
-use crate::failure::{Failure, detail, full, unknown_path};
-use crate::figures::Figures;
-use crate::input::{X_ACTOR_ID, actor_in, given_twice, is_doubled};
+use crate::http::error::{ApiError, detail, overloaded, unknown_path};
+use crate::http::extract::{X_ACTOR_ID, actor_in, given_twice, is_doubled};
+use crate::http::http_metrics::HttpMetrics;
+use crate::http::permit::{Overloaded, Permit};
 
 /// What decides.
 pub(crate) struct Guard {
     epr: Epr,
     authenticator: Arc<Authenticator>,
     open: Vec<OpenPath>,
-    figures: Arc<Figures>,
-    lines: Lines,
+    metrics: Arc<HttpMetrics>,
+    lines: LogLimit,
 }
 
 /// Who acts, told by the credential; in the request's extensions behind the guard.
@@ -46,27 +46,27 @@ pub(crate) struct Actor {
 }
 
 /// Why a request went no further.
-enum Refusal {
+enum AccessDenied {
     /// No valid credential.
     Caller(Refused),
     /// A valid one without this scope.
     Scope(Caller, Scope),
     /// Two credentials.
     Doubled,
-    /// Told too late: others have taken the place.
-    Full,
+    /// Told too late: others have taken the permit.
+    Overloaded,
 }
 
 /// Lets through who may.
-pub(crate) async fn stand(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn authenticate(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map(MatchedPath::as_str);
     let rule = path.and_then(|path| access::rule(request.method(), path));
     if rule.is_some_and(|rule| guard.leaves_open(rule)) {
         return next.run(request).await;
     }
-    let place = request.extensions().get::<Place>().cloned();
-    let caller = match guard.pass(request.headers(), place, rule).await {
+    let permit = request.extensions().get::<Permit>().cloned();
+    let caller = match guard.pass(request.headers(), permit, rule).await {
         Ok((caller, actor)) => {
             request.extensions_mut().insert(actor);
             caller
@@ -83,9 +83,9 @@ pub(crate) async fn stand(State(guard): State<Arc<Guard>>, mut request: Request,
 }
 
 impl Guard {
-    pub(crate) fn new(epr: Epr, callers: Callers, figures: Arc<Figures>) -> Self {
+    pub(crate) fn new(epr: Epr, callers: Callers, metrics: Arc<HttpMetrics>) -> Self {
         let Callers { authenticator, open } = callers;
-        Self { epr, authenticator, open, figures, lines: Lines::default() }
+        Self { epr, authenticator, open, metrics, lines: LogLimit::default() }
     }
 
     fn leaves_open(&self, rule: Rule) -> bool {
@@ -100,32 +100,32 @@ impl Guard {
     async fn pass(
         &self,
         headers: &HeaderMap,
-        place: Option<Place>,
+        permit: Option<Permit>,
         rule: Option<Rule>,
-    ) -> Result<(Caller, Actor), Refusal> {
+    ) -> Result<(Caller, Actor), AccessDenied> {
         if is_doubled(headers, &header::AUTHORIZATION) {
-            return Err(Refusal::Doubled);
+            return Err(AccessDenied::Doubled);
         }
         let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let mut asking = pin!(self.authenticator.authenticate(values));
         let told = match poll_immediate(&mut asking).await {
             Some(told) => told,
             None => {
-                // It waits for the issuer. Strangers can bring that about, and must take no places meanwhile.
-                place.iter().for_each(Place::leave);
+                // It waits for the issuer. Strangers can bring that about, and must take no permits meanwhile.
+                permit.iter().for_each(Permit::release);
                 let told = asking.await;
-                place.iter().try_for_each(Place::resume).map_err(|Full| Refusal::Full)?;
+                permit.iter().try_for_each(Permit::reacquire).map_err(|Overloaded| AccessDenied::Overloaded)?;
                 told
             }
         };
-        let caller = told.map_err(Refusal::Caller)?;
+        let caller = told.map_err(AccessDenied::Caller)?;
         let needed = match rule {
             Some(Rule::Needs(scope)) => Some(scope),
             Some(Rule::OpenIf(_)) => Some(Scope::Operate),
             Some(Rule::Open) | None => None,
         };
         if let Some(scope) = needed.filter(|scope| !caller.scopes.hold(*scope)) {
-            return Err(Refusal::Scope(caller, scope));
+            return Err(AccessDenied::Scope(caller, scope));
         }
         let (held, named) = (caller.actor_id, caller.named());
         if caller.scopes.hold(Scope::ActAs) {
@@ -136,43 +136,51 @@ impl Guard {
         // Each of several: a route that ignores a doubled header must not hide another's name behind it.
         let mut claimed = headers.get_all(&X_ACTOR_ID).iter().filter_map(|value| parse_uuid(value.to_str().ok()?));
         if claimed.any(|actor| held != Some(actor)) {
-            return Err(Refusal::Scope(caller, Scope::ActAs));
+            return Err(AccessDenied::Scope(caller, Scope::ActAs));
         }
         Ok((caller, Actor { id: held, caller: named }))
     }
 
-    fn refuse(&self, refusal: &Refusal, method: &Method, path: Option<&str>) -> Response {
+    fn refuse(&self, refusal: &AccessDenied, method: &Method, path: Option<&str>) -> Response {
         let (reason, caller) = match refusal {
-            Refusal::Caller(Refused::Missing) => ("missing", None),
-            Refusal::Caller(Refused::Invalid(reason)) => (reason.word(), None),
-            Refusal::Caller(Refused::Unavailable) => ("unavailable", None),
-            Refusal::Scope(caller, _) => ("scope", Some(&*caller.name)),
-            Refusal::Doubled => ("malformed", None),
-            Refusal::Full => return full(),
+            AccessDenied::Caller(Refused::Missing) => ("missing", None),
+            AccessDenied::Caller(Refused::Invalid(reason)) => (reason.word(), None),
+            AccessDenied::Caller(Refused::Unavailable) => ("unavailable", None),
+            AccessDenied::Scope(caller, _) => ("scope", Some(&*caller.name)),
+            AccessDenied::Doubled => ("malformed", None),
+            AccessDenied::Overloaded => return overloaded(),
         };
-        self.figures.refused(reason);
+        self.metrics.refused(reason);
         if let Some(unlogged) = self.lines.next(self.epr.now().unix_micros()) {
-            let needed = if let Refusal::Scope(_, scope) = refusal { Some(scope.word()) } else { None };
-            // The path as the router has it, the method as the figures do: what a stranger wrote is not repeated.
-            warn!(reason, caller, needed, method = crate::figures::word(method), path, unlogged, "request_refused");
+            let needed = if let AccessDenied::Scope(_, scope) = refusal { Some(scope.word()) } else { None };
+            // The path as the router has it, the method as the metrics do: what a stranger wrote is not repeated.
+            warn!(
+                reason,
+                caller,
+                needed,
+                method = crate::http::http_metrics::method_label(method),
+                path,
+                unlogged,
+                "request_refused"
+            );
         }
         let (status, challenge, sentence) = match refusal {
-            Refusal::Caller(Refused::Missing) => {
+            AccessDenied::Caller(Refused::Missing) => {
                 (StatusCode::UNAUTHORIZED, "Bearer realm=\"epr\"".to_owned(), "A bearer token is required".to_owned())
             }
-            Refusal::Caller(Refused::Invalid(_)) => (
+            AccessDenied::Caller(Refused::Invalid(_)) => (
                 StatusCode::UNAUTHORIZED,
                 "Bearer realm=\"epr\", error=\"invalid_token\"".to_owned(),
                 "The bearer token is not valid".to_owned(),
             ),
-            Refusal::Doubled => {
+            AccessDenied::Doubled => {
                 let invalid = Invalid::one("header", Some("Authorization"), given_twice());
-                return Failure::from(invalid).into_response();
+                return ApiError::from(invalid).into_response();
             }
-            Refusal::Full | Refusal::Caller(Refused::Unavailable) => {
+            AccessDenied::Overloaded | AccessDenied::Caller(Refused::Unavailable) => {
                 return detail(StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable");
             }
-            Refusal::Scope(_, scope) => (
+            AccessDenied::Scope(_, scope) => (
                 StatusCode::FORBIDDEN,
                 format!("Bearer realm=\"epr\", error=\"insufficient_scope\", scope=\"{}\"", scope.word()),
                 format!("The bearer token lacks the scope {}", scope.word()),
@@ -195,24 +203,24 @@ fn wrong_method(path: &str) -> Response {
 }
 
 /// Most lines a second about refused requests: strangers must not fill the log.
-const LINES: u32 = 10;
+const MAX_LINES_PER_SECOND: u32 = 10;
 
 /// Counts lines about refused requests.
 #[derive(Default)]
-struct Lines {
+struct LogLimit {
     second: AtomicI64,
     count: AtomicU32,
 }
 
-impl Lines {
+impl LogLimit {
     /// Whether one more may be logged at this time (in microseconds); with it, how many were not since the last that was.
     /// Two that come at the turn of a second may miscount by one another: nothing hangs on it.
     fn next(&self, micros: i64) -> Option<u32> {
         let second = micros.div_euclid(1_000_000);
         if self.second.swap(second, Ordering::Relaxed) != second {
-            return Some(self.count.swap(1, Ordering::Relaxed).saturating_sub(LINES));
+            return Some(self.count.swap(1, Ordering::Relaxed).saturating_sub(MAX_LINES_PER_SECOND));
         }
-        (self.count.fetch_add(1, Ordering::Relaxed) < LINES).then_some(0)
+        (self.count.fetch_add(1, Ordering::Relaxed) < MAX_LINES_PER_SECOND).then_some(0)
     }
 }
 
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn ten_lines_a_second_and_then_a_number() {
-        let lines = Lines::default();
+        let lines = LogLimit::default();
         let told: Vec<_> = (0..25).map(|n| lines.next(1_000_000 + n)).collect();
         assert_eq!(told.iter().filter(|line| line.is_some()).count(), 10);
         assert_eq!(lines.next(2_000_000), Some(15));

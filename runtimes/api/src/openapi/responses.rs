@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, OneOfBuilder, 
 use utoipa::openapi::{Ref, RefOr, Required, Response};
 use utoipa::{IntoParams, IntoResponses, PartialSchema as _, ToSchema};
 
-use crate::input::{Body, Caller, LenientCaller, Paging, PathId};
+use crate::http::extract::{CallHeaders, JsonBody, LenientCallHeaders, Paging, PathId};
 
 /// Why a call was not done.
 #[derive(ToSchema)]
@@ -68,7 +68,7 @@ fn invalid() -> (String, ResponseBuilder) {
     answer(400, "The input is not valid, or does not fit what is registered", &["InvalidInput", "Problem"], example)
 }
 
-impl IntoResponses for Body {
+impl IntoResponses for JsonBody {
     fn responses() -> Responses {
         let too_large = json!({"detail": "The body is larger than 1048576 bytes"});
         responses([invalid(), answer(413, "The body is over the limit", &["Problem"], too_large)])
@@ -76,18 +76,18 @@ impl IntoResponses for Body {
 }
 
 /// A malformed id, `X-Actor-Id` or query parameter.
-pub(crate) struct Malformed;
+pub(crate) struct InvalidRequest;
 
-impl IntoResponses for Malformed {
+impl IntoResponses for InvalidRequest {
     fn responses() -> Responses {
         responses([invalid()])
     }
 }
 
 /// What the call is about does not exist.
-pub(crate) struct Unknown;
+pub(crate) struct NotFound;
 
-impl IntoResponses for Unknown {
+impl IntoResponses for NotFound {
     fn responses() -> Responses {
         let example = json!({"detail": "Entity 01a20864-7750-7688-ae30-e4554a6f9d96 not found"});
         responses([answer(404, "What the call is about does not exist", &["Problem"], example)])
@@ -95,9 +95,9 @@ impl IntoResponses for Unknown {
 }
 
 /// The name is taken.
-pub(crate) struct Taken;
+pub(crate) struct NameConflict;
 
-impl IntoResponses for Taken {
+impl IntoResponses for NameConflict {
     fn responses() -> Responses {
         let example = json!({"detail": "Entity 'Berlin One' of type 'spv' already exists"});
         responses([answer(409, "Something else holds that name", &["Problem"], example)])
@@ -105,9 +105,9 @@ impl IntoResponses for Taken {
 }
 
 /// What any call may be answered with.
-pub(crate) struct Overload;
+pub(crate) struct ServerErrors;
 
-impl IntoResponses for Overload {
+impl IntoResponses for ServerErrors {
     fn responses() -> Responses {
         let fault = json!({"detail": "Internal server error", "request_id": "01a20864-7750-7688-ae30-e4554a6f9d96"});
         let away = json!({"detail": "The service is temporarily unavailable"});
@@ -147,14 +147,14 @@ fn request_id() -> Parameter {
     parameter(ParameterIn::Header, "X-Request-ID", about, text_object()).build()
 }
 
-impl IntoParams for Caller {
+impl IntoParams for CallHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let about = "The actor of the ledger entry";
         vec![parameter(ParameterIn::Header, "X-Actor-Id", about, uuid_object()).build(), request_id()]
     }
 }
 
-impl IntoParams for LenientCaller {
+impl IntoParams for LenientCallHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let about = "The actor of the ledger entry, a UUID; any other value is ignored";
         vec![parameter(ParameterIn::Header, "X-Actor-Id", about, text_object()).build(), request_id()]

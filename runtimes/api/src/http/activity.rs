@@ -1,6 +1,6 @@
-//! What a connection is waiting for, and since when: marks that its socket, its requests and their bodies leave.
+//! What a connection is waiting for, and since when: activity that its socket, its requests and their bodies leave.
 //!
-//! Owns the phases of a connection. Must never block, and costs a request a few atomic writes: a watch reads the marks now and
+//! Owns the phases of a connection. Must never block, and costs a request a few atomic writes: a watch reads the activity now and
 //! then, so that no request needs a timer.
 
 use std::io;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::Service as _;
 
-use crate::path;
+use crate::http::path;
 
 /// How long a connection that is to make room must stay silent before it is closed.
 const EVICTION_DELAY: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ pub(crate) enum Phase {
 }
 
 /// The phase of a connection and its begin: milliseconds since the connection began, times four, and the phase.
-pub(crate) struct Marks {
+pub(crate) struct Activity {
     origin: Instant,
     state: AtomicU64,
     /// Whether a request was answered before its body was read to its end.
@@ -49,7 +49,7 @@ pub(crate) struct Marks {
     evicted: Notify,
 }
 
-impl Marks {
+impl Activity {
     pub(crate) fn new() -> Self {
         Self {
             origin: Instant::now(),
@@ -77,7 +77,7 @@ impl Marks {
     }
 
     /// The caller sends something, though not a request.
-    pub(crate) fn heard(&self) {
+    pub(crate) fn touch(&self) {
         self.set(Phase::Idle);
     }
 
@@ -134,32 +134,32 @@ impl Marks {
     }
 }
 
-/// The socket, which marks when something comes in or goes out.
-pub(crate) struct Watched {
+/// The socket, which activity when something comes in or goes out.
+pub(crate) struct TrackedStream {
     pub(crate) stream: TcpStream,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) activity: Arc<Activity>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TrackedStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
-        if into.filled().len() > before && self.marks.get().0 == Phase::Idle {
-            self.marks.set(Phase::Head);
+        if into.filled().len() > before && self.activity.get().0 == Phase::Idle {
+            self.activity.set(Phase::Head);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Watched {
+impl TrackedStream {
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(1..))) && self.marks.get().0 == Phase::Idle {
-            self.marks.set(Phase::Idle);
+        if matches!(written, Poll::Ready(Ok(1..))) && self.activity.get().0 == Phase::Idle {
+            self.activity.set(Phase::Idle);
         }
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TrackedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(&written);
@@ -189,45 +189,45 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The interface, which marks when a request has arrived and when it is answered.
-pub(crate) struct Marking {
+/// The interface, which activity when a request has arrived and when it is answered.
+pub(crate) struct TrackedService {
     pub(crate) api: path::Service,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) activity: Arc<Activity>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Marking {
+impl hyper::service::Service<Request<Incoming>> for TrackedService {
     type Response = Response<Body>;
     type Error = std::convert::Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.marks.set(Phase::Busy);
-        self.marks.unread.store(false, Ordering::Relaxed);
-        let marks = Arc::clone(&self.marks);
+        self.activity.set(Phase::Busy);
+        self.activity.unread.store(false, Ordering::Relaxed);
+        let activity = Arc::clone(&self.activity);
         let request = request.map(|incoming| {
             if incoming.is_end_stream() {
                 return Body::empty();
             }
-            Body::new(Arriving { incoming, marks: Arc::clone(&self.marks), ended: false })
+            Body::new(TrackedBody { incoming, activity: Arc::clone(&self.activity), ended: false })
         });
         // A router is always ready.
         let answer = self.api.clone().call(request);
         Box::pin(async move {
             let answer = answer.await;
-            marks.set(Phase::Idle);
+            activity.set(Phase::Idle);
             answer
         })
     }
 }
 
-/// A request's body, which marks when it is dropped before its end.
-struct Arriving {
+/// A request's body, which activity when it is dropped before its end.
+struct TrackedBody {
     incoming: Incoming,
-    marks: Arc<Marks>,
+    activity: Arc<Activity>,
     ended: bool,
 }
 
-impl hyper::body::Body for Arriving {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -236,9 +236,9 @@ impl hyper::body::Body for Arriving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(context);
-        match (frame.is_pending(), self.marks.get().0) {
-            (true, Phase::Busy) => self.marks.set(Phase::Body),
-            (false, Phase::Body) => self.marks.set(Phase::Busy),
+        match (frame.is_pending(), self.activity.get().0) {
+            (true, Phase::Busy) => self.activity.set(Phase::Body),
+            (false, Phase::Body) => self.activity.set(Phase::Busy),
             _ => {}
         }
         let frame = ready!(frame);
@@ -255,10 +255,10 @@ impl hyper::body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         if !self.ended && !self.incoming.is_end_stream() {
-            self.marks.unread.store(true, Ordering::Relaxed);
+            self.activity.unread.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Components, PathItem, RefOr};
 
 use crate::access::{self, Rule};
-use crate::describe::{answer, text_object};
+use crate::openapi::responses::{answer, text_object};
 
 /// The name of the scheme in the document.
 const BEARER: &str = "bearer";

@@ -1,5 +1,8 @@
 //! What a route takes from a request. Each part is read on its own, so that the failures of all can be told at once.
 
+pub(crate) mod body;
+pub(crate) mod unknown_members;
+
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -11,16 +14,16 @@ use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
 use epr_core::store::{Cursor, CursorFault, Page};
 use uuid::Uuid;
 
-pub(crate) use crate::body::Body;
-use crate::guard::Actor;
-use crate::request_id::GivenRequestId;
+use crate::http::guard::Actor;
+use crate::http::request_id::GivenRequestId;
+pub(crate) use body::JsonBody;
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 
 /// Who is calling, from `X-Actor-Id` and `X-Request-ID`, for calls that change the registry.
-pub(crate) struct Caller(pub(crate) Result<Call, Invalid>);
+pub(crate) struct CallHeaders(pub(crate) Result<Call, Invalid>);
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for CallHeaders {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -30,9 +33,9 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// The same for checks and events: an `X-Actor-Id` that is malformed, empty or given twice counts as absent there, as
 /// callers of the older service rely on.
-pub(crate) struct LenientCaller(pub(crate) Call);
+pub(crate) struct LenientCallHeaders(pub(crate) Call);
 
-impl<S: Sync> FromRequestParts<S> for LenientCaller {
+impl<S: Sync> FromRequestParts<S> for LenientCallHeaders {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {

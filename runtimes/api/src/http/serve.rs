@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::connections::Connections;
-use crate::marks::Marks;
-use crate::{Api, connection};
+use crate::Api;
+use crate::http::activity::Activity;
+use crate::http::connection;
+use crate::http::connections::Connections;
 
 /// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
 /// be gone, and below ECS's 30 s.
@@ -77,15 +78,15 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
             warn!(error = %fault, "nodelay_not_set");
         }
         let (api, stop) = (api.clone(), stopped.clone());
-        let marks = Arc::new(Marks::new());
-        let open = connections.add(Arc::clone(&marks));
+        let activity = Arc::new(Activity::new());
+        let open = connections.add(Arc::clone(&activity));
         tokio::spawn(async move {
-            let _open = (api.figures.connected(), open);
+            let _open = (api.metrics.connected(), open);
             tokio::select! {
                 // What has arrived is read before it is decided whether the caller is silent.
                 biased;
-                () = connection::serve(stream, &marks, api.service, &api.limits, &api.figures, stop) => {}
-                () = marks.evicted() => api.figures.evicted(),
+                () = connection::serve(stream, &activity, api.service, &api.limits, &api.metrics, stop) => {}
+                () = activity.evicted() => api.metrics.evicted(),
             }
         });
     }

@@ -8,11 +8,11 @@ use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::store::{decode_place, encode_place};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Answer;
 use crate::App;
-use crate::describe::Malformed;
-use crate::input::{Listing, Query, word};
-use crate::listing::{self, Filler};
+use crate::http::extract::{Listing, Query, word};
+use crate::http::listing::{self, PageWriter};
+use crate::openapi::responses::InvalidRequest;
+use crate::routes::Answer;
 
 /// Newest first, unless asked otherwise.
 #[derive(Clone, Copy, PartialEq, ToSchema)]
@@ -67,7 +67,7 @@ const PARAMETERS: &[&str] = &[
 #[utoipa::path(
     get, path = "/api/v1/audit/entries", operation_id = "listAuditEntries", tag = "audit",
     params(AuditFilter, Ordering, Listing),
-    responses((status = 200, description = "Entries", body = [AuditEntry], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+    responses((status = 200, description = "Entries", body = [AuditEntry], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
 )]
 pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
@@ -91,9 +91,9 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
         ascending: fields.given("order", fields::choice) == Some(Order::Ascending),
     };
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    let share = listing::page_share(&app).await?;
-    let mut text = Filler::page(page.limit);
+    let reservation = listing::reserve_page(&app).await?;
+    let mut text = PageWriter::page(page.limit);
     let rows = AuditPage { limit: page.limit + 1, ..page };
     app.epr.show_audit_entries(&filter, rows, &mut |row| text.add(&row, |row| row.sequence)).await?;
-    Ok(text.answer(share, &query, encode_place))
+    Ok(text.answer(reservation, &query, encode_place))
 }

@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use epr_core::clock::{IdSource as _, TimeOrderedIds};
 
-use crate::input::is_doubled;
+use crate::http::extract::is_doubled;
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

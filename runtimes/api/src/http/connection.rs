@@ -1,7 +1,7 @@
 //! One connection: how long it may wait for its caller, and how it ends.
 //!
 //! hyper's own time limit makes a timer for every request and cannot tell an idle connection from a slow one. Here a
-//! request only leaves marks, which a watch looks at now and then. Must never close a socket with unread bytes in it while its
+//! request only leaves activity, which a watch looks at now and then. Must never close a socket with unread bytes in it while its
 //! caller may be about to read an answer: the system would send a reset, which destroys that answer.
 
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::figures::Figures;
-use crate::marks::{Marking, Marks, Phase, Watched};
-use crate::path;
+use crate::http::activity::{Activity, Phase, TrackedService, TrackedStream};
+use crate::http::http_metrics::HttpMetrics;
+use crate::http::path;
 
 /// Most headers in a request.
 const HEADERS: usize = 100;
@@ -29,18 +29,18 @@ const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves `stream` until its caller goes, is too slow, or `stop` changes and what is in flight is answered.
 pub(crate) async fn serve(
     stream: TcpStream,
-    marks: &Arc<Marks>,
+    activity: &Arc<Activity>,
     api: path::Service,
     limits: &Limits,
-    figures: &Figures,
+    metrics: &HttpMetrics,
     mut stop: watch::Receiver<()>,
 ) {
-    let watched = Watched { stream, marks: Arc::clone(marks) };
-    let service = Marking { api, marks: Arc::clone(marks) };
+    let watched = TrackedStream { stream, activity: Arc::clone(activity) };
+    let service = TrackedService { api, activity: Arc::clone(activity) };
     let mut builder = http1::Builder::new();
     builder.max_headers(HEADERS).max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(64 << 10));
     let mut connection = builder.serve_connection(TokioIo::new(watched), service);
-    let mut overdue = std::pin::pin!(marks.overdue(limits));
+    let mut overdue = std::pin::pin!(activity.overdue(limits));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -52,27 +52,27 @@ pub(crate) async fn serve(
             }
             phase = overdue.as_mut() => {
                 if phase == Phase::Head {
-                    figures.timed_out();
+                    metrics.timed_out();
                 }
                 return;
             }
         }
     }
-    let Watched { mut stream, .. } = connection.into_parts().io.into_inner();
+    let TrackedStream { mut stream, .. } = connection.into_parts().io.into_inner();
     // The answer is sent, and its end is visible to the caller.
     let ended = stream.shutdown().await;
-    if ended.is_ok() && marks.unread() {
-        let _ = timeout(limits.body, discard(&mut stream, marks)).await;
+    if ended.is_ok() && activity.unread() {
+        let _ = timeout(limits.body, discard(&mut stream, activity)).await;
     }
 }
 
 /// Reads what a caller still sends after its request was refused, until it closes, pauses or has sent too much. Many clients and
 /// proxies read an answer only after they have written the whole body, and lose it to a reset otherwise.
-async fn discard(stream: &mut TcpStream, marks: &Marks) {
+async fn discard(stream: &mut TcpStream, activity: &Activity) {
     let mut buffer = vec![0; 16 << 10];
     let mut left = MAX_DISCARDED_BYTES;
     while left > 0 {
-        marks.heard();
+        activity.touch();
         match timeout(DISCARD_IDLE_TIMEOUT, stream.read(&mut buffer)).await {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::marks::Marks;
+use crate::http::activity::Activity;
 
 /// Descriptors that are enough for any setting.
 const MAX_DESCRIPTORS: u64 = 1 << 17;
@@ -42,7 +42,7 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 pub(crate) struct Connections {
     max: usize,
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Arc<Marks>>>,
+    open: Mutex<HashMap<u64, Arc<Activity>>>,
     closed: Notify,
 }
 
@@ -91,9 +91,9 @@ impl Connections {
     }
 
     /// Notes a connection.
-    pub(crate) fn add(self: &Arc<Self>, marks: Arc<Marks>) -> Connection {
+    pub(crate) fn add(self: &Arc<Self>, activity: Arc<Activity>) -> Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, marks);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, activity);
         Connection { connections: Arc::clone(self), id }
     }
 }
@@ -103,10 +103,10 @@ fn possible(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS + SPARE as u64).max(descriptors / 4).max(1)
 }
 
-fn evict_silent(open: &HashMap<u64, Arc<Marks>>) {
-    let silent = open.values().filter_map(|marks| Some((marks.silent_since()?, marks)));
-    if let Some((_, marks)) = silent.min_by_key(|(since, _)| *since) {
-        marks.evict();
+fn evict_silent(open: &HashMap<u64, Arc<Activity>>) {
+    let silent = open.values().filter_map(|activity| Some((activity.silent_since()?, activity)));
+    if let Some((_, activity)) = silent.min_by_key(|(since, _)| *since) {
+        activity.evict();
     }
 }
 
@@ -132,14 +132,15 @@ mod tests {
             Arc::new(Connections { max: 2, next: AtomicU64::new(0), open: Mutex::default(), closed: Notify::new() });
         let mut open = Vec::new();
         for _ in 0..2 {
-            let marks = Arc::new(Marks::new());
-            open.push((connections.add(Arc::clone(&marks)), marks));
+            let activity = Arc::new(Activity::new());
+            open.push((connections.add(Arc::clone(&activity)), activity));
             // So that one is older than the other.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         connections.make_room().await;
-        let evicted =
-            |marks: Arc<Marks>| async move { timeout(Duration::from_millis(500), marks.evicted()).await.is_ok() };
+        let evicted = |activity: Arc<Activity>| async move {
+            timeout(Duration::from_millis(500), activity.evicted()).await.is_ok()
+        };
         assert!(evicted(Arc::clone(&open[0].1)).await);
         assert!(!evicted(Arc::clone(&open[1].1)).await);
     }

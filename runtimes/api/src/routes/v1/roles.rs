@@ -8,24 +8,29 @@ use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
-use super::{Answer, created, ok};
 use crate::App;
-use crate::describe::{Malformed, Taken, Unknown};
-use crate::input::{Body, Caller, Listing, PathId, Query};
-use crate::listing::{self, Listed};
-use crate::members;
+use crate::http::extract::unknown_members;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::http::listing::{self, ListSource};
+use crate::http::respond::{created, ok};
+use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
+use crate::routes::Answer;
 
 /// Create a role
 ///
 /// Actions that are not known yet are created with it.
 #[utoipa::path(
     post, path = "/api/v1/roles", operation_id = "createRole", tag = "roles",
-    params(Caller),
+    params(CallHeaders),
     request_body(content = NewRole, example = json!({"name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]})),
-    responses((status = 201, description = "Created", body = Role), Body, Taken)
+    responses((status = 201, description = "Created", body = Role), JsonBody, NameConflict)
 )]
-pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
-    let (body, ignored) = members::known(&app, body, NewRole::MEMBERS);
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    CallHeaders(call): CallHeaders,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let (body, ignored) = unknown_members::split(&app, body, NewRole::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body)))?;
     Ok(ignored.on(created(&app.epr.create_role(&call, new).await?)))
 }
@@ -34,7 +39,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 #[utoipa::path(
     get, path = "/api/v1/roles/{id}", operation_id = "getRole", tag = "roles",
     params(PathId),
-    responses((status = 200, description = "The role", body = Role), Malformed, Unknown)
+    responses((status = 200, description = "The role", body = Role), InvalidRequest, NotFound)
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
     Ok(ok(&app.epr.role(id?).await?))
@@ -48,7 +53,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 #[utoipa::path(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
     params(Listing),
-    responses((status = 200, description = "Roles", body = [Role], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+    responses((status = 200, description = "Roles", body = [Role], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
@@ -61,7 +66,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
 /// Every role.
 struct Roles;
 
-impl Listed for Roles {
+impl ListSource for Roles {
     type Row = Role;
 
     async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Role) -> bool + Send) -> Result<(), Error> {
@@ -82,15 +87,15 @@ impl Listed for Roles {
 /// What is absent stays; a list that is given replaces the one before. Other members are ignored.
 #[utoipa::path(
     patch, path = "/api/v1/roles/{id}", operation_id = "updateRole", tag = "roles",
-    params(PathId, Caller),
+    params(PathId, CallHeaders),
     request_body(content = RolePatch, example = json!({"permissions": ["document:download", "document:verify"]})),
-    responses((status = 200, description = "As it is now", body = Role), Body, Unknown)
+    responses((status = 200, description = "As it is now", body = Role), JsonBody, NotFound)
 )]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
-    Caller(call): Caller,
-    Body(body): Body,
+    CallHeaders(call): CallHeaders,
+    JsonBody(body): JsonBody,
 ) -> Answer {
     let patch = body.and_then(|body| RolePatch::from_body(&body));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;

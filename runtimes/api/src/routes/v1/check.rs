@@ -10,11 +10,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Answer, ok};
 use crate::App;
-use crate::describe::Unknown;
-use crate::failure::Failure;
-use crate::input::{Body, LenientCaller};
+use crate::http::error::ApiError;
+use crate::http::extract::{JsonBody, LenientCallHeaders};
+use crate::http::respond::ok;
+use crate::openapi::responses::NotFound;
+use crate::routes::Answer;
 
 /// The decision.
 #[derive(Serialize, ToSchema)]
@@ -68,14 +69,18 @@ pub(crate) struct PermissionCheckRequest {
 /// and is meant for the resource's type. An unknown resource is a 404, a database that is away a 503: never a decision.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
-    params(LenientCaller),
+    params(LenientCallHeaders),
     request_body(content = AuthorizeRequest, example = json!({
         "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision", body = Authorized), Body, Unknown)
+    responses((status = 200, description = "The decision", body = Authorized), JsonBody, NotFound)
 )]
-pub(crate) async fn authorize(State(app): State<Arc<App>>, caller: LenientCaller, Body(body): Body) -> Answer {
+pub(crate) async fn authorize(
+    State(app): State<Arc<App>>,
+    caller: LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> Answer {
     Ok(ok(&Authorized { authorized: check(&app, caller, body, "user_id").await? }))
 }
 
@@ -84,23 +89,27 @@ pub(crate) async fn authorize(State(app): State<Arc<App>>, caller: LenientCaller
 /// The same as `/api/v1/authorize`.
 #[utoipa::path(
     post, path = "/api/v1/permissions/check", operation_id = "checkPermission", tag = "authorization",
-    params(LenientCaller),
+    params(LenientCallHeaders),
     request_body(content = PermissionCheckRequest, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision", body = Allowed), Body, Unknown)
+    responses((status = 200, description = "The decision", body = Allowed), JsonBody, NotFound)
 )]
-pub(crate) async fn permissions(State(app): State<Arc<App>>, caller: LenientCaller, Body(body): Body) -> Answer {
+pub(crate) async fn permissions(
+    State(app): State<Arc<App>>,
+    caller: LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> Answer {
     Ok(ok(&Allowed { allowed: check(&app, caller, body, "principal_id").await? }))
 }
 
 async fn check(
     app: &App,
-    LenientCaller(call): LenientCaller,
+    LenientCallHeaders(call): LenientCallHeaders,
     body: Result<Json, Invalid>,
     principal: &'static str,
-) -> Result<bool, Failure> {
+) -> Result<bool, ApiError> {
     let question = body.and_then(|body| Question::from_body(&body, principal))?;
     Ok(app.epr.check(&call, &question).await?.allowed)
 }

@@ -3,6 +3,9 @@
 //! Owns what every operation has in common. What is particular to a route stands beside its handler, what a body looks
 //! like beside its type. Must never name a route.
 
+pub(crate) mod responses;
+mod security;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,8 +18,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
-use crate::describe::{InternalProblem, InvalidInput, Overload, Problem, text_object};
-use crate::security;
+use crate::openapi::responses::{InternalProblem, InvalidInput, Problem, ServerErrors, text_object};
 
 const ABOUT: &str = "\
 Who exists, who may do what, and what happened.
@@ -32,9 +34,9 @@ arrays; when more rows exist, the header `Link` names the next page. \
 double, at most 64 levels, no name twice in one object, no U+0000. **`X-Request-ID`** is echoed, or made when absent.";
 
 /// A router that takes a route only with its description.
-pub(crate) struct Documented(OpenApiRouter<Arc<App>>);
+pub(crate) struct Routes(OpenApiRouter<Arc<App>>);
 
-impl Documented {
+impl Routes {
     /// Without routes.
     pub(crate) fn new() -> Self {
         let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
@@ -50,7 +52,7 @@ impl Documented {
             ("authorization", "The check"),
             ("events", "What is told to other services"),
             ("audit", "The ledger, read only"),
-            ("operation", "Health, figures, this document"),
+            ("operation", "Health, metrics, this document"),
         ];
         let document = OpenApiBuilder::new()
             .info(info.build())
@@ -96,7 +98,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// What every answer has, and (where calls are `limited`) what any call may be answered with.
 fn complete(operation: &mut Operation, limited: bool) {
     if limited {
-        for (status, response) in Overload::responses() {
+        for (status, response) in ServerErrors::responses() {
             operation.responses.responses.entry(status).or_insert(response);
         }
     }

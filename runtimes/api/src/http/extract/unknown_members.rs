@@ -21,7 +21,7 @@ pub(crate) struct Ignored(Option<String>);
 
 /// The body as the reader of the domain takes it, and what was left out of it. The reader itself refuses what is
 /// still unknown.
-pub(crate) fn known(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
+pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
     match (app.unknown_members, body) {
         (UnknownMembers::Reject, body) | (_, body @ (Err(_) | Ok(Json::Null))) => (body, Ignored(None)),
         (mode, Ok(Json::Object(members))) => {

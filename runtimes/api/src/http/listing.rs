@@ -18,23 +18,23 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::App;
-use crate::budget::{Share, UNCOUNTED};
-use crate::failure::Failure;
-use crate::input::Query;
+use crate::http::budget::{Reservation, UNCOUNTED_BYTES};
+use crate::http::error::ApiError;
+use crate::http::extract::Query;
 
 /// A page ends when it has this many bytes, whatever its limit is.
 const PAGE_BYTES: usize = 2 << 20;
-/// Bytes in a piece of a streamed list; a reader that is slow holds two of them.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes in a chunk of a streamed list; a reader that is slow holds two of them.
+const CHUNK_BYTES: usize = 256 << 10;
 /// What a streamed list counts in the budget of answers.
-const STREAM_BYTES: usize = 4 * PIECE_BYTES;
+const STREAM_BYTES: usize = 4 * CHUNK_BYTES;
 /// Bytes of a whole list, less the largest row: the list ends with the row that exceeds them.
 const LIST_BYTES: i64 = 63 << 20;
-/// How long a reader may take for a piece.
-const STALLED: Duration = Duration::from_secs(30);
+/// How long a reader may take for a chunk.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A list of the registry in the order of creation.
-pub(crate) trait Listed: Send + Sync + 'static {
+pub(crate) trait ListSource: Send + Sync + 'static {
     type Row: Serialize + Send;
 
     /// Shows rows to `take` until it says `false`.
@@ -53,7 +53,7 @@ pub(crate) trait Listed: Send + Sync + 'static {
 }
 
 /// Rows as JSON, until a limit of rows or bytes.
-pub(crate) struct Filler<P> {
+pub(crate) struct PageWriter<P> {
     text: Vec<u8>,
     rows: u32,
     limit: u32,
@@ -63,7 +63,7 @@ pub(crate) struct Filler<P> {
     more: bool,
 }
 
-impl<P> Filler<P> {
+impl<P> PageWriter<P> {
     pub(crate) fn page(limit: u32) -> Self {
         Self { text: vec![b'['], rows: 0, limit, bytes: PAGE_BYTES, last: None, more: false }
     }
@@ -85,11 +85,16 @@ impl<P> Filler<P> {
     }
 
     /// The page as an answer.
-    pub(crate) fn answer(mut self, mut share: Share, query: &Query, encode: impl Fn(P) -> String) -> Response {
+    pub(crate) fn answer(
+        mut self,
+        mut reservation: Reservation,
+        query: &Query,
+        encode: impl Fn(P) -> String,
+    ) -> Response {
         self.text.push(b']');
-        share.shrink(self.text.len());
+        reservation.shrink(self.text.len());
         let link = self.last.filter(|_| self.more).map(encode);
-        let body = if self.text.len() > UNCOUNTED { share.cover(self.text) } else { self.text.into() };
+        let body = if self.text.len() > UNCOUNTED_BYTES { reservation.attach(self.text) } else { self.text.into() };
         with_link(Body::from(body), query, link)
     }
 }
@@ -97,7 +102,7 @@ impl<P> Filler<P> {
 fn with_link(body: Body, query: &Query, cursor: Option<String>) -> Response {
     let json = HeaderValue::from_static("application/json");
     let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, json)], body).into_response();
-    response.extensions_mut().insert(Counted);
+    response.extensions_mut().insert(Accounted);
     if let Some(link) = cursor.and_then(|cursor| HeaderValue::from_str(&query.next_link(&cursor)).ok()) {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -106,70 +111,73 @@ fn with_link(body: Body, query: &Query, cursor: Option<String>) -> Response {
 
 /// In the extensions of an answer whose bytes are counted already.
 #[derive(Clone, Copy)]
-pub(crate) struct Counted;
+pub(crate) struct Accounted;
 
-/// A share of the budget of answers for one page.
-pub(crate) async fn page_share(app: &App) -> Result<Share, Failure> {
-    app.answers.share(PAGE_BYTES + (PAGE_BYTES >> 1)).await.map_err(|_| Failure::Full)
+/// A reservation of the budget of answers for one page.
+pub(crate) async fn reserve_page(app: &App) -> Result<Reservation, ApiError> {
+    app.answers.reserve(PAGE_BYTES + (PAGE_BYTES >> 1)).await.map_err(|_| ApiError::Overloaded)
 }
 
 /// The page of `list` that was asked for, or all of it when none was.
-pub(crate) async fn list<L: Listed>(
+pub(crate) async fn list<L: ListSource>(
     app: &Arc<App>,
     query: &Query,
     list: L,
     page: Option<Page>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     match page {
         Some(page) => one_page(app, query, &list, page).await,
         None => whole(app, query, list).await,
     }
 }
 
-async fn one_page<L: Listed>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, Failure> {
-    let share = page_share(app).await?;
-    let mut filler = Filler::page(page.limit);
+async fn one_page<L: ListSource>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, ApiError> {
+    let reservation = reserve_page(app).await?;
+    let mut filler = PageWriter::page(page.limit);
     let rows = Page { limit: page.limit + 1, ..page };
     list.show(&app.epr, rows, |row| filler.add(&row, L::position)).await?;
-    Ok(filler.answer(share, query, Cursor::encode))
+    Ok(filler.answer(reservation, query, Cursor::encode))
 }
 
-/// All of `list`, within [`LIST_BYTES`]. One that fits into a piece is answered at once. Of a larger one the end is looked up first, so
+/// All of `list`, within [`LIST_BYTES`]. One that fits into a chunk is answered at once. Of a larger one the end is looked up first, so
 /// that `Link` can be sent before the rows are.
-async fn whole<L: Listed>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, Failure> {
-    let share = app.answers.share(STREAM_BYTES).await.map_err(|_| Failure::Full)?;
-    let mut first = Filler { bytes: PIECE_BYTES, ..Filler::page(u32::MAX) };
+async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, ApiError> {
+    let reservation = app.answers.reserve(STREAM_BYTES).await.map_err(|_| ApiError::Overloaded)?;
+    let mut first = PageWriter { bytes: CHUNK_BYTES, ..PageWriter::page(u32::MAX) };
     list.show(&app.epr, Page { limit: u32::MAX, after: None }, |row| first.add(&row, L::position)).await?;
     if !first.more {
-        return Ok(first.answer(share, query, Cursor::encode));
+        return Ok(first.answer(reservation, query, Cursor::encode));
     }
     let end = list.end(&app.epr, LIST_BYTES).await?;
-    let (sender, pieces) = mpsc::channel(1);
+    let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(produce(Arc::clone(app), list, first, end, sender));
-    let body = Body::from_stream(stream::unfold(Pieces { from: pieces, ended: false, _share: share }, Pieces::next));
+    let body = Body::from_stream(stream::unfold(
+        ListStream { from: chunks, ended: false, _reservation: reservation },
+        ListStream::next,
+    ));
     Ok(with_link(body, query, end.map(Cursor::encode)))
 }
 
 /// What a reader gets of a streamed list.
-struct Pieces {
-    from: mpsc::Receiver<Piece>,
+struct ListStream {
+    from: mpsc::Receiver<Chunk>,
     ended: bool,
-    _share: Share,
+    _reservation: Reservation,
 }
 
-enum Piece {
+enum Chunk {
     Rows(Vec<u8>),
     End,
 }
 
-impl Pieces {
+impl ListStream {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         if self.ended {
             return None;
         }
-        let piece = match self.from.recv().await {
-            Some(Piece::Rows(text)) => Ok(text.into()),
-            Some(Piece::End) => {
+        let chunk = match self.from.recv().await {
+            Some(Chunk::Rows(text)) => Ok(text.into()),
+            Some(Chunk::End) => {
                 self.ended = true;
                 Ok(Bytes::from_static(b"]"))
             }
@@ -179,35 +187,39 @@ impl Pieces {
                 Err(io::Error::other("the list could not be read to its end"))
             }
         };
-        Some((piece, self))
+        Some((chunk, self))
     }
 }
 
-/// Reads a list piece by piece, each in a call of its own: between two of them no connection to the database is held, however slowly the
+/// Reads a list chunk by chunk, each in a call of its own: between two of them no connection to the database is held, however slowly the
 /// reader takes them.
-async fn produce<L: Listed>(
+async fn produce<L: ListSource>(
     app: Arc<App>,
     list: L,
-    first: Filler<Cursor>,
+    first: PageWriter<Cursor>,
     end: Option<Cursor>,
-    to: mpsc::Sender<Piece>,
+    to: mpsc::Sender<Chunk>,
 ) {
-    let mut piece = first;
+    let mut chunk = first;
     loop {
-        let (seen, more) = (piece.last, piece.more);
-        if !send(&to, Piece::Rows(piece.text)).await {
+        let (seen, more) = (chunk.last, chunk.more);
+        if !send(&to, Chunk::Rows(chunk.text)).await {
             return;
         }
         if !more {
-            send(&to, Piece::End).await;
+            send(&to, Chunk::End).await;
             return;
         }
-        piece =
-            Filler { text: Vec::with_capacity(PIECE_BYTES), bytes: PIECE_BYTES, last: seen, ..Filler::page(u32::MAX) };
+        chunk = PageWriter {
+            text: Vec::with_capacity(CHUNK_BYTES),
+            bytes: CHUNK_BYTES,
+            last: seen,
+            ..PageWriter::page(u32::MAX)
+        };
         let read = list.show(&app.epr, Page { limit: u32::MAX, after: seen }, |row| {
             let position = L::position(&row);
             let beyond = end.is_some_and(|end| (position.created_at, position.id) < (end.created_at, end.id));
-            !beyond && piece.add(&row, |_| position)
+            !beyond && chunk.add(&row, |_| position)
         });
         if let Err(error) = read.await {
             warn!(error = epr_core::error::chain(&error), "list_interrupted");
@@ -217,11 +229,11 @@ async fn produce<L: Listed>(
 }
 
 /// `false` when the reader is gone or takes too long.
-async fn send(to: &mpsc::Sender<Piece>, piece: Piece) -> bool {
-    match tokio::time::timeout(STALLED, to.send(piece)).await {
+async fn send(to: &mpsc::Sender<Chunk>, chunk: Chunk) -> bool {
+    match tokio::time::timeout(CHUNK_TIMEOUT, to.send(chunk)).await {
         Ok(sent) => sent.is_ok(),
         Err(_) => {
-            warn!(limit_seconds = STALLED.as_secs(), "list_not_taken");
+            warn!(limit_seconds = CHUNK_TIMEOUT.as_secs(), "list_not_taken");
             false
         }
     }

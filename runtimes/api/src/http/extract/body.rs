@@ -14,10 +14,10 @@ use epr_core::domain::{Invalid, Json};
 use http_body_util::BodyExt as _;
 
 use crate::App;
-use crate::admission::Place;
-use crate::budget::{Budget, Share, UNCOUNTED};
-use crate::failure::Failure;
-use crate::input::{given_twice, is_doubled};
+use crate::http::budget::{Budget, Reservation, UNCOUNTED_BYTES};
+use crate::http::error::ApiError;
+use crate::http::extract::{given_twice, is_doubled};
+use crate::http::permit::Permit;
 
 /// A document up to this size is not counted: the number of calls bounds what such documents take together.
 const UNCOUNTED_DOCUMENT: usize = 4 << 10;
@@ -27,10 +27,10 @@ const TEXT_COPIES: usize = 4;
 const VALUE_BYTES: usize = 100;
 
 /// The JSON body.
-pub(crate) struct Body(pub(crate) Result<Json, Invalid>);
+pub(crate) struct JsonBody(pub(crate) Result<Json, Invalid>);
 
 /// Why a body is not here.
-enum Unread {
+enum ReadError {
     /// It is larger than the limit.
     TooLarge,
     /// Its caller went away, or broke off.
@@ -39,39 +39,41 @@ enum Unread {
     NoMemory,
 }
 
-impl FromRequest<Arc<App>> for Body {
-    type Rejection = Failure;
+impl FromRequest<Arc<App>> for JsonBody {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let declared_json = is_json(request.headers());
         let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
         let limit = app.limits.body_bytes;
-        let place = request.extensions().get::<Place>().cloned();
+        let permit = request.extensions().get::<Permit>().cloned();
         let mut reading = std::pin::pin!(receive(request.into_body(), app));
-        // Most bodies arrive with the head. While one does not, its call takes no place from others.
+        // Most bodies arrive with the head. While one does not, its call takes no permit from others.
         let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
             Poll::Ready(read) => read,
             Poll::Pending => {
-                place.iter().for_each(Place::leave);
+                permit.iter().for_each(Permit::release);
                 let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
                     return Ok(refused("body_timeout", "The body did not arrive in time"));
                 };
-                if place.as_ref().is_some_and(|place| place.resume().is_err()) {
-                    return Err(Failure::Full);
+                if permit.as_ref().is_some_and(|permit| permit.reacquire().is_err()) {
+                    return Err(ApiError::Overloaded);
                 }
                 read
             }
         };
         let bytes = match read {
             Ok((bytes, document)) => {
-                if let (Some(place), Some(document)) = (&place, document) {
-                    place.keep(document);
+                if let (Some(permit), Some(document)) = (&permit, document) {
+                    permit.keep_document(document);
                 }
                 bytes
             }
-            Err(Unread::TooLarge) => return Err(Failure::TooLarge(limit)),
-            Err(Unread::NoMemory) => return Err(Failure::Full),
-            Err(Unread::Incomplete) => return Ok(refused("body_incomplete", "The body could not be read to its end")),
+            Err(ReadError::TooLarge) => return Err(ApiError::BodyTooLarge(limit)),
+            Err(ReadError::NoMemory) => return Err(ApiError::Overloaded),
+            Err(ReadError::Incomplete) => {
+                return Ok(refused("body_incomplete", "The body could not be read to its end"));
+            }
         };
         if doubled_type {
             return Ok(Self(Err(Invalid::one("header", Some("Content-Type"), given_twice()))));
@@ -88,48 +90,48 @@ impl FromRequest<Arc<App>> for Body {
     }
 }
 
-/// Receives a body, and the share of memory of the document in it. The share of its text ends here: the text is about to be parsed.
-async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Share>), Unread> {
+/// Receives a body, and the reservation of memory of the document in it. The reservation of its text ends here: the text is about to be parsed.
+async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let (bytes, _text) = read(body, app.limits.body_bytes, &app.bodies).await?;
     if bytes.len() <= UNCOUNTED_DOCUMENT {
         return Ok((bytes, None));
     }
-    let document = app.documents.share(document_bytes(&bytes)).await.map_err(|_| Unread::NoMemory)?;
+    let document = app.documents.reserve(document_bytes(&bytes)).await.map_err(|_| ReadError::NoMemory)?;
     Ok((bytes, Some(document)))
 }
 
-/// Reads a body to its end, with a share of `budget` unless it is small. One that declares more than `limit` is refused before
+/// Reads a body to its end, with a reservation of `budget` unless it is small. One that declares more than `limit` is refused before
 /// anything of it is read: a caller that waits for `100 Continue` then never sends it. One for which there is no memory waits in its
 /// caller's socket meanwhile.
-async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Bytes, Option<Share>), Unread> {
+async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
-        return Err(Unread::TooLarge);
+        return Err(ReadError::TooLarge);
     }
-    let mut share = None;
-    if declared > UNCOUNTED {
-        share = Some(budget.share(declared).await.map_err(|_| Unread::NoMemory)?);
+    let mut reservation = None;
+    if declared > UNCOUNTED_BYTES {
+        reservation = Some(budget.reserve(declared).await.map_err(|_| ReadError::NoMemory)?);
     }
     let mut gathered = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::Incomplete)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| ReadError::Incomplete)?.into_data() else { continue };
         if gathered.len() + data.len() > limit {
-            return Err(Unread::TooLarge);
+            return Err(ReadError::TooLarge);
         }
         if gathered.is_empty() && body.is_end_stream() {
             // All of it is in one piece, as small bodies are.
-            return Ok((data, share));
+            return Ok((data, reservation));
         }
-        if gathered.len() + data.len() > UNCOUNTED && share.is_none() {
-            // Its length is not declared. All that it may become at once: bodies that grow share by share would wait for each other.
-            share = Some(budget.share(limit).await.map_err(|_| Unread::NoMemory)?);
+        if gathered.len() + data.len() > UNCOUNTED_BYTES && reservation.is_none() {
+            // Its length is not declared. All that it may become at once: bodies that grow reservation by reservation would wait for each other.
+            reservation = Some(budget.reserve(limit).await.map_err(|_| ReadError::NoMemory)?);
         }
         if gathered.capacity() == 0 {
             gathered.reserve_exact(declared);
         }
         gathered.extend_from_slice(&data);
     }
-    Ok((gathered.into(), share))
+    Ok((gathered.into(), reservation))
 }
 
 /// The most that a document takes while its call is worked on: its values, and its text in a few copies (for the database, the ledger
@@ -139,8 +141,8 @@ fn document_bytes(text: &[u8]) -> usize {
     TEXT_COPIES * text.len() + VALUE_BYTES * values.min(MAX_VALUES)
 }
 
-fn refused(kind: &'static str, msg: &str) -> Body {
-    Body(Err(invalid(kind, msg)))
+fn refused(kind: &'static str, msg: &str) -> JsonBody {
+    JsonBody(Err(invalid(kind, msg)))
 }
 
 fn invalid(kind: &'static str, msg: &str) -> Invalid {

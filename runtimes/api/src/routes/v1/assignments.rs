@@ -11,12 +11,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Answer, created, ok};
 use crate::App;
-use crate::describe::{Malformed, Unknown};
-use crate::input::{Body, Caller, Listing, PathId, Query};
-use crate::listing::{self, Listed};
-use crate::members;
+use crate::http::extract::unknown_members;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::http::listing::{self, ListSource};
+use crate::http::respond::{created, ok};
+use crate::openapi::responses::{InvalidRequest, NotFound};
+use crate::routes::Answer;
 
 /// Assign a role
 ///
@@ -24,17 +25,21 @@ use crate::members;
 /// assignment that stands.
 #[utoipa::path(
     post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
-    params(Caller),
+    params(CallHeaders),
     request_body(content = NewAssignment, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11",
         "role_id": "01a20864-776d-7072-9b13-e0c12a727e9e",
         "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
         "expires_at": "2027-01-01T00:00:00Z"
     })),
-    responses((status = 201, description = "Assigned", body = Assignment), Body, Unknown)
+    responses((status = 201, description = "Assigned", body = Assignment), JsonBody, NotFound)
 )]
-pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
-    let (body, ignored) = members::known(&app, body, NewAssignment::MEMBERS);
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    CallHeaders(call): CallHeaders,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let (body, ignored) = unknown_members::split(&app, body, NewAssignment::MEMBERS);
     let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now()));
     let (call, new) = Invalid::both(call, new)?;
     Ok(ignored.on(created(&app.epr.assign(&call, new).await?)))
@@ -48,7 +53,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 #[utoipa::path(
     get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
     params(AssignmentFilter, Listing),
-    responses((status = 200, description = "Assignments", body = [Assignment], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+    responses((status = 200, description = "Assignments", body = [Assignment], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
@@ -62,7 +67,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     listing::list(&app, &query, filter, page).await
 }
 
-impl Listed for AssignmentFilter {
+impl ListSource for AssignmentFilter {
     type Row = Assignment;
 
     async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Assignment) -> bool + Send) -> Result<(), Error> {
@@ -91,10 +96,10 @@ pub(crate) struct Revoked {
 /// Revoke an assignment
 #[utoipa::path(
     delete, path = "/api/v1/assignments/{id}", operation_id = "revokeAssignment", tag = "assignments",
-    params(PathId, Caller),
-    responses((status = 200, description = "Revoked", body = Revoked), Malformed, Unknown)
+    params(PathId, CallHeaders),
+    responses((status = 200, description = "Revoked", body = Revoked), InvalidRequest, NotFound)
 )]
-pub(crate) async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, Caller(call): Caller) -> Answer {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> Answer {
     let (id, call) = Invalid::both(id, call)?;
     let gone = app.epr.revoke(&call, id).await?;
     Ok(ok(&Revoked { status: "revoked", assignment_id: gone.id }))

@@ -8,24 +8,29 @@ use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
-use super::{Answer, created, ok};
 use crate::App;
-use crate::describe::{Malformed, Taken, Unknown};
-use crate::input::{Body, Caller, Listing, PathId, Query};
-use crate::listing::{self, Listed};
-use crate::members;
+use crate::http::extract::unknown_members;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::http::listing::{self, ListSource};
+use crate::http::respond::{created, ok};
+use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
+use crate::routes::Answer;
 
 /// Create an entity
 ///
 /// `(name, type)` is unique. Members that are not known are refused.
 #[utoipa::path(
     post, path = "/api/v1/entities", operation_id = "createEntity", tag = "entities",
-    params(Caller),
+    params(CallHeaders),
     request_body(content = NewEntity, example = json!({"name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}})),
-    responses((status = 201, description = "Created", body = Entity), Body, Taken)
+    responses((status = 201, description = "Created", body = Entity), JsonBody, NameConflict)
 )]
-pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Body(body): Body) -> Answer {
-    let (body, ignored) = members::known(&app, body, NewEntity::MEMBERS);
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    CallHeaders(call): CallHeaders,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let (body, ignored) = unknown_members::split(&app, body, NewEntity::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body)))?;
     Ok(ignored.on(created(&app.epr.create_entity(&call, new).await?)))
 }
@@ -36,7 +41,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Caller(call): Caller, Bo
 #[utoipa::path(
     get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
     params(PathId),
-    responses((status = 200, description = "The entity", body = Entity), Malformed, Unknown)
+    responses((status = 200, description = "The entity", body = Entity), InvalidRequest, NotFound)
 )]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
     Ok(ok(&app.epr.entity(id?).await?))
@@ -50,7 +55,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 #[utoipa::path(
     get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
     params(EntityFilter, Listing),
-    responses((status = 200, description = "Entities", body = [Entity], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), Malformed)
+    responses((status = 200, description = "Entities", body = [Entity], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     let mut fields = Fields::new("query", &query.members);
@@ -64,7 +69,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
     listing::list(&app, &query, filter, page).await
 }
 
-impl Listed for EntityFilter {
+impl ListSource for EntityFilter {
     type Row = Entity;
 
     async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Entity) -> bool + Send) -> Result<(), Error> {
@@ -85,15 +90,15 @@ impl Listed for EntityFilter {
 /// What is absent stays; `parent_id: null` detaches. Members that are unknown or cannot be changed are refused.
 #[utoipa::path(
     patch, path = "/api/v1/entities/{id}", operation_id = "updateEntity", tag = "entities",
-    params(PathId, Caller),
+    params(PathId, CallHeaders),
     request_body(content = EntityPatch, example = json!({"name": "Berlin Two", "parent_id": null})),
-    responses((status = 200, description = "As it is now", body = Entity), Body, Unknown, Taken)
+    responses((status = 200, description = "As it is now", body = Entity), JsonBody, NotFound, NameConflict)
 )]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
-    Caller(call): Caller,
-    Body(body): Body,
+    CallHeaders(call): CallHeaders,
+    JsonBody(body): JsonBody,
 ) -> Answer {
     let patch = body.and_then(|body| EntityPatch::from_body(&body));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
@@ -105,10 +110,10 @@ pub(crate) async fn change(
 /// Its history is kept. Archiving twice changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/entities/{id}/archive", operation_id = "archiveEntity", tag = "entities",
-    params(PathId, Caller),
-    responses((status = 200, description = "As it is now", body = Entity), Malformed, Unknown)
+    params(PathId, CallHeaders),
+    responses((status = 200, description = "As it is now", body = Entity), InvalidRequest, NotFound)
 )]
-pub(crate) async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, Caller(call): Caller) -> Answer {
+pub(crate) async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> Answer {
     let (id, call) = Invalid::both(id, call)?;
     Ok(ok(&app.epr.archive_entity(&call, id).await?))
 }

@@ -1,0 +1,86 @@
+//! Concurrency permits: a bounded number of calls runs at a time, and a call beyond that is refused at once instead of queued.
+//!
+//! A request holds no permit while its body is arriving, so that slow callers do not use up the permits.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::budget::Reservation;
+
+/// All permits of the process.
+#[derive(Clone)]
+pub(crate) struct Permits(Arc<Semaphore>);
+
+/// The permit of one call. It is in the request's extensions, so that the reader of the body can release it meanwhile.
+#[derive(Clone)]
+pub(crate) struct Permit {
+    permits: Permits,
+    held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// The memory reservation of the call's document.
+    document: Arc<Mutex<Option<Reservation>>>,
+}
+
+/// No permit is free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overloaded;
+
+impl Permits {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| Overloaded)
+    }
+
+    /// Acquires a permit if one is free. It is released when its last clone is dropped.
+    pub(crate) fn acquire(&self) -> Result<Permit, Overloaded> {
+        let permit = self.take()?;
+        Ok(Permit { permits: self.clone(), held: Arc::new(Mutex::new(Some(permit))), document: Arc::default() })
+    }
+}
+
+impl Permit {
+    /// Releases the permit until [`Permit::reacquire`].
+    pub(crate) fn release(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Acquires a permit again if one is free.
+    pub(crate) fn reacquire(&self) -> Result<(), Overloaded> {
+        let permit = self.permits.take()?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        Ok(())
+    }
+
+    /// Keeps the reservation of the call's document until the call ends.
+    pub(crate) fn keep_document(&self, reservation: Reservation) {
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);
+    }
+
+    /// Takes the reservation of the call's document.
+    pub(crate) fn take_document(&self) -> Option<Reservation> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_is_free_again_when_its_call_ends_or_waits() {
+        let permits = Permits::new(1);
+        let first = permits.acquire().unwrap();
+        assert!(permits.acquire().is_err());
+        first.release();
+        let second = permits.acquire().unwrap();
+        assert!(first.reacquire().is_err());
+        drop(second);
+        assert!(first.reacquire().is_ok());
+        assert!(permits.acquire().is_err());
+        drop(first);
+        assert!(permits.acquire().is_ok());
+    }
+}

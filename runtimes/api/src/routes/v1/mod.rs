@@ -1,0 +1,8 @@
+//! `/api/v1`, a file a resource.
+
+pub(crate) mod assignments;
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod entities;
+pub(crate) mod events;
+pub(crate) mod roles;
