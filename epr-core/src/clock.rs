@@ -1,8 +1,11 @@
-//! Where time and ids come from. The only place that reads the system clock or makes an id.
+//! The sources of time, ids and chance. The only file that reads the system clock or makes an id.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
@@ -18,7 +21,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the one place where the time is read")]
+    #[allow(clippy::disallowed_methods, reason = "the one function that reads the time")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
@@ -27,18 +30,18 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved: for tests that need no sleeping.
+/// A clock that a test moves by hand, so that it need not sleep.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// Stands at `at`.
+    /// A clock that shows `at`.
     #[must_use]
     pub fn new(at: Timestamp) -> Self {
         Self(AtomicI64::new(at.unix_micros()))
     }
 
-    /// Moves by microseconds, forward or back.
+    /// Moves the clock by `micros` microseconds; a negative number moves it back.
     pub fn advance_micros(&self, micros: i64) {
         self.0.fetch_add(micros, Ordering::SeqCst);
     }
@@ -54,19 +57,53 @@ fn epoch() -> Timestamp {
     Timestamp::from_unix_micros(0).unwrap_or_else(|_| unreachable!("1970 is within the years 1 to 9999"))
 }
 
-/// A source of ids that nobody had before.
+/// A source of unique ids.
 pub trait IdSource: Send + Sync {
-    /// The next id.
+    /// A new id.
     fn next(&self) -> Uuid;
 }
 
-/// UUIDs of version 7: in the order of their making, which keeps indexes compact.
+/// UUIDs of version 7. They ascend with time, which keeps indexes compact.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TimeOrderedIds;
 
 impl IdSource for TimeOrderedIds {
-    #[allow(clippy::disallowed_methods, reason = "the one place where ids are made")]
+    #[allow(clippy::disallowed_methods, reason = "the one function that makes ids")]
     fn next(&self) -> Uuid {
         Uuid::now_v7()
+    }
+}
+
+/// A source of random numbers, for delays that must differ between processes. Not for secrets.
+pub trait RandomSource: Send + Sync {
+    /// A number from 0 (included) to 1 (excluded), uniformly distributed.
+    fn fraction(&self) -> f64;
+}
+
+/// The thread's generator, seeded by the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl RandomSource for SystemRandom {
+    fn fraction(&self) -> f64 {
+        rand::random()
+    }
+}
+
+/// A generator that a test seeds: the same seed gives the same numbers.
+#[derive(Debug)]
+pub struct SeededRandom(Mutex<StdRng>);
+
+impl SeededRandom {
+    /// The generator of `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+}
+
+impl RandomSource for SeededRandom {
+    fn fraction(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 }

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod authn;
+mod call;
 pub mod clock;
 pub mod decision;
 pub mod domain;
@@ -40,9 +41,10 @@ pub mod settings;
 pub mod store;
 pub mod tls;
 
+pub use call::Call;
 pub use engine::cache::TierState;
 pub use engine::clock_offset::ClockReading;
-pub use epr::{Call, Epr, Parts};
+pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};

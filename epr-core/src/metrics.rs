@@ -1,6 +1,6 @@
-//! Figures for Prometheus: what is counted as it happens, and what is read when someone asks.
+//! The metrics for Prometheus: counters that change as things happen, and gauges that are set when a scraper asks.
 //!
-//! Labels come from closed sets: nothing that a caller wrote gets into one. `docs/METRICS.md` lists every figure.
+//! Labels come from closed sets. Must never use a caller's text as a label. `docs/METRICS.md` lists every metric.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::Epr;
 use crate::domain::Timestamp;
 use crate::domain::event::Duplicate;
-use crate::store::PoolState;
+use crate::store::{Backlog, PoolState};
 
 static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
@@ -26,23 +25,20 @@ pub fn log_lines_dropped() -> Counter {
     LOG_LINES_DROPPED.clone()
 }
 
-/// How long the backlog may take to be read while someone waits for the figures.
-const BACKLOG: Duration = Duration::from_secs(1);
-
-/// What came of an attempt to publish.
+/// The outcome of an attempt to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the words stand in the text as they are here")]
-pub(crate) enum Outcome {
+#[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
+pub(crate) enum PublishOutcome {
     delivered,
     refused,
     failed,
-    /// One for each call that met an outage of the topic.
+    /// The topic could not be used; counted once a call.
     outage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
-    outcome: Outcome,
+    outcome: PublishOutcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,21 +52,21 @@ struct ByContent {
     content: &'static str,
 }
 
-/// A figure in seconds that is set, not counted.
+/// A gauge in seconds.
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// Figures of the group-commit writer, and of everything else that appends to the ledger.
+/// Metrics of the group-commit writer, and of every other append to the ledger.
 #[derive(Clone)]
-pub(crate) struct LedgerFigures {
+pub(crate) struct LedgerMetrics {
     /// Entries that were committed.
     pub(crate) entries: Counter,
     /// Entries in one commit of the writer.
     pub(crate) batch: Histogram,
-    /// From the moment a caller brings entries to its answer.
+    /// The time from a caller's request to its answer.
     pub(crate) wait: Histogram,
 }
 
-impl Default for LedgerFigures {
+impl Default for LedgerMetrics {
     fn default() -> Self {
         Self {
             entries: Counter::default(),
@@ -82,9 +78,9 @@ impl Default for LedgerFigures {
     }
 }
 
-/// Figures of the pools, as they are when someone asks.
+/// Metrics of the connection pools at the time of a scrape.
 #[derive(Default)]
-struct PoolFigures {
+struct PoolMetrics {
     connections: Family<Pool, Gauge>,
     idle: Family<Pool, Gauge>,
     most: Family<Pool, Gauge>,
@@ -92,7 +88,7 @@ struct PoolFigures {
     waited: Family<Pool, Counter<f64, AtomicU64>>,
 }
 
-/// The figures of one process.
+/// The metrics of one service.
 pub(crate) struct Metrics {
     registry: Registry,
     attempts: Family<ByOutcome, Counter>,
@@ -101,9 +97,9 @@ pub(crate) struct Metrics {
     pending: Gauge,
     failed: Gauge,
     oldest: Seconds,
-    pools: PoolFigures,
-    /// Of the ledger.
-    pub(crate) ledger: LedgerFigures,
+    pools: PoolMetrics,
+    /// Metrics of the ledger.
+    pub(crate) ledger: LedgerMetrics,
 }
 
 impl Default for Metrics {
@@ -117,8 +113,8 @@ impl Default for Metrics {
             pending: Gauge::default(),
             failed: Gauge::default(),
             oldest: Gauge::default(),
-            pools: PoolFigures::default(),
-            ledger: LedgerFigures::default(),
+            pools: PoolMetrics::default(),
+            ledger: LedgerMetrics::default(),
         };
         metrics.registered()
     }
@@ -128,7 +124,7 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let Self { registry, attempts, deduplicated, latency, pending, failed, oldest, pools, ledger } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
-        // Shown from the start, so that the first repeat is a rise.
+        // Created at the start, so that the first repeat is an increase.
         for content in ["same", "different"] {
             let _ = deduplicated.get_or_create(&ByContent { content });
         }
@@ -154,7 +150,7 @@ impl Metrics {
             Unit::Seconds,
             ledger.wait.clone(),
         );
-        let PoolFigures { connections, idle, most, acquires, waited } = pools;
+        let PoolMetrics { connections, idle, most, acquires, waited } = pools;
         registry.register("database_connections", "Open connections to the database", connections.clone());
         registry.register("database_connections_idle", "Open connections that nobody uses", idle.clone());
         registry.register("database_connections_max", "Most connections that may be open", most.clone());
@@ -173,7 +169,7 @@ impl Metrics {
         self
     }
 
-    pub(crate) fn attempted(&self, outcome: Outcome) {
+    pub(crate) fn attempted(&self, outcome: PublishOutcome) {
         self.attempts.get_or_create(&ByOutcome { outcome }).inc();
     }
 
@@ -186,7 +182,22 @@ impl Metrics {
         self.latency.observe(took.as_secs_f64());
     }
 
-    fn pools_are(&self, states: &[PoolState]) {
+    /// Sets the metrics of the outbox.
+    pub(crate) fn set_backlog(&self, backlog: &Backlog, now: Timestamp) {
+        self.pending.set(backlog.pending);
+        self.failed.set(backlog.failed);
+        let oldest = backlog.oldest_pending.map(|at| now.unix_micros() - at.unix_micros());
+        self.oldest.set(oldest.map_or(0.0, seconds));
+    }
+
+    /// Adds the metrics that this registry holds to `out`, in the `OpenMetrics` text without its end (`# EOF`).
+    pub(crate) fn encode(&self, out: &mut String) {
+        // Writing into a string does not fail.
+        let _ = text::encode_registry(out, &self.registry);
+    }
+
+    /// Sets the metrics of the connection pools.
+    pub(crate) fn set_pools(&self, states: &[PoolState]) {
         for state in states {
             let pool = Pool { pool: state.name };
             self.pools.connections.get_or_create(&pool).set(state.open.into());
@@ -199,39 +210,8 @@ impl Metrics {
     }
 }
 
-impl Epr {
-    /// Adds every figure to `out`, in Prometheus' (`OpenMetrics`) text without its end (`# EOF`). Those that are read from
-    /// the database keep their last value while it is away or slow.
-    pub async fn write_metrics(&self, out: &mut String) {
-        let metrics = self.metrics();
-        metrics.pools_are(&self.store().pools());
-        if let Ok(Ok(backlog)) = tokio::time::timeout(BACKLOG, self.event_backlog()).await {
-            metrics.pending.set(backlog.pending);
-            metrics.failed.set(backlog.failed);
-            metrics
-                .oldest
-                .set(backlog.oldest_pending.map_or(0.0, |at| seconds(self.now().unix_micros() - at.unix_micros())));
-        }
-        // Writing into a string does not fail.
-        let _ = text::encode_registry(out, &metrics.registry);
-        let _ = text::encode_registry(out, self.cache().metrics().registry());
-        let _ = text::encode_registry(out, &process(self.started()));
-        if let Some(offset) = self.clock_offset() {
-            let _ = text::encode_registry(out, &clock(offset));
-        }
-    }
-
-    /// The same, whole.
-    pub async fn metrics_text(&self) -> String {
-        let mut out = String::new();
-        self.write_metrics(&mut out).await;
-        let _ = text::encode_eof(&mut out);
-        out
-    }
-}
-
-/// Figures under the names that every program gives them.
-fn process(started: Timestamp) -> Registry {
+/// Metrics under the names that every program uses.
+pub(crate) fn process(started: Timestamp) -> Registry {
     let mut registry = Registry::default();
     let start = Seconds::default();
     start.set(seconds(started.unix_micros()));
@@ -239,8 +219,8 @@ fn process(started: Timestamp) -> Registry {
     registry
 }
 
-/// The clock of this process; not shown before it was compared with the database's.
-fn clock(offset: f64) -> Registry {
+/// The offset of this process's clock from the database's.
+pub(crate) fn clock(offset: f64) -> Registry {
     let mut registry = Registry::with_prefix("epr");
     let gauge = Seconds::default();
     gauge.set(offset);

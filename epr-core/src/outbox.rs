@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::Epr;
 use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES};
+use crate::engine::Engines;
 use crate::error::Result;
-use crate::metrics::Outcome;
+use crate::metrics::PublishOutcome as Outcome;
 use crate::publish::{BATCH, Message, Outage, Publisher, Verdict};
 use crate::store::{Claim, Claimed, Settlement};
 
@@ -64,7 +64,7 @@ fn wait(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(LONGEST_WAIT)
 }
 
-impl Epr {
+impl Engines {
     /// A claim for whoever calls this, from now on.
     pub(crate) fn new_claim(&self) -> Claim {
         let lease = i64::try_from(self.events().lease.as_secs()).unwrap_or(30);

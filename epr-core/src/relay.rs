@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::Epr;
+use crate::engine::Engines;
 use crate::error::chain;
 
 /// How often the backlog is logged while there is one.
@@ -16,9 +16,9 @@ const SOON: Duration = Duration::from_millis(500);
 /// How long to wait when the database does not answer.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
 
-impl Epr {
+impl Engines {
     /// Relays until `stop` is ready; then finishes the batch it is at. Returns at once when there is no topic.
-    pub async fn relay(&self, stop: impl Future<Output = ()> + Send) {
+    pub(crate) async fn relay(&self, stop: impl Future<Output = ()> + Send) {
         let Some(publisher) = self.publisher() else { return };
         let mut stop = std::pin::pin!(stop);
         let mut signals = self.store().outbox_signals();

@@ -1,7 +1,7 @@
-//! How far the clock of this process is from the database's, measured now and then.
+//! The offset of this process's clock from the database's, measured once a minute in the background.
 //!
-//! Windows of assignments are compared with the clock of the process that answers: two processes whose clocks differ answer
-//! differently around the start and the end of a window. Must never be measured in the path of a call.
+//! Windows of assignments are compared with the clock of the process that answers. Two processes whose clocks differ answer
+//! differently around the start and the end of a window. Must never measure in the path of a call.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,15 +10,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::core::Core;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
-use crate::epr::Parts;
 use crate::error::Result;
 use crate::store::Store;
 
-/// Between two measurements.
+/// The time between two measurements.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// An offset beyond this is warned about.
+/// The log warns about a larger offset.
 const TOLERATED_MICROS: i64 = 1_000_000;
 
 /// One measurement, in microseconds.
@@ -26,12 +26,12 @@ const TOLERATED_MICROS: i64 = 1_000_000;
 pub struct ClockReading {
     /// How far the clock of this process is ahead of the database's; negative when it is behind.
     pub offset: i64,
-    /// How wrong `offset` can be at most: half of the time that the answer took.
+    /// The largest error of `offset`: half of the round trip.
     pub uncertainty: i64,
 }
 
 impl ClockReading {
-    /// From the database's time, and this process's before it was asked for and after it arrived.
+    /// Computes it from the database's time, and this process's before the request and after the response.
     fn new(before: Timestamp, database: Timestamp, after: Timestamp) -> Self {
         let (before, after) = (before.unix_micros(), after.unix_micros());
         let uncertainty = after.saturating_sub(before).max(0) / 2;
@@ -55,16 +55,16 @@ fn micros_as_seconds(micros: i64) -> f64 {
     Duration::from_micros(micros.unsigned_abs()).as_secs_f64().copysign(if micros < 0 { -1.0 } else { 1.0 })
 }
 
-/// Measures once; `None` when the database has no clock of its own.
+/// Measures the offset once; `None` when the database has no clock of its own.
 pub(crate) async fn measure(store: &dyn Store, clock: &dyn Clock) -> Result<Option<ClockReading>> {
     let times = store.server_time(&|| clock.now()).await?;
     Ok(times.map(|(before, database, after)| ClockReading::new(before, database, after)))
 }
 
-/// The last measurement of a process.
+/// The last measurement of this process.
 #[derive(Debug)]
 pub(crate) struct ClockOffset {
-    /// In microseconds; [`UNKNOWN`] before the first one.
+    /// In microseconds; [`UNKNOWN`] before the first measurement.
     offset: AtomicI64,
     stop: Notify,
 }
@@ -78,28 +78,28 @@ impl Default for ClockOffset {
 }
 
 impl ClockOffset {
-    /// How far the clock of this process is ahead of the database's, in seconds, if that was measured.
+    /// How far the clock of this process is ahead of the database's, in seconds; `None` before the first measurement.
     pub(crate) fn seconds(&self) -> Option<f64> {
         let offset = self.offset.load(Ordering::Relaxed);
         (offset != UNKNOWN).then(|| micros_as_seconds(offset))
     }
 
-    /// Ends the measuring.
+    /// Stops measuring.
     pub(crate) fn stop(&self) {
         self.stop.notify_one();
     }
 
-    /// Measures in the background, for as long as there is something that uses `parts`.
-    pub(crate) fn keep_measured(self: &Arc<Self>, parts: &Arc<Parts>) {
-        tokio::spawn(Self::run(Arc::clone(self), Arc::downgrade(parts)));
+    /// Measures in the background until [`ClockOffset::stop`], or until nothing else uses `core`.
+    pub(crate) fn start(self: &Arc<Self>, core: &Arc<Core>) {
+        tokio::spawn(Self::run(Arc::clone(self), Arc::downgrade(core)));
     }
 
-    async fn run(self: Arc<Self>, parts: Weak<Parts>) {
+    async fn run(self: Arc<Self>, core: Weak<Core>) {
         let mut warned = false;
-        while let Some(parts) = parts.upgrade() {
-            match measure(&*parts.store, &*parts.clock).await {
+        while let Some(core) = core.upgrade() {
+            match measure(&*core.store, &*core.clock).await {
                 Ok(None) => return,
-                // Whether the database answers is reported where it is needed.
+                // The calls that need the database report that it does not answer.
                 Err(_) => {}
                 Ok(Some(reading)) => {
                     self.offset.store(reading.offset, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl ClockOffset {
                     warned = differs;
                 }
             }
-            drop(parts);
+            drop(core);
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = self.stop.notified() => return,

@@ -1,29 +1,30 @@
-//! How often a transaction that lost against another one is started again.
+//! Limits the retries of a transaction that lost against another one.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Most attempts before the caller is told to come back.
-const ATTEMPTS: u32 = 6;
-/// How long it may go on. One that waited this long for a lock did not lose by bad luck.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Attempts in all, before the caller gets the error.
+const MAX_ATTEMPTS: u32 = 6;
+/// The time from the first attempt after which there is no further one. A transaction that waited this long for a lock did not
+/// lose by chance.
+const TIME_LIMIT: Duration = Duration::from_secs(4);
 
-/// The attempts made so far.
-pub(crate) struct Retry {
-    attempt: u32,
+/// Counts the attempts of one transaction.
+pub(crate) struct ContentionRetry {
+    attempts: u32,
     begun: Instant,
 }
 
-impl Retry {
-    /// Before the first attempt.
+impl ContentionRetry {
+    /// Starts before the first attempt.
     pub(crate) fn begin() -> Self {
-        Self { attempt: 0, begun: Instant::now() }
+        Self { attempts: 0, begun: Instant::now() }
     }
 
-    /// After an attempt that lost: how many there were, if there may be another.
-    pub(crate) fn lost(&mut self) -> Option<u32> {
-        self.attempt += 1;
-        (self.attempt < ATTEMPTS && self.begun.elapsed() < PATIENCE).then_some(self.attempt)
+    /// Called after an attempt that lost. Returns the number of attempts so far, or `None` when there may be no further one.
+    pub(crate) fn next_attempt(&mut self) -> Option<u32> {
+        self.attempts += 1;
+        (self.attempts < MAX_ATTEMPTS && self.begun.elapsed() < TIME_LIMIT).then_some(self.attempts)
     }
 }

@@ -23,15 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the decision on a question depends on.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct FactsAtRevision {
     pub(crate) facts: Facts,
     /// The ledger entry that had changed it last when it was read.
     pub(crate) revision: i64,
 }
 
 /// The way to the tasks that read; there is one while there is something to read.
-#[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct FactReader {
+    store: Arc<dyn Store>,
     queue: Arc<Mutex<Queue>>,
 }
 
@@ -47,14 +47,18 @@ struct Asked {
     answer: Answer,
 }
 
-type Answer = oneshot::Sender<Result<Option<Seen>>>;
+type Answer = oneshot::Sender<Result<Option<FactsAtRevision>>>;
 
-impl Reader {
+impl FactReader {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, queue: Arc::default() }
+    }
+
     /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
-    pub(crate) async fn read(&self, store: &Arc<dyn Store>, question: &Question) -> Result<Option<Seen>> {
+    pub(crate) async fn read(&self, question: &Question) -> Result<Option<FactsAtRevision>> {
         let (answer, answered) = oneshot::channel();
         if let Some(task) = self.ask(Asked { question: question.clone(), at: Instant::now(), answer }) {
-            tokio::spawn(read_all(Arc::clone(store), task));
+            tokio::spawn(read_all(Arc::clone(&self.store), task));
         }
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the database was not asked in time".into())))
     }
@@ -123,7 +127,7 @@ async fn read_all(store: Arc<dyn Store>, mut task: Task) {
             Ok(FactsRead { facts: all, revision }) => {
                 for (facts, answer) in all.into_iter().zip(answers) {
                     // A caller that went away needs no answer.
-                    let _ = answer.send(Ok(facts.map(|facts| Seen { facts, revision })));
+                    let _ = answer.send(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
                 }
             }
             // The database refused something about one of them: the others must not suffer for it.
@@ -143,7 +147,7 @@ async fn read_alone(store: &dyn Store, mut asked: impl Iterator<Item = (Question
         match store.facts(&[question]).await {
             Ok(FactsRead { facts: all, revision }) => {
                 let facts = all.into_iter().next().flatten();
-                let _ = answer.send(Ok(facts.map(|facts| Seen { facts, revision })));
+                let _ = answer.send(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
             }
             Err(fault) if fault.may_be_about_one() => {
                 let _ = answer.send(Err(fault));
@@ -179,7 +183,10 @@ mod tests {
     use crate::store::sqlite;
     use crate::{Call, Epr};
 
-    fn ask(reader: &Reader, question: &Question) -> (Option<Task>, oneshot::Receiver<Result<Option<Seen>>>) {
+    fn ask(
+        reader: &FactReader,
+        question: &Question,
+    ) -> (Option<Task>, oneshot::Receiver<Result<Option<FactsAtRevision>>>) {
         let (answer, answered) = oneshot::channel();
         (reader.ask(Asked { question: question.clone(), at: Instant::now(), answer }), answered)
     }
@@ -211,7 +218,7 @@ mod tests {
         let file = folder.path().join("epr.db");
         let (store, [bad, good]) = world(&file).await;
         sqlite::tamper(&file, "UPDATE roles SET scope_types = 'nonsense' WHERE name = 'one'").await;
-        let reader = Reader::default();
+        let reader = FactReader::new(Arc::clone(&store));
         let (task, first) = ask(&reader, &bad);
         let (_other, second) = ask(&reader, &good);
         read_all(store, task.unwrap()).await;
@@ -224,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
         store.close().await;
-        let reader = Reader::default();
+        let reader = FactReader::new(Arc::clone(&store));
         let (task, first) = ask(&reader, &one);
         let (_other, second) = ask(&reader, &two);
         read_all(store, task.unwrap()).await;
@@ -236,8 +243,8 @@ mod tests {
     #[tokio::test]
     async fn who_left_is_not_read_for() {
         let folder = tempfile::tempdir().unwrap();
-        let (_store, [one, two]) = world(&folder.path().join("epr.db")).await;
-        let reader = Reader::default();
+        let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
+        let reader = FactReader::new(Arc::clone(&store));
         let (task, left) = ask(&reader, &one);
         let (_other, _stays) = ask(&reader, &two);
         drop(left);
@@ -250,7 +257,7 @@ mod tests {
     async fn readers_that_end_with_their_runtime_leave_nobody_waiting() {
         let folder = tempfile::tempdir().unwrap();
         let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
-        let reader = Reader::default();
+        let reader = FactReader::new(Arc::clone(&store));
         let (mut tasks, mut answers) = (Vec::new(), Vec::new());
         for _ in 0..READERS + 3 {
             let (task, answer) = ask(&reader, &one);
@@ -262,19 +269,19 @@ mod tests {
         for answer in answers {
             assert!(answer.await.is_err());
         }
-        assert_eq!(reader.read(&store, &two).await.unwrap().unwrap().facts.grants.len(), 1);
+        assert_eq!(reader.read(&two).await.unwrap().unwrap().facts.grants.len(), 1);
     }
 
     #[tokio::test]
     async fn everybody_gets_the_facts_that_were_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let (store, questions) = world(&folder.path().join("epr.db")).await;
-        let reader = Arc::new(Reader::default());
+        let reader = Arc::new(FactReader::new(Arc::clone(&store)));
         let mut callers = tokio::task::JoinSet::new();
         for n in 0..1000 {
-            let (reader, store, question) = (Arc::clone(&reader), Arc::clone(&store), questions[n % 2].clone());
+            let (reader, question) = (Arc::clone(&reader), questions[n % 2].clone());
             callers.spawn(async move {
-                let Seen { facts, .. } = reader.read(&store, &question).await.unwrap().unwrap();
+                let FactsAtRevision { facts, .. } = reader.read(&question).await.unwrap().unwrap();
                 assert_eq!(facts.grants.len(), 1);
                 assert_eq!(facts.grants[0].principal_id, question.principal_id);
             });

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::engine::contention::Retry;
+use super::contention::ContentionRetry;
 use crate::ledger::chain::Draft;
-use crate::metrics::LedgerFigures;
+use crate::metrics::LedgerMetrics;
 use crate::store::{Appended, Store, StoreError};
 
 /// Most entries in one commit, unless one caller brings more: bounds how long the lock is held.
@@ -34,14 +34,21 @@ impl NotRecorded {
     }
 }
 
+impl From<NotRecorded> for StoreError {
+    fn from(error: NotRecorded) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
 struct Request {
     drafts: Vec<Draft>,
     answer: oneshot::Sender<Result<Vec<Appended>, NotRecorded>>,
 }
 
 /// The way to the writer's task, which starts with the first entry.
-pub(crate) struct Recorder {
-    figures: LedgerFigures,
+pub(crate) struct LedgerWriter {
+    store: Arc<dyn Store>,
+    metrics: LedgerMetrics,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -50,9 +57,9 @@ struct Writer {
     task: JoinHandle<()>,
 }
 
-impl Recorder {
-    pub(crate) fn new(figures: LedgerFigures) -> Self {
-        Self { figures, writer: Mutex::default() }
+impl LedgerWriter {
+    pub(crate) fn new(store: Arc<dyn Store>, metrics: LedgerMetrics) -> Self {
+        Self { store, metrics, writer: Mutex::default() }
     }
 
     /// Records `drafts` together with whatever other callers bring, and answers when they are committed. A caller that
@@ -61,29 +68,25 @@ impl Recorder {
     /// # Errors
     /// They were not recorded, or (when the connection broke, or the server was silent, in the middle of it) it is not known whether
     /// they were.
-    pub(crate) async fn record(
-        &self,
-        store: &Arc<dyn Store>,
-        drafts: Vec<Draft>,
-    ) -> Result<Vec<Appended>, NotRecorded> {
+    pub(crate) async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>, NotRecorded> {
         let begun = Instant::now();
-        let queue = self.queue(store);
+        let queue = self.queue();
         let (answer, answered) = oneshot::channel();
         let gone = || NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
         queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
         let recorded = answered.await.map_err(|_| gone())?;
-        self.figures.wait.observe(begun.elapsed().as_secs_f64());
+        self.metrics.wait.observe(begun.elapsed().as_secs_f64());
         recorded
     }
 
     /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
-    fn queue(&self, store: &Arc<dyn Store>) -> mpsc::Sender<Request> {
+    fn queue(&self) -> mpsc::Sender<Request> {
         let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match &*held {
             Some(writer) if !writer.queue.is_closed() => writer.queue.clone(),
             _ => {
                 let (queue, requests) = mpsc::channel(QUEUE);
-                let task = tokio::spawn(run(Arc::clone(store), requests, self.figures.clone()));
+                let task = tokio::spawn(run(Arc::clone(&self.store), requests, self.metrics.clone()));
                 held.insert(Writer { queue, task }).queue.clone()
             }
         }
@@ -100,7 +103,7 @@ impl Recorder {
     }
 }
 
-async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, figures: LedgerFigures) {
+async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, metrics: LedgerMetrics) {
     let mut carried: Option<Request> = None;
     loop {
         let Some(first) = (match carried.take() {
@@ -122,12 +125,12 @@ async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, figur
             batch.push(next);
         }
         #[allow(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
-        figures.batch.observe(size as f64);
-        commit(&*store, batch, &figures).await;
+        metrics.batch.observe(size as f64);
+        commit(&*store, batch, &metrics).await;
     }
 }
 
-async fn commit(store: &dyn Store, batch: Vec<Request>, figures: &LedgerFigures) {
+async fn commit(store: &dyn Store, batch: Vec<Request>, metrics: &LedgerMetrics) {
     let mut together = Vec::new();
     let mut callers = Vec::with_capacity(batch.len());
     // Nobody waits any more for the others.
@@ -143,7 +146,7 @@ async fn commit(store: &dyn Store, batch: Vec<Request>, figures: &LedgerFigures)
     }
     match append(store, &together).await {
         Ok(outcomes) => {
-            figures.entries.inc_by(recorded(&outcomes));
+            metrics.entries.inc_by(recorded(&outcomes));
             let mut outcomes = outcomes.into_iter();
             for (count, answer) in callers {
                 // A caller that went away needs no answer.
@@ -157,7 +160,7 @@ async fn commit(store: &dyn Store, batch: Vec<Request>, figures: &LedgerFigures)
                 let (own, others) = rest.split_at(count);
                 rest = others;
                 let outcomes = append(store, own).await.map_err(|fault| NotRecorded(Arc::new(fault)));
-                figures.entries.inc_by(outcomes.as_deref().map_or(0, recorded));
+                metrics.entries.inc_by(outcomes.as_deref().map_or(0, recorded));
                 let _ = answer.send(outcomes);
             }
         }
@@ -177,12 +180,12 @@ pub(crate) fn recorded(outcomes: &[Appended]) -> u64 {
 
 async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
     // Further callers wait behind it.
-    let mut retry = Retry::begin();
+    let mut retry = ContentionRetry::begin();
     loop {
         let attempt = tokio::time::timeout(SILENCE, store.append(drafts)).await;
         match attempt.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into()))) {
             Err(StoreError::Contention(fault)) => {
-                if retry.lost().is_none() {
+                if retry.next_attempt().is_none() {
                     return Err(StoreError::Contention(fault));
                 }
             }

@@ -1,9 +1,14 @@
-//! The engines: long-lived parts under the use cases, which group, cache, deliver and measure on their behalf.
+//! The engines: long-lived parts under the use cases, which batch, cache, deliver and measure for them.
 //!
-//! Must never know a use case or the facade.
+//! An engine knows the [`Core`] (store, clock, ids, settings, metrics). It must never know a use case or the facade.
 
 pub(crate) mod cache;
 pub(crate) mod clock_offset;
 pub(crate) mod contention;
+mod core;
+mod engines;
 pub(crate) mod fact_reader;
 pub(crate) mod ledger_writer;
+
+pub(crate) use self::core::{Core, CoreSettings};
+pub(crate) use self::engines::Engines;

@@ -3,89 +3,57 @@
 use tracing::info;
 use uuid::Uuid;
 
-use super::change::{Change, Mutation, Step};
+use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record, roles};
+use crate::call::Call;
 use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
-use crate::domain::{Assignment, AssignmentFilter, NewAssignment, Timestamp};
+use crate::domain::{Assignment, NewAssignment, Timestamp};
+use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::store::{Cursor, Inserted, Page, Take, keep_rows};
-use crate::{Call, Epr};
+use crate::store::Inserted;
 
-impl Epr {
-    /// Assigns a role. The same principal, role and entity again gives the assignment that stands, unchanged.
-    ///
-    /// # Errors
-    /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
-    /// type; `Invalid` when the window ends before it starts.
-    pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
-        let wanted = self.wanted_assignment(self.now(), new)?;
-        let (created, assignment) = self.commit(&Assign { epr: self, call, wanted: &wanted }).await?;
-        if created {
-            log_assigned(&assignment);
-        }
-        Ok(assignment)
+/// Assigns a role. The same principal, role and entity again gives the assignment that stands, unchanged.
+///
+/// # Errors
+/// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
+/// type; `Invalid` when the window ends before it starts.
+pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -> Result<Assignment> {
+    let wanted = wanted_assignment(engines, engines.now(), new)?;
+    let (created, assignment) = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
+    if created {
+        log_assigned(&assignment);
     }
+    Ok(assignment)
+}
 
-    /// The assignment that `new` asks for at `now`.
-    pub(super) fn wanted_assignment(&self, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
-        let effective_at = new.effective_at.unwrap_or(now);
-        if let Some(problem) = window_problem(effective_at, new.expires_at) {
-            return Err(Error::field("expires_at", problem));
-        }
-        Ok(Assignment {
-            id: self.new_id(),
-            principal_id: new.principal_id,
-            principal_type: new.principal_type.into_string(),
-            role_id: new.role_id,
-            entity_id: new.entity_id,
-            effective_at,
-            expires_at: new.expires_at,
-            created_at: now,
-            updated_at: now,
-        })
+/// The assignment that `new` asks for at `now`.
+pub(super) fn wanted_assignment(engines: &Engines, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
+    let effective_at = new.effective_at.unwrap_or(now);
+    if let Some(problem) = window_problem(effective_at, new.expires_at) {
+        return Err(Error::field("expires_at", problem));
     }
+    Ok(Assignment {
+        id: engines.new_id(),
+        principal_id: new.principal_id,
+        principal_type: new.principal_type.into_string(),
+        role_id: new.role_id,
+        entity_id: new.entity_id,
+        effective_at,
+        expires_at: new.expires_at,
+        created_at: now,
+        updated_at: now,
+    })
+}
 
-    /// Assignments, newest first, in force or not.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
-        let mut rows = Vec::new();
-        self.store().assignments(filter, *page, &mut keep_rows(&mut rows)).await?;
-        Ok(rows)
-    }
-
-    /// The same, row by row to `take`, until it says `false`.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn show_assignments(
-        &self,
-        filter: &AssignmentFilter,
-        page: Page,
-        take: Take<'_, Assignment>,
-    ) -> Result<()> {
-        Ok(self.store().assignments(filter, page, take).await?)
-    }
-
-    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
-        Ok(self.store().assignments_end(filter, bytes).await?)
-    }
-
-    /// Revokes an assignment.
-    ///
-    /// # Errors
-    /// `NotFound`, also when it was revoked before.
-    pub async fn revoke(&self, call: &Call, id: Uuid) -> Result<Assignment> {
-        let assignment = self.commit(&Revoke { epr: self, call, id, now: self.now() }).await?;
-        log_revoked(&assignment);
-        Ok(assignment)
-    }
+/// Revokes an assignment.
+///
+/// # Errors
+/// `NotFound`, also when it was revoked before.
+pub(crate) async fn revoke(engines: &Engines, call: &Call, id: Uuid) -> Result<Assignment> {
+    let assignment = commit(engines, &Revoke { engines, call, id, now: engines.now() }).await?;
+    log_revoked(&assignment);
+    Ok(assignment)
 }
 
 pub(super) fn log_assigned(assignment: &Assignment) {
@@ -109,7 +77,7 @@ pub(super) fn log_revoked(assignment: &Assignment) {
 }
 
 pub(super) struct Assign<'a> {
-    pub(super) epr: &'a Epr,
+    pub(super) engines: &'a Engines,
     pub(super) call: &'a Call,
     pub(super) wanted: &'a Assignment,
 }
@@ -118,7 +86,7 @@ impl Mutation for Assign<'_> {
     /// Whether it is new, and the assignment that stands.
     type Done = (bool, Assignment);
 
-    async fn apply(&self, change: &mut Change) -> Step<(bool, Assignment)> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Assignment)> {
         let wanted = self.wanted;
         let mut place = None;
         let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
@@ -136,7 +104,7 @@ impl Mutation for Assign<'_> {
         Ok(match change.tx.insert_assignment(wanted).await? {
             Inserted::New => {
                 change.record(record::assigned(self.call, wanted, place)?);
-                change.emit(events::assignment_changed(self.epr, self.call, wanted.created_at, wanted, "created"));
+                change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
             Inserted::Existing(existing) => (false, existing),
@@ -145,7 +113,7 @@ impl Mutation for Assign<'_> {
 }
 
 pub(super) struct Revoke<'a> {
-    pub(super) epr: &'a Epr,
+    pub(super) engines: &'a Engines,
     pub(super) call: &'a Call,
     pub(super) id: Uuid,
     pub(super) now: Timestamp,
@@ -154,7 +122,7 @@ pub(super) struct Revoke<'a> {
 impl Mutation for Revoke<'_> {
     type Done = Assignment;
 
-    async fn apply(&self, change: &mut Change) -> Step<Assignment> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Assignment> {
         let gone = change.tx.delete_assignment(self.id).await?;
         let gone = gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.id)))?;
         let place = match gone.entity_id {
@@ -162,7 +130,7 @@ impl Mutation for Revoke<'_> {
             None => None,
         };
         change.record(record::revoked(self.call, self.now, &gone, place)?);
-        change.emit(events::assignment_changed(self.epr, self.call, self.now, &gone, "revoked"));
+        change.emit(events::assignment_changed(self.engines, self.call, self.now, &gone, "revoked"));
         Ok(gone)
     }
 }

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::record;
-use crate::domain::{AuditEntry, AuditFilter, AuditPage};
+use crate::call::Call;
+use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
-use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart, Take};
-use crate::{Call, Epr};
+use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart};
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,62 +50,47 @@ pub struct ExportedEntry<'a> {
     pub canonical: &'a str,
 }
 
-impl Epr {
-    /// Shows entries of the ledger to `take`, until it says `false`.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn show_audit_entries(
-        &self,
-        filter: &AuditFilter,
-        page: AuditPage,
-        take: Take<'_, AuditEntry>,
-    ) -> Result<()> {
-        Ok(self.store().audit_entries(filter, page, take).await?)
-    }
+/// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is compared with the
+/// head. A range that names its end must be there as a whole; one that starts after the last entry and names no end
+/// has nothing to verify. `progress` receives, now and then, how many entries were checked and how many there are.
+///
+/// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
+/// `former_numbers_to` if that is later.
+///
+/// # Errors
+/// It could not look: the database is away.
+pub(crate) async fn verify(
+    engines: &Engines,
+    range: ScanRange,
+    former_numbers_to: Option<i64>,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<Verification> {
+    let mut verification = Verifying {
+        range,
+        former_numbers_to: former_numbers_to.unwrap_or(0),
+        start: None,
+        verifier: Verifier::from_genesis(),
+        beyond: false,
+        progress,
+    };
+    engines.store().scan_ledger(range, &mut verification).await?;
+    Ok(verification.finish())
+}
 
-    /// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is compared with the
-    /// head. A range that names its end must be there as a whole; one that starts after the last entry and names no end
-    /// has nothing to verify. `progress` receives, now and then, how many entries were checked and how many there are.
-    ///
-    /// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
-    /// `former_numbers_to` if that is later.
-    ///
-    /// # Errors
-    /// It could not look: the database is away.
-    pub async fn verify_ledger(
-        &self,
-        range: ScanRange,
-        former_numbers_to: Option<i64>,
-        progress: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<Verification> {
-        let mut verification = Verifying {
-            range,
-            former_numbers_to: former_numbers_to.unwrap_or(0),
-            start: None,
-            verifier: Verifier::from_genesis(),
-            beyond: false,
-            progress,
-        };
-        self.store().scan_ledger(range, &mut verification).await?;
-        Ok(verification.finish())
-    }
-
-    /// Gives every entry of `range` with the text that was hashed to `take`, until that says `false`.
-    ///
-    /// # Errors
-    /// The database is away, or a row cannot be read.
-    pub async fn export_ledger(
-        &self,
-        range: ScanRange,
-        take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
-    ) -> Result<()> {
-        let mut export = Exporting { canonical: String::new(), unreadable: None, take };
-        self.store().scan_ledger(range, &mut export).await?;
-        match export.unreadable {
-            None => Ok(()),
-            Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
-        }
+/// Gives every entry of `range` with the text that was hashed to `take`, until that says `false`.
+///
+/// # Errors
+/// The database is away, or a row cannot be read.
+pub(crate) async fn export(
+    engines: &Engines,
+    range: ScanRange,
+    take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+) -> Result<()> {
+    let mut export = Exporting { canonical: String::new(), unreadable: None, take };
+    engines.store().scan_ledger(range, &mut export).await?;
+    match export.unreadable {
+        None => Ok(()),
+        Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
     }
 }
 
@@ -120,41 +105,39 @@ pub enum SetAside {
     Rows(ForeignRows),
 }
 
-impl Epr {
-    /// Moves rows of `audit_logs` beyond the head of the chain, which another program wrote there, to `audit_logs_set_aside`, with a
-    /// ledger entry that names them. Without `apply` nothing is changed.
-    ///
-    /// # Errors
-    /// The database is away, or this role may not do it.
-    pub async fn set_aside_foreign_rows(
-        &self,
-        call: &Call,
-        apply: bool,
-        progress: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<SetAside> {
-        // Rolled back: only to see them.
-        let rows = self.store().begin().await?.set_aside_foreign_rows().await?;
-        if rows.count == 0 {
-            return Ok(SetAside::Nothing);
-        }
-        if rows.head > 0 {
-            let verification = self.verify_ledger(ScanRange { from: 1, to: rows.head }, None, progress).await?;
-            if let Some(finding) = verification.finding {
-                return Ok(SetAside::Broken(finding));
-            }
-        }
-        if !apply {
-            return Ok(SetAside::Rows(rows));
-        }
-        let mut tx = self.store().begin().await?;
-        let rows = tx.set_aside_foreign_rows().await?;
-        if rows.count == 0 {
-            return Ok(SetAside::Nothing);
-        }
-        tx.append(&[record::foreign_rows_set_aside(call, self.now(), &rows)?]).await?;
-        tx.commit().await?;
-        Ok(SetAside::Rows(rows))
+/// Moves rows of `audit_logs` beyond the head of the chain, which another program wrote there, to `audit_logs_set_aside`, with a
+/// ledger entry that names them. Without `apply` nothing is changed.
+///
+/// # Errors
+/// The database is away, or this role may not do it.
+pub(crate) async fn set_aside_foreign_rows(
+    engines: &Engines,
+    call: &Call,
+    apply: bool,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<SetAside> {
+    // Rolled back: only to see them.
+    let rows = engines.store().begin().await?.set_aside_foreign_rows().await?;
+    if rows.count == 0 {
+        return Ok(SetAside::Nothing);
     }
+    if rows.head > 0 {
+        let verification = verify(engines, ScanRange { from: 1, to: rows.head }, None, progress).await?;
+        if let Some(finding) = verification.finding {
+            return Ok(SetAside::Broken(finding));
+        }
+    }
+    if !apply {
+        return Ok(SetAside::Rows(rows));
+    }
+    let mut tx = engines.store().begin().await?;
+    let rows = tx.set_aside_foreign_rows().await?;
+    if rows.count == 0 {
+        return Ok(SetAside::Nothing);
+    }
+    tx.append(&[record::foreign_rows_set_aside(call, engines.now(), &rows)?]).await?;
+    tx.commit().await?;
+    Ok(SetAside::Rows(rows))
 }
 
 /// How often progress is told, in entries.

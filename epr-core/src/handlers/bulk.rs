@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::assignments::{self, Assign, Revoke};
-use super::change::{Change, Mutation, Step};
 use super::roles::{self, CreateRole, UpdateRole};
+use super::transaction::{Change, ChangeResult, Mutation, commit};
+use crate::call::Call;
 use crate::domain::{Assignment, BulkStep, Role, RolePatch, Timestamp};
+use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::{Call, Epr};
 
 /// Most steps in one transaction: locks are held for a moment only.
 pub const MAX_STEPS: usize = 1000;
@@ -21,49 +22,53 @@ pub struct BulkFailure {
     pub why: Error,
 }
 
-impl Epr {
-    /// Applies up to [`MAX_STEPS`] steps in their order, in one transaction. Tells of each whether it changed anything.
-    ///
-    /// # Errors
-    /// The first step that fails; then nothing has changed.
-    pub async fn apply_all(&self, call: &Call, steps: &[BulkStep]) -> std::result::Result<Vec<bool>, BulkFailure> {
-        let now = self.now();
-        let failed = |at| move |why| BulkFailure { at: Some(at), why };
-        if steps.len() > MAX_STEPS {
-            let why = Error::Refused(format!("at most {MAX_STEPS} changes fit into one transaction"));
-            return Err(BulkFailure { at: None, why });
-        }
-        let ready = steps.iter().enumerate().map(|(at, step)| self.ready(now, step).map_err(failed(at)));
-        let ready = ready.collect::<std::result::Result<Vec<_>, _>>()?;
-        let all = ApplyAll { epr: self, call, now, steps: &ready, at: AtomicUsize::new(0) };
-        let outcome = self.commit(&all).await;
-        let changed = outcome.map_err(|why| {
-            let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
-            BulkFailure { at, why }
-        })?;
-        for (step, _) in ready.iter().zip(&changed).filter(|(_, changed)| **changed) {
-            match step {
-                Ready::CreateRole(role) => roles::log_created(role),
-                Ready::UpdateRole(id, _) => roles::log_updated(*id),
-                Ready::Assign(revoked, assignment) => {
-                    if let Some(id) = revoked {
-                        assignments::log_revoked(&Assignment { id: *id, ..assignment.clone() });
-                    }
-                    assignments::log_assigned(assignment);
+/// Applies up to [`MAX_STEPS`] steps in their order, in one transaction. Tells of each whether it changed anything.
+///
+/// # Errors
+/// The first step that fails; then nothing has changed.
+pub(crate) async fn apply_all(
+    engines: &Engines,
+    call: &Call,
+    steps: &[BulkStep],
+) -> std::result::Result<Vec<bool>, BulkFailure> {
+    let now = engines.now();
+    let failed = |at| move |why| BulkFailure { at: Some(at), why };
+    if steps.len() > MAX_STEPS {
+        let why = Error::Refused(format!("at most {MAX_STEPS} changes fit into one transaction"));
+        return Err(BulkFailure { at: None, why });
+    }
+    let ready = steps.iter().enumerate().map(|(at, step)| ready(engines, now, step).map_err(failed(at)));
+    let ready = ready.collect::<std::result::Result<Vec<_>, _>>()?;
+    let all = ApplyAll { engines, call, now, steps: &ready, at: AtomicUsize::new(0) };
+    let outcome = commit(engines, &all).await;
+    let changed = outcome.map_err(|why| {
+        let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
+        BulkFailure { at, why }
+    })?;
+    for (step, _) in ready.iter().zip(&changed).filter(|(_, changed)| **changed) {
+        match step {
+            Ready::CreateRole(role) => roles::log_created(role),
+            Ready::UpdateRole(id, _) => roles::log_updated(*id),
+            Ready::Assign(revoked, assignment) => {
+                if let Some(id) = revoked {
+                    assignments::log_revoked(&Assignment { id: *id, ..assignment.clone() });
                 }
+                assignments::log_assigned(assignment);
             }
         }
-        Ok(changed)
     }
+    Ok(changed)
+}
 
-    fn ready(&self, now: Timestamp, step: &BulkStep) -> Result<Ready> {
-        Ok(match step {
-            BulkStep::CreateRole(new) => Ready::CreateRole(self.wanted_role(now, new.clone())),
-            BulkStep::UpdateRole(id, patch) => Ready::UpdateRole(*id, patch.clone()),
-            BulkStep::Assign(new) => Ready::Assign(None, self.wanted_assignment(now, new.clone())?),
-            BulkStep::Reassign(id, new) => Ready::Assign(Some(*id), self.wanted_assignment(now, new.clone())?),
-        })
-    }
+fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
+    Ok(match step {
+        BulkStep::CreateRole(new) => Ready::CreateRole(roles::wanted_role(engines, now, new.clone())),
+        BulkStep::UpdateRole(id, patch) => Ready::UpdateRole(*id, patch.clone()),
+        BulkStep::Assign(new) => Ready::Assign(None, assignments::wanted_assignment(engines, now, new.clone())?),
+        BulkStep::Reassign(id, new) => {
+            Ready::Assign(Some(*id), assignments::wanted_assignment(engines, now, new.clone())?)
+        }
+    })
 }
 
 /// A step with its ids, which stay the same when the transaction has to be started again.
@@ -75,7 +80,7 @@ enum Ready {
 }
 
 struct ApplyAll<'a> {
-    epr: &'a Epr,
+    engines: &'a Engines,
     call: &'a Call,
     now: Timestamp,
     steps: &'a [Ready],
@@ -87,9 +92,9 @@ impl Mutation for ApplyAll<'_> {
     /// Of each step, whether it changed anything.
     type Done = Vec<bool>;
 
-    async fn apply(&self, change: &mut Change) -> Step<Vec<bool>> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<bool>> {
         let mut changed = Vec::with_capacity(self.steps.len());
-        let Self { epr, call, now, .. } = *self;
+        let Self { engines, call, now, .. } = *self;
         for (at, step) in self.steps.iter().enumerate() {
             self.at.store(at, Ordering::Relaxed);
             changed.push(match step {
@@ -98,13 +103,13 @@ impl Mutation for ApplyAll<'_> {
                     true
                 }
                 Ready::UpdateRole(id, patch) => {
-                    UpdateRole { epr, call, id: *id, patch: patch.clone(), now }.apply(change).await?.0
+                    UpdateRole { engines, call, id: *id, patch: patch.clone(), now }.apply(change).await?.0
                 }
                 Ready::Assign(revoked, wanted) => {
                     if let Some(id) = *revoked {
-                        Revoke { epr, call, id, now }.apply(change).await?;
+                        Revoke { engines, call, id, now }.apply(change).await?;
                     }
-                    Assign { epr, call, wanted }.apply(change).await?.0
+                    Assign { engines, call, wanted }.apply(change).await?.0
                 }
             });
         }

@@ -3,99 +3,64 @@
 use tracing::info;
 use uuid::Uuid;
 
-use super::change::{Change, Mutation, Step};
+use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
+use crate::call::Call;
 use crate::domain::fields::{Choice, object_problem};
-use crate::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
+use crate::domain::{Entity, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
+use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::store::{Cursor, MAX_LEVELS, MAX_WALK, Page, PathEnd, PathToRoot, Take, chain_text, keep_rows};
-use crate::{Call, Epr};
+use crate::store::{MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 
-impl Epr {
-    /// Registers an entity.
-    ///
-    /// # Errors
-    /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
-    pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
-        check_attributes(&new.attributes)?;
-        let now = self.now();
-        let entity = Entity {
-            id: self.new_id(),
-            name: new.name.into_string(),
-            entity_type: new.entity_type,
-            status: new.status,
-            parent_id: new.parent_id,
-            attributes: new.attributes,
-            created_at: now,
-            updated_at: now,
-        };
-        self.commit(&CreateEntity { call, entity: &entity }).await?;
-        info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
-        Ok(entity)
-    }
+/// Registers an entity.
+///
+/// # Errors
+/// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
+pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Result<Entity> {
+    check_attributes(&new.attributes)?;
+    let now = engines.now();
+    let entity = Entity {
+        id: engines.new_id(),
+        name: new.name.into_string(),
+        entity_type: new.entity_type,
+        status: new.status,
+        parent_id: new.parent_id,
+        attributes: new.attributes,
+        created_at: now,
+        updated_at: now,
+    };
+    commit(engines, &CreateEntity { call, entity: &entity }).await?;
+    info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
+    Ok(entity)
+}
 
-    /// One entity, archived or not.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn entity(&self, id: Uuid) -> Result<Entity> {
-        self.store().entity(id).await?.ok_or_else(|| not_found(id))
-    }
-
-    /// Entities that are not archived, newest first.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
-        let mut rows = Vec::new();
-        self.store().entities(filter, *page, &mut keep_rows(&mut rows)).await?;
-        Ok(rows)
-    }
-
-    /// The same, row by row to `take`, until it says `false`.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn show_entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
-        Ok(self.store().entities(filter, page, take).await?)
-    }
-
-    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
-        Ok(self.store().entities_end(filter, bytes).await?)
-    }
-
-    /// Changes an entity. A patch that changes nothing leaves no trace.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would
-    /// close a cycle, or would make the hierarchy too deep.
-    pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
-        patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
-        let (before, after) = self.commit(&UpdateEntity { epr: self, call, id, patch, now: self.now() }).await?;
-        if after != before {
-            info!(entity_id = %id, "entity_updated");
-            if became_archived(&before, &after) {
-                info!(entity_id = %id, "entity_archived");
-            }
+/// Changes an entity. A patch that changes nothing leaves no trace.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would
+/// close a cycle, or would make the hierarchy too deep.
+pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
+    patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
+    let (before, after) = commit(engines, &UpdateEntity { engines, call, id, patch, now: engines.now() }).await?;
+    if after != before {
+        info!(entity_id = %id, "entity_updated");
+        if became_archived(&before, &after) {
+            info!(entity_id = %id, "entity_archived");
         }
-        Ok(after)
     }
+    Ok(after)
+}
 
-    /// Archives an entity softly. Archiving twice changes nothing.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn archive_entity(&self, call: &Call, id: Uuid) -> Result<Entity> {
-        let (changed, entity) = self.commit(&ArchiveEntity { epr: self, call, id, now: self.now() }).await?;
-        if changed {
-            info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
-        }
-        Ok(entity)
+/// Archives an entity softly. Archiving twice changes nothing.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) async fn archive(engines: &Engines, call: &Call, id: Uuid) -> Result<Entity> {
+    let (changed, entity) = commit(engines, &ArchiveEntity { engines, call, id, now: engines.now() }).await?;
+    if changed {
+        info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
     }
+    Ok(entity)
 }
 
 struct CreateEntity<'a> {
@@ -106,7 +71,7 @@ struct CreateEntity<'a> {
 impl Mutation for CreateEntity<'_> {
     type Done = ();
 
-    async fn apply(&self, change: &mut Change) -> Step<()> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<()> {
         let entity = self.entity;
         if let Some(parent) = entity.parent_id {
             change.tx.share_hierarchy().await?;
@@ -124,7 +89,7 @@ impl Mutation for CreateEntity<'_> {
 }
 
 struct UpdateEntity<'a> {
-    epr: &'a Epr,
+    engines: &'a Engines,
     call: &'a Call,
     id: Uuid,
     patch: EntityPatch,
@@ -135,7 +100,7 @@ impl Mutation for UpdateEntity<'_> {
     /// Before and after; equal when nothing changed.
     type Done = (Entity, Entity);
 
-    async fn apply(&self, change: &mut Change) -> Step<(Entity, Entity)> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<(Entity, Entity)> {
         if matches!(self.patch.parent_id, Some(Some(_))) {
             change.tx.lock_hierarchy().await?;
         }
@@ -156,14 +121,14 @@ impl Mutation for UpdateEntity<'_> {
         change.record(record::entity_updated(self.call, &before, &after, &self.patch)?);
         if became_archived(&before, &after) {
             change.record(record::entity_archived(self.call, &after)?);
-            change.emit(events::entity_archived(self.epr, self.call, &after));
+            change.emit(events::entity_archived(self.engines, self.call, &after));
         }
         Ok((before, after))
     }
 }
 
 struct ArchiveEntity<'a> {
-    epr: &'a Epr,
+    engines: &'a Engines,
     call: &'a Call,
     id: Uuid,
     now: Timestamp,
@@ -173,7 +138,7 @@ impl Mutation for ArchiveEntity<'_> {
     /// Whether it was not archived before, and the entity as it is now.
     type Done = (bool, Entity);
 
-    async fn apply(&self, change: &mut Change) -> Step<(bool, Entity)> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Entity)> {
         let before = change.tx.lock_entity(self.id).await?.ok_or_else(|| not_found(self.id))?;
         if before.status == EntityStatus::Archived {
             return Ok((false, before));
@@ -183,7 +148,7 @@ impl Mutation for ArchiveEntity<'_> {
             return Err(taken(&after.name, after.entity_type).into());
         }
         change.record(record::entity_archived(self.call, &after)?);
-        change.emit(events::entity_archived(self.epr, self.call, &after));
+        change.emit(events::entity_archived(self.engines, self.call, &after));
         Ok((true, after))
     }
 }
@@ -217,7 +182,7 @@ fn became_archived(before: &Entity, after: &Entity) -> bool {
 /// Refuses a new parent that would close a cycle or make the hierarchy too deep.
 ///
 /// INVARIANT: the hierarchy lock is held, so no other transaction can add a link of the same cycle unseen.
-async fn refuse_parent(change: &mut Change, id: Uuid, parent: Uuid) -> Step<()> {
+async fn refuse_parent(change: &mut Change, id: Uuid, parent: Uuid) -> ChangeResult<()> {
     let above = change.tx.path_to_root(parent, MAX_WALK).await?;
     if let Some(at) = above.ids.iter().position(|ancestor| *ancestor == id) {
         let chain: Vec<Uuid> = std::iter::once(id).chain(above.ids.into_iter().take(at + 1)).collect();
@@ -260,7 +225,7 @@ fn too_deep(parent: Uuid, why: &str) -> Error {
     Error::Refused(format!("Parent {parent} would make the hierarchy deeper than {MAX_LEVELS} levels: {why}"))
 }
 
-pub(super) fn not_found(id: Uuid) -> Error {
+pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("Entity {id} not found"))
 }
 

@@ -1,191 +1,122 @@
 //! Events: ingest, read, requeue, and what EPR says itself.
 
 use tracing::info;
-use uuid::Uuid;
 
-use super::change::{Change, Mutation, Step};
 use super::event_entry::entry_for;
+use super::transaction::{Change, ChangeResult, Mutation, commit};
+use crate::call::Call;
 use crate::domain::audit::OWN_SOURCE;
 use crate::domain::event::{
-    DeliveryState, Duplicate, Event, EventFilter, IngestedEvent, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large,
+    DeliveryState, Duplicate, Event, IngestedEvent, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large,
 };
 use crate::domain::fields::{Choice as _, Problem, object_problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
+use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::publish::Message;
-use crate::store::{Backlog, Claimed, OutboxEvent, Page, Take, keep_rows};
-use crate::{Call, Epr};
+use crate::store::OutboxEvent;
 
-impl Epr {
-    /// Takes an event from another service and tries to deliver it. The same source and correlation id again gives the
-    /// first one. A delivery that fails is no error: the event says how far it has come. An audit event (see
-    /// `EPR_AUDIT_EVENTS`) is also recorded in the ledger in the same transaction, each time.
-    ///
-    /// # Errors
-    /// `Invalid` when it is too large to be delivered, or names EPR itself as its source.
-    pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
-        self.refuse_own_source(new.source.as_str())?;
-        let dated = new.occurred_at.is_some();
-        let now = self.now();
-        let event = Event {
-            id: self.new_id(),
-            event_id: self.new_id(),
-            event_type: new.event_type.into_string(),
-            source: new.source.into_string(),
-            payload: new.payload,
-            context: new.context,
-            correlation_id: new.correlation_id.map(crate::domain::Text::into_string),
-            occurred_at: new.occurred_at.unwrap_or(now),
-            schema_version: new.schema_version.into_string(),
-            delivery_state: self.first_state(),
-            delivery_attempts: self.first_attempts(),
-            last_error: None,
-            created_at: now,
-            updated_at: now,
-            traceparent: call.traceparent,
-            ingested: true,
-        };
-        check(&event)?;
-        let entry = entry_for(self.audit_events(), call, &event);
-        let first = self.commit(&Ingest { event: &event, entry }).await?;
-        let Some(first) = first else {
-            // Delivered (or not) by now: say how far it has come.
-            // That it was taken stays true when this cannot be read.
-            let event = self.event(event.event_id).await.unwrap_or(event);
-            info!(
-                event_id = %event.event_id, event_type = event.event_type, source = event.source,
-                correlation_id = event.correlation_id, "events_ingested"
-            );
-            return Ok(IngestedEvent { event, duplicate: None });
-        };
-        let duplicate = if same_content(&first, &event, dated) { Duplicate::Same } else { Duplicate::Different };
-        self.metrics().deduplicated(duplicate);
+/// Takes an event from another service and tries to deliver it. The same source and correlation id again gives the
+/// first one. A delivery that fails is no error: the event says how far it has come. An audit event (see
+/// `EPR_AUDIT_EVENTS`) is also recorded in the ledger in the same transaction, each time.
+///
+/// # Errors
+/// `Invalid` when it is too large to be delivered, or names EPR itself as its source.
+pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
+    refuse_own_source(engines, new.source.as_str())?;
+    let dated = new.occurred_at.is_some();
+    let now = engines.now();
+    let event = Event {
+        id: engines.new_id(),
+        event_id: engines.new_id(),
+        event_type: new.event_type.into_string(),
+        source: new.source.into_string(),
+        payload: new.payload,
+        context: new.context,
+        correlation_id: new.correlation_id.map(crate::domain::Text::into_string),
+        occurred_at: new.occurred_at.unwrap_or(now),
+        schema_version: new.schema_version.into_string(),
+        delivery_state: first_state(engines),
+        delivery_attempts: first_attempts(engines),
+        last_error: None,
+        created_at: now,
+        updated_at: now,
+        traceparent: call.traceparent,
+        ingested: true,
+    };
+    check(&event)?;
+    let entry = entry_for(engines.core.settings.audit_events, call, &event);
+    let first = commit(engines, &Ingest { event: &event, entry }).await?;
+    let Some(first) = first else {
+        // Delivered (or not) by now: say how far it has come.
+        // That it was taken stays true when this cannot be read.
+        let event = engines.store().event(event.event_id).await.ok().flatten().unwrap_or(event);
         info!(
-            event_id = %first.event_id, event_type = first.event_type, source = first.source,
-            correlation_id = first.correlation_id, differs = duplicate == Duplicate::Different, "event_ingest_deduplicated"
+            event_id = %event.event_id, event_type = event.event_type, source = event.source,
+            correlation_id = event.correlation_id, "events_ingested"
         );
-        Ok(IngestedEvent { event: first, duplicate: Some(duplicate) })
-    }
-
-    /// Consumers trust that an event under EPR's own name is about something that EPR did.
-    fn refuse_own_source(&self, source: &str) -> Result<()> {
-        let own = [OWN_SOURCE, self.events().source.as_str()];
-        if own.iter().any(|own| own.eq_ignore_ascii_case(source.trim())) {
-            let sentence =
-                format!("'{source}' is the source of EPR's own events; use the name of the service that reports");
-            return Err(Error::field("source", Problem::new("reserved", sentence)));
-        }
-        Ok(())
-    }
-
-    /// One event, by its `event_id`.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn event(&self, event_id: Uuid) -> Result<Event> {
-        let found = self.store().event(event_id).await?;
-        found.ok_or_else(|| Error::NotFound(format!("Event {event_id} not found")))
-    }
-
-    /// Events, newest first by when they happened.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
-        let mut rows = Vec::new();
-        self.store().events(filter, *page, &mut keep_rows(&mut rows)).await?;
-        Ok(rows)
-    }
-
-    /// The same, row by row to `take`, until it says `false`.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn show_events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
-        Ok(self.store().events(filter, page, take).await?)
-    }
-
-    /// How much is still to be delivered, and how much was given up.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn event_backlog(&self) -> Result<Backlog> {
-        Ok(self.store().event_backlog().await?)
-    }
-
-    /// Puts failed events back, one or all; gives how many.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn requeue_events(&self, event_id: Option<Uuid>) -> Result<u64> {
-        Ok(self.store().requeue_events(event_id, self.now()).await?)
-    }
-
-    /// The state an event begins in: with no topic there is nobody to tell.
-    pub(super) fn first_state(&self) -> DeliveryState {
-        if self.publisher().is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
-    }
-
-    /// The attempts an event begins with: with no topic its delivery is over, and counts as one, as in the older service.
-    fn first_attempts(&self) -> i32 {
-        i32::from(self.publisher().is_none())
-    }
-
-    /// Hands what a committed change wrote to the topic.
-    pub(super) async fn after_commit(&self, written: Vec<Written>) {
-        for Written { event, claim, position, claimed } in written {
-            if event.delivery_state != DeliveryState::Pending {
-                info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
-            } else if claimed {
-                // In a task of its own: a caller that goes away must not leave the event claimed and undelivered.
-                let epr = self.clone();
-                let delivery = tokio::spawn(async move { epr.deliver_now(claim, Claimed { position, event }).await });
-                let _ = delivery.await;
-            } else {
-                self.outbox().left_over.notify_one();
-            }
-        }
-    }
-
-    /// An event of EPR's own.
-    pub(super) fn own_event(
-        &self,
-        call: &Call,
-        now: Timestamp,
-        event_type: &str,
-        payload: JsonObject,
-        key: String,
-    ) -> OutboxEvent {
-        let event = Event {
-            id: self.new_id(),
-            event_id: self.new_id(),
-            event_type: event_type.to_owned(),
-            source: self.events().source.clone(),
-            payload,
-            context: JsonObject::new(),
-            correlation_id: call.correlation_id.as_ref().map(ToString::to_string),
-            occurred_at: now,
-            schema_version: "v1".to_owned(),
-            delivery_state: self.first_state(),
-            delivery_attempts: self.first_attempts(),
-            last_error: None,
-            created_at: now,
-            updated_at: now,
-            traceparent: call.traceparent,
-            ingested: false,
-        };
-        OutboxEvent { event, ordering_key: Some(key), lease: None }
-    }
+        return Ok(IngestedEvent { event, duplicate: None });
+    };
+    let duplicate = if same_content(&first, &event, dated) { Duplicate::Same } else { Duplicate::Different };
+    engines.core.metrics.deduplicated(duplicate);
+    info!(
+        event_id = %first.event_id, event_type = first.event_type, source = first.source,
+        correlation_id = first.correlation_id, differs = duplicate == Duplicate::Different, "event_ingest_deduplicated"
+    );
+    Ok(IngestedEvent { event: first, duplicate: Some(duplicate) })
 }
 
-/// An event that a transaction wrote.
-pub(super) struct Written {
-    pub(super) event: Event,
-    pub(super) claim: crate::store::Claim,
-    pub(super) position: i64,
-    pub(super) claimed: bool,
+/// Consumers trust that an event under EPR's own name is about something that EPR did.
+fn refuse_own_source(engines: &Engines, source: &str) -> Result<()> {
+    let own = [OWN_SOURCE, engines.core.settings.events.source.as_str()];
+    if own.iter().any(|own| own.eq_ignore_ascii_case(source.trim())) {
+        let sentence =
+            format!("'{source}' is the source of EPR's own events; use the name of the service that reports");
+        return Err(Error::field("source", Problem::new("reserved", sentence)));
+    }
+    Ok(())
+}
+
+/// The state an event begins in: with no topic there is nobody to tell.
+pub(super) fn first_state(engines: &Engines) -> DeliveryState {
+    if engines.publisher.is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
+}
+
+/// The attempts an event begins with: with no topic its delivery is over, and counts as one, as in the older service.
+fn first_attempts(engines: &Engines) -> i32 {
+    i32::from(engines.publisher.is_none())
+}
+
+/// An event of EPR's own.
+pub(super) fn own_event(
+    engines: &Engines,
+    call: &Call,
+    now: Timestamp,
+    event_type: &str,
+    payload: JsonObject,
+    key: String,
+) -> OutboxEvent {
+    let event = Event {
+        id: engines.new_id(),
+        event_id: engines.new_id(),
+        event_type: event_type.to_owned(),
+        source: engines.core.settings.events.source.clone(),
+        payload,
+        context: JsonObject::new(),
+        correlation_id: call.correlation_id.as_ref().map(ToString::to_string),
+        occurred_at: now,
+        schema_version: "v1".to_owned(),
+        delivery_state: first_state(engines),
+        delivery_attempts: first_attempts(engines),
+        last_error: None,
+        created_at: now,
+        updated_at: now,
+        traceparent: call.traceparent,
+        ingested: false,
+    };
+    OutboxEvent { event, ordering_key: Some(key), lease: None }
 }
 
 /// Whether a repeat says what the first one said. A time that the caller did not give is this program's own.
@@ -206,7 +137,7 @@ impl Mutation for Ingest<'_> {
     /// The first one with this source and correlation id, if this is not it.
     type Done = Option<Event>;
 
-    async fn apply(&self, change: &mut Change) -> Step<Option<Event>> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Option<Event>> {
         // The entry first, like every change: two orders of the ledger's lock and an ordering key's would be a deadlock.
         if let Some(entry) = &self.entry {
             change.record(entry.clone());
@@ -235,18 +166,25 @@ fn check(event: &Event) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn entity_archived(epr: &Epr, call: &Call, entity: &Entity) -> OutboxEvent {
+pub(super) fn entity_archived(engines: &Engines, call: &Call, entity: &Entity) -> OutboxEvent {
     let payload = object([("entity_id", entity.id.into()), ("entity_type", entity.entity_type.word().into())]);
-    epr.own_event(call, entity.updated_at, "entity.archived", payload, entity.id.to_string())
+    own_event(engines, call, entity.updated_at, "entity.archived", payload, entity.id.to_string())
 }
 
-pub(super) fn role_updated(epr: &Epr, call: &Call, role: &Role) -> OutboxEvent {
-    epr.own_event(call, role.updated_at, "role.updated", object([("role_id", role.id.into())]), role.id.to_string())
+pub(super) fn role_updated(engines: &Engines, call: &Call, role: &Role) -> OutboxEvent {
+    own_event(
+        engines,
+        call,
+        role.updated_at,
+        "role.updated",
+        object([("role_id", role.id.into())]),
+        role.id.to_string(),
+    )
 }
 
 /// `change` is `created` or `revoked`.
 pub(super) fn assignment_changed(
-    epr: &Epr,
+    engines: &Engines,
     call: &Call,
     now: Timestamp,
     assignment: &Assignment,
@@ -261,5 +199,5 @@ pub(super) fn assignment_changed(
     ]);
     // One that counts everywhere is in line with the others of its principal.
     let key = assignment.entity_id.unwrap_or(assignment.principal_id).to_string();
-    epr.own_event(call, now, "role.assignment.changed", payload, key)
+    own_event(engines, call, now, "role.assignment.changed", payload, key)
 }

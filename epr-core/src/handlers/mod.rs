@@ -1,16 +1,17 @@
-//! The use cases, one method of [`crate::Epr`] each. Each owns its transaction; none knows who calls it.
+//! The use cases, one file a subject. Each owns its transaction and works with the [`crate::engine::Engines`].
+//!
+//! Must never know who calls it: `crate::Epr` lists the use cases, runtimes call them there.
 
-mod assignments;
+pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod audit_log;
 pub(crate) mod bulk;
-mod change;
 pub(crate) mod check;
-mod entities;
+pub(crate) mod entities;
 mod event_entry;
-mod events;
+pub(crate) mod events;
+pub(crate) mod metrics;
 mod question_body;
 mod record;
-mod reports;
-mod roles;
-mod takeover;
+pub(crate) mod roles;
+mod transaction;

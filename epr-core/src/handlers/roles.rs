@@ -3,85 +3,49 @@
 use tracing::info;
 use uuid::Uuid;
 
-use super::change::{Change, Mutation, Step};
+use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
+use crate::call::Call;
 use crate::domain::role::Action;
 use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
+use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::store::{Cursor, Page, Take, keep_rows};
-use crate::{Call, Epr};
 
-impl Epr {
-    /// Creates a role, and with it the actions that are new to the registry.
-    ///
-    /// # Errors
-    /// `Conflict` when the name is taken.
-    pub async fn create_role(&self, call: &Call, new: NewRole) -> Result<Role> {
-        let role = self.wanted_role(self.now(), new);
-        self.commit(&CreateRole { call, role: &role }).await?;
-        log_created(&role);
-        Ok(role)
-    }
+/// Creates a role, and with it the actions that are new to the registry.
+///
+/// # Errors
+/// `Conflict` when the name is taken.
+pub(crate) async fn create(engines: &Engines, call: &Call, new: NewRole) -> Result<Role> {
+    let role = wanted_role(engines, engines.now(), new);
+    commit(engines, &CreateRole { call, role: &role }).await?;
+    log_created(&role);
+    Ok(role)
+}
 
-    /// The role that `new` asks for at `now`.
-    pub(super) fn wanted_role(&self, now: Timestamp, new: NewRole) -> Role {
-        Role {
-            id: self.new_id(),
-            name: new.name.into_string(),
-            description: new.description.map(Text::into_string),
-            scope_types: new.scope_types,
-            is_system: new.is_system,
-            permissions: new.permissions.into_iter().map(Action::into_string).collect(),
-            created_at: now,
-            updated_at: now,
-        }
+/// The role that `new` asks for at `now`.
+pub(super) fn wanted_role(engines: &Engines, now: Timestamp, new: NewRole) -> Role {
+    Role {
+        id: engines.new_id(),
+        name: new.name.into_string(),
+        description: new.description.map(Text::into_string),
+        scope_types: new.scope_types,
+        is_system: new.is_system,
+        permissions: new.permissions.into_iter().map(Action::into_string).collect(),
+        created_at: now,
+        updated_at: now,
     }
+}
 
-    /// One role.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn role(&self, id: Uuid) -> Result<Role> {
-        self.store().role(id).await?.ok_or_else(|| not_found(id))
+/// Changes a role. A patch that changes nothing leaves no trace.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
+    let (changed, role) = commit(engines, &UpdateRole { engines, call, id, patch, now: engines.now() }).await?;
+    if changed {
+        log_updated(id);
     }
-
-    /// Roles, newest first.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
-        let mut rows = Vec::new();
-        self.store().roles(*page, &mut keep_rows(&mut rows)).await?;
-        Ok(rows)
-    }
-
-    /// The same, row by row to `take`, until it says `false`.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn show_roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
-        Ok(self.store().roles(page, take).await?)
-    }
-
-    /// The last row of the whole list that about `bytes` of JSON have room for; `None` when all of it has.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>> {
-        Ok(self.store().roles_end(bytes).await?)
-    }
-
-    /// Changes a role. A patch that changes nothing leaves no trace.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn update_role(&self, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
-        let (changed, role) = self.commit(&UpdateRole { epr: self, call, id, patch, now: self.now() }).await?;
-        if changed {
-            log_updated(id);
-        }
-        Ok(role)
-    }
+    Ok(role)
 }
 
 pub(super) fn log_created(role: &Role) {
@@ -100,7 +64,7 @@ pub(super) struct CreateRole<'a> {
 impl Mutation for CreateRole<'_> {
     type Done = ();
 
-    async fn apply(&self, change: &mut Change) -> Step<()> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<()> {
         let role = self.role;
         if !change.tx.insert_role(role).await? {
             return Err(Error::Conflict(format!("Role '{}' already exists", role.name)).into());
@@ -112,7 +76,7 @@ impl Mutation for CreateRole<'_> {
 }
 
 pub(super) struct UpdateRole<'a> {
-    pub(super) epr: &'a Epr,
+    pub(super) engines: &'a Engines,
     pub(super) call: &'a Call,
     pub(super) id: Uuid,
     pub(super) patch: RolePatch,
@@ -123,7 +87,7 @@ impl Mutation for UpdateRole<'_> {
     /// Whether anything changed, and the role as it is now.
     type Done = (bool, Role);
 
-    async fn apply(&self, change: &mut Change) -> Step<(bool, Role)> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Role)> {
         let before = change.tx.lock_role(self.id).await?.ok_or_else(|| not_found(self.id))?;
         let mut after = patched(&before, &self.patch);
         if after == before {
@@ -135,7 +99,7 @@ impl Mutation for UpdateRole<'_> {
             change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
         }
         change.record(record::role_updated(self.call, &before, &after, &self.patch)?);
-        change.emit(events::role_updated(self.epr, self.call, &after));
+        change.emit(events::role_updated(self.engines, self.call, &after));
         Ok((true, after))
     }
 }
@@ -154,6 +118,6 @@ fn patched(before: &Role, patch: &RolePatch) -> Role {
     after
 }
 
-pub(super) fn not_found(id: Uuid) -> Error {
+pub(crate) fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("Role {id} not found"))
 }

@@ -10,10 +10,10 @@ mod report;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::Epr;
 use crate::domain::Timestamp;
-use crate::domain::audit::{KeptRejection, Rejection, RejectionKind};
-use crate::error::{Result, chain};
+use crate::domain::audit::{Rejection, RejectionKind};
+use crate::engine::Engines;
+use crate::error::chain;
 use crate::handlers::audit_log;
 use crate::ledger::chain::Draft;
 use crate::store::Appended;
@@ -134,127 +134,117 @@ impl Ingested {
     }
 }
 
-impl Epr {
-    /// Records the events in `messages`, all in one transaction, together with whatever other callers bring. What cannot
-    /// become an entry is kept in `audit_rejections` and does not take its neighbours with it. Never fails as a whole: each
-    /// message has its outcome. May be called again with the same messages at any time.
-    pub async fn ingest(&self, messages: &[Message]) -> Ingested {
-        let ingested = self.ingest_once(messages).await;
-        report::log(messages, messages.len(), &ingested, self.now());
-        ingested
-    }
+/// Records the events in `messages`, all in one transaction, together with whatever other callers bring. What cannot
+/// become an entry is kept in `audit_rejections` and does not take its neighbours with it. Never fails as a whole: each
+/// message has its outcome. May be called again with the same messages at any time.
+pub(crate) async fn ingest(engines: &Engines, messages: &[Message]) -> Ingested {
+    let ingested = ingest_once(engines, messages).await;
+    report::log(messages, messages.len(), &ingested, engines.now());
+    ingested
+}
 
-    /// Tries again what has to be tried again of a batch, and nothing else.
-    pub async fn ingest_rest(&self, messages: &[Message], ingested: &mut Ingested) {
-        let open = |(_, outcome): &(&Message, &Outcome)| matches!(outcome, Outcome::Retry { .. });
-        let rest: Vec<Message> =
-            messages.iter().zip(&ingested.outcomes).filter(open).map(|(message, _)| message.clone()).collect();
-        let again = self.ingest_once(&rest).await;
-        // They were received once.
-        report::log(&rest, 0, &again, self.now());
-        let open = ingested.outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Retry { .. }));
-        for (outcome, found) in open.zip(again.outcomes) {
-            *outcome = found;
-        }
-        ingested.commit += again.commit;
+/// Tries again what has to be tried again of a batch, and nothing else.
+pub(crate) async fn ingest_rest(engines: &Engines, messages: &[Message], ingested: &mut Ingested) {
+    let open = |(_, outcome): &(&Message, &Outcome)| matches!(outcome, Outcome::Retry { .. });
+    let rest: Vec<Message> =
+        messages.iter().zip(&ingested.outcomes).filter(open).map(|(message, _)| message.clone()).collect();
+    let again = ingest_once(engines, &rest).await;
+    // They were received once.
+    report::log(&rest, 0, &again, engines.now());
+    let open = ingested.outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Retry { .. }));
+    for (outcome, found) in open.zip(again.outcomes) {
+        *outcome = found;
     }
+    ingested.commit += again.commit;
+}
 
-    async fn ingest_once(&self, messages: &[Message]) -> Ingested {
-        let now = self.now();
-        let mut drafts = Vec::with_capacity(messages.len());
-        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(messages.len());
-        for message in messages {
-            outcomes.push(match read(message, now) {
-                Ok(draft) => {
-                    drafts.push(draft);
-                    None
-                }
-                Err(unfit) => Some(Outcome::Invalid(unfit)),
-            });
-        }
-        let begun = Instant::now();
-        let mut recorded = self.record_all(drafts).await.into_iter();
-        let commit = begun.elapsed();
-        let lost = || Outcome::Retry { why: "the ledger gave no outcome".into(), away: false };
-        let outcomes = outcomes.into_iter().map(|known| known.or_else(|| recorded.next()).unwrap_or_else(lost));
-        let ingested = Ingested { outcomes: outcomes.collect(), commit };
-        self.keep_rejections(messages, &ingested, now).await;
-        ingested
-    }
-
-    /// All drafts in one transaction. When the database refuses that, in halves, and those in halves, to find out which
-    /// of them it is.
-    async fn record_all(&self, drafts: Vec<Draft>) -> Vec<Outcome> {
-        let mut found: Vec<std::result::Result<Outcome, String>> = Vec::with_capacity(drafts.len());
-        // The parts still to be recorded, the next one last.
-        let mut parts = vec![drafts];
-        while let Some(mut part) = parts.pop() {
-            if part.is_empty() {
-                continue;
+async fn ingest_once(engines: &Engines, messages: &[Message]) -> Ingested {
+    let now = engines.now();
+    let mut drafts = Vec::with_capacity(messages.len());
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(messages.len());
+    for message in messages {
+        outcomes.push(match read(message, now) {
+            Ok(draft) => {
+                drafts.push(draft);
+                None
             }
-            match self.record_drafts(part.clone()).await {
-                Ok(appended) => {
-                    audit_log::ingested(&part, &appended);
-                    found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended))));
-                }
-                Err(fault) if !fault.may_be_about_one() => {
-                    // Nothing more to be found out now.
-                    let left = part.len() + parts.iter().map(Vec::len).sum::<usize>();
-                    let away = Outcome::Retry { why: chain(&fault), away: true };
-                    found.extend(std::iter::repeat_with(|| Ok(away.clone())).take(left));
-                    break;
-                }
-                Err(fault) if part.len() == 1 => found.push(Err(chain(&fault))),
-                Err(_) => {
-                    let second = part.split_off(part.len() / 2);
-                    parts.push(second);
-                    parts.push(part);
-                }
+            Err(unfit) => Some(Outcome::Invalid(unfit)),
+        });
+    }
+    let begun = Instant::now();
+    let mut recorded = record_all(engines, drafts).await.into_iter();
+    let commit = begun.elapsed();
+    let lost = || Outcome::Retry { why: "the ledger gave no outcome".into(), away: false };
+    let outcomes = outcomes.into_iter().map(|known| known.or_else(|| recorded.next()).unwrap_or_else(lost));
+    let ingested = Ingested { outcomes: outcomes.collect(), commit };
+    keep_rejections(engines, messages, &ingested, now).await;
+    ingested
+}
+
+/// All drafts in one transaction. When the database refuses that, in halves, and those in halves, to find out which
+/// of them it is.
+async fn record_all(engines: &Engines, drafts: Vec<Draft>) -> Vec<Outcome> {
+    let mut found: Vec<std::result::Result<Outcome, String>> = Vec::with_capacity(drafts.len());
+    // The parts still to be recorded, the next one last.
+    let mut parts = vec![drafts];
+    while let Some(mut part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        match engines.ledger.record(part.clone()).await {
+            Ok(appended) => {
+                audit_log::ingested(&part, &appended);
+                found.extend(appended.into_iter().map(|appended| Ok(Outcome::from(appended))));
+            }
+            Err(fault) if !fault.may_be_about_one() => {
+                // Nothing more to be found out now.
+                let left = part.len() + parts.iter().map(Vec::len).sum::<usize>();
+                let away = Outcome::Retry { why: chain(&fault), away: true };
+                found.extend(std::iter::repeat_with(|| Ok(away.clone())).take(left));
+                break;
+            }
+            Err(fault) if part.len() == 1 => found.push(Err(chain(&fault))),
+            Err(_) => {
+                let second = part.split_off(part.len() / 2);
+                parts.push(second);
+                parts.push(part);
             }
         }
-        // Whether a fault is about an entry cannot be told from the fault: a database that records others of the batch has
-        // something against this one, and one that records none is itself at fault. A duplicate proves nothing, because
-        // nothing is written for it.
-        let records = found.iter().flatten().any(|outcome| matches!(outcome, Outcome::Recorded { .. }));
-        let judge = |why| if records { Outcome::Refused { why } } else { Outcome::Retry { why, away: false } };
-        found.into_iter().map(|outcome| outcome.unwrap_or_else(judge)).collect()
     }
+    // Whether a fault is about an entry cannot be told from the fault: a database that records others of the batch has
+    // something against this one, and one that records none is itself at fault. A duplicate proves nothing, because
+    // nothing is written for it.
+    let records = found.iter().flatten().any(|outcome| matches!(outcome, Outcome::Recorded { .. }));
+    let judge = |why| if records { Outcome::Refused { why } } else { Outcome::Retry { why, away: false } };
+    found.into_iter().map(|outcome| outcome.unwrap_or_else(judge)).collect()
+}
 
-    /// Keeps what did not become an entry, for whoever looks after it. The messages themselves stay in the queue, so a
-    /// failure here loses nothing but the note, and the note is made again with the next delivery.
-    async fn keep_rejections(&self, messages: &[Message], ingested: &Ingested, now: Timestamp) {
-        let rejections: Vec<_> = messages
-            .iter()
-            .zip(&ingested.outcomes)
-            .filter_map(|(message, outcome)| {
-                let (kind, reason) = match outcome {
-                    Outcome::Invalid(unfit) => (RejectionKind::Invalid, unfit.to_string()),
-                    Outcome::Conflict { sequence } => {
-                        (RejectionKind::Conflict, format!("entry {sequence} has the same event id and other content"))
-                    }
-                    Outcome::Refused { why } => (RejectionKind::Refused, why.clone()),
-                    Outcome::Recorded { .. } | Outcome::Duplicate { .. } | Outcome::Retry { .. } => return None,
-                };
-                Some(Rejection::new(&message.message_id, kind, &reason, &message.body))
-            })
-            .collect();
-        if rejections.is_empty() {
-            return;
-        }
-        let kept = tokio::time::timeout(NOTE, self.store().keep_rejections(&rejections, now)).await;
-        if let Err(why) =
-            kept.map_or_else(|_| Err("the database does not answer".into()), |kept| kept.map_err(|f| chain(&f)))
-        {
-            report::not_kept(rejections.len(), &why);
-        }
+/// Keeps what did not become an entry, for whoever looks after it. The messages themselves stay in the queue, so a
+/// failure here loses nothing but the note, and the note is made again with the next delivery.
+async fn keep_rejections(engines: &Engines, messages: &[Message], ingested: &Ingested, now: Timestamp) {
+    let rejections: Vec<_> = messages
+        .iter()
+        .zip(&ingested.outcomes)
+        .filter_map(|(message, outcome)| {
+            let (kind, reason) = match outcome {
+                Outcome::Invalid(unfit) => (RejectionKind::Invalid, unfit.to_string()),
+                Outcome::Conflict { sequence } => {
+                    (RejectionKind::Conflict, format!("entry {sequence} has the same event id and other content"))
+                }
+                Outcome::Refused { why } => (RejectionKind::Refused, why.clone()),
+                Outcome::Recorded { .. } | Outcome::Duplicate { .. } | Outcome::Retry { .. } => return None,
+            };
+            Some(Rejection::new(&message.message_id, kind, &reason, &message.body))
+        })
+        .collect();
+    if rejections.is_empty() {
+        return;
     }
-
-    /// What could not become an entry, newest first: at most `limit`, those before the place `before` if that is given.
-    ///
-    /// # Errors
-    /// Only when the database is away or at fault.
-    pub async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
-        Ok(self.store().rejections(limit, before).await?)
+    let kept = tokio::time::timeout(NOTE, engines.store().keep_rejections(&rejections, now)).await;
+    if let Err(why) =
+        kept.map_or_else(|_| Err("the database does not answer".into()), |kept| kept.map_err(|f| chain(&f)))
+    {
+        report::not_kept(rejections.len(), &why);
     }
 }
 

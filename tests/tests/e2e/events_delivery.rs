@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use epr_core::clock::{SystemClock, TimeOrderedIds};
 use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
 use epr_core::publish::recording::Recording;
 use epr_core::publish::{Message, Outage, Verdict};
-use epr_core::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
-use epr_core::store::postgres::Options;
-use epr_core::store::{Page, sqlite};
-use epr_core::{Call, Epr, Parts};
+use epr_core::settings::EventSettings;
+use epr_core::store::Page;
+use epr_core::{Call, Epr};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::patience;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
 async fn service(topic: &Arc<Recording>) -> Epr {
-    Epr::in_memory_with(Arc::new(SystemClock), Some(topic.clone())).await.unwrap()
+    Epr::builder().publisher(topic.clone()).start().await.unwrap()
 }
 
 fn event(entity: &str) -> NewEvent {
@@ -163,18 +161,8 @@ async fn events_of_one_entity_stay_in_order() {
 #[tokio::test]
 async fn after_the_last_attempt_it_is_given_up() {
     let topic = Arc::new(Recording::default());
-    let epr = Epr::new(Parts {
-        store: Arc::new(sqlite::open_memory(&Options::default())),
-        clock: Arc::new(SystemClock),
-        ids: Box::new(TimeOrderedIds),
-        default_permissions: Vec::new(),
-        audit_decisions: AuditDecisions::All,
-        audit_events: AuditEvents::Context,
-        events: EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() },
-        publisher: Some(topic.clone()),
-        cache: CacheSettings::default(),
-    });
-    epr.start(true).await.unwrap();
+    let events = EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() };
+    let epr = Epr::builder().events(events).publisher(topic.clone()).start().await.unwrap();
     topic.answer_next([failed(), failed(), failed()]);
     let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts), (DeliveryState::Pending, 2));
@@ -191,17 +179,7 @@ async fn after_the_last_attempt_it_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_at_once_stand_in_one_line() {
     let (topic, database) = (Arc::new(Recording::default()), Database::create(Kind::Postgres).await);
-    let epr = Epr::new(Parts {
-        store: database.store().await,
-        clock: Arc::new(SystemClock),
-        ids: Box::new(TimeOrderedIds),
-        default_permissions: Vec::new(),
-        audit_decisions: AuditDecisions::All,
-        audit_events: AuditEvents::Context,
-        events: EventSettings::default(),
-        publisher: Some(topic.clone()),
-        cache: CacheSettings::default(),
-    });
+    let epr = Epr::builder().store(database.store().await).publisher(topic.clone()).build();
     let writers: Vec<_> = (0..30)
         .map(|n| {
             let epr = epr.clone();

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use epr_api::Callers;
-use epr_core::clock::{SystemClock, TimeOrderedIds};
+use epr_core::Epr;
 use epr_core::publish::Verdict;
 use epr_core::publish::recording::Recording;
-use epr_core::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, Source};
-use epr_core::{Epr, Parts};
+use epr_core::settings::{EventSettings, Settings, Source};
 use epr_testkit::database::{Database, Kind};
 use epr_testkit::process::{Process, program};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -28,17 +27,8 @@ const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 async fn passed_on(kind: Kind) {
     let database = Database::create(kind).await;
     let topic = Arc::new(Recording::default());
-    let epr = Epr::new(Parts {
-        store: database.store().await,
-        clock: Arc::new(SystemClock),
-        ids: Box::new(TimeOrderedIds),
-        default_permissions: Vec::new(),
-        audit_decisions: AuditDecisions::All,
-        audit_events: AuditEvents::Context,
-        events: EventSettings { publish_attempts: 1, ..EventSettings::default() },
-        publisher: Some(topic.clone()),
-        cache: CacheSettings::default(),
-    });
+    let events = EventSettings { publish_attempts: 1, ..EventSettings::default() };
+    let epr = Epr::builder().store(database.store().await).events(events).publisher(topic.clone()).build();
     let settings = Settings::from_source(&Source::of([])).unwrap();
     let service = epr_api::service(epr.clone(), &settings.http, Callers::anyone());
     let send = async |traceparents: &[&str]| {

@@ -19,17 +19,18 @@ use super::model_steps::{Change, Step, step};
 use super::shared::Shared;
 use super::versions::Stamp;
 use super::{Cache, Ticket};
-use crate::clock::{Clock as _, ManualClock, TimeOrderedIds};
+use crate::clock::{Clock as _, ManualClock};
 use crate::decision::{Question, Span, decide};
 use crate::domain::{
     EntityPatch, EntityType, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
     assignment::default_principal_type,
 };
-use crate::handlers::check::Begun;
-use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
+use crate::engine::fact_reader::FactsAtRevision;
+use crate::handlers::check::{Begun, begin_check, finish_check};
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
 use crate::store::postgres::Options;
 use crate::store::{Renewal, Store as _, Told, sqlite};
-use crate::{Call, Epr, Parts};
+use crate::{Call, Epr};
 
 /// What makes the cache truthful, to be taken out one by one.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +113,7 @@ struct World {
     assignments: Arc<Mutex<Vec<Uuid>>>,
     /// All renewals, in the order of their commits, and who caused them.
     renewals: Vec<(usize, Renewal)>,
-    begun: Vec<(usize, Question, Ticket, crate::engine::fact_reader::Seen)>,
+    begun: Vec<(usize, Question, Ticket, FactsAtRevision)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
     /// Answers that came from a cache and were held against the database.
@@ -127,17 +128,15 @@ impl World {
         let server = Server::default();
         let mut processes = Vec::new();
         for _ in 0..2 {
-            let mut epr = Epr::new(Parts {
-                store: Arc::new(sqlite::open_file(&folder.path().join("epr.db"), &Options::default()).unwrap()),
-                clock: clock.clone(),
-                ids: Box::new(TimeOrderedIds),
-                default_permissions: Vec::new(),
-                audit_decisions: AuditDecisions::Off,
-                audit_events: AuditEvents::Off,
-                events: EventSettings::default(),
-                publisher: None,
-                cache: CacheSettings::off(),
-            });
+            let store = sqlite::open_file(&folder.path().join("epr.db"), &Options::default()).unwrap();
+            let mut epr = Epr::builder()
+                .store(Arc::new(store))
+                .clock(clock.clone())
+                .default_permissions(Vec::new())
+                .audit_decisions(AuditDecisions::Off)
+                .audit_events(AuditEvents::Off)
+                .cache(CacheSettings::off())
+                .build();
             epr.start(false).await.unwrap();
             let metrics = CacheMetrics::default();
             let shared = with_server
@@ -151,7 +150,7 @@ impl World {
                 assert!(shared.tend().await);
             }
             *cache.core.hooks.guards.lock().unwrap() = guards;
-            epr.replace_cache(cache);
+            epr.engines.cache = Arc::new(cache);
             processes.push(Process { epr, shared, heard: 0 });
         }
         let epr = &processes[0].epr;
@@ -192,7 +191,7 @@ impl World {
     }
 
     async fn truth(&self, question: &Question) -> bool {
-        let facts = self.processes[0].epr.facts(question).await.unwrap().unwrap().facts;
+        let facts = self.processes[0].epr.engines.facts.read(question).await.unwrap().unwrap().facts;
         decide(question, &facts, self.clock.now()).allowed
     }
 
@@ -205,7 +204,7 @@ impl World {
     async fn check(&mut self, at: usize, asked: u8) -> Result<(), TestCaseError> {
         let question = self.question(asked);
         let epr = self.processes[at].epr.clone();
-        match epr.begin_check(&question).await.unwrap() {
+        match begin_check(&epr.engines, &question).await.unwrap() {
             Begun::Known(decision, ..) => {
                 if !self.may_lag(at) {
                     self.hits += 1;
@@ -218,8 +217,8 @@ impl World {
         Ok(())
     }
 
-    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: crate::engine::fact_reader::Seen) {
-        self.processes[at].epr.finish_check(&Call::default(), question, ticket, seen).await.unwrap();
+    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: FactsAtRevision) {
+        finish_check(&self.processes[at].epr.engines, &Call::default(), question, ticket, seen).await.unwrap();
         // What is on its way to the server arrives.
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -230,7 +229,7 @@ impl World {
         self.answer().await;
         let epr = self.processes[at].epr.clone();
         let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        *epr.cache().core.hooks.gate.lock().unwrap() = Some((reached.clone(), go_on.clone()));
+        *epr.engines.cache.core.hooks.gate.lock().unwrap() = Some((reached.clone(), go_on.clone()));
         let (entities, roles, assignments) = (self.entities.clone(), self.roles.clone(), self.assignments.clone());
         let now = self.clock.now();
         let task = tokio::spawn(async move { apply(&epr, change, now, &entities, &roles, &assignments).await });
@@ -243,7 +242,7 @@ impl World {
         tokio::select! {
             biased;
             () = reached.notified() => self.under_way = Some((at, go_on, task)),
-            () = ended => *self.processes[at].epr.cache().core.hooks.gate.lock().unwrap() = None,
+            () = ended => *self.processes[at].epr.engines.cache.core.hooks.gate.lock().unwrap() = None,
         }
         self.collect(at);
     }
@@ -257,7 +256,7 @@ impl World {
     }
 
     fn collect(&mut self, at: usize) {
-        let new = std::mem::take(&mut *self.processes[at].epr.cache().core.hooks.renewals.lock().unwrap());
+        let new = std::mem::take(&mut *self.processes[at].epr.engines.cache.core.hooks.renewals.lock().unwrap());
         self.renewals.extend(new.into_iter().map(|renewal| (at, renewal)));
     }
 
@@ -268,7 +267,7 @@ impl World {
         }
         let process = &mut self.processes[at];
         for (_, renewal) in &self.renewals[process.heard..] {
-            process.epr.cache().core.hear(Told::Changed(*renewal));
+            process.epr.engines.cache.core.hear(Told::Changed(*renewal));
         }
         process.heard = self.renewals.len();
     }
@@ -285,7 +284,7 @@ impl World {
             Step::Begin { at, asked } => {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
-                if let Begun::Open(ticket, seen) = epr.begin_check(&question).await.unwrap() {
+                if let Begun::Open(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
                     self.begun.push((at.into(), question, ticket, seen));
                 }
             }

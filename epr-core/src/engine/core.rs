@@ -1,0 +1,50 @@
+//! `Core`: everything that an engine may know about the service it runs in.
+//!
+//! Must never know a use case or the facade, so that an engine can be tested with a store and a clock alone.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::clock::{Clock, IdSource, RandomSource};
+use crate::domain::Timestamp;
+use crate::domain::role::Action;
+use crate::metrics::Metrics;
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
+use crate::store::Store;
+
+/// The store, the sources of time, ids and chance, the settings, and the metrics of one service.
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Box<dyn IdSource>,
+    pub(crate) random: Box<dyn RandomSource>,
+    pub(crate) settings: CoreSettings,
+    pub(crate) metrics: Metrics,
+}
+
+/// The settings that engines and use cases read.
+pub(crate) struct CoreSettings {
+    /// Actions that exist from the start.
+    pub(crate) default_permissions: Vec<Action>,
+    /// The evaluated decisions that the ledger records.
+    pub(crate) audit_decisions: AuditDecisions,
+    /// The accepted `POST /events` that the ledger records.
+    pub(crate) audit_events: AuditEvents,
+    /// How events are delivered.
+    pub(crate) events: EventSettings,
+    /// Where decisions are cached.
+    pub(crate) cache: CacheSettings,
+}
+
+impl Core {
+    /// The current time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new id.
+    pub(crate) fn new_id(&self) -> Uuid {
+        self.ids.next()
+    }
+}

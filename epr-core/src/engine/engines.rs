@@ -1,0 +1,84 @@
+//! `Engines`: the running parts of one service, which every use case works with.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::cache::Cache;
+use super::clock_offset::ClockOffset;
+use super::core::Core;
+use super::fact_reader::FactReader;
+use super::ledger_writer::LedgerWriter;
+use crate::domain::Timestamp;
+use crate::error::Result;
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::publish::Publisher;
+use crate::settings::EventSettings;
+use crate::store::{Backlog, Store};
+
+/// The core and the engines over it. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    pub(crate) core: Arc<Core>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) facts: Arc<FactReader>,
+    pub(crate) ledger: Arc<LedgerWriter>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) publisher: Option<Arc<dyn Publisher>>,
+    pub(crate) clock_offset: Arc<ClockOffset>,
+}
+
+impl Engines {
+    /// Builds the engines over `core`. None of them runs yet. Events are stored but not published without a `publisher`.
+    pub(crate) fn new(core: Arc<Core>, publisher: Option<Arc<dyn Publisher>>) -> Self {
+        Self {
+            cache: Arc::new(Cache::new(&core.settings.cache)),
+            facts: Arc::new(FactReader::new(Arc::clone(&core.store))),
+            ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
+            outbox: Arc::default(),
+            publisher,
+            clock_offset: Arc::default(),
+            core,
+        }
+    }
+
+    /// The database.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.core.store
+    }
+
+    /// The current time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.core.now()
+    }
+
+    /// A new id.
+    pub(crate) fn new_id(&self) -> Uuid {
+        self.core.new_id()
+    }
+
+    pub(crate) fn events(&self) -> &EventSettings {
+        &self.core.settings.events
+    }
+
+    pub(crate) fn publisher(&self) -> Option<&dyn Publisher> {
+        self.publisher.as_deref()
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.core.metrics
+    }
+
+    pub(crate) fn spread(&self) -> f64 {
+        self.core.random.fraction()
+    }
+
+    pub(crate) async fn event_backlog(&self) -> Result<Backlog> {
+        Ok(self.store().event_backlog().await?)
+    }
+}

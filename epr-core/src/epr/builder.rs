@@ -1,0 +1,142 @@
+//! Builds a service from parts. Every part has a default, so that a test names only the parts that it is about.
+
+use std::sync::Arc;
+
+use super::Epr;
+use crate::clock::{Clock, IdSource, RandomSource, SystemClock, SystemRandom, TimeOrderedIds};
+use crate::domain::role::Action;
+use crate::engine::{Core, CoreSettings, Engines};
+use crate::error::Result;
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, default_permissions};
+use crate::store::{Store, postgres, sqlite};
+
+/// The parts of a service that is not built yet: see [`Epr::builder`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+///
+/// use epr_core::Epr;
+/// use epr_core::publish::recording::Recording;
+///
+/// let topic = Arc::new(Recording::default());
+/// let epr = Epr::builder().publisher(topic.clone()).start().await?;
+/// # epr.close().await;
+/// # Ok::<_, epr_core::Error>(())
+/// # }).unwrap();
+/// ```
+pub struct Builder {
+    store: Option<Arc<dyn Store>>,
+    clock: Arc<dyn Clock>,
+    ids: Box<dyn IdSource>,
+    random: Box<dyn RandomSource>,
+    publisher: Option<Arc<dyn Publisher>>,
+    settings: CoreSettings,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            store: None,
+            clock: Arc::new(SystemClock),
+            ids: Box::new(TimeOrderedIds),
+            random: Box::new(SystemRandom),
+            publisher: None,
+            settings: CoreSettings {
+                default_permissions: default_permissions(),
+                audit_decisions: AuditDecisions::All,
+                audit_events: AuditEvents::Context,
+                events: EventSettings::default(),
+                cache: CacheSettings::default(),
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// The database; by default a new `SQLite` database in memory.
+    #[must_use]
+    pub fn store(self, store: Arc<dyn Store>) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// The source of time; by default the system's clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The source of ids; by default UUIDs of version 7.
+    #[must_use]
+    pub fn ids(self, ids: impl IdSource + 'static) -> Self {
+        Self { ids: Box::new(ids), ..self }
+    }
+
+    /// The source of random delays; by default the operating system seeds it.
+    #[must_use]
+    pub fn random(self, random: impl RandomSource + 'static) -> Self {
+        Self { random: Box::new(random), ..self }
+    }
+
+    /// The topic that events are published to; by default events are stored but not published.
+    #[must_use]
+    pub fn publisher(self, publisher: Arc<dyn Publisher>) -> Self {
+        Self { publisher: Some(publisher), ..self }
+    }
+
+    /// The actions that exist from the start; by default the contract's.
+    #[must_use]
+    pub fn default_permissions(mut self, actions: Vec<Action>) -> Self {
+        self.settings.default_permissions = actions;
+        self
+    }
+
+    /// The evaluated decisions that the ledger records; by default all of them.
+    #[must_use]
+    pub fn audit_decisions(mut self, decisions: AuditDecisions) -> Self {
+        self.settings.audit_decisions = decisions;
+        self
+    }
+
+    /// The ingested events that the ledger records; by default those whose context names an actor and an entity.
+    #[must_use]
+    pub fn audit_events(mut self, events: AuditEvents) -> Self {
+        self.settings.audit_events = events;
+        self
+    }
+
+    /// How events are delivered.
+    #[must_use]
+    pub fn events(mut self, events: EventSettings) -> Self {
+        self.settings.events = events;
+        self
+    }
+
+    /// Where decisions are cached; by default in the memory of this process.
+    #[must_use]
+    pub fn cache(mut self, cache: CacheSettings) -> Self {
+        self.settings.cache = cache;
+        self
+    }
+
+    /// Builds the service. It neither connects nor migrates yet: see [`Epr::start`].
+    #[must_use]
+    pub fn build(self) -> Epr {
+        let Self { store, clock, ids, random, publisher, settings } = self;
+        let store = store.unwrap_or_else(|| Arc::new(sqlite::open_memory(&postgres::Options::default())));
+        let core = Core { store, clock, ids, random, settings, metrics: Metrics::default() };
+        Epr::new(Engines::new(Arc::new(core), publisher))
+    }
+
+    /// Builds the service, migrates its database and starts it.
+    ///
+    /// # Errors
+    /// Those of [`Epr::start`].
+    pub async fn start(self) -> Result<Epr> {
+        let epr = self.build();
+        epr.start(true).await?;
+        Ok(epr)
+    }
+}

@@ -1,0 +1,158 @@
+//! Operating the service: health, metrics, connections, and the schema of its database.
+
+use super::Epr;
+use crate::domain::Timestamp;
+use crate::engine::clock_offset::{self, ClockReading};
+use crate::error::Result;
+use crate::handlers::metrics;
+use crate::store::{Connections, SchemaState, SinceTakeover, StoreError, TableRow, Take, TakeoverReport};
+
+/// Health and metrics.
+impl Epr {
+    /// The current time of this service's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.engines.now()
+    }
+
+    /// Opens a connection of its own to the database, to learn why none can be opened: the pool reports only a timeout.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn reach(&self) -> Result<()> {
+        Ok(self.store().reach().await?)
+    }
+
+    /// Makes one round trip to the database.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn ping(&self) -> Result<()> {
+        Ok(self.store().ping().await?)
+    }
+
+    /// Checks whether checks and changes can be served: facts can be read and an entry can be written on the server that has the
+    /// ledger, and the schema is not older than this program. A newer schema is ready: during a release the processes of the
+    /// previous version work on the schema of the next one.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn check_ready(&self) -> Result<()> {
+        let SchemaState { applied, known } = self.schema().await?;
+        if applied < known {
+            return Err(StoreError::SchemaTooOld { applied, known }.into());
+        }
+        Ok(self.store().ready().await?)
+    }
+
+    /// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database keep their
+    /// last value while it is unavailable or slow.
+    pub async fn write_metrics(&self, out: &mut String) {
+        metrics::write(&self.engines, self.started, out).await;
+    }
+
+    /// [`Epr::write_metrics`], with the end.
+    pub async fn metrics_text(&self) -> String {
+        let mut out = String::new();
+        self.write_metrics(&mut out).await;
+        out.push_str("# EOF\n");
+        out
+    }
+
+    /// Compares the clock of this process with the database's; `None` when the database has no clock of its own.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn measure_clock(&self) -> Result<Option<ClockReading>> {
+        let core = &self.engines.core;
+        clock_offset::measure(&*core.store, &*core.clock).await
+    }
+
+    /// How far the clock of this process is ahead of the database's, in seconds, by the last measurement in the background.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<f64> {
+        self.engines.clock_offset.seconds()
+    }
+
+    /// The mode of the connection pooler in front of the database server, once a connection was opened.
+    #[must_use]
+    pub fn pooler(&self) -> Option<&'static str> {
+        self.store().pooler()
+    }
+
+    /// Opens all connections to the database in the background and keeps them open: for a process that serves.
+    pub fn keep_connections_open(&self) {
+        self.store().keep_open();
+    }
+
+    /// The numbers of connections that the database server has and admits; `None` when there is no server.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn connections(&self) -> Result<Option<Connections>> {
+        Ok(self.store().connections().await?)
+    }
+}
+
+/// The schema.
+impl Epr {
+    /// Applies the missing migrations.
+    ///
+    /// # Errors
+    /// The database is unavailable, newer than this program, or a migration failed.
+    pub async fn migrate(&self) -> Result<SchemaState> {
+        Ok(self.store().migrate().await?)
+    }
+
+    /// The applied and the known version of the schema.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn schema(&self) -> Result<SchemaState> {
+        Ok(self.store().schema().await?)
+    }
+
+    /// The privileges of [`crate::store::grants::TABLES`] that the database's user lacks.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn missing_privileges(&self) -> Result<Vec<String>> {
+        Ok(self.store().missing_privileges().await?)
+    }
+
+    /// What [`Epr::migrate`] would take over from the tables of an older implementation; `None` when there are none.
+    ///
+    /// # Errors
+    /// The database is unavailable, or the tables belong to another application.
+    pub async fn plan_takeover(&self) -> Result<Option<TakeoverReport>> {
+        Ok(self.store().plan_takeover().await?)
+    }
+
+    /// What was written since the older service's tables were taken over; `None` when no such tables are set aside.
+    ///
+    /// # Errors
+    /// The database is unavailable, its schema is not this program's, or the tables that are set aside are not those that were
+    /// taken over.
+    pub async fn since_takeover(&self) -> Result<Option<SinceTakeover>> {
+        Ok(self.store().since_takeover().await?)
+    }
+
+    /// Scans what the older tables lack, except ledger entries: the registry as it is now, events, and rejected messages, all from
+    /// one snapshot.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn scan_since_takeover(&self, take: Take<'_, TableRow>) -> Result<()> {
+        Ok(self.store().scan_since_takeover(take).await?)
+    }
+
+    /// Removes EPR's tables and restores the names of the older ones, in one transaction. `seen` is the last result of
+    /// [`Epr::since_takeover`].
+    ///
+    /// # Errors
+    /// More was written than `seen`, a process of EPR is running, or another application's object depends on EPR's tables; nothing
+    /// was changed.
+    pub async fn hand_back(&self, seen: &SinceTakeover) -> Result<()> {
+        Ok(self.store().hand_back(seen).await?)
+    }
+}

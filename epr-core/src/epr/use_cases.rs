@@ -1,0 +1,418 @@
+//! Every use case of EPR, by subject. Each method delegates to its handler, or to the store where there is nothing to decide.
+//! `operations.rs` has the methods for operating the service.
+//!
+//! A scan passes rows to its callback one at a time, in constant memory, until the callback returns `false`. Reads that name no
+//! errors of their own fail only when the database is unavailable or its data cannot be read.
+
+use uuid::Uuid;
+
+use super::Epr;
+use crate::call::Call;
+use crate::decision::{Decision, Question};
+use crate::domain::audit::KeptRejection;
+use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
+use crate::domain::{
+    Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep, Entity, EntityFilter,
+    EntityPatch, EntityType, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role, RolePatch, UnheldRole,
+};
+use crate::engine::cache::TierState;
+use crate::error::{Error, Result};
+use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
+use crate::handlers::bulk::BulkFailure;
+use crate::handlers::{assignments, audit, bulk, check, entities, events, roles};
+use crate::ingest::{self, Ingested, Message};
+use crate::ledger::chain::Draft;
+use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, ScanRange, StoreError, Take, keep_rows};
+
+/// Checks.
+impl Epr {
+    /// Decides `question` at this moment.
+    ///
+    /// # Errors
+    /// `NotFound` when the resource is unknown. `Unavailable` when the facts cannot be read or the decision cannot be recorded:
+    /// then there is no decision.
+    pub async fn check(&self, call: &Call, question: &Question) -> Result<Decision> {
+        check::check(&self.engines, call, question).await
+    }
+
+    /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in every state.
+    #[must_use]
+    pub fn cache_state(&self) -> (TierState, Option<(&'static str, TierState)>) {
+        self.engines.cache.state()
+    }
+}
+
+/// Entities.
+impl Epr {
+    /// Registers an entity.
+    ///
+    /// # Errors
+    /// `Conflict` when `(name, type)` is taken; `Refused` when the parent does not exist or is on the last level.
+    pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
+        entities::create(&self.engines, call, new).await
+    }
+
+    /// One entity, archived or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn entity(&self, id: Uuid) -> Result<Entity> {
+        self.store().entity(id).await?.ok_or_else(|| entities::not_found(id))
+    }
+
+    /// The entity with this name and type, archived or not.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+        Ok(self.store().entity_named(entity_type, name).await?)
+    }
+
+    /// A page of the entities that are not archived, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
+        let mut rows = Vec::new();
+        self.store().entities(filter, *page, &mut keep_rows(&mut rows)).await?;
+        Ok(rows)
+    }
+
+    /// [`Epr::entities`] as a scan.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn show_entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+        Ok(self.store().entities(filter, page, take).await?)
+    }
+
+    /// The last entity, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().entities_end(filter, bytes).await?)
+    }
+
+    /// Changes an entity. A patch that changes nothing is neither recorded nor published.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would close a cycle, or
+    /// would make the hierarchy too deep.
+    pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
+        entities::update(&self.engines, call, id, patch).await
+    }
+
+    /// Archives an entity; it can be restored by an update. Archiving it again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn archive_entity(&self, call: &Call, id: Uuid) -> Result<Entity> {
+        entities::archive(&self.engines, call, id).await
+    }
+
+    /// Scans the entities in use whose parent is archived, by the parent's name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn orphans(&self, take: Take<'_, Orphan>) -> Result<()> {
+        Ok(self.store().scan_orphans(take).await?)
+    }
+
+    /// Finds entities that are too deep, and cycles. Reads all entities.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn hierarchy(&self) -> Result<HierarchyState> {
+        Ok(self.store().hierarchy().await?)
+    }
+}
+
+/// Roles.
+impl Epr {
+    /// Creates a role, and the actions of it that are new to the registry.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken.
+    pub async fn create_role(&self, call: &Call, new: NewRole) -> Result<Role> {
+        roles::create(&self.engines, call, new).await
+    }
+
+    /// One role.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn role(&self, id: Uuid) -> Result<Role> {
+        self.store().role(id).await?.ok_or_else(|| roles::not_found(id))
+    }
+
+    /// The role with this name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn role_named(&self, name: &str) -> Result<Option<Role>> {
+        Ok(self.store().role_named(name).await?)
+    }
+
+    /// A page of the roles, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
+        let mut rows = Vec::new();
+        self.store().roles(*page, &mut keep_rows(&mut rows)).await?;
+        Ok(rows)
+    }
+
+    /// [`Epr::roles`] as a scan.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn show_roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
+        Ok(self.store().roles(page, take).await?)
+    }
+
+    /// The last role, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().roles_end(bytes).await?)
+    }
+
+    /// Changes a role. A patch that changes nothing is neither recorded nor published.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn update_role(&self, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
+        roles::update(&self.engines, call, id, patch).await
+    }
+
+    /// Scans the roles without an assignment that is in force or begins later, by name.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn unheld_roles(&self, take: Take<'_, UnheldRole>) -> Result<()> {
+        Ok(self.store().scan_unheld_roles(self.now(), take).await?)
+    }
+}
+
+/// Assignments.
+impl Epr {
+    /// Assigns a role. Returns the existing assignment, unchanged, when the principal already has this role on this entity.
+    ///
+    /// # Errors
+    /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its type;
+    /// `Invalid` when the window ends before it starts.
+    pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
+        assignments::assign(&self.engines, call, new).await
+    }
+
+    /// A page of the assignments, in force or not, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
+        let mut rows = Vec::new();
+        self.store().assignments(filter, *page, &mut keep_rows(&mut rows)).await?;
+        Ok(rows)
+    }
+
+    /// [`Epr::assignments`] as a scan.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn show_assignments(
+        &self,
+        filter: &AssignmentFilter,
+        page: Page,
+        take: Take<'_, Assignment>,
+    ) -> Result<()> {
+        Ok(self.store().assignments(filter, page, take).await?)
+    }
+
+    /// The last assignment, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
+        Ok(self.store().assignments_end(filter, bytes).await?)
+    }
+
+    /// Scans assignments with the names of their roles and entities, all from one snapshot.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
+        Ok(self.store().scan_assignments(scan, take).await?)
+    }
+
+    /// Revokes an assignment.
+    ///
+    /// # Errors
+    /// `NotFound`, also when it was revoked before.
+    pub async fn revoke(&self, call: &Call, id: Uuid) -> Result<Assignment> {
+        assignments::revoke(&self.engines, call, id).await
+    }
+
+    /// Applies up to [`crate::MAX_STEPS`] steps in order, in one transaction. Returns for each whether it changed anything.
+    ///
+    /// # Errors
+    /// The first step that fails; then nothing has changed.
+    pub async fn apply_all(&self, call: &Call, steps: &[BulkStep]) -> std::result::Result<Vec<bool>, BulkFailure> {
+        bulk::apply_all(&self.engines, call, steps).await
+    }
+}
+
+/// Events.
+impl Epr {
+    /// Accepts an event from another service and tries to deliver it. A repeat with the same source and correlation id returns the
+    /// first one. A failed delivery is no error: the returned event has its delivery state. An audit event (`EPR_AUDIT_EVENTS`) is
+    /// also recorded in the ledger, in the same transaction, repeats included.
+    ///
+    /// # Errors
+    /// `Invalid` when it is too large to deliver, or names EPR itself as its source.
+    pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
+        events::ingest(&self.engines, call, new).await
+    }
+
+    /// One event, by its `event_id`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn event(&self, event_id: Uuid) -> Result<Event> {
+        let found = self.store().event(event_id).await?;
+        found.ok_or_else(|| Error::NotFound(format!("Event {event_id} not found")))
+    }
+
+    /// A page of the events, by `occurred_at`, newest first.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
+        let mut rows = Vec::new();
+        self.store().events(filter, *page, &mut keep_rows(&mut rows)).await?;
+        Ok(rows)
+    }
+
+    /// [`Epr::events_list`] as a scan.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn show_events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+        Ok(self.store().events(filter, page, take).await?)
+    }
+
+    /// The numbers of pending and failed events, and the age of the oldest pending one.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn event_backlog(&self) -> Result<Backlog> {
+        Ok(self.store().event_backlog().await?)
+    }
+
+    /// Makes failed events pending again: one, or all of them. Returns their number.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn requeue_events(&self, event_id: Option<Uuid>) -> Result<u64> {
+        Ok(self.store().requeue_events(event_id, self.now()).await?)
+    }
+}
+
+/// The ledger.
+impl Epr {
+    /// Records events through the group-commit writer. Returns when they are committed, together with those of other callers.
+    ///
+    /// # Errors
+    /// `Unavailable` when they were not recorded, or when the connection broke and the outcome is unknown.
+    pub async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        Ok(self.engines.ledger.record(drafts).await.map_err(StoreError::from)?)
+    }
+
+    /// Cancels appends that are waiting or in progress, and releases the ledger's lock: for a process that is about to be frozen,
+    /// which would keep it. Their callers get an error; the outcome of an append in progress is unknown.
+    pub async fn abandon_recording(&self) {
+        self.engines.ledger.abandon().await;
+    }
+
+    /// Scans entries of the ledger.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn show_audit_entries(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+        take: Take<'_, AuditEntry>,
+    ) -> Result<()> {
+        Ok(self.store().audit_entries(filter, page, take).await?)
+    }
+
+    /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the ledger. A range
+    /// with an end must be complete; a range without one that starts after the last entry is empty. `progress` receives the number
+    /// of entries checked so far and their total.
+    ///
+    /// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
+    /// `former_numbers_to` if that is later.
+    ///
+    /// # Errors
+    /// The database is unavailable, so that nothing was verified.
+    pub async fn verify_ledger(
+        &self,
+        range: ScanRange,
+        former_numbers_to: Option<i64>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Verification> {
+        audit::verify(&self.engines, range, former_numbers_to, progress).await
+    }
+
+    /// Scans the entries of `range` with their canonical texts.
+    ///
+    /// # Errors
+    /// The database is unavailable, or a row cannot be read.
+    pub async fn export_ledger(
+        &self,
+        range: ScanRange,
+        take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+    ) -> Result<()> {
+        audit::export(&self.engines, range, take).await
+    }
+
+    /// Moves rows of `audit_logs` after the head of the chain, which another program wrote, to `audit_logs_set_aside`, and records an
+    /// entry that names them. Changes nothing without `apply`.
+    ///
+    /// # Errors
+    /// The database is unavailable, or its user lacks a privilege.
+    pub async fn set_aside_foreign_rows(
+        &self,
+        call: &Call,
+        apply: bool,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<SetAside> {
+        audit::set_aside_foreign_rows(&self.engines, call, apply, progress).await
+    }
+}
+
+/// Audit events from a queue.
+impl Epr {
+    /// Records the events in `messages` in one transaction, together with those of other callers. A message that cannot become an
+    /// entry is kept in `audit_rejections` and does not affect the others. Every message has an outcome. The same messages may be
+    /// ingested again at any time.
+    pub async fn ingest(&self, messages: &[Message]) -> Ingested {
+        ingest::ingest(&self.engines, messages).await
+    }
+
+    /// Ingests again the messages of a batch whose outcome is a retry, and no others.
+    pub async fn ingest_rest(&self, messages: &[Message], ingested: &mut Ingested) {
+        ingest::ingest_rest(&self.engines, messages, ingested).await;
+    }
+
+    /// At most `limit` rejected messages, newest first, starting after `before`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
+        Ok(self.store().rejections(limit, before).await?)
+    }
+}

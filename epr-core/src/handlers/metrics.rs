@@ -1,0 +1,29 @@
+//! The metrics of the service as Prometheus reads them.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+
+use crate::domain::Timestamp;
+use crate::engine::Engines;
+use crate::metrics::{clock, process};
+
+/// How long a scrape waits for the backlog.
+const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database keep their
+/// last value while it is unavailable or slow.
+pub(crate) async fn write(engines: &Engines, started: Timestamp, out: &mut String) {
+    let metrics = &engines.core.metrics;
+    metrics.set_pools(&engines.store().pools());
+    if let Ok(Ok(backlog)) = tokio::time::timeout(BACKLOG_TIMEOUT, engines.store().event_backlog()).await {
+        metrics.set_backlog(&backlog, engines.now());
+    }
+    metrics.encode(out);
+    // Writing into a string does not fail.
+    let _ = text::encode_registry(out, engines.cache.metrics().registry());
+    let _ = text::encode_registry(out, &process(started));
+    if let Some(offset) = engines.clock_offset.seconds() {
+        let _ = text::encode_registry(out, &clock(offset));
+    }
+}

@@ -1,0 +1,182 @@
+//! Runs a mutation: one transaction, which is repeated when it loses against another one.
+//!
+//! Must take the ledger's lock last, and must never call the network with a transaction open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::audit_log;
+use crate::domain::Event;
+use crate::domain::event::DeliveryState;
+use crate::engine::Engines;
+use crate::engine::contention::ContentionRetry;
+use crate::engine::ledger_writer::recorded;
+use crate::error::{Error, Result};
+use crate::ledger::chain::Draft;
+use crate::store::{Claim, Claimed, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
+
+/// The longest delay before the first retry; it grows by the same amount with each further retry.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
+
+/// Why a mutation was not applied.
+pub(super) enum ChangeError {
+    /// The database failed; contention is retried.
+    Store(StoreError),
+    /// The input does not fit the registry: the error for the caller.
+    Caller(Error),
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Error> for ChangeError {
+    fn from(error: Error) -> Self {
+        Self::Caller(error)
+    }
+}
+
+/// The result of applying a mutation, or a part of it.
+pub(super) type ChangeResult<T> = std::result::Result<T, ChangeError>;
+
+/// A mutation in progress: its transaction, and the entries and events to write before the commit.
+pub(super) struct Change {
+    pub(super) tx: Box<dyn Tx>,
+    /// The claim under which the events of this change may be delivered at once.
+    claim: Claim,
+    drafts: Vec<Draft>,
+    events: Vec<OutboxEvent>,
+}
+
+impl Change {
+    /// Adds `event` to this change. It is written with the change and delivered after the commit.
+    pub(super) fn emit(&mut self, event: OutboxEvent) {
+        self.events.push(event);
+    }
+
+    /// Adds an entry to this change: the transaction keeps both, or neither.
+    pub(super) fn record(&mut self, draft: Draft) {
+        self.drafts.push(draft);
+    }
+}
+
+/// One use case that changes the registry.
+pub(super) trait Mutation: Sync {
+    /// The value that a commit returns.
+    type Done: Send;
+
+    /// Makes the change within `change`. It runs again from the start when the transaction loses against another one, so it
+    /// must have no effect outside of `change`.
+    fn apply(&self, change: &mut Change) -> impl Future<Output = ChangeResult<Self::Done>> + Send;
+
+    /// Called when the key of an event that this mutation emitted is taken: `first` is the stored event, which stays.
+    fn found_event(&self, done: Self::Done, first: Event) -> Self::Done {
+        let _ = first;
+        done
+    }
+}
+
+/// Applies `mutation` in a transaction and commits it, up to the limits of [`ContentionRetry`] under contention.
+pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Result<M::Done> {
+    let mut retry = ContentionRetry::begin();
+    loop {
+        match attempt(engines, mutation).await {
+            Ok(done) => return Ok(done),
+            Err(ChangeError::Store(fault)) => {
+                match retry.next_attempt().filter(|_| matches!(fault, StoreError::Contention(_))) {
+                    // With a random delay: otherwise the same two transactions meet again.
+                    Some(attempt) => {
+                        tokio::time::sleep(RETRY_DELAY.mul_f64(engines.core.random.fraction()) * attempt).await;
+                    }
+                    None => return Err(fault.into()),
+                }
+            }
+            Err(ChangeError::Caller(error)) => return Err(error),
+        }
+    }
+}
+
+async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M::Done> {
+    let mut change = Change {
+        tx: engines.store().begin().await?,
+        claim: engines.new_claim(),
+        drafts: Vec::new(),
+        events: Vec::new(),
+    };
+    let mut done = mutation.apply(&mut change).await?;
+    let Change { mut tx, claim, drafts, events } = change;
+    let mut written = Vec::new();
+    // Before the ledger's lock, which is held as briefly as possible.
+    let renewals = tx.renewals().await?;
+    let mut appended = Vec::new();
+    if !drafts.is_empty() {
+        // The ledger's lock comes last: it is held briefly, and no transaction waits for it before it takes another lock.
+        appended = tx.append(&drafts).await.map_err(|fault| match fault {
+            StoreError::Contention(_) => fault,
+            other => StoreError::Ledger(other.into()),
+        })?;
+    }
+    // Under the ledger's lock: events are written in the order in which changes are committed.
+    for mut outgoing in events {
+        outgoing.lease = Some(claim);
+        match tx.insert_event(&outgoing).await? {
+            InsertedEvent::New { position, claimed } => {
+                written.push(Written { event: outgoing.event, claim, position, claimed });
+            }
+            InsertedEvent::Existing(first) => done = mutation.found_event(done, *first),
+        }
+    }
+    conclude(engines, tx, renewals).await?;
+    engines.core.metrics.ledger.entries.inc_by(recorded(&appended));
+    deliver(engines, written).await;
+    audit_log::entries(&drafts, &appended);
+    Ok(done)
+}
+
+/// Commits, and invalidates the cached decisions that the change makes outdated.
+async fn conclude(engines: &Engines, tx: Box<dyn Tx>, renewals: Vec<Renewal>) -> std::result::Result<(), StoreError> {
+    if renewals.is_empty() {
+        return tx.commit().await;
+    }
+    let cache = Arc::clone(&engines.cache);
+    // In a task of its own: a change must invalidate this process's cache even if its caller goes away.
+    let task = tokio::spawn(async move {
+        cache.expect(&renewals);
+        #[cfg(test)]
+        cache.before_commit(&renewals).await;
+        let outcome = tx.commit().await;
+        #[cfg(test)]
+        cache.after_commit().await;
+        cache.changed(&renewals, outcome.is_ok()).await;
+        outcome
+    });
+    task.await.map_err(|fault| StoreError::Unavailable(fault.into()))?
+}
+
+/// An event that a committed transaction wrote.
+struct Written {
+    event: Event,
+    claim: Claim,
+    position: i64,
+    claimed: bool,
+}
+
+/// Delivers the events of a committed change, or leaves them to the relay.
+async fn deliver(engines: &Engines, written: Vec<Written>) {
+    for Written { event, claim, position, claimed } in written {
+        if event.delivery_state != DeliveryState::Pending {
+            info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
+        } else if claimed {
+            // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
+            let engines = engines.clone();
+            let delivery = tokio::spawn(async move { engines.deliver_now(claim, Claimed { position, event }).await });
+            let _ = delivery.await;
+        } else {
+            engines.outbox.left_over.notify_one();
+        }
+    }
+}
