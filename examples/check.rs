@@ -1,36 +1,28 @@
-//! Create an entity and a role, assign it, check. Needs reqwest with `json`, rand, `serde_json`, tokio and uuid.
+//! Creates an entity and a role, assigns it, and checks. Needs epr-client, rand, tokio and uuid.
 //! Usage: cargo run -p epr-tests --example check [URL]    `EPR_TOKEN` is sent as bearer token where it is set.
 
-use serde_json::{Value, json};
+use epr_client::domain::{EntityType, NewAssignment, NewEntity, NewRole};
+use epr_client::{Client, Question};
 use uuid::Uuid;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-async fn call(path: &str, body: Value) -> Outcome<Value> {
-    let base = std::env::args().nth(1).unwrap_or_else(|| "http://localhost:8080".into());
-    let mut request = reqwest::Client::new().post(base + path).json(&body);
-    if let Ok(token) = std::env::var("EPR_TOKEN") {
-        request = request.bearer_auth(token);
-    }
-    Ok(request.send().await?.error_for_status()?.json().await?)
-}
-
-async fn allowed(user: Uuid, action: &str, resource: &Value) -> Outcome<bool> {
-    let question = json!({"user_id": user, "action": action, "resource_id": resource});
-    Ok(call("/api/v1/authorize", question).await?["authorized"] == true)
-}
-
 #[tokio::main]
-async fn main() -> Outcome<()> {
-    let (user, name) = (Uuid::from_u128(rand::random()), Uuid::from_u128(rand::random()));
-    let issuer = call("/api/v1/entities", json!({"name": format!("Acme {name}"), "type": "issuer"})).await?;
-    let spv = json!({"name": format!("Berlin {name}"), "type": "spv", "parent_id": issuer["id"]});
-    let spv = call("/api/v1/entities", spv).await?;
-    let role = json!({"name": format!("Reader {name}"), "permissions": ["document:download"]});
-    let role = call("/api/v1/roles", role).await?;
-    println!("before: {}", allowed(user, "document:download", &spv["id"]).await?);
-    let held = json!({"principal_id": user, "role_id": role["id"], "entity_id": issuer["id"]});
-    call("/api/v1/assignments", held).await?;
-    println!("after: {}", allowed(user, "document:download", &spv["id"]).await?);
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::args().nth(1).unwrap_or_else(|| "http://localhost:8080".into());
+    let builder = Client::builder(url);
+    let client = match std::env::var("EPR_TOKEN") {
+        Ok(token) => builder.token(token).build()?,
+        Err(_) => builder.build()?,
+    };
+    let (user, number) = (Uuid::from_u128(rand::random()), rand::random::<u64>());
+    let issuer = NewEntity::new(format!("Acme {number}").try_into()?, EntityType::Issuer);
+    let issuer = client.create_entity(&issuer).await?;
+    let spv = NewEntity::new(format!("Berlin {number}").try_into()?, EntityType::Spv);
+    let spv = client.create_entity(&NewEntity { parent_id: Some(issuer.id), ..spv }).await?;
+    let role = NewRole::new(format!("Reader {number}").try_into()?, ["document:download".try_into()?]);
+    let role = client.create_role(&role).await?;
+    let question = Question::new(user, "document:download".try_into()?, spv.id);
+    println!("before: {}", client.authorize(&question).await?);
+    client.assign(&NewAssignment::new(user, role.id).on(issuer.id)).await?;
+    println!("after: {}", client.authorize(&question).await?);
     Ok(())
 }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use epr_client::{BaseUrl, BaseUrlError};
 use epr_core::domain::fields::parse_uuid;
 use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::{Environment, Source};
 use epr_core::store::StoreError;
 use epr_core::store::url::DatabaseUrl;
 use epr_core::{Call, Epr, Error, Settings};
-use reqwest::Url;
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -24,7 +24,7 @@ pub(crate) struct Global {
     pub(crate) json: bool,
     /// Speak to the API at this address instead of the database
     #[arg(long, global = true, value_name = "URL", value_parser = base_url)]
-    url: Option<Url>,
+    url: Option<BaseUrl>,
     /// A file that holds the token for the API; a token in an argument would be seen by everyone on the machine
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -33,18 +33,13 @@ pub(crate) struct Global {
     actor: Option<Uuid>,
 }
 
-fn base_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|_| "give a URL such as https://epr.example.com".to_owned())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("give a URL that begins with https:// or http://".into());
-    }
-    if url.password().is_some() || !url.username().is_empty() {
-        return Err("a URL with a password in it would be seen by everyone on the machine: use --token-file".into());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("give the address of the service only, without `?` or `#`".into());
-    }
-    Ok(url)
+fn base_url(text: &str) -> Result<BaseUrl, String> {
+    text.parse().map_err(|error| match error {
+        BaseUrlError::Credentials => {
+            "every user of this machine can see a URL with a password in it: use --token-file".to_owned()
+        }
+        other => other.to_string(),
+    })
 }
 
 impl Global {
@@ -108,8 +103,8 @@ impl Connection {
             }
             (None, token) => token.map(str::to_owned),
         };
-        let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        if token.is_some() && url.scheme() == "http" && !local {
+        let local = url.is_loopback();
+        if token.is_some() && !url.is_encrypted() && !local {
             remark("warning: the token travels unencrypted over http://; use https:// if the service offers it");
         }
         let api = Api::new(url, token.as_deref(), actor_id)?;

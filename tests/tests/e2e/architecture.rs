@@ -91,9 +91,19 @@ fn what_reads_credentials_is_pure() {
 }
 
 #[test]
-fn the_command_speaks_http_in_one_place() {
+fn the_command_speaks_http_by_the_client_only() {
+    for library in ["reqwest", "hyper"] {
+        assert_eq!(uses("runtimes/cli", library, &[]), Vec::<String>::new());
+    }
     let allowed = ["runtimes/cli/src/backend/api.rs", "runtimes/cli/src/connect.rs"];
-    assert_eq!(uses("runtimes/cli", "reqwest::", &allowed), Vec::<String>::new());
+    assert_eq!(uses("runtimes/cli", "epr_client", &allowed), Vec::<String>::new());
+}
+
+#[test]
+fn the_client_knows_the_domain_and_no_server() {
+    for forbidden in ["epr_core::store", "epr_core::Epr", "epr_core::settings", "epr_api", "axum"] {
+        assert_eq!(uses("epr-client/src", forbidden, &[]), Vec::<String>::new(), "uses {forbidden}");
+    }
 }
 
 #[test]
@@ -126,7 +136,7 @@ fn pure_modules_import_no_others() {
 #[test]
 fn files_stay_readable() {
     let mut files = Vec::new();
-    for folder in ["epr-core", "runtimes", "tests"] {
+    for folder in ["epr-client", "epr-core", "runtimes", "tests"] {
         rust_files(&root().join(folder), &mut files);
     }
     for file in files {

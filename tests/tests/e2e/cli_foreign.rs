@@ -43,14 +43,14 @@ async fn every_refusal_becomes_a_sentence() {
     let said = told(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
     assert_eq!(
         said,
-        "epr: the API wants a token: put it into a file and name that with --token-file, or set EPR_API_TOKEN\n"
+        "epr: the API requires a token: write it to a file and give that with --token-file, or set EPR_API_TOKEN\n"
     );
     let said = told(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
-    assert_eq!(said, "epr: this token may not do that: The token lacks roles:read\n");
+    assert_eq!(said, "epr: this token does not allow that: The token lacks roles:read\n");
     let said = told(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
-    assert_eq!(said, "epr: the API cannot answer at the moment (503 Service Unavailable: busy): try again in 3 s\n");
+    assert_eq!(said, "epr: the API is unavailable (503: busy): try again in 3 s\n");
     let said = told(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
-    assert_eq!(said, "epr: the API failed (500 Internal Server Error): its log tells why under request id r-1\n");
+    assert_eq!(said, "epr: the API failed (500): the log of the service has the details under request id r-1\n");
     let said = told(
         StatusCode::BAD_REQUEST,
         none,
@@ -84,7 +84,7 @@ async fn the_token_goes_to_the_service_and_nowhere_else() {
     let from_file = cli.run(&["roles", "list", "--token-file", file.to_str().unwrap()]).await;
     let from_variable = cli.clone().with("EPR_API_TOKEN", "s3cret-from-variable").run(&["roles", "list"]).await;
     for said in [&from_file, &from_variable] {
-        assert!(said.code == 2 && said.err.contains("sends elsewhere"), "{said:?}");
+        assert!(said.code == 2 && said.err.contains("redirects to "), "{said:?}");
         assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
     }
     assert_eq!(*seen.lock().unwrap(), ["Bearer s3cret-from-file", "Bearer s3cret-from-variable"]);
@@ -115,7 +115,7 @@ async fn a_real_service_with_real_tokens() {
     let (process, base) = Process::api(&environment).await;
     let nobody = Cli::over(&base);
     let said = nobody.run(&["roles", "list"]).await;
-    assert!(said.code == 2 && said.err.contains("the API wants a token: put it into a file"), "{said:?}");
+    assert!(said.code == 2 && said.err.contains("the API requires a token: write it to a file"), "{said:?}");
     let said = nobody.clone().with("EPR_API_TOKEN", "epr_wrong").run(&["roles", "list"]).await;
     assert!(said.code == 2 && said.err.contains("the API does not accept this token"), "{said:?}");
     let cli = nobody.clone().with("EPR_API_TOKEN", &writer);
@@ -129,7 +129,7 @@ async fn a_real_service_with_real_tokens() {
     let cli = nobody.with("EPR_API_TOKEN", &reader);
     assert_eq!(cli.json(&["roles", "list"]).await.len(), 3);
     let said = cli.run(&["roles", "create", "Another"]).await;
-    assert!(said.code == 2 && said.err.starts_with("epr: this token may not do that"), "{said:?}");
+    assert!(said.code == 2 && said.err.starts_with("epr: this token does not allow that"), "{said:?}");
     process.signal("TERM").await;
     process.ended().await;
 }

@@ -2,7 +2,6 @@
 //! difference, but where the API cannot tell (why a check was denied).
 
 pub(crate) mod api;
-mod read;
 
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Question, Reason};

@@ -1,0 +1,116 @@
+//! The client: what every endpoint shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+use epr_core::domain::{Invalid, Json, TraceParent};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use uuid::Uuid;
+
+use crate::base_url::BaseUrl;
+use crate::builder::Builder;
+use crate::error::Error;
+use crate::retry::Repeat;
+use crate::transport::{Answer, Request, Transport};
+
+const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// A client of one service. A clone shares the connections; the `with_…` methods return a clone that sends one more
+/// header.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+    headers: HeaderMap,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.transport.token.as_ref().map(|_| "…");
+        out.debug_struct("Client")
+            .field("base_url", &self.transport.base.to_string())
+            .field("token", &token)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Settings for a client of the service at `base_url`, for example `https://epr.example.com`.
+    pub fn builder(base_url: impl AsRef<str>) -> Builder {
+        Builder::new(base_url.as_ref())
+    }
+
+    pub(crate) fn new(transport: Transport, headers: HeaderMap) -> Self {
+        Self { transport: Arc::new(transport), headers }
+    }
+
+    /// The address of the service.
+    #[must_use]
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.transport.base
+    }
+
+    /// Names the actor of every change (`X-Actor-Id`), which the ledger records. With authentication, the credential
+    /// needs the scope `epr:act-as` to name another actor than its own.
+    #[must_use]
+    pub fn with_actor(&self, actor_id: Uuid) -> Self {
+        self.with_header(X_ACTOR_ID, &actor_id.to_string())
+    }
+
+    /// Names the request (`X-Request-ID`): the id in the log of the service, and the `correlation_id` of ledger
+    /// entries. An id that a header cannot carry is not sent.
+    #[must_use]
+    pub fn with_request_id(&self, request_id: &str) -> Self {
+        self.with_header(X_REQUEST_ID, request_id)
+    }
+
+    /// Makes the calls part of a trace (`traceparent`).
+    #[must_use]
+    pub fn with_traceparent(&self, traceparent: TraceParent) -> Self {
+        self.with_header(TRACEPARENT, &traceparent.to_string())
+    }
+
+    fn with_header(&self, name: HeaderName, value: &str) -> Self {
+        let mut client = self.clone();
+        if let Ok(value) = HeaderValue::from_str(value) {
+            client.headers.insert(name, value);
+        }
+        client
+    }
+
+    /// The URL of `path`, which begins without a slash.
+    pub(crate) fn at(&self, path: &str) -> Url {
+        self.transport.base.at(path)
+    }
+
+    /// Sends a request until it succeeds or its error is final.
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer, Error> {
+        self.transport.send(&request, &self.headers).await
+    }
+
+    /// Sends a request once; an answer of any status is returned.
+    pub(crate) async fn attempt(&self, request: Request) -> Result<Answer, Error> {
+        self.transport.attempt(&request, &self.headers).await
+    }
+
+    /// GET of one object.
+    pub(crate) async fn get<T>(&self, path: &str, read: fn(&Json) -> Result<T, Invalid>) -> Result<T, Error> {
+        let request = Request { method: Method::GET, url: self.at(path), body: None, repeat: Repeat::Safe };
+        self.send(request).await?.read(read)
+    }
+
+    /// A change or a check with a JSON body, and its answer.
+    pub(crate) async fn submit<T>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Json>,
+        repeat: Repeat,
+        read: impl FnOnce(&Json) -> Result<T, Invalid>,
+    ) -> Result<T, Error> {
+        self.send(Request { method, url: self.at(path), body, repeat }).await?.read(read)
+    }
+}

@@ -1,0 +1,46 @@
+//! What the bodies of several endpoints share. Bounds are not checked: the service has validated its texts, and a
+//! service of another version can have other bounds.
+
+use epr_core::domain::fields::{self, Choice, Fields, Reading, Step};
+use epr_core::domain::{EntityType, Invalid, Json, Text};
+use uuid::Uuid;
+
+/// A step of a path to a field, as text.
+pub(crate) fn segment(step: &Step) -> String {
+    match step {
+        Step::Name(name) => name.clone().into_owned(),
+        Step::Index(position) => position.to_string(),
+    }
+}
+
+/// Reads a text.
+pub(crate) fn text(value: &Json) -> Reading<String> {
+    fields::text::<0, { usize::MAX }>(value).map(Text::into_string)
+}
+
+/// Reads a text or `null`.
+pub(crate) fn nullable_text(value: &Json) -> Reading<Option<String>> {
+    fields::nullable(text)(value)
+}
+
+/// Reads an object whose member `name` is `true` or `false`.
+pub(crate) fn truth(json: &Json, name: &'static str) -> Result<bool, Invalid> {
+    let mut fields = Fields::of_body(json)?;
+    let truth = fields.required(name, fields::boolean);
+    fields.finish(truth)
+}
+
+/// Entity types as a list of words.
+pub(crate) fn types(types: &[EntityType]) -> Json {
+    types.iter().map(|entity_type| entity_type.word()).collect::<Vec<_>>().into()
+}
+
+/// A query parameter that is left out when there is no value.
+pub(crate) fn parameter(name: &'static str, value: Option<impl ToString>) -> Option<(&'static str, String)> {
+    value.map(|value| (name, value.to_string()))
+}
+
+/// The path of one object of a collection.
+pub(crate) fn object(collection: &str, id: Uuid) -> String {
+    format!("{collection}/{id}")
+}
