@@ -28,6 +28,7 @@ mod database_start;
 mod database_url;
 mod doctor_authentication;
 mod embedding;
+mod embedding_page;
 mod entities;
 mod event_trail;
 mod events;
