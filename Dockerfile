@@ -2,9 +2,9 @@
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 .        or: scripts/build.sh
 #
-# The compiler runs on the builder's own platform and builds for the other one across: no emulation. The final image holds
-# what scripts/image-root.sh puts together and nothing else; scripts/test-image.sh runs the same script and starts what comes of it.
-# Layers: toolchain, then dependencies (again only when Cargo.toml or Cargo.lock change), then EPR.
+# The compiler runs on the builder's own platform and cross-compiles for the other one: no emulation. The final image contains
+# only the files of scripts/image-root.sh; scripts/test-image.sh runs the same script and starts the result.
+# Layers: toolchain, then dependencies (rebuilt only when Cargo.toml or Cargo.lock change), then EPR.
 
 ARG RUST_VERSION=1.95
 ARG DEBIAN=bookworm
@@ -35,13 +35,13 @@ RUN cargo build --release --locked --target "$(cat /sysroot/rust-target)" \
 
 FROM scratch
 COPY --from=build /image/ /
-# Once more, by number, because not every builder keeps the owner of what it copies.
+# Once more, by number, because not every builder preserves the owner of copied files.
 COPY --from=build --chown=65532:65532 /image/app/ /app/
 ENV PATH=/usr/local/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
-# The one place that is written to: the SQLite file, where there is no PostgreSQL. A volume, so that it can be written when the
-# root file system is read-only.
+# The only writable path, for the SQLite file if there is no PostgreSQL. A volume, so that it is writable when the root file
+# system is read-only.
 VOLUME ["/app/data"]
 USER 65532:65532
 EXPOSE 8080

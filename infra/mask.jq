@@ -1,4 +1,4 @@
-# A task definition fit to be shown: without the values that are secrets.
+# Masks the secrets of a task definition, so that it can be printed.
 def masked:
   if .name | test("TOKEN|SECRET|PASSWORD|KEY|HEADERS") then .value = "***"
   else .value |= (sub("://(?<user>[^:/@]*):.*@"; "://\(.user):***@") | sub("://[^:/?@]+@"; "://***@") | sub("(?<url>://[^?]*)\\?.*"; "\(.url)?***"))

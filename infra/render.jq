@@ -1,23 +1,23 @@
-# Fills a template of infra/: every ${NAME} inside a string is replaced by the environment variable NAME. Values are data: what
-# is put in is not looked at again, and jq does the quoting.
+# Fills a template of infra/: replaces every ${NAME} inside a string by the environment variable NAME. Values are data:
+# they are not expanded again, and jq quotes them.
 #
-# Containers: a variable without a value is left out; one whose value is the ARN of a secret goes into `secrets`. What is set
-# for EPR beyond the template's own list reaches every container too, so that a setting is never silently left behind.
-# Arguments: $worker, whether the container `audit-worker` stays; $exec, whether ECS Exec is wanted, whose agent
+# Containers: a variable without a value is omitted; one whose value is the ARN of a secret becomes an entry of `secrets`.
+# Settings of EPR that the template does not list reach every container too, so that none is silently lost.
+# Arguments: $worker, whether to include the container `audit-worker`; $exec, whether to enable ECS Exec, whose agent
 # writes to the root file system.
 
 def fill:
-  gsub("\\$\\{(?<name>[A-Z0-9_]+)\\}"; .name as $name | if $ENV | has($name) then $ENV[$name] else error("the template asks for \($name), which is not set") end);
+  gsub("\\$\\{(?<name>[A-Z0-9_]+)\\}"; .name as $name | if $ENV | has($name) then $ENV[$name] else error("the template needs \($name), which is not set") end);
 
 def is_secret_arn:
   test("^arn:aws[a-z-]*:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:|ssm:[a-z0-9-]+:[0-9]{12}:parameter/).");
 
-# Of the scripts and the tests, not of the service.
+# Variables of the scripts and the tests do not belong to the service.
 def is_ours:
   (startswith("EPR_") or . == "RUN_MIGRATIONS")
   and (test("^EPR_(TEST|BENCH)_|^EPR_(CACHE|APT_UPDATED)$") | not);
 
-# $elsewhere: settings that a template gives to a container on purpose and the others do not need.
+# $elsewhere: settings that a template gives to one container and the others do not need.
 def settings($elsewhere):
   .environment as $listed
   | ($listed | map(.name)) as $names

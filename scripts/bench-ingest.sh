@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the ingestion handler on a throw-away PostgreSQL with its durability on, and what an idle worker takes.
+# Measures the ingestion handler on a throw-away PostgreSQL with its durability on, and the memory of an idle worker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,7 @@ start_moto
 "$CARGO_TARGET_DIR/measure/ingest-bench"
 
 folder=$(mktemp -d)
-# A queue that is there and empty: the worker waits.
+# An empty queue, on which the worker waits.
 queue=$(python3 - "$EPR_TEST_AWS_URL" <<'PYTHON'
 import sys, urllib.request, json
 request = urllib.request.Request(sys.argv[1], json.dumps({"QueueName": "idle"}).encode(), {
@@ -40,7 +40,7 @@ PYTHON
     "$CARGO_TARGET_DIR/measure/epr-audit-worker" >"$folder/log") &
 WORKER_PID=$!
 until grep -q audit_worker_started "$folder/log" 2>/dev/null; do sleep 0.1; done
-# Past its first receive.
+# Until the first receive has returned.
 sleep 3
 awk '/^VmRSS/ { printf "idle worker: %.1f MiB resident\n", $2 / 1024 }' "/proc/$WORKER_PID/status"
 rm -rf "$folder"

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Measures what each index of the ledger's table costs an append, on a throw-away PostgreSQL with its durability on.
+# Measures the cost of each index of the ledger's table for an append, on a throw-away PostgreSQL with its durability on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/bench-ledger-indexes.sh
-Appends the same entries to copies of audit_logs, in turn: one with every index, one without any but the primary key, and one for each index
-without it. Prints time and write-ahead log for an entry, and how much of each an index takes. Takes about a minute. Rows are written by
-SQL in batches of 1000, as the group-commit writer does; hashing and the network are not in it. EPR_BENCH_ENTRIES (200000) for each copy.
+Appends the same entries to copies of audit_logs, in turn: one with every index, one with the primary key alone, and
+one for each index without it. Prints time and write-ahead log per entry, and the share of each index. Takes about a
+minute. SQL writes the rows in batches of 1000, like the group-commit writer; hashing and the network are not measured.
+EPR_BENCH_ENTRIES (200000) is the number of entries for each copy.
 HELP
     exit 0
 fi
@@ -40,7 +41,7 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
--- Decisions, most of them; a quarter are entries of other services, which have an id of their own.
+-- Three quarters are decisions; a quarter are entries of other services, which have an event id.
 CREATE PROCEDURE append(rounds integer) LANGUAGE plpgsql AS $$
 DECLARE copy record; begun timestamptz; lsn pg_lsn;
 BEGIN

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Measures the service on this machine, on a throw-away PostgreSQL with its durability on and a throw-away Redis, beside bare
-# yardsticks in the same run.
+# Measures the service on this machine, on a throw-away PostgreSQL with its durability on and a throw-away Redis, together
+# with yardsticks in the same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'HELP'
 Usage: scripts/bench.sh [--smoke] [--only PART] [--profile PROFILE] [--out FOLDER]
-Builds the programs, makes a world of 100,000 entities, 100,000 principals and 300,000 assignments, and prints a table of figures
-and ratios; docs/PERFORMANCE.md says how to read it. Takes about six minutes after the build, which takes about ten.
-  --smoke            a small world and short spans: shows that it runs; the figures say nothing
+Builds the programs, creates 100,000 entities, 100,000 principals and 300,000 assignments, and prints a table of
+measurements and ratios; docs/PERFORMANCE.md says how to read it. Takes about six minutes after the build, which takes
+about ten.
+  --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
   --only PART        one of starts, warm, cold, growth, revocation, ledger, lists
-  --profile PROFILE  of cargo; default: release. `measure` builds much faster and is nearly as fast; `dev` is for --smoke
+  --profile PROFILE  cargo profile; default: release. `measure` builds faster and is nearly as fast; `dev` is for --smoke
   --out FOLDER       writes performance.json, performance.md and performance.svg there
 EPR_TEST_SEED=N repeats a run with the same world and questions.
 HELP
@@ -39,7 +40,7 @@ need_redis
 what=(-p epr-tests -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda)
 folder=$CARGO_TARGET_DIR/$profile
 if [[ $profile == dev ]]; then
-    # The same as the tests, so that nothing is built twice.
+    # The build of the tests, so that nothing is built twice.
     what=(--workspace --bins)
     folder=$CARGO_TARGET_DIR/debug
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the container image, and pushes it to ECR when asked to.
+# Builds the container image, and pushes it to ECR with --push.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,11 +7,11 @@ usage() {
     cat <<'HELP'
 Usage: scripts/build.sh [--push] [--dry-run]
 Without --push: builds for this machine's platform and keeps the image in Docker. With it: builds for both platforms and
-pushes to ECR, whose repository is made if it is not there.
+pushes to ECR, whose repository is created if it does not exist.
   --dry-run   shows the calls and makes none
 Variables come from the environment or the file ENV_FILE (default .env):
   AWS_REGION, ECR_REPOSITORY     required with --push
-  AWS_ACCOUNT_ID=<asked of STS>  IMAGE_TAG=<timestamp>
+  AWS_ACCOUNT_ID=<read from STS>  IMAGE_TAG=<timestamp>
   IMAGE_PLATFORMS=linux/amd64,linux/arm64 (with --push)
   SKIP_TESTS=false               otherwise scripts/test.sh runs first
 HELP
@@ -46,7 +46,7 @@ default IMAGE_TAG "$(date -u +%Y%m%d%H%M%S)"
 
 if [[ $SKIP_TESTS == false ]]; then
     shown scripts/test.sh
-    # Without the deployment's settings: the tests have their own.
+    # The tests must not see the settings of the deployment.
     $DRY_RUN || (
         for name in "${!EPR_@}" "${!AWS_@}" RUN_MIGRATIONS; do
             [[ $name == EPR_CACHE || $name == EPR_TEST_SEED ]] || unset "$name"
@@ -65,7 +65,7 @@ if $push; then
     registry=$(registry)
     arguments=(--tag "$registry/$ECR_REPOSITORY:$IMAGE_TAG" --platform "$IMAGE_PLATFORMS" --push)
     if $DRY_RUN; then
-        echo "   # unless the repository $ECR_REPOSITORY is there:"
+        echo "   # unless the repository $ECR_REPOSITORY exists:"
         change aws ecr create-repository --repository-name "$ECR_REPOSITORY" --image-scanning-configuration scanOnPush=true --image-tag-mutability IMMUTABLE
         echo "   aws ecr get-login-password | docker login --username AWS --password-stdin $registry"
     else
@@ -76,7 +76,7 @@ if $push; then
         aws ecr get-login-password | docker login --username AWS --password-stdin "$registry" >/dev/null
     fi
     if [[ $IMAGE_PLATFORMS == *,* ]]; then
-        # Docker's own builder makes images of one platform only.
+        # Docker's default builder builds images for one platform only.
         arguments+=(--builder epr)
         $DRY_RUN || docker buildx inspect epr >/dev/null 2>&1 || change docker buildx create --name epr --driver docker-container
     fi

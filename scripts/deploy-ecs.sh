@@ -1,42 +1,42 @@
-# Sourced after deploy-settings.sh, not run: what deploy and rollback do with an ECS service.
+# Sourced after deploy-settings.sh, not run: the calls of deploy and rollback for an ECS service.
 # shellcheck shell=bash
 
-# `true`: calls are printed and not made.
+# If `true`, calls are printed and not made.
 DRY_RUN=${DRY_RUN:-false}
 
 say() { printf '== %s\n' "$*"; }
 
-# shown WORD...: a command line as one would type it.
+# shown WORD...: prints a command line as a user would type it.
 shown() {
     local line
     printf -v line ' %q' "$@"
     printf '   %s\n' "${line# }"
 }
 
-# change COMMAND...: a call that changes something; its answer is not shown, its failure is.
+# change COMMAND...: makes a call that changes something. Its output is discarded; its error is not.
 change() {
     shown "$@"
     $DRY_RUN || "$@" >/dev/null
 }
 
-# registry: the host of the account's images.
+# registry: prints the host of the account's images.
 registry() {
     local domain=amazonaws.com
     [[ $AWS_REGION != cn-* ]] || domain=amazonaws.com.cn
     echo "$AWS_ACCOUNT_ID.dkr.ecr.$AWS_REGION.$domain"
 }
 
-# active NAME: the service of this name from an answer of describe-services on standard input, or nothing.
+# active NAME: prints the service of this name from the output of describe-services on standard input, or nothing.
 active() {
     jq -c --arg name "$1" '.services[] | select(.serviceName == $name and .status == "ACTIVE")'
 }
 
-# service_json NAME: the service as ECS describes it, or nothing when there is none that is active.
+# service_json NAME: prints ECS's description of the service, or nothing if no service of this name is active.
 service_json() {
     aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$1" --output json | active "$1"
 }
 
-# state_of REVISION: how a deployment stands, in one word, from the service on standard input.
+# state_of REVISION: prints the state of a deployment in one word, from the service on standard input.
 state_of() {
     jq -r --arg revision "$1" '
         ([.deployments[] | select(.status == "PRIMARY")] | first) as $primary
@@ -47,13 +47,13 @@ state_of() {
           else "waiting" end'
 }
 
-# wait_stable SERVICE REVISION: until the service runs this revision and no other. Fails when ECS gave the deployment up or
-# put another one in its place, or when it takes longer than DEPLOY_TIMEOUT seconds.
+# wait_stable SERVICE REVISION: waits until the service runs this revision and no other. Fails if ECS gives up the
+# deployment or replaces it, or after DEPLOY_TIMEOUT seconds.
 wait_stable() {
     local service=$1 revision=$2 deadline=$((SECONDS + DEPLOY_TIMEOUT)) described state last=''
     say "waiting for $service to be stable on ${revision##*/}"
     while true; do
-        # A call that fails once (throttling, a network that is away) does not undo a deployment.
+        # One failed call (throttling, network) does not undo a deployment.
         described=$(service_json "$service") || described=''
         state=waiting
         [[ -z $described ]] || state=$(state_of "$revision" <<<"$described")
@@ -78,7 +78,7 @@ wait_stable() {
     return 1
 }
 
-# explain SERVICE REVISION DESCRIPTION: what ECS has to say about tasks that did not stay up.
+# explain SERVICE REVISION DESCRIPTION: prints ECS's events and the reasons for which tasks stopped.
 explain() {
     local tasks
     [[ -z $3 ]] || jq -r '(.events // [])[:5][] | "   \(.message)"' <<<"$3" >&2
@@ -89,8 +89,8 @@ explain() {
         | "   stopped: \(.stoppedReason // "?")", (.containers[] | "     \(.name): exit code \(.exitCode // "none") \(.reason // "")")' >&2
 }
 
-# register: the task definition on standard input; prints its ARN. By a file that only this user can read, because the AWS
-# command reads its input twice, and arguments can be seen by everybody.
+# register: registers the task definition on standard input and prints its ARN. It uses a file that only this user can
+# read, because the AWS CLI reads its input twice, and every user of the machine can see arguments.
 register() (
     file=$(mktemp)
     trap 'rm -f "$file"' EXIT
@@ -112,7 +112,7 @@ create_service() {
     change aws ecs create-service "${arguments[@]}" --propagate-tags SERVICE "$@"
 }
 
-# update_service NAME REVISION COUNT: an empty count leaves it as it is.
+# update_service NAME REVISION COUNT: an empty count does not change the number of tasks.
 update_service() {
     local arguments=(--cluster "$ECS_CLUSTER" --service "$1" --task-definition "$2" --force-new-deployment)
     [[ -z $3 ]] || arguments+=(--desired-count "$3")
@@ -121,7 +121,7 @@ update_service() {
     change aws ecs update-service "${arguments[@]}"
 }
 
-# Adds to the caller's `arguments` what creating and updating have in common.
+# Adds the arguments that creating and updating have in common to the caller's `arguments`.
 common_arguments() {
     local exec_flag=--disable-execute-command
     ! $ECS_ENABLE_EXECUTE_COMMAND || exec_flag=--enable-execute-command
@@ -132,7 +132,7 @@ common_arguments() {
     )
 }
 
-# run_revision SERVICE REVISION: back to a revision that is there already, and nothing else changed.
+# run_revision SERVICE REVISION: returns to an existing revision and changes nothing else.
 run_revision() {
     change aws ecs update-service --cluster "$ECS_CLUSTER" --service "$1" --task-definition "$2"
 }

@@ -1,8 +1,8 @@
-# Sourced, not run: the variables of build, deploy, rollback and smoke. From the environment and, beneath it, from the file
-# ENV_FILE (default .env), read by the rules of the service's own reader: nothing in it is expanded or executed.
+# Sourced, not run: reads the variables of build, deploy, rollback and smoke from the environment and, with lower
+# precedence, from the file ENV_FILE (default .env), by the service's own rules: nothing in it is expanded or executed.
 # shellcheck shell=bash
 
-# What may come from the file, beside everything that begins with EPR_ or AWS_.
+# The variables that are read from the file, in addition to all that begin with EPR_ or AWS_.
 DEPLOY_VARIABLES=(
     ECR_REPOSITORY ECS_CLUSTER ECS_SERVICE ECS_SUBNET_IDS ECS_SECURITY_GROUP_IDS EXECUTION_ROLE_ARN TASK_ROLE_ARN
     TASK_FAMILY CONTAINER_NAME TASK_CPU TASK_MEMORY DESIRED_COUNT IMAGE_TAG IMAGE_PLATFORMS SKIP_BUILD SKIP_TESTS
@@ -12,8 +12,8 @@ DEPLOY_VARIABLES=(
     SMOKE_URL SMOKE_TOKEN
 )
 
-# Faults found so far: told all at once by `settings_end`.
-FAULTS=()
+# Errors found so far; `settings_end` reports all of them at once.
+ERRORS=()
 
 trimmed() {
     local text=$1
@@ -67,7 +67,7 @@ unquoted() {
     quoted "$1" || trimmed "${1%%' #'*}"
 }
 
-# read_env_file FILE: exports what the environment does not say, an empty value counting as not said.
+# read_env_file FILE: exports each variable that is unset or empty in the environment.
 read_env_file() {
     local file=$1 line name value number=0
     while IFS= read -r line || [[ -n $line ]]; do
@@ -78,12 +78,12 @@ read_env_file() {
         line=${line#export }
         name=$(trimmed "${line%%=*}")
         if [[ $line != *=* || ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]]; then
-            # The line itself may hold a secret and is not shown.
-            FAULTS+=("$file: line $number is not of the form NAME=value")
+            # The line may contain a secret and is not shown.
+            ERRORS+=("$file: line $number is not of the form NAME=value")
             return
         fi
         [[ $name == EPR_* || $name == AWS_* || " ${DEPLOY_VARIABLES[*]} " == *" $name "* ]] || continue
-        # The dot keeps a line end at the end of the value, which $( ) would take away.
+        # The dot preserves a line break at the end of the value, which $( ) would remove.
         value=$(unquoted "$(trimmed "${line#*=}")"; printf .)
         [[ -n ${!name:-} ]] || export "$name=${value%.}"
     done <"$file"
@@ -94,14 +94,14 @@ settings_begin() {
     if [[ -r $file && ! -d $file ]]; then
         read_env_file "$file"
     elif [[ -n ${ENV_FILE:-} ]]; then
-        FAULTS+=("ENV_FILE is $ENV_FILE, which is not there")
+        ERRORS+=("ENV_FILE is $ENV_FILE, which does not exist")
     fi
-    # So that jq and the programs that are called see them.
+    # jq and the called programs read them from the environment.
     for name in "${DEPLOY_VARIABLES[@]}"; do
         [[ -z ${!name+set} ]] || export "${name?}"
     done
     export AWS_REGION=${AWS_REGION:-} AWS_PAGER=''
-    # Some versions of the AWS command look only here.
+    # Some versions of the AWS CLI read only this variable.
     [[ -z $AWS_REGION ]] || export AWS_DEFAULT_REGION=$AWS_REGION
 }
 
@@ -110,26 +110,26 @@ default() {
     [[ -n ${!1:-} ]] || export "$1=$2"
 }
 
-# required NAME...: each that is missing is told at the end.
+# required NAME...: adds an error for each that is missing.
 required() {
     local name
     for name in "$@"; do
-        [[ $(trimmed "${!name:-}") != '' ]] || FAULTS+=("$name is missing")
+        [[ $(trimmed "${!name:-}") != '' ]] || ERRORS+=("$name is missing")
     done
 }
 
-# flag NAME: `true` or `false` from what the service takes for them.
+# flag NAME: normalizes the service's spellings of a truth value to `true` or `false`.
 flag() {
     case ${!1,,} in
         true | 1 | yes | on) export "$1=true" ;;
         false | 0 | no | off) export "$1=false" ;;
-        *) FAULTS+=("$1 is '${!1}'; allowed: true or false") ;;
+        *) ERRORS+=("$1 is '${!1}'; allowed: true or false") ;;
     esac
 }
 
 # number NAME MIN
 number() {
-    [[ ${!1} =~ ^[0-9]{1,6}$ ]] && ((10#${!1} >= $2)) || FAULTS+=("$1 is '${!1}'; allowed: a whole number from $2")
+    [[ ${!1} =~ ^[0-9]{1,6}$ ]] && ((10#${!1} >= $2)) || ERRORS+=("$1 is '${!1}'; allowed: a whole number from $2")
 }
 
 # choice NAME VALUE...
@@ -139,36 +139,36 @@ choice() {
     for allowed in "$@"; do
         [[ ${!name} != "$allowed" ]] || return 0
     done
-    FAULTS+=("$name is '${!name}'; allowed: $*")
+    ERRORS+=("$name is '${!name}'; allowed: $*")
 }
 
-# tools COMMAND...: what has to be on this machine.
+# tools COMMAND...: adds an error for each command that this machine lacks.
 tools() {
     local tool
     for tool in "$@"; do
-        command -v "$tool" >/dev/null 2>&1 || FAULTS+=("the command $tool is not on this machine")
+        command -v "$tool" >/dev/null 2>&1 || ERRORS+=("the command $tool is not installed")
     done
 }
 
 settings_end() {
-    ((${#FAULTS[@]} > 0)) || return 0
-    printf '%s\n' "${FAULTS[@]}" >&2
+    ((${#ERRORS[@]} > 0)) || return 0
+    printf '%s\n' "${ERRORS[@]}" >&2
     echo "nothing was done; see $0 --help" >&2
     exit 2
 }
 
-# Variables of the service and their defaults, and those of the task that it runs in.
+# The variables of the service and of its task, with their defaults.
 deployment_settings() {
     required AWS_REGION ECR_REPOSITORY ECS_CLUSTER ECS_SERVICE ECS_SUBNET_IDS ECS_SECURITY_GROUP_IDS EXECUTION_ROLE_ARN TASK_ROLE_ARN \
         EPR_DATABASE_URL EPR_REDIS_URL EPR_DOCUMENT_VAULT_TOPIC_ARN
-    # The token goes with the REST interface; Redis itself has its password in the URL.
+    # Only the REST interface has a token; Redis has its password in the URL.
     [[ ${EPR_REDIS_URL:-} == redis://* || ${EPR_REDIS_URL:-} == rediss://* ]] || required EPR_REDIS_TOKEN
     export EPR_REDIS_TOKEN=${EPR_REDIS_TOKEN:-} EPR_AUDIT_SQS_URL=${EPR_AUDIT_SQS_URL:-}
     default TASK_FAMILY omen-epr
     default CONTAINER_NAME omen-epr
     default TASK_CPU 512
     default TASK_MEMORY 1024
-    # On an update an unsaid count is left as it is: auto-scaling may have set it.
+    # An update changes the count only if it is given: auto-scaling may have set it.
     # shellcheck disable=SC2034 # deploy.sh reads it
     DESIRED_COUNT_SAID=${DESIRED_COUNT:-}
     default DESIRED_COUNT 1
@@ -209,7 +209,7 @@ deployment_settings() {
     choice ECS_LAUNCH_TYPE FARGATE EC2
     choice ECS_CPU_ARCHITECTURE X86_64 ARM64
     [[ $DEPLOY_WORKER != service || -n $EPR_AUDIT_SQS_URL ]] ||
-        FAULTS+=("EPR_AUDIT_SQS_URL is missing: DEPLOY_WORKER=service is a service that reads this queue")
+        ERRORS+=("EPR_AUDIT_SQS_URL is missing: DEPLOY_WORKER=service is a service that reads this queue")
 }
 
 worker_settings() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys EPR to ECS: image, task definition, service; waits until it is stable, and goes back if it does not become so.
+# Deploys EPR to ECS: image, task definition, service. Waits until the service is stable, and rolls back if it is not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,27 +12,27 @@ Variables come from the environment or the file ENV_FILE (default .env). Require
   AWS_REGION  ECR_REPOSITORY  ECS_CLUSTER  ECS_SERVICE  EXECUTION_ROLE_ARN  TASK_ROLE_ARN
   ECS_SUBNET_IDS  ECS_SECURITY_GROUP_IDS      comma-separated
   EPR_DATABASE_URL  EPR_REDIS_URL  EPR_REDIS_TOKEN (not with redis:// and rediss://)  EPR_DOCUMENT_VAULT_TOPIC_ARN
-  EPR_AUDIT_SQS_URL                           may be empty: the API alone serves, and the worker ends at once
-A value that is the ARN of a secret (Secrets Manager or SSM parameter) is given to the task as a secret.
+  EPR_AUDIT_SQS_URL                           may be empty: only the API runs, and the worker ends at once
+A value that is the ARN of a secret (Secrets Manager or SSM parameter) becomes a secret of the task.
 
 Optional, with defaults:
-  AWS_ACCOUNT_ID=<asked of STS>  TASK_FAMILY=omen-epr  CONTAINER_NAME=omen-epr  TASK_CPU=512  TASK_MEMORY=1024
-  DESIRED_COUNT=1                             an update leaves the count alone unless this is set
+  AWS_ACCOUNT_ID=<read from STS>  TASK_FAMILY=omen-epr  CONTAINER_NAME=omen-epr  TASK_CPU=512  TASK_MEMORY=1024
+  DESIRED_COUNT=1                             an update changes the count only if this is set
   EPR_ENVIRONMENT=production  EPR_LOG_LEVEL=INFO  EPR_LOG_JSON=true  EPR_SQL_ECHO=false
   EPR_REDIS_CACHE_PREFIX=epr  EPR_REDIS_CACHE_TTL=300
   EPR_AUDIT_SQS_MAX_MESSAGES=5  EPR_AUDIT_SQS_WAIT_TIME=20  EPR_AUDIT_SQS_VISIBILITY_TIMEOUT=60
   IMAGE_TAG=<timestamp>                       with SKIP_BUILD=true: the tag to run; default: what the service runs
   SKIP_BUILD=false  SKIP_TESTS=true
-  CLOUDWATCH_LOG_GROUP=/ecs/${TASK_FAMILY}  CLOUDWATCH_STREAM_PREFIX=ecs  LOG_RETENTION_DAYS=30 (of a group made here)
+  CLOUDWATCH_LOG_GROUP=/ecs/${TASK_FAMILY}  CLOUDWATCH_STREAM_PREFIX=ecs  LOG_RETENTION_DAYS=30 (of a new group)
   ECS_ENABLE_EXECUTE_COMMAND=false  ECS_ASSIGN_PUBLIC_IP=ENABLED  ECS_LAUNCH_TYPE=FARGATE  ECS_PLATFORM_VERSION=LATEST
   ECS_CPU_ARCHITECTURE=X86_64 (or ARM64)  ECS_TARGET_GROUP_ARN=<none; used when the service is created>
   DEPLOY_WORKER=sidecar                       sidecar: in the API's task; service: a service of its own; none: not here
   WORKER_SERVICE=${ECS_SERVICE}-worker  WORKER_TASK_FAMILY=${TASK_FAMILY}-worker  WORKER_TASK_CPU=256  WORKER_TASK_MEMORY=512
   WORKER_DESIRED_COUNT=1
-  DEPLOY_TIMEOUT=900  DEPLOY_POLL=10          seconds to wait for a stable service, and between two looks
-EPR_AUTH_MODE is token, jwt or token,jwt, or none to say that something in front of the API authenticates its callers; while it is not set,
-a deployment to production warns.
-Every other EPR_... variable that is set, and RUN_MIGRATIONS, reaches the containers too.
+  DEPLOY_TIMEOUT=900  DEPLOY_POLL=10          seconds to wait for a stable service, and between two polls
+EPR_AUTH_MODE is token, jwt or token,jwt, or none if a proxy in front of the API authenticates its callers. While it is
+not set, a deployment to production warns.
+The script also passes every other EPR_... variable that is set, and RUN_MIGRATIONS, to the containers.
 
 Exit codes: 0 deployed and stable; 1 not deployed, and back on the former revision if there was one; 2 nothing was done.
 HELP
@@ -68,7 +68,7 @@ if $DRY_RUN; then
     say "dry run: nothing is called, nothing is changed"
 else
     [[ -n ${AWS_ACCOUNT_ID:-} ]] || AWS_ACCOUNT_ID=$(aws sts get-caller-identity --query Account --output text)
-    # Also the proof that the credentials and the cluster are right, before anything is built.
+    # This call also verifies the credentials and the cluster before anything is built.
     described=$(aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$ECS_SERVICE" "$WORKER_SERVICE" --output json)
     service=$(active "$ECS_SERVICE" <<<"$described")
     worker=$(active "$WORKER_SERVICE" <<<"$described")
@@ -92,7 +92,7 @@ if [[ $SKIP_BUILD == true ]]; then
             jq -r --arg name "$CONTAINER_NAME" '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image')
         [[ -n $IMAGE ]] || { echo "the service $ECS_SERVICE has no container $CONTAINER_NAME; nothing was done" >&2; exit 2; }
     else
-        echo "SKIP_BUILD=true needs IMAGE_TAG: there is no service $ECS_SERVICE yet whose image could be taken; nothing was done" >&2
+        echo "SKIP_BUILD=true needs IMAGE_TAG: there is no service $ECS_SERVICE yet whose image could be used; nothing was done" >&2
         exit 2
     fi
 elif $DRY_RUN; then
@@ -104,7 +104,7 @@ say "image $IMAGE"
 
 # The log group: containers cannot start without it.
 if $DRY_RUN; then
-    echo "   # unless the log group $CLOUDWATCH_LOG_GROUP is there:"
+    echo "   # unless the log group $CLOUDWATCH_LOG_GROUP exists:"
     log_group=''
 else
     log_group=$(aws logs describe-log-groups --log-group-name-prefix "$CLOUDWATCH_LOG_GROUP" --output json |
@@ -115,14 +115,14 @@ if [[ -z $log_group ]]; then
     change aws logs put-retention-policy --log-group-name "$CLOUDWATCH_LOG_GROUP" --retention-in-days "$LOG_RETENTION_DAYS"
 fi
 
-# render TEMPLATE: with the worker's container beside the API's only if it is to run there.
+# render TEMPLATE: fills the template; the API's task has the worker's container only if DEPLOY_WORKER is sidecar.
 render() {
     local sidecar=true
     [[ $1 != infra/ecs-task-def.json.template || $DEPLOY_WORKER == sidecar ]] || sidecar=false
     jq --argjson worker "$sidecar" --argjson exec "$ECS_ENABLE_EXECUTE_COMMAND" -f infra/render.jq "$1"
 }
 
-# deploy_one SERVICE TEMPLATE DESCRIPTION COUNT_SAID COUNT_DEFAULT [ARGUMENT FOR create-service...]
+# deploy_one SERVICE TEMPLATE DESCRIPTION COUNT_GIVEN COUNT_DEFAULT [ARGUMENT FOR create-service...]
 deploy_one() {
     local name=$1 template=$2 described=$3 said=$4 default_count=$5 former='' revision
     shift 5
@@ -146,7 +146,7 @@ deploy_one() {
         create_service "$name" "$revision" "$default_count" "$@" || called=false
     else
         if [[ $(jq -r .desiredCount <<<"$described") == 0 ]]; then
-            # A service that was stopped is started again, and stopped again if that does not succeed.
+            # A stopped service is started, and stopped again if the deployment fails.
             said=${said:-$default_count}
         else
             former=$(jq -r .taskDefinition <<<"$described")
@@ -165,7 +165,7 @@ deploy_one() {
 go_back() {
     local name=$1 revision=$2 former=$3 called=$4
     if $called && [[ -n $former ]]; then
-        say "going back to ${former##*/}"
+        say "rolling back to ${former##*/}"
         run_revision "$name" "$former" || echo "that failed: run scripts/rollback.sh --to ${former##*/}" >&2
         if wait_stable "$name" "$former"; then
             say "$name is stable on ${former##*/}, as before"
@@ -176,7 +176,7 @@ go_back() {
         say "no former revision was running: the service is stopped, not deleted"
         change aws ecs update-service --cluster "$ECS_CLUSTER" --service "$name" --desired-count 0 || true
     fi
-    # So that no rollback ever chooses it.
+    # So that no rollback selects it.
     change aws ecs deregister-task-definition --task-definition "$revision" || true
 }
 
@@ -185,17 +185,17 @@ api_arguments=()
     --load-balancers "targetGroupArn=$ECS_TARGET_GROUP_ARN,containerName=$CONTAINER_NAME,containerPort=8080"
     --health-check-grace-period-seconds 60
 )
-[[ -n $EPR_AUDIT_SQS_URL ]] || say "EPR_AUDIT_SQS_URL is empty: the API alone serves"
+[[ -n $EPR_AUDIT_SQS_URL ]] || say "EPR_AUDIT_SQS_URL is empty: only the API runs"
 case ${EPR_ENVIRONMENT,,} in
     local | test | staging) ;;
     *)
         if [[ -z $(trimmed "${EPR_AUTH_MODE:-}") ]]; then
-            say "WARNING: EPR_AUTH_MODE is not set: the API asks for no credentials, and every caller that reaches it may do everything"
+            say "WARNING: EPR_AUTH_MODE is not set: the API requires no credentials, and every caller that reaches it may do everything"
             [[ $ECS_ASSIGN_PUBLIC_IP != ENABLED ]] || say "WARNING: its tasks get public addresses (ECS_ASSIGN_PUBLIC_IP=ENABLED)"
         fi
         ;;
 esac
-# `set -e` does not reach into what stands in a condition: the functions above check what they call.
+# `set -e` has no effect inside a condition: the functions above check the calls that they make.
 deploy_one "$ECS_SERVICE" infra/ecs-task-def.json.template "$service" "$DESIRED_COUNT_SAID" "$DESIRED_COUNT" "${api_arguments[@]}" || exit 1
 
 if [[ $DEPLOY_WORKER == service ]]; then

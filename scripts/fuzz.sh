@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what reads strangers' bytes: messages, JSON, the canonical form, credentials, database URLs.
+# Fuzzes the parsers of untrusted bytes: messages, JSON, the canonical form, credentials, database URLs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,7 +7,7 @@ if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/fuzz.sh [SECONDS] [TARGET...]
 Runs each target (all of them unless named) for SECONDS (10) on the stored corpus in fuzz/corpus.
-What is new goes to a folder in the target folder, not into the stored corpus; a finding ends the run and leaves its input
+New inputs go to a folder in the target folder, not into the stored corpus. A finding ends the run and leaves its input
 in fuzz/artifacts. `cargo fuzz run TARGET` works as well, with a nightly toolchain.
 HELP
     exit 0
@@ -20,12 +20,12 @@ shift || true
 targets=("$@")
 ((${#targets[@]})) || targets=(message canonical json database_url credential)
 
-# What cargo-fuzz passes, without a sanitizer: there is no unsafe code of ours for one to look at.
+# The flags of cargo-fuzz without a sanitizer: EPR has no unsafe code for one to check.
 coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing'
 host=$(rustc -vV | sed -n 's/^host: //p')
 build=$CARGO_TARGET_DIR/fuzz
-# With --target, so that build scripts and macros are left alone.
+# With --target, so that build scripts and macros are not instrumented.
 CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host"
 
 for target in "${targets[@]}"; do

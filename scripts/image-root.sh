@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Puts the file system of the image together: the programs, the shared libraries that they name, certificate authorities,
-# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without an engine.
+# Assembles the file system of the image: the programs, the shared libraries that they need, certificate authorities,
+# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without a container
+# engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'HELP'
 Usage: scripts/image-root.sh [--sysroot FOLDER] BINARIES ROOT
-Makes the folder ROOT (which must not exist) from the programs in the folder BINARIES.
+Creates the folder ROOT (which must not exist) from the programs in the folder BINARIES.
   --sysroot FOLDER   take the shared libraries from there; default: this machine's own
 HELP
 }
@@ -68,7 +69,7 @@ while ((${#queue[@]})); do
     while read -r more; do queue+=("$more"); done < <(needed "$root/lib/$triplet/$name")
 done
 
-# Scanners of images learn from here which packages the libraries come from.
+# Image scanners read from here which packages the libraries come from.
 if [[ -d $sysroot/packages ]]; then
     mkdir -p "$root/var/lib/dpkg"
     cp -r "$sysroot/packages" "$root/var/lib/dpkg/status.d"
@@ -79,5 +80,5 @@ find infra/certs -name '*.pem' -exec install -m 644 -t "$root/etc/ssl/epr" {} +
 echo "epr:x:$user:$user::/app:/nonexistent" >"$root/etc/passwd"
 echo "epr:x:$user:" >"$root/etc/group"
 echo "hosts: files dns" >"$root/etc/nsswitch.conf"
-# On a machine where this does not run as root, the data belongs to whoever runs it.
+# Without root, the data folder belongs to the user that runs this script.
 [[ $(id -u) != 0 ]] || chown "$user:$user" "$root/app" "$root/app/data"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run by the Dockerfile, on Debian: what it takes to build for an architecture, the builder's own or the other one.
+# Run by the Dockerfile, on Debian: installs the toolchain for an architecture, the builder's own or the other one.
 set -euo pipefail
 
 if [[ $# != 1 || $1 == --help ]]; then
@@ -7,7 +7,7 @@ if [[ $# != 1 || $1 == --help ]]; then
 Usage: scripts/image-toolchain.sh amd64|arm64
 Installs the linker and the Rust standard library for that architecture and unpacks Debian's C library and libgcc for it into
 /sysroot, with /sysroot/rust-target naming the Rust target and /sysroot/packages describing the packages, for image scanners.
-It changes the machine: meant for a container that is thrown away.
+It changes the machine; use it in a throw-away container.
 HELP
     exit $(($# == 1 ? 0 : 2))
 fi
@@ -27,7 +27,7 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 rustup target add "$rust_target"
 
-# The libraries come from the target's own packages and not from the cross compiler's copies, which get no security fixes.
+# The libraries come from the target's own packages, not from the cross compiler's copies, which receive no security fixes.
 mkdir -p /sysroot/packages /sysroot/debs
 cd /sysroot/debs
 apt-get -o APT::Sandbox::User=root download -qq "libc6:$arch" "libgcc-s1:$arch"

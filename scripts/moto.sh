@@ -1,5 +1,5 @@
 # Sourced after need.sh, not run: starts a throw-away moto server (SNS and SQS) on a free port and stops it.
-# Gives EPR_TEST_AWS_URL.
+# Sets EPR_TEST_AWS_URL.
 # shellcheck shell=bash
 
 start_moto() {
@@ -9,7 +9,7 @@ start_moto() {
     MOTO_PID=$!
     export EPR_TEST_AWS_URL=http://127.0.0.1:$port
     for _ in $(seq 300); do
-        # A connection that is taken is all that is needed.
+        # An accepted connection is enough.
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
         sleep 0.1
     done

@@ -1,9 +1,9 @@
-"""moto's server, with queues that lose nothing.
+"""moto's server, with queues that lose no message.
 
-moto 5.2.5 takes a message out of a queue by writing a new list of all the others. When one caller does so while another
-is at it, the later list brings back what the earlier took out, and lacks what was sent in between: that message is
-gone. The service that moto stands for loses none, and tests that wait for each message would wait for ever. So the
-steps that read and write a queue's list are taken one at a time here; a waiting receive gives the lock back.
+moto 5.2.5 removes a message from a queue by writing a new list of all other messages. If two callers do that at the
+same time, the later list restores what the earlier one removed, and lacks what was sent in between: that message is
+lost. SQS loses none, and tests that wait for each message would wait forever. This server therefore serializes the
+steps that read and write a queue's list; a receive releases the lock while it waits.
 """
 
 import functools
@@ -14,7 +14,7 @@ from moto.sqs.models import Queue, SQSBackend
 
 
 def one_at_a_time(method, queue_of):
-    """The method, holding the lock of its queue."""
+    """Wraps the method so that it runs under the lock of its queue."""
 
     @functools.wraps(method)
     def locked(self, *args, **kwargs):
@@ -25,7 +25,7 @@ def one_at_a_time(method, queue_of):
 
 
 def named(backend, queue_name, *_args, **_kwargs):
-    """The queue that a backend's method is about."""
+    """Returns the queue of a backend's method."""
     return backend.get_queue(queue_name)
 
 

@@ -1,13 +1,13 @@
-# Sourced, not run: makes sure that what a script needs is on the machine, and installs it where it can.
+# Sourced, not run: installs what a script needs if the machine lacks it.
 # shellcheck shell=bash
 
-# Where tools and build results are kept between runs and between clones.
+# The folder for tools and build results that runs and clones share.
 EPR_CACHE=${EPR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/omen-epr}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$EPR_CACHE/target}
 
 say() { printf '\n== %s\n' "$*"; }
 
-# need_apt COMMAND PACKAGE: installs PACKAGE unless COMMAND is there.
+# need_apt COMMAND PACKAGE: installs PACKAGE unless COMMAND exists.
 need_apt() {
     command -v "$1" >/dev/null 2>&1 && return
     say "installing $2"
@@ -23,7 +23,7 @@ need_apt() {
     "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
 }
 
-# need_cargo COMMAND CRATE VERSION: installs a cargo tool of exactly this version into the cache.
+# need_cargo COMMAND CRATE VERSION: installs exactly this version of a cargo tool into the cache.
 need_cargo() {
     local root=$EPR_CACHE/tools
     export PATH=$root/bin:$PATH
@@ -32,11 +32,12 @@ need_cargo() {
     CARGO_TARGET_DIR=$EPR_CACHE/tools-target cargo install --quiet --locked --root "$root" --version "$3" "$2"
 }
 
-# need_python PACKAGE VERSION [EXTRA]: a Python package of exactly this version, in a virtual environment in the cache.
+# need_python PACKAGE VERSION [EXTRA]: installs exactly this version of a Python package, in a virtual environment in the
+# cache.
 need_python() {
     local venv=$EPR_CACHE/python
     export PATH=$venv/bin:$PATH
-    # Not `grep -q`: it would end the pipe early, which counts as a failure of pip.
+    # Not `grep -q`: it would close the pipe early, which makes pip fail.
     [[ -x $venv/bin/pip ]] && "$venv/bin/pip" show "$1" 2>/dev/null | grep -x "Version: $2" >/dev/null && return
     say "installing $1 $2"
     [[ -x $venv/bin/pip ]] || python3 -m venv "$venv" 2>/dev/null || {
@@ -46,7 +47,7 @@ need_python() {
     "$venv/bin/pip" install --quiet "$1${3:-}==$2"
 }
 
-# need_npm PACKAGE VERSION: an npm package of exactly this version, in a folder of the cache; its programs are in the path.
+# need_npm PACKAGE VERSION: installs exactly this version of an npm package into the cache and adds its programs to PATH.
 need_npm() {
     local folder=$EPR_CACHE/npm
     export PATH=$folder/node_modules/.bin:$PATH
@@ -58,12 +59,12 @@ need_npm() {
     npm install --silent --no-fund --no-audit --prefix "$folder" "$1@$2" >/dev/null
 }
 
-# free_port: a TCP port on the loopback address that nobody listens on.
+# free_port: prints an unused TCP port on the loopback address.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# need_component COMMAND COMPONENT: a part of the Rust toolchain.
+# need_component COMMAND COMPONENT: installs a component of the Rust toolchain.
 need_component() {
     "cargo-$1" --version >/dev/null 2>&1 && return
     command -v rustup >/dev/null 2>&1 || { echo "cargo $1 is missing: install the Rust component $2" >&2; exit 1; }
@@ -76,6 +77,6 @@ need_rust() {
         exit 1
     }
     need_apt cc gcc
-    # The C library's headers, which gcc alone does not bring.
+    # The headers of the C library, which are not part of gcc.
     [[ -e /usr/include/stdlib.h ]] || need_apt /usr/include/stdlib.h libc6-dev
 }

@@ -1,5 +1,5 @@
 # Sourced after need.sh, not run: starts a throw-away PostgreSQL server on a free port and stops it when the shell ends.
-# Gives EPR_TEST_POSTGRES_URL. PostgreSQL refuses to run as root, so root hands it to the user `postgres`.
+# Sets EPR_TEST_POSTGRES_URL. PostgreSQL refuses to run as root; root therefore runs it as the user `postgres`.
 # shellcheck shell=bash
 
 pg_bin() {

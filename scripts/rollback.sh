@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Puts a service back on an earlier revision of its task definition, and waits until it is stable.
+# Rolls a service back to an earlier revision of its task definition, and waits until it is stable.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'HELP'
 Usage: scripts/rollback.sh [--to REVISION] [--worker] [--dry-run]
-Puts ECS_SERVICE back on the revision before the one that it runs; revisions that a deployment gave up are not counted.
+Rolls ECS_SERVICE back to the revision before the one that it runs. Revisions of failed deployments are not selected.
   --to REVISION   to this one: a number, or family:number
   --worker        the worker's own service (WORKER_SERVICE, default ${ECS_SERVICE}-worker) instead of the API's
-  --list          shows the revisions that can be gone back to, and changes nothing
-  --dry-run       shows what would be done; reads, but changes nothing
+  --list          shows the revisions that are available, and changes nothing
+  --dry-run       shows the calls; reads, but changes nothing
 Variables, from the environment or the file ENV_FILE (default .env): AWS_REGION, ECS_CLUSTER, ECS_SERVICE;
 DEPLOY_TIMEOUT=900, DEPLOY_POLL=10.
-An older program refuses a database that a newer one has migrated: see "Rollback" in docs/DEPLOYMENT.md.
+An older program does not start on a database that a newer one has migrated: see "Rollback" in docs/DEPLOYMENT.md.
 HELP
 }
 
@@ -47,7 +47,7 @@ current=$(jq -r .taskDefinition <<<"$described")
 current=${current##*/}
 family=${current%:*}
 
-# Newest first. Neither the order nor the filter, which is by prefix in places, is left to ECS.
+# Newest first. ECS's own order and filter are not reliable: the filter matches prefixes.
 mapfile -t revisions < <(aws ecs list-task-definitions --family-prefix "$family" --status ACTIVE --output json |
     jq -r --arg family "$family" '[.taskDefinitionArns[] | split("/")[-1] | split(":") | select(.[0] == $family)]
         | sort_by(.[1] | tonumber) | reverse[] | join(":")')

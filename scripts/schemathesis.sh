@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Holds the running API against its OpenAPI document with schemathesis: every check, on SQLite and on PostgreSQL.
+# Compares the running API with its OpenAPI document by schemathesis: every check, on SQLite and on PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/schemathesis.sh
-Starts the API on an empty SQLite file and on an empty PostgreSQL database, and sends both what schemathesis makes of
-/openapi.json. Fails on a 5xx, an answer that the document does not tell, valid input that is refused, invalid input that
-is taken. EPR_TEST_SEED=N repeats a run (the seed is printed), EPR_SCHEMATHESIS_EXAMPLES (30) sets how much is tried.
+Starts the API on an empty SQLite file and on an empty PostgreSQL database, and sends both the requests that
+schemathesis generates from /openapi.json. Fails on a 5xx, a response that the document does not describe, rejected valid
+input, or accepted invalid input. EPR_TEST_SEED=N repeats a run (the seed is printed); EPR_SCHEMATHESIS_EXAMPLES (30) sets
+the number of examples.
 HELP
     exit 0
 fi
@@ -17,7 +18,7 @@ source scripts/postgres.sh
 need_rust
 need_apt python3 python3
 need_python schemathesis 4.32.5
-# The whole workspace: a part of it would be built with other features, that is, anew.
+# The whole workspace: a part of it would be rebuilt with other features.
 cargo build --quiet --locked --workspace --bins
 
 own_postgres=
@@ -37,7 +38,7 @@ database=epr_schemathesis_$$
 psql=$(pg_bin)/psql
 "$psql" -q "$EPR_TEST_POSTGRES_URL/postgres" -c "CREATE DATABASE $database"
 
-# As callers do who must say who they are: that nobody else gets in is one of the checks.
+# With authentication, because one of the checks is that the API rejects requests without it.
 { read -r token; read -r entry; } < <("$CARGO_TARGET_DIR/debug/epr" token new --name schemathesis \
     --scopes epr:authorize,epr:read,epr:write,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
 
@@ -52,15 +53,15 @@ for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
         sleep 0.1
     done
-    # In its own folder: it keeps what it found and would begin with that.
+    # In a folder of its own: it stores its findings and would begin the next run with them.
     env -C "$folder" EPR_API_TOKEN="$token" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
         schemathesis --config-file "$PWD/scripts/schemathesis.toml" run \
         "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" \
         --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||
         { echo "the log of the API ends with:"; tail -5 "$folder/log"; exit 1; }
-    # What schemathesis would not see.
+    # Errors that schemathesis does not see.
     if grep -E '"(panic|request_failed|response_not_serializable)"' "$folder/log"; then
-        echo "the API met a fault of its own" >&2
+        echo "the API logged an internal error" >&2
         exit 1
     fi
     stop

@@ -1,7 +1,7 @@
-"""What the OpenAPI document cannot say about valid input, so that every positive case is one.
+"""Rules for valid input that the OpenAPI document cannot express, so that every positive case is valid.
 
-Ids in bodies must belong to something that exists, a window must end after it begins, and a cursor is what a list gave
-out. In positive cases such values are exchanged for ones that fit; negative cases are left alone.
+Ids in bodies must belong to existing objects, a window must end after it begins, and a cursor comes from a list. In
+positive cases the hooks replace such values by valid ones; they do not change negative cases.
 """
 import json
 import os
@@ -16,7 +16,7 @@ UUID = re.compile(r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
 
 
 def made(base, path, body):
-    """The id of something that exists on this service: new each time, since other cases change what they find."""
+    """Creates an object on this service and returns its id. Other cases change existing objects, so each is new."""
     body["name"] = f"made for schemathesis {uuid.uuid4()}"
     headers = {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ["EPR_API_TOKEN"]}
     request = urllib.request.Request(base.rstrip("/") + path, json.dumps(body).encode(), headers)
@@ -25,7 +25,7 @@ def made(base, path, body):
 
 
 def kept(value):
-    """The same with every integer brought into the 64 bits that are kept exactly."""
+    """Returns the value with every integer limited to the 64 bits that the service stores exactly."""
     if isinstance(value, dict):
         return {name: kept(member) for name, member in value.items()}
     if isinstance(value, list):
@@ -37,7 +37,7 @@ def kept(value):
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Heads over EPR_MAX_HEADER_BYTES get a 431 before there is a request; the document says so once, not at every operation."""
+    """Skips heads over EPR_MAX_HEADER_BYTES, a 431 that the document describes once and not for every operation."""
     sent = [case.query or {}, case.headers or {}, case.path_parameters or {}]
     return sum(len(urllib.parse.quote(str(part))) for part in sent) < 16_000 and not is_lenient(case)
 
@@ -47,7 +47,7 @@ DIGITS = re.compile(r"\s*-?[0-9]*\.?[0-9]*\s*")
 
 
 def is_lenient(case):
-    """Input of older callers that the document does not describe and the service takes: an empty filter, epoch time as text."""
+    """Returns whether a case has input of older callers that only the service accepts: an empty filter, epoch time as text."""
     query = case.query or {}
     if any("" in (value if isinstance(value, list) else [value]) for value in query.values()):
         return True
@@ -59,15 +59,15 @@ def is_lenient(case):
 def before_call(context, case, kwargs):
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    # schemathesis takes values for links out of answers: out of a list also a null (the entity of a global assignment),
-    # which would go into the path or the query as the text "None".
+    # schemathesis takes values for links from responses: also a null from a list (the entity of a global assignment),
+    # which would become the text "None" in the path or the query.
     for name in [name for name, value in (case.path_parameters or {}).items() if value in (None, "None")]:
         case.path_parameters[name] = str(uuid.uuid4())
     for name in [name for name, value in (case.query or {}).items() if name == "cursor" or value in (None, "None")]:
         del case.query[name]
     if not isinstance(case.body, dict):
         return
-    # Members that a check or an event does not know are ignored, but they, too, must be JSON that can be kept.
+    # Unknown members of a check or an event are ignored, but they, too, must be JSON that can be stored exactly.
     body = case.body = kept(case.body)
     for name, path, new in [
         ("role_id", "/api/v1/roles", {}),
@@ -77,11 +77,11 @@ def before_call(context, case, kwargs):
     ]:
         if isinstance(body.get(name), str) and UUID.match(body[name]):
             body[name] = made(case.operation.base_url, path, new)
-    # The service refuses its own source in events of others; the document shows it in examples of answers.
+    # The service rejects its own source in events of others; the document has it in examples of responses.
     if body.get("source") == "entity_permissions_core":
         body["source"] = "vault"
     if isinstance(body.get("expires_at"), (str, int, float)):
         body["effective_at"] = "0001-01-01T00:00:00Z"
-        # Taken from an answer it may be the very beginning that was set here before.
+        # A value from a response may be the beginning that this hook has set before.
         if str(body["expires_at"]).startswith(("0001-", "-")):
             body["expires_at"] = "9999-12-31T23:59:59Z"

@@ -1,8 +1,8 @@
 # Sourced after need.sh, not run: serves an empty SQLite file on a free port until the shell ends.
-# Gives EXAMPLE_URL, and EXAMPLE_FOLDER, which is removed at the end.
+# Sets EXAMPLE_URL, and EXAMPLE_FOLDER, which is removed at the end.
 # shellcheck shell=bash
 
-# serve_example PROGRAMS: PROGRAMS is the folder of the built programs.
+# serve_example PROGRAMS: starts the API of the folder PROGRAMS.
 serve_example() {
     local port
     EXAMPLE_FOLDER=$(mktemp -d "${TMPDIR:-/tmp}/epr-example.XXXXXX")
@@ -20,7 +20,7 @@ serve_example() {
     return 1
 }
 
-# expect_tour NAME COMMAND…: the command prints that the check was denied before the assignment and allowed after it.
+# expect_tour NAME COMMAND…: fails unless the command prints a denied check before the assignment and an allowed one after.
 expect_tour() {
     local printed
     printed=$("${@:2}" "$EXAMPLE_URL")

@@ -62,7 +62,7 @@ done
 [[ -s $work/port ]] || fail "the proxy did not start after $tries tries"
 endpoint=http://127.0.0.1:$(cat "$work/port")
 
-# Only what is set here: nothing of the environment of whoever runs this reaches the scripts.
+# The scripts see only what is set here, and nothing of the caller's environment.
 clean=(env -i "PATH=$PWD/tests/deploy:$PATH" "HOME=$work" "DOCKER_CALLS=$work/docker" AWS_ENDPOINT_URL="$endpoint"
     AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x)
 # run CODE COMMAND...: its output goes to $work/out, its exit code must be CODE.
@@ -94,7 +94,7 @@ account() { sed -n "s/^$1=//p" "$work/account"; }
 queue=$(account QUEUE)
 passed=$((passed + 5))
 
-say "what is missing is named, all at once"
+say "missing variables are reported, all at once"
 : >"$work/calls"
 : >"$work/env"
 run 2 scripts/deploy.sh
@@ -131,10 +131,10 @@ said "DEPLOY_WORKER is 'moon'; allowed: sidecar service none"
 said "SKIP_BUILD is 'maybe'"
 said "DESIRED_COUNT is 'many'"
 said "EPR_REDIS_URL is missing"
-pass "values that do not fit are told, all at once"
+pass "invalid values are reported, all at once"
 run 2 env EPR_AUDIT_SQS_URL= ENV_FILE=/no/such/file scripts/deploy.sh
-said "ENV_FILE is /no/such/file, which is not there"
-pass "a file that is not there is told"
+said "ENV_FILE is /no/such/file, which does not exist"
+pass "a missing file is reported"
 
 # The cases of epr-core/src/settings/dot_env.rs, whose rules these are.
 cat >"$work/dot_env" <<'ENV'
@@ -224,7 +224,7 @@ holds "the defaults: 512 and 1024, production, INFO, 5, 20, 60, epr, 300" \
     '.cpu == "512" and .memory == "1024" and ([.containerDefinitions[].environment[] | {(.name): .value}] | add | .EPR_ENVIRONMENT == "production" and .EPR_LOG_LEVEL == "INFO" and .EPR_LOG_JSON == "true" and .EPR_SQL_ECHO == "false" and .EPR_AUDIT_SQS_MAX_MESSAGES == "5" and .EPR_AUDIT_SQS_WAIT_TIME == "20" and .EPR_AUDIT_SQS_VISIBILITY_TIMEOUT == "60" and .EPR_REDIS_CACHE_PREFIX == "epr" and .EPR_REDIS_CACHE_TTL == "300")' <"$work/definition"
 
 say "a deployment updates the service"
-# The account was asked of STS until here.
+# Until here the account was read from STS.
 grep -q GetCallerIdentity "$work/calls" || fail "STS was not asked for the account"
 echo AWS_ACCOUNT_ID=123456789012 >>"$work/env"
 ecs UpdateService '{"cluster": "platform", "service": "epr", "desiredCount": 3}' >/dev/null
@@ -239,12 +239,12 @@ holds "ECS Exec, whose agent writes, gets a root file system that can be written
 run 2 env SKIP_BUILD=true IMAGE_TAG=never-pushed scripts/deploy.sh
 said "there is no image"
 [[ $(runs epr) == omen-epr:2 ]] || fail "the service has moved"
-pass "an image that is not there is told before anything is done"
+pass "a missing image is reported before anything is done"
 
 say "without a worker"
 sed -i 's/^EPR_AUDIT_SQS_URL=.*/EPR_AUDIT_SQS_URL=/' "$work/env"
 run 0 env SKIP_BUILD=true scripts/deploy.sh
-said "EPR_AUDIT_SQS_URL is empty: the API alone serves"
+said "EPR_AUDIT_SQS_URL is empty: only the API runs"
 definition omen-epr:3 | holds "with an empty queue the worker gets none, and is not essential" \
     '.containerDefinitions[1] | .name == "audit-worker" and .essential == false and ([.environment[].name] | index("EPR_AUDIT_SQS_URL") | not)'
 run 0 env SKIP_BUILD=true DEPLOY_WORKER=none scripts/deploy.sh

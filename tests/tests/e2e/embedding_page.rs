@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use epr_core::authz::Question;
 use epr_core::clock::{ManualClock, SystemClock};
+use epr_core::decision::Question;
 use epr_core::domain::{EntityType, NewAssignment, NewEntity, NewRole, Timestamp};
 use epr_core::publish::recording::Recording;
 use epr_core::{Call, Epr};

@@ -26,6 +26,7 @@ mod connections;
 mod database_as_found;
 mod database_start;
 mod database_url;
+mod docs;
 mod doctor_authentication;
 mod embedding;
 mod embedding_page;
