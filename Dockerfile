@@ -2,8 +2,8 @@
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 .        or: scripts/build.sh
 #
-# The compiler runs on the builder's own platform and cross-compiles for the other one: no emulation. The final image contains
-# only the files of scripts/image-root.sh; scripts/test-image.sh runs the same script and starts the result.
+# The compiler runs on the builder's own platform and cross-compiles for the other one: no emulation. The final image
+# contains only the files of scripts/image-root.sh; scripts/test-image.sh runs the same script and starts the result.
 # Layers: toolchain, then dependencies (rebuilt only when Cargo.toml or Cargo.lock change), then EPR.
 
 ARG RUST_VERSION=1.95
@@ -40,8 +40,8 @@ COPY --from=build --chown=65532:65532 /image/app/ /app/
 ENV PATH=/usr/local/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
-# The only writable path, for the SQLite file if there is no PostgreSQL. A volume, so that it is writable when the root file
-# system is read-only.
+# The only writable path, for the SQLite file if there is no PostgreSQL. A volume, so that it is writable when the root
+# file system is read-only.
 VOLUME ["/app/data"]
 USER 65532:65532
 EXPOSE 8080

@@ -1,13 +1,14 @@
 # Fills a template of infra/: replaces every ${NAME} inside a string by the environment variable NAME. Values are data:
 # they are not expanded again, and jq quotes them.
 #
-# Containers: a variable without a value is omitted; one whose value is the ARN of a secret becomes an entry of `secrets`.
-# Settings of EPR that the template does not list reach every container too, so that none is silently lost.
+# Containers: a variable without a value is omitted; one whose value is the ARN of a secret becomes an entry of
+# `secrets`. Settings of EPR that the template does not list reach every container too, so that none is silently lost.
 # Arguments: $worker, whether to include the container `audit-worker`; $exec, whether to enable ECS Exec, whose agent
 # writes to the root file system.
 
 def fill:
-  gsub("\\$\\{(?<name>[A-Z0-9_]+)\\}"; .name as $name | if $ENV | has($name) then $ENV[$name] else error("the template needs \($name), which is not set") end);
+  gsub("\\$\\{(?<name>[A-Z0-9_]+)\\}"; .name as $name
+    | if $ENV | has($name) then $ENV[$name] else error("the template needs \($name), which is not set") end);
 
 def is_secret_arn:
   test("^arn:aws[a-z-]*:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:|ssm:[a-z0-9-]+:[0-9]{12}:parameter/).");

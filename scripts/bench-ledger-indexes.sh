@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures the cost of each index of the ledger's table for an append, on a throw-away PostgreSQL with its durability on.
+# Measures the cost of each index of the ledger's table for an append, on a throw-away PostgreSQL with its durability
+# on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

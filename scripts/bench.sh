@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the service on this machine, on a throw-away PostgreSQL with its durability on and a throw-away Redis, together
-# with yardsticks in the same run.
+# Measures the service on this machine, on a throw-away PostgreSQL with its durability on and a throw-away Redis,
+# together with yardsticks in the same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ measurements and ratios; docs/PERFORMANCE.md says how to read it. Takes about si
 about ten.
   --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
   --only PART        one of starts, warm, cold, growth, revocation, ledger, lists
-  --profile PROFILE  cargo profile; default: release. `measure` builds faster and is nearly as fast; `dev` is for --smoke
+  --profile PROFILE  cargo profile; default: release. `measure` builds faster, nearly as fast; `dev` is for --smoke
   --out FOLDER       writes performance.json, performance.md and performance.svg there
 EPR_TEST_SEED=N repeats a run with the same world and questions.
 HELP

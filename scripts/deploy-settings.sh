@@ -24,8 +24,8 @@ trimmed() {
 # ends_value REST: nothing follows a quoted value, or a comment.
 ends_value() { [[ $1 =~ ^[[:space:]]*$ || $1 =~ ^[[:space:]]+# ]]; }
 
-# quoted VALUE: what is in its quotes: '...' as it stands; "..." with \n, \" and \\. Fails when there are none, or when something
-# other than a comment follows them.
+# quoted VALUE: what is in its quotes: '...' as it stands; "..." with \n, \" and \\. Fails when there are none, or when
+# something other than a comment follows them.
 quoted() {
     local value=$1 inside='' at letter
     case $value in

@@ -92,7 +92,7 @@ if [[ $SKIP_BUILD == true ]]; then
             jq -r --arg name "$CONTAINER_NAME" '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image')
         [[ -n $IMAGE ]] || { echo "the service $ECS_SERVICE has no container $CONTAINER_NAME; nothing was done" >&2; exit 2; }
     else
-        echo "SKIP_BUILD=true needs IMAGE_TAG: there is no service $ECS_SERVICE yet whose image could be used; nothing was done" >&2
+        echo "SKIP_BUILD=true needs IMAGE_TAG: there is no service $ECS_SERVICE yet with an image; nothing was done" >&2
         exit 2
     fi
 elif $DRY_RUN; then
@@ -190,7 +190,7 @@ case ${EPR_ENVIRONMENT,,} in
     local | test | staging) ;;
     *)
         if [[ -z $(trimmed "${EPR_AUTH_MODE:-}") ]]; then
-            say "WARNING: EPR_AUTH_MODE is not set: the API requires no credentials, and every caller that reaches it may do everything"
+            say "WARNING: EPR_AUTH_MODE is not set: the API requires no credentials, and any caller may do everything"
             [[ $ECS_ASSIGN_PUBLIC_IP != ENABLED ]] || say "WARNING: its tasks get public addresses (ECS_ASSIGN_PUBLIC_IP=ENABLED)"
         fi
         ;;

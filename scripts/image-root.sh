@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Assembles the file system of the image: the programs, the shared libraries that they need, certificate authorities,
-# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without a container
-# engine.
+# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without a
+# container engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,8 @@ chmod 1777 "$root/tmp"
 for program in "${programs[@]}"; do
     install -m 755 "$binaries/$program" "$root/usr/local/bin/$program"
 done
-# Task definitions of the older implementation start `python` or `uvicorn`: epr-api runs the program that does their work.
+# Task definitions of the older implementation start `python` or `uvicorn`: epr-api runs the program that does their
+# work.
 for name in python python3 uvicorn; do
     ln -s epr-api "$root/usr/local/bin/$name"
 done

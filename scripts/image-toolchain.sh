@@ -27,7 +27,8 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 rustup target add "$rust_target"
 
-# The libraries come from the target's own packages, not from the cross compiler's copies, which receive no security fixes.
+# The libraries come from the target's own packages, not from the cross compiler's copies, which receive no security
+# fixes.
 mkdir -p /sysroot/packages /sysroot/debs
 cd /sysroot/debs
 apt-get -o APT::Sandbox::User=root download -qq "libc6:$arch" "libgcc-s1:$arch"

@@ -32,8 +32,8 @@ need_cargo() {
     CARGO_TARGET_DIR=$EPR_CACHE/tools-target cargo install --quiet --locked --root "$root" --version "$3" "$2"
 }
 
-# need_python PACKAGE VERSION [EXTRA]: installs exactly this version of a Python package, in a virtual environment in the
-# cache.
+# need_python PACKAGE VERSION [EXTRA]: installs exactly this version of a Python package, in a virtual environment in
+# the cache.
 need_python() {
     local venv=$EPR_CACHE/python
     export PATH=$venv/bin:$PATH
@@ -47,7 +47,8 @@ need_python() {
     "$venv/bin/pip" install --quiet "$1${3:-}==$2"
 }
 
-# need_npm PACKAGE VERSION: installs exactly this version of an npm package into the cache and adds its programs to PATH.
+# need_npm PACKAGE VERSION: installs exactly this version of an npm package into the cache and adds its programs to
+# PATH.
 need_npm() {
     local folder=$EPR_CACHE/npm
     export PATH=$folder/node_modules/.bin:$PATH

@@ -7,7 +7,8 @@ if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/run.sh
 Builds EPR and serves its HTTP API on http://localhost:8080 with the data in ./data/epr.db.
-Set HOST, PORT, EPR_DATABASE_URL ... in the environment or in a file .env to change that; docs/SETTINGS.md lists them all.
+Set HOST, PORT, EPR_DATABASE_URL ... in the environment or in a file .env to change that; docs/SETTINGS.md lists every
+setting.
 HELP
     exit 0
 fi

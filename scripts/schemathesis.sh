@@ -7,9 +7,9 @@ if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/schemathesis.sh
 Starts the API on an empty SQLite file and on an empty PostgreSQL database, and sends both the requests that
-schemathesis generates from /openapi.json. Fails on a 5xx, a response that the document does not describe, rejected valid
-input, or accepted invalid input. EPR_TEST_SEED=N repeats a run (the seed is printed); EPR_SCHEMATHESIS_EXAMPLES (30) sets
-the number of examples.
+schemathesis generates from /openapi.json. Fails on a 5xx, a response that the document does not describe, rejected
+valid input, or accepted invalid input. EPR_TEST_SEED=N repeats a run (the seed is printed);
+EPR_SCHEMATHESIS_EXAMPLES (30) sets the number of examples.
 HELP
     exit 0
 fi

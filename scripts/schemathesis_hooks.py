@@ -47,7 +47,7 @@ DIGITS = re.compile(r"\s*-?[0-9]*\.?[0-9]*\s*")
 
 
 def is_lenient(case):
-    """Returns whether a case has input of older callers that only the service accepts: an empty filter, epoch time as text."""
+    """Returns whether a case has input that only the service accepts: an empty filter, epoch time as text."""
     query = case.query or {}
     if any("" in (value if isinstance(value, list) else [value]) for value in query.values()):
         return True

@@ -20,7 +20,8 @@ serve_example() {
     return 1
 }
 
-# expect_tour NAME COMMAND…: fails unless the command prints a denied check before the assignment and an allowed one after.
+# expect_tour NAME COMMAND…: fails unless the command prints a denied check before the assignment and an allowed one
+# after.
 expect_tour() {
     local printed
     printed=$("${@:2}" "$EXAMPLE_URL")

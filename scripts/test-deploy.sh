@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything about the deployment that can be shown without AWS and without a container engine: linters, the scripts run for real
-# with the AWS command against moto, and the image's file system (scripts/test-image.sh).
+# Everything about the deployment that can be shown without AWS and without a container engine: linters, the scripts run
+# for real with the AWS command against moto, and the image's file system (scripts/test-image.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,7 +72,8 @@ run() {
     "${clean[@]}" ENV_FILE="$work/env" DEPLOY_POLL=0 "$@" >"$work/out" 2>&1 || code=$?
     [[ $code == "$wanted" ]] || fail "$*: exit code $code, not $wanted"
 }
-# look SERVICE TARGET BODY: asks moto itself, past the proxy. By hand, since a start of the AWS command takes half a second.
+# look SERVICE TARGET BODY: asks moto itself, past the proxy. By hand, since a start of the AWS command takes half a
+# second.
 look() {
     curl -sf "$EPR_TEST_AWS_URL" -H "X-Amz-Target: $2" -H 'Content-Type: application/x-amz-json-1.1' -d "$3" \
         -H "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/$1/aws4_request, SignedHeaders=host, Signature=x" || fail "$2"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Puts the image's file system together without a container engine, by the script that the Dockerfile runs, and starts the API, the
-# worker and the command in it: as another user, on a root file system that cannot be written to, with process id 1.
+# Puts the image's file system together without a container engine, by the script that the Dockerfile runs, and starts
+# the API, the worker and the command in it: as another user, on a root file system that cannot be written to, with
+# process id 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

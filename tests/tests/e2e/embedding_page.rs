@@ -1,5 +1,5 @@
-//! The examples of docs/EMBEDDING.md: the page shows the functions of this file, and `docs::the_embedding_page_shows_what_is_tested`
-//! compares them.
+//! The examples of docs/EMBEDDING.md: the page shows the functions of this file, and
+//! `docs::the_embedding_page_shows_what_is_tested` compares them.
 
 use std::sync::Arc;
 
