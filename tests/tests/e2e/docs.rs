@@ -2,6 +2,7 @@
 //! examples are the tested ones, and the words are those of the glossary.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -195,7 +196,7 @@ fn every_source_file_that_a_page_names_exists() {
     let mut missing = Vec::new();
     for (name, page) in &pages() {
         for span in code_spans(&prose_and_blocks(page).0) {
-            let is_source = span.ends_with(".rs") || span.ends_with(".tsv");
+            let is_source = matches!(Path::new(span).extension().and_then(OsStr::to_str), Some("rs" | "tsv"));
             let is_path = !span.contains([' ', '*', '{', '…']);
             if is_source && is_path && !paths.iter().any(|path| path.ends_with(&format!("/{span}"))) {
                 missing.push(format!("{name}: {span}"));
