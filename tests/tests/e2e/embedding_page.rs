@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use epr_core::clock::{ManualClock, SystemClock};
+use epr_core::clock::ManualClock;
 use epr_core::decision::Question;
 use epr_core::domain::{EntityType, NewAssignment, NewEntity, NewRole, Timestamp};
 use epr_core::publish::recording::Recording;
@@ -58,7 +58,7 @@ async fn an_assignment_ends_when_the_test_says_so() -> TestResult {
 #[tokio::test]
 async fn an_archived_entity_is_published() -> TestResult {
     let topic = Arc::new(Recording::default());
-    let epr = Epr::in_memory_with(Arc::new(SystemClock), Some(topic.clone())).await?;
+    let epr = Epr::builder().publisher(topic.clone()).start().await?;
     let call = Call::default();
     let spv = epr.create_entity(&call, NewEntity::new("Berlin One".try_into()?, EntityType::Spv)).await?;
     epr.archive_entity(&call, spv.id).await?;
