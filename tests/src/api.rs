@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::database::{Database, Kind};
+use crate::database::{Database, DatabaseKind};
 use crate::patience;
 
 /// A service on a fresh database, and the way to call it.
@@ -80,7 +80,7 @@ fn step(step: &Value) -> String {
 
 impl Api {
     /// A service on a fresh database of this kind.
-    pub async fn start(kind: Kind) -> Self {
+    pub async fn start(kind: DatabaseKind) -> Self {
         Self::on(Arc::new(Database::create(kind).await)).await
     }
 
@@ -201,30 +201,4 @@ pub async fn until_cached(epr: &Epr) {
 #[must_use]
 pub fn id_of(body: &Value) -> String {
     body["id"].as_str().expect("an id").to_owned()
-}
-
-/// Runs each test on SQLite and on PostgreSQL, against a fresh service.
-#[macro_export]
-macro_rules! on_both {
-    ($($(#[$meta:meta])* async fn $name:ident($api:ident) $body:block)*) => {
-        $(
-            mod $name {
-                #[allow(unused_imports, reason = "not every test needs every import of its file")]
-                use super::*;
-
-                $(#[$meta])*
-                async fn run($api: $crate::api::Api) $body
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_sqlite() {
-                    run($crate::api::Api::start($crate::database::Kind::Sqlite).await).await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_postgres() {
-                    run($crate::api::Api::start($crate::database::Kind::Postgres).await).await;
-                }
-            }
-        )*
-    };
 }

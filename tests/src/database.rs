@@ -20,7 +20,7 @@ pub const WAITING: &str =
 
 /// Which kind of database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DatabaseKind {
     /// An embedded file.
     Sqlite,
     /// A database on the server of the test run.
@@ -32,7 +32,7 @@ pub struct Database {
     /// Its URL in the contract's form.
     pub url: String,
     /// Which kind.
-    pub kind: Kind,
+    pub kind: DatabaseKind,
     folder: Option<TempDir>,
 }
 
@@ -49,14 +49,14 @@ pub fn postgres_server() -> String {
 
 impl Database {
     /// Makes one.
-    pub async fn create(kind: Kind) -> Self {
+    pub async fn create(kind: DatabaseKind) -> Self {
         match kind {
-            Kind::Sqlite => {
+            DatabaseKind::Sqlite => {
                 let folder = tempfile::tempdir().expect("a temporary folder");
                 let url = format!("sqlite:///{}", folder.path().join("epr.db").display());
                 Self { url, kind, folder: Some(folder) }
             }
-            Kind::Postgres => {
+            DatabaseKind::Postgres => {
                 static COUNT: AtomicU32 = AtomicU32::new(0);
                 let server = postgres_server();
                 let name = format!(
@@ -135,8 +135,8 @@ impl Database {
     /// Takes the triggers off that make the ledger append-only.
     pub async fn disarm(&self) {
         let sql = match self.kind {
-            Kind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER USER",
-            Kind::Sqlite => {
+            DatabaseKind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER USER",
+            DatabaseKind::Sqlite => {
                 "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; DROP TRIGGER audit_logs_no_replace; \
                  DROP TRIGGER audit_logs_behind_head; DROP TRIGGER audit_logs_registry_head"
             }

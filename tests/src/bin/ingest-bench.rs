@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use epr_core::Epr;
 use epr_core::ingest::{Message, Outcome};
 use epr_core::settings::{Settings, Source};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::measure::fsync_rate;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ const SPAN: Duration = Duration::from_secs(4);
 #[tokio::main]
 async fn main() {
     println!("fsync of 8 KiB: {:.0}/s", fsync_rate());
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let source = Source::of([("EPR_DATABASE_URL", database.url.as_str())]);
     let epr = Epr::from_settings(&Settings::from_source(&source).expect("settings")).await.expect("a service");
     epr.start(true).await.expect("a schema");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use epr_core::settings::{Settings, Source};
 use epr_core::store::{ScanRange, Store};
 use epr_core::{Call, Epr};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::event;
 use epr_testkit::measure::{cpu_seconds, fsync_rate, peak_kib};
 use serde_json::json;
@@ -28,7 +28,7 @@ enum Work {
 #[tokio::main]
 async fn main() {
     println!("fsync of 8 KiB: {:.0}/s", fsync_rate());
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let store = database.store().await;
     let mut per_entry = 0.0;
     for size in [1, 10, 100, 1000] {

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const VECTORS: &str = include_str!("../../vectors/audit_chain_v1.json");
@@ -19,10 +20,10 @@ fn quoted(value: &Value) -> String {
 }
 
 /// The older implementation's tables, with the vectors as its ledger.
-pub(crate) fn older_tables(kind: Kind, with_zone: bool) -> String {
+pub(crate) fn older_tables(kind: DatabaseKind, with_zone: bool) -> String {
     let (id, json, time) = match kind {
-        Kind::Postgres => ("uuid", "jsonb", if with_zone { "timestamptz" } else { "timestamp" }),
-        Kind::Sqlite => ("CHAR(32)", "JSON", "DATETIME"),
+        DatabaseKind::Postgres => ("uuid", "jsonb", if with_zone { "timestamptz" } else { "timestamp" }),
+        DatabaseKind::Sqlite => ("CHAR(32)", "JSON", "DATETIME"),
     };
     let mut sql = format!(
         "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, \
@@ -39,7 +40,7 @@ pub(crate) fn older_tables(kind: Kind, with_zone: bool) -> String {
            details {json}, occurred_at {time});
          CREATE INDEX ix_audit_logs_action ON audit_logs (action);"
     );
-    let old = |id: &str| if kind == Kind::Sqlite { id.replace('-', "") } else { id.to_owned() };
+    let old = |id: &str| if kind == DatabaseKind::Sqlite { id.replace('-', "") } else { id.to_owned() };
     let (parent, child, role, permission) = (
         old("11111111-0000-4000-8000-000000000001"),
         old("00000000-0000-4000-8000-000000000002"),
@@ -63,7 +64,7 @@ pub(crate) fn older_tables(kind: Kind, with_zone: bool) -> String {
         let told: Value = serde_json::from_str(entry["canonical"].as_str().unwrap()).unwrap();
         let id = |name: &str| quoted(&told[name].as_str().map_or(Value::Null, |id| old(id).into()));
         let at = told["occurred_at"].as_str().unwrap();
-        let at = if kind == Kind::Sqlite || !with_zone {
+        let at = if kind == DatabaseKind::Sqlite || !with_zone {
             at.trim_end_matches("+00:00").replace('T', " ")
         } else {
             at.to_owned()
@@ -93,7 +94,7 @@ async fn migrate(database: &Database) -> (i32, String) {
     (code, if code == 0 { said } else { failed })
 }
 
-async fn is_taken_over(kind: Kind, with_zone: bool) {
+async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
     let database = Database::create(kind).await;
     if let Some(file) = database.file() {
         std::fs::write(file, "").unwrap();
@@ -132,20 +133,24 @@ async fn is_taken_over(kind: Kind, with_zone: bool) {
 
 #[tokio::test]
 async fn a_postgres_ledger_with_zones_is_taken_over() {
-    is_taken_over(Kind::Postgres, true).await;
+    is_taken_over(DatabaseKind::Postgres, true).await;
 }
 
 #[tokio::test]
 async fn a_postgres_ledger_without_zones_is_taken_over() {
-    is_taken_over(Kind::Postgres, false).await;
+    is_taken_over(DatabaseKind::Postgres, false).await;
 }
 
 #[tokio::test]
 async fn a_sqlite_ledger_is_taken_over() {
-    is_taken_over(Kind::Sqlite, false).await;
+    is_taken_over(DatabaseKind::Sqlite, false).await;
 }
 
-async fn a_broken_one_is_left_alone(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_broken_ledger_is_left_alone(#[case] kind: DatabaseKind) {
     for (damage, named) in [
         ("UPDATE audit_logs SET action = 'forged' WHERE sequence = 17", "ledger entry 17"),
         ("DELETE FROM audit_logs WHERE sequence = 23", "ledger entry 23"),
@@ -166,14 +171,4 @@ async fn a_broken_one_is_left_alone(kind: Kind) {
         assert!(database.execute("SELECT 1 FROM audit_chain_head").await.is_err(), "no table was made");
         assert!(database.execute("SELECT 1 FROM _sqlx_migrations").await.is_err(), "no table was made");
     }
-}
-
-#[tokio::test]
-async fn a_broken_postgres_ledger_is_left_alone() {
-    a_broken_one_is_left_alone(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_broken_sqlite_ledger_is_left_alone() {
-    a_broken_one_is_left_alone(Kind::Sqlite).await;
 }

@@ -9,7 +9,7 @@ use epr_core::authn::{Authenticator, Reason, Refused};
 use epr_core::clock::SystemClock;
 use epr_core::settings::{Settings, Source};
 use epr_testkit::certificate;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::issuer::{ISSUER, Issuer, SigningKey, claims, key_set};
 use epr_testkit::process::{Process, epr, free_port, program};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ async fn tokens_from_the_command_open_the_door_until_they_leave_the_file() {
     );
     assert!(!writer_entry.to_string().contains(&writer));
 
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.json");
     std::fs::write(&file, json!([writer_entry, past_entry]).to_string()).unwrap();
@@ -124,7 +124,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
 
 #[tokio::test]
 async fn a_stranger_is_refused_before_the_body_is_read() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) =
         Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", "[]")])
             .await;
@@ -165,7 +165,7 @@ async fn what_is_half_set_up_does_not_start() {
 
 #[tokio::test]
 async fn open_in_production_is_said_loudly_and_once() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_ENVIRONMENT", "production")];
     let (process, base) = Process::api(&environment).await;
     let seen: Vec<_> = process.log.iter().filter(|line| line["message"] == "authentication_off").cloned().collect();
@@ -202,7 +202,7 @@ async fn an_issuer_behind_tls_is_believed_by_its_certificate_only() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("keys.json"), key_set(&[&key])).unwrap();
     let (server, port) = tls_server(folder.path()).await;
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (url, trusted) = (format!("https://localhost:{port}/keys.json"), folder.path().join("cert.pem"));
     let mut environment = vec![
         ("EPR_DATABASE_URL", database.url.as_str()),
@@ -235,7 +235,7 @@ async fn tokens_of_an_issuer_work_beside_ones_own() {
     let key = SigningKey::ed("e");
     let issuer = Issuer::with(&[&key]).await;
     let (own, entry) = token("own", &["--scopes", "epr:audit"]).await;
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[
         ("EPR_DATABASE_URL", &database.url),
         ("EPR_AUTH_MODE", "token,jwt"),

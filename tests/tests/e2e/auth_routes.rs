@@ -15,7 +15,7 @@ use epr_core::domain::fields::Choice as _;
 use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::OpenPath;
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::issuer::{Answers, ISSUER, Issuer, SigningKey, claims};
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ impl World {
             ("EPR_OPEN_PATHS", open),
             ("EPR_CORS_ORIGINS", "https://console.test"),
         ];
-        let database = Arc::new(Database::create(Kind::Sqlite).await);
+        let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
         let api = Api::with(database, Arc::new(SystemClock), &environment).await;
         Self { api, tokens, expired, key, issuer }
     }
@@ -318,7 +318,7 @@ async fn who_waits_for_the_issuer_takes_no_place() {
         ("EPR_JWT_JWKS_URL", issuer.url.as_str()),
         ("EPR_MAX_CONCURRENCY", "1"),
     ];
-    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let api = Api::with(database, Arc::new(SystemClock), &environment).await;
     let send = async |token: &str| {
         let header = format!("Bearer {token}");

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use epr_testkit::api::{Api, id_of};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
+use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
 
@@ -34,8 +35,12 @@ async fn run(folder: &Path, source: &str, restored: &str, commands: &str) -> (bo
     (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
 }
 
-async fn a_saved_database_is_restored(kind: Kind) {
-    let name = if kind == Kind::Postgres { "postgres" } else { "sqlite" };
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_saved_database_is_restored(#[case] kind: DatabaseKind) {
+    let name = if kind == DatabaseKind::Postgres { "postgres" } else { "sqlite" };
     let (source, restored) = (Arc::new(Database::create(kind).await), Arc::new(Database::create(kind).await));
     let folder = tempfile::tempdir().unwrap();
     let on = |part: &str| format!("{name}: {part}");
@@ -65,14 +70,4 @@ async fn a_saved_database_is_restored(kind: Kind) {
     assert!(restored.execute("DELETE FROM audit_logs").await.is_err());
     let (success, printed) = run(folder.path(), &source.url, &restored.url, commands("both: check")).await;
     assert!(!success && printed.contains("EOF on -"), "{printed}");
-}
-
-#[tokio::test]
-async fn a_saved_postgres_database_is_restored() {
-    a_saved_database_is_restored(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_saved_sqlite_file_is_restored() {
-    a_saved_database_is_restored(Kind::Sqlite).await;
 }

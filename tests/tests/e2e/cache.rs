@@ -5,12 +5,12 @@ use std::sync::Arc;
 use epr_core::clock::SystemClock;
 use epr_core::{Epr, TierState};
 use epr_testkit::api::{Api, id_of, until_cached};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::metrics;
-use epr_testkit::on_both;
 use epr_testkit::patience;
 use epr_testkit::process::{Process, epr};
 use epr_testkit::redis::RedisServer;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 pub(crate) const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -48,69 +48,83 @@ pub(crate) async fn until_up(epr: &Epr) {
     patience::until_so("a shared cache in use", up).await;
 }
 
-on_both! {
-    async fn what_was_answered_is_answered_again_without_being_recorded(api) {
-        let world = World::create(&api).await;
-        for _ in 0..5 {
-            assert!(api.authorized(USER, "document:download", &world.spv).await);
-            assert!(!api.authorized(USER, "document:upload", &world.spv).await);
-        }
-        // What was evaluated is in the ledger, what came from the cache is not.
-        assert_eq!(api.database.number(EVALUATED).await, 2);
-        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await, 4);
-        assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",tier="memory"}"#).await, 4);
-        assert_eq!(metric(&api.epr, "epr_decision_cache_entries").await, 2);
-        // The principal's type is part of who it is.
-        let body = json!({"user_id": USER, "action": "document:download", "resource_id": world.spv, "principal_type": "service"});
-        assert_eq!(api.post("/api/v1/authorize", body).await.expect(200), json!({"authorized": false}));
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_answered_again_without_being_recorded(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let world = World::create(&api).await;
+    for _ in 0..5 {
+        assert!(api.authorized(USER, "document:download", &world.spv).await);
+        assert!(!api.authorized(USER, "document:upload", &world.spv).await);
     }
+    // What was evaluated is in the ledger, what came from the cache is not.
+    assert_eq!(api.database.number(EVALUATED).await, 2);
+    assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await, 4);
+    assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",tier="memory"}"#).await, 4);
+    assert_eq!(metric(&api.epr, "epr_decision_cache_entries").await, 2);
+    // The principal's type is part of who it is.
+    let body =
+        json!({"user_id": USER, "action": "document:download", "resource_id": world.spv, "principal_type": "service"});
+    assert_eq!(api.post("/api/v1/authorize", body).await.expect(200), json!({"authorized": false}));
+}
 
-    async fn what_does_not_exist_is_not_remembered(api) {
-        let id = "11111111-2222-4333-8444-555555555555";
-        let asked = json!({"user_id": USER, "action": "a:b", "resource_id": id});
-        api.post("/api/v1/authorize", asked.clone()).await.expect(404);
-        api.database.execute(&format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{id}', 'n', 'spv', '{MOMENT}', '{MOMENT}')")).await.unwrap_or_else(|fault| panic!("{fault}"));
-        assert_eq!(api.post("/api/v1/authorize", asked).await.expect(200), json!({"authorized": false}));
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_exist_is_not_remembered(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let id = "11111111-2222-4333-8444-555555555555";
+    let asked = json!({"user_id": USER, "action": "a:b", "resource_id": id});
+    api.post("/api/v1/authorize", asked.clone()).await.expect(404);
+    api.database.execute(&format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{id}', 'n', 'spv', '{MOMENT}', '{MOMENT}')")).await.unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!(api.post("/api/v1/authorize", asked).await.expect(200), json!({"authorized": false}));
+}
 
-    /// By someone with a SQL shell: nobody tells the service but the database.
-    async fn changes_behind_the_services_back_are_heard(api) {
-        let world = World::create(&api).await;
-        let World { top, spv, role, assignment } = &world;
-        let may = async || api.authorized(USER, "document:download", spv).await;
-        let changes = [
-            format!("UPDATE entities SET parent_id = NULL WHERE id = '{spv}'"),
-            format!("UPDATE entities SET parent_id = '{top}' WHERE id = '{spv}'"),
-            format!("UPDATE roles SET scope_types = '[\"issuer\"]' WHERE id = '{role}'"),
-            format!("UPDATE roles SET scope_types = '[]' WHERE id = '{role}'"),
-            "UPDATE permissions SET action = 'other:one' WHERE action = 'document:download'".into(),
-            "UPDATE permissions SET action = 'document:download' WHERE action = 'other:one'".into(),
-            format!("UPDATE role_assignments SET principal_id = '{top}' WHERE id = '{assignment}'"),
-            format!("UPDATE role_assignments SET principal_id = '{USER}' WHERE id = '{assignment}'"),
-            format!("DELETE FROM role_permissions WHERE role_id = '{role}'"),
-            format!("INSERT INTO role_permissions SELECT '{role}', id FROM permissions WHERE action = 'document:download'"),
-            format!("DELETE FROM role_assignments WHERE id = '{assignment}'"),
-        ];
-        let mut expected = true;
-        for change in changes {
-            assert_eq!((may().await, may().await), (expected, expected), "before {change}");
-            api.database.execute(&change).await.unwrap_or_else(|fault| panic!("{change}: {fault}"));
-            expected = !expected;
-            patience::until_so(&change, async || may().await == expected).await;
-        }
-        // What no decision rests on makes nobody forget.
-        let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
-        api.post(&format!("/api/v1/entities/{spv}/archive"), json!({})).await.expect(200);
-        api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "d"})).await.expect(200);
-        api.patch(&format!("/api/v1/entities/{spv}"), json!({"name": "other", "attributes": {"a": 1}})).await.expect(200);
-        api.entity("new", "spv", Some(top)).await;
-        assert_eq!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await, renewals);
+/// By someone with a SQL shell: nobody tells the service but the database.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_behind_the_services_back_are_heard(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let world = World::create(&api).await;
+    let World { top, spv, role, assignment } = &world;
+    let may = async || api.authorized(USER, "document:download", spv).await;
+    let changes = [
+        format!("UPDATE entities SET parent_id = NULL WHERE id = '{spv}'"),
+        format!("UPDATE entities SET parent_id = '{top}' WHERE id = '{spv}'"),
+        format!("UPDATE roles SET scope_types = '[\"issuer\"]' WHERE id = '{role}'"),
+        format!("UPDATE roles SET scope_types = '[]' WHERE id = '{role}'"),
+        "UPDATE permissions SET action = 'other:one' WHERE action = 'document:download'".into(),
+        "UPDATE permissions SET action = 'document:download' WHERE action = 'other:one'".into(),
+        format!("UPDATE role_assignments SET principal_id = '{top}' WHERE id = '{assignment}'"),
+        format!("UPDATE role_assignments SET principal_id = '{USER}' WHERE id = '{assignment}'"),
+        format!("DELETE FROM role_permissions WHERE role_id = '{role}'"),
+        format!("INSERT INTO role_permissions SELECT '{role}', id FROM permissions WHERE action = 'document:download'"),
+        format!("DELETE FROM role_assignments WHERE id = '{assignment}'"),
+    ];
+    let mut expected = true;
+    for change in changes {
+        assert_eq!((may().await, may().await), (expected, expected), "before {change}");
+        api.database.execute(&change).await.unwrap_or_else(|fault| panic!("{change}: {fault}"));
+        expected = !expected;
+        patience::until_so(&change, async || may().await == expected).await;
     }
+    // What no decision rests on makes nobody forget.
+    let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
+    api.post(&format!("/api/v1/entities/{spv}/archive"), json!({})).await.expect(200);
+    api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "d"})).await.expect(200);
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"name": "other", "attributes": {"a": 1}})).await.expect(200);
+    api.entity("new", "spv", Some(top)).await;
+    assert_eq!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await, renewals);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
-    let api = Api::start(Kind::Postgres).await;
+    let api = Api::start(DatabaseKind::Postgres).await;
     let world = World::create(&api).await;
     assert!(api.authorized(USER, "document:download", &world.spv).await);
     assert!(api.authorized(USER, "document:download", &world.spv).await);
@@ -142,7 +156,7 @@ async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
 /// A file that several processes share: what one changes, the others see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_on_one_file_hear_each_other() {
-    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let (one, two) = (Api::on(database.clone()).await, Api::on(database.clone()).await);
     let world = World::create(&one).await;
     let at_two = async || two.authorized(USER, "document:download", &world.spv).await;
@@ -158,7 +172,10 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
     let url = redis.url();
     // What is not stored in time is not stored at all.
     let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
-    let (one, two) = (Arc::new(Database::create(Kind::Sqlite).await), Arc::new(Database::create(Kind::Sqlite).await));
+    let (one, two) = (
+        Arc::new(Database::create(DatabaseKind::Sqlite).await),
+        Arc::new(Database::create(DatabaseKind::Sqlite).await),
+    );
     let (one, two) = (
         Api::with(one, Arc::new(SystemClock), &settings).await,
         Api::with(two, Arc::new(SystemClock), &settings).await,
@@ -183,7 +200,7 @@ async fn a_change_that_no_process_renewed_is_made_good() {
     let url = redis.url();
     // What is not stored in time is not stored at all.
     let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
-    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let before = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&before.epr).await;
     let world = World::create(&before).await;
@@ -209,7 +226,7 @@ async fn a_change_that_no_process_renewed_is_made_good() {
 
 #[tokio::test]
 async fn hits_are_logged_under_the_contracts_word() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_LOG_LEVEL", "DEBUG")]).await;
     let client = reqwest::Client::new();
     let send = async |path: &str, body: Value| {

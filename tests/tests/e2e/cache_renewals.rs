@@ -1,11 +1,11 @@
 //! What the database's triggers write when something changes that decisions depend on, and who notices.
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::postgres_server::Server;
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -17,9 +17,9 @@ const ACTION: &str = "00000000-0000-4000-8000-0000000000cc";
 /// Assigns a role everywhere to that many new principals, in one statement.
 async fn assign(database: &Database, count: u32) {
     let id = match database.kind {
-        Kind::Postgres => "gen_random_uuid()",
+        DatabaseKind::Postgres => "gen_random_uuid()",
         // Version 4 in the form of the file.
-        Kind::Sqlite => {
+        DatabaseKind::Sqlite => {
             "lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), substr(hex(randomblob(2)), 2), \
              substr(hex(randomblob(2)), 2), hex(randomblob(6))))"
         }
@@ -39,7 +39,7 @@ async fn assign(database: &Database, count: u32) {
 /// however many it has.
 #[tokio::test]
 async fn a_transaction_writes_a_bounded_number_of_renewals() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     assign(&database, 200).await;
     assert_eq!(database.number("SELECT COUNT(*) FROM cache_renewals WHERE principal_id IS NOT NULL").await, 200);
@@ -64,26 +64,29 @@ async fn rows_read(database: &Database, count: u32) -> i64 {
 
 #[tokio::test]
 async fn the_cost_of_an_assignment_does_not_grow_with_the_transaction() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     let (small, large) = (rows_read(&database, 2_000).await, rows_read(&database, 20_000).await);
     println!("rows of cache_renewals read: {small} for 2,000 assignments, {large} for 20,000");
     assert!(large <= small * 12, "{large} for ten times the assignments, {small} before");
 }
 
-on_both! {
-    async fn a_change_of_the_program_gets_a_bounded_number_of_renewals(api) {
-        let role = api.role("Writer", &[], &["document:upload"]).await;
-        assign(&api.database, 1_000).await;
-        let own = api.entity("e", "spv", None).await;
-        let body = json!({"principal_id": USER, "role_id": role, "entity_id": own});
-        assert!(!api.authorized(USER, "document:upload", &own).await);
-        api.post("/api/v1/assignments", body).await.expect(201);
-        assert!(api.authorized(USER, "document:upload", &own).await);
-        if api.database.kind == Kind::Sqlite {
-            // Those of the other program were among its own, and became one for everybody.
-            assert!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await < 10);
-        }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_program_gets_a_bounded_number_of_renewals(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let role = api.role("Writer", &[], &["document:upload"]).await;
+    assign(&api.database, 1_000).await;
+    let own = api.entity("e", "spv", None).await;
+    let body = json!({"principal_id": USER, "role_id": role, "entity_id": own});
+    assert!(!api.authorized(USER, "document:upload", &own).await);
+    api.post("/api/v1/assignments", body).await.expect(201);
+    assert!(api.authorized(USER, "document:upload", &own).await);
+    if api.database.kind == DatabaseKind::Sqlite {
+        // Those of the other program were among its own, and became one for everybody.
+        assert!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await < 10);
     }
 }
 
@@ -96,7 +99,7 @@ async fn replica(database: &Database) -> PgConnection {
 /// A restore and a replication apply set this role of the session, under which ordinary triggers do not fire.
 #[tokio::test]
 async fn changes_by_replication_are_renewed_and_the_ledger_stays_guarded() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     assign(&database, 1).await;
     database.execute("DELETE FROM cache_renewals").await.unwrap();
@@ -124,7 +127,7 @@ async fn changes_by_replication_are_renewed_and_the_ledger_stays_guarded() {
 /// A cached decision of a running process ends with a change that only replication's role of a session makes.
 #[tokio::test]
 async fn a_running_process_notices_changes_under_the_role_of_replication() {
-    let api = Api::start(Kind::Postgres).await;
+    let api = Api::start(DatabaseKind::Postgres).await;
     let (entity, role) = (api.entity("e", "spv", None).await, api.role("Reader", &[], &["document:download"]).await);
     let body = json!({"principal_id": USER, "role_id": role, "entity_id": entity});
     api.post("/api/v1/assignments", body).await.expect(201);
@@ -163,7 +166,7 @@ async fn a_running_process_notices_what_logical_replication_applies() {
         ),
     )
     .await;
-    let api = Api::start(Kind::Postgres).await;
+    let api = Api::start(DatabaseKind::Postgres).await;
     let connection = format!("host=127.0.0.1 port={} user=epr dbname=postgres", server.port);
     let subscribe = format!("CREATE SUBSCRIPTION registry CONNECTION '{connection}' PUBLICATION registry");
     api.database.execute(&subscribe).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
@@ -25,7 +25,7 @@ async fn shared(base: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_behind_tls_is_believed_by_its_certificate_only() {
     let redis = RedisServer::start_with_tls().await;
-    let database = Arc::new(Database::create(Kind::Postgres).await);
+    let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let world = World::create(&Api::on(database.clone()).await).await;
     let (url, certificate) = (redis.tls_url(), redis.certificate());
     let mut environment = vec![

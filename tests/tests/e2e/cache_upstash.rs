@@ -4,7 +4,7 @@ use std::process::Command;
 
 use epr_core::clock::SystemClock;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
@@ -32,7 +32,7 @@ async fn the_front_speaks_to_upstashs_own_client() {
 async fn two_processes_share_decisions_over_rest() {
     let redis = RedisServer::start().await;
     let front = Front::start(&redis).await;
-    let database = Arc::new(Database::create(Kind::Postgres).await);
+    let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let settings =
         [("EPR_REDIS_URL", front.url.as_str()), ("EPR_REDIS_TOKEN", TOKEN), ("EPR_REDIS_TIMEOUT_MS", "2000")];
     let (one, two) = (
@@ -85,7 +85,7 @@ async fn two_processes_share_decisions_over_rest() {
 async fn a_wrong_token_is_told_and_not_logged() {
     let redis = RedisServer::start().await;
     let front = Front::start(&redis).await;
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let wrong = "some-other-secret-token";
     let (mut process, base) = Process::api(&[
         ("EPR_DATABASE_URL", &database.url),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use epr_core::clock::{Clock as _, ManualClock};
 use epr_core::domain::Timestamp;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind};
+use rstest::rstest;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -15,17 +15,11 @@ const MATRIX: &str = include_str!("../../../epr-core/src/decision/matrix.tsv");
 const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn matrix_on_sqlite() {
-    matrix(Kind::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn matrix_on_postgres() {
-    matrix(Kind::Postgres).await;
-}
-
-async fn matrix(kind: Kind) {
+async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: DatabaseKind) {
     let start = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
     let clock = Arc::new(ManualClock::new(start));
     let api = Api::at(Arc::new(Database::create(kind).await), clock.clone()).await;
@@ -97,34 +91,55 @@ async fn matrix(kind: Kind) {
     assert_eq!(rows, 864);
 }
 
-on_both! {
-    async fn changes_count_at_once(api) {
-        let top = api.entity("top", "issuer", None).await;
-        let spv = api.entity("spv", "spv", Some(&top)).await;
-        let role = api.role("Reader", &[], &["document:download"]).await;
-        assert!(!api.authorized(USER, "document:download", &spv).await);
-        let assigned = api.post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role, "entity_id": top})).await.expect(201);
-        assert!(api.authorized(USER, "document:download", &spv).await);
-        api.patch(&format!("/api/v1/entities/{spv}"), json!({"parent_id": null})).await.expect(200);
-        assert!(!api.authorized(USER, "document:download", &spv).await);
-        api.patch(&format!("/api/v1/entities/{spv}"), json!({"parent_id": top})).await.expect(200);
-        assert!(api.authorized(USER, "document:download", &spv).await);
-        api.patch(&format!("/api/v1/roles/{role}"), json!({"permissions": ["document:upload"]})).await.expect(200);
-        assert!(!api.authorized(USER, "document:download", &spv).await);
-        assert!(api.authorized(USER, "document:upload", &spv).await);
-        api.delete(&format!("/api/v1/assignments/{}", assigned["id"].as_str().unwrap())).await.expect(200);
-        assert!(!api.authorized(USER, "document:upload", &spv).await);
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_count_at_once(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let top = api.entity("top", "issuer", None).await;
+    let spv = api.entity("spv", "spv", Some(&top)).await;
+    let role = api.role("Reader", &[], &["document:download"]).await;
+    assert!(!api.authorized(USER, "document:download", &spv).await);
+    let assigned = api
+        .post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role, "entity_id": top}))
+        .await
+        .expect(201);
+    assert!(api.authorized(USER, "document:download", &spv).await);
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"parent_id": null})).await.expect(200);
+    assert!(!api.authorized(USER, "document:download", &spv).await);
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"parent_id": top})).await.expect(200);
+    assert!(api.authorized(USER, "document:download", &spv).await);
+    api.patch(&format!("/api/v1/roles/{role}"), json!({"permissions": ["document:upload"]})).await.expect(200);
+    assert!(!api.authorized(USER, "document:download", &spv).await);
+    assert!(api.authorized(USER, "document:upload", &spv).await);
+    api.delete(&format!("/api/v1/assignments/{}", assigned["id"].as_str().unwrap())).await.expect(200);
+    assert!(!api.authorized(USER, "document:upload", &spv).await);
+}
 
-    async fn unknown_resource_and_bad_questions(api) {
-        for (path, principal) in [("/api/v1/authorize", "user_id"), ("/api/v1/permissions/check", "principal_id")] {
-            let unknown = api.post(path, json!({principal: USER, "action": "a:b", "resource_id": UNKNOWN})).await.expect(404);
-            assert_eq!(unknown["detail"], format!("Entity {UNKNOWN} not found"));
-            assert_eq!(api.post(path, json!({})).await.faults(),
-                [format!("body.{principal}: missing"), "body.action: missing".into(), "body.resource_id: missing".into()]);
-            let wrong = json!({principal: "me", "action": "", "resource_id": 7, "principal_type": null});
-            assert_eq!(api.post(path, wrong).await.faults(), [format!("body.{principal}: uuid_parsing"),
-                "body.action: string_too_short".into(), "body.resource_id: uuid_parsing".into(), "body.principal_type: string_type".into()]);
-        }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_resource_and_bad_questions(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    for (path, principal) in [("/api/v1/authorize", "user_id"), ("/api/v1/permissions/check", "principal_id")] {
+        let unknown =
+            api.post(path, json!({principal: USER, "action": "a:b", "resource_id": UNKNOWN})).await.expect(404);
+        assert_eq!(unknown["detail"], format!("Entity {UNKNOWN} not found"));
+        assert_eq!(
+            api.post(path, json!({})).await.faults(),
+            [format!("body.{principal}: missing"), "body.action: missing".into(), "body.resource_id: missing".into()]
+        );
+        let wrong = json!({principal: "me", "action": "", "resource_id": 7, "principal_type": null});
+        assert_eq!(
+            api.post(path, wrong).await.faults(),
+            [
+                format!("body.{principal}: uuid_parsing"),
+                "body.action: string_too_short".into(),
+                "body.resource_id: uuid_parsing".into(),
+                "body.principal_type: string_type".into()
+            ]
+        );
     }
 }

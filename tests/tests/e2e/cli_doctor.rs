@@ -2,7 +2,7 @@
 
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::redis::RedisServer;
 use epr_testkit::upstash::{Front, TOKEN};
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ fn with_aws(cli: Cli, endpoint: &str) -> Cli {
 
 #[tokio::test]
 async fn a_healthy_service() {
-    let (database, topic, endpoint) = (Database::create(Kind::Postgres).await, Topic::create().await, aws::endpoint());
+    let (database, topic, endpoint) =
+        (Database::create(DatabaseKind::Postgres).await, Topic::create().await, aws::endpoint());
     let url = database.url.replace("postgres://epr@", "postgres://epr:hunter2@");
     let cli = with_aws(Cli::on(&url), &endpoint).with("EPR_DOCUMENT_VAULT_TOPIC_ARN", &topic.arn);
     let queue = topic.queue_with_redrive().await;
@@ -55,7 +56,7 @@ async fn a_healthy_service() {
 
 #[tokio::test]
 async fn what_is_wrong_and_what_to_do() {
-    let (database, endpoint) = (Database::create(Kind::Postgres).await, aws::endpoint());
+    let (database, endpoint) = (Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let cli = with_aws(Cli::on(&database.url), &endpoint);
     // An empty database, a topic and a queue that are not there.
     let cli = cli
@@ -137,7 +138,7 @@ async fn settings_come_with_their_origin() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shared_cache() {
-    let (database, mut redis) = (Database::create(Kind::Sqlite).await, RedisServer::start_with_tls().await);
+    let (database, mut redis) = (Database::create(DatabaseKind::Sqlite).await, RedisServer::start_with_tls().await);
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
     let state = async |cli: Cli| {

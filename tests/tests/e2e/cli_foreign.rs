@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use serde_json::json;
 
@@ -99,7 +99,7 @@ async fn the_token_goes_to_the_service_and_nowhere_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_service_with_real_tokens() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let minted = async |name: &str, more: &[&str]| {
         let arguments = [&["token", "new", "--name", name][..], more].concat();
         let said = Cli::on(&database.url).json(&arguments).await.remove(0);

@@ -1,9 +1,10 @@
 //! `epr check|entities|roles|assignments|seed`: the same on both databases and over the API, at 80 columns.
 
+use epr_testkit::api::Api;
 use epr_testkit::cli::{Cli, steady};
-use epr_testkit::database::{Database, Kind};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
+use rstest::rstest;
 use serde_json::json;
 
 const ADA: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01";
@@ -142,37 +143,50 @@ updated     0000-00-00T00:00:00.000000Z
     assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (0, "", "No entities.\n"));
 }
 
-on_both! {
-    async fn on_the_database(api) {
-        a_day_at_work(&Cli::on(&api.database.url), false).await;
-        let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
-        assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_the_database(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    a_day_at_work(&Cli::on(&api.database.url), false).await;
+    let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
+    assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
+}
 
-    async fn over_the_api(api) {
-        let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
-        a_day_at_work(&Cli::over(&base), true).await;
-        let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
-        assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
-        process.signal("TERM").await;
-        process.ended().await;
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_the_api(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+    a_day_at_work(&Cli::over(&base), true).await;
+    let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
+    assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
+    process.signal("TERM").await;
+    process.ended().await;
+}
 
-    async fn lists_go_on_over_the_pages_of_the_api(api) {
-        api.database.execute(&many(1100)).await.unwrap();
-        let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
-        for cli in [Cli::on(&api.database.url), Cli::over(&base)] {
-            let seen = cli.json(&["entities", "list", "--type", "spv"]).await;
-            assert_eq!(seen.len(), 1100);
-            let ids: std::collections::HashSet<_> = seen.iter().map(|entity| entity["id"].to_string()).collect();
-            assert_eq!(ids.len(), 1100);
-            // A reader that has seen enough is no fault.
-            let said = cli.run(&["entities", "show", "spv:n 7"]).await;
-            assert_eq!(said.code, 0, "{said:?}");
-        }
-        process.signal("TERM").await;
-        process.ended().await;
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_go_on_over_the_pages_of_the_api(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    api.database.execute(&many(1100)).await.unwrap();
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+    for cli in [Cli::on(&api.database.url), Cli::over(&base)] {
+        let seen = cli.json(&["entities", "list", "--type", "spv"]).await;
+        assert_eq!(seen.len(), 1100);
+        let ids: std::collections::HashSet<_> = seen.iter().map(|entity| entity["id"].to_string()).collect();
+        assert_eq!(ids.len(), 1100);
+        // A reader that has seen enough is no fault.
+        let said = cli.run(&["entities", "show", "spv:n 7"]).await;
+        assert_eq!(said.code, 0, "{said:?}");
     }
+    process.signal("TERM").await;
+    process.ended().await;
 }
 
 /// So many entities, behind the service's back.
@@ -194,7 +208,7 @@ async fn what_an_operator_is_told_when_it_does_not_work() {
     assert!(!folder.path().join("data").exists(), "looking makes no file");
     let said = Cli::on("sqlite:///:memory:").run(&["entities", "list"]).await;
     assert!(said.code == 2 && said.err.contains("a database in memory"), "{said:?}");
-    let empty = Database::create(Kind::Postgres).await;
+    let empty = Database::create(DatabaseKind::Postgres).await;
     let said = Cli::on(&empty.url).run(&["roles", "list"]).await;
     assert!(said.code == 2 && said.err.contains("run `epr migrate`"), "{said:?}");
     let said = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production").run(&["migrate"]).await;

@@ -1,7 +1,9 @@
 //! `epr report …`: what stands in each, and what does not.
 
+use epr_testkit::api::Api;
 use epr_testkit::cli::{Cli, steady};
-use epr_testkit::on_both;
+use epr_testkit::database::DatabaseKind;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -12,85 +14,88 @@ fn in_days(days: i64) -> String {
     SystemClock.now().plus_seconds(days * 86_400).to_string()
 }
 
-on_both! {
-    async fn each_shows_what_it_should_and_nothing_else(api) {
-        let cli = Cli::on(&api.database.url);
-        let issuer = api.entity("Acme", "issuer", None).await;
-        let spv = api.entity("Berlin", "spv", Some(&issuer)).await;
-        let below = api.entity("Series A", "offering", Some(&spv)).await;
-        api.entity("Put away", "spv", Some(&issuer)).await;
-        let (reader, writer) = (api.role("Reader", &[], &["a:read"]).await, api.role("Writer", &[], &["a:write"]).await);
-        let past = api.role("Past", &[], &["a:past"]).await;
-        api.role("Unused", &["spv"], &[]).await;
-        let assign = async |user: &str, role: &str, entity: Option<&str>, from: Option<String>, until: Option<String>| {
-            let mut body = json!({"principal_id": user, "role_id": role, "entity_id": entity, "expires_at": until});
-            if let Some(from) = from {
-                body["effective_at"] = json!(from);
-            }
-            api.post("/api/v1/assignments", body).await.expect(201)["id"].as_str().unwrap().to_owned()
-        };
-        let forever = assign(USER, &reader, Some(&issuer), None, None).await;
-        let soon = assign(USER, &writer, Some(&spv), None, Some(in_days(10))).await;
-        let later = assign(OTHER, &writer, Some(&spv), None, Some(in_days(29))).await;
-        let much_later = assign(OTHER, &reader, Some(&spv), None, Some(in_days(40))).await;
-        let future = assign(USER, &reader, Some(&below), Some(in_days(5)), Some(in_days(20))).await;
-        let stillborn = assign(USER, &past, Some(&spv), Some(in_days(-20)), Some(in_days(-10))).await;
-        let everywhere = assign(USER, &reader, None, None, None).await;
-        let everywhere_too = assign(USER, &writer, None, None, Some(in_days(300))).await;
-        let other_everywhere = assign(OTHER, &reader, None, Some(in_days(60)), None).await;
-        let was_everywhere = assign(OTHER, &past, None, Some(in_days(-20)), Some(in_days(-10))).await;
-        assert!(!forever.is_empty() && !much_later.is_empty());
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_shows_what_it_should_and_nothing_else(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let cli = Cli::on(&api.database.url);
+    let issuer = api.entity("Acme", "issuer", None).await;
+    let spv = api.entity("Berlin", "spv", Some(&issuer)).await;
+    let below = api.entity("Series A", "offering", Some(&spv)).await;
+    api.entity("Put away", "spv", Some(&issuer)).await;
+    let (reader, writer) = (api.role("Reader", &[], &["a:read"]).await, api.role("Writer", &[], &["a:write"]).await);
+    let past = api.role("Past", &[], &["a:past"]).await;
+    api.role("Unused", &["spv"], &[]).await;
+    let assign = async |user: &str, role: &str, entity: Option<&str>, from: Option<String>, until: Option<String>| {
+        let mut body = json!({"principal_id": user, "role_id": role, "entity_id": entity, "expires_at": until});
+        if let Some(from) = from {
+            body["effective_at"] = json!(from);
+        }
+        api.post("/api/v1/assignments", body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    };
+    let forever = assign(USER, &reader, Some(&issuer), None, None).await;
+    let soon = assign(USER, &writer, Some(&spv), None, Some(in_days(10))).await;
+    let later = assign(OTHER, &writer, Some(&spv), None, Some(in_days(29))).await;
+    let much_later = assign(OTHER, &reader, Some(&spv), None, Some(in_days(40))).await;
+    let future = assign(USER, &reader, Some(&below), Some(in_days(5)), Some(in_days(20))).await;
+    let stillborn = assign(USER, &past, Some(&spv), Some(in_days(-20)), Some(in_days(-10))).await;
+    let everywhere = assign(USER, &reader, None, None, None).await;
+    let everywhere_too = assign(USER, &writer, None, None, Some(in_days(300))).await;
+    let other_everywhere = assign(OTHER, &reader, None, Some(in_days(60)), None).await;
+    let was_everywhere = assign(OTHER, &past, None, Some(in_days(-20)), Some(in_days(-10))).await;
+    assert!(!forever.is_empty() && !much_later.is_empty());
 
-        let ids = |rows: Vec<Value>| rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-        assert_eq!(ids(cli.json(&["report", "expiring"]).await), [soon.clone(), future.clone(), later.clone()]);
-        assert_eq!(ids(cli.json(&["report", "expiring", "--within", "2w"]).await), std::slice::from_ref(&soon));
-        let mut never = ids(cli.json(&["report", "never-effective"]).await);
-        assert_eq!(never.split_off(2), [future, other_everywhere.clone()], "those to come follow those that never were");
-        never.sort();
-        let mut expected = vec![stillborn, was_everywhere];
-        expected.sort();
-        assert_eq!(never, expected);
-        let global = cli.json(&["report", "global-roles"]).await;
-        assert_eq!(ids(global.clone()), [everywhere, everywhere_too, other_everywhere]);
-        assert_eq!((&global[0]["role_name"], &global[0]["entity_type"]), (&json!("Reader"), &json!(null)));
-        let unheld = cli.json(&["report", "unheld-roles"]).await;
-        assert_eq!(unheld.iter().map(|role| &role["name"]).collect::<Vec<_>>(), ["Past", "Unused"]);
-        assert_eq!((&unheld[0]["ended_assignments"], &unheld[1]["ended_assignments"]), (&json!(2), &json!(0)));
-        assert_eq!(cli.json(&["report", "orphaned"]).await, Vec::<Value>::new());
-        cli.ok(&["entities", "archive", "spv:Put away"]).await;
-        cli.ok(&["entities", "archive", "issuer:Acme"]).await;
-        let orphaned = cli.json(&["report", "orphaned"]).await;
-        assert_eq!(ids(orphaned.clone()), std::slice::from_ref(&spv), "not what is archived itself, not the grandchild");
-        assert_eq!((&orphaned[0]["parent_name"], &orphaned[0]["parent_type"]), (&json!("Acme"), &json!("issuer")));
+    let ids = |rows: Vec<Value>| rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(cli.json(&["report", "expiring"]).await), [soon.clone(), future.clone(), later.clone()]);
+    assert_eq!(ids(cli.json(&["report", "expiring", "--within", "2w"]).await), std::slice::from_ref(&soon));
+    let mut never = ids(cli.json(&["report", "never-effective"]).await);
+    assert_eq!(never.split_off(2), [future, other_everywhere.clone()], "those to come follow those that never were");
+    never.sort();
+    let mut expected = vec![stillborn, was_everywhere];
+    expected.sort();
+    assert_eq!(never, expected);
+    let global = cli.json(&["report", "global-roles"]).await;
+    assert_eq!(ids(global.clone()), [everywhere, everywhere_too, other_everywhere]);
+    assert_eq!((&global[0]["role_name"], &global[0]["entity_type"]), (&json!("Reader"), &json!(null)));
+    let unheld = cli.json(&["report", "unheld-roles"]).await;
+    assert_eq!(unheld.iter().map(|role| &role["name"]).collect::<Vec<_>>(), ["Past", "Unused"]);
+    assert_eq!((&unheld[0]["ended_assignments"], &unheld[1]["ended_assignments"]), (&json!(2), &json!(0)));
+    assert_eq!(cli.json(&["report", "orphaned"]).await, Vec::<Value>::new());
+    cli.ok(&["entities", "archive", "spv:Put away"]).await;
+    cli.ok(&["entities", "archive", "issuer:Acme"]).await;
+    let orphaned = cli.json(&["report", "orphaned"]).await;
+    assert_eq!(ids(orphaned.clone()), std::slice::from_ref(&spv), "not what is archived itself, not the grandchild");
+    assert_eq!((&orphaned[0]["parent_name"], &orphaned[0]["parent_type"]), (&json!("Acme"), &json!("issuer")));
 
-        let said = cli.run(&["report", "global-roles"]).await;
-        assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a role everywhere.\n"));
-        assert_eq!(
-            steady(&said.out),
-            "\
+    let said = cli.run(&["report", "global-roles"]).await;
+    assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a role everywhere.\n"));
+    assert_eq!(
+        steady(&said.out),
+        "\
 user 00000000-0000-0000-0000-000000000001
   00000000-0000-0000-0000-000000000002  Reader  in force
   00000000-0000-0000-0000-000000000003  Writer  until 0000-00-00 00:00 UTC
 user 00000000-0000-0000-0000-000000000004
   00000000-0000-0000-0000-000000000005  Reader  from 0000-00-00 00:00 UTC
 "
-        );
-        assert_eq!(
-            steady(&cli.ok(&["report", "unheld-roles"]).await),
-            "\
+    );
+    assert_eq!(
+        steady(&cli.ok(&["report", "unheld-roles"]).await),
+        "\
 00000000-0000-0000-0000-000000000001  Past
   a:past
   2 assignments have ended, the last 0000-00-00 00:00 UTC
 00000000-0000-0000-0000-000000000002  Unused
   for spv: no actions
 "
-        );
-        assert_eq!(
-            steady(&cli.ok(&["report", "orphaned"]).await),
-            "00000000-0000-0000-0000-000000000001  spv:Berlin\n  below 00000000-0000-0000-0000-000000000002  issuer:Acme\n"
-        );
-        assert_eq!(cli.run(&["report", "expiring"]).await.err, "3 assignments end within 30 days.\n");
-        assert_eq!(cli.run(&["report", "expiring", "--within", "1h"]).await.err, "No assignments end within 1 hour.\n");
-        assert_eq!(cli.run(&["report", "expiring", "--within", "soon"]).await.code, 2);
-    }
+    );
+    assert_eq!(
+        steady(&cli.ok(&["report", "orphaned"]).await),
+        "00000000-0000-0000-0000-000000000001  spv:Berlin\n  below 00000000-0000-0000-0000-000000000002  issuer:Acme\n"
+    );
+    assert_eq!(cli.run(&["report", "expiring"]).await.err, "3 assignments end within 30 days.\n");
+    assert_eq!(cli.run(&["report", "expiring", "--within", "1h"]).await.err, "No assignments end within 1 hour.\n");
+    assert_eq!(cli.run(&["report", "expiring", "--within", "soon"]).await.code, 2);
 }

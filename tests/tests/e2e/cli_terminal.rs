@@ -1,10 +1,10 @@
 //! What appears on a terminal: colours there only, hostile names harmless, lines that fit; and completions.
 
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 
 async fn seeded() -> (Database, Cli) {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
     cli.ok(&["seed"]).await;

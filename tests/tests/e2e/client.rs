@@ -11,7 +11,7 @@ use epr_client::domain::{
 };
 use epr_client::{BoxError, Client, Error, Order, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
 use futures_util::TryStreamExt as _;
@@ -46,7 +46,7 @@ async fn ends(process: Process) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_over_a_real_service() {
-    for kind in [Kind::Sqlite, Kind::Postgres] {
+    for kind in [DatabaseKind::Sqlite, DatabaseKind::Postgres] {
         let database = Database::create(kind).await;
         let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
         registry(&client(&base)).await;
@@ -167,7 +167,7 @@ fn json_object() -> epr_client::domain::JsonObject {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_are_sent_and_their_refusals_told_apart() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let minted =
         Cli::on(&database.url).json(&["token", "new", "--name", "reader", "--scopes", "epr:read"]).await.remove(0);
     let token = minted["token"].as_str().unwrap().to_owned();
@@ -215,7 +215,7 @@ fn mending(base: &str, way: &Arc<Proxy>) -> (Client, Arc<AtomicUsize>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_repeated_while_the_service_has_no_database() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (way, url) = Proxy::before(&database).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &url)]).await;
     let plain = client(&base);
@@ -245,7 +245,7 @@ async fn calls_are_repeated_while_the_service_has_no_database() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_was_not_sent_is_repeated() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let way = Proxy::to(base.strip_prefix("http://").unwrap()).await;
     way.cut().await;
@@ -262,7 +262,7 @@ async fn a_change_that_was_not_sent_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_stopped_in_the_middle_of_a_list_is_an_error() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = Client::builder(&base).retries(RetryPolicy::never()).build().unwrap();
     for name in ["One", "Two", "Three"] {
@@ -315,7 +315,7 @@ async fn a_connection_that_ends_is_not_repeated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_stands_still_is_a_timeout_and_another_server_a_protocol_error() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let hasty = Client::builder(&base).timeout(Duration::from_millis(200)).build().unwrap();
     process.stop().await;

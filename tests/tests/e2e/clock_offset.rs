@@ -5,7 +5,7 @@ use std::sync::Arc;
 use epr_core::clock::{Clock, SystemClock};
 use epr_core::domain::Timestamp;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::epr;
 use serde_json::Value;
@@ -26,7 +26,7 @@ async fn offset(api: &Api) -> Option<f64> {
 #[tokio::test]
 async fn readiness_and_metrics_show_how_wrong_the_clock_is() {
     for (wrong, sign) in [(5_000_000, 1.0), (-5_000_000, -1.0)] {
-        let database = Arc::new(Database::create(Kind::Postgres).await);
+        let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
         let api = Api::at(database, Arc::new(WrongClock(wrong))).await;
         patience::until_so("a measurement", async || offset(&api).await.is_some()).await;
         // Half of a round trip is added at most.
@@ -41,14 +41,14 @@ async fn readiness_and_metrics_show_how_wrong_the_clock_is() {
 
 #[tokio::test]
 async fn a_file_has_no_clock_of_its_own() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     assert_eq!(offset(&api).await, None);
     assert!(!api.epr.metrics_text().await.contains("epr_clock_offset"));
 }
 
 #[tokio::test]
 async fn doctor_compares_the_clocks() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     let (_, said, _) = epr(&database.url, &["doctor", "--json"]).await;
     let report: Value = serde_json::from_str(&said).unwrap();

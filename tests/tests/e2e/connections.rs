@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn calls_are_answered(base: &str) {
 
 #[tokio::test]
 async fn the_connection_that_is_silent_for_longest_makes_room() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONNECTIONS", "32")]).await;
     let mut crowd = crowd(&base, 300).await;
     calls_are_answered(&base).await;
@@ -56,7 +56,7 @@ async fn the_connection_that_is_silent_for_longest_makes_room() {
 
 #[tokio::test]
 async fn a_connection_whose_request_is_worked_on_is_not_closed() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONNECTIONS", "16")]).await;
     let mut holder = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE entities IN ACCESS EXCLUSIVE MODE").execute(&mut holder).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_connection_whose_request_is_worked_on_is_not_closed() {
 
 #[tokio::test]
 async fn the_limit_of_open_files_bounds_connections() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let url = database.url.as_str();
     // The soft limit is raised, as far as the hard one allows.
     let (soft, base) = Process::api_limited("ulimit -Sn 64 && ulimit -Hn 1000", &[("EPR_DATABASE_URL", url)]).await;

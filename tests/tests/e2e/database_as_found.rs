@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind, postgres_server};
+use epr_testkit::database::{Database, DatabaseKind, postgres_server};
 use epr_testkit::process::epr;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn defaults_of_the_database_change_nothing() {
         "quote_all_identifiers = on",
         "search_path = 'elsewhere'",
     ] {
-        let database = Arc::new(Database::create(Kind::Postgres).await);
+        let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
         let setting = format!("CREATE SCHEMA elsewhere; ALTER DATABASE {} SET {default}", name_of(&database));
         database.execute(&setting).await.unwrap();
         let api = Api::on(Arc::clone(&database)).await;
@@ -82,7 +82,7 @@ async fn defaults_of_the_database_change_nothing() {
 
 #[tokio::test]
 async fn a_role_that_may_only_read_and_write_starts_on_a_current_schema() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let role = format!("writer_{:08x}", rand::random::<u32>());
     admin(&format!("CREATE ROLE {role} LOGIN")).await;
     let url = url_as(&database, &role);
@@ -115,7 +115,7 @@ async fn another_applications_tables_are_left_alone() {
            execution_time bigint NOT NULL); \
          INSERT INTO _sqlx_migrations VALUES (20230101000000, 'users', now(), true, '', 1)",
     ] {
-        let database = Database::create(Kind::Postgres).await;
+        let database = Database::create(DatabaseKind::Postgres).await;
         database.execute(neighbour).await.unwrap();
         let tables = "SELECT COUNT(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
                       WHERE relkind IN ('r', 'i', 'S') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
@@ -137,7 +137,7 @@ async fn another_applications_tables_are_left_alone() {
 /// Two other sessions are all that the server has left when the service has opened two of its ten.
 #[tokio::test]
 async fn a_server_without_room_costs_no_caller_anything() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let limit = format!("ALTER DATABASE {} CONNECTION LIMIT 6", name_of(&database));
     let role = format!("limited_{:08x}", rand::random::<u32>());
     admin(&format!("CREATE ROLE {role} LOGIN; {limit}")).await;

@@ -1,7 +1,7 @@
 //! Doctor reads the files of tokens and keys, and production without authentication is said everywhere.
 
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::issuer::{SigningKey, key_set};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn finding(cli: &Cli, what: &str) -> (String, String) {
 
 #[tokio::test]
 async fn doctor_opens_the_files_of_tokens_and_keys() {
-    let (database, folder) = (Database::create(Kind::Sqlite).await, tempfile::tempdir().unwrap());
+    let (database, folder) = (Database::create(DatabaseKind::Sqlite).await, tempfile::tempdir().unwrap());
     Cli::on(&database.url).ok(&["migrate"]).await;
     let file = folder.path().join("tokens.json");
     let path = file.to_str().unwrap();
@@ -58,7 +58,7 @@ async fn doctor_opens_the_files_of_tokens_and_keys() {
 
 #[tokio::test]
 async fn production_without_a_word_about_authentication_is_said() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     Cli::on(&database.url).ok(&["migrate"]).await;
     for (environment, mode, said) in
         [("production", None, true), ("production", Some("none"), false), ("staging", None, false)]

@@ -2,9 +2,9 @@
 
 use epr_testkit::api::Api;
 use epr_testkit::aws::{self, Topic};
-use epr_testkit::database::{Database, Kind};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
+use rstest::rstest;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,68 +19,98 @@ fn audit(correlation: &str, payload: &Value) -> Value {
         "context": {"actor_id": ACTOR, "actor_type": "user", "entity_id": DOCUMENT, "entity_type": "document", "ip": "::1"}})
 }
 
-on_both! {
-    async fn an_audit_event_is_an_entry_each_time(api) {
-        let first = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
-        assert!(!first.headers.contains_key("epr-duplicate"));
-        let first = first.expect(201);
-        let again = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
-        assert_eq!(again.headers["epr-duplicate"], "true");
-        assert_eq!(again.expect(201), first);
-        let other = api.post(EVENTS, audit("c-1", &json!({"n": 2}))).await;
-        assert_eq!(other.headers["epr-duplicate"], "true; differs");
-        assert_eq!(other.expect(201), first);
-        // No audit event: no entry.
-        api.post(EVENTS, json!({"event_type": "a.b", "source": "vault", "context": {"actor_id": ACTOR}})).await.expect(201);
-        let entries = api.get(ENTRIES).await.expect(200);
-        let entries = entries.as_array().unwrap();
-        let details: Vec<_> = entries.iter().map(|entry| entry["details"].to_string()).collect();
-        assert_eq!(details, [r#"{"n":1.5}"#, r#"{"n":1.5}"#, r#"{"n":2}"#]);
-        for entry in entries {
-            for (field, expected) in [("source", "document_vault"), ("action", "document.downloaded"), ("actor_id", ACTOR), ("actor_type", "user"),
-                ("entity_id", DOCUMENT), ("entity_type", "document"), ("correlation_id", "c-1")] {
-                assert_eq!(entry[field], expected, "{field}");
-            }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_event_is_an_entry_each_time(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let first = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
+    assert!(!first.headers.contains_key("epr-duplicate"));
+    let first = first.expect(201);
+    let again = api.post(EVENTS, audit("c-1", &json!({"n": 1.5}))).await;
+    assert_eq!(again.headers["epr-duplicate"], "true");
+    assert_eq!(again.expect(201), first);
+    let other = api.post(EVENTS, audit("c-1", &json!({"n": 2}))).await;
+    assert_eq!(other.headers["epr-duplicate"], "true; differs");
+    assert_eq!(other.expect(201), first);
+    // No audit event: no entry.
+    api.post(EVENTS, json!({"event_type": "a.b", "source": "vault", "context": {"actor_id": ACTOR}})).await.expect(201);
+    let entries = api.get(ENTRIES).await.expect(200);
+    let entries = entries.as_array().unwrap();
+    let details: Vec<_> = entries.iter().map(|entry| entry["details"].to_string()).collect();
+    assert_eq!(details, [r#"{"n":1.5}"#, r#"{"n":1.5}"#, r#"{"n":2}"#]);
+    for entry in entries {
+        for (field, expected) in [
+            ("source", "document_vault"),
+            ("action", "document.downloaded"),
+            ("actor_id", ACTOR),
+            ("actor_type", "user"),
+            ("entity_id", DOCUMENT),
+            ("entity_type", "document"),
+            ("correlation_id", "c-1"),
+        ] {
+            assert_eq!(entry[field], expected, "{field}");
         }
-        assert_eq!(entries[0]["event_id"], first["event_id"]);
-        assert!(entries[1]["event_id"] != entries[0]["event_id"] && entries[2]["event_id"] != entries[1]["event_id"]);
-        assert_eq!(api.get(EVENTS).await.expect(200).as_array().unwrap().len(), 2, "one delivery each");
-        let figures = api.epr.metrics_text().await;
-        assert!(figures.contains("epr_events_deduplicated_total{content=\"same\"} 1"), "{figures}");
-        assert!(figures.contains("epr_events_deduplicated_total{content=\"different\"} 1"), "{figures}");
     }
+    assert_eq!(entries[0]["event_id"], first["event_id"]);
+    assert!(entries[1]["event_id"] != entries[0]["event_id"] && entries[2]["event_id"] != entries[1]["event_id"]);
+    assert_eq!(api.get(EVENTS).await.expect(200).as_array().unwrap().len(), 2, "one delivery each");
+    let figures = api.epr.metrics_text().await;
+    assert!(figures.contains("epr_events_deduplicated_total{content=\"same\"} 1"), "{figures}");
+    assert!(figures.contains("epr_events_deduplicated_total{content=\"different\"} 1"), "{figures}");
+}
 
-    async fn what_does_not_fit_a_column_is_kept_and_refuses_nothing(api) {
-        let mut event = audit("c".repeat(128).as_str(), &json!({"as_sent": 7}));
-        event["event_type"] = json!("t".repeat(128));
-        event["context"] = json!({"actor_id": "bob", "actor_type": "t".repeat(65), "entity_id": null, "entity_type": ["a"]});
-        api.post(EVENTS, event).await.expect(201);
-        let entries = api.get(ENTRIES).await.expect(200);
-        let entry = &entries[0];
-        assert_eq!((&entry["actor_id"], &entry["actor_type"], &entry["entity_id"], &entry["entity_type"]),
-            (&Value::Null, &json!("user"), &Value::Null, &Value::Null));
-        assert_eq!((&entry["action"], &entry["correlation_id"]), (&json!("t".repeat(120)), &json!("c".repeat(120))));
-        assert_eq!(entry["details"], json!({"as_sent": 7, "as_sent_": {"actor_id": "bob", "actor_type": "t".repeat(65),
-            "entity_type": ["a"], "event_type": "t".repeat(128), "correlation_id": "c".repeat(128)}}));
-        // A message within its bound whose canonical text is over the ledger's.
-        api.post(EVENTS, audit("c-2", &json!({"x": "é".repeat(120_000), "y": "\u{1}".repeat(1000)}))).await.expect(201);
-        api.post(EVENTS, audit("c-3", &json!({"x": "\u{7f}".repeat(200_000)}))).await.expect(201);
-        let entries = api.get(ENTRIES).await.expect(200);
-        assert!(entries[2]["details"]["details_sha256"].as_str().is_some_and(|hash| hash.len() == 64), "{}", entries[2]["details"]);
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_a_column_is_kept_and_refuses_nothing(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let mut event = audit("c".repeat(128).as_str(), &json!({"as_sent": 7}));
+    event["event_type"] = json!("t".repeat(128));
+    event["context"] =
+        json!({"actor_id": "bob", "actor_type": "t".repeat(65), "entity_id": null, "entity_type": ["a"]});
+    api.post(EVENTS, event).await.expect(201);
+    let entries = api.get(ENTRIES).await.expect(200);
+    let entry = &entries[0];
+    assert_eq!(
+        (&entry["actor_id"], &entry["actor_type"], &entry["entity_id"], &entry["entity_type"]),
+        (&Value::Null, &json!("user"), &Value::Null, &Value::Null)
+    );
+    assert_eq!((&entry["action"], &entry["correlation_id"]), (&json!("t".repeat(120)), &json!("c".repeat(120))));
+    assert_eq!(
+        entry["details"],
+        json!({"as_sent": 7, "as_sent_": {"actor_id": "bob", "actor_type": "t".repeat(65),
+            "entity_type": ["a"], "event_type": "t".repeat(128), "correlation_id": "c".repeat(128)}})
+    );
+    // A message within its bound whose canonical text is over the ledger's.
+    api.post(EVENTS, audit("c-2", &json!({"x": "é".repeat(120_000), "y": "\u{1}".repeat(1000)}))).await.expect(201);
+    api.post(EVENTS, audit("c-3", &json!({"x": "\u{7f}".repeat(200_000)}))).await.expect(201);
+    let entries = api.get(ENTRIES).await.expect(200);
+    assert!(
+        entries[2]["details"]["details_sha256"].as_str().is_some_and(|hash| hash.len() == 64),
+        "{}",
+        entries[2]["details"]
+    );
+}
 
-    async fn eprs_own_source_is_refused(api) {
-        for source in ["entity_permissions_core", " Entity_Permissions_Core "] {
-            let forged = json!({"event_type": "entity.archived", "source": source, "payload": {"entity_id": DOCUMENT, "entity_type": "spv"}});
-            assert_eq!(api.post(EVENTS, forged).await.faults(), ["body.source: reserved"], "{source}");
-        }
-        assert_eq!(api.get(EVENTS).await.expect(200), json!([]));
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eprs_own_source_is_refused(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    for source in ["entity_permissions_core", " Entity_Permissions_Core "] {
+        let forged = json!({"event_type": "entity.archived", "source": source, "payload": {"entity_id": DOCUMENT, "entity_type": "spv"}});
+        assert_eq!(api.post(EVENTS, forged).await.faults(), ["body.source: reserved"], "{source}");
     }
+    assert_eq!(api.get(EVENTS).await.expect(200), json!([]));
 }
 
 #[tokio::test]
 async fn fifty_repeats_at_once_are_one_event_and_fifty_entries() {
-    for kind in [Kind::Sqlite, Kind::Postgres] {
+    for kind in [DatabaseKind::Sqlite, DatabaseKind::Postgres] {
         let api = Api::start(kind).await;
         let entity = api.entity("S", "spv", None).await;
         let tasks: Vec<_> = (0..50)
@@ -106,7 +136,7 @@ async fn fifty_repeats_at_once_are_one_event_and_fifty_entries() {
 #[tokio::test]
 async fn the_setting_says_which_events_are_recorded() {
     for (setting, expected) in [("off", 0), ("context", 1), ("all", 2)] {
-        let database = Arc::new(Database::create(Kind::Sqlite).await);
+        let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
         let clock = Arc::new(epr_core::clock::SystemClock);
         let api =
             Api::with(database, clock, &[("EPR_AUDIT_EVENTS", setting), ("EPR_DOCUMENT_EVENT_SOURCE", "epr-eu")]).await;
@@ -130,7 +160,8 @@ fn archived_by_the_vault(message: &Value) -> Option<(String, String)> {
 
 #[tokio::test]
 async fn a_consumer_that_acts_on_flat_fields_archives_what_epr_archived_and_nothing_else() {
-    let (topic, database, endpoint) = (Topic::create().await, Database::create(Kind::Postgres).await, aws::endpoint());
+    let (topic, database, endpoint) =
+        (Topic::create().await, Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let mut environment =
         vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
     environment.extend(aws::environment(&endpoint));

@@ -8,7 +8,7 @@ use epr_core::publish::{Message, Outage, Verdict};
 use epr_core::settings::EventSettings;
 use epr_core::store::Page;
 use epr_core::{Call, Epr};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -178,7 +178,7 @@ async fn after_the_last_attempt_it_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_at_once_stand_in_one_line() {
-    let (topic, database) = (Arc::new(Recording::default()), Database::create(Kind::Postgres).await);
+    let (topic, database) = (Arc::new(Recording::default()), Database::create(DatabaseKind::Postgres).await);
     let epr = Epr::builder().store(database.store().await).publisher(topic.clone()).build();
     let writers: Vec<_> = (0..30)
         .map(|n| {

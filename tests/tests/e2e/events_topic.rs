@@ -4,7 +4,7 @@ use epr_core::publish::sns::Sns;
 use epr_core::publish::{Message, Publisher as _, Verdict};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::aws::{self, Topic};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::{Process, epr};
 use serde_json::{Value, json};
 
@@ -16,7 +16,8 @@ async fn post(base: &str, path: &str, body: Value) -> Value {
 
 #[tokio::test]
 async fn the_vaults_consumer_finds_what_it_reads() {
-    let (topic, database, endpoint) = (Topic::create().await, Database::create(Kind::Postgres).await, aws::endpoint());
+    let (topic, database, endpoint) =
+        (Topic::create().await, Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let mut environment =
         vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
     environment.extend(aws::environment(&endpoint));
@@ -60,7 +61,7 @@ async fn the_vaults_consumer_finds_what_it_reads() {
 #[tokio::test]
 async fn a_topic_that_is_gone_loses_nothing() {
     let (mut topic, database, endpoint) =
-        (Topic::create().await, Database::create(Kind::Sqlite).await, aws::endpoint());
+        (Topic::create().await, Database::create(DatabaseKind::Sqlite).await, aws::endpoint());
     let arn = topic.arn.clone();
     let mut environment = vec![
         ("EPR_DATABASE_URL", database.url.as_str()),
@@ -94,7 +95,8 @@ async fn a_topic_that_is_gone_loses_nothing() {
 
 #[tokio::test]
 async fn a_relay_in_another_process_is_woken() {
-    let (topic, database, endpoint) = (Topic::create().await, Database::create(Kind::Postgres).await, aws::endpoint());
+    let (topic, database, endpoint) =
+        (Topic::create().await, Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let mut environment =
         vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
     environment.extend(aws::environment(&endpoint));

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::{epr, program};
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -20,11 +21,11 @@ const NEIGHBOURS: &str =
     INSERT INTO invoices VALUES (7, 'THE_ENTITY');
     CREATE VIEW active_entities AS SELECT id, name FROM entities WHERE status = 'ACTIVE';";
 
-async fn older_database(kind: Kind) -> Arc<Database> {
+async fn older_database(kind: DatabaseKind) -> Arc<Database> {
     let database = Database::create(kind).await;
     let (id_type, entity) = match kind {
-        Kind::Postgres => ("uuid", "11111111-0000-4000-8000-000000000001"),
-        Kind::Sqlite => ("CHAR(32)", "11111111000040008000000000000001"),
+        DatabaseKind::Postgres => ("uuid", "11111111-0000-4000-8000-000000000001"),
+        DatabaseKind::Sqlite => ("CHAR(32)", "11111111000040008000000000000001"),
     };
     if let Some(file) = database.file() {
         std::fs::write(file, "").unwrap();
@@ -45,8 +46,8 @@ async fn dump(database: &Database) -> String {
     let text = String::from_utf8(output.stdout).unwrap();
     match database.kind {
         // Newer versions of pg_dump write a random word.
-        Kind::Postgres => text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"),
-        Kind::Sqlite => {
+        DatabaseKind::Postgres => text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"),
+        DatabaseKind::Sqlite => {
             // A table that was renamed is written in quotes and with IF NOT EXISTS, and an index that was built again last. The
             // table of SQLite's own that counts keys stays, empty.
             let lines = text.lines().filter(|line| !line.contains("sqlite_sequence"));
@@ -80,7 +81,11 @@ fn lines(file: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn the_older_tables_come_back(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     let database = older_database(kind).await;
     let folder = tempfile::tempdir().unwrap();
     let before = dump(&database).await;
@@ -126,16 +131,6 @@ async fn the_older_tables_come_back(kind: Kind) {
     assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
 }
 
-#[tokio::test]
-async fn the_older_tables_come_back_on_postgres() {
-    the_older_tables_come_back(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn the_older_tables_come_back_on_sqlite() {
-    the_older_tables_come_back(Kind::Sqlite).await;
-}
-
 /// Why `epr migrate --back` refuses; the ledger is still EPR's afterwards.
 async fn refusal(database: &Database, arguments: &[&str]) -> String {
     let (code, _, said) = epr(&database.url, &[&["migrate", "--back"], arguments].concat()).await;
@@ -146,7 +141,7 @@ async fn refusal(database: &Database, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn what_stands_in_the_way_is_named() {
-    let database = older_database(Kind::Postgres).await;
+    let database = older_database(DatabaseKind::Postgres).await;
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
 
     database.execute("CREATE VIEW somebody_elses AS SELECT id FROM roles").await.unwrap();
@@ -167,7 +162,7 @@ async fn what_stands_in_the_way_is_named() {
 
 #[tokio::test]
 async fn a_running_process_is_not_left_with_answers_in_memory() {
-    let database = older_database(Kind::Postgres).await;
+    let database = older_database(DatabaseKind::Postgres).await;
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
     let api = Api::on(Arc::clone(&database)).await;
     database.until_at_least(LISTENING, 1).await;

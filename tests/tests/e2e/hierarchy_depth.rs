@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind, WAITING};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
@@ -46,83 +46,100 @@ async fn doctor(database: &Database) -> (String, String) {
     (found["state"].as_str().unwrap().to_owned(), found["seen"].as_str().unwrap().to_owned())
 }
 
-on_both! {
-    async fn the_257th_level_is_refused(api) {
-        chain(&api.database, 1, 255).await;
-        let last = api.entity("the last level", "spv", Some(&level(1, 255))).await;
-        let body = json!({"name": "one more", "type": "spv", "parent_id": last});
-        let refused = api.post("/api/v1/entities", body).await.expect(400);
-        let sentence = format!("Parent {last} would make the hierarchy deeper than 256 levels: it is on the last level already");
-        assert_eq!(refused["detail"], sentence);
-        // By a move: a leaf, and a subtree of two levels.
-        let (top, below) = (api.entity("top", "spv", None).await, api.entity("below", "spv", None).await);
-        assert_eq!(move_to(&api, &below, &*top).await.0, 200);
-        assert_eq!(move_to(&api, &below, &*last).await.0, 400);
-        let (status, sentence) = move_to(&api, &top, level(1, 255)).await;
-        assert_eq!(status, 400);
-        assert!(sentence.ends_with(&format!("it is on level 255, and {top} has more than 0 levels below itself")), "{sentence}");
-        assert_eq!(move_to(&api, &top, level(1, 254)).await, (200, String::new()));
-        let (status, sentence) = move_to(&api, &level(1, 1), &*below).await;
-        assert_eq!(status, 400);
-        assert_eq!(sentence.matches(" -> ").count(), 256, "every link of the cycle is named: {sentence}");
-        assert_eq!(doctor(&api.database).await, ("fine".into(), "256 levels, no cycle".into()));
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_257th_level_is_refused(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    chain(&api.database, 1, 255).await;
+    let last = api.entity("the last level", "spv", Some(&level(1, 255))).await;
+    let body = json!({"name": "one more", "type": "spv", "parent_id": last});
+    let refused = api.post("/api/v1/entities", body).await.expect(400);
+    let sentence =
+        format!("Parent {last} would make the hierarchy deeper than 256 levels: it is on the last level already");
+    assert_eq!(refused["detail"], sentence);
+    // By a move: a leaf, and a subtree of two levels.
+    let (top, below) = (api.entity("top", "spv", None).await, api.entity("below", "spv", None).await);
+    assert_eq!(move_to(&api, &below, &*top).await.0, 200);
+    assert_eq!(move_to(&api, &below, &*last).await.0, 400);
+    let (status, sentence) = move_to(&api, &top, level(1, 255)).await;
+    assert_eq!(status, 400);
+    assert!(
+        sentence.ends_with(&format!("it is on level 255, and {top} has more than 0 levels below itself")),
+        "{sentence}"
+    );
+    assert_eq!(move_to(&api, &top, level(1, 254)).await, (200, String::new()));
+    let (status, sentence) = move_to(&api, &level(1, 1), &*below).await;
+    assert_eq!(status, 400);
+    assert_eq!(sentence.matches(" -> ").count(), 256, "every link of the cycle is named: {sentence}");
+    assert_eq!(doctor(&api.database).await, ("fine".into(), "256 levels, no cycle".into()));
+}
 
-    async fn a_hierarchy_that_is_too_deep_already_goes_on_working(api) {
-        chain(&api.database, 2, 20_000).await;
-        chain(&api.database, 3, 300).await;
-        let (state, seen) = doctor(&api.database).await;
-        assert_eq!(state, "doubtful");
-        assert!(seen.contains("19788 entities are deeper than 256 levels, the deepest on level 20000"), "{seen}");
-        assert!(seen.contains(&level(2, 257)) && seen.contains(&level(3, 257)), "{seen}");
-        let role = api.role("Reader", &[], &["document:download"]).await;
-        let grant = json!({"principal_id": USER, "role_id": role, "entity_id": level(3, 1)});
-        api.post("/api/v1/assignments", grant).await.expect(201);
-        assert!(api.authorized(USER, "document:download", &level(3, 300)).await);
-        api.patch(&format!("/api/v1/entities/{}", level(3, 300)), json!({"name": "renamed"})).await.expect(200);
-        // Sideways and up, but not further down.
-        assert_eq!(move_to(&api, &level(3, 150), level(2, 149)).await, (200, String::new()));
-        assert_eq!(move_to(&api, &level(3, 150), level(2, 100)).await, (200, String::new()));
-        let (status, sentence) = move_to(&api, &level(3, 150), level(2, 120)).await;
-        assert!(status == 400 && sentence.len() < 300, "{sentence}");
-        // A refused cycle of 20,000 links.
-        let (status, sentence) = move_to(&api, &level(2, 1), level(2, 20_000)).await;
-        assert!(status == 400 && sentence.contains("would close a cycle"), "{sentence}");
-        assert!(sentence.len() < 12_000 && sentence.contains(&level(2, 20_000)), "{}", sentence.len());
-        let body = json!({"name": "one more", "type": "spv", "parent_id": level(2, 20_000)});
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hierarchy_that_is_too_deep_already_goes_on_working(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    chain(&api.database, 2, 20_000).await;
+    chain(&api.database, 3, 300).await;
+    let (state, seen) = doctor(&api.database).await;
+    assert_eq!(state, "doubtful");
+    assert!(seen.contains("19788 entities are deeper than 256 levels, the deepest on level 20000"), "{seen}");
+    assert!(seen.contains(&level(2, 257)) && seen.contains(&level(3, 257)), "{seen}");
+    let role = api.role("Reader", &[], &["document:download"]).await;
+    let grant = json!({"principal_id": USER, "role_id": role, "entity_id": level(3, 1)});
+    api.post("/api/v1/assignments", grant).await.expect(201);
+    assert!(api.authorized(USER, "document:download", &level(3, 300)).await);
+    api.patch(&format!("/api/v1/entities/{}", level(3, 300)), json!({"name": "renamed"})).await.expect(200);
+    // Sideways and up, but not further down.
+    assert_eq!(move_to(&api, &level(3, 150), level(2, 149)).await, (200, String::new()));
+    assert_eq!(move_to(&api, &level(3, 150), level(2, 100)).await, (200, String::new()));
+    let (status, sentence) = move_to(&api, &level(3, 150), level(2, 120)).await;
+    assert!(status == 400 && sentence.len() < 300, "{sentence}");
+    // A refused cycle of 20,000 links.
+    let (status, sentence) = move_to(&api, &level(2, 1), level(2, 20_000)).await;
+    assert!(status == 400 && sentence.contains("would close a cycle"), "{sentence}");
+    assert!(sentence.len() < 12_000 && sentence.contains(&level(2, 20_000)), "{}", sentence.len());
+    let body = json!({"name": "one more", "type": "spv", "parent_id": level(2, 20_000)});
+    api.post("/api/v1/entities", body).await.expect(400);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cycle_in_the_table_ends_every_walk_and_can_be_repaired(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    chain(&api.database, 4, 4).await;
+    chain(&api.database, 5, 3).await;
+    set_parent(&api.database, &level(4, 1), &level(4, 3)).await;
+    let named = format!("`{0}` -> `{2}` -> `{1}` -> `{0}`", level(4, 1), level(4, 2), level(4, 3));
+    let (state, seen) = doctor(&api.database).await;
+    assert_eq!((state.as_str(), seen), ("wrong", format!("4 entities are in or below a cycle: {named}")));
+    let role = api.role("Reader", &[], &["document:download"]).await;
+    let grant = json!({"principal_id": USER, "role_id": role, "entity_id": level(4, 2)});
+    api.post("/api/v1/assignments", grant).await.expect(201);
+    assert!(api.authorized(USER, "document:download", &level(4, 4)).await);
+    // Nothing is moved into it or created in it.
+    for parent in [level(4, 1), level(4, 4)] {
+        let (status, sentence) = move_to(&api, &level(5, 2), &*parent).await;
+        assert!(status == 400 && sentence.contains("is in or below a cycle: `"), "{sentence}");
+        let body = json!({"name": "in a cycle", "type": "spv", "parent_id": parent});
         api.post("/api/v1/entities", body).await.expect(400);
     }
-
-    async fn a_cycle_in_the_table_ends_every_walk_and_can_be_repaired(api) {
-        chain(&api.database, 4, 4).await;
-        chain(&api.database, 5, 3).await;
-        set_parent(&api.database, &level(4, 1), &level(4, 3)).await;
-        let named = format!("`{0}` -> `{2}` -> `{1}` -> `{0}`", level(4, 1), level(4, 2), level(4, 3));
-        let (state, seen) = doctor(&api.database).await;
-        assert_eq!((state.as_str(), seen), ("wrong", format!("4 entities are in or below a cycle: {named}")));
-        let role = api.role("Reader", &[], &["document:download"]).await;
-        let grant = json!({"principal_id": USER, "role_id": role, "entity_id": level(4, 2)});
-        api.post("/api/v1/assignments", grant).await.expect(201);
-        assert!(api.authorized(USER, "document:download", &level(4, 4)).await);
-        // Nothing is moved into it or created in it.
-        for parent in [level(4, 1), level(4, 4)] {
-            let (status, sentence) = move_to(&api, &level(5, 2), &*parent).await;
-            assert!(status == 400 && sentence.contains("is in or below a cycle: `"), "{sentence}");
-            let body = json!({"name": "in a cycle", "type": "spv", "parent_id": parent});
-            api.post("/api/v1/entities", body).await.expect(400);
-        }
-        // Within it: still a cycle. What is below it can leave; a member that leaves opens it.
-        assert_eq!(move_to(&api, &level(4, 1), level(4, 2)).await.0, 400);
-        assert_eq!(move_to(&api, &level(4, 4), level(5, 3)).await, (200, String::new()));
-        assert_eq!(move_to(&api, &level(4, 2), level(5, 3)).await, (200, String::new()));
-        assert_eq!(doctor(&api.database).await, ("fine".into(), "6 levels, no cycle".into()));
-    }
+    // Within it: still a cycle. What is below it can leave; a member that leaves opens it.
+    assert_eq!(move_to(&api, &level(4, 1), level(4, 2)).await.0, 400);
+    assert_eq!(move_to(&api, &level(4, 4), level(5, 3)).await, (200, String::new()));
+    assert_eq!(move_to(&api, &level(4, 2), level(5, 3)).await, (200, String::new()));
+    assert_eq!(doctor(&api.database).await, ("fine".into(), "6 levels, no cycle".into()));
 }
 
 /// Creations and moves that together would make the hierarchy too deep, or close a cycle, see each other.
 #[tokio::test]
 async fn creations_share_the_lock_that_moves_take() {
-    let api = Api::start(Kind::Postgres).await;
+    let api = Api::start(DatabaseKind::Postgres).await;
     let (top, other) = (api.entity("top", "spv", None).await, api.entity("other", "spv", None).await);
     let mut holder = PgConnection::connect(&api.database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; SELECT pg_advisory_xact_lock_shared(1162891777)").execute(&mut holder).await.unwrap();
@@ -145,14 +162,18 @@ async fn creations_share_the_lock_that_moves_take() {
 }
 
 /// An older database with a cycle is not taken over; the cycle is named.
-async fn a_cycle_is_not_taken_over(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_cycle_is_not_taken_over(#[case] kind: DatabaseKind) {
     let database = Arc::new(Database::create(kind).await);
     if let Some(file) = database.file() {
         std::fs::write(file, "").unwrap();
     }
     let (id, time) = match kind {
-        Kind::Postgres => ("uuid", "timestamptz"),
-        Kind::Sqlite => ("CHAR(36)", "DATETIME"),
+        DatabaseKind::Postgres => ("uuid", "timestamptz"),
+        DatabaseKind::Sqlite => ("CHAR(36)", "DATETIME"),
     };
     let table = format!(
         "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, \
@@ -170,14 +191,4 @@ async fn a_cycle_is_not_taken_over(kind: Kind) {
     assert!(code == 2 && said.contains(&format!("`{0}` -> `{0}`", level(6, 1))), "{said}");
     database.execute(&format!("UPDATE entities SET parent_id = NULL WHERE id = '{}'", level(6, 1))).await.unwrap();
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
-}
-
-#[tokio::test]
-async fn a_cycle_is_not_taken_over_on_postgres() {
-    a_cycle_is_not_taken_over(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_cycle_is_not_taken_over_on_sqlite() {
-    a_cycle_is_not_taken_over(Kind::Sqlite).await;
 }

@@ -1,121 +1,141 @@
 //! `epr audit verify` and `epr audit export`, as an auditor uses them.
 
 use epr_testkit::api::Api;
-use epr_testkit::database::Kind;
+use epr_testkit::database::DatabaseKind;
 use epr_testkit::ledger::verdict;
-use epr_testkit::on_both;
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
 
-on_both! {
-    async fn ranges_and_exit_codes(api) {
-        let url = &api.database.url;
-        assert_eq!(epr(url, &["audit", "verify"]).await, (0, "The ledger is empty.\n".into(), String::new()));
-        for n in 0..5 {
-            api.entity(&format!("e{n}"), "spv", None).await;
-        }
-        assert_eq!(epr(url, &["audit", "verify"]).await.1, "The chain holds: 5 entries, 1 to 5.\n");
-        let (code, said) = verdict(url, &["--start-sequence", "2", "--end-sequence", "4"]).await;
-        assert_eq!((code, said), (0, json!({"valid": true, "checked": 3, "start_sequence": 2, "end_sequence": 4, "finding": null})));
-        assert_eq!(verdict(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
-
-        // A fault before the range is not looked at; one in it is found; a missing entry just before it is.
-        api.database.disarm().await;
-        api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
-        assert_eq!(verdict(url, &["--start-sequence", "3"]).await.0, 0);
-        assert_eq!(verdict(url, &["--end-sequence", "1"]).await.0, 0);
-        let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "2"]).await;
-        assert_eq!(code, 1);
-        assert!(said.starts_with("BROKEN at entry 2: changed content: entry 2 is stored with hash "), "{said}");
-        assert!(said.ends_with("1 entries before it are whole.\n"), "{said}");
-        api.database.execute("DELETE FROM audit_logs WHERE sequence = 2").await.unwrap();
-        let (code, said) = verdict(url, &["--start-sequence", "3"]).await;
-        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("gap"), &json!(2)));
-        api.database.execute("DELETE FROM audit_logs WHERE sequence = 5").await.unwrap();
-        let (code, said) = verdict(url, &["--start-sequence", "6"]).await;
-        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
-        let (code, said) = verdict(url, &["--start-sequence", "9"]).await;
-        assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
-        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "4", "--end-sequence", "3"]).await.0, 2);
-        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "-1"]).await.0, 2);
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_and_exit_codes(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let url = &api.database.url;
+    assert_eq!(epr(url, &["audit", "verify"]).await, (0, "The ledger is empty.\n".into(), String::new()));
+    for n in 0..5 {
+        api.entity(&format!("e{n}"), "spv", None).await;
     }
+    assert_eq!(epr(url, &["audit", "verify"]).await.1, "The chain holds: 5 entries, 1 to 5.\n");
+    let (code, said) = verdict(url, &["--start-sequence", "2", "--end-sequence", "4"]).await;
+    assert_eq!(
+        (code, said),
+        (0, json!({"valid": true, "checked": 3, "start_sequence": 2, "end_sequence": 4, "finding": null}))
+    );
+    assert_eq!(verdict(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
 
-    async fn a_range_must_be_there_as_a_whole(api) {
-        let url = &api.database.url;
-        let incomplete = async |arguments: &[&str], first: i64| {
-            let (code, said) = verdict(url, arguments).await;
-            let found = (&said["valid"], &said["finding"]["kind"], &said["finding"]["sequence"]);
-            assert_eq!((code, found), (1, (&json!(false), &json!("incomplete_range"), &json!(first))), "{arguments:?}");
-        };
-        incomplete(&["--end-sequence", "1"], 1).await;
-        incomplete(&["--start-sequence", "4", "--end-sequence", "5"], 4).await;
-        for n in 0..9 {
-            api.entity(&format!("e{n}"), "spv", None).await;
-        }
-        // The tail is cut and the head set back: the chain holds, but it is not the one that was asked for.
-        api.database.disarm().await;
-        api.database.execute("DELETE FROM audit_logs WHERE sequence > 7").await.unwrap();
-        let head = "UPDATE audit_chain_head SET sequence = 7, entry_hash = (SELECT entry_hash FROM audit_logs WHERE sequence = 7)";
-        api.database.execute(head).await.unwrap();
-        assert_eq!(verdict(url, &[]).await.0, 0);
-        assert_eq!(verdict(url, &["--end-sequence", "7"]).await.0, 0);
-        incomplete(&["--end-sequence", "10"], 8).await;
-        incomplete(&["--end-sequence", "8"], 8).await;
-        incomplete(&["--start-sequence", "8", "--end-sequence", "8"], 8).await;
-        incomplete(&["--start-sequence", "9", "--end-sequence", "10"], 9).await;
-        incomplete(&["--end-sequence", "9223372036854775806"], 8).await;
-        let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "10"]).await;
-        assert_eq!(code, 1);
-        assert_eq!(
-            said,
-            "BROKEN at entry 8: incomplete range: entry 8 is not in the ledger, but the range goes to entry 10\n\
+    // A fault before the range is not looked at; one in it is found; a missing entry just before it is.
+    api.database.disarm().await;
+    api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
+    assert_eq!(verdict(url, &["--start-sequence", "3"]).await.0, 0);
+    assert_eq!(verdict(url, &["--end-sequence", "1"]).await.0, 0);
+    let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "2"]).await;
+    assert_eq!(code, 1);
+    assert!(said.starts_with("BROKEN at entry 2: changed content: entry 2 is stored with hash "), "{said}");
+    assert!(said.ends_with("1 entries before it are whole.\n"), "{said}");
+    api.database.execute("DELETE FROM audit_logs WHERE sequence = 2").await.unwrap();
+    let (code, said) = verdict(url, &["--start-sequence", "3"]).await;
+    assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("gap"), &json!(2)));
+    api.database.execute("DELETE FROM audit_logs WHERE sequence = 5").await.unwrap();
+    let (code, said) = verdict(url, &["--start-sequence", "6"]).await;
+    assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
+    let (code, said) = verdict(url, &["--start-sequence", "9"]).await;
+    assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
+    assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "4", "--end-sequence", "3"]).await.0, 2);
+    assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "-1"]).await.0, 2);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let url = &api.database.url;
+    let incomplete = async |arguments: &[&str], first: i64| {
+        let (code, said) = verdict(url, arguments).await;
+        let found = (&said["valid"], &said["finding"]["kind"], &said["finding"]["sequence"]);
+        assert_eq!((code, found), (1, (&json!(false), &json!("incomplete_range"), &json!(first))), "{arguments:?}");
+    };
+    incomplete(&["--end-sequence", "1"], 1).await;
+    incomplete(&["--start-sequence", "4", "--end-sequence", "5"], 4).await;
+    for n in 0..9 {
+        api.entity(&format!("e{n}"), "spv", None).await;
+    }
+    // The tail is cut and the head set back: the chain holds, but it is not the one that was asked for.
+    api.database.disarm().await;
+    api.database.execute("DELETE FROM audit_logs WHERE sequence > 7").await.unwrap();
+    let head =
+        "UPDATE audit_chain_head SET sequence = 7, entry_hash = (SELECT entry_hash FROM audit_logs WHERE sequence = 7)";
+    api.database.execute(head).await.unwrap();
+    assert_eq!(verdict(url, &[]).await.0, 0);
+    assert_eq!(verdict(url, &["--end-sequence", "7"]).await.0, 0);
+    incomplete(&["--end-sequence", "10"], 8).await;
+    incomplete(&["--end-sequence", "8"], 8).await;
+    incomplete(&["--start-sequence", "8", "--end-sequence", "8"], 8).await;
+    incomplete(&["--start-sequence", "9", "--end-sequence", "10"], 9).await;
+    incomplete(&["--end-sequence", "9223372036854775806"], 8).await;
+    let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "10"]).await;
+    assert_eq!(code, 1);
+    assert_eq!(
+        said,
+        "BROKEN at entry 8: incomplete range: entry 8 is not in the ledger, but the range goes to entry 10\n\
              7 entries before it are whole.\n"
-        );
-        // No end is named and the start is after the last entry: nothing to verify, which the head confirms.
-        let nothing = "The ledger ends at entry 7, as its head says; there was nothing to verify.\n";
-        for start in ["8", "9", "1000"] {
-            let said = epr(url, &["audit", "verify", "--start-sequence", start]).await;
-            assert_eq!((said.0, said.1.as_str()), (0, nothing), "{start}");
-        }
-        assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "0"]).await.1, "The chain holds: 7 entries, 1 to 7.\n");
-        // Exports say it too.
-        assert_eq!(epr(url, &["audit", "export", "--end-sequence", "7"]).await.0, 0);
-        let (code, lines, said) = epr(url, &["audit", "export", "--start-sequence", "6", "--end-sequence", "10"]).await;
-        assert_eq!((code, lines.lines().count()), (1, 2));
-        assert!(said.ends_with("The range goes to entry 10, but the ledger holds none of 8 to 10.\n"), "{said}");
-        // The last entry of a range is missing while later ones are there: no row of the range shows the gap.
-        api.database.execute("DELETE FROM audit_logs WHERE sequence = 6").await.unwrap();
-        incomplete(&["--end-sequence", "6"], 6).await;
-        // Without the head there is nothing that confirms the end.
-        api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
-        for arguments in [&["--start-sequence", "1000"][..], &["--start-sequence", "7"]] {
-            let (code, said) = verdict(url, arguments).await;
-            assert_eq!(code, 1, "{arguments:?}: {said}");
-        }
+    );
+    // No end is named and the start is after the last entry: nothing to verify, which the head confirms.
+    let nothing = "The ledger ends at entry 7, as its head says; there was nothing to verify.\n";
+    for start in ["8", "9", "1000"] {
+        let said = epr(url, &["audit", "verify", "--start-sequence", start]).await;
+        assert_eq!((said.0, said.1.as_str()), (0, nothing), "{start}");
     }
+    assert_eq!(
+        epr(url, &["audit", "verify", "--start-sequence", "0"]).await.1,
+        "The chain holds: 7 entries, 1 to 7.\n"
+    );
+    // Exports say it too.
+    assert_eq!(epr(url, &["audit", "export", "--end-sequence", "7"]).await.0, 0);
+    let (code, lines, said) = epr(url, &["audit", "export", "--start-sequence", "6", "--end-sequence", "10"]).await;
+    assert_eq!((code, lines.lines().count()), (1, 2));
+    assert!(said.ends_with("The range goes to entry 10, but the ledger holds none of 8 to 10.\n"), "{said}");
+    // The last entry of a range is missing while later ones are there: no row of the range shows the gap.
+    api.database.execute("DELETE FROM audit_logs WHERE sequence = 6").await.unwrap();
+    incomplete(&["--end-sequence", "6"], 6).await;
+    // Without the head there is nothing that confirms the end.
+    api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
+    for arguments in [&["--start-sequence", "1000"][..], &["--start-sequence", "7"]] {
+        let (code, said) = verdict(url, arguments).await;
+        assert_eq!(code, 1, "{arguments:?}: {said}");
+    }
+}
 
-    async fn an_export_verifies_offline_with_the_documented_script(api) {
-        for n in 0..5 {
-            api.entity(&format!("Zoë {n}"), "spv", None).await;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ledger.jsonl");
-        let (code, _, said) = epr(&api.database.url, &["audit", "export", "--output", file.to_str().unwrap()]).await;
-        assert_eq!((code, said.as_str()), (0, "5 entries written.\n"));
-        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/verify_export.py");
-        let verify = async || {
-            let output = Command::new("python3").arg(&script).arg(&file).output().await.unwrap();
-            (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
-        };
-        assert_eq!(verify().await, (0, "5 entries hold\n".into()));
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, text.replacen("entity.create", "entity.creatE", 1)).unwrap();
-        assert_eq!(verify().await, (1, "entry 1 is broken\n".into()));
-        let lines: Vec<_> = text.lines().collect();
-        std::fs::write(&file, [&lines[..2], &lines[3..]].concat().join("\n")).unwrap();
-        assert_eq!(verify().await, (1, "entry 4 is broken\n".into()));
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_verifies_offline_with_the_documented_script(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    for n in 0..5 {
+        api.entity(&format!("Zoë {n}"), "spv", None).await;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.jsonl");
+    let (code, _, said) = epr(&api.database.url, &["audit", "export", "--output", file.to_str().unwrap()]).await;
+    assert_eq!((code, said.as_str()), (0, "5 entries written.\n"));
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/verify_export.py");
+    let verify = async || {
+        let output = Command::new("python3").arg(&script).arg(&file).output().await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(verify().await, (0, "5 entries hold\n".into()));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("entity.create", "entity.creatE", 1)).unwrap();
+    assert_eq!(verify().await, (1, "entry 1 is broken\n".into()));
+    let lines: Vec<_> = text.lines().collect();
+    std::fs::write(&file, [&lines[..2], &lines[3..]].concat().join("\n")).unwrap();
+    assert_eq!(verify().await, (1, "entry 4 is broken\n".into()));
 }
 
 #[tokio::test]
@@ -123,7 +143,7 @@ async fn it_could_not_look() {
     let (code, _, said) = epr("postgres://nobody@127.0.0.1:1/none", &["audit", "verify"]).await;
     assert_eq!(code, 2);
     assert!(said.contains("not available"), "{said}");
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     api.database.execute("DROP TABLE audit_chain_head").await.unwrap();
     assert_eq!(epr(&api.database.url, &["audit", "verify"]).await.0, 2);
 }

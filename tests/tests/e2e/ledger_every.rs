@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use epr_core::clock::SystemClock;
 use epr_testkit::api::{Api, id_of};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -15,7 +16,11 @@ async fn decisions(api: &Api) -> Vec<Value> {
     page.as_array().unwrap().clone()
 }
 
-async fn every(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cached_answers_are_recorded(#[case] kind: DatabaseKind) {
     let database = Arc::new(Database::create(kind).await);
     let api = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
     let spv = api.entity("S", "spv", None).await;
@@ -54,14 +59,4 @@ async fn every(kind: Kind) {
         (&recorded[6]["details"]["reason"], &recorded[6]["details"]["cached"]),
         (&json!("no_assignment"), &json!(true))
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cached_answers_are_recorded_on_sqlite() {
-    every(Kind::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cached_answers_are_recorded_on_postgres() {
-    every(Kind::Postgres).await;
 }

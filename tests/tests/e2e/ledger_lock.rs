@@ -1,6 +1,6 @@
 //! A process that stops in the middle of a change, with the ledger's lock held: the others go on.
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn create(base: &str, name: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_stops_with_the_ledgers_lock_loses_it_before_others_give_up() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let settings = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_EVENT_RELAY", "false")];
     let (stopped, stopped_base) = Process::api(&settings).await;
     let (_other, other_base) = Process::api(&settings).await;

@@ -6,10 +6,10 @@ use axum::http::Request;
 use epr_core::ledger::chain::Draft;
 use epr_core::store::Appended;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::{draft, event, verdict};
-use epr_testkit::on_both;
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::adoption::older_tables;
@@ -30,10 +30,10 @@ fn timed(n: usize) -> Draft {
     }))
 }
 
-fn migration(kind: Kind) -> &'static str {
+fn migration(kind: DatabaseKind) -> &'static str {
     match kind {
-        Kind::Postgres => include_str!("../../../migrations/postgres/0011_former_numbers.sql"),
-        Kind::Sqlite => include_str!("../../../migrations/sqlite/0011_former_numbers.sql"),
+        DatabaseKind::Postgres => include_str!("../../../migrations/postgres/0011_former_numbers.sql"),
+        DatabaseKind::Sqlite => include_str!("../../../migrations/sqlite/0011_former_numbers.sql"),
     }
 }
 
@@ -45,59 +45,90 @@ async fn upgraded(api: &Api, count: usize) {
     api.database.execute(migration(api.database.kind)).await.unwrap();
 }
 
-on_both! {
-    async fn entries_of_an_earlier_version_hold(api) {
-        upgraded(&api, 3).await;
-        let url = &api.database.url;
-        let (code, said, failed) = epr(url, &["audit", "verify"]).await;
-        assert_eq!((code, said.as_str()), (0, "The chain holds: 3 entries, 1 to 3.\nEntries that write a number as earlier versions did: 3. \
-            Their hashes are right; such numbers are accepted up to entry 3.\n"), "{failed}");
-        let (code, said) = verdict(url, &["--start-sequence", "2"]).await;
-        assert_eq!((code, &said["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_of_an_earlier_version_hold(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    upgraded(&api, 3).await;
+    let url = &api.database.url;
+    let (code, said, failed) = epr(url, &["audit", "verify"]).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            0,
+            "The chain holds: 3 entries, 1 to 3.\nEntries that write a number as earlier versions did: 3. \
+            Their hashes are right; such numbers are accepted up to entry 3.\n"
+        ),
+        "{failed}"
+    );
+    let (code, said) = verdict(url, &["--start-sequence", "2"]).await;
+    assert_eq!((code, &said["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
+}
 
-    async fn a_message_that_an_earlier_version_recorded_is_a_repeat(api) {
-        upgraded(&api, 3).await;
-        let store = api.database.store().await;
-        assert_eq!(store.append(&[timed(1)]).await.unwrap(), [Appended::Duplicate { sequence: 2 }]);
-        let mut other = json!({"event_id": "eeeeeeee-0000-4000-8000-000000000001", "source": "vault", "action": "document.uploaded",
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_an_earlier_version_recorded_is_a_repeat(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    upgraded(&api, 3).await;
+    let store = api.database.store().await;
+    assert_eq!(store.append(&[timed(1)]).await.unwrap(), [Appended::Duplicate { sequence: 2 }]);
+    let mut other = json!({"event_id": "eeeeeeee-0000-4000-8000-000000000001", "source": "vault", "action": "document.uploaded",
             "occurred_at": "2026-01-01T00:00:00Z"});
-        other["details"] = json!({"at": TIES[1].0 + 0.125, "also": [TIES[2].0, 0.5]});
-        assert_eq!(store.append(&[draft(&other)]).await.unwrap(), [Appended::Conflict { sequence: 2 }]);
-    }
+    other["details"] = json!({"at": TIES[1].0 + 0.125, "also": [TIES[2].0, 0.5]});
+    assert_eq!(store.append(&[draft(&other)]).await.unwrap(), [Appended::Conflict { sequence: 2 }]);
+}
 
-    async fn new_entries_have_the_contracts_form(api) {
-        upgraded(&api, 1).await;
-        let store = api.database.store().await;
-        for n in 1..5 {
-            store.append(&[timed(n)]).await.unwrap();
-        }
-        for (tie, canonical, former) in TIES {
-            assert_eq!(tie.to_bits(), canonical.parse::<f64>().unwrap().to_bits());
-            let holding = |form: &str| format!("SELECT COUNT(*) FROM audit_logs WHERE sequence > 1 AND CAST(details AS TEXT) LIKE '%:{form}%'");
-            assert_eq!(api.database.number(&holding(canonical)).await, 1);
-            assert_eq!(api.database.number(&holding(former)).await, 0);
-        }
-        assert_eq!(verdict(&api.database.url, &[]).await.1["former_numbers"], json!({"entries": 1, "accepted_up_to": 1}));
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_entries_have_the_contracts_form(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    upgraded(&api, 1).await;
+    let store = api.database.store().await;
+    for n in 1..5 {
+        store.append(&[timed(n)]).await.unwrap();
     }
+    for (tie, canonical, former) in TIES {
+        assert_eq!(tie.to_bits(), canonical.parse::<f64>().unwrap().to_bits());
+        let holding = |form: &str| {
+            format!("SELECT COUNT(*) FROM audit_logs WHERE sequence > 1 AND CAST(details AS TEXT) LIKE '%:{form}%'")
+        };
+        assert_eq!(api.database.number(&holding(canonical)).await, 1);
+        assert_eq!(api.database.number(&holding(former)).await, 0);
+    }
+    assert_eq!(verdict(&api.database.url, &[]).await.1["former_numbers"], json!({"entries": 1, "accepted_up_to": 1}));
+}
 
-    async fn the_former_form_after_the_upgrade_is_a_finding(api) {
-        upgraded(&api, 1).await;
-        let (url, store) = (&api.database.url, api.database.store().await);
-        store.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
-        let (code, said) = verdict(url, &[]).await;
-        assert_eq!((code, &said["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
-        // A process of the earlier version that still ran: the operator says so.
-        assert_eq!(verdict(url, &["--former-numbers-to", "2"]).await.0, 0);
-        // A new database accepts none.
-        let fresh = Database::create(api.database.kind).await;
-        fresh.store().await.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
-        assert_eq!(verdict(&fresh.url, &[]).await.1["finding"]["kind"], "former_number");
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_former_form_after_the_upgrade_is_a_finding(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    upgraded(&api, 1).await;
+    let (url, store) = (&api.database.url, api.database.store().await);
+    store.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
+    let (code, said) = verdict(url, &[]).await;
+    assert_eq!((code, &said["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
+    // A process of the earlier version that still ran: the operator says so.
+    assert_eq!(verdict(url, &["--former-numbers-to", "2"]).await.0, 0);
+    // A new database accepts none.
+    let fresh = Database::create(api.database.kind).await;
+    fresh.store().await.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
+    assert_eq!(verdict(&fresh.url, &[]).await.1["finding"]["kind"], "former_number");
 }
 
 /// An older ledger in which an entry was hashed with the former form, between others that were not.
-async fn is_taken_over(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_ledger_with_former_numbers_is_taken_over(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     if let Some(file) = database.file() {
         std::fs::write(file, "").unwrap();
@@ -136,14 +167,4 @@ async fn is_taken_over(kind: Kind) {
     let entries =
         api.text(Request::get("/api/v1/audit/entries?from_sequence=44&order=asc").body(Body::empty()).unwrap()).await.2;
     assert!(entries.contains(&deep) && entries.contains(&large) && entries.contains(integers));
-}
-
-#[tokio::test]
-async fn a_postgres_ledger_with_former_numbers_is_taken_over() {
-    is_taken_over(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_sqlite_ledger_with_former_numbers_is_taken_over() {
-    is_taken_over(Kind::Sqlite).await;
 }

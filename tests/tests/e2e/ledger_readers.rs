@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use epr_core::clock::SystemClock;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use futures_util::future::join_all;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// Readers that wait for the table, and checks that do not need it, on few connections. Nothing here depends on how long anything takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_readers_do_not_take_the_checks_connections() {
-    let database = Arc::new(Database::create(Kind::Postgres).await);
+    let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     // Decisions that are recorded would wait for the table as the readers do; cached ones would need no connection.
     let environment = [("EPR_DATABASE_POOL_SIZE", "6"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_DECISION_CACHE", "off")];
     let api = Api::with(Arc::clone(&database), Arc::new(SystemClock), &environment).await;

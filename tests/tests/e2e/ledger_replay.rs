@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use epr_core::clock::SystemClock;
 use epr_testkit::api::{Api, id_of};
-use epr_testkit::database::Kind;
-use epr_testkit::on_both;
+use epr_testkit::database::DatabaseKind;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const ENTRIES: &str = "/api/v1/audit/entries";
@@ -98,61 +98,84 @@ async fn replay_under_load(api: &Api, name: &str) {
     assert!(allowed > 0 && denied > 0, "{allowed} allowed, {denied} denied");
 }
 
-on_both! {
-    async fn no_allow_stands_behind_the_revocation_of_its_assignment(api) {
-        replay_under_load(&api, "evaluated").await;
-        // Answers from the cache as well.
-        let database = Arc::clone(&api.database);
-        let every = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
-        replay_under_load(&every, "every").await;
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_allow_stands_behind_the_revocation_of_its_assignment(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    replay_under_load(&api, "evaluated").await;
+    // Answers from the cache as well.
+    let database = Arc::clone(&api.database);
+    let every = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+    replay_under_load(&every, "every").await;
+}
 
-    async fn a_row_that_the_head_was_not_moved_to_is_refused(api) {
-        api.entity("S", "spv", None).await;
-        let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, \
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_the_head_was_not_moved_to_is_refused(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    api.entity("S", "spv", None).await;
+    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, \
                        correlation_id, details, occurred_at";
-        let foreign = format!("INSERT INTO audit_logs SELECT 2, {columns} FROM audit_logs WHERE sequence = 1");
-        let said = api.database.execute(&foreign).await.unwrap_err().to_string();
-        assert!(said.contains("the head of the chain was not moved"), "{said}");
-        api.get("/readyz").await.expect(200);
-        api.entity("T", "spv", None).await;
-        // With the guard off, as in a database that had such a row before.
-        let foreign = foreign.replace("SELECT 2", "SELECT 3");
-        match api.database.kind {
-            Kind::Postgres => {
-                api.database.execute("ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_appended").await.unwrap();
-                api.database.execute(&foreign).await.unwrap();
-                api.database.execute("ALTER TABLE audit_logs ENABLE TRIGGER audit_logs_appended").await.unwrap();
-            }
-            Kind::Sqlite => {
-                api.database.execute("DROP TRIGGER audit_logs_behind_head").await.unwrap();
-                api.database.execute(&foreign).await.unwrap();
-            }
+    let foreign = format!("INSERT INTO audit_logs SELECT 2, {columns} FROM audit_logs WHERE sequence = 1");
+    let said = api.database.execute(&foreign).await.unwrap_err().to_string();
+    assert!(said.contains("the head of the chain was not moved"), "{said}");
+    api.get("/readyz").await.expect(200);
+    api.entity("T", "spv", None).await;
+    // With the guard off, as in a database that had such a row before.
+    let foreign = foreign.replace("SELECT 2", "SELECT 3");
+    match api.database.kind {
+        DatabaseKind::Postgres => {
+            api.database.execute("ALTER TABLE audit_logs DISABLE TRIGGER audit_logs_appended").await.unwrap();
+            api.database.execute(&foreign).await.unwrap();
+            api.database.execute("ALTER TABLE audit_logs ENABLE TRIGGER audit_logs_appended").await.unwrap();
         }
-        assert_eq!(api.get("/readyz").await.expect(503)["status"], "not_ready");
-        api.post("/api/v1/entities", json!({"name": "U", "type": "spv"})).await.expect(503);
+        DatabaseKind::Sqlite => {
+            api.database.execute("DROP TRIGGER audit_logs_behind_head").await.unwrap();
+            api.database.execute(&foreign).await.unwrap();
+        }
     }
+    assert_eq!(api.get("/readyz").await.expect(503)["status"], "not_ready");
+    api.post("/api/v1/entities", json!({"name": "U", "type": "spv"})).await.expect(503);
+}
 
-    async fn it_is_ready_while_facts_can_be_read_and_an_entry_can_be_written(api) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_while_facts_can_be_read_and_an_entry_can_be_written(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    api.get("/readyz").await.expect(200);
+    api.database.execute("CREATE TABLE kept AS SELECT * FROM audit_chain_head").await.unwrap();
+    api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
+    api.get("/readyz").await.expect(503);
+    api.database.execute("INSERT INTO audit_chain_head SELECT * FROM kept").await.unwrap();
+    api.get("/readyz").await.expect(200);
+    for table in ["role_permissions", "platform_events", "registry_head"] {
+        api.database.execute(&format!("ALTER TABLE {table} RENAME TO hidden")).await.unwrap();
+        assert_eq!(api.get("/readyz").await.status, 503, "without {table}");
+        api.database.execute(&format!("ALTER TABLE hidden RENAME TO {table}")).await.unwrap();
         api.get("/readyz").await.expect(200);
-        api.database.execute("CREATE TABLE kept AS SELECT * FROM audit_chain_head").await.unwrap();
-        api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
-        api.get("/readyz").await.expect(503);
-        api.database.execute("INSERT INTO audit_chain_head SELECT * FROM kept").await.unwrap();
-        api.get("/readyz").await.expect(200);
-        for table in ["role_permissions", "platform_events", "registry_head"] {
-            api.database.execute(&format!("ALTER TABLE {table} RENAME TO hidden")).await.unwrap();
-            assert_eq!(api.get("/readyz").await.status, 503, "without {table}");
-            api.database.execute(&format!("ALTER TABLE hidden RENAME TO {table}")).await.unwrap();
-            api.get("/readyz").await.expect(200);
-        }
-        // The next version has migrated, and this one runs until it is replaced.
-        api.database.execute("INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time \
-            FROM _sqlx_migrations WHERE version = 1").await.unwrap();
-        api.get("/readyz").await.expect(200);
-        // A database of an earlier version, restored under a running process.
-        api.database.execute("DELETE FROM _sqlx_migrations WHERE version >= (SELECT MAX(version) FROM _sqlx_migrations \
-            WHERE version < 9999)").await.unwrap();
-        api.get("/readyz").await.expect(503);
     }
+    // The next version has migrated, and this one runs until it is replaced.
+    api.database
+        .execute(
+            "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time \
+            FROM _sqlx_migrations WHERE version = 1",
+        )
+        .await
+        .unwrap();
+    api.get("/readyz").await.expect(200);
+    // A database of an earlier version, restored under a running process.
+    api.database
+        .execute(
+            "DELETE FROM _sqlx_migrations WHERE version >= (SELECT MAX(version) FROM _sqlx_migrations \
+            WHERE version < 9999)",
+        )
+        .await
+        .unwrap();
+    api.get("/readyz").await.expect(503);
 }

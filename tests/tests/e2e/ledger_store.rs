@@ -6,10 +6,11 @@ use std::sync::Arc;
 use epr_core::domain::{Json, JsonObject};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::{Appended, Store};
-use epr_testkit::database::{Database, Kind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::ledger::{brief, draft, event, everything, verdict};
 use epr_testkit::seed;
 use rand::Rng as _;
+use rstest::rstest;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,27 +23,12 @@ async fn append(store: &Arc<dyn Store>, drafts: &[Draft]) -> Vec<Appended> {
     outcomes
 }
 
-/// Each body on both databases.
-macro_rules! on_both_stores {
-    ($($name:ident => $run:path;)*) => {
-        $(mod $name {
-            #[tokio::test]
-            async fn on_sqlite() { $run(super::Database::create(super::Kind::Sqlite).await).await; }
-            #[tokio::test]
-            async fn on_postgres() { $run(super::Database::create(super::Kind::Postgres).await).await; }
-        })*
-    };
-}
-
-on_both_stores! {
-    the_vectors_come_out_byte_for_byte => super::vectors;
-    duplicates_and_conflicts => super::duplicates;
-    the_database_refuses_changes => super::append_only;
-    what_was_accepted_reads_back => super::random_details;
-    many_writers_make_one_chain => super::many_writers;
-}
-
-async fn vectors(database: Database) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn the_vectors_come_out_byte_for_byte(#[case] kind: DatabaseKind) {
+    let database = Database::create(kind).await;
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let entries = vectors["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 40);
@@ -70,7 +56,12 @@ async fn vectors(database: Database) {
     }
 }
 
-async fn duplicates(database: Database) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn duplicates_and_conflicts(#[case] kind: DatabaseKind) {
+    let database = Database::create(kind).await;
     let store = database.store().await;
     let one = json!({"event_id": "11111111-0000-4000-8000-000000000001", "source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": 1}});
     let mut other = one.clone();
@@ -88,7 +79,12 @@ async fn duplicates(database: Database) {
     assert_eq!(stored, [1, 2, 3, 4], "no gap where a duplicate was");
 }
 
-async fn append_only(database: Database) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn the_database_refuses_changes(#[case] kind: DatabaseKind) {
+    let database = Database::create(kind).await;
     let store = database.store().await;
     append(&store, &[draft(&json!({"event_id": "11111111-0000-4000-8000-000000000001", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"}))]).await;
     let mut statements = vec![
@@ -99,8 +95,8 @@ async fn append_only(database: Database) {
         "INSERT INTO audit_logs SELECT * FROM audit_logs ON CONFLICT (sequence) DO UPDATE SET action = 'b'",
     ];
     match database.kind {
-        Kind::Postgres => statements.push("TRUNCATE audit_logs"),
-        Kind::Sqlite => statements.push(
+        DatabaseKind::Postgres => statements.push("TRUNCATE audit_logs"),
+        DatabaseKind::Sqlite => statements.push(
             "INSERT OR REPLACE INTO audit_logs SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, 'b', \
              actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at FROM audit_logs",
         ),
@@ -150,7 +146,12 @@ fn text(rng: &mut impl rand::Rng) -> String {
         .collect()
 }
 
-async fn random_details(database: Database) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn what_was_accepted_reads_back(#[case] kind: DatabaseKind) {
+    let database = Database::create(kind).await;
     let mut rng = seed::rng("what_was_accepted_reads_back");
     let store = database.store().await;
     let mut drafts = Vec::new();
@@ -177,8 +178,13 @@ fn numbered(writer: u64, n: u64, keyed: bool) -> Draft {
 }
 
 /// Several processes, each of which believes to know where the chain ends; some entries come with a change, some changes fail.
-async fn many_writers(database: Database) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn many_writers_make_one_chain(#[case] kind: DatabaseKind) {
     const EACH: u64 = 150;
+    let database = Database::create(kind).await;
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..4 {
         let store = database.store().await;
@@ -228,7 +234,7 @@ async fn many_writers(database: Database) {
 /// An entry that waits behind a change goes where the chain ends when its turn comes, whatever became of that change.
 #[tokio::test]
 async fn an_entry_that_had_to_wait_goes_to_the_end() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (store, other) = (database.store().await, database.store().await);
     store.append(&[numbered(0, 0, false)]).await.unwrap();
     for (keep, expected) in [(false, 2), (true, 4)] {

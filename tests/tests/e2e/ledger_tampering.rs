@@ -2,8 +2,9 @@
 
 use epr_core::ledger::chain::Draft;
 use epr_testkit::api::Api;
-use epr_testkit::database::Kind;
+use epr_testkit::database::DatabaseKind;
 use epr_testkit::ledger::{draft, everything, verdict};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 /// The entry that is tampered with.
@@ -29,7 +30,7 @@ async fn forged(api: &Api, sequence: i64) -> String {
     format!("UPDATE audit_logs SET action = 'forged', entry_hash = '{hash}' WHERE sequence = {sequence}")
 }
 
-async fn ledger(kind: Kind) -> Api {
+async fn ledger(kind: DatabaseKind) -> Api {
     let api = Api::start(kind).await;
     let store = api.database.store().await;
     let mut tx = store.begin().await.unwrap();
@@ -69,15 +70,19 @@ fn set(column: &str, expression: &str) -> String {
     format!("UPDATE audit_logs SET {column} = {expression} WHERE sequence = {VICTIM}")
 }
 
-async fn every_change_is_found(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_found(#[case] kind: DatabaseKind) {
     let api = ledger(kind).await;
     assert_eq!(verdict(&api.database.url, &[]).await.0, 0);
 
     // Every column: another value, and none where there can be none.
     let id = |n: u32| format!("'abcdefab-0000-4000-8000-0000000000{n:02}'");
     let (other_time, json) = match kind {
-        Kind::Postgres => ("occurred_at + interval '1 microsecond'", "CAST($ AS json)"),
-        Kind::Sqlite => ("'2026-01-01T00:00:00.123457Z'", "$"),
+        DatabaseKind::Postgres => ("occurred_at + interval '1 microsecond'", "CAST($ AS json)"),
+        DatabaseKind::Sqlite => ("'2026-01-01T00:00:00.123457Z'", "$"),
     };
     let content: Vec<(&str, String)> = vec![
         ("hash_version", "2".into()),
@@ -141,8 +146,8 @@ async fn every_change_is_found(kind: Kind) {
     found(&api, &forged(&api, LAST).await, "foreign_head", LAST).await;
     // A row where no entry can be, with the checks off as well.
     let unchecked = match kind {
-        Kind::Postgres => "ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_sequence_check;",
-        Kind::Sqlite => "PRAGMA ignore_check_constraints = 1;",
+        DatabaseKind::Postgres => "ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_sequence_check;",
+        DatabaseKind::Sqlite => "PRAGMA ignore_check_constraints = 1;",
     };
     let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at";
     found(
@@ -152,7 +157,7 @@ async fn every_change_is_found(kind: Kind) {
         -7,
     )
     .await;
-    if kind == Kind::Postgres {
+    if kind == DatabaseKind::Postgres {
         // Moments that only PostgreSQL can hold.
         for at in ["'infinity'", "'-infinity'", "'99999-01-01'", "'0001-01-01 BC'"] {
             found(&api, &set("occurred_at", at), "unreadable", VICTIM).await;
@@ -174,7 +179,7 @@ async fn every_change_is_found(kind: Kind) {
         .await;
     found(&api, "DELETE FROM audit_chain_head", "foreign_head", LAST).await;
 
-    if kind == Kind::Sqlite {
+    if kind == DatabaseKind::Sqlite {
         // What only SQLite can hold: other spellings of the same value, and values of another type.
         for (column, value) in [
             ("event_id", "upper(event_id)"),
@@ -196,14 +201,4 @@ async fn every_change_is_found(kind: Kind) {
     }
     let (code, said) = verdict(&api.database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &Value::from(LAST)));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_is_found_on_sqlite() {
-    every_change_is_found(Kind::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_is_found_on_postgres() {
-    every_change_is_found(Kind::Postgres).await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -41,7 +41,7 @@ async fn figure(base: &str, line: &str) -> String {
 
 #[tokio::test]
 async fn healthz_answers_while_the_pool_is_exhausted() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let settings =
         [("EPR_DATABASE_POOL_SIZE", "1"), ("EPR_DATABASE_ACQUIRE_TIMEOUT", "1"), ("EPR_EVENT_RELAY", "false")];
     let (_process, base, mut holder) = blocked(&database, &settings).await;
@@ -68,7 +68,7 @@ async fn healthz_answers_while_the_pool_is_exhausted() {
 
 #[tokio::test]
 async fn one_call_too_many_is_turned_away_at_once() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (_process, base, mut holder) = blocked(&database, &[("EPR_MAX_CONCURRENCY", "2")]).await;
     let waiting = [begun(&base), begun(&base)];
     database.until(WAITING, 2).await;
@@ -94,7 +94,7 @@ async fn one_call_too_many_is_turned_away_at_once() {
 
 #[tokio::test]
 async fn what_takes_too_long_is_answered_and_a_change_is_brought_to_its_end() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (mut process, base, mut holder) = blocked(&database, &[("EPR_REQUEST_TIMEOUT", "1")]).await;
     let read = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
     assert_eq!((read.status().as_u16(), read.headers()["retry-after"].to_str().unwrap()), (503, "1"));
@@ -126,7 +126,7 @@ const HALF: &str =
 
 #[tokio::test]
 async fn slow_callers_are_hung_up_on() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let settings =
         [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_HEADER_TIMEOUT", "1"), ("EPR_BODY_TIMEOUT", "1")];
     let (_process, base) = Process::api(&settings).await;
@@ -168,7 +168,7 @@ async fn slow_callers_are_hung_up_on() {
 
 #[tokio::test]
 async fn idle_connections_are_closed() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_KEEP_ALIVE_TIMEOUT", "1")]).await;
     let mut unused = socket(&base).await;
     let mut used = socket(&base).await;
@@ -180,7 +180,7 @@ async fn idle_connections_are_closed() {
 
 #[tokio::test]
 async fn a_body_that_is_slow_takes_no_place() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONCURRENCY", "1")]).await;
     let mut slow = socket(&base).await;
     let head = "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 31\r\nconnection: close\r\n\r\n";
@@ -197,7 +197,7 @@ async fn a_body_that_is_slow_takes_no_place() {
 
 #[tokio::test]
 async fn heads_are_bounded() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_HEADER_BYTES", "8192")]).await;
     let many = (0..101).fold(String::new(), |all, n| format!("{all}x-{n}: 1\r\n"));
     let large = format!("x: {}\r\n", "a".repeat(9000));

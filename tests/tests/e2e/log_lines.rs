@@ -1,6 +1,6 @@
 //! Log lines that operators and alarms of the older service rest on: their names, fields and loggers.
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn lines<'a>(log: &'a [Value], message: &str) -> Vec<&'a Value> {
 
 #[tokio::test]
 async fn audit_events_are_a_mirror_of_the_chain() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let log = log_of(&database, &[("EPR_LOG_LEVEL", "DEBUG")]).await;
     let mirrored = lines(&log, "audit_event");
     let actions: Vec<_> = mirrored.iter().map(|line| line["extra"]["action"].as_str().unwrap()).collect();
@@ -59,7 +59,7 @@ async fn audit_events_are_a_mirror_of_the_chain() {
 
 #[tokio::test]
 async fn names_of_the_older_service_stay() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let log = log_of(&database, &[]).await;
     let decision = lines(&log, "authorization_denied")[0];
     assert_eq!(decision["extra"]["user_id"], USER);
@@ -88,7 +88,7 @@ async fn names_of_the_older_service_stay() {
 
 #[tokio::test]
 async fn access_lines_and_adjusted_settings() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let log = log_of(&database, &[("EPR_LOG_ACCESS", "off"), ("ENV", "qa-2")]).await;
     assert_eq!(lines(&log, "http_request").len(), 0);
     let adjusted = lines(&log, "setting_adjusted");

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use reqwest::{Client, Response};
+use rstest::rstest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,14 +17,14 @@ const ENTITIES: &str = "/api/v1/entities";
 const MOST: u64 = 512 << 10;
 
 /// Writes `count` entities with attributes of `bytes` bytes, behind the service's back.
-async fn fill(database: &Database, kind: Kind, count: u32, bytes: u32) {
+async fn fill(database: &Database, kind: DatabaseKind, count: u32, bytes: u32) {
     let statement = match kind {
-        Kind::Postgres => format!(
+        DatabaseKind::Postgres => format!(
             "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) SELECT gen_random_uuid(), \
              'n' || n, 'spv', 'active', json_build_object('x', repeat('a', {bytes})), now(), now() \
              FROM generate_series(1, {count}) n"
         ),
-        Kind::Sqlite => format!(
+        DatabaseKind::Sqlite => format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO entities \
              (id, name, type, status, attributes, created_at, updated_at) SELECT printf('%08x-0000-4000-8000-%012x', i, i), \
              'n' || i, 'spv', 'active', '{{\"x\":\"' || replace(hex(zeroblob({bytes} / 2)), '0', 'a') || '\"}}', \
@@ -59,17 +60,11 @@ async fn walk(base: &str, path: &str) -> (Vec<usize>, BTreeSet<String>) {
     (sizes, ids)
 }
 
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test]
-async fn a_list_without_limit_and_cursor_gives_everything_on_sqlite() {
-    a_list_without_limit_and_cursor_gives_everything(Kind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_list_without_limit_and_cursor_gives_everything_on_postgres() {
-    a_list_without_limit_and_cursor_gives_everything(Kind::Postgres).await;
-}
-
-async fn a_list_without_limit_and_cursor_gives_everything(kind: Kind) {
+async fn a_list_without_limit_and_cursor_gives_everything(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     fill(&database, kind, 2500, 200).await;
@@ -84,7 +79,7 @@ async fn a_list_without_limit_and_cursor_gives_everything(kind: Kind) {
 
 #[tokio::test]
 async fn answers_end_by_bytes_and_say_so() {
-    let kind = Kind::Postgres;
+    let kind = DatabaseKind::Postgres;
     let database = Database::create(kind).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     fill(&database, kind, 70, 1_000_000).await;
@@ -101,9 +96,9 @@ async fn answers_end_by_bytes_and_say_so() {
 
 #[tokio::test]
 async fn a_list_that_cannot_be_finished_is_not_closed() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
-    fill(&database, Kind::Postgres, 20, 100_000).await;
+    fill(&database, DatabaseKind::Postgres, 20, 100_000).await;
     // The oldest is the last one.
     let spoil = "UPDATE entities SET attributes = '[]', created_at = '2020-01-01' WHERE name = 'n7'";
     database.execute(spoil).await.unwrap();
@@ -115,9 +110,9 @@ async fn a_list_that_cannot_be_finished_is_not_closed() {
 
 #[tokio::test]
 async fn callers_that_read_slowly_hold_little() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONCURRENCY", "2")]).await;
-    fill(&database, Kind::Postgres, 50, 1_000_000).await;
+    fill(&database, DatabaseKind::Postgres, 50, 1_000_000).await;
     let address = base.trim_start_matches("http://").to_owned();
     let mut readers = Vec::new();
     for n in 0..40 {
@@ -155,7 +150,7 @@ async fn status(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn bodies_that_are_half_sent_hold_little() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     // On a slow machine it takes long to send so much.
     let settings = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_BODY_TIMEOUT", "300")];
     let (process, base) = Process::api(&settings).await;
@@ -185,7 +180,7 @@ async fn bodies_that_are_half_sent_hold_little() {
 
 #[tokio::test]
 async fn documents_of_many_values_are_admitted_by_bytes() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = Client::new();
     let values = vec!["{\"\":0}"; 49_000].join(",");

@@ -6,8 +6,8 @@ use std::path::Path;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use epr_testkit::api::Api;
-use epr_testkit::database::Kind;
-use epr_testkit::on_both;
+use epr_testkit::database::DatabaseKind;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 fn file(path: &str) -> String {
@@ -45,41 +45,49 @@ async fn traffic(api: &Api) {
     assert!(api.authorized(user, "a:read", &spv).await);
 }
 
-on_both! {
-    async fn requests_decisions_and_the_ledger_are_counted(api) {
-        traffic(&api).await;
-        api.get("/api/v1/entities/nonsense").await.expect(400);
-        api.get("/no/such/path").await.expect(404);
-        api.raw(Method::from_bytes(b"BREW").unwrap(), "/healthz", &[], "").await.expect(405);
-        let text = scrape(&api).await;
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/authorize\",method=\"POST\",status=\"200\"}"), 3);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/entities/{id}\",method=\"GET\",status=\"400\"}"), 1);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"GET\",status=\"404\"}"), 1);
-        assert_eq!(value(&text, "epr_http_requests_total{route=\"/healthz\",method=\"other\",status=\"405\"}"), 1);
-        assert_eq!(value(&text, "epr_http_request_duration_seconds_count{route=\"/api/v1/authorize\",method=\"POST\"}"), 3);
-        assert_eq!(value(&text, "epr_http_requests_in_flight"), 1, "the one that asks");
-        let decided = |outcome: &str| {
-            let lines = text.lines().filter(|line| line.starts_with("epr_decisions_total") && line.contains(&format!("outcome=\"{outcome}\"")));
-            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum::<i64>()
-        };
-        assert_eq!((decided("allowed"), decided("denied")), (2, 1));
-        let entries = api.database.number("SELECT COUNT(*) FROM audit_logs").await;
-        assert_eq!(value(&text, "epr_ledger_entries_total"), entries);
-        assert!(value(&text, "epr_ledger_batch_entries_count") >= 1);
-        assert_eq!(value(&text, "epr_ledger_append_wait_seconds_count"), value(&text, "epr_ledger_batch_entries_sum"));
-        assert!(value(&text, "process_start_time_seconds") > 1_700_000_000);
-        assert!(text.contains(&format!("epr_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"))));
-        let pools = if api.database.kind == Kind::Sqlite { vec!["read", "write"] } else { vec!["all"] };
-        for pool in pools {
-            assert!(value(&text, &format!("epr_database_connections{{pool=\"{pool}\"}}")) >= 1);
-            assert!(value(&text, &format!("epr_database_acquires_total{{pool=\"{pool}\"}}")) >= 1);
-        }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_decisions_and_the_ledger_are_counted(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    traffic(&api).await;
+    api.get("/api/v1/entities/nonsense").await.expect(400);
+    api.get("/no/such/path").await.expect(404);
+    api.raw(Method::from_bytes(b"BREW").unwrap(), "/healthz", &[], "").await.expect(405);
+    let text = scrape(&api).await;
+    assert_eq!(value(&text, "epr_http_requests_total{route=\"/api/v1/authorize\",method=\"POST\",status=\"200\"}"), 3);
+    assert_eq!(
+        value(&text, "epr_http_requests_total{route=\"/api/v1/entities/{id}\",method=\"GET\",status=\"400\"}"),
+        1
+    );
+    assert_eq!(value(&text, "epr_http_requests_total{route=\"unknown\",method=\"GET\",status=\"404\"}"), 1);
+    assert_eq!(value(&text, "epr_http_requests_total{route=\"/healthz\",method=\"other\",status=\"405\"}"), 1);
+    assert_eq!(value(&text, "epr_http_request_duration_seconds_count{route=\"/api/v1/authorize\",method=\"POST\"}"), 3);
+    assert_eq!(value(&text, "epr_http_requests_in_flight"), 1, "the one that asks");
+    let decided = |outcome: &str| {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("epr_decisions_total") && line.contains(&format!("outcome=\"{outcome}\"")));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum::<i64>()
+    };
+    assert_eq!((decided("allowed"), decided("denied")), (2, 1));
+    let entries = api.database.number("SELECT COUNT(*) FROM audit_logs").await;
+    assert_eq!(value(&text, "epr_ledger_entries_total"), entries);
+    assert!(value(&text, "epr_ledger_batch_entries_count") >= 1);
+    assert_eq!(value(&text, "epr_ledger_append_wait_seconds_count"), value(&text, "epr_ledger_batch_entries_sum"));
+    assert!(value(&text, "process_start_time_seconds") > 1_700_000_000);
+    assert!(text.contains(&format!("epr_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"))));
+    let pools = if api.database.kind == DatabaseKind::Sqlite { vec!["read", "write"] } else { vec!["all"] };
+    for pool in pools {
+        assert!(value(&text, &format!("epr_database_connections{{pool=\"{pool}\"}}")) >= 1);
+        assert!(value(&text, &format!("epr_database_acquires_total{{pool=\"{pool}\"}}")) >= 1);
     }
 }
 
 #[tokio::test]
 async fn nothing_that_a_caller_writes_becomes_a_label() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     for n in 0..50 {
         let uri = format!("/x{n}?y={n}");
         api.raw(Method::from_bytes(format!("M{n}").as_bytes()).unwrap(), &uri, &[], "").await.expect(404);
@@ -93,7 +101,7 @@ const ELSEWHERE: [&str; 2] = ["epr_event_publish_attempts", "epr_requests_refuse
 
 #[tokio::test]
 async fn the_table_tells_every_figure() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     traffic(&api).await;
     // The answer to one scrape is counted for the next.
     scrape(&api).await;

@@ -5,9 +5,9 @@ use axum::http::Method;
 use epr_core::ingest::{Message, Outcome};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
-use epr_testkit::on_both;
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::epr;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::adoption::older_tables;
@@ -70,56 +70,70 @@ fn is_answer(status: u16, body: &Value, expected: &Value) -> bool {
     status == expected["status"] && expected.get("answer").is_none_or(|answer| has(body, answer))
 }
 
-on_both! {
-    async fn requests(api) {
-        let issuer = api.entity("Issuer", "issuer", None).await;
-        let spv = api.entity("Spv", "spv", Some(&issuer)).await;
-        let role = api.role("Reader", &[], &["document:download"]).await;
-        api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "Reads"})).await.expect(200);
-        let other = api.role("Other reader", &[], &["other:read"]).await;
-        api.post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role, "entity_id": spv})).await.expect(201);
-        let filled = |text: String| {
-            let ids = [("{spv}", &spv), ("{issuer}", &issuer), ("{role}", &role), ("{other}", &other)];
-            let text = ids.iter().fold(text, |text, (name, id)| text.replace(name, id));
-            text.replace("{{", "{").replace("}}", "}")
-        };
-        let mut tally = Tally::default();
-        for case in cases(include_str!("../../vectors/older_service/requests.json")) {
-            let text = |name: &str| filled(case[name].as_str().unwrap_or_default().to_owned());
-            let headers: Vec<(String, String)> = case.get("headers").and_then(Value::as_object).into_iter().flatten()
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            // Braces of JSON are doubled in no case: only texts are filled.
-            let body = case.get("body").map_or_else(String::new, |body| replaced(body, &filled).to_string());
-            let method: Method = text("method").parse().unwrap();
-            let answer = api.raw(method, &text("path"), &headers, body).await;
-            let expected = replaced(&case["older"], &filled);
-            let older = is_answer(answer.status.as_u16(), &answer.body, &expected);
-            let here = case.get("here").map(|here| is_answer(answer.status.as_u16(), &answer.body, here));
-            tally.count(&case, older, here, &(answer.status, &answer.body));
-        }
-        tally.close("requests");
-        let (status, headers, _) = api.text(axum::http::Request::get("/redoc").body(axum::body::Body::empty()).unwrap()).await;
-        assert_eq!((status, headers["location"].to_str().unwrap()), (307, "docs"));
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let issuer = api.entity("Issuer", "issuer", None).await;
+    let spv = api.entity("Spv", "spv", Some(&issuer)).await;
+    let role = api.role("Reader", &[], &["document:download"]).await;
+    api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "Reads"})).await.expect(200);
+    let other = api.role("Other reader", &[], &["other:read"]).await;
+    api.post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role, "entity_id": spv})).await.expect(201);
+    let filled = |text: String| {
+        let ids = [("{spv}", &spv), ("{issuer}", &issuer), ("{role}", &role), ("{other}", &other)];
+        let text = ids.iter().fold(text, |text, (name, id)| text.replace(name, id));
+        text.replace("{{", "{").replace("}}", "}")
+    };
+    let mut tally = Tally::default();
+    for case in cases(include_str!("../../vectors/older_service/requests.json")) {
+        let text = |name: &str| filled(case[name].as_str().unwrap_or_default().to_owned());
+        let headers: Vec<(String, String)> = case
+            .get("headers")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // Braces of JSON are doubled in no case: only texts are filled.
+        let body = case.get("body").map_or_else(String::new, |body| replaced(body, &filled).to_string());
+        let method: Method = text("method").parse().unwrap();
+        let answer = api.raw(method, &text("path"), &headers, body).await;
+        let expected = replaced(&case["older"], &filled);
+        let older = is_answer(answer.status.as_u16(), &answer.body, &expected);
+        let here = case.get("here").map(|here| is_answer(answer.status.as_u16(), &answer.body, here));
+        tally.count(&case, older, here, &(answer.status, &answer.body));
     }
+    tally.close("requests");
+    let (status, headers, _) =
+        api.text(axum::http::Request::get("/redoc").body(axum::body::Body::empty()).unwrap()).await;
+    assert_eq!((status, headers["location"].to_str().unwrap()), (307, "docs"));
+}
 
-    async fn messages(api) {
-        let mut tally = Tally::default();
-        for (at, case) in cases(include_str!("../../vectors/older_service/messages.json")).iter().enumerate() {
-            let message = Message::new(format!("bbbbbbbb-0000-4000-8000-{at:012}"), case["body"].as_str().unwrap());
-            let outcome = api.epr.ingest(&[message]).await.outcomes.remove(0);
-            let seen = match &outcome {
-                Outcome::Recorded { sequence } => {
-                    let entries = api.get(&format!("/api/v1/audit/entries?from_sequence={sequence}")).await.expect(200);
-                    json!({"outcome": "recorded", "entry": entries[0]})
-                }
-                _ => json!({"outcome": "rejected"}),
-            };
-            let here = case.get("here").map(|here| here["outcome"] == seen["outcome"]);
-            tally.count(case, has(&seen, &case["older"]), here, &outcome);
-        }
-        tally.close("messages");
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let mut tally = Tally::default();
+    for (at, case) in cases(include_str!("../../vectors/older_service/messages.json")).iter().enumerate() {
+        let message = Message::new(format!("bbbbbbbb-0000-4000-8000-{at:012}"), case["body"].as_str().unwrap());
+        let outcome = api.epr.ingest(&[message]).await.outcomes.remove(0);
+        let seen = match &outcome {
+            Outcome::Recorded { sequence } => {
+                let entries = api.get(&format!("/api/v1/audit/entries?from_sequence={sequence}")).await.expect(200);
+                json!({"outcome": "recorded", "entry": entries[0]})
+            }
+            _ => json!({"outcome": "rejected"}),
+        };
+        let here = case.get("here").map(|here| here["outcome"] == seen["outcome"]);
+        tally.count(case, has(&seen, &case["older"]), here, &outcome);
     }
+    tally.close("messages");
 }
 
 /// `value` with every text in it filled in.
@@ -156,9 +170,13 @@ fn variables() {
 }
 
 /// The older tables with the changes of each case: what they authorize after the takeover, and what the plan says before it.
-async fn rows(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn rows_of_the_older_service_are_taken_over(#[case] kind: DatabaseKind) {
     let mut tally = Tally::default();
-    let id = |id: &str| if kind == Kind::Sqlite { id.replace('-', "") } else { id.to_owned() };
+    let id = |id: &str| if kind == DatabaseKind::Sqlite { id.replace('-', "") } else { id.to_owned() };
     let (role, user) = ("33333333-0000-4000-8000-000000000003", "44444444-0000-4000-8000-000000000004");
     let child = "00000000-0000-4000-8000-000000000002";
     for case in cases(include_str!("../../vectors/older_service/rows.json")) {
@@ -198,14 +216,4 @@ async fn rows(kind: Kind) {
         tally.count(&case, same, None, &(authorized, &named));
     }
     tally.close(&format!("rows on {kind:?}"));
-}
-
-#[tokio::test]
-async fn rows_on_postgres() {
-    rows(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn rows_on_sqlite() {
-    rows(Kind::Sqlite).await;
 }

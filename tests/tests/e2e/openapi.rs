@@ -6,8 +6,8 @@ use std::path::Path;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use epr_testkit::api::{Answer, Api, id_of};
-use epr_testkit::database::Kind;
-use epr_testkit::on_both;
+use epr_testkit::database::DatabaseKind;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 fn document() -> Value {
@@ -98,7 +98,7 @@ fn find_references(value: &Value, found: &mut Vec<String>) {
 
 #[tokio::test]
 async fn a_method_that_is_not_told_is_not_allowed() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     let mut told: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
     for (method, path, _) in operations(&document()) {
         told.entry(path).or_default().insert(method);
@@ -142,42 +142,51 @@ fn holds(document: &Value, operation: &str, answer: Answer, status: u16) -> Valu
     body
 }
 
-on_both! {
-    async fn answers_have_the_members_that_are_told(api) {
-        let document = document();
-        let user = "aaaaaaaa-0000-4000-8000-000000000001";
-        let entity = holds(&document, "createEntity", api.post("/api/v1/entities", json!({"name": "n", "type": "spv"})).await, 201);
-        let id = id_of(&entity);
-        holds(&document, "getEntity", api.get(&format!("/api/v1/entities/{id}")).await, 200);
-        holds(&document, "listEntities", api.get("/api/v1/entities").await, 200);
-        holds(&document, "updateEntity", api.patch(&format!("/api/v1/entities/{id}"), json!({"name": "m"})).await, 200);
-        let role = holds(&document, "createRole", api.post("/api/v1/roles", json!({"name": "Reader"})).await, 201);
-        let role_id = id_of(&role);
-        holds(&document, "getRole", api.get(&format!("/api/v1/roles/{role_id}")).await, 200);
-        holds(&document, "listRoles", api.get("/api/v1/roles").await, 200);
-        holds(&document, "updateRole", api.patch(&format!("/api/v1/roles/{role_id}"), json!({})).await, 200);
-        let held = api.post("/api/v1/assignments", json!({"principal_id": user, "role_id": role_id})).await;
-        let held = id_of(&holds(&document, "createAssignment", held, 201));
-        holds(&document, "listAssignments", api.get("/api/v1/assignments").await, 200);
-        let question = json!({"user_id": user, "principal_id": user, "action": "a", "resource_id": id});
-        holds(&document, "authorize", api.post("/api/v1/authorize", question.clone()).await, 200);
-        holds(&document, "checkPermission", api.post("/api/v1/permissions/check", question).await, 200);
-        holds(&document, "revokeAssignment", api.delete(&format!("/api/v1/assignments/{held}")).await, 200);
-        holds(&document, "archiveEntity", api.post(&format!("/api/v1/entities/{id}/archive"), json!({})).await, 200);
-        let event = api.post("/api/v1/events", json!({"event_type": "a.b", "source": "test"})).await;
-        let event = holds(&document, "ingestEvent", event, 201);
-        holds(&document, "getEvent", api.get(&format!("/api/v1/events/{}", event["event_id"].as_str().unwrap())).await, 200);
-        holds(&document, "listEvents", api.get("/api/v1/events").await, 200);
-        holds(&document, "listAuditEntries", api.get("/api/v1/audit/entries").await, 200);
-        holds(&document, "getLiveness", api.get("/healthz").await, 200);
-        holds(&document, "getReadiness", api.get("/readyz").await, 200);
-        assert_eq!(api.get("/openapi.json").await.expect(200), document);
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_have_the_members_that_are_told(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let document = document();
+    let user = "aaaaaaaa-0000-4000-8000-000000000001";
+    let entity =
+        holds(&document, "createEntity", api.post("/api/v1/entities", json!({"name": "n", "type": "spv"})).await, 201);
+    let id = id_of(&entity);
+    holds(&document, "getEntity", api.get(&format!("/api/v1/entities/{id}")).await, 200);
+    holds(&document, "listEntities", api.get("/api/v1/entities").await, 200);
+    holds(&document, "updateEntity", api.patch(&format!("/api/v1/entities/{id}"), json!({"name": "m"})).await, 200);
+    let role = holds(&document, "createRole", api.post("/api/v1/roles", json!({"name": "Reader"})).await, 201);
+    let role_id = id_of(&role);
+    holds(&document, "getRole", api.get(&format!("/api/v1/roles/{role_id}")).await, 200);
+    holds(&document, "listRoles", api.get("/api/v1/roles").await, 200);
+    holds(&document, "updateRole", api.patch(&format!("/api/v1/roles/{role_id}"), json!({})).await, 200);
+    let held = api.post("/api/v1/assignments", json!({"principal_id": user, "role_id": role_id})).await;
+    let held = id_of(&holds(&document, "createAssignment", held, 201));
+    holds(&document, "listAssignments", api.get("/api/v1/assignments").await, 200);
+    let question = json!({"user_id": user, "principal_id": user, "action": "a", "resource_id": id});
+    holds(&document, "authorize", api.post("/api/v1/authorize", question.clone()).await, 200);
+    holds(&document, "checkPermission", api.post("/api/v1/permissions/check", question).await, 200);
+    holds(&document, "revokeAssignment", api.delete(&format!("/api/v1/assignments/{held}")).await, 200);
+    holds(&document, "archiveEntity", api.post(&format!("/api/v1/entities/{id}/archive"), json!({})).await, 200);
+    let event = api.post("/api/v1/events", json!({"event_type": "a.b", "source": "test"})).await;
+    let event = holds(&document, "ingestEvent", event, 201);
+    holds(
+        &document,
+        "getEvent",
+        api.get(&format!("/api/v1/events/{}", event["event_id"].as_str().unwrap())).await,
+        200,
+    );
+    holds(&document, "listEvents", api.get("/api/v1/events").await, 200);
+    holds(&document, "listAuditEntries", api.get("/api/v1/audit/entries").await, 200);
+    holds(&document, "getLiveness", api.get("/healthz").await, 200);
+    holds(&document, "getReadiness", api.get("/readyz").await, 200);
+    assert_eq!(api.get("/openapi.json").await.expect(200), document);
 }
 
 #[tokio::test]
 async fn the_page_loads_only_what_the_service_has() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     let (status, headers, page) = api.text(Request::get("/docs").body(Body::empty()).unwrap()).await;
     assert_eq!(status, 200);
     assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"));

@@ -10,7 +10,7 @@ use epr_core::authn::{Scope, token};
 use epr_core::clock::SystemClock;
 use epr_core::domain::fields::Choice as _;
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use serde_json::json;
 
 const ID: &str = "bbbbbbbb-0000-4000-8000-000000000002";
@@ -53,7 +53,7 @@ async fn with_tokens() -> (Api, impl Fn(Scope) -> String) {
     };
     let list = serde_json::Value::from(made.iter().map(entry).collect::<Vec<_>>()).to_string();
     let environment = [("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", list.as_str()), ("EPR_OPEN_PATHS", "none")];
-    let database = Arc::new(Database::create(Kind::Sqlite).await);
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let api = Api::with(database, Arc::new(SystemClock), &environment).await;
     let bearer = move |wanted: Scope| {
         let (_, token) = made.iter().find(|(scope, _)| *scope == wanted).unwrap();
@@ -103,7 +103,7 @@ async fn every_spelling_of_a_route_has_its_rule() {
 
 #[tokio::test]
 async fn metrics_know_the_route_of_every_spelling() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     let question = json!({"principal_id": ID, "action": "document:download", "resource_id": ID});
     for path in ["//api/v1/permissions/check", "/api/v1/permissions/check/", "/api//v1///permissions/check//"] {
         let answer = api.post(path, question.clone()).await.expect(404);
@@ -118,7 +118,7 @@ async fn metrics_know_the_route_of_every_spelling() {
 
 #[tokio::test]
 async fn the_next_page_is_a_reference_that_resolves_behind_any_prefix() {
-    let api = Api::start(Kind::Sqlite).await;
+    let api = Api::start(DatabaseKind::Sqlite).await;
     for name in ["one", "two", "three"] {
         api.role(name, &[], &[]).await;
     }

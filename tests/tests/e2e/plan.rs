@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use epr_core::decision::Question;
 use epr_core::store::{postgres, sqlite};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use rand::Rng as _;
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub(crate) fn looked_at(node: &Value, table: &str) -> f64 {
 
 #[tokio::test]
 async fn postgres_looks_at_what_matters() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     database.execute(WORLD).await.unwrap();
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
@@ -82,7 +82,7 @@ async fn postgres_looks_at_what_matters() {
 
 #[tokio::test]
 async fn sqlite_looks_at_what_matters() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     database.store().await.close().await;
     let url = format!("sqlite://{}", database.file().unwrap().display());
     let mut conn = SqliteConnection::connect(&url).await.unwrap();
@@ -158,7 +158,7 @@ async fn what_is_found_does_not_depend_on_statistics() {
             }
         }
     }
-    for kind in [Kind::Sqlite, Kind::Postgres] {
+    for kind in [DatabaseKind::Sqlite, DatabaseKind::Postgres] {
         let database = Database::create(kind).await;
         let store = database.store().await;
         database.execute(&sql).await.unwrap();
@@ -211,7 +211,7 @@ async fn what_is_found_does_not_depend_on_statistics() {
 /// Reading is asked for again when nothing but the connection was at fault.
 #[tokio::test]
 async fn a_check_outlives_its_connection() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let store = database.store().await;
     let unknown = Question::new(Uuid::from_u128(1), "a:read".try_into().unwrap(), Uuid::from_u128(2));
     for _ in 0..20 {

@@ -2,7 +2,7 @@
 
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};
 use epr_core::store::{postgres, sqlite};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use rand::Rng as _;
 use serde_json::Value;
@@ -37,10 +37,10 @@ const SQLITE: &str = "
     FROM numbers";
 
 /// A ledger of entries that are in no chain: only their columns matter here.
-async fn ledger(kind: Kind) -> Database {
+async fn ledger(kind: DatabaseKind) -> Database {
     let database = Database::create(kind).await;
     database.store().await.close().await;
-    if kind == Kind::Sqlite {
+    if kind == DatabaseKind::Sqlite {
         let url = format!("sqlite://{}", database.file().unwrap().display());
         let mut conn = SqliteConnection::connect(&url).await.unwrap();
         let triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit_logs'";
@@ -92,7 +92,7 @@ const PAGES: [AuditPage; 2] =
 
 #[tokio::test]
 async fn postgres_reads_the_entries_of_a_filter() {
-    let database = ledger(Kind::Postgres).await;
+    let database = ledger(DatabaseKind::Postgres).await;
     database.execute(POSTGRES).await.unwrap();
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
     for ((filter, _), page) in filters().into_iter().flat_map(|filter| PAGES.map(|page| (filter.clone(), page))) {
@@ -113,7 +113,7 @@ async fn postgres_reads_the_entries_of_a_filter() {
 
 #[tokio::test]
 async fn sqlite_reads_the_entries_of_a_filter() {
-    let database = ledger(Kind::Sqlite).await;
+    let database = ledger(DatabaseKind::Sqlite).await;
     database.execute(SQLITE).await.unwrap();
     let url = format!("sqlite://{}", database.file().unwrap().display());
     let mut conn = SqliteConnection::connect(&url).await.unwrap();
@@ -156,7 +156,7 @@ async fn no_way_to_read_a_span_of_time_leaves_an_entry_out() {
          occurred_at) VALUES {}",
         rows.join(", ")
     );
-    let stores = [ledger(Kind::Sqlite).await, ledger(Kind::Postgres).await];
+    let stores = [ledger(DatabaseKind::Sqlite).await, ledger(DatabaseKind::Postgres).await];
     stores[1].execute("ALTER TABLE audit_logs DISABLE TRIGGER ALL").await.unwrap();
     for database in &stores {
         database.execute(&insert).await.unwrap();

@@ -2,7 +2,7 @@
 
 use epr_core::Epr;
 use epr_core::settings::{Settings, Source};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::pgbouncer::PgBouncer;
 use epr_testkit::process::{Process, epr};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ async fn tour(base: &str, n: usize) {
 }
 
 async fn serves(mode: &str, sessions: u32) -> (Database, PgBouncer, Process, String) {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let pooler = PgBouncer::start(mode, sessions).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", pooler.url(&database.url).as_str())]).await;
     let tours = (0..24).map(|n| {
@@ -92,7 +92,7 @@ async fn session_mode_serves_as_the_server_does() {
 
 #[tokio::test]
 async fn statement_mode_is_refused_with_a_sentence() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let pooler = PgBouncer::start("statement", 3).await;
     let url = pooler.url(&database.url);
     let source = Source::of([("EPR_DATABASE_URL", url.as_str())]);

@@ -7,7 +7,7 @@ use epr_core::ingest::Message;
 use epr_core::settings::{Settings, Source};
 use epr_core::store::grants::{TABLES, statements};
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind, postgres_server};
+use epr_testkit::database::{Database, DatabaseKind, postgres_server};
 use epr_testkit::process::{Process, epr};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const USER: &str = "bbbbbbbb-0000-4000-8000-000000000002";
 
 /// A migrated database, and a role that was granted what `epr grants` prints, with the URL it connects by.
 async fn granted() -> (Database, String, String) {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     Cli::on(&database.url).ok(&["migrate"]).await;
     let name = database.url.rsplit('/').next().unwrap().to_owned();
     let role = format!("{name}_service");
@@ -34,7 +34,7 @@ async fn dropped(database: &Database, role: &str) {
 
 #[tokio::test]
 async fn every_table_is_in_the_list_and_the_page_shows_it() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     Cli::on(&database.url).ok(&["migrate"]).await;
     let names: Vec<_> = TABLES.iter().map(|(name, _)| format!("'{name}'")).collect();
     let others = format!(

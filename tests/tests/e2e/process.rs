@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use epr_testkit::database::{Database, Kind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::process::{Process, program};
+use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-async fn stops_cleanly(kind: Kind, signal: &str) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite, "INT")]
+#[case::postgres(DatabaseKind::Postgres, "TERM")]
+#[tokio::test]
+async fn a_signal_lets_a_request_in_flight_finish(#[case] kind: DatabaseKind, #[case] signal: &str) {
     let database = Database::create(kind).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = reqwest::Client::new();
@@ -49,18 +54,8 @@ async fn stops_cleanly(kind: Kind, signal: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_in_flight_on_postgres() {
-    stops_cleanly(Kind::Postgres, "TERM").await;
-}
-
-#[tokio::test]
-async fn sigint_finishes_what_is_in_flight_on_sqlite() {
-    stops_cleanly(Kind::Sqlite, "INT").await;
-}
-
-#[tokio::test]
 async fn a_request_that_never_ends_does_not_hold_up_the_end() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let mut stuck = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
     let head = "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
@@ -77,7 +72,7 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = reqwest::Client::new();
     let made =
@@ -99,7 +94,11 @@ async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
     assert_eq!(database.number("SELECT COUNT(*) FROM entities WHERE name = 'n'").await, 1);
 }
 
-async fn ten_start_at_once(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_start_at_once_on_an_empty_database(#[case] kind: DatabaseKind) {
     let database = Arc::new(Database::create(kind).await);
     let tasks: Vec<_> = (0..10)
         .map(|_| {
@@ -123,28 +122,22 @@ async fn ten_start_at_once(kind: Kind) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_start_at_once_on_an_empty_postgres() {
-    ten_start_at_once(Kind::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_start_at_once_on_an_empty_file() {
-    ten_start_at_once(Kind::Sqlite).await;
-}
-
-async fn refuses_a_newer_schema(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let (process, _) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     process.signal("TERM").await;
     process.ended().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', TRUE, ";
     match kind {
-        Kind::Postgres => {
+        DatabaseKind::Postgres => {
             let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
             sqlx::query(sqlx::AssertSqlSafe(format!("{newer}''::bytea, 0)"))).execute(&mut conn).await.unwrap();
         }
-        Kind::Sqlite => {
+        DatabaseKind::Sqlite => {
             let mut conn = sqlx::SqliteConnection::connect(&format!("sqlite://{}", database.file().unwrap().display()))
                 .await
                 .unwrap();
@@ -164,18 +157,8 @@ async fn refuses_a_newer_schema(kind: Kind) {
 }
 
 #[tokio::test]
-async fn a_newer_postgres_schema_is_refused() {
-    refuses_a_newer_schema(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_newer_sqlite_schema_is_refused() {
-    refuses_a_newer_schema(Kind::Sqlite).await;
-}
-
-#[tokio::test]
 async fn without_migrations_an_empty_database_is_refused() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let process = Process::start("epr-api", &[("EPR_DATABASE_URL", &database.url), ("RUN_MIGRATIONS", "false")]);
     let (status, log) = process.ended().await;
     assert_eq!(status.code(), Some(1));
@@ -203,7 +186,7 @@ async fn settings_that_do_not_parse_stop_the_program() {
 
 #[tokio::test]
 async fn the_sqlalchemy_spelling_and_a_dot_env_file_work() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let folder = tempfile::tempdir().unwrap();
     let url = database.url.replace("postgres://", "postgresql+psycopg2://");
     std::fs::write(folder.path().join(".env"), format!("EPR_DATABASE_URL={url}\nPORT=0\nEPR_SERVICE_NAME=from-file\n"))
@@ -222,7 +205,7 @@ async fn the_sqlalchemy_spelling_and_a_dot_env_file_work() {
 
 #[tokio::test]
 async fn log_lines_have_the_contracts_fields_and_names() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let client = reqwest::Client::new();
     let send = async |method: &str, path: &str, body: Value| {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::database::{Database, Kind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, WAITING};
 use epr_testkit::ledger::{draft, verdict};
-use epr_testkit::{on_both, seed};
+use epr_testkit::seed;
 use rand::Rng as _;
+use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
@@ -39,76 +40,112 @@ fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
     })
 }
 
-on_both! {
-    async fn one_entity(api) {
-        let answers = at_once(&api, "/api/v1/entities", json!({"name": "Acme", "type": "issuer"})).await;
-        assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
-        assert_eq!(api.get("/api/v1/entities").await.expect(200).as_array().unwrap().len(), 1);
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_entity(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let answers = at_once(&api, "/api/v1/entities", json!({"name": "Acme", "type": "issuer"})).await;
+    assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
+    assert_eq!(api.get("/api/v1/entities").await.expect(200).as_array().unwrap().len(), 1);
+}
 
-    async fn one_role(api) {
-        let answers = at_once(&api, "/api/v1/roles", json!({"name": "Reader", "permissions": ["a:new", "b:new", "c:new"]})).await;
-        assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
-    }
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_role(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let answers =
+        at_once(&api, "/api/v1/roles", json!({"name": "Reader", "permissions": ["a:new", "b:new", "c:new"]})).await;
+    assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
+}
 
-    async fn one_assignment_on_an_entity_or_everywhere(api) {
-        let entity = api.entity("S", "spv", None).await;
-        let role = api.role("Reader", &[], &["a:do"]).await;
-        for place in [json!(entity), Value::Null] {
-            let body = json!({"principal_id": USER, "role_id": role, "entity_id": place});
-            let answers = at_once(&api, "/api/v1/assignments", body).await;
-            assert_eq!(statuses(&answers), BTreeMap::from([(201, CALLERS)]));
-            let ids: BTreeSet<_> = answers.iter().map(|answer| answer.body["id"].to_string()).collect();
-            assert_eq!(ids.len(), 1, "the same id for all");
-        }
-        assert_eq!(api.get("/api/v1/assignments").await.expect(200).as_array().unwrap().len(), 2);
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_assignment_on_an_entity_or_everywhere(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let entity = api.entity("S", "spv", None).await;
+    let role = api.role("Reader", &[], &["a:do"]).await;
+    for place in [json!(entity), Value::Null] {
+        let body = json!({"principal_id": USER, "role_id": role, "entity_id": place});
+        let answers = at_once(&api, "/api/v1/assignments", body).await;
+        assert_eq!(statuses(&answers), BTreeMap::from([(201, CALLERS)]));
+        let ids: BTreeSet<_> = answers.iter().map(|answer| answer.body["id"].to_string()).collect();
+        assert_eq!(ids.len(), 1, "the same id for all");
     }
+    assert_eq!(api.get("/api/v1/assignments").await.expect(200).as_array().unwrap().len(), 2);
+}
 
-    async fn actions_that_many_roles_create_at_once(api) {
-        let tasks: Vec<_> = (0..CALLERS).map(|n| {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actions_that_many_roles_create_at_once(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let tasks: Vec<_> = (0..CALLERS)
+        .map(|n| {
             let api = api.clone();
             // Every order of the same actions: unsorted inserts would wait for each other in a circle.
             let mut actions = ["x:one", "x:two", "x:three", "x:four"];
             actions.rotate_left(n % 4);
             tokio::spawn(async move { api.role(&format!("role {n}"), &[], &actions).await })
-        }).collect();
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_swapped_at_once(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let one = api.entity("one", "spv", None).await;
+    let two = api.entity("two", "spv", None).await;
+    for _ in 0..5 {
+        let swap = |id: &str, name: &'static str| {
+            let (api, path) = (api.clone(), format!("/api/v1/entities/{id}"));
+            tokio::spawn(async move { api.patch(&path, json!({"name": name})).await.status.as_u16() })
+        };
+        // Each waits for the other's name: PostgreSQL breaks the deadlock, and the loser is tried again.
+        let tasks = [swap(&one, "two"), swap(&two, "one")];
         for task in tasks {
-            task.await.unwrap();
+            let status = task.await.unwrap();
+            assert!(matches!(status, 200 | 409), "{status}");
         }
     }
+}
 
-    async fn names_that_are_swapped_at_once(api) {
-        let one = api.entity("one", "spv", None).await;
-        let two = api.entity("two", "spv", None).await;
-        for _ in 0..5 {
-            let swap = |id: &str, name: &'static str| {
-                let (api, path) = (api.clone(), format!("/api/v1/entities/{id}"));
-                tokio::spawn(async move { api.patch(&path, json!({"name": name})).await.status.as_u16() })
-            };
-            // Each waits for the other's name: PostgreSQL breaks the deadlock, and the loser is tried again.
-            let tasks = [swap(&one, "two"), swap(&two, "one")];
-            for task in tasks {
-                let status = task.await.unwrap();
-                assert!(matches!(status, 200 | 409), "{status}");
-            }
-        }
-    }
-
-    async fn revoked_and_assigned_at_once(api) {
-        let role = api.role("Reader", &[], &["a:do"]).await;
-        let tasks: Vec<_> = (0..8).map(|_| {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoked_and_assigned_at_once(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let role = api.role("Reader", &[], &["a:do"]).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
             let (api, role) = (api.clone(), role.clone());
             tokio::spawn(async move {
                 for _ in 0..20 {
-                    let made = api.post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role})).await.expect(201);
+                    let made = api
+                        .post("/api/v1/assignments", json!({"principal_id": USER, "role_id": role}))
+                        .await
+                        .expect(201);
                     let gone = api.delete(&format!("/api/v1/assignments/{}", made["id"].as_str().unwrap())).await;
                     assert!(matches!(gone.status.as_u16(), 200 | 404), "{}", gone.body);
                 }
             })
-        }).collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
     }
 }
 
@@ -116,7 +153,7 @@ on_both! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_go_away_leave_no_transaction_open() {
     let mut rng = seed::rng("callers_that_go_away_leave_no_transaction_open");
-    let api = Api::start(Kind::Postgres).await;
+    let api = Api::start(DatabaseKind::Postgres).await;
     for round in 0..40 {
         let calls: Vec<_> = (0..20)
             .map(|n| {
@@ -143,7 +180,7 @@ async fn callers_that_go_away_leave_no_transaction_open() {
 /// is frozen with its answer.
 #[tokio::test]
 async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
-    let database = Arc::new(Database::create(Kind::Postgres).await);
+    let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let store = database.store().await;
     let (locked, until_locked) = tokio::sync::oneshot::channel();
     let (go, until_go) = std::sync::mpsc::channel();

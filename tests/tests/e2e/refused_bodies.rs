@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::nginx::Nginx;
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn too_large() -> Value {
 }
 
 async fn api(environment: &[(&str, &str)]) -> (Database, Process, String) {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let mut all = vec![("EPR_DATABASE_URL", database.url.as_str())];
     all.extend_from_slice(environment);
     let (process, base) = Process::api(&all).await;

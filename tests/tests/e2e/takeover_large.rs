@@ -2,22 +2,23 @@
 
 use std::fmt::Write as _;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::epr;
+use rstest::rstest;
 
 const AT: &str = "'2024-05-06 07:08:09.500000'";
 const ROLE: &str = "33333333-0000-4000-8000-000000000003";
 const PRINCIPAL: &str = "44444444-0000-4000-8000-000000000004";
 
 /// Older tables with `count` assignments of as many principals, and the same global assignment `doubles` times more at the end.
-async fn older(kind: Kind, count: u32, doubles: u32) -> Database {
+async fn older(kind: DatabaseKind, count: u32, doubles: u32) -> Database {
     let database = Database::create(kind).await;
     if let Some(file) = database.file() {
         std::fs::write(file, "").unwrap();
     }
     let (id, time) = match kind {
-        Kind::Postgres => ("uuid", "timestamp"),
-        Kind::Sqlite => ("CHAR(36)", "DATETIME"),
+        DatabaseKind::Postgres => ("uuid", "timestamp"),
+        DatabaseKind::Sqlite => ("CHAR(36)", "DATETIME"),
     };
     let mut sql = format!(
         "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, \
@@ -40,7 +41,11 @@ async fn older(kind: Kind, count: u32, doubles: u32) -> Database {
     database
 }
 
-async fn are_copied_in_pages(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn assignments_are_copied_in_pages(#[case] kind: DatabaseKind) {
     let database = older(kind, 2_345, 3).await;
     let (code, said, failed) = epr(&database.url, &["migrate"]).await;
     assert_eq!(code, 0, "{said}{failed}");
@@ -56,18 +61,12 @@ async fn are_copied_in_pages(kind: Kind) {
     assert!(database.number("SELECT COUNT(*) FROM cache_renewals").await > 256);
 }
 
-#[tokio::test]
-async fn assignments_are_copied_in_pages_on_postgres() {
-    are_copied_in_pages(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn assignments_are_copied_in_pages_on_sqlite() {
-    are_copied_in_pages(Kind::Sqlite).await;
-}
-
 /// A double with another window changes decisions, wherever its page is: nothing is taken over.
-async fn a_double_that_differs_is_refused(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_double_that_differs_is_refused(#[case] kind: DatabaseKind) {
     let database = older(kind, 2_345, 1).await;
     let last = "00000000-0000-4000-9000-000000000929";
     database
@@ -77,14 +76,4 @@ async fn a_double_that_differs_is_refused(kind: Kind) {
     let (code, _, failed) = epr(&database.url, &["migrate"]).await;
     assert!(code == 2 && failed.contains(&format!("assignment {last}: ")), "{failed}");
     assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 2_346, "nothing was changed");
-}
-
-#[tokio::test]
-async fn a_double_that_differs_is_refused_on_postgres() {
-    a_double_that_differs_is_refused(Kind::Postgres).await;
-}
-
-#[tokio::test]
-async fn a_double_that_differs_is_refused_on_sqlite() {
-    a_double_that_differs_is_refused(Kind::Sqlite).await;
 }

@@ -11,12 +11,13 @@ use epr_core::Epr;
 use epr_core::publish::Verdict;
 use epr_core::publish::recording::Recording;
 use epr_core::settings::{EventSettings, Settings, Source};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::{Process, program};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use rstest::rstest;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -24,7 +25,11 @@ use tower::ServiceExt as _;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-async fn passed_on(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn traceparent_is_passed_on_also_by_the_relay(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let topic = Arc::new(Recording::default());
     let events = EventSettings { publish_attempts: 1, ..EventSettings::default() };
@@ -71,16 +76,6 @@ async fn passed_on(kind: Kind) {
     assert_eq!(told.last_chunk().unwrap(), &[caller.clone(), caller, None, None]);
 }
 
-#[tokio::test]
-async fn traceparent_is_passed_on_also_by_the_relay_on_sqlite() {
-    passed_on(Kind::Sqlite).await;
-}
-
-#[tokio::test]
-async fn traceparent_is_passed_on_also_by_the_relay_on_postgres() {
-    passed_on(Kind::Postgres).await;
-}
-
 /// A collector: its base URL, and what it is sent.
 async fn collector() -> (String, mpsc::UnboundedReceiver<ExportTraceServiceRequest>) {
     let (sent, received) = mpsc::unbounded_channel();
@@ -111,7 +106,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn spans_go_where_the_variables_say() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let (base, mut received) = collector().await;
     let (process, api) = Process::api(&[
         ("EPR_DATABASE_URL", database.url.as_str()),

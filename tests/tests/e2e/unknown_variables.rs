@@ -4,14 +4,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Output, Stdio};
 
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::{Process, program};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 #[tokio::test]
 async fn a_misspelt_variable_is_named_at_start_and_wrong_for_doctor() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let misspelt = [("EPR_LOG_LEVL", "hunter2"), ("EPR_SOMETHING_ELSE", "hunter2")];
     let environment = [&[("EPR_DATABASE_URL", database.url.as_str())], &misspelt[..]].concat();
     let (process, _) = Process::api(&environment).await;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use epr_testkit::aws;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::{free_port, program};
 use epr_testkit::queue::{AuditQueue, Way};
@@ -56,7 +56,7 @@ async fn dropped(base: &str) -> u64 {
 
 #[tokio::test]
 async fn calls_are_answered_and_lost_lines_are_counted() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let port = free_port();
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("HOST", "127.0.0.1"), ("PORT", port.as_str())];
     let mut api = unread("epr-api", &environment);
@@ -90,7 +90,7 @@ async fn calls_are_answered_and_lost_lines_are_counted() {
 
 #[tokio::test]
 async fn sigterm_ends_the_api_though_nobody_reads() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let port = free_port();
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("HOST", "127.0.0.1"), ("PORT", port.as_str())];
     let api = unread("epr-api", &environment);
@@ -105,7 +105,7 @@ async fn sigterm_ends_the_api_though_nobody_reads() {
 
 #[tokio::test]
 async fn the_worker_records_and_ends_though_nobody_reads() {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let queue = AuditQueue::create(1000).await;
     let endpoint = aws::endpoint();
     let mut environment = vec![

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::process::{Command, Output, Stdio};
 
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
 
 /// Every command that writes a result.
@@ -49,7 +49,7 @@ fn full() -> Stdio {
 }
 
 async fn seeded() -> Database {
-    let database = Database::create(Kind::Sqlite).await;
+    let database = Database::create(DatabaseKind::Sqlite).await;
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
     cli.ok(&["seed"]).await;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use epr_testkit::aws::{self, Topic};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::Process;
 use epr_testkit::queue::{AuditQueue, Way};
@@ -89,7 +89,7 @@ impl<'a> Vault<'a> {
 #[tokio::test]
 async fn both_versions_of_the_vault_work_as_with_the_older_service() {
     let (topic, queue, endpoint) = (Topic::create().await, AuditQueue::create(3).await, aws::endpoint());
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let mut environment = vec![
         ("EPR_DATABASE_URL", database.url.as_str()),
         ("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str()),

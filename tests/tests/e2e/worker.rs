@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use epr_testkit::aws;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::{Process, free_port, program};
 use epr_testkit::queue::{AuditQueue, Way};
@@ -66,7 +66,7 @@ async fn without_a_queue_it_ends_at_once_with_one_line() {
 
 #[tokio::test]
 async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (queue, port) = (AuditQueue::create(3).await, free_port());
     let more = [("EPR_AUDIT_HEALTH_PORT", port.as_str())];
     let mut worker = start(&database, &queue, &more);
@@ -92,7 +92,7 @@ async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
 
 #[tokio::test]
 async fn a_loop_that_takes_no_step_is_not_well() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (queue, port) = (AuditQueue::create(3).await, free_port());
     let more = [
         ("EPR_AUDIT_HEALTH_PORT", port.as_str()),
@@ -117,7 +117,7 @@ async fn a_loop_that_takes_no_step_is_not_well() {
 
 #[tokio::test]
 async fn a_receive_that_fails_does_not_end_the_loop() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let queue = AuditQueue::create(3).await;
     let missing = format!("{}-missing", queue.url);
     let more = [("EPR_AUDIT_SQS_URL", missing.as_str()), ("EPR_AUDIT_HEALTH_PORT", "0")];
@@ -133,7 +133,7 @@ async fn a_receive_that_fails_does_not_end_the_loop() {
 
 #[tokio::test]
 async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let queue = AuditQueue::create(100).await;
     database.store().await.close().await;
     let more = [("EPR_AUDIT_HEALTH_PORT", "0"), ("EPR_AUDIT_SQS_VISIBILITY_TIMEOUT", "43200")];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::metrics;
 use epr_testkit::patience;
 use epr_testkit::process::Process;
@@ -85,7 +85,7 @@ fn at(sorted: &[Duration], share: f64) -> Duration {
 }
 
 async fn time_to_denial(redis: Option<&RedisServer>) {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let url = redis.map(RedisServer::url).unwrap_or_default();
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_REDIS_URL", url.as_str())];
     let ((_one, one), (_two, two)) = (start(&environment, "ok").await, start(&environment, "ok").await);
@@ -192,7 +192,7 @@ impl Load {
 async fn a_redis_in_trouble_changes_no_answer() {
     const CHECKS: usize = 2500;
     let mut rng = seed::rng("a_redis_in_trouble_changes_no_answer");
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let mut redis = RedisServer::start().await;
     let url = redis.url();
     let common = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_REDIS_URL", url.as_str())];

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use epr_testkit::aws;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::lambda::Lambda;
 use epr_testkit::ledger::{everything, verdict};
 use epr_testkit::process::Process;
@@ -43,7 +43,7 @@ async fn every_event_is_recorded_once() {
 }
 
 async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (queue, endpoint) = (AuditQueue::create(MAX_RECEIVES).await, aws::endpoint());
     let mut environment = vec![
         ("EPR_DATABASE_URL", database.url.as_str()),
@@ -94,7 +94,7 @@ async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
 }
 
 async fn through_the_function(stream: &Stream) {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let queue = AuditQueue::create(3).await;
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_LOG_LEVEL", "ERROR")];
     let lambda = Lambda::start(&environment).await;

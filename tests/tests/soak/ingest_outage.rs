@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use epr_testkit::aws;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::{everything, verdict};
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
@@ -20,7 +20,7 @@ const ENTRIES: &str = "SELECT COUNT(*) FROM audit_logs";
 async fn an_outage_of_the_database_costs_nothing() {
     let mut rng = seed::rng("an_outage_of_the_database_costs_nothing");
     let mut stream = Stream::new(MESSAGES, &mut rng);
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     // Every valid message may come three times; half a minute is six of its visibility timeouts.
     let (queue, endpoint) = (AuditQueue::create(3).await, aws::endpoint());
     let (proxy, url) = Proxy::before(&database).await;

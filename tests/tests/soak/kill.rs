@@ -4,19 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
 use rand::Rng as _;
 use reqwest::Client;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, RwLock};
 
 const KILLS: usize = 10;
 const CLIENTS: usize = 16;
 
-async fn killed_ten_times(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
     let mut rng = seed::rng("killed_ten_times");
     let database = Arc::new(Database::create(kind).await);
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_LOG_LEVEL", "WARNING")];
@@ -83,8 +88,8 @@ async fn killed_ten_times(kind: Kind) {
     }
     // Each mutation has exactly one entry, and each entry its mutation.
     let assignment_id = match kind {
-        Kind::Postgres => "CAST(l.details ->> 'assignment_id' AS uuid)",
-        Kind::Sqlite => "json_extract(l.details, '$.assignment_id')",
+        DatabaseKind::Postgres => "CAST(l.details ->> 'assignment_id' AS uuid)",
+        DatabaseKind::Sqlite => "json_extract(l.details, '$.assignment_id')",
     };
     let mut stored = [0; 3];
     for (place, (table, entry, key)) in [
@@ -121,14 +126,4 @@ enum Kept {
     Entity,
     Assignment,
     Archive,
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_postgres() {
-    killed_ten_times(Kind::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_sqlite() {
-    killed_ten_times(Kind::Sqlite).await;
 }

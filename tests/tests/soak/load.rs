@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::{Client, Method};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const CLIENTS: usize = 64;
@@ -73,7 +74,11 @@ impl Shared {
     }
 }
 
-async fn a_minute_of_load(kind: Kind) {
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minute_of_load(#[case] kind: DatabaseKind) {
     let mut rng = seed::rng("a_minute_of_load");
     let database = Database::create(kind).await;
     let environment =
@@ -128,14 +133,4 @@ async fn a_minute_of_load(kind: Kind) {
         (Some(entries), entries)
     );
     println!("{kind:?}: {entries} ledger entries verified");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_postgres() {
-    a_minute_of_load(Kind::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_sqlite() {
-    a_minute_of_load(Kind::Sqlite).await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use epr_testkit::cgroup::Cgroup;
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
@@ -176,7 +176,7 @@ async fn fill(database: &Database, base: &str) -> serde_json::Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_takes_memory_at_once_stays_within_512_mib() {
     let mut rng = seed::rng("everything_that_takes_memory_at_once");
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (_group, process, base) = start(&database).await;
     let question = fill(&database, &base).await;
     let before = process.memory();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use epr_testkit::aws::{self, Topic};
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
@@ -60,7 +60,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_is_lost() {
     let mut rng = seed::rng("no_event_is_lost");
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (mut topic, endpoint) = (Topic::create().await, aws::endpoint());
     let arn = topic.arn.clone();
     let mut environment = vec![

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::verdict;
 use epr_testkit::metrics;
 use epr_testkit::patience;
@@ -63,7 +63,7 @@ async fn work(base: Arc<str>, client: usize, done: Arc<AtomicUsize>, stop: Arc<A
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_silent_keeps_no_connection() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (proxy, url) = Proxy::before(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),
@@ -100,7 +100,7 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
 /// A check that changes nothing is asked again on another connection: its caller waits, and is not refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_get_their_answers_from_connections_that_answer() {
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     let (proxy, url) = Proxy::before(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),

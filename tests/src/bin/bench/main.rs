@@ -16,7 +16,7 @@ mod world;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use epr_testkit::database::{Database, Kind};
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::measure::{fsync_rate, machine};
 use epr_testkit::seed;
 use report::Report;
@@ -64,7 +64,7 @@ async fn main() -> ExitCode {
     ]);
     let world = World::new(&scale, &mut rng);
     let asked = world.questions(questions, &mut rng);
-    let database = Database::create(Kind::Postgres).await;
+    let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     world.load(&database.url).await;
     // What the server would do by itself, in the middle of the measurements.
