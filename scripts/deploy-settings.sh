@@ -24,8 +24,8 @@ trimmed() {
 # ends_value REST: nothing follows a quoted value, or a comment.
 ends_value() { [[ $1 =~ ^[[:space:]]*$ || $1 =~ ^[[:space:]]+# ]]; }
 
-# quoted VALUE: what is in its quotes: '...' as it stands; "..." with \n, \" and \\. Fails when there are none, or when
-# something other than a comment follows them.
+# quoted VALUE: prints the text in its quotes: '...' literally, "..." with the escapes \n, \" and \\ read from left to
+# right. Fails when there are no quotes, or when anything but a comment follows them.
 quoted() {
     local value=$1 inside='' at letter
     case $value in
@@ -62,14 +62,16 @@ quoted() {
     return 1
 }
 
-# unquoted VALUE: what is in its quotes, or else all up to ` #`.
-unquoted() {
-    quoted "$1" || trimmed "${1%%' #'*}"
+# value_of TEXT: the value in TEXT, which follows the equals sign: the text in its quotes, else everything before ` #`.
+value_of() {
+    quoted "$(trimmed "$1")" || trimmed "${1%%' #'*}"
 }
 
-# read_env_file FILE: exports each variable that is unset or empty in the environment.
+# read_env_file FILE: exports each variable that is unset or empty in the environment. docs/SETTINGS.md has the grammar of
+# the file, tests/vectors/dot_env.json its cases.
 read_env_file() {
     local file=$1 line name value number=0
+    local -A values=()
     while IFS= read -r line || [[ -n $line ]]; do
         number=$((number + 1))
         ((number > 1)) || line=${line#$'\xef\xbb\xbf'}
@@ -77,16 +79,19 @@ read_env_file() {
         [[ -n $line && $line != '#'* ]] || continue
         line=${line#export }
         name=$(trimmed "${line%%=*}")
-        if [[ $line != *=* || ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]]; then
+        if [[ $line != *=* || ! $name =~ ^[A-Za-z0-9_]+$ ]]; then
             # The line may contain a secret and is not shown.
             ERRORS+=("$file: line $number is not of the form NAME=value")
             return
         fi
         [[ $name == EPR_* || $name == AWS_* || " ${DEPLOY_VARIABLES[*]} " == *" $name "* ]] || continue
         # The dot preserves a line break at the end of the value, which $( ) would remove.
-        value=$(unquoted "$(trimmed "${line#*=}")"; printf .)
-        [[ -n ${!name:-} ]] || export "$name=${value%.}"
+        value=$(value_of "${line#*=}"; printf .)
+        values[$name]=${value%.}
     done <"$file"
+    for name in "${!values[@]}"; do
+        [[ -n ${!name:-} ]] || export "$name=${values[$name]}"
+    done
 }
 
 settings_begin() {

@@ -137,36 +137,6 @@ run 2 env EPR_AUDIT_SQS_URL= ENV_FILE=/no/such/file scripts/deploy.sh
 said "ENV_FILE is /no/such/file, which does not exist"
 pass "a missing file is reported"
 
-# The cases of epr-core/src/settings/dot_env.rs, whose rules these are.
-cat >"$work/dot_env" <<'ENV'
-# comment
-
-EPR_A=pa$sword#1
-export EPR_B = x, y # why
-EPR_C='it''s $5 # no comment'
-EPR_D="a \"b\""
-EPR_F=["a:b","c:d"]
-EPR_G="a \" # b" # c
-EPR_H='value' # note
-EPR_I="a" b
-ENV
-# shellcheck disable=SC2016 # the inner shell expands it
-read_back=$("${clean[@]}" ENV_FILE="$work/dot_env" bash -c 'source scripts/deploy-settings.sh; settings_begin; printf "%s\n" "$EPR_A" "$EPR_B" "$EPR_C" "$EPR_D" "$EPR_F" "$EPR_G" "$EPR_H" "$EPR_I"')
-wanted=$(
-    cat <<'VALUES'
-pa$sword#1
-x, y
-it''s $5 # no comment
-a "b"
-["a:b","c:d"]
-a " # b
-value
-"a" b
-VALUES
-)
-[[ $read_back == "$wanted" ]] || fail "the file of variables was read as $read_back"
-pass "the file of variables is read by the rules of the service"
-
 say "a dry run"
 run 0 scripts/deploy.sh --dry-run
 for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' 'update-service' 'create-log-group'; do said "$call"; done

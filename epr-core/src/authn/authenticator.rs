@@ -1,4 +1,4 @@
-//! From the `Authorization` header to a caller, by whichever kinds of credential are taken.
+//! From the `Authorization` header to a caller, by every kind of credential that the settings accept.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::jwks::{Jwks, Place};
-use super::jwks_http::{FetchFault, JwksClient};
+use super::jwks::{Jwks, KeyReader};
+use super::jwks_http::FetchError;
 use super::jwt::Jwt;
-use super::{Caller, JwtRules, Reason, Refused, TokenList, TokenListFault, bearer};
+use super::{AuthenticationError, Caller, CredentialError, JwtRules, TokenList, TokenListError, bearer};
 use crate::clock::{Clock, SystemClock};
 use crate::error::chain;
-use crate::settings::{AuthSettings, JwksPlace};
+use crate::settings::AuthSettings;
 
-/// How often files of tokens and keys are read again.
-pub(super) const REREAD: Duration = Duration::from_secs(10);
-/// The largest file of tokens, in bytes.
-const LARGEST: usize = 1024 * 1024;
+/// Interval at which files of tokens and keys are read again.
+pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum size of a file of tokens, in bytes.
+const MAX_FILE_BYTES: usize = 1024 * 1024;
 
-/// Tells who is calling.
+/// Authenticates callers.
 pub struct Authenticator {
     clock: Arc<dyn Clock>,
     tokens: Option<Tokens>,
@@ -37,34 +37,34 @@ struct Issuer {
     keys: Jwks,
 }
 
-/// Why nobody could be authenticated from the start.
+/// Why authentication cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The file of tokens is missing, or is none.
+    /// The file of tokens cannot be used.
     #[error("EPR_API_TOKENS_FILE `{0}` cannot be used")]
-    Tokens(PathBuf, #[source] TokenFileFault),
-    /// No client can be made for the issuer's keys.
+    Tokens(PathBuf, #[source] TokenFileError),
+    /// No client can be built for the issuer's keys.
     #[error("EPR_JWT_JWKS_URL cannot be used")]
-    Client(#[from] FetchFault),
+    Client(#[from] FetchError),
 }
 
 /// Why a file of tokens cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenFileFault {
+pub enum TokenFileError {
     /// It cannot be read.
     #[error("it cannot be read")]
     Io(#[from] std::io::Error),
     /// It is larger than a megabyte.
-    #[error("it is larger than {LARGEST} bytes")]
+    #[error("it is larger than {MAX_FILE_BYTES} bytes")]
     TooLarge,
-    /// It is no list of tokens.
+    /// It is not a list of tokens.
     #[error(transparent)]
-    List(#[from] TokenListFault),
+    List(#[from] TokenListError),
 }
 
 impl Authenticator {
-    /// As the settings say. Keys of an issuer are fetched in the background: until they are there, its tokens are answered
-    /// `Unavailable`. Files are read again every ten seconds.
+    /// Starts as the settings demand. Keys of an issuer are fetched in the background: until they have arrived, its
+    /// tokens are answered `Unavailable`. Files are read again every ten seconds.
     ///
     /// # Errors
     /// The file of tokens cannot be used.
@@ -75,7 +75,7 @@ impl Authenticator {
                 None => Tokens::Fixed(tokens.listed.clone()),
                 Some(path) => {
                     let file = TokenFile::open(path.clone(), tokens.listed.clone()).await;
-                    Tokens::File(Arc::new(file.map_err(|fault| StartError::Tokens(path.clone(), fault))?))
+                    Tokens::File(Arc::new(file.map_err(|error| StartError::Tokens(path.clone(), error))?))
                 }
             }),
         };
@@ -85,50 +85,53 @@ impl Authenticator {
         let jwt = match &settings.jwt {
             None => None,
             Some(jwt) => {
-                let place = match &jwt.keys {
-                    JwksPlace::Url(url) => Place::Web(JwksClient::new(url)?),
-                    JwksPlace::File(path) => Place::File(path.clone()),
-                };
-                Some(Issuer { rules: jwt.rules.clone(), keys: Jwks::start(place, jwt.kept, Arc::clone(&clock)) })
+                let reader = KeyReader::new(&jwt.keys)?;
+                Some(Issuer {
+                    rules: jwt.rules.clone(),
+                    keys: Jwks::start(reader, jwt.max_key_age, Arc::clone(&clock)),
+                })
             }
         };
         Ok(Self { clock, tokens, jwt, unguarded: settings.unguarded })
     }
 
-    /// Asks nobody who they are.
+    /// Accepts every caller without a credential.
     #[must_use]
     pub fn none() -> Self {
         Self { clock: Arc::new(SystemClock), tokens: None, jwt: None, unguarded: false }
     }
 
-    /// Whether nobody is asked who they are.
+    /// Whether no credential is required.
     #[must_use]
     pub fn off(&self) -> bool {
         self.tokens.is_none() && self.jwt.is_none()
     }
 
-    /// Whether this is production without authentication, and the settings do not say that it is meant.
+    /// Whether this is production without authentication, and the settings do not say that it is intended.
     #[must_use]
     pub fn unguarded(&self) -> bool {
         self.unguarded
     }
 
-    /// Whose credential stands in the values of the request's `Authorization` headers.
+    /// The caller, by the values of the request's `Authorization` headers.
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub async fn authenticate<'a>(&self, headers: impl IntoIterator<Item = &'a [u8]>) -> Result<Caller, Refused> {
-        let token = bearer::token(headers)?.ok_or(Refused::Missing)?;
+    /// See [`AuthenticationError`].
+    pub async fn authenticate<'a>(
+        &self,
+        headers: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Caller, AuthenticationError> {
+        let token = bearer::token(headers)?.ok_or(AuthenticationError::Missing)?;
         // An API token has no dot, and a JWT has two.
         match (&self.tokens, &self.jwt) {
             (_, Some(issuer)) if token.contains('.') => issuer.caller(token, &*self.clock).await,
             (Some(Tokens::Fixed(list)), _) => Ok(list.caller(token, self.clock.now())?.clone()),
             (Some(Tokens::File(file)), _) => Ok(file.list().caller(token, self.clock.now())?.clone()),
-            (None, _) => Err(Reason::Malformed.into()),
+            (None, _) => Err(CredentialError::Malformed.into()),
         }
     }
 
-    /// Reads the file of tokens again now. A file that cannot be used changes nothing and is logged.
+    /// Reads the file of tokens again now. A file that cannot be used is logged and changes nothing.
     pub async fn reread(&self) {
         if let Some(Tokens::File(file)) = &self.tokens {
             file.reread().await;
@@ -137,24 +140,25 @@ impl Authenticator {
 }
 
 impl Issuer {
-    async fn caller(&self, token: &str, clock: &dyn Clock) -> Result<Caller, Refused> {
+    async fn caller(&self, token: &str, clock: &dyn Clock) -> Result<Caller, AuthenticationError> {
         let jwt = Jwt::parse(token, &self.rules)?;
-        if let Some(keys) = self.keys.at_hand() {
+        if let Some(keys) = self.keys.current() {
             match jwt.verify(&keys, &self.rules, clock.now()) {
-                Err(Reason::UnknownKey) => {}
-                told => return Ok(told?),
+                Err(CredentialError::UnknownKey) => {}
+                verified => return Ok(verified?),
             }
         }
-        let keys = self.keys.asked_for().await.ok_or(Refused::Unavailable)?;
+        let keys = self.keys.refreshed().await.ok_or(AuthenticationError::Unavailable)?;
         Ok(jwt.verify(&keys, &self.rules, clock.now())?)
     }
 }
 
-/// Reads the file of tokens as [`Authenticator::start`] does; gives how many tokens there are with those of the environment.
+/// Reads the file of tokens as [`Authenticator::start`] does. Returns the number of tokens, those of the environment
+/// included.
 ///
 /// # Errors
 /// It cannot be used.
-pub async fn read_token_file(path: PathBuf, listed: TokenList) -> Result<usize, TokenFileFault> {
+pub async fn read_token_file(path: PathBuf, listed: TokenList) -> Result<usize, TokenFileError> {
     Ok(TokenFile::open(path, listed).await?.list().len())
 }
 
@@ -163,13 +167,13 @@ struct TokenFile {
     path: PathBuf,
     listed: TokenList,
     all: RwLock<Arc<TokenList>>,
-    /// What was last wrong with the file, so that it is told once.
-    told: Mutex<Option<String>>,
+    /// The last logged error, so that each is logged once.
+    logged: Mutex<Option<String>>,
 }
 
 impl TokenFile {
-    async fn open(path: PathBuf, listed: TokenList) -> Result<Self, TokenFileFault> {
-        let file = Self { path, listed, all: RwLock::default(), told: Mutex::default() };
+    async fn open(path: PathBuf, listed: TokenList) -> Result<Self, TokenFileError> {
+        let file = Self { path, listed, all: RwLock::default(), logged: Mutex::default() };
         let list = file.read().await?;
         *file.all.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
         Ok(file)
@@ -179,10 +183,10 @@ impl TokenFile {
         Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn read(&self) -> Result<TokenList, TokenFileFault> {
+    async fn read(&self) -> Result<TokenList, TokenFileError> {
         let bytes = tokio::fs::read(&self.path).await?;
-        if bytes.len() > LARGEST {
-            return Err(TokenFileFault::TooLarge);
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(TokenFileError::TooLarge);
         }
         let text = String::from_utf8(bytes).map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidData))?;
         Ok(TokenList::parse(&text)?.and(&self.listed)?)
@@ -190,20 +194,20 @@ impl TokenFile {
 
     async fn reread(&self) {
         let outcome = self.read().await;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(list) => {
-                *told = None;
+                *logged = None;
                 if list != *self.list() {
                     info!(tokens = list.len(), "api_tokens_changed");
                     *self.all.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
                 }
             }
-            Err(fault) => {
-                let why = chain(&fault);
-                if told.as_ref() != Some(&why) {
-                    warn!(error = why, "api_tokens_not_read");
-                    *told = Some(why);
+            Err(error) => {
+                let error = chain(&error);
+                if logged.as_ref() != Some(&error) {
+                    warn!(error, "api_tokens_not_read");
+                    *logged = Some(error);
                 }
             }
         }
@@ -212,7 +216,7 @@ impl TokenFile {
 
 async fn watch(file: std::sync::Weak<TokenFile>) {
     loop {
-        tokio::time::sleep(REREAD).await;
+        tokio::time::sleep(FILE_INTERVAL).await;
         let Some(file) = file.upgrade() else { return };
         file.reread().await;
     }

@@ -1,4 +1,4 @@
-//! Who is calling, or why nobody is known to be. Pure.
+//! The caller of a request, or why it could not be authenticated. Pure.
 
 use std::sync::Arc;
 
@@ -7,54 +7,54 @@ use uuid::Uuid;
 use super::Scopes;
 use crate::domain::named_caller::{CallerKind, NamedCaller};
 
-/// Whose credential it was, and what it allows.
+/// The holder of a valid credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Which kind of credential it was.
+    /// The kind of the credential.
     pub kind: CallerKind,
     /// The token's name, or the JWT's `sub`: for logs.
     pub name: Arc<str>,
-    /// What it allows.
+    /// What the credential allows.
     pub scopes: Scopes,
-    /// Who acts, for the ledger.
+    /// The actor that the ledger names.
     pub actor_id: Option<Uuid>,
 }
 
 impl Caller {
-    /// What the ledger names when no actor id is given.
+    /// The name of the credential, which the ledger records where there is no actor id.
     #[must_use]
     pub fn named(&self) -> NamedCaller {
         NamedCaller::new(self.kind, Arc::clone(&self.name))
     }
 }
 
-/// Why a credential was not taken. For logs and figures: whoever sent it only learns that it is not valid.
+/// Why a credential is not valid. For logs and metrics: the caller only learns that it is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The header or the token in it is not of any form that is taken.
+pub enum CredentialError {
+    /// The header or its token has no accepted form.
     Malformed,
-    /// No such token is registered.
+    /// The token is not registered.
     UnknownToken,
-    /// It was valid once.
+    /// It has expired.
     Expired,
-    /// It will be valid later.
+    /// It is not valid yet.
     NotYetValid,
-    /// The JWT is signed by an algorithm that is not allowed, or not the key's.
+    /// The JWT's algorithm is not accepted, or is not one of its key's.
     Algorithm,
     /// The issuer has no such key.
     UnknownKey,
-    /// The signature is not the key's.
+    /// The key does not verify the signature.
     Signature,
-    /// Another issuer's.
+    /// The issuer is another one.
     Issuer,
-    /// Meant for somebody else.
+    /// The audience is another one.
     Audience,
     /// A claim is missing or has the wrong type.
     Claims,
 }
 
-impl Reason {
-    /// A stable word.
+impl CredentialError {
+    /// The stable word for logs and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -72,19 +72,19 @@ impl Reason {
     }
 }
 
-/// Why nobody is known to be calling.
+/// Why a request could not be authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No credential was given.
+pub enum AuthenticationError {
+    /// It has no credential.
     Missing,
-    /// One was given and is not valid.
-    Invalid(Reason),
-    /// It cannot be told: the issuer's keys are not here.
+    /// Its credential is not valid.
+    Invalid(CredentialError),
+    /// Its credential cannot be verified, because the issuer's keys are unavailable.
     Unavailable,
 }
 
-impl From<Reason> for Refused {
-    fn from(reason: Reason) -> Self {
-        Self::Invalid(reason)
+impl From<CredentialError> for AuthenticationError {
+    fn from(error: CredentialError) -> Self {
+        Self::Invalid(error)
     }
 }

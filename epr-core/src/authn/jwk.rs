@@ -1,17 +1,17 @@
 //! The issuer's public keys (RFC 7517). Pure.
 //!
-//! A key is used for what it says it is for and by the algorithms that its type has; a set never holds a secret.
+//! A key is used only for the purpose that it states and with the algorithms of its type. A set never holds a secret.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{DecodingKey, jwk};
 
-use super::Reason;
+use super::CredentialError;
 use super::jwt::Algorithm;
 
-/// Most keys in one set.
-const MOST: usize = 100;
+/// Maximum number of keys in one set.
+const MAX_KEYS: usize = 100;
 
-/// The keys of one issuer that signatures can be held against.
+/// The keys of one issuer that can verify signatures.
 #[derive(Default)]
 pub(super) struct KeySet(Vec<Key>);
 
@@ -22,12 +22,12 @@ struct Key {
     public: DecodingKey,
 }
 
-/// Why a document is no set of keys.
+/// Why a document is not a set of keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeySetFault {
+pub(super) enum KeySetError {
     #[error("it is not a JSON object with a list `keys`")]
     Form,
-    #[error("it holds more than {MOST} keys")]
+    #[error("it holds more than {MAX_KEYS} keys")]
     TooMany,
     #[error("none of its {0} keys can verify a signature")]
     NoneUsable(usize),
@@ -39,32 +39,32 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a set. Keys of other kinds or for other uses are left out, as RFC 7517 wants it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, KeySetFault> {
-        let document: Document = serde_json::from_slice(bytes).map_err(|_| KeySetFault::Form)?;
+    /// Reads a set. Keys of other kinds or for other uses are left out, as RFC 7517 requires.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, KeySetError> {
+        let document: Document = serde_json::from_slice(bytes).map_err(|_| KeySetError::Form)?;
         let given = document.keys.len();
-        if given > MOST {
-            return Err(KeySetFault::TooMany);
+        if given > MAX_KEYS {
+            return Err(KeySetError::TooMany);
         }
         let keys: Vec<_> = document.keys.into_iter().filter_map(Key::read).collect();
         if keys.is_empty() {
-            return Err(KeySetFault::NoneUsable(given));
+            return Err(KeySetError::NoneUsable(given));
         }
         Ok(Self(keys))
     }
 
-    /// The key of this id that `algorithm` can be used with; for a token that names none, the only one there is.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&DecodingKey, Reason> {
+    /// The key with this id, if it works with `algorithm`. For a token that names no key, the only key of the set.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&DecodingKey, CredentialError> {
         let named: Vec<_> = match (id, self.0.as_slice()) {
             (Some(id), keys) => keys.iter().filter(|key| key.id.as_deref() == Some(id)).collect(),
             (None, [only]) => vec![only],
             (None, _) => Vec::new(),
         };
         if named.is_empty() {
-            return Err(Reason::UnknownKey);
+            return Err(CredentialError::UnknownKey);
         }
         let fitting = named.into_iter().find(|key| key.algorithms.contains(&algorithm));
-        fitting.map(|key| &key.public).ok_or(Reason::Algorithm)
+        fitting.map(|key| &key.public).ok_or(CredentialError::Algorithm)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,12 +97,12 @@ impl Key {
                 _ => &[],
             },
             AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-            // Among them `oct`: a shared secret has no business in a public set.
+            // Among them `oct`: a public set must not hold a shared secret.
             _ => &[],
         };
         let stated = common.key_algorithm;
-        let fits = |one: &&Algorithm| stated.is_none_or(|stated| stated == jwk::KeyAlgorithm::from(one.jose()));
-        let algorithms: Vec<_> = by_type.iter().filter(fits).copied().collect();
+        let is_stated = |one: &&Algorithm| stated.is_none_or(|stated| stated == jwk::KeyAlgorithm::from(one.jose()));
+        let algorithms: Vec<_> = by_type.iter().filter(is_stated).copied().collect();
         if algorithms.is_empty() {
             return None;
         }

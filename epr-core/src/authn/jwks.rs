@@ -1,7 +1,7 @@
-//! The issuer's keys at hand: fetched at start, kept fresh, asked for again when a token names an unknown one.
+//! The issuer's keys in memory: fetched at start, refreshed, and fetched again when a token names an unknown one.
 //!
-//! One task does all fetching, so that however many requests ask at once, one call goes out. The keys of the last good
-//! answer stay while the issuer is away, for a bounded time.
+//! One task does all fetching, so that one call serves any number of waiting requests. The keys of the last valid
+//! answer are used for a bounded time while the issuer is unavailable.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,47 +10,55 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use super::jwk::{KeySet, KeySetFault};
-use super::jwks_http::{FetchFault, JwksClient, LARGEST};
+use super::jwk::{KeySet, KeySetError};
+use super::jwks_http::{FetchError, JwksClient, MAX_DOCUMENT_BYTES};
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::error::chain;
-use crate::settings::JwksPlace;
+use crate::settings::KeySource;
 
-/// How often the keys are fetched without being asked for: a key that the issuer withdrew counts no longer than this.
-const REFRESH: Duration = Duration::from_mins(5);
-/// The longest pause between attempts while they fail; the first is a second.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// Least time between two attempts of which the second was asked for by a token with an unknown key, in microseconds: any
-/// stranger can send such a token.
-const ASKED_EVERY: i64 = 30_000_000;
-/// How long a request waits for an attempt that it asked for: longer than an attempt takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Interval of refreshes. A key that the issuer has withdrawn is accepted no longer than this.
+const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
+/// The longest delay between attempts while they fail; the first is a second.
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
+/// Least time between an attempt and one that a token with an unknown key causes, in microseconds: any caller can send
+/// such a token.
+const MIN_REQUESTED_INTERVAL: i64 = 30_000_000;
+/// Time for which a request waits for an attempt. Longer than an attempt takes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the keys come from.
-pub(super) enum Place {
-    Web(JwksClient),
+/// Reads the keys from their source.
+pub(super) enum KeyReader {
+    Http(JwksClient),
     File(PathBuf),
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum ReadError {
     #[error(transparent)]
-    Fetch(#[from] FetchFault),
+    Fetch(#[from] FetchError),
     #[error("the file of keys cannot be read")]
     File(#[from] std::io::Error),
     #[error("the issuer's keys cannot be used")]
-    Keys(#[from] KeySetFault),
+    Keys(#[from] KeySetError),
 }
 
-impl Place {
-    async fn read(&self) -> Result<KeySet, Fault> {
+impl KeyReader {
+    /// A reader of `source`.
+    pub(super) fn new(source: &KeySource) -> Result<Self, FetchError> {
+        Ok(match source {
+            KeySource::Url(url) => Self::Http(JwksClient::new(url)?),
+            KeySource::File(path) => Self::File(path.clone()),
+        })
+    }
+
+    async fn read(&self) -> Result<KeySet, ReadError> {
         let document = match self {
-            Self::Web(client) => client.fetch().await?,
+            Self::Http(client) => client.fetch().await?,
             Self::File(path) => {
                 let document = tokio::fs::read(path).await?;
-                if document.len() > LARGEST {
-                    return Err(FetchFault::TooLarge.into());
+                if document.len() > MAX_DOCUMENT_BYTES {
+                    return Err(FetchError::TooLarge.into());
                 }
                 document
             }
@@ -59,16 +67,13 @@ impl Place {
     }
 }
 
-/// Reads an issuer's keys once, from where the settings say; gives how many there are.
+/// Reads an issuer's keys once. Returns their number.
 ///
 /// # Errors
-/// A sentence: they cannot be read, or are none.
-pub async fn read_keys(keys: &JwksPlace) -> Result<usize, String> {
-    let place = match keys {
-        JwksPlace::Url(url) => Place::Web(JwksClient::new(url).map_err(|fault| chain(&fault))?),
-        JwksPlace::File(path) => Place::File(path.clone()),
-    };
-    place.read().await.map(|keys| keys.len()).map_err(|fault| chain(&fault))
+/// A sentence: they cannot be read, or none can be used.
+pub async fn read_keys(source: &KeySource) -> Result<usize, String> {
+    let reader = KeyReader::new(source).map_err(|error| chain(&error))?;
+    reader.read().await.map(|keys| keys.len()).map_err(|error| chain(&error))
 }
 
 /// The keys of one issuer.
@@ -79,8 +84,8 @@ pub(super) struct Jwks {
 
 struct Shared {
     clock: Arc<dyn Clock>,
-    /// How long keys are used after the last good answer, in microseconds.
-    kept: i64,
+    /// Time for which keys are used after the last valid answer, in microseconds.
+    max_age: i64,
     state: Mutex<State>,
     /// Counts attempts that have ended.
     ended: watch::Sender<u64>,
@@ -89,81 +94,83 @@ struct Shared {
 #[derive(Default)]
 struct State {
     keys: Arc<KeySet>,
-    /// When `keys` came.
+    /// When `keys` arrived.
     fetched_at: Option<Timestamp>,
     /// When the last attempt began.
     attempted_at: Option<Timestamp>,
     running: bool,
-    /// Attempts since the last good one.
+    /// Failed attempts since the last successful one.
     failures: u32,
 }
 
 impl Jwks {
-    /// Starts to fetch, in the background.
-    pub(super) fn start(place: Place, kept: Duration, clock: Arc<dyn Clock>) -> Self {
+    /// Starts to fetch in the background.
+    pub(super) fn start(reader: KeyReader, max_age: Duration, clock: Arc<dyn Clock>) -> Self {
         let shared = Arc::new(Shared {
             clock,
-            kept: i64::try_from(kept.as_micros()).unwrap_or(i64::MAX),
-            // Running from the start: whoever comes before the task does waits for it.
+            max_age: i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX),
+            // Running from the start, so that a request which precedes the task's first attempt waits for it.
             state: Mutex::new(State { running: true, ..State::default() }),
             ended: watch::Sender::new(0),
         });
         let (wake, woken) = mpsc::channel(1);
-        tokio::spawn(keep(place, Arc::clone(&shared), woken));
+        tokio::spawn(refresh(reader, Arc::clone(&shared), woken));
         Self { shared, wake }
     }
 
-    /// The keys that can be used now; `None` while there are none, or when the last good answer is too old.
-    pub(super) fn at_hand(&self) -> Option<Arc<KeySet>> {
+    /// The keys that can be used now; `None` before the first valid answer, and when the last one is too old.
+    pub(super) fn current(&self) -> Option<Arc<KeySet>> {
         let now = self.shared.clock.now();
         let state = self.shared.state();
-        state.usable(now, self.shared.kept)
+        state.usable(now, self.shared.max_age)
     }
 
-    /// The keys after having asked for new ones, unless that was done a moment ago; `None` when the issuer did not answer.
-    pub(super) async fn asked_for(&self) -> Option<Arc<KeySet>> {
+    /// The keys after an attempt to fetch new ones, unless the last one was a moment ago; `None` when the issuer did
+    /// not answer.
+    pub(super) async fn refreshed(&self) -> Option<Arc<KeySet>> {
         let mut ended = self.shared.ended.subscribe();
         let wait = {
             let state = self.shared.state();
             state.running || (state.due(self.shared.clock.now()) && !self.wake.is_closed())
         };
         if wait {
-            // Full means that somebody else has asked.
+            // Full means that another request has asked for the attempt.
             let _ = self.wake.try_send(());
-            let _ = tokio::time::timeout(PATIENCE, ended.changed()).await;
+            let _ = tokio::time::timeout(REQUEST_TIMEOUT, ended.changed()).await;
         }
         let now = self.shared.clock.now();
         let state = self.shared.state();
-        if state.failures == 0 { state.usable(now, self.shared.kept) } else { None }
+        if state.failures == 0 { state.usable(now, self.shared.max_age) } else { None }
     }
 }
 
 impl State {
-    fn usable(&self, now: Timestamp, kept: i64) -> Option<Arc<KeySet>> {
+    fn usable(&self, now: Timestamp, max_age: i64) -> Option<Arc<KeySet>> {
         let age = now.unix_micros() - self.fetched_at?.unix_micros();
-        (age < kept).then(|| Arc::clone(&self.keys))
+        (age < max_age).then(|| Arc::clone(&self.keys))
     }
 
     fn due(&self, now: Timestamp) -> bool {
-        // A clock that was set back does not hold up an attempt.
-        self.attempted_at.is_none_or(|at| !(0..ASKED_EVERY).contains(&(now.unix_micros() - at.unix_micros())))
+        // A clock that was set back does not delay an attempt.
+        self.attempted_at
+            .is_none_or(|at| !(0..MIN_REQUESTED_INTERVAL).contains(&(now.unix_micros() - at.unix_micros())))
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held; if it did, what it guards is still whole.
+        // Nothing panics under the lock; if it did, the state would still be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one attempt; gives the pause until the next.
-    async fn attempt(&self, place: &Place) -> Duration {
+    /// Makes one attempt. Returns the delay until the next.
+    async fn attempt(&self, reader: &KeyReader) -> Duration {
         {
             let mut state = self.state();
             state.running = true;
             state.attempted_at = Some(self.clock.now());
         }
-        let outcome = place.read().await;
+        let outcome = reader.read().await;
         let now = self.clock.now();
         let mut state = self.state();
         state.running = false;
@@ -176,33 +183,33 @@ impl Shared {
                 state.fetched_at = Some(now);
                 state.failures = 0;
             }
-            Err(fault) => {
+            Err(error) => {
                 state.failures = state.failures.saturating_add(1);
                 let age = state.fetched_at.map(|at| (now.unix_micros() - at.unix_micros()) / 1_000_000);
-                warn!(error = chain(&fault), keys_age_seconds = age, "jwks_refresh_failed");
+                warn!(error = chain(&error), keys_age_seconds = age, "jwks_refresh_failed");
             }
         }
-        match (state.failures, place) {
-            (0, Place::Web(_)) => REFRESH,
-            (0, Place::File(_)) => super::authenticator::REREAD,
-            (failures, _) => LONGEST_PAUSE.min(Duration::from_secs(1 << (failures - 1).min(6))),
+        match (state.failures, reader) {
+            (0, KeyReader::Http(_)) => REFRESH_INTERVAL,
+            (0, KeyReader::File(_)) => super::authenticator::FILE_INTERVAL,
+            (failures, _) => MAX_BACKOFF.min(Duration::from_secs(1 << (failures - 1).min(6))),
         }
     }
 }
 
-/// Keeps the keys fresh until nobody holds them any more.
-async fn keep(place: Place, shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
+/// Refreshes the keys until their last holder is gone.
+async fn refresh(reader: KeyReader, shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
     loop {
-        let pause = tokio::time::sleep(shared.attempt(&place).await);
-        tokio::pin!(pause);
+        let delay = tokio::time::sleep(shared.attempt(&reader).await);
+        tokio::pin!(delay);
         shared.ended.send_modify(|count| *count += 1);
         loop {
             tokio::select! {
-                () = &mut pause => break,
+                () = &mut delay => break,
                 asked = woken.recv() => match asked {
                     None => return,
                     Some(()) if shared.state().due(shared.clock.now()) => break,
-                    // Asked for while the last attempt was under way, and answered by it.
+                    // Requested during the last attempt, which has answered it.
                     Some(()) => shared.ended.send_modify(|count| *count += 1),
                 },
             }

@@ -1,7 +1,7 @@
-//! The issuer's keys over HTTPS: the only place that fetches anything for authentication.
+//! The issuer's keys over HTTPS, the only network access of authentication.
 //!
-//! The address is the operator's. It is still held against what a slip or a hijacked name could lead to: no redirects, no
-//! proxies, no cloud metadata address, bounded in size and time, HTTPS unless on a developer's machine.
+//! The operator configures the address. A slip or a hijacked name must not do harm nevertheless: no redirects, no
+//! proxies, no cloud metadata address, bounded in size and time, HTTPS except on a developer's machine.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,47 +11,51 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 
-/// How long the whole fetch may take.
+/// Timeout of a whole fetch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest document taken, in bytes.
-pub const LARGEST: usize = 256 * 1024;
+/// Maximum size of a document, in bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Where an issuer's keys are.
+/// The address of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwksUrl(Url);
 
-/// What is accepted as one.
+/// The form of an accepted address.
 pub const ALLOWED: &str = "an https:// URL without user information; http:// where EPR_ENVIRONMENT is local or test";
 
 impl JwksUrl {
-    /// Reads it; `plain` allows `http`.
+    /// Parses an address; `plain` allows `http`.
     ///
     /// # Errors
-    /// [`ALLOWED`], when it is none, or leads to an address that no issuer has.
+    /// [`ALLOWED`], when it has another form or is an address that no issuer has.
     pub fn parse(text: &str, plain: bool) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| ALLOWED)?;
-        let scheme = url.scheme() == "https" || (plain && url.scheme() == "http");
-        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        // A name is looked at when it has been resolved.
+        let has_scheme = url.scheme() == "https" || (plain && url.scheme() == "http");
+        let has_no_secret = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        // A name is checked when it has been resolved.
         let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-        if scheme && bare && url.has_host() && literal.is_none_or(sensible) { Ok(Self(url)) } else { Err(ALLOWED) }
+        if has_scheme && has_no_secret && url.has_host() && literal.is_none_or(is_possible) {
+            Ok(Self(url))
+        } else {
+            Err(ALLOWED)
+        }
     }
 }
 
-/// Why no document came.
+/// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchFault {
-    /// No client can be made.
+pub enum FetchError {
+    /// The client cannot be built.
     #[error("no HTTP client")]
     Client(#[source] reqwest::Error),
     /// The call failed.
     #[error("the issuer's keys could not be fetched")]
     Call(#[source] reqwest::Error),
-    /// Anything but a 200: redirects are not followed.
+    /// The status is not 200. Redirects are not followed.
     #[error("the issuer answered {0} instead of its keys")]
     Status(StatusCode),
-    /// Larger than [`LARGEST`].
-    #[error("the issuer's keys are larger than {LARGEST} bytes")]
+    /// The document is larger than [`MAX_DOCUMENT_BYTES`].
+    #[error("the issuer's keys are larger than {MAX_DOCUMENT_BYTES} bytes")]
     TooLarge,
 }
 
@@ -62,11 +66,11 @@ pub struct JwksClient {
 }
 
 impl JwksClient {
-    /// For `url`.
+    /// A client for `url`.
     ///
     /// # Errors
     /// The system's certificates cannot be used.
-    pub fn new(url: &JwksUrl) -> Result<Self, FetchFault> {
+    pub fn new(url: &JwksUrl) -> Result<Self, FetchError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -74,26 +78,26 @@ impl JwksClient {
             .dns_resolver(Arc::new(Resolver))
             .user_agent(concat!("omen-epr/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(FetchFault::Client)?;
+            .map_err(FetchError::Client)?;
         Ok(Self { client, url: url.0.clone() })
     }
 
-    /// The document as it came.
+    /// Fetches the document.
     ///
     /// # Errors
-    /// See [`FetchFault`].
-    pub async fn fetch(&self) -> Result<Vec<u8>, FetchFault> {
-        // The address may hold a key of its own, and faults are logged.
-        let call = |fault: reqwest::Error| FetchFault::Call(fault.without_url());
+    /// See [`FetchError`].
+    pub async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
+        // The address may hold a secret, and errors are logged.
+        let call = |error: reqwest::Error| FetchError::Call(error.without_url());
         let request = self.client.get(self.url.clone()).header("accept", "application/json");
         let mut answer = request.send().await.map_err(call)?;
         if answer.status() != StatusCode::OK {
-            return Err(FetchFault::Status(answer.status()));
+            return Err(FetchError::Status(answer.status()));
         }
         let mut document = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(call)? {
-            if document.len() + part.len() > LARGEST {
-                return Err(FetchFault::TooLarge);
+            if document.len() + part.len() > MAX_DOCUMENT_BYTES {
+                return Err(FetchError::TooLarge);
             }
             document.extend_from_slice(&part);
         }
@@ -108,19 +112,19 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let sensible: Vec<SocketAddr> = found.filter(|address| sensible(address.ip())).collect();
-            if sensible.is_empty() {
+            let possible: Vec<SocketAddr> = found.filter(|address| is_possible(address.ip())).collect();
+            if possible.is_empty() {
                 return Err("the name leads to no address that an issuer could have".into());
             }
-            Ok(Box::new(sensible.into_iter()) as Addrs)
+            Ok(Box::new(possible.into_iter()) as Addrs)
         })
     }
 }
 
-/// Whether an issuer could be there: not where clouds keep the machine's credentials (link-local, and the one address
-/// that AWS has for it among the private ones), nor at an address that is nobody's. Private ones are: an issuer may
-/// stand in the same network.
-fn sensible(address: IpAddr) -> bool {
+/// Whether an issuer can have this address. Clouds serve the machine's credentials at link-local addresses, and AWS
+/// also at one private address: these and unassigned addresses are refused. Other private addresses are allowed,
+/// because an issuer may be in the same network.
+fn is_possible(address: IpAddr) -> bool {
     const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     match address.to_canonical() {
         IpAddr::V4(v4) => !(v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),

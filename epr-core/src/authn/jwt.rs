@@ -1,19 +1,20 @@
-//! JSON Web Tokens: who signed one is told by the issuer's keys, whether it is for us and now by its claims. Pure.
+//! JSON Web Tokens: the issuer's keys verify the signature; the claims say whether the token is for this audience and
+//! valid now. Pure.
 //!
-//! The signature is the `jsonwebtoken` crate's work. The claims are read here: by Epr's clock, and by a reader that
-//! refuses an object with a doubled member, where two readers could see two tokens.
+//! The `jsonwebtoken` crate verifies signatures. The claims are read here: by the service's clock, and by a reader that
+//! refuses an object with a repeated member, in which two readers could see two tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm as Jose;
 
 use super::jwk::KeySet;
-use super::{Caller, Reason, Scope, Scopes};
+use super::{Caller, CredentialError, Scope, Scopes};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::named_caller::CallerKind;
 use crate::domain::{Json, JsonObject, Timestamp};
 
-/// A signature algorithm. Those with a shared secret are not among them, and neither is `none`.
+/// A signature algorithm. Neither `none` nor any algorithm with a shared secret is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are RFC 7518's and RFC 8037's")]
 pub enum Algorithm {
@@ -28,7 +29,7 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// The names of all of them, for messages.
+/// The names of all algorithms, for messages.
 pub const ALGORITHMS: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
 
 impl Choice for Algorithm {
@@ -75,16 +76,16 @@ impl Algorithm {
     }
 }
 
-/// What a JWT must say to be taken.
+/// The conditions of an accepted JWT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtRules {
     /// The `iss` it must have.
     pub issuer: String,
-    /// At least one of these must be its `aud`, or among them.
+    /// Audiences, at least one of which must be in its `aud`.
     pub audiences: Vec<String>,
-    /// The algorithms that it may be signed by.
+    /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// How far the issuer's clock may be off, 0 to 60 seconds.
+    /// The tolerated difference between the issuer's clock and this one, 0 to 60 seconds.
     pub leeway_seconds: u8,
     /// The `typ` it must have (`at+jwt` for example); any when `None`.
     pub token_type: Option<String>,
@@ -92,30 +93,30 @@ pub struct JwtRules {
     pub actor_claim: String,
 }
 
-/// A token taken apart. Nothing in it is to be believed yet.
+/// A parsed token, which is not verified yet.
 #[derive(Debug)]
 pub(super) struct Jwt<'a> {
     algorithm: Algorithm,
     key_id: Option<String>,
-    /// Header and claims as they were signed.
+    /// Header and claims, the signed text.
     signed: &'a str,
     claims: &'a str,
     signature: &'a str,
 }
 
 impl<'a> Jwt<'a> {
-    /// Takes `token` apart and holds its header against `rules`. What else the header says (`jwk`, `jku`, `x5u`, `x5c`) is
-    /// not looked at: keys come from the configured place only.
-    pub(super) fn parse(token: &'a str, rules: &JwtRules) -> Result<Self, Reason> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Reason::Malformed)?;
+    /// Parses `token` and checks its header by `rules`. The header's own keys (`jwk`, `jku`, `x5u`, `x5c`) are ignored:
+    /// keys come only from the configured source.
+    pub(super) fn parse(token: &'a str, rules: &JwtRules) -> Result<Self, CredentialError> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(CredentialError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(CredentialError::Malformed)?;
         if claims.contains('.') {
-            return Err(Reason::Malformed);
+            return Err(CredentialError::Malformed);
         }
         let header = object(header)?;
-        // An extension that must be understood, and is not.
+        // An extension that a reader must understand; none is supported.
         if header.contains_key("crit") {
-            return Err(Reason::Malformed);
+            return Err(CredentialError::Malformed);
         }
         if let Some(expected) = &rules.token_type {
             let given = header.get("typ").and_then(Json::as_text).unwrap_or_default();
@@ -123,67 +124,67 @@ impl<'a> Jwt<'a> {
             let short = given.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
             let given = given.get(short.map_or(0, str::len)..).unwrap_or_default();
             if !given.eq_ignore_ascii_case(expected) {
-                return Err(Reason::Claims);
+                return Err(CredentialError::Claims);
             }
         }
         let algorithm = header.get("alg").and_then(Json::as_text).and_then(Algorithm::from_word);
-        let algorithm = algorithm.filter(|given| rules.algorithms.contains(given)).ok_or(Reason::Algorithm)?;
+        let algorithm = algorithm.filter(|given| rules.algorithms.contains(given)).ok_or(CredentialError::Algorithm)?;
         let key_id = match header.get("kid") {
             None => None,
             Some(Json::Text(key_id)) => Some(key_id.clone()),
-            Some(_) => return Err(Reason::Malformed),
+            Some(_) => return Err(CredentialError::Malformed),
         };
         Ok(Self { algorithm, key_id, signed, claims, signature })
     }
 
-    /// Holds the signature against the key that is said to have made it, then the claims against `rules` at `now`.
-    pub(super) fn verify(&self, keys: &KeySet, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
+    /// Verifies the signature with the key that the token names, then checks the claims by `rules` at `now`.
+    pub(super) fn verify(&self, keys: &KeySet, rules: &JwtRules, now: Timestamp) -> Result<Caller, CredentialError> {
         let key = keys.find(self.key_id.as_deref(), self.algorithm)?;
         let signed = self.signed.as_bytes();
-        // A fault is a signature that is not even of the right form.
+        // An error means that the signature has not even the right form.
         if !jsonwebtoken::crypto::verify(self.signature, signed, key, self.algorithm.jose()).unwrap_or(false) {
-            return Err(Reason::Signature);
+            return Err(CredentialError::Signature);
         }
         caller(&object(self.claims)?, rules, now)
     }
 }
 
 /// The JSON object in one part of the token.
-fn object(part: &str) -> Result<JsonObject, Reason> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Malformed)?;
+fn object(part: &str) -> Result<JsonObject, CredentialError> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| CredentialError::Malformed)?;
     match Json::parse(&bytes) {
         Ok(Json::Object(members)) => Ok(members),
-        _ => Err(Reason::Malformed),
+        _ => Err(CredentialError::Malformed),
     }
 }
 
-/// Whose token it is, by claims whose signature has been checked.
-pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, Reason> {
+/// The caller, by claims whose signature is verified.
+pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, CredentialError> {
     match claims.get("iss").and_then(Json::as_text) {
         Some(issuer) if issuer == rules.issuer => {}
-        _ => return Err(Reason::Issuer),
+        _ => return Err(CredentialError::Issuer),
     }
-    let ours = |audience: &str| rules.audiences.iter().any(|ours| ours == audience);
-    let audiences = claims.get("aud").and_then(words).ok_or(Reason::Audience)?;
-    if !audiences.into_iter().any(ours) {
-        return Err(Reason::Audience);
+    let is_accepted = |audience: &str| rules.audiences.iter().any(|accepted| accepted == audience);
+    let audiences = claims.get("aud").and_then(words).ok_or(CredentialError::Audience)?;
+    if !audiences.into_iter().any(is_accepted) {
+        return Err(CredentialError::Audience);
     }
     let now = i128::from(now.unix_micros());
     let leeway = i128::from(rules.leeway_seconds) * 1_000_000;
-    let expires = claims.get("exp").and_then(micros).ok_or(Reason::Claims)?;
+    let expires = claims.get("exp").and_then(micros).ok_or(CredentialError::Claims)?;
     if now >= expires + leeway {
-        return Err(Reason::Expired);
+        return Err(CredentialError::Expired);
     }
     if let Some(begins) = claims.get("nbf")
-        && now < micros(begins).ok_or(Reason::Claims)? - leeway
+        && now < micros(begins).ok_or(CredentialError::Claims)? - leeway
     {
-        return Err(Reason::NotYetValid);
+        return Err(CredentialError::NotYetValid);
     }
-    // Bound to a key of the caller's, which nobody here can check: such a token is no bearer token.
+    // The token is bound to a key of the caller's, which cannot be checked here: it is not a bearer token.
     if claims.contains_key("cnf") {
-        return Err(Reason::Claims);
+        return Err(CredentialError::Claims);
     }
-    let subject = claims.get("sub").map_or(Ok(""), |sub| sub.as_text().ok_or(Reason::Claims))?;
+    let subject = claims.get("sub").map_or(Ok(""), |sub| sub.as_text().ok_or(CredentialError::Claims))?;
     let actor = claims.get(&rules.actor_claim).and_then(Json::as_text);
     Ok(Caller {
         kind: CallerKind::Jwt,
@@ -193,19 +194,19 @@ pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> R
     })
 }
 
-/// The scopes in `scope` (words with spaces between them), or, where there is none, in `scp` (the same, or a list).
-/// Words that are not ours are left to others.
-fn scopes(claims: &JsonObject) -> Result<Scopes, Reason> {
+/// The scopes in `scope` (words with spaces between them), or without it in `scp` (the same, or a list). Scopes of
+/// other services are ignored.
+fn scopes(claims: &JsonObject) -> Result<Scopes, CredentialError> {
     let given = match (claims.get("scope"), claims.get("scp")) {
         (Some(Json::Text(text)), _) => vec![text.as_str()],
-        (Some(_), _) => return Err(Reason::Claims),
-        (None, Some(list)) => words(list).ok_or(Reason::Claims)?,
+        (Some(_), _) => return Err(CredentialError::Claims),
+        (None, Some(list)) => words(list).ok_or(CredentialError::Claims)?,
         (None, None) => Vec::new(),
     };
     Ok(given.into_iter().flat_map(|text| text.split(' ')).filter_map(Scope::from_word).collect())
 }
 
-/// One text, or a list of nothing else.
+/// One text, or a list of texts.
 fn words(value: &Json) -> Option<Vec<&str>> {
     match value {
         Json::List(items) => items.iter().map(Json::as_text).collect(),
@@ -222,7 +223,7 @@ fn micros(value: &Json) -> Option<i128> {
             clippy::cast_possible_truncation,
             reason = "a cast ends at the bounds, and below a microsecond is nothing"
         )]
-        // Bounded, so that adding a leeway cannot run over.
+        // Bounded, so that adding the leeway cannot overflow.
         Json::Float(seconds) => Some((*seconds * 1e6).clamp(-1e30, 1e30) as i128),
         _ => None,
     }

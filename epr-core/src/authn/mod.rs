@@ -1,6 +1,6 @@
-//! Who is calling: a bearer token in, a [`Caller`] with its scopes out.
+//! Authentication: a bearer token in, a [`Caller`] with its scopes out.
 //!
-//! Knows nothing of HTTP but the value of the `Authorization` header. Must never hold, log or give back a token.
+//! Knows nothing of HTTP but the value of the `Authorization` header. Must never store, log or return a token.
 
 mod authenticator;
 mod bearer;
@@ -13,9 +13,9 @@ mod scope;
 pub mod token;
 mod token_list;
 
-pub use authenticator::{Authenticator, StartError, TokenFileFault, read_token_file};
-pub use caller::{Caller, Reason, Refused};
+pub use authenticator::{Authenticator, StartError, TokenFileError, read_token_file};
+pub use caller::{AuthenticationError, Caller, CredentialError};
 pub use jwks::read_keys;
 pub use jwt::{ALGORITHMS, Algorithm, JwtRules};
 pub use scope::{Scope, Scopes};
-pub use token_list::{TokenList, TokenListFault};
+pub use token_list::{TokenList, TokenListError};

@@ -1,25 +1,25 @@
-//! What a credential may be used for. Pure.
+//! Scopes: what a credential allows. Pure.
 
 use std::fmt;
 
 use crate::domain::fields::Choice;
 
-/// One thing that a credential may allow. None of them implies another.
+/// One permission of a credential. No scope implies another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Ask whether somebody may do something.
+    /// Check access.
     Authorize,
     /// Read entities, roles and assignments.
     Read,
     /// Change entities, roles and assignments.
     Write,
-    /// Hand in and read events.
+    /// Ingest and read events.
     Events,
     /// Read the ledger.
     Audit,
-    /// Readiness, figures and the interface's description, where they are not open.
+    /// Read readiness, metrics and the description of the interface, where they are not open.
     Operate,
-    /// Act in another's name by `X-Actor-Id`.
+    /// Name another actor by `X-Actor-Id`.
     ActAs,
 }
 
@@ -45,7 +45,7 @@ impl Choice for Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Whether `scope` is among them.
+    /// Whether the set contains `scope`.
     #[must_use]
     pub fn hold(self, scope: Scope) -> bool {
         self.0 & bit(scope) != 0
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_scope_stands_for_itself_alone() {
+    fn no_scope_implies_another() {
         for one in Scope::ALL {
             let held = Scopes::from_iter([*one]);
             for other in Scope::ALL {

@@ -1,28 +1,28 @@
-//! What an API token looks like: made here, recognised here, never kept.
+//! The form of API tokens: minted and recognised here, never stored.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-/// What every token begins with, so that a leaked one can be found.
+/// Prefix of every token, so that scanners find a leaked one.
 const PREFIX: &str = "epr_";
 /// Characters after the prefix: 43 of 62 are 256 bits.
 const LENGTH: usize = 43;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// SHA-256 of a token: all that is kept of one. Slow hashing is for passwords; a token is 256 random bits.
+/// SHA-256 of a token, which is all that is stored. Slow hashing is for passwords; a token is 256 random bits.
 pub type TokenHash = [u8; 32];
 
 /// A new token from the system's randomness.
 ///
 /// # Errors
-/// The system gives none.
+/// The system provides no randomness.
 pub fn mint() -> Result<String, getrandom::Error> {
     let mut token = PREFIX.to_owned();
     let mut pool = [0; 64];
     while token.len() < PREFIX.len() + LENGTH {
         getrandom::fill(&mut pool)?;
-        // 248 is the largest multiple of 62 in a byte: what lies above would make some characters likelier.
+        // 248 is the largest multiple of 62 in a byte: larger bytes would make some characters more likely.
         let fair = pool.iter().filter(|byte| **byte < 248);
         let left = PREFIX.len() + LENGTH - token.len();
         token.extend(fair.filter_map(|byte| ALPHABET.get(usize::from(byte % 62))).take(left).map(|c| char::from(*c)));
@@ -30,12 +30,12 @@ pub fn mint() -> Result<String, getrandom::Error> {
     Ok(token)
 }
 
-/// The hash of `text` if it has the form of a token: nobody can register a word of their own choosing.
+/// The hash of `text`, if it has the form of a token: a word of somebody's own choosing cannot be registered.
 #[must_use]
 pub fn hash(text: &str) -> Option<TokenHash> {
     let body = text.strip_prefix(PREFIX)?;
-    let fits = body.len() == LENGTH && body.bytes().all(|b| b.is_ascii_alphanumeric());
-    fits.then(|| Sha256::digest(text.as_bytes()).into())
+    let is_token = body.len() == LENGTH && body.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_token.then(|| Sha256::digest(text.as_bytes()).into())
 }
 
 /// A hash in 64 hex digits.

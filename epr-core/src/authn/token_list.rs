@@ -1,4 +1,4 @@
-//! The API tokens that are taken: names, hashes, scopes, expiry. Pure.
+//! The accepted API tokens: names, hashes, scopes, expiry. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::token::{self, TokenHash};
-use super::{Caller, Reason, Scopes};
+use super::{Caller, CredentialError, Scopes};
 use crate::domain::fields::{self, Fields, Step};
 use crate::domain::named_caller::CallerKind;
 use crate::domain::{Invalid, Json, JsonObject, Text, Timestamp};
 
-/// Most tokens in one list. Every one of them is compared with every token that comes.
-const MOST: usize = 1000;
+/// Maximum number of tokens in one list. Each is compared with the token of every request.
+const MAX_TOKENS: usize = 1000;
 
 /// Registered tokens.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -26,58 +26,60 @@ struct Entry {
     expires_at: Option<Timestamp>,
 }
 
-/// Why a text is no list of tokens; tells no hash.
+/// Why a text is not a list of tokens. Shows no hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TokenListFault(String);
+pub struct TokenListError(String);
 
-fn fault(why: impl Into<String>) -> TokenListFault {
-    TokenListFault(why.into())
+fn list_error(message: impl Into<String>) -> TokenListError {
+    TokenListError(message.into())
 }
 
 impl TokenList {
     /// Reads a JSON list of `{name, sha256, scopes, actor_id?, expires_at?}`.
     ///
     /// # Errors
-    /// Not such a list, an unknown member or scope, a name or a hash that is there twice, more than [`MOST`].
-    pub fn parse(text: &str) -> Result<Self, TokenListFault> {
-        let Json::List(items) = Json::parse(text.as_bytes()).map_err(|why| fault(format!("not valid JSON: {why}")))?
+    /// The text is not such a list, or has an unknown member or scope, a repeated name or hash, or more than
+    /// [`MAX_TOKENS`].
+    pub fn parse(text: &str) -> Result<Self, TokenListError> {
+        let Json::List(items) =
+            Json::parse(text.as_bytes()).map_err(|error| list_error(format!("not valid JSON: {error}")))?
         else {
-            return Err(fault("it should be a JSON list of objects"));
+            return Err(list_error("it should be a JSON list of objects"));
         };
         items
             .iter()
             .enumerate()
             .map(|(at, item)| {
-                let members = item.as_object().ok_or_else(|| fault(format!("[{at}] should be an object")))?;
-                Entry::read(members).map_err(|invalid| fault(format!("[{at}] {}", sentence(&invalid))))
+                let members = item.as_object().ok_or_else(|| list_error(format!("[{at}] should be an object")))?;
+                Entry::read(members).map_err(|invalid| list_error(format!("[{at}] {}", sentence(&invalid))))
             })
             .collect::<Result<Vec<_>, _>>()
             .and_then(Self::of)
     }
 
-    fn of(entries: Vec<Entry>) -> Result<Self, TokenListFault> {
-        if entries.len() > MOST {
-            return Err(fault(format!("there are more than {MOST} tokens")));
+    fn of(entries: Vec<Entry>) -> Result<Self, TokenListError> {
+        if entries.len() > MAX_TOKENS {
+            return Err(list_error(format!("there are more than {MAX_TOKENS} tokens")));
         }
         let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
         for entry in &entries {
             let name = &entry.caller.name;
             if !names.insert(name) {
-                return Err(fault(format!("the name `{name}` stands twice")));
+                return Err(list_error(format!("the name `{name}` appears twice")));
             }
             if !hashes.insert(entry.hash) {
-                return Err(fault(format!("the token `{name}` stands twice, under two names")));
+                return Err(list_error(format!("the token `{name}` appears twice, under two names")));
             }
         }
         Ok(Self(entries))
     }
 
-    /// Both lists as one.
+    /// Both lists combined.
     ///
     /// # Errors
-    /// A name or a hash that is in both.
-    pub fn and(&self, other: &Self) -> Result<Self, TokenListFault> {
+    /// A name or a hash is in both.
+    pub fn and(&self, other: &Self) -> Result<Self, TokenListError> {
         Self::of(self.0.iter().chain(&other.0).cloned().collect())
     }
 
@@ -93,20 +95,20 @@ impl TokenList {
         self.0.is_empty()
     }
 
-    /// Whose token `text` is.
+    /// The holder of the token `text`.
     ///
     /// # Errors
-    /// Not of a token's form, not registered, or expired.
-    pub(super) fn caller(&self, text: &str, now: Timestamp) -> Result<&Caller, Reason> {
-        let given = token::hash(text).ok_or(Reason::Malformed)?;
-        // All are looked at, whichever fits: how long it takes says nothing about which hashes are near.
+    /// It does not have the form of a token, is not registered, or has expired.
+    pub(super) fn caller(&self, text: &str, now: Timestamp) -> Result<&Caller, CredentialError> {
+        let given = token::hash(text).ok_or(CredentialError::Malformed)?;
+        // All are compared, whichever matches, so that the time taken says nothing about the hashes.
         let mut found = u64::MAX;
         for (at, entry) in (0_u64..).zip(&self.0) {
             found.conditional_assign(&at, entry.hash.ct_eq(&given));
         }
-        let entry = usize::try_from(found).ok().and_then(|at| self.0.get(at)).ok_or(Reason::UnknownToken)?;
+        let entry = usize::try_from(found).ok().and_then(|at| self.0.get(at)).ok_or(CredentialError::UnknownToken)?;
         match entry.expires_at {
-            Some(end) if now >= end => Err(Reason::Expired),
+            Some(end) if now >= end => Err(CredentialError::Expired),
             _ => Ok(&entry.caller),
         }
     }
@@ -160,8 +162,8 @@ fn sentence(invalid: &Invalid) -> String {
             Step::Name(name) => name.to_string(),
             Step::Index(at) => at.to_string(),
         };
-        let way: Vec<_> = error.loc.iter().skip(1).map(step).collect();
-        format!("{}: {}", way.join("."), error.msg)
+        let path: Vec<_> = error.loc.iter().skip(1).map(step).collect();
+        format!("{}: {}", path.join("."), error.msg)
     };
     invalid.0.iter().map(one).collect::<Vec<_>>().join("; ")
 }
@@ -195,17 +197,20 @@ mod tests {
         let caller = list.caller(TOKEN, at("2026-12-31T23:59:59.999999Z")).unwrap();
         assert_eq!((&*caller.name, caller.scopes), ("vault", Scopes::from_iter([Scope::Authorize])));
         assert_eq!(caller.actor_id.unwrap().to_string(), "aaaaaaaa-0000-4000-8000-000000000001");
-        assert_eq!(list.caller(TOKEN, at("2027-01-01T00:00:00Z")), Err(Reason::Expired));
+        assert_eq!(list.caller(TOKEN, at("2027-01-01T00:00:00Z")), Err(CredentialError::Expired));
         assert_eq!(&*list.caller(&other, at("9999-01-01T00:00:00Z")).unwrap().name, "other");
-        assert_eq!(list.caller(&token::mint().unwrap(), at("2026-01-01T00:00:00Z")), Err(Reason::UnknownToken));
-        assert_eq!(list.caller(&TOKEN[..46], at("2026-01-01T00:00:00Z")), Err(Reason::Malformed));
-        assert_eq!(TokenList::default().caller(TOKEN, at("2026-01-01T00:00:00Z")), Err(Reason::UnknownToken));
+        assert_eq!(
+            list.caller(&token::mint().unwrap(), at("2026-01-01T00:00:00Z")),
+            Err(CredentialError::UnknownToken)
+        );
+        assert_eq!(list.caller(&TOKEN[..46], at("2026-01-01T00:00:00Z")), Err(CredentialError::Malformed));
+        assert_eq!(TokenList::default().caller(TOKEN, at("2026-01-01T00:00:00Z")), Err(CredentialError::UnknownToken));
         let shown = format!("{list:?}");
         assert!(shown.contains("vault") && !shown.to_lowercase().contains(&hex(TOKEN)[..8]), "{shown}");
     }
 
     #[test]
-    fn lists_that_are_none_are_told_without_their_hashes() {
+    fn errors_about_lists_show_no_hash() {
         let hash = hex(TOKEN);
         let entry = |name: &str, hash: &str| format!(r#"{{"name": "{name}", "sha256": "{hash}", "scopes": []}}"#);
         let cases = [
@@ -215,8 +220,8 @@ mod tests {
             ("[{}]".to_owned(), "name: Field required; sha256: Field required; scopes: Field required"),
             (format!("[{}]", entry("a", "00")), "[0] sha256: Input should be a SHA-256"),
             (format!("[{}]", entry("a", &format!("+{}", &hash[1..]))), "sha256: Input"),
-            (format!("[{}, {}]", entry("a", &hash), entry("a", &"0".repeat(64))), "the name `a` stands twice"),
-            (format!("[{}, {}]", entry("a", &hash), entry("b", &hash)), "the token `b` stands twice"),
+            (format!("[{}, {}]", entry("a", &hash), entry("a", &"0".repeat(64))), "the name `a` appears twice"),
+            (format!("[{}, {}]", entry("a", &hash), entry("b", &hash)), "the token `b` appears twice"),
             (
                 format!(r#"[{{"name": "a", "sha256": "{hash}", "scopes": ["epr:root"]}}]"#),
                 "scopes.0: Input should be one of 'epr:authorize'",
@@ -228,9 +233,9 @@ mod tests {
             (format!(r#"[{{"name": "a", "name": "b", "sha256": "{hash}", "scopes": []}}]"#), "stands twice"),
         ];
         for (text, expected) in cases {
-            let told = TokenList::parse(&text).unwrap_err().to_string();
-            assert!(told.contains(expected), "{told}");
-            assert!(!told.contains(&hash[..16]), "{told}");
+            let error = TokenList::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains(&hash[..16]), "{error}");
         }
     }
 }

@@ -1,25 +1,28 @@
-//! Who may call the API, and the files and addresses that say so.
+//! The credentials that the API accepts, and their sources.
 
 use super::{Finding, State};
 use crate::authn::{read_keys, read_token_file};
 use crate::error::chain;
-use crate::settings::{JwksPlace, JwtSettings, Settings, TokenSettings};
+use crate::settings::{JwtSettings, KeySource, Settings, TokenSettings};
 
 const MODE: &str = "auth";
 const TOKENS: &str = "tokens";
 const KEYS: &str = "keys";
 
-/// Reads what the API reads to authenticate its callers.
+/// Reads the sources of credentials as the API does.
 pub async fn authentication(settings: &Settings) -> Vec<Finding> {
     let auth = &settings.auth;
     let mut findings = Vec::new();
     if auth.unguarded {
         findings.push(
             Finding::new(MODE, State::Wrong, "EPR_AUTH_MODE is not set in production: every caller may do everything")
-                .advise("set EPR_AUTH_MODE to token or jwt, or to none if something in front of the API authenticates its callers"),
+                .advise(
+                    "set EPR_AUTH_MODE to token or jwt, or to none if something in front of the API authenticates \
+                     its callers",
+                ),
         );
     } else if auth.tokens.is_none() && auth.jwt.is_none() {
-        findings.push(Finding::new(MODE, State::Unused, "the API asks for no credentials"));
+        findings.push(Finding::new(MODE, State::Unused, "the API requires no credentials"));
     }
     if let Some(tokens) = &auth.tokens {
         findings.push(of_tokens(tokens).await);
@@ -42,7 +45,7 @@ async fn of_tokens(tokens: &TokenSettings) -> Finding {
             state_of(number),
             format!("{shown} can be read; with EPR_API_TOKENS {}", count(number, "token")),
         ),
-        Err(fault) => Finding::new(TOKENS, State::Wrong, format!("{shown}: {}", chain(&fault)))
+        Err(error) => Finding::new(TOKENS, State::Wrong, format!("{shown}: {}", chain(&error)))
             .advise("correct the file or EPR_API_TOKENS_FILE: the API does not start; `epr token new` prints an entry"),
     }
 }
@@ -50,12 +53,12 @@ async fn of_tokens(tokens: &TokenSettings) -> Finding {
 async fn of_keys(jwt: &JwtSettings) -> Finding {
     let (shown, variable) = match &jwt.keys {
         // An address may hold a secret.
-        JwksPlace::Url(_) => ("the issuer's address".to_owned(), "EPR_JWT_JWKS_URL"),
-        JwksPlace::File(path) => (path.display().to_string(), "EPR_JWT_JWKS_FILE"),
+        KeySource::Url(_) => ("the issuer's address".to_owned(), "EPR_JWT_JWKS_URL"),
+        KeySource::File(path) => (path.display().to_string(), "EPR_JWT_JWKS_FILE"),
     };
     match read_keys(&jwt.keys).await {
         Ok(number) => Finding::new(KEYS, State::Fine, format!("{shown} has {}", count(number, "key"))),
-        Err(why) => Finding::new(KEYS, State::Wrong, format!("{shown}: {why}"))
+        Err(error) => Finding::new(KEYS, State::Wrong, format!("{shown}: {error}"))
             .advise(format!("correct {variable}; until then every JWT is answered 503")),
     }
 }

@@ -1,4 +1,4 @@
-//! The Redis that shares decisions between processes.
+//! The cache that processes share.
 
 use super::{Finding, State};
 use crate::engine::cache::look;
@@ -7,7 +7,7 @@ use crate::store::url::masked;
 
 const CACHE: &str = "cache";
 
-/// Asks the server, if there is one.
+/// Whether the shared cache answers, and in time.
 pub async fn cache(settings: &Settings) -> Finding {
     if !settings.cache.enabled {
         return Finding::new(CACHE, State::Unused, "EPR_DECISION_CACHE is off: every check is evaluated");
@@ -20,14 +20,16 @@ pub async fn cache(settings: &Settings) -> Finding {
         Ok((kind, took)) => {
             let seen = format!("{url} ({kind}) answers in {} ms", took.as_millis());
             if took > shared.timeout {
-                Finding::new(CACHE, State::Doubtful, seen)
-                    .advise("checks wait for EPR_REDIS_TIMEOUT_MS at most and pass it over: raise that, or move closer")
+                Finding::new(CACHE, State::Doubtful, seen).advise(
+                    "checks wait for EPR_REDIS_TIMEOUT_MS at most and then do without the cache: raise it, or \
+                         move the cache closer",
+                )
             } else {
                 Finding::new(CACHE, State::Fine, seen)
             }
         }
-        Err(why) => Finding::new(CACHE, State::Wrong, format!("{url}: {why}")).advise(
-            "check that it runs, EPR_REDIS_URL, EPR_REDIS_TOKEN and the network; meanwhile every check is evaluated anew",
+        Err(error) => Finding::new(CACHE, State::Wrong, format!("{url}: {error}")).advise(
+            "check that it runs, EPR_REDIS_URL, EPR_REDIS_TOKEN and the network; until then every check is evaluated",
         ),
     }
 }

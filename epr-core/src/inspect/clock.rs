@@ -4,7 +4,7 @@ use super::database::cause;
 use super::{Finding, State};
 use crate::{ClockReading, Epr};
 
-/// Nothing when the database has no clock of its own.
+/// The offset; `None` when the database has no clock of its own.
 pub(super) async fn clock(epr: &Epr) -> Option<Finding> {
     match epr.measure_clock().await {
         Ok(reading) => reading.map(of_reading),

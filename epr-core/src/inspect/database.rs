@@ -11,35 +11,35 @@ use crate::store::url::{DatabaseUrl, Host};
 use crate::store::{Connections, SchemaState};
 use crate::{Epr, Error};
 
-/// What stands in the database, beginning with whether it can be reached; the first thing that is wrong ends it.
+/// The state of the database. The first error ends the inspection.
 pub async fn database(settings: &Settings) -> Vec<Finding> {
     let url = format!("{:?}", settings.database.url);
     if let DatabaseUrl::SqliteFile(path) = &settings.database.url
         && !path.exists()
     {
-        let seen = format!("there is no file {}", path.display());
+        let seen = format!("the file {} does not exist", path.display());
         return vec![Finding::new("database", State::Wrong, seen).advise("run `epr migrate`, or start the service")];
     }
     let epr = match Epr::from_settings(settings).await {
         Ok(epr) => epr,
-        Err(fault) => return vec![unreachable(&url, &fault)],
+        Err(error) => return vec![unreachable(&url, &error)],
     };
-    let found = look(&epr, settings, &url).await;
+    let found = inspect(&epr, settings, &url).await;
     epr.close().await;
     found
 }
 
-async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
+async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     let begun = Instant::now();
-    // The pool would only say that it took too long.
-    if let Err(fault) = epr.reach().await {
-        return vec![unreachable(url, &fault)];
+    // An error of the pool would only report a timeout.
+    if let Err(error) = epr.reach().await {
+        return vec![unreachable(url, &error)];
     }
-    if let Err(fault) = epr.ping().await {
-        return vec![unreachable(url, &fault)];
+    if let Err(error) = epr.ping().await {
+        return vec![unreachable(url, &error)];
     }
-    let took = begun.elapsed().as_millis();
-    let mut found = vec![Finding::new("database", State::Fine, format!("{url} answers in {took} ms"))];
+    let elapsed_ms = begun.elapsed().as_millis();
+    let mut found = vec![Finding::new("database", State::Fine, format!("{url} answers in {elapsed_ms} ms"))];
     found.extend(tls(settings));
     if let Some(mode) = epr.pooler() {
         found.push(of_pooler(mode));
@@ -47,8 +47,8 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     found.extend(clock::clock(epr).await);
     let schema = match epr.schema().await {
         Ok(schema) => schema,
-        Err(fault) => {
-            found.push(Finding::new("schema", State::Wrong, cause(&fault)));
+        Err(error) => {
+            found.push(Finding::new("schema", State::Wrong, cause(&error)));
             return found;
         }
     };
@@ -64,7 +64,7 @@ async fn look(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     found
 }
 
-/// Which certificates of the server are accepted.
+/// The server certificates that are accepted.
 fn tls(settings: &Settings) -> Option<Finding> {
     let DatabaseUrl::Postgres(url) = &settings.database.url else { return None };
     let tls = postgres::tls(url).ok()?;
@@ -82,61 +82,73 @@ fn tls(settings: &Settings) -> Option<Finding> {
     })
 }
 
-/// The public sentence hides the cause, which is what is wanted here.
-pub(super) fn cause(fault: &Error) -> String {
-    match fault {
+/// The cause of an error, which its public sentence hides.
+pub(super) fn cause(error: &Error) -> String {
+    match error {
         Error::Internal(cause) | Error::Unavailable(cause) => chain(cause),
         other => chain(other),
     }
 }
 
-fn unreachable(url: &str, fault: &Error) -> Finding {
-    let why = cause(fault);
+fn unreachable(url: &str, error: &Error) -> Finding {
+    let why = cause(error);
     let advice = if why.contains("authentication") || why.contains("28P01") {
         "correct user and password in EPR_DATABASE_URL"
     } else if why.contains("does not exist") || why.contains("3D000") {
-        "make the database and the user, or correct EPR_DATABASE_URL"
+        "create the database and the user, or correct EPR_DATABASE_URL"
     } else {
-        "check that the server runs, that EPR_DATABASE_URL names it, and that the network lets you through"
+        "check that the server runs, that EPR_DATABASE_URL names it, and that the network allows the connection"
     };
     Finding::new("database", State::Wrong, format!("{url}: {why}")).advise(advice)
 }
 
 fn of_pooler(mode: &str) -> Finding {
     if mode == "transaction" {
-        return Finding::new("pooler", State::Doubtful, "a connection pooler in transaction mode: decisions are not cached")
-            .advise("let EPR connect to the server itself, or through a pool in session mode, to have prepared statements and the cache");
+        return Finding::new(
+            "pooler",
+            State::Doubtful,
+            "a connection pooler in transaction mode: decisions are not \
+             cached",
+        )
+        .advise(
+            "connect to the server itself, or through a pooler in session mode, to use prepared statements \
+                 and the cache",
+        );
     }
     Finding::new("pooler", State::Fine, format!("a connection pooler in {mode} mode"))
 }
 
 fn of_schema(SchemaState { applied, known }: SchemaState) -> Finding {
     match applied.cmp(&known) {
-        std::cmp::Ordering::Equal => Finding::new("schema", State::Fine, format!("version {applied}, as it should be")),
+        std::cmp::Ordering::Equal => {
+            Finding::new("schema", State::Fine, format!("version {applied}, the one this program needs"))
+        }
         std::cmp::Ordering::Less => {
             Finding::new("schema", State::Wrong, format!("version {applied}; this program needs {known}"))
                 .advise("run `epr migrate`")
         }
-        std::cmp::Ordering::Greater => {
-            Finding::new("schema", State::Wrong, format!("version {applied}; this program knows {known} at most"))
-                .advise("use the newer program that made it")
-        }
+        std::cmp::Ordering::Greater => Finding::new(
+            "schema",
+            State::Wrong,
+            format!("version {applied}; this program knows versions up to {known}"),
+        )
+        .advise("run a newer program"),
     }
 }
 
-/// Whether the database's user may do what the service does; nothing to say where it may.
+/// The privileges that the database user lacks; `None` when it lacks none.
 async fn privileges(epr: &Epr) -> Option<Finding> {
     match epr.missing_privileges().await {
         Ok(missing) if missing.is_empty() => None,
         Ok(missing) => Some(
             Finding::new("rights", State::Wrong, format!("the database user lacks {}", missing.join(", ")))
-                .advise("let the owner of the tables run what `epr grants --role NAME` prints, see docs/AUDIT.md"),
+                .advise("run the output of `epr grants --role NAME` as the owner of the tables, see docs/AUDIT.md"),
         ),
         Err(failure) => Some(Finding::new("rights", State::Doubtful, cause(&failure))),
     }
 }
 
-/// Whether one process more fits onto the server.
+/// Whether the server has room for the connections of one more process.
 async fn pool(epr: &Epr, settings: &Settings) -> Option<Finding> {
     let size = i64::from(settings.database.pool_size);
     match epr.connections().await {
@@ -150,21 +162,22 @@ async fn pool(epr: &Epr, settings: &Settings) -> Option<Finding> {
                 Finding::new("pool", State::Fine, seen)
             })
         }
-        Err(fault) => Some(Finding::new("pool", State::Doubtful, cause(&fault))),
+        Err(error) => Some(Finding::new("pool", State::Doubtful, cause(&error))),
     }
 }
 
 async fn outbox(epr: &Epr) -> Finding {
     match epr.event_backlog().await {
-        Err(fault) => Finding::new("events", State::Wrong, cause(&fault)),
+        Err(error) => Finding::new("events", State::Wrong, cause(&error)),
         Ok(backlog) => {
             let mut seen = format!("{} pending, {} given up", backlog.pending, backlog.failed);
             if let Some(oldest) = backlog.oldest_pending {
                 let _ = write!(seen, ", the oldest pending since {oldest}");
             }
             if backlog.failed > 0 {
-                Finding::new("events", State::Doubtful, seen)
-                    .advise("`epr events list --state failed` tells why; `epr events requeue --all` puts them back")
+                Finding::new("events", State::Doubtful, seen).advise(
+                    "`epr events list --state failed` shows why; `epr events requeue --all` makes them pending again",
+                )
             } else {
                 Finding::new("events", State::Fine, seen)
             }

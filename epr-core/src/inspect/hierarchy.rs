@@ -5,10 +5,10 @@ use super::{Finding, State};
 use crate::Epr;
 use crate::store::{HierarchyState, MAX_LEVELS, chain_text};
 
-/// Cycles that are named.
-const NAMED_CYCLES: usize = 5;
+/// Maximum number of cycles that are named.
+const MAX_NAMED_CYCLES: usize = 5;
 
-/// What is wrong with the hierarchy, if anything.
+/// The state of the hierarchy.
 pub(super) async fn hierarchy(epr: &Epr) -> Finding {
     match epr.hierarchy().await {
         Err(error) => Finding::new("hierarchy", State::Wrong, cause(&error)),
@@ -19,8 +19,8 @@ pub(super) async fn hierarchy(epr: &Epr) -> Finding {
 fn of_state(state: &HierarchyState) -> Finding {
     let mut seen = Vec::new();
     if state.rootless > 0 {
-        let named: Vec<_> = state.cycles.iter().take(NAMED_CYCLES).map(|cycle| chain_text(cycle)).collect();
-        let more = match state.cycles.len().saturating_sub(NAMED_CYCLES) {
+        let named: Vec<_> = state.cycles.iter().take(MAX_NAMED_CYCLES).map(|cycle| chain_text(cycle)).collect();
+        let more = match state.cycles.len().saturating_sub(MAX_NAMED_CYCLES) {
             0 => String::new(),
             more => format!("; and {more} more cycles"),
         };
@@ -37,11 +37,12 @@ fn of_state(state: &HierarchyState) -> Finding {
     }
     if state.rootless > 0 {
         Finding::new("hierarchy", State::Wrong, seen.join("; ")).advise(
-            "detach one entity of each cycle: `epr entities update ID --no-parent`; an assignment above it does not reach its members",
+            "detach one entity of each cycle: `epr entities update ID --no-parent`; an assignment above it does not \
+             reach its members",
         )
     } else if state.too_deep > 0 {
         Finding::new("hierarchy", State::Doubtful, seen.join("; "))
-            .advise("they go on working, and every check of them reads all levels; move them closer to the root")
+            .advise("they keep working, but every check of them reads all levels; move them closer to the root")
     } else {
         Finding::new("hierarchy", State::Fine, format!("{} levels, no cycle", state.levels))
     }

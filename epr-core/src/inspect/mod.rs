@@ -1,6 +1,6 @@
-//! Looking at what the service depends on, for `epr doctor`: can it be used, and if not, what is to be done?
+//! The dependencies of the service, for `epr doctor`: whether each can be used, and if not, what to do.
 //!
-//! Changes nothing anywhere: publishes nothing, receives nothing, makes no file. Never tells a secret.
+//! Must never change anything (it publishes nothing, receives nothing, creates no file), and must never show a secret.
 
 mod authentication;
 mod cache;
@@ -18,30 +18,30 @@ pub use database::database;
 pub use queue::queue;
 pub use topic::topic;
 
-/// How a dependency stands.
+/// The state of a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It can be used.
     Fine,
-    /// It can be used, as far as can be told, but something about it deserves a look.
+    /// It can be used as far as is known, but something about it needs attention.
     Doubtful,
     /// It cannot be used.
     Wrong,
-    /// It is not configured, and the service does without.
+    /// It is not configured, and the service works without it.
     Unused,
 }
 
-/// What was found.
+/// The result of one inspection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: one word.
+    /// The subject, one word.
     pub what: &'static str,
-    /// How it stands.
+    /// The state of the subject.
     pub state: State,
-    /// What was seen.
+    /// The observation.
     pub seen: String,
-    /// What to do about it, if anything.
+    /// The remedy, if one is needed.
     pub advice: Option<String>,
 }
 
@@ -52,32 +52,32 @@ impl Finding {
         Self { what, state, seen: seen.into(), advice: None }
     }
 
-    /// The same with advice.
+    /// The same finding with advice.
     #[must_use]
     pub fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }
     }
 }
 
-/// What AWS answered, as far as advice depends on it.
-enum Refusal {
-    /// Who asks is not allowed to look.
+/// The kind of an error of AWS, on which advice depends.
+enum AwsError {
+    /// The credentials lack a permission.
     Denied,
-    /// Who asks is not known.
+    /// The credentials are not valid, or there are none.
     Credentials,
-    /// It does not exist.
+    /// The resource does not exist.
     Missing,
-    /// Nothing was reached, or something else is wrong.
+    /// No answer, or another error.
     Other,
 }
 
-impl Refusal {
-    /// By the service's code or, when there is none, the chain of causes.
-    fn of(why: &str) -> Self {
-        let holds = |words: &[&str]| words.iter().any(|word| why.contains(word));
-        if holds(&["AccessDenied", "AuthorizationError", "not authorized"]) {
+impl AwsError {
+    /// The kind, by the service's error code or, without one, by the chain of causes.
+    fn of(error: &str) -> Self {
+        let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
+        if has(&["AccessDenied", "AuthorizationError", "not authorized"]) {
             Self::Denied
-        } else if holds(&[
+        } else if has(&[
             "InvalidClientTokenId",
             "SignatureDoesNotMatch",
             "ExpiredToken",
@@ -87,7 +87,7 @@ impl Refusal {
             "credentials",
         ]) {
             Self::Credentials
-        } else if holds(&["NotFound", "NonExistentQueue", "QueueDoesNotExist"]) {
+        } else if has(&["NotFound", "NonExistentQueue", "QueueDoesNotExist"]) {
             Self::Missing
         } else {
             Self::Other
@@ -95,5 +95,5 @@ impl Refusal {
     }
 }
 
-const CREDENTIALS: &str = "give working AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of the \
-task; where the URL or ARN names no region, AWS_REGION must be that of the resource";
+const CREDENTIALS: &str = "configure working AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, \
+     or the role of the task; where the URL or ARN names no region, AWS_REGION must be that of the resource";

@@ -8,21 +8,24 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
-use super::{CREDENTIALS, Finding, Refusal, State};
+use super::{AwsError, CREDENTIALS, Finding, State};
 use crate::error::chain;
 use crate::settings::Settings;
 
 const QUEUE: &str = "queue";
-const CALL: Duration = Duration::from_secs(3);
+/// Timeout of a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the queue about itself.
+/// Whether the queue exists and has a dead-letter queue.
 pub async fn queue(settings: &Settings) -> Finding {
     let aws = &settings.aws;
     let Some(url) = settings.queue.url.as_deref() else {
         return Finding::new(QUEUE, State::Unused, "EPR_AUDIT_SQS_URL is not set: only the audit worker needs it");
     };
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CALL).operation_timeout(CALL).operation_attempt_timeout(CALL);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CALL_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .operation_attempt_timeout(CALL_TIMEOUT);
     let shared = aws.load(url, aws.sqs_endpoint.as_deref()).await;
     let config = aws_sdk_sqs::config::Builder::from(&shared)
         .timeout_config(timeouts.build())
@@ -34,37 +37,37 @@ pub async fn queue(settings: &Settings) -> Finding {
         Ok(answer) => {
             let attribute = |name| answer.attributes().and_then(|attributes| attributes.get(&name));
             let waiting = attribute(Attribute::ApproximateNumberOfMessages).map_or("?", String::as_str);
-            let seen = format!("{url} is there; about {waiting} waiting");
+            let seen = format!("{url} exists; about {waiting} waiting");
             if attribute(Attribute::RedrivePolicy).is_some() {
                 Finding::new(QUEUE, State::Fine, format!("{seen}; with a dead-letter queue"))
             } else {
                 Finding::new(QUEUE, State::Doubtful, format!("{seen}; without a redrive policy"))
-                    .advise("give it a dead-letter queue: messages that are not valid come back for ever otherwise")
+                    .advise("configure a dead-letter queue: without one, invalid messages return for ever")
             }
         }
-        Err(fault) => refused(url, &why(&fault)),
+        Err(error) => of_error(url, &describe(&error)),
     }
 }
 
-/// The service's code and sentence, or the chain of causes; never the raw answer, which may hold what was signed.
-fn why<E: ProvideErrorMetadata + std::error::Error + 'static>(fault: &SdkError<E>) -> String {
-    match fault.as_service_error() {
-        Some(told) => told.code().unwrap_or("no code").to_owned(),
-        None => chain(fault),
+/// The service's error code, or the chain of causes. Never the raw answer, which may hold the signed request.
+fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    match error.as_service_error() {
+        Some(service_error) => service_error.code().unwrap_or("no code").to_owned(),
+        None => chain(error),
     }
 }
 
-fn refused(url: &str, why: &str) -> Finding {
+fn of_error(url: &str, why: &str) -> Finding {
     let seen = format!("{url}: {why}");
-    match Refusal::of(why) {
-        Refusal::Denied => Finding::new(QUEUE, State::Doubtful, seen).advise(
-            "it was reached; allow sqs:GetQueueAttributes to let doctor see more, and make sure of sqs:ReceiveMessage, \
-             sqs:DeleteMessage and sqs:ChangeMessageVisibility",
+    match AwsError::of(why) {
+        AwsError::Denied => Finding::new(QUEUE, State::Doubtful, seen).advise(
+            "it was reached; allow sqs:GetQueueAttributes so that doctor sees more, and check that the role has \
+             sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility",
         ),
-        Refusal::Credentials => Finding::new(QUEUE, State::Wrong, seen).advise(CREDENTIALS),
-        Refusal::Missing => Finding::new(QUEUE, State::Wrong, seen)
-            .advise("make the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION counts where the URL names no region"),
-        Refusal::Other => Finding::new(QUEUE, State::Wrong, seen)
+        AwsError::Credentials => Finding::new(QUEUE, State::Wrong, seen).advise(CREDENTIALS),
+        AwsError::Missing => Finding::new(QUEUE, State::Wrong, seen)
+            .advise("create the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION is used where the URL names no region"),
+        AwsError::Other => Finding::new(QUEUE, State::Wrong, seen)
             .advise("check the network and AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS"),
     }
 }

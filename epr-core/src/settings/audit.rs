@@ -1,13 +1,36 @@
-//! What the ledger records besides mutations.
+//! Which decisions and events the ledger records, besides every change.
 
-use super::source::{Reader, plain};
+use std::str::FromStr;
 
-/// Which evaluated decisions are recorded.
+use super::reader::Reader;
+use super::variable::{Section, UnknownWord, Variable, find_word};
+
+const DECISIONS_ALLOWED: &str = "every, evaluated, all, denied, off";
+const EVENTS_ALLOWED: &str = "context, all, off";
+
+const DECISIONS: Variable = Variable::text(
+    "EPR_AUDIT_DECISIONS",
+    "all",
+    DECISIONS_ALLOWED,
+    "Decisions that the ledger records: `every` answer, answers from the cache included; `all` evaluated decisions \
+     (`evaluated` means the same); `denied` ones only; `off`, none.",
+);
+const EVENTS: Variable = Variable::text(
+    "EPR_AUDIT_EVENTS",
+    "context",
+    EVENTS_ALLOWED,
+    "Accepted `POST /events` that are also appended to the ledger: `context`, those whose context has `actor_id`, \
+     `actor_type`, `entity_id` and `entity_type`; `all`; `off`, none.",
+);
+
+pub(super) const SECTION: Section = Section { title: "Ledger", variables: &[DECISIONS, EVENTS] };
+
+/// Decisions that the ledger records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AuditDecisions {
-    /// Every answer, those from the cache as well.
+    /// Every answer, answers from the cache included.
     Every,
-    /// Every decision that was evaluated.
+    /// Every evaluated decision.
     #[default]
     All,
     /// Denials only.
@@ -16,47 +39,55 @@ pub enum AuditDecisions {
     Off,
 }
 
-/// Which accepted `POST /events` are recorded, beside being delivered.
+impl FromStr for AuditDecisions {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let words = [
+            ("every", Self::Every),
+            ("evaluated", Self::All),
+            ("all", Self::All),
+            ("denied", Self::Denied),
+            ("off", Self::Off),
+        ];
+        find_word(text, &words, DECISIONS_ALLOWED)
+    }
+}
+
+/// Accepted `POST /events` that the ledger records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AuditEvents {
-    /// Those whose context names an actor and an entity: the platform's audit events.
+    /// Events whose context names an actor and an entity: the platform's audit events.
     #[default]
     Context,
-    /// Every one.
+    /// Every event.
     All,
     /// None.
     Off,
 }
 
-/// `EPR_AUDIT_DECISIONS`, `EPR_AUDIT_EVENTS`.
+impl FromStr for AuditEvents {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find_word(text, &[("context", Self::Context), ("all", Self::All), ("off", Self::Off)], EVENTS_ALLOWED)
+    }
+}
+
+/// What the ledger records besides changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// Which decisions are recorded.
+    /// The decisions.
     pub decisions: AuditDecisions,
-    /// Which accepted `POST /events` are recorded.
+    /// The accepted `POST /events`.
     pub events: AuditEvents,
 }
 
 impl AuditSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let allowed = "every, evaluated, all, denied, off";
-        let decisions = reader.value("EPR_AUDIT_DECISIONS", AuditDecisions::All, allowed, plain, |given| {
-            match given.to_ascii_lowercase().as_str() {
-                "every" => Some(AuditDecisions::Every),
-                "evaluated" | "all" => Some(AuditDecisions::All),
-                "denied" => Some(AuditDecisions::Denied),
-                "off" => Some(AuditDecisions::Off),
-                _ => None,
-            }
-        });
-        let events = reader.value("EPR_AUDIT_EVENTS", AuditEvents::Context, "context, all, off", plain, |given| {
-            match given.to_ascii_lowercase().as_str() {
-                "context" => Some(AuditEvents::Context),
-                "all" => Some(AuditEvents::All),
-                "off" => Some(AuditEvents::Off),
-                _ => None,
-            }
-        });
-        Self { decisions, events }
+        Self {
+            decisions: reader.value(&DECISIONS, |given| given.parse().ok()).unwrap_or_default(),
+            events: reader.value(&EVENTS, |given| given.parse().ok()).unwrap_or_default(),
+        }
     }
 }

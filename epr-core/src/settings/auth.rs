@@ -1,57 +1,152 @@
-//! Who may call.
+//! Authentication: the credentials that the API accepts.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::reader::Reader;
 use super::service::Environment;
-use super::source::{Reader, plain};
+use super::variable::{Section, Variable};
 use crate::authn::jwks_http::{self, JwksUrl};
 use crate::authn::{ALGORITHMS, Algorithm, JwtRules, TokenList};
 use crate::domain::fields::Choice;
 
-/// `EPR_AUTH_MODE` and all that belongs to it. Holds no secret: of a token only its hash is known.
+const MODE: Variable = Variable::text(
+    "EPR_AUTH_MODE",
+    "none",
+    "none, token, jwt or token,jwt",
+    "Credentials that the API accepts: `none` (every caller may do everything), `token`, `jwt` or `token,jwt`; see \
+     [API.md](API.md#authentication).",
+);
+const OPEN_PATHS: Variable = Variable::text(
+    "EPR_OPEN_PATHS",
+    "/readyz",
+    "/readyz, /metrics, /docs, comma-separated, or none",
+    "Paths that need no credential: `/readyz`, `/metrics`, `/docs` (with `/openapi.json`), or `none`. `/healthz` \
+     never needs one.",
+);
+const API_TOKENS: Variable = Variable::optional(
+    "EPR_API_TOKENS",
+    "a JSON list of entries as `epr token new` prints them",
+    "Accepted tokens, by their hashes.",
+)
+.secret();
+const API_TOKENS_FILE: Variable =
+    Variable::optional("EPR_API_TOKENS_FILE", "a path", "A file with such a list, read again every 10 s.");
+const JWT_ISSUER: Variable =
+    Variable::optional("EPR_JWT_ISSUER", "text", "The `iss` of accepted JWTs. Required for `jwt`.");
+const JWT_AUDIENCE: Variable = Variable::optional(
+    "EPR_JWT_AUDIENCE",
+    "audiences, comma-separated",
+    "Audiences, one of which must be in `aud`. Required for `jwt`.",
+);
+const JWT_JWKS_URL: Variable = Variable::optional(
+    "EPR_JWT_JWKS_URL",
+    jwks_http::ALLOWED,
+    "Address of the issuer's keys. This or `EPR_JWT_JWKS_FILE` is required for `jwt`.",
+)
+.secret();
+const JWT_JWKS_FILE: Variable =
+    Variable::optional("EPR_JWT_JWKS_FILE", "a path", "A file with the issuer's keys, read again every 10 s.");
+const JWT_ALGORITHMS: Variable = Variable::text(
+    "EPR_JWT_ALGORITHMS",
+    "RS256,ES256,EdDSA",
+    ALGORITHMS,
+    "Accepted signature algorithms, comma-separated.",
+);
+const JWT_LEEWAY: Variable = Variable::number(
+    "EPR_JWT_LEEWAY",
+    30,
+    &(0..=60),
+    "Tolerated difference between the issuer's clock and this one, in seconds.",
+);
+const JWT_TYPE: Variable =
+    Variable::optional("EPR_JWT_TYPE", "text", "The `typ` of accepted JWTs, such as `at+jwt`. Not set: any.");
+const JWT_ACTOR_CLAIM: Variable =
+    Variable::text("EPR_JWT_ACTOR_CLAIM", "sub", "text", "The claim whose UUID is the actor in the ledger.");
+const JWT_KEYS_KEPT: Variable = Variable::number(
+    "EPR_JWT_KEYS_KEPT",
+    86_400,
+    &(300..=604_800),
+    "Time for which the issuer's last valid keys are used while the issuer is unavailable, in seconds.",
+);
+
+/// Variables that have a meaning only where tokens are accepted.
+const TOKEN_VARIABLES: [Variable; 2] = [API_TOKENS, API_TOKENS_FILE];
+/// Variables that have a meaning only where JWTs are accepted.
+const JWT_VARIABLES: [Variable; 9] = [
+    JWT_ISSUER,
+    JWT_AUDIENCE,
+    JWT_JWKS_URL,
+    JWT_JWKS_FILE,
+    JWT_ALGORITHMS,
+    JWT_LEEWAY,
+    JWT_TYPE,
+    JWT_ACTOR_CLAIM,
+    JWT_KEYS_KEPT,
+];
+
+pub(super) const SECTION: Section = Section {
+    title: "Authentication",
+    variables: &[
+        MODE,
+        OPEN_PATHS,
+        API_TOKENS,
+        API_TOKENS_FILE,
+        JWT_ISSUER,
+        JWT_AUDIENCE,
+        JWT_JWKS_URL,
+        JWT_JWKS_FILE,
+        JWT_ALGORITHMS,
+        JWT_LEEWAY,
+        JWT_TYPE,
+        JWT_ACTOR_CLAIM,
+        JWT_KEYS_KEPT,
+    ],
+};
+
+/// The credentials that the API accepts. Holds no secret: of a token only its hash is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthSettings {
-    /// Whether this is production without authentication, and `EPR_AUTH_MODE=none` does not say that it is meant.
+    /// Whether this is production without authentication, and `EPR_AUTH_MODE=none` does not say that it is intended.
     pub unguarded: bool,
-    /// API tokens, if they are taken.
+    /// API tokens, if they are accepted.
     pub tokens: Option<TokenSettings>,
-    /// JWTs, if they are taken.
+    /// JWTs, if they are accepted.
     pub jwt: Option<JwtSettings>,
-    /// What is answered without a credential even so.
+    /// Paths that need no credential.
     pub open: Vec<OpenPath>,
 }
 
-/// `EPR_API_TOKENS`, `EPR_API_TOKENS_FILE`.
+/// Accepted API tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// Those in the environment.
+    /// The tokens of `EPR_API_TOKENS`.
     pub listed: TokenList,
-    /// Where more are.
+    /// The file that holds more of them.
     pub file: Option<PathBuf>,
 }
 
-/// `EPR_JWT_…`
+/// Accepted JWTs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtSettings {
-    /// What a JWT must say.
+    /// The claims that a JWT must have.
     pub rules: JwtRules,
-    /// Where the issuer's keys are.
-    pub keys: JwksPlace,
-    /// How long keys are used while the issuer is away.
-    pub kept: Duration,
+    /// The source of the issuer's keys.
+    pub keys: KeySource,
+    /// Time for which keys are used while the issuer is unavailable.
+    pub max_key_age: Duration,
 }
 
-/// Where an issuer's keys are.
+/// The source of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JwksPlace {
-    /// At this address.
+pub enum KeySource {
+    /// An address.
     Url(JwksUrl),
-    /// In this file.
+    /// A file.
     File(PathBuf),
 }
 
-/// A path that can be left open.
+/// A path that can be open to callers without a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenPath {
     /// `/readyz`
@@ -74,122 +169,86 @@ impl Choice for OpenPath {
     }
 }
 
-/// Variables that mean nothing unless tokens are taken.
-pub(super) const OF_TOKENS: [&str; 2] = ["EPR_API_TOKENS", "EPR_API_TOKENS_FILE"];
-/// Variables that mean nothing unless JWTs are taken.
-pub(super) const OF_JWT: [&str; 9] = [
-    "EPR_JWT_ISSUER",
-    "EPR_JWT_AUDIENCE",
-    "EPR_JWT_JWKS_URL",
-    "EPR_JWT_JWKS_FILE",
-    "EPR_JWT_ALGORITHMS",
-    "EPR_JWT_LEEWAY",
-    "EPR_JWT_TYPE",
-    "EPR_JWT_ACTOR_CLAIM",
-    "EPR_JWT_KEYS_KEPT",
-];
-
 impl AuthSettings {
     pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
-        let (token, jwt) = reader.value("EPR_AUTH_MODE", (false, false), "none, token, jwt or token,jwt", plain, mode);
-        // A credential that is set up and not asked for is an open door that looks shut.
-        let kinds: [(bool, &str, &[&str]); 2] = [(token, "token", &OF_TOKENS), (jwt, "jwt", &OF_JWT)];
-        for (taken, word, variables) in kinds {
-            for name in variables {
-                if !taken && reader.given(name) {
-                    reader.fault(format!("{name} is set, but EPR_AUTH_MODE does not say `{word}`"));
+        let (token, jwt) = reader.value(&MODE, parse_mode).unwrap_or((false, false));
+        // A credential that is configured but not accepted would look like protection.
+        let kinds: [(bool, &str, &[Variable]); 2] = [(token, "token", &TOKEN_VARIABLES), (jwt, "jwt", &JWT_VARIABLES)];
+        for (accepted, word, variables) in kinds {
+            for variable in variables {
+                if !accepted && reader.is_set(variable) {
+                    reader.error(format!("{} is set, but EPR_AUTH_MODE does not say `{word}`", variable.name));
                 }
             }
         }
         let off = !token && !jwt;
+        let open =
+            |given: &str| if given == "none" { Some(Vec::new()) } else { parse_list(given, OpenPath::from_word) };
         Self {
-            unguarded: off && environment == Environment::Production && !reader.given("EPR_AUTH_MODE"),
+            unguarded: off && environment == Environment::Production && !reader.is_set(&MODE),
             tokens: token.then(|| read_tokens(reader)),
             jwt: if jwt { read_jwt(reader, environment) } else { None },
-            open: reader.value(
-                "EPR_OPEN_PATHS",
-                vec![OpenPath::Readyz],
-                "/readyz, /metrics, /docs, comma-separated, or none",
-                plain,
-                |given| if given == "none" { Some(Vec::new()) } else { list(given, OpenPath::from_word) },
-            ),
+            open: reader.value(&OPEN_PATHS, open).unwrap_or_default(),
         }
     }
 }
 
-/// Whether tokens are taken, and whether JWTs are.
-fn mode(given: &str) -> Option<(bool, bool)> {
+/// Whether tokens are accepted, and whether JWTs are.
+fn parse_mode(given: &str) -> Option<(bool, bool)> {
     let given = given.to_ascii_lowercase();
     if given == "none" {
         return Some((false, false));
     }
-    let words = list(&given, |word| matches!(word, "token" | "jwt").then(|| word.to_owned()))?;
+    let words = parse_list(&given, |word| matches!(word, "token" | "jwt").then(|| word.to_owned()))?;
     let has = |wanted: &str| words.iter().any(|word| word == wanted);
     Some((has("token"), has("jwt")))
 }
 
 /// At least one word, comma-separated.
-fn list<T>(given: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+fn parse_list<T>(given: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let words = given.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(read).collect::<Option<Vec<_>>>().filter(|words| !words.is_empty())
+    words.map(parse).collect::<Option<Vec<_>>>().filter(|words| !words.is_empty())
 }
 
 fn read_tokens(reader: &mut Reader<'_>) -> TokenSettings {
-    if !OF_TOKENS.iter().any(|name| reader.given(name)) {
+    if !TOKEN_VARIABLES.iter().any(|variable| reader.is_set(variable)) {
         reader
-            .fault("EPR_AUTH_MODE says `token`, but neither EPR_API_TOKENS nor EPR_API_TOKENS_FILE is set".to_owned());
+            .error("EPR_AUTH_MODE says `token`, but neither EPR_API_TOKENS nor EPR_API_TOKENS_FILE is set".to_owned());
     }
-    let listed = match TokenList::parse(&reader.text("EPR_API_TOKENS", "[]")) {
-        Ok(listed) => listed,
-        Err(fault) => {
-            reader.fault(format!("EPR_API_TOKENS cannot be used: {fault}"));
-            TokenList::default()
-        }
-    };
-    TokenSettings { listed, file: path(reader, "EPR_API_TOKENS_FILE") }
-}
-
-fn path(reader: &mut Reader<'_>, name: &str) -> Option<PathBuf> {
-    reader.given(name).then(|| PathBuf::from(reader.text(name, "")))
+    let listed =
+        reader.optional_text(&API_TOKENS).map_or_else(|| Ok(TokenList::default()), |list| TokenList::parse(&list));
+    let listed = listed.unwrap_or_else(|error| {
+        reader.error(format!("EPR_API_TOKENS cannot be used: {error}"));
+        TokenList::default()
+    });
+    TokenSettings { listed, file: reader.optional_text(&API_TOKENS_FILE).map(PathBuf::from) }
 }
 
 fn read_jwt(reader: &mut Reader<'_>, environment: Environment) -> Option<JwtSettings> {
-    for name in ["EPR_JWT_ISSUER", "EPR_JWT_AUDIENCE"] {
-        if !reader.given(name) {
-            reader.fault(format!("EPR_AUTH_MODE says `jwt`, but {name} is not set"));
+    for variable in [JWT_ISSUER, JWT_AUDIENCE] {
+        if !reader.is_set(&variable) {
+            reader.error(format!("EPR_AUTH_MODE says `jwt`, but {} is not set", variable.name));
         }
     }
     let plain_http = matches!(environment, Environment::Local | Environment::Test);
-    let url = reader.value(
-        "EPR_JWT_JWKS_URL",
-        None,
-        jwks_http::ALLOWED,
-        |_| "***".to_owned(),
-        |given| JwksUrl::parse(given, plain_http).ok().map(Some),
-    );
-    let file = path(reader, "EPR_JWT_JWKS_FILE");
-    if reader.given("EPR_JWT_JWKS_URL") == file.is_some() {
-        reader.fault("EPR_AUTH_MODE says `jwt`, which needs one of EPR_JWT_JWKS_URL and EPR_JWT_JWKS_FILE".to_owned());
+    let url = reader.value(&JWT_JWKS_URL, |given| JwksUrl::parse(given, plain_http).ok());
+    let file = reader.optional_text(&JWT_JWKS_FILE).map(PathBuf::from);
+    if reader.is_set(&JWT_JWKS_URL) == file.is_some() {
+        reader.error("EPR_AUTH_MODE says `jwt`, which needs one of EPR_JWT_JWKS_URL and EPR_JWT_JWKS_FILE".to_owned());
     }
+    let audiences = reader.value(&JWT_AUDIENCE, |given| parse_list(given, |word| Some(word.to_owned())));
+    let algorithms = reader.value(&JWT_ALGORITHMS, |given| parse_list(given, Algorithm::from_word));
     let rules = JwtRules {
-        issuer: reader.text("EPR_JWT_ISSUER", ""),
-        audiences: reader.value("EPR_JWT_AUDIENCE", Vec::new(), "audiences, comma-separated", plain, |given| {
-            list(given, |word| Some(word.to_owned()))
-        }),
-        algorithms: reader.value(
-            "EPR_JWT_ALGORITHMS",
-            vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
-            ALGORITHMS,
-            plain,
-            |given| list(given, Algorithm::from_word),
-        ),
-        leeway_seconds: u8::try_from(reader.number("EPR_JWT_LEEWAY", 30, 0, 60)).unwrap_or(0),
-        token_type: Some(reader.text("EPR_JWT_TYPE", "")).filter(|given| !given.is_empty()),
-        actor_claim: reader.text("EPR_JWT_ACTOR_CLAIM", "sub"),
+        issuer: reader.text(&JWT_ISSUER),
+        audiences: audiences.unwrap_or_default(),
+        algorithms: algorithms.unwrap_or_default(),
+        leeway_seconds: u8::try_from(reader.number(&JWT_LEEWAY)).unwrap_or(0),
+        token_type: reader.optional_text(&JWT_TYPE),
+        actor_claim: reader.text(&JWT_ACTOR_CLAIM),
     };
-    let kept = Duration::from_secs(reader.number("EPR_JWT_KEYS_KEPT", 86_400, 300, 604_800));
-    let keys = url.map(JwksPlace::Url).or(file.map(JwksPlace::File))?;
-    Some(JwtSettings { rules, keys, kept })
+    let max_key_age = Duration::from_secs(reader.number(&JWT_KEYS_KEPT));
+    let keys = url.map(KeySource::Url).or(file.map(KeySource::File))?;
+    Some(JwtSettings { rules, keys, max_key_age })
 }
 
 #[cfg(test)]
@@ -202,11 +261,11 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<AuthSettings, String> {
         let settings = Settings::from_source(&Source::of(pairs.iter().copied()));
-        settings.map(|settings| settings.auth).map_err(|fault| fault.to_string())
+        settings.map(|settings| settings.auth).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn nothing_is_asked_by_default() {
+    fn no_credential_is_required_by_default() {
         let open = vec![OpenPath::Readyz];
         for none in [&[][..], &[("EPR_AUTH_MODE", "none")]] {
             assert_eq!(read(none), Ok(AuthSettings { open: open.clone(), ..AuthSettings::default() }));
@@ -216,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn production_without_a_word_about_authentication_is_unguarded() {
+    fn production_without_an_authentication_mode_is_unguarded() {
         let production = ("EPR_ENVIRONMENT", "production");
         for (pairs, unguarded) in [
             (vec![production], true),
@@ -231,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_can_be_taken() {
+    fn both_kinds_can_be_accepted() {
         let mut pairs = JWT.to_vec();
         pairs.extend([("EPR_AUTH_MODE", "token, JWT"), ("EPR_JWT_JWKS_FILE", "keys.json"), ("EPR_API_TOKENS", "[]")]);
         let auth = read(&pairs).unwrap();
@@ -243,10 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn what_would_leave_a_door_open_is_a_fault() {
+    fn half_configured_authentication_is_an_error() {
         let with = |more: &[(&'static str, &'static str)]| read(&[&JWT[..], more].concat()).unwrap_err();
         let keys = ("EPR_JWT_JWKS_FILE", "keys.json");
-        for (told, expected) in [
+        for (reported, expected) in [
             (read(&[("EPR_AUTH_MODE", "tokens")]).unwrap_err(), "EPR_AUTH_MODE is `tokens`; allowed: none, token"),
             (read(&[("EPR_AUTH_MODE", "none,jwt")]).unwrap_err(), "EPR_AUTH_MODE is `none,jwt`"),
             (read(&[("EPR_AUTH_MODE", "token")]).unwrap_err(), "neither EPR_API_TOKENS nor"),
@@ -270,7 +329,7 @@ mod tests {
                 "EPR_JWT_JWKS_URL is `***`; allowed: an https:// URL",
             ),
         ] {
-            assert!(told.contains(expected), "{told}");
+            assert!(reported.contains(expected), "{reported}");
         }
     }
 }

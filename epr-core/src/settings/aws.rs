@@ -1,16 +1,45 @@
-//! How AWS is reached. What is not set here is the usual chain's (profile, container, instance).
+//! AWS: regions, endpoints and credentials. What is not set here comes from the SDK's default chain (profile,
+//! container, instance).
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sns::config::Credentials;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::source::Reader;
+use super::reader::Reader;
+use super::variable::{Section, Variable};
 
-/// `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SNS`, `AWS_ENDPOINT_URL_SQS`, and the
-/// credentials that may stand in a `.env` file, where the SDK does not look.
+const REGION: Variable = Variable::optional(
+    "AWS_REGION",
+    "a region",
+    "Region of resources that name none. The region in a topic's ARN or a queue's URL wins.",
+);
+const DEFAULT_REGION: Variable =
+    Variable::text("AWS_DEFAULT_REGION", "us-east-1", "a region", "The region where `AWS_REGION` is not set.");
+const ENDPOINT: Variable =
+    Variable::optional("AWS_ENDPOINT_URL", "a URL", "Another endpoint than AWS's own, for all services.");
+const SNS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SNS", "a URL", "Another endpoint for SNS.");
+const SQS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SQS", "a URL", "Another endpoint for SQS.");
+const KEY_ID: Variable = Variable::optional(
+    "AWS_ACCESS_KEY_ID",
+    "an access key's id",
+    "Credentials. Read here because `.env` may hold them, where the SDK does not look; without them, the SDK's \
+     default chain.",
+)
+.secret();
+const SECRET: Variable =
+    Variable::optional("AWS_SECRET_ACCESS_KEY", "an access key's secret", "The secret of the access key.").secret();
+const SESSION: Variable =
+    Variable::optional("AWS_SESSION_TOKEN", "a session token", "The session token of temporary credentials.").secret();
+
+pub(super) const SECTION: Section = Section {
+    title: "AWS",
+    variables: &[REGION, DEFAULT_REGION, ENDPOINT, SNS_ENDPOINT, SQS_ENDPOINT, KEY_ID, SECRET, SESSION],
+};
+
+/// How AWS is called.
 #[derive(Debug, Clone)]
 pub struct AwsSettings {
-    /// The region of what does not name its own.
+    /// Region of resources that name none.
     pub region: String,
     /// The variable that the region comes from; `None` when it is the default.
     region_variable: Option<&'static str>,
@@ -30,20 +59,18 @@ struct Keys {
 
 impl AwsSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let optional =
-            |reader: &mut Reader<'_>, name: &str| Some(reader.text(name, "")).filter(|text| !text.is_empty());
-        let endpoint = optional(reader, "AWS_ENDPOINT_URL");
-        let default_region = reader.text("AWS_DEFAULT_REGION", "us-east-1");
-        let id = optional(reader, "AWS_ACCESS_KEY_ID");
-        let secret = optional(reader, "AWS_SECRET_ACCESS_KEY");
-        let session = optional(reader, "AWS_SESSION_TOKEN");
-        let region = reader.text("AWS_REGION", &default_region);
-        let region_variable = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find(|name| reader.given(name));
+        let endpoint = reader.optional_text(&ENDPOINT);
+        let default_region = reader.text(&DEFAULT_REGION);
+        let id = reader.optional_text(&KEY_ID);
+        let secret = reader.optional_text(&SECRET);
+        let session = reader.optional_text(&SESSION);
+        let region = reader.optional_text(&REGION).unwrap_or(default_region);
+        let region_variable = [REGION, DEFAULT_REGION].into_iter().find(|variable| reader.is_set(variable));
         Self {
             region,
-            region_variable,
-            sns_endpoint: optional(reader, "AWS_ENDPOINT_URL_SNS").or_else(|| endpoint.clone()),
-            sqs_endpoint: optional(reader, "AWS_ENDPOINT_URL_SQS").or(endpoint),
+            region_variable: region_variable.map(|variable| variable.name),
+            sns_endpoint: reader.optional_text(&SNS_ENDPOINT).or_else(|| endpoint.clone()),
+            sqs_endpoint: reader.optional_text(&SQS_ENDPOINT).or(endpoint),
             keys: id.zip(secret).map(|(id, secret)| Keys {
                 id,
                 secret: secret.into(),
@@ -52,14 +79,14 @@ impl AwsSettings {
         }
     }
 
-    /// The region that `resource`, an ARN or the URL of a queue, names; if it names none, the configured one. Another region's
-    /// endpoint answers that the resource does not exist.
+    /// The region that `resource`, an ARN or the URL of a queue, names; if it names none, the configured one. The
+    /// endpoint of another region answers that the resource does not exist.
     #[must_use]
     pub fn region_of<'a>(&'a self, resource: &'a str) -> &'a str {
         named_region(resource).unwrap_or(&self.region)
     }
 
-    /// The SDK's own configuration for calls about `resource`, with this on top.
+    /// The SDK's configuration for calls about `resource`, with these settings on top.
     pub async fn load(&self, resource: &str, endpoint: Option<&str>) -> SdkConfig {
         let region = self.region_of(resource);
         if let Some(variable) = self.region_variable.filter(|_| region != self.region) {
@@ -78,8 +105,9 @@ impl AwsSettings {
     }
 }
 
-/// The region in an ARN (`arn:aws:sns:eu-central-1:…`) or in the host of a queue's URL (`sqs.eu-central-1.amazonaws.com`, and the
-/// older `eu-central-1.queue.amazonaws.com`; also behind the names of an interface endpoint).
+/// The region in an ARN (`arn:aws:sns:eu-central-1:…`) or in the host of a queue's URL
+/// (`sqs.eu-central-1.amazonaws.com`, and the older `eu-central-1.queue.amazonaws.com`; also behind the names of an
+/// interface endpoint).
 fn named_region(resource: &str) -> Option<&str> {
     if let Some(arn) = resource.strip_prefix("arn:") {
         return arn.split(':').nth(2).filter(|region| is_region(region));

@@ -1,35 +1,78 @@
-//! Where decisions are cached.
+//! The cache of decisions: in this process, and shared with others.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::source::Reader;
+use super::reader::Reader;
+use super::source::Source;
+use super::variable::{Section, Variable};
 use crate::engine::cache::{is_redis_url, is_rest_url};
 use crate::store::url::masked;
 
-/// `EPR_DECISION_CACHE`, `EPR_DECISION_CACHE_MB`, `EPR_REDIS_…`.
+const DEFAULT_TTL_SECONDS: u64 = 300;
+
+const ENABLED: Variable =
+    Variable::flag("EPR_DECISION_CACHE", true, "Whether decisions of checks are cached: see [CACHE.md](CACHE.md).");
+const MEMORY: Variable =
+    Variable::number("EPR_DECISION_CACHE_MB", 64, &(1..=65_536), "Memory for decisions in each process, in MiB.");
+const URL: Variable = Variable::optional(
+    "EPR_REDIS_URL",
+    "redis://user:password@host:port/0, rediss://… with TLS, or https://… of Upstash (http:// only on this machine)",
+    "The cache that processes share. Not set: each process caches for itself.",
+)
+.masked();
+const TOKEN: Variable = Variable::optional(
+    "EPR_REDIS_TOKEN",
+    "visible ASCII characters",
+    "Upstash's token. Without it an `https://…` cache is not used, with a warning.",
+)
+.secret();
+const PREFIX: Variable = Variable::text(
+    "EPR_REDIS_CACHE_PREFIX",
+    "epr",
+    "1 to 64 letters, digits and any of : _ . -",
+    "Prefix of every key in the shared cache.",
+);
+const TTL: Variable = Variable::number(
+    "EPR_REDIS_CACHE_TTL",
+    DEFAULT_TTL_SECONDS,
+    &(0..=86_400),
+    "Lifetime of a cached decision in both tiers, in seconds. 0: no shared cache, and 300 s in the process. A larger \
+     number is read as 86400, with a warning.",
+);
+const TIMEOUT: Variable = Variable::number(
+    "EPR_REDIS_TIMEOUT_MS",
+    100,
+    &(10..=5000),
+    "Timeout of a call to the shared cache, in milliseconds. After it the cache is treated as unavailable.",
+);
+
+pub(super) const SECTION: Section =
+    Section { title: "Decision cache", variables: &[ENABLED, MEMORY, URL, TOKEN, PREFIX, TTL, TIMEOUT] };
+
+/// The cache of decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// Whether decisions are cached at all.
+    /// Whether decisions are cached.
     pub enabled: bool,
     /// Memory for decisions in this process, 1 to 65536 MiB.
     pub memory_mib: u64,
-    /// For how long a decision may be answered again, 1 s to 1 day.
+    /// Lifetime of a cached decision, 1 s to 1 day.
     pub ttl: Duration,
-    /// Where decisions are shared with other processes.
+    /// The cache that processes share.
     pub shared: Option<SharedCache>,
 }
 
-/// A Redis.
+/// A Redis server that processes share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedCache {
     /// `redis://`, `rediss://`, or `https://` for Upstash.
     pub url: String,
     /// Upstash's token.
     pub token: Option<String>,
-    /// What every key begins with.
+    /// Prefix of every key.
     pub prefix: String,
-    /// How long a call may take before the server counts as away, 10 to 5000 ms.
+    /// Timeout of a call, 10 to 5000 ms.
     pub timeout: Duration,
 }
 
@@ -48,72 +91,62 @@ impl fmt::Debug for SharedCache {
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { enabled: true, memory_mib: 64, ttl: Duration::from_mins(5), shared: None }
+        Self::read(&mut Reader::new(&Source::default()))
     }
 }
 
-const DEFAULT_TTL_SECONDS: u64 = 300;
-
 impl CacheSettings {
-    /// Decides every time.
+    /// No cache: every check is evaluated.
     #[must_use]
     pub fn off() -> Self {
         Self { enabled: false, ..Self::default() }
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let url = reader.value(
-            "EPR_REDIS_URL",
-            None,
-            "redis://user:password@host:port/0, rediss://… with TLS, or https://… of Upstash (http:// only on this machine)",
-            masked,
-            |given| (is_redis_url(given) || is_rest_url(given)).then(|| Some(given.to_owned())),
-        );
-        let token = reader.value(
-            "EPR_REDIS_TOKEN",
-            None,
-            "visible ASCII characters",
-            |_| "***".into(),
-            |given| given.chars().all(|c| c.is_ascii_graphic()).then(|| Some(given.to_owned())),
-        );
-        // The older implementation ran without its cache then.
-        let url = url.filter(|url: &String| {
-            let usable = token.is_some() || !is_rest_url(url);
-            if !usable {
-                reader.warn(
-                    "EPR_REDIS_TOKEN is not set, and EPR_REDIS_URL is one of Upstash, which needs it: decisions are kept in this process only"
-                        .into(),
-                );
-            }
-            usable
+        let url = read_url(reader);
+        let prefix = reader.value(&PREFIX, |given| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '-');
+            (given.len() <= 64 && given.chars().all(allowed)).then(|| given.to_owned())
         });
-        let prefix = reader.value(
-            "EPR_REDIS_CACHE_PREFIX",
-            "epr".to_owned(),
-            "1 to 64 letters, digits and any of : _ . -",
-            super::source::plain,
-            |given| {
-                let fits = given.len() <= 64
-                    && given.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '-'));
-                fits.then(|| given.to_owned())
-            },
-        );
-        let (ttl, url) = match reader.number_up_to("EPR_REDIS_CACHE_TTL", DEFAULT_TTL_SECONDS, 0, 86_400) {
-            0 => {
-                reader.warn(format!(
-                    "EPR_REDIS_CACHE_TTL is 0: there is no shared cache, and decisions are kept in this process for {DEFAULT_TTL_SECONDS} s"
-                ));
-                (DEFAULT_TTL_SECONDS, None)
-            }
-            seconds => (seconds, url),
-        };
-        let ttl = Duration::from_secs(ttl);
-        let timeout = Duration::from_millis(reader.number("EPR_REDIS_TIMEOUT_MS", 100, 10, 5000));
+        let (ttl, url) = read_ttl(reader, url);
+        let timeout = Duration::from_millis(reader.number(&TIMEOUT));
         Self {
-            enabled: reader.flag("EPR_DECISION_CACHE", true),
-            memory_mib: reader.number("EPR_DECISION_CACHE_MB", 64, 1, 65_536),
+            enabled: reader.flag(&ENABLED),
+            memory_mib: reader.number(&MEMORY),
             ttl,
-            shared: url.map(|url| SharedCache { url, token, prefix, timeout }),
+            shared: url.map(|(url, token)| SharedCache { url, token, prefix: prefix.unwrap_or_default(), timeout }),
         }
+    }
+}
+
+/// The shared cache and its token.
+fn read_url(reader: &mut Reader<'_>) -> Option<(String, Option<String>)> {
+    let is_url = |given: &str| is_redis_url(given) || is_rest_url(given);
+    let url = reader.value(&URL, |given| is_url(given).then(|| given.to_owned()));
+    let is_token = |given: &str| given.chars().all(|c| c.is_ascii_graphic());
+    let token = reader.value(&TOKEN, |given| is_token(given).then(|| given.to_owned()));
+    let url = url?;
+    // The older implementation ran without its cache then.
+    if token.is_none() && is_rest_url(&url) {
+        reader.warn(format!(
+            "{} is not set, and {} is one of Upstash, which needs it: decisions are kept in this process only",
+            TOKEN.name, URL.name
+        ));
+        return None;
+    }
+    Some((url, token))
+}
+
+/// The lifetime of decisions, and the shared cache, which a lifetime of 0 turns off.
+fn read_ttl<T>(reader: &mut Reader<'_>, shared: Option<T>) -> (Duration, Option<T>) {
+    match reader.capped_number(&TTL) {
+        0 => {
+            reader.warn(format!(
+                "{} is 0: there is no shared cache, and decisions are kept in this process for {DEFAULT_TTL_SECONDS} s",
+                TTL.name
+            ));
+            (Duration::from_secs(DEFAULT_TTL_SECONDS), None)
+        }
+        seconds => (Duration::from_secs(seconds), shared),
     }
 }

@@ -1,52 +1,103 @@
-//! Where the data is.
+//! The database: its URL, its connections, and how a start meets it.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use super::source::{Reader, plain};
+use super::reader::Reader;
+use super::variable::{Section, UnknownWord, Variable, find_word};
 use crate::store::postgres::PoolerSetting;
-use crate::store::url::{DatabaseUrl, masked};
+use crate::store::url::DatabaseUrl;
 
-/// `EPR_DATABASE_URL`, `EPR_DATABASE_POOL_SIZE`, `EPR_DATABASE_ACQUIRE_TIMEOUT`, `EPR_DATABASE_START_TIMEOUT`,
-/// `EPR_DATABASE_POOLER`, `RUN_MIGRATIONS`.
+const POOLER_ALLOWED: &str = "auto, off, transaction";
+
+const URL: Variable = Variable::text(
+    "EPR_DATABASE_URL",
+    "sqlite:///./data/epr.db",
+    "a URL of SQLite or PostgreSQL",
+    "The database: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:///:memory:`, `postgresql://…` or \
+     `postgres://…`, also as SQLAlchemy spells them (`postgresql+psycopg2://…`), with [libpq's \
+     options](DEPLOYMENT.md#the-url-of-the-database). Missing folders are created.",
+)
+.masked();
+const POOL_SIZE: Variable = Variable::number(
+    "EPR_DATABASE_POOL_SIZE",
+    10,
+    &(1..=1000),
+    "Maximum number of connections to PostgreSQL of each process.",
+);
+const ACQUIRE_TIMEOUT: Variable = Variable::number(
+    "EPR_DATABASE_ACQUIRE_TIMEOUT",
+    5,
+    &(1..=60),
+    "Time that a call waits for a connection before it is answered 503, in seconds.",
+);
+const START_TIMEOUT: Variable = Variable::number(
+    "EPR_DATABASE_START_TIMEOUT",
+    60,
+    &(0..=3600),
+    "Time that the API waits at start for a database that cannot be reached, in seconds; `database_awaited` in the \
+     log says why ([more](DEPLOYMENT.md#a-database-that-is-not-there-yet)). The worker waits without limit.",
+);
+const POOLER: Variable = Variable::text(
+    "EPR_DATABASE_POOLER",
+    "auto",
+    POOLER_ALLOWED,
+    "Connection pooler in front of PostgreSQL: `auto` detects it; `off` means none, or one in session mode; \
+     `transaction` means PgBouncer's transaction mode ([more](DEPLOYMENT.md#behind-a-connection-pooler)).",
+);
+const RUN_MIGRATIONS: Variable =
+    Variable::flag("RUN_MIGRATIONS", true, "Migrate the schema at start. Safe when many processes start at once.");
+
+pub(super) const SECTION: Section =
+    Section { title: "Database", variables: &[URL, POOL_SIZE, ACQUIRE_TIMEOUT, START_TIMEOUT, POOLER, RUN_MIGRATIONS] };
+
+/// The database.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
-    /// Which database.
+    /// The database to connect to.
     pub url: DatabaseUrl,
-    /// Most connections to PostgreSQL at a time, 1 to 1000.
+    /// Maximum number of connections to PostgreSQL, 1 to 1000.
     pub pool_size: u32,
-    /// How long a call waits for a connection, 1 to 60 seconds.
+    /// Time that a call waits for a connection, 1 to 60 s.
     pub acquire_timeout: Duration,
-    /// How long a start waits for a database that cannot be reached, 0 to 3600 seconds.
+    /// Time that a start waits for a database that cannot be reached, 0 to 3600 s.
     pub start_timeout: Duration,
-    /// What is known about a connection pooler in front of PostgreSQL.
+    /// The connection pooler in front of PostgreSQL.
     pub pooler: PoolerSetting,
-    /// Whether a start migrates.
+    /// Whether a start migrates the schema.
     pub run_migrations: bool,
 }
 
 impl DatabaseSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let default = DatabaseUrl::SqliteFile("./data/epr.db".into());
+        let url = reader
+            .checked(&URL, |given, source| DatabaseUrl::parse_in(given, &|name| source.get(name).map(str::to_owned)));
         Self {
-            url: reader.checked("EPR_DATABASE_URL", default, masked, |given, source| {
-                DatabaseUrl::parse_in(given, &|name| source.get(name).map(str::to_owned))
-            }),
-            start_timeout: Duration::from_secs(reader.number("EPR_DATABASE_START_TIMEOUT", 60, 0, 3600)),
-            pool_size: u32::try_from(reader.number("EPR_DATABASE_POOL_SIZE", 10, 1, 1000)).unwrap_or(10),
-            acquire_timeout: Duration::from_secs(reader.number("EPR_DATABASE_ACQUIRE_TIMEOUT", 5, 1, 60)),
-            pooler: reader.value(
-                "EPR_DATABASE_POOLER",
-                PoolerSetting::Auto,
-                "auto, off, transaction",
-                plain,
-                |given| match given.to_ascii_lowercase().as_str() {
-                    "auto" => Some(PoolerSetting::Auto),
-                    "off" => Some(PoolerSetting::Off),
-                    "transaction" => Some(PoolerSetting::Transaction),
-                    _ => None,
-                },
-            ),
-            run_migrations: reader.flag("RUN_MIGRATIONS", true),
+            // Replaced only where an error stops the start.
+            url: url.unwrap_or(DatabaseUrl::SqliteMemory),
+            start_timeout: Duration::from_secs(reader.number(&START_TIMEOUT)),
+            pool_size: u32::try_from(reader.number(&POOL_SIZE)).unwrap_or(u32::MAX),
+            acquire_timeout: Duration::from_secs(reader.number(&ACQUIRE_TIMEOUT)),
+            pooler: reader.value(&POOLER, |given| given.parse().ok()).unwrap_or(PoolerSetting::Auto),
+            run_migrations: reader.flag(&RUN_MIGRATIONS),
         }
+    }
+}
+
+impl FromStr for PoolerSetting {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let words = [("auto", Self::Auto), ("off", Self::Off), ("transaction", Self::Transaction)];
+        find_word(text, &words, POOLER_ALLOWED)
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    /// [`DatabaseUrl::parse`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }

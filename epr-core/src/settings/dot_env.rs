@@ -1,50 +1,58 @@
-//! The `.env` file: lines of `NAME=value`, taken as they stand.
+//! The `.env` file: lines of `NAME=value`. docs/SETTINGS.md has the grammar, `tests/vectors/dot_env.json` its cases.
 //!
-//! Own code, because the libraries expand `$` in values, and a password may hold one.
+//! Hand-written, because the libraries expand `$` in values, and a password may hold one. scripts/deploy-settings.sh
+//! reads the same grammar.
 
 use std::collections::BTreeMap;
 
-/// Reads the file's text; the error is the number of the first line that is not of the form.
+/// Reads the text of the file in one pass; the last value of a name wins.
 ///
-/// A value may be quoted with `'` (taken as it stands) or `"` (in which `\\"`, `\\\\` and `\\n` are escapes). Outside of
-/// quotes, ` #` begins a comment. A line may begin with `export`.
+/// # Errors
+/// The number of the first line that is not of the form `NAME=value`.
 pub(super) fn read(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut values = BTreeMap::new();
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').ok_or(at + 1)?;
+        let (name, value) = line.split_once('=').ok_or(number)?;
         let name = name.trim();
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(at + 1);
+            return Err(number);
         }
-        values.insert(name.to_owned(), unquoted(value.trim()));
+        values.insert(name.to_owned(), quoted(value.trim()).unwrap_or_else(|| unquoted(value)));
     }
     Ok(values)
 }
 
+/// The value up to a comment.
 fn unquoted(value: &str) -> String {
-    quoted(value).unwrap_or_else(|| {
-        let end = value.find(" #").unwrap_or(value.len());
-        value.get(..end).unwrap_or_default().trim_end().to_owned()
-    })
+    let end = value.find(" #").unwrap_or(value.len());
+    value.get(..end).unwrap_or_default().trim().to_owned()
 }
 
-/// What stands in quotes. `None` when there are none, or when something other than a comment follows them.
+/// The text between quotes. `None` when there are none, or when anything but a comment follows them.
 fn quoted(value: &str) -> Option<String> {
-    let mut letters = value.chars();
-    let quote = letters.next().filter(|first| matches!(first, '\'' | '"'))?;
-    let mut text = String::new();
-    // A quote of the same kind inside `'` is part of the value: the last one before a comment ends it.
-    if quote == '\'' {
-        let whole = letters.as_str();
-        let end = whole.char_indices().filter(|(_, letter)| *letter == quote).map(|(at, _)| whole.split_at(at));
-        let mut ends = end.filter(|(_, rest)| ends_value(rest.get(1..).unwrap_or_default()));
-        return ends.next().map(|(inside, _)| inside.to_owned());
+    match value.chars().next()? {
+        '\'' => single_quoted(value.get(1..)?),
+        '"' => double_quoted(value.get(1..)?),
+        _ => None,
     }
+}
+
+/// Literal text. A quote that neither ends the value nor stands before a comment is part of it.
+fn single_quoted(value: &str) -> Option<String> {
+    let quotes = value.match_indices('\'').map(|(at, _)| value.split_at(at));
+    let mut ends = quotes.filter(|(_, rest)| ends_value(rest.get(1..).unwrap_or_default()));
+    ends.next().map(|(inside, _)| inside.to_owned())
+}
+
+/// Text with the escapes `\n`, `\"` and `\\`, read from left to right. Any other backslash is literal.
+fn double_quoted(value: &str) -> Option<String> {
+    let mut letters = value.chars();
+    let mut text = String::new();
     while let Some(letter) = letters.next() {
         match letter {
             '"' => return ends_value(letters.as_str()).then_some(text),
@@ -62,7 +70,7 @@ fn quoted(value: &str) -> Option<String> {
     None
 }
 
-/// Whether nothing follows, or a comment.
+/// Whether nothing follows the quotes, or a comment.
 fn ends_value(rest: &str) -> bool {
     let after = rest.trim_start();
     after.is_empty() || (after.len() < rest.len() && after.starts_with('#'))
@@ -70,45 +78,32 @@ fn ends_value(rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
-    #[test]
-    fn values_are_taken_as_they_stand() {
-        let read = read(
-            "# comment\n\nA=pa$sword#1\nexport B = x, y # why\nC='it''s $5 # no comment'\nD=\"a \\\"b\\\"\"\nE=\nF=[\"a:b\",\"c:d\"]\r\n",
-        )
-        .unwrap();
-        let expected = [
-            ("A", "pa$sword#1"),
-            ("B", "x, y"),
-            ("C", "it''s $5 # no comment"),
-            ("D", "a \"b\""),
-            ("E", ""),
-            ("F", "[\"a:b\",\"c:d\"]"),
-        ];
-        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    #[derive(Deserialize)]
+    struct Case {
+        #[serde(rename = "case")]
+        name: String,
+        file: String,
+        value: Option<String>,
+        error_line: Option<usize>,
     }
 
     #[test]
-    fn a_quoted_value_ends_at_its_quote() {
-        let cases = [
-            (r#"A="value" # note"#, "value"),
-            (r#"A="value"   # it's "so""#, "value"),
-            ("A='value' # note", "value"),
-            (r#"A="a # b" # c"#, "a # b"),
-            (r#"A="a \" # b""#, "a \" # b"),
-            (r#"A="a\\n""#, "a\\n"),
-            (r#"A="" # empty"#, ""),
-            (r#"A="a" b"#, r#""a" b"#),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(read(line).unwrap()["A"], expected, "{line}");
+    fn every_case_of_the_grammar_is_read() {
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../../tests/vectors/dot_env.json")).expect("the cases");
+        for Case { name, file, value, error_line } in cases {
+            match (read(&file), error_line) {
+                (Err(line), expected) => assert_eq!(Some(line), expected, "{name}"),
+                (Ok(values), None) => {
+                    let read = values.get("EPR_A").filter(|value| !value.is_empty());
+                    assert_eq!(read, value.as_ref(), "{name}");
+                }
+                (Ok(_), Some(line)) => panic!("{name}: line {line} is no error"),
+            }
         }
-    }
-
-    #[test]
-    fn a_line_that_is_none_is_named() {
-        assert_eq!(read("A=1\nnonsense\n"), Err(2));
-        assert_eq!(read("A B=1\n"), Err(1));
     }
 }

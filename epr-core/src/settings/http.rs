@@ -1,65 +1,104 @@
-//! How the API is reached.
+//! The HTTP interface: its address, browsers, unknown members, and limits.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
-use super::limits::Limits;
-use super::source::{Reader, plain};
+use super::limits::{self, Limits};
+use super::reader::Reader;
+use super::variable::{Section, UnknownWord, Variable, find_word};
 
-/// `EPR_UNKNOWN_MEMBERS`: the older service ignored them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+const UNKNOWN_MEMBERS_ALLOWED: &str = "reject, warn, ignore";
+
+const HOST: Variable = Variable::text("HOST", "0.0.0.0", "an IPv4 or IPv6 address", "Address that the API listens on.");
+const PORT: Variable = Variable::number(
+    "PORT",
+    8080,
+    &(0..=65_535),
+    "Port that the API listens on. 0: a free one, which `listening` in the log names.",
+);
+const CORS_ORIGINS: Variable = Variable::optional(
+    "EPR_CORS_ORIGINS",
+    "`*`, or origins such as https://app.example.com, comma-separated or as a JSON list",
+    "Origins that browsers may call from. Not set: none.",
+);
+const UNKNOWN_MEMBERS: Variable = Variable::text(
+    "EPR_UNKNOWN_MEMBERS",
+    "reject",
+    UNKNOWN_MEMBERS_ALLOWED,
+    "Unknown members of bodies that change the registry: `reject` answers 400; `warn` ignores and logs them, and \
+     names them in the header `EPR-Ignored`; `ignore` ignores them.",
+);
+const ACCESS_LOG: Variable =
+    Variable::flag("EPR_LOG_ACCESS", true, "Whether the API logs a line `http_request` for each request.");
+
+pub(super) const SECTION: Section = Section {
+    title: "HTTP",
+    variables: &[
+        HOST,
+        PORT,
+        CORS_ORIGINS,
+        UNKNOWN_MEMBERS,
+        ACCESS_LOG,
+        limits::BODY_BYTES,
+        limits::HEADER_BYTES,
+        limits::CONCURRENCY,
+        limits::CONNECTIONS,
+        limits::REQUEST,
+        limits::HEAD,
+        limits::BODY,
+        limits::KEEP_ALIVE,
+    ],
+};
+
+/// What the API does with unknown members of bodies that change the registry. The older service ignored them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnknownMembers {
-    /// They are refused.
+    /// It answers 400.
+    #[default]
     Reject,
-    /// They are ignored, logged, and named in the answer.
+    /// It ignores and logs them, and names them in the answer.
     Warn,
-    /// They are ignored.
+    /// It ignores them.
     Ignore,
 }
 
-/// `HOST`, `PORT`, `EPR_CORS_ORIGINS`, `EPR_UNKNOWN_MEMBERS`, `EPR_LOG_ACCESS`, and the limits.
+impl FromStr for UnknownMembers {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let words = [("reject", Self::Reject), ("warn", Self::Warn), ("ignore", Self::Ignore)];
+        find_word(text, &words, UNKNOWN_MEMBERS_ALLOWED)
+    }
+}
+
+/// The HTTP interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The address to listen on.
     pub host: IpAddr,
-    /// The port; 0 lets the system choose one, which is then logged.
+    /// The port to listen on; 0 lets the system choose one, which is logged.
     pub port: u16,
-    /// Origins that browsers may call from; none by default, `*` for any.
+    /// Origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
-    /// What becomes of members that the body of a change has and that are not known.
+    /// What happens to unknown members of bodies that change the registry.
     pub unknown_members: UnknownMembers,
     /// Whether each request has a line in the log.
     pub access_log: bool,
-    /// How much one caller may ask, and for how long.
+    /// Limits of what a caller may send, and for how long.
     pub limits: Limits,
 }
 
 impl HttpSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let host = reader.value(&HOST, |given| {
+            if given == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { given.parse().ok() }
+        });
         Self {
-            host: reader.value("HOST", IpAddr::from([0, 0, 0, 0]), "an IPv4 or IPv6 address", plain, |given| {
-                if given == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { given.parse().ok() }
-            }),
-            port: u16::try_from(reader.number("PORT", 8080, 0, 65_535)).unwrap_or(8080),
-            cors_origins: reader.value(
-                "EPR_CORS_ORIGINS",
-                Vec::new(),
-                "`*`, or origins such as https://app.example.com, comma-separated or as a JSON list",
-                plain,
-                read_origins,
-            ),
-            unknown_members: reader.value(
-                "EPR_UNKNOWN_MEMBERS",
-                UnknownMembers::Reject,
-                "reject, warn, ignore",
-                plain,
-                |given| match given.to_ascii_lowercase().as_str() {
-                    "reject" => Some(UnknownMembers::Reject),
-                    "warn" => Some(UnknownMembers::Warn),
-                    "ignore" => Some(UnknownMembers::Ignore),
-                    _ => None,
-                },
-            ),
-            access_log: reader.flag("EPR_LOG_ACCESS", true),
+            host: host.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+            port: u16::try_from(reader.number(&PORT)).unwrap_or_default(),
+            cors_origins: reader.value(&CORS_ORIGINS, read_origins).unwrap_or_default(),
+            unknown_members: reader.value(&UNKNOWN_MEMBERS, |given| given.parse().ok()).unwrap_or_default(),
+            access_log: reader.flag(&ACCESS_LOG),
             limits: Limits::read(reader),
         }
     }

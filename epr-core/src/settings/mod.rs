@@ -1,8 +1,8 @@
 //! Settings, from the environment and a `.env` file, read once at start.
 //!
-//! One file a section. A value that does not parse is a fault, never a default; every fault is reported, not only
-//! the first. Values with which the older implementation ran are taken, with a warning where they mean something else here.
-//! Secrets do not print.
+//! One file a section, which declares its variables: docs/SETTINGS.md has a table for each. A value that does not parse
+//! is an error, never a default. Values with which the older implementation ran are accepted, with a warning where they
+//! mean something else here. Secrets are never shown.
 
 mod audit;
 mod auth;
@@ -10,17 +10,22 @@ mod aws;
 mod cache;
 mod database;
 mod dot_env;
+mod elsewhere;
 mod events;
 mod http;
 mod limits;
 mod logging;
 mod queue;
+mod reader;
 mod service;
 mod source;
+#[cfg(test)]
+mod tests;
 mod unknown;
+mod variable;
 
 pub use audit::{AuditDecisions, AuditEvents, AuditSettings};
-pub use auth::{AuthSettings, JwksPlace, JwtSettings, OpenPath, TokenSettings};
+pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
@@ -29,41 +34,61 @@ pub use http::{HttpSettings, UnknownMembers};
 pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
+pub use reader::SettingsError;
 pub use service::{Environment, ServiceSettings, default_permissions};
-pub use source::{Described, Origin, Reader, SettingsError, Source};
+pub use source::{Described, Origin, Source};
 pub use unknown::UnknownVariable;
+pub use variable::{Section, UnknownWord, Values, Variable};
 
-/// Everything the environment says.
+use reader::Reader;
+
+/// Every variable that EPR reads, in the order of docs/SETTINGS.md.
+pub const SECTIONS: &[Section] = &[
+    service::SECTION,
+    database::SECTION,
+    http::SECTION,
+    auth::SECTION,
+    cache::SECTION,
+    audit::SECTION,
+    events::SECTION,
+    queue::SECTION,
+    aws::SECTION,
+    logging::SECTION,
+    elsewhere::TRACES,
+    elsewhere::COMMAND,
+];
+
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who this is.
+    /// The service itself.
     pub service: ServiceSettings,
-    /// Where the data is.
+    /// The database.
     pub database: DatabaseSettings,
-    /// What is logged, and how.
+    /// Log lines.
     pub logging: LoggingSettings,
-    /// What the ledger records.
+    /// What the ledger records besides changes.
     pub audit: AuditSettings,
-    /// Where events go.
+    /// Events and their delivery.
     pub events: EventSettings,
-    /// Where audit events come from.
+    /// The queue of audit events.
     pub queue: QueueSettings,
-    /// Where decisions are cached.
+    /// The cache of decisions.
     pub cache: CacheSettings,
-    /// How AWS is reached.
+    /// How AWS is called.
     pub aws: AwsSettings,
-    /// How the API is reached.
+    /// The HTTP interface.
     pub http: HttpSettings,
-    /// Who may call it.
+    /// The credentials that the API accepts.
     pub auth: AuthSettings,
-    /// Variables that are named like EPR's and are none.
+    /// Variables whose names begin like EPR's and that EPR does not read.
     pub unknown_variables: Vec<UnknownVariable>,
     /// Values that are used in another way than they are written, a sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Settings {
-    /// Reads the process environment, and beneath it the file `.env` in the working folder.
+    /// Reads the process environment and the file `.env` in the working folder. The environment wins.
     ///
     /// # Errors
     /// Every variable that does not parse.
@@ -71,7 +96,7 @@ impl Settings {
         Self::from_source(&Source::from_env()?)
     }
 
-    /// For programs that answer no checks: they need not hear of every change.
+    /// The same settings without the cache, for programs that answer no checks and need not follow the change feed.
     #[must_use]
     pub fn without_cache(self) -> Self {
         Self { cache: CacheSettings::off(), ..self }
@@ -85,7 +110,7 @@ impl Settings {
         Self::describe(source).0
     }
 
-    /// Reads `source`, and says of every variable where its value comes from, also when some do not parse.
+    /// Reads `source`, and describes every variable that was read, also when some do not parse.
     pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
@@ -100,23 +125,20 @@ impl Settings {
             cache: CacheSettings::read(&mut reader),
             aws: AwsSettings::read(&mut reader),
             http: HttpSettings::read(&mut reader),
-            unknown_variables: Vec::new(),
+            unknown_variables: unknown::unknown(source),
             warnings: Vec::new(),
         };
-        settings.warnings = reader.warnings().to_vec();
-        let seen = reader.seen().to_vec();
-        let unknown_variables = unknown::unknown(source, &seen);
-        let settings = match reader.finish(settings) {
-            Ok(settings) => Ok(Self { unknown_variables, ..settings }),
-            // One of them may be what is missing.
-            Err(SettingsError(faults)) => Err(SettingsError(
-                faults.into_iter().chain(unknown_variables.iter().map(ToString::to_string)).collect(),
-            )),
-        };
-        (settings, seen)
+        let (described, warnings) = reader.notes();
+        settings.warnings = warnings;
+        let unknown: Vec<String> = settings.unknown_variables.iter().map(ToString::to_string).collect();
+        // A misspelt variable may be the one that is missing.
+        let settings = reader
+            .finish(settings)
+            .map_err(|SettingsError(errors)| SettingsError(errors.into_iter().chain(unknown).collect()));
+        (settings, described)
     }
 
-    /// Logs a warning for each variable that is named like EPR's and is none.
+    /// Logs a warning for each unknown variable.
     pub fn warn_of_unknown_variables(&self) {
         for UnknownVariable { name, nearest } in &self.unknown_variables {
             tracing::warn!(variable = name, nearest, "unknown_variable_ignored");

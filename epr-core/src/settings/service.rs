@@ -1,7 +1,31 @@
-//! Who this is, and what exists from the start.
+//! The service: its environment, its name, and the actions that exist from the start.
 
-use super::source::{Reader, plain};
+use super::reader::Reader;
+use super::source::plain;
+use super::variable::{Section, Variable};
 use crate::domain::role::Action;
+
+const ENVIRONMENT: Variable = Variable::text(
+    "EPR_ENVIRONMENT",
+    "local",
+    "local, test, staging, production",
+    "Where the service runs. Any other text is treated like `production`, with a warning.",
+);
+const ENVIRONMENT_BEFORE: Variable = Variable::optional(
+    "ENV",
+    "local, test, staging, production",
+    "Older name of `EPR_ENVIRONMENT`, read where that is not set.",
+);
+const NAME: Variable = Variable::text("EPR_SERVICE_NAME", "omen-epr", "text", "The `service` of every log line.");
+const DEFAULT_PERMISSIONS: Variable = Variable::text(
+    "EPR_DEFAULT_PERMISSIONS",
+    "document:upload, document:verify, document:download, document:archive",
+    "actions of 3 to 255 characters, comma-separated or as a JSON list",
+    "Actions that exist from the start.",
+);
+
+pub(super) const SECTION: Section =
+    Section { title: "Service", variables: &[ENVIRONMENT, ENVIRONMENT_BEFORE, NAME, DEFAULT_PERMISSIONS] };
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,13 +34,13 @@ pub enum Environment {
     Local,
     /// Automated tests.
     Test,
-    /// Before production.
+    /// A rehearsal of production.
     Staging,
-    /// For real.
+    /// Production.
     Production,
 }
 
-/// `EPR_ENVIRONMENT` (older name `ENV`), `EPR_SERVICE_NAME`, `EPR_DEFAULT_PERMISSIONS`.
+/// The service itself.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
     /// Where the service runs.
@@ -30,39 +54,32 @@ pub struct ServiceSettings {
 /// The contract's baseline actions.
 #[must_use]
 pub fn default_permissions() -> Vec<Action> {
-    ["document:upload", "document:verify", "document:download", "document:archive"]
-        .into_iter()
-        .filter_map(|action| Action::new(action).ok())
-        .collect()
+    DEFAULT_PERMISSIONS.default().as_deref().and_then(parse_permissions).unwrap_or_default()
 }
 
 impl ServiceSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             environment: read_environment(reader),
-            name: reader.text("EPR_SERVICE_NAME", "omen-epr"),
-            default_permissions: reader.value(
-                "EPR_DEFAULT_PERMISSIONS",
-                default_permissions(),
-                "actions of 3 to 255 characters, comma-separated or as a JSON list",
-                plain,
-                read_permissions,
-            ),
+            name: reader.text(&NAME),
+            default_permissions: reader.value(&DEFAULT_PERMISSIONS, parse_permissions).unwrap_or_default(),
         }
     }
 }
 
-/// Any name is taken, as the older implementation took it. INVARIANT: an unknown one is production, where least is permitted.
+/// Any name is accepted, as the older implementation accepted it. INVARIANT: an unknown one is production, where least
+/// is permitted.
 fn read_environment(reader: &mut Reader<'_>) -> Environment {
-    let name = if reader.given("EPR_ENVIRONMENT") || !reader.given("ENV") { "EPR_ENVIRONMENT" } else { "ENV" };
-    let given = reader.text(name, "local");
+    let older = reader.is_set(&ENVIRONMENT_BEFORE) && !reader.is_set(&ENVIRONMENT);
+    let variable = if older { ENVIRONMENT_BEFORE } else { ENVIRONMENT };
+    let given = reader.text(&variable);
     match given.to_ascii_lowercase().as_str() {
         "local" => Environment::Local,
         "test" => Environment::Test,
         "staging" => Environment::Staging,
         "production" => Environment::Production,
         _ => {
-            let given = plain(&given);
+            let (name, given) = (variable.name, plain(&given));
             reader.warn(format!(
                 "{name} is `{given}`, which is none of local, test, staging, production: treated like production"
             ));
@@ -71,7 +88,7 @@ fn read_environment(reader: &mut Reader<'_>) -> Environment {
     }
 }
 
-fn read_permissions(given: &str) -> Option<Vec<Action>> {
+fn parse_permissions(given: &str) -> Option<Vec<Action>> {
     let words: Vec<String> = if given.starts_with('[') {
         serde_json::from_str(given).ok()?
     } else {

@@ -1,20 +1,17 @@
-//! Variables that are named like EPR's and are none, which leave a default in force where another value was meant.
+//! Variables whose names begin like EPR's and that EPR does not read: a misspelt one leaves a default in force.
 //!
-//! Owns the comparison with the known names. Must never show a value: a misspelt variable may hold a secret.
+//! Must never show a value: a misspelt variable may hold a secret.
 
 use std::fmt;
 
-use super::auth::{OF_JWT, OF_TOKENS};
-use super::source::{Described, Source, plain};
+use super::SECTIONS;
+use super::source::{Source, plain};
 use crate::domain::input::nearest::nearest;
 
 const PREFIX: &str = "EPR_";
 
-/// Variables that only the command `epr` reads.
-const OF_COMMAND: [&str; 2] = ["EPR_ACTOR_ID", "EPR_API_TOKEN"];
-
-/// Beginnings of variables that scripts and tests of this project read.
-const OF_SCRIPTS: [&str; 6] =
+/// Prefixes of variables that scripts and tests of this project read.
+const SCRIPT_PREFIXES: [&str; 6] =
     ["EPR_TEST_", "EPR_BENCH_", "EPR_SCHEMATHESIS_", "EPR_BUILD_", "EPR_CACHE", "EPR_APT_UPDATED"];
 
 /// A variable that EPR does not read.
@@ -22,7 +19,7 @@ const OF_SCRIPTS: [&str; 6] =
 pub struct UnknownVariable {
     /// Its name.
     pub name: String,
-    /// The known name that it resembles most, if it resembles one.
+    /// The most similar name that EPR reads, if one is similar.
     pub nearest: Option<String>,
 }
 
@@ -36,14 +33,13 @@ impl fmt::Display for UnknownVariable {
     }
 }
 
-/// Those in `source` that are neither in `seen`, which are all that the sections of the settings read, nor read elsewhere.
-pub(super) fn unknown(source: &Source, seen: &[Described]) -> Vec<UnknownVariable> {
-    let read = seen.iter().map(|variable| variable.name.as_str());
-    let known: Vec<&str> =
-        read.chain(OF_TOKENS).chain(OF_JWT).chain(OF_COMMAND).filter_map(|name| name.strip_prefix(PREFIX)).collect();
+/// The variables in `source` whose names begin like EPR's and that no section declares.
+pub(super) fn unknown(source: &Source) -> Vec<UnknownVariable> {
+    let declared = SECTIONS.iter().flat_map(|section| section.variables).map(|variable| variable.name);
+    let known: Vec<&str> = declared.filter_map(|name| name.strip_prefix(PREFIX)).collect();
     let set =
         source.names().filter(|name| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)));
-    set.filter(|name| !OF_SCRIPTS.iter().any(|beginning| name.starts_with(beginning)) && !is_service_link(name))
+    set.filter(|name| !SCRIPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !is_service_link(name))
         .filter_map(|name| {
             let rest = name.get(PREFIX.len()..)?;
             if name.starts_with(PREFIX) && known.contains(&rest) {
@@ -55,7 +51,8 @@ pub(super) fn unknown(source: &Source, seen: &[Described]) -> Vec<UnknownVariabl
         .collect()
 }
 
-/// Whether Kubernetes made it for a Service whose name begins with `epr`: `EPR_SERVICE_HOST`, `EPR_API_PORT_8080_TCP_ADDR`.
+/// Whether Kubernetes sets it for a Service whose name begins with `epr`: `EPR_SERVICE_HOST`,
+/// `EPR_API_PORT_8080_TCP_ADDR`.
 fn is_service_link(name: &str) -> bool {
     let numbered = |rest: &str| rest.is_empty() || rest.starts_with('_');
     name.ends_with("_SERVICE_HOST")
@@ -68,7 +65,7 @@ fn is_service_link(name: &str) -> bool {
 mod tests {
     use crate::settings::{Settings, Source};
 
-    fn told(pairs: &[(&str, &str)]) -> Vec<String> {
+    fn sentences(pairs: &[(&str, &str)]) -> Vec<String> {
         let settings = Settings::from_source(&Source::of(pairs.iter().copied())).unwrap();
         settings.unknown_variables.iter().map(ToString::to_string).collect()
     }
@@ -88,7 +85,7 @@ mod tests {
             ("EPR_SOMETHING_ELSE", None),
         ] {
             let sentences =
-                told(&[(given, "hunter2"), ("EPR_LOG_JSON", "true"), ("HOST", "0.0.0.0"), ("PATH", "/bin")]);
+                sentences(&[(given, "hunter2"), ("EPR_LOG_JSON", "true"), ("HOST", "0.0.0.0"), ("PATH", "/bin")]);
             assert_eq!(sentences.len(), 1, "{given}: {sentences:?}");
             assert!(sentences[0].starts_with(&format!("{given} is not a variable of EPR")), "{sentences:?}");
             assert!(!sentences[0].contains("hunter2"), "{sentences:?}");
@@ -111,7 +108,7 @@ mod tests {
             ("EPR_PORT", "tcp://10.0.0.1:80"),
             ("EPR_API_PORT_8080_TCP_ADDR", "10.0.0.1"),
         ];
-        assert_eq!(told(&others), Vec::<String>::new());
+        assert_eq!(sentences(&others), Vec::<String>::new());
     }
 
     #[test]

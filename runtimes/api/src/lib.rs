@@ -28,7 +28,6 @@ use http::http_metrics::HttpMetrics;
 use http::middleware::{self, Middleware};
 use http::permit::Permits;
 
-pub use http::connections::raise_descriptor_limit;
 pub use http::path::Service;
 pub use http::serve::{ServeError, serve};
 

@@ -1,19 +1,19 @@
-//! Commands of the older implementation's image, as its task definitions write them, and what runs in their stead.
+//! Commands of the older implementation's image, as its task definitions write them, and the programs that replace them.
 //!
-//! Owns the translation. Must never start something else for a command it does not know: it says which ones it knows.
+//! Must never start a program for an unknown command: the error names the known ones.
 
 use std::path::Path;
 
-/// What runs instead of an older command.
+/// The program that replaces an older command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Replacement {
     /// A program of the image.
     pub(crate) program: &'static str,
     /// Its arguments.
     pub(crate) arguments: Vec<String>,
-    /// Variables that the command's own options set.
+    /// Variables that options of the older command set.
     pub(crate) variables: Vec<(&'static str, String)>,
-    /// Options that have no effect here.
+    /// Options without effect.
     pub(crate) ignored: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ impl Replacement {
     }
 }
 
-/// Whether a command that begins with `program` is one of the older image.
+/// Whether a command that begins with `program` belongs to the older image.
 pub(crate) fn is_older(program: &str) -> bool {
     matches!(file_name(program), "uvicorn") || is_interpreter(file_name(program))
 }
@@ -37,21 +37,21 @@ fn is_interpreter(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-/// What runs instead of `program` with `arguments`.
+/// The replacement of `program` with `arguments`.
 ///
 /// # Errors
-/// The command is not known, or asks for something that is not possible here.
+/// The command is unknown, or has an option that cannot be replaced.
 pub(crate) fn replace(program: &str, arguments: &[String]) -> Result<Replacement, String> {
     if file_name(program) == "uvicorn" {
         return uvicorn(arguments);
     }
     let rest = without_interpreter_options(arguments);
-    let (what, rest) = match rest {
+    let (module, rest) = match rest {
         [flag, module, rest @ ..] if flag == "-m" => (module.replace('.', "/"), rest),
         [script, rest @ ..] => (script.trim_end_matches(".py").trim_start_matches("./").to_owned(), rest),
         [] => return Err(unknown(program, arguments)),
     };
-    match what.trim_start_matches("/app/") {
+    match module.trim_start_matches("/app/") {
         "app/workers/audit_consumer" => Ok(Replacement::new("epr-audit-worker", rest.iter().cloned())),
         "scripts/verify_audit_chain" => {
             let fixed = ["audit", "verify", "--as-older-script"].map(str::to_owned);
@@ -63,7 +63,7 @@ pub(crate) fn replace(program: &str, arguments: &[String]) -> Result<Replacement
     }
 }
 
-/// The interpreter's own options, such as `-u`, say nothing about what runs.
+/// The arguments after the interpreter's own options, such as `-u`.
 fn without_interpreter_options(mut arguments: &[String]) -> &[String] {
     loop {
         arguments = match arguments {
@@ -110,18 +110,18 @@ fn uvicorn(arguments: &[String]) -> Result<Replacement, String> {
             | "--app-dir" => {
                 replacement.ignored.push(format!("{option} {}", value()?));
             }
-            _ => return Err(format!("uvicorn's `{argument}` is not possible here; {KNOWN}")),
+            _ => return Err(format!("the argument `{argument}` of uvicorn is not supported; {KNOWN}")),
         }
     }
     if application { Ok(replacement) } else { Err(unknown("uvicorn", arguments)) }
 }
 
-const KNOWN: &str = "known are `python -m app.workers.audit_consumer`, `python -m scripts.verify_audit_chain [--start-sequence N] \
-                     [--end-sequence N] [--verbose]` and `uvicorn app.main:app [--host H] [--port P]`";
+const KNOWN: &str = "known are `python -m app.workers.audit_consumer`, `python -m scripts.verify_audit_chain \
+     [--start-sequence N] [--end-sequence N] [--verbose]` and `uvicorn app.main:app [--host H] [--port P]`";
 
 fn unknown(program: &str, arguments: &[String]) -> String {
     format!(
-        "there is no Python in this image, and `{program} {}` is no command of the older one; {KNOWN}",
+        "this image has no Python, and `{program} {}` is not a command of the older image; {KNOWN}",
         arguments.join(" ")
     )
 }

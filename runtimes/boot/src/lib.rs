@@ -1,13 +1,21 @@
-//! How every program of EPR starts and stops: settings, logs, runtime, signals, exit codes.
+//! How every program of EPR starts and stops: settings, logs, traces, runtime, signals, exit codes, and its health
+//! probe.
 //!
-//! Must not know what a program does, and must never change what its work returns.
+//! A program's `main` is [`program::run`] around three steps: [`Program::answer`] its arguments, read its settings with
+//! [`settings`], and hand them with its work to a [`Daemon`]. Must not know what a program does, and must never change
+//! what its work returns: exit codes are documented where the program is.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod daemon;
+mod descriptors;
 mod log_queue;
 pub mod logging;
+pub mod probe;
 pub mod program;
 pub mod stdio;
 mod stopper;
 
-pub use stopper::StopSignal;
+pub use daemon::{Daemon, Threads, Traces, settings};
+pub use program::Program;
+pub use stopper::Stopper;

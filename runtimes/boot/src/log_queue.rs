@@ -1,8 +1,8 @@
 //! Log lines on their way to standard output: a bounded queue and the thread that writes it.
 //!
-//! INVARIANT: a caller never waits for standard output. A reader that stops reading (a log driver that hangs, a full disk) costs
-//! log lines, which are counted, and never an answer. `tracing-appender` has such a queue too, but bounds only the number of its
-//! lines: a few thousand long ones would use up the memory of a small task.
+//! INVARIANT: a caller never waits for standard output. When its reader stops reading (a log driver that hangs, a full
+//! disk), log lines are dropped and counted, and requests are answered. `tracing-appender` has such a queue too, but
+//! bounds only the number of lines: a few thousand long ones would use up the memory of a small task.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Most bytes that wait; as many again can be in the writer's hand.
+/// Maximum number of queued bytes; the writer can hold as many again.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
-/// Most lines that wait.
+/// Maximum number of queued lines.
 const MAX_QUEUED_LINES: usize = 1 << 14;
-/// Bytes in one write: what a pipe holds.
+/// Bytes in one write, the capacity of a pipe.
 const WRITE_BYTES: usize = 64 << 10;
-/// How long the writer pauses when an output that does not block takes nothing.
+/// Time until the writer retries an output that does not block and takes nothing.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
-/// How long [`LogQueue::flush`] waits while nothing gets written.
+/// Time for which [`LogQueue::flush`] waits while nothing is written.
 const STALLED_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long [`LogQueue::flush`] waits at most. The programs promise to end within seconds of a signal.
+/// Time for which [`LogQueue::flush`] waits at most. The programs promise to end within seconds of a signal.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The queue.
@@ -42,9 +42,9 @@ struct State {
     lines: usize,
     /// Lines that were dropped and not reported yet.
     unreported: u64,
-    /// Whether the writer has lines in its hand.
+    /// Whether the writer holds lines.
     writing: bool,
-    /// Counts writes, so that a flush can tell a slow reader from none.
+    /// Number of writes, by which a flush distinguishes a slow reader from none.
     writes: u64,
 }
 
@@ -78,12 +78,14 @@ impl LogQueue {
         }
     }
 
-    /// Starts the thread that writes to standard output. `notice` makes the line that reports how many lines were dropped.
+    /// Starts the thread that writes to standard output. `notice` makes the line that reports how many lines were
+    /// dropped.
     ///
     /// # Errors
     /// Standard output cannot be duplicated, or there is no thread.
     pub(crate) fn start(self: &Arc<Self>, notice: impl Fn(u64) -> String + Send + 'static) -> std::io::Result<()> {
-        // Not through the standard library's buffer: its lock would be held while a write hangs, and it flushes at exit.
+        // Not through the standard library's buffer: its lock would be held while a write hangs, and it flushes at
+        // exit.
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let queue = Arc::clone(self);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || queue.write_to(&mut out, notice))?;
@@ -112,7 +114,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines and takes all that there are in exchange for the empty `batch`.
+    /// Waits for lines, and moves all of them into `batch`.
     fn next(&self, batch: &mut Vec<u8>) {
         batch.clear();
         batch.shrink_to(WRITE_BYTES);

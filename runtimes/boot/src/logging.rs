@@ -1,13 +1,16 @@
 //! Log lines: one JSON object each, or plain text for a terminal.
 //!
-//! A line is `timestamp, level, logger, message, service` and the event's fields under `extra`. Messages of the
-//! service's own events are stable words (`entity_created`), their logger is `entity_permissions_core.` and the module,
-//! or `audit_consumer`. Never log a secret, a token or a message body, and never wait for standard output: lines go through
-//! a queue.
+//! A line has `timestamp`, `level`, `logger`, `message` and `service`, and the event's fields under `extra`. Messages
+//! of the service's own events are stable words (`entity_created`); their logger is `entity_permissions_core.` and the
+//! module, or `audit_consumer`. Must never log a secret, a token or a message body, and must never wait for standard
+//! output: lines go through a queue.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
 
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::settings::{Level, LoggingSettings};
+use epr_core::store::STATEMENT_LOGGER;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -20,17 +23,14 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::log_queue::LogQueue;
 use crate::stdio;
-use epr_core::clock::{Clock as _, SystemClock};
-use epr_core::settings::{Level, LoggingSettings};
-use epr_core::store::STATEMENT_LOGGER;
 
-/// The logger of everything inside this program that names none.
+/// The logger of modules of this program that have none of their own.
 const LOGGER: &str = "entity_permissions_core";
 
 /// The queue of this process, once logging is installed.
 static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
-/// Something else that spans and events are shown to.
+/// Another layer that receives spans and events.
 pub type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Installs logging to standard output for the whole process; a second call changes nothing.
@@ -38,7 +38,7 @@ pub fn install(settings: &LoggingSettings, service: &str) {
     install_with(settings, service, None);
 }
 
-/// The same, and shows everything to `extra`, too, whatever the level of the log.
+/// [`install`], with a layer that receives everything, whatever the level of the log.
 pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<ExtraLayer>) {
     let queue = LogQueue::new(epr_core::log_lines_dropped());
     let layer = LineLayer { settings: *settings, service: service.to_owned(), queue: Arc::clone(&queue) };
@@ -50,11 +50,11 @@ pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<Ext
     };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        let why = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(place, error = why, "panic");
+        let error = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, error, "panic");
     }));
     let registry = tracing_subscriber::registry();
-    // Filters of single layers cost something for each event: only who wants both pays.
+    // A filter of a single layer costs time for each event, which only a log beside traces needs.
     let installed = match extra {
         None => tracing::subscriber::set_global_default(registry.with(filter).with(layer)),
         Some(extra) => tracing::subscriber::set_global_default(registry.with(extra).with(layer.with_filter(filter))),
@@ -73,8 +73,8 @@ pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<Ext
     }
 }
 
-/// Waits until the log lines so far are written, unless standard output takes nothing: a quarter of a second then, and a second
-/// at most. For the end of a program, or of an invocation after which it is frozen.
+/// Waits until the log lines so far are written: a second at most, and a quarter of a second when standard output takes
+/// nothing. For the end of a program, or of an invocation after which the process is frozen.
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush();
@@ -169,8 +169,9 @@ fn logger<'a>(of: &Metadata<'a>) -> &'a str {
     LOGGERS.iter().find(|(module, _)| of.target().starts_with(module)).map_or(LOGGER, |(_, logger)| logger)
 }
 
-/// Libraries speak from warnings on; below that only this program does, and SQL when it was asked for.
-fn concerns_us(of: &Metadata<'_>) -> bool {
+/// Whether an event is logged: of libraries only warnings and errors, and SQL statements where the settings ask for
+/// them.
+fn is_logged(of: &Metadata<'_>) -> bool {
     *of.level() <= TraceLevel::WARN
         || of.target().starts_with("epr")
         || of.target().starts_with(STATEMENT_LOGGER)
@@ -179,7 +180,7 @@ fn concerns_us(of: &Metadata<'_>) -> bool {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn enabled(&self, of: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        concerns_us(of)
+        is_logged(of)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -205,15 +206,16 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     }
 }
 
-/// What is told beside the message, each name once. A list: there are few, and every request and every line makes one.
+/// The fields beside the message, each name once. A list, because there are few of them, and every request and every
+/// line has one.
 #[derive(Default)]
 struct Members(Vec<(&'static str, Value)>);
 
 impl Members {
-    /// Tells `name`, in place of what it said before.
+    /// Sets `name`, replacing its value.
     fn put(&mut self, name: &'static str, value: Value) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, before)) => *before = value,
+            Some((_, present)) => *present = value,
             None => self.0.push((name, value)),
         }
     }

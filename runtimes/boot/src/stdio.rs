@@ -1,12 +1,14 @@
 //! Standard output and standard error of every program.
 //!
-//! Owns what happens when one of them cannot be written: the macros of the standard library panic then, and the exit
-//! code of a panic would be one that no page knows. Must never panic.
+//! Owns what happens when one of them cannot be written, where the macros of the standard library panic. Must never
+//! panic: the exit code of a panic means an internal error.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-/// The exit code of every program that could not do its work, an output that cannot be written included.
+/// The exit code of a program that could not do its work: wrong settings or arguments, or an output that cannot be
+/// written.
 const COULD_NOT: u8 = 2;
 
 /// Writes `text` to standard output: exit code 0, or that of [`output_failed`].
@@ -19,14 +21,21 @@ pub fn print(program: &str, text: &str) -> ExitCode {
     }
 }
 
-/// Writes a line to standard error. Where that cannot be written either, no other way is left to say so.
+/// Writes a line to standard error. Failures are ignored, because no other output is left to report them.
 pub fn complain(line: &str) {
     let mut err = io::stderr().lock();
     let _ = err.write_all(format!("{line}\n").as_bytes()).and_then(|()| err.flush());
 }
 
-/// Exit code 2, with a line on standard error. A reader that closed its end of a pipe (`epr … | head`) has what it wanted
-/// and gets no line; the exit code is 2 all the same, because no answer that was not written may count as given.
+/// Exit code 2, with `error` on standard error: a setting or an argument is wrong.
+#[must_use]
+pub fn misconfigured(error: impl Display) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(COULD_NOT)
+}
+
+/// Exit code 2, with a line on standard error. A reader that closed its end of a pipe (`epr … | head`) has all it needs
+/// and gets no line. The exit code is 2 nevertheless, because an answer that was not written is not an answer.
 #[must_use]
 pub fn output_failed(program: &str, failure: &io::Error) -> ExitCode {
     if failure.kind() != ErrorKind::BrokenPipe {

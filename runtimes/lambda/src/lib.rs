@@ -1,7 +1,7 @@
-//! An SQS event in, a partial batch response out. What becomes of the messages is `epr_core::ingest`'s.
+//! An SQS event in, a partial batch response out. `epr_core::ingest` decides about each message.
 //!
-//! INVARIANT: an item identifier in the answer is the id of a message of the batch. Anything else counts as the failure of
-//! the whole batch.
+//! INVARIANT: an item identifier in the answer is the id of a message of the batch. Lambda treats any other as a
+//! failure of the whole batch.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// What is left of an invocation's time for the answer.
-const RESERVE: Duration = Duration::from_secs(1);
-/// The longest time that a function can have. More is no deadline, but a runtime that counts otherwise.
-const LONGEST: Duration = Duration::from_mins(15);
-/// How long a transaction that was cut off gets to be rolled back.
-const ROLLBACK: Duration = Duration::from_millis(200);
-/// How long to wait before a batch is tried again on a database that is away.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Part of an invocation's time that is reserved for the answer.
+const ANSWER_RESERVE: Duration = Duration::from_secs(1);
+/// The longest time that a function can have. A deadline further away has another unit.
+const MAX_INVOCATION_TIME: Duration = Duration::from_mins(15);
+/// Time for the rollback of a transaction that was cut off.
+const ROLLBACK_TIME: Duration = Duration::from_millis(200);
+/// Time between attempts while the database is unavailable.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The function, for as long as its environment lives: the connections are kept from one invocation to the next.
 pub struct Function {
@@ -31,45 +31,45 @@ pub struct Function {
     started: OnceCell<()>,
 }
 
-/// A message that failed has no id to be named by.
+/// A message that failed has no id, and cannot be reported by itself.
 #[derive(Debug)]
-pub struct Unnamed;
+pub struct MissingMessageId;
 
-impl std::fmt::Display for Unnamed {
+impl std::fmt::Display for MissingMessageId {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("a record without a message id could not be recorded, and cannot be reported by itself")
     }
 }
 
-impl std::error::Error for Unnamed {}
+impl std::error::Error for MissingMessageId {}
 
 impl Function {
-    /// Nothing is connected yet.
+    /// A function that has connected to nothing yet.
     #[must_use]
     pub fn new(epr: Epr, run_migrations: bool) -> Self {
         Self { epr, run_migrations, started: OnceCell::new() }
     }
 
-    /// Works one batch off, until `deadline` (milliseconds since 1970) comes near. Messages that are not settled by then are
-    /// reported as failures and come again.
+    /// Ingests one batch, until `deadline` (milliseconds since 1970) is near. Messages without an outcome by then are
+    /// reported as failures and return.
     ///
     /// # Errors
-    /// The batch fails as a whole: a message in it that failed has no id.
-    pub async fn handle(&self, event: SqsEvent, deadline: u64) -> Result<SqsBatchResponse, Unnamed> {
+    /// A message that failed has no id, and the batch fails as a whole.
+    pub async fn handle(&self, event: SqsEvent, deadline: u64) -> Result<SqsBatchResponse, MissingMessageId> {
         let messages: Vec<Message> = event.records.into_iter().map(message).collect();
-        let time = time_left(deadline, self.epr.now());
-        let settled = match time {
-            None => self.settle(&messages, None).await,
-            Some(time) => {
-                let end = Instant::now() + time;
-                match tokio::time::timeout_at(end, self.settle(&messages, Some(end))).await {
+        let left = time_left(deadline, self.epr.now());
+        let settled = match left {
+            None => self.ingest(&messages, None).await,
+            Some(left) => {
+                let end = Instant::now() + left;
+                match tokio::time::timeout_at(end, self.ingest(&messages, Some(end))).await {
                     Ok(settled) => settled,
                     Err(_) => {
                         warn!(target: "audit_consumer", count = messages.len(), "audit_lambda_out_of_time");
-                        // With the answer the environment is frozen, and would keep the ledger's lock. What is cut off may
-                        // stand in the ledger all the same, and is then found to.
+                        // The environment is frozen after the answer, and would keep the ledger's lock. Entries that
+                        // were cut off may be committed nevertheless, and are found when the messages return.
                         self.epr.abandon_recording().await;
-                        tokio::time::sleep(ROLLBACK).await;
+                        tokio::time::sleep(ROLLBACK_TIME).await;
                         vec![false; messages.len()]
                     }
                 }
@@ -78,18 +78,19 @@ impl Function {
         respond(&messages, &settled)
     }
 
-    /// Which messages may be deleted. Tries again while the database is away and there is time for it.
-    async fn settle(&self, messages: &[Message], end: Option<Instant>) -> Vec<bool> {
+    /// Ingests the messages and returns which of them may be deleted. Retries while the database is unavailable and
+    /// time is left.
+    async fn ingest(&self, messages: &[Message], end: Option<Instant>) -> Vec<bool> {
         let mut ingested: Option<Ingested> = None;
         loop {
             match (self.started.get_or_try_init(|| self.epr.start(self.run_migrations)).await, &mut ingested) {
                 (Ok(()), None) => ingested = Some(self.epr.ingest(messages).await),
                 (Ok(()), Some(ingested)) => self.epr.ingest_rest(messages, ingested).await,
-                (Err(fault), _) => warn!(target: "audit_consumer", error = chain(&fault), "audit_lambda_not_started"),
+                (Err(error), _) => warn!(target: "audit_consumer", error = chain(&error), "audit_lambda_not_started"),
             }
             let again = ingested.as_ref().is_none_or(Ingested::retryable);
             match end {
-                Some(end) if again && Instant::now() + PAUSE < end => tokio::time::sleep(PAUSE).await,
+                Some(end) if again && Instant::now() + RETRY_DELAY < end => tokio::time::sleep(RETRY_DELAY).await,
                 _ => {
                     return ingested.map_or_else(|| vec![false; messages.len()], |ingested| ingested.settled(messages));
                 }
@@ -98,12 +99,12 @@ impl Function {
     }
 }
 
-/// How long the work may take; `None` when the deadline is not one. The emulator for local use sends a duration there.
+/// The time for the work; `None` when `deadline` is not one. The emulator for local use sends a duration there.
 fn time_left(deadline: u64, now: Timestamp) -> Option<Duration> {
     let now = Duration::from_micros(u64::try_from(now.unix_micros()).ok()?);
     let deadline = Duration::from_millis(deadline);
     let left = deadline.saturating_sub(now);
-    (deadline.abs_diff(now) <= LONGEST).then(|| left.saturating_sub(RESERVE.min(left / 4)))
+    (deadline.abs_diff(now) <= MAX_INVOCATION_TIME).then(|| left.saturating_sub(ANSWER_RESERVE.min(left / 4)))
 }
 
 fn message(mut record: SqsMessage) -> Message {
@@ -115,14 +116,14 @@ fn message(mut record: SqsMessage) -> Message {
     }
 }
 
-fn respond(messages: &[Message], settled: &[bool]) -> Result<SqsBatchResponse, Unnamed> {
+fn respond(messages: &[Message], settled: &[bool]) -> Result<SqsBatchResponse, MissingMessageId> {
     let mut response = SqsBatchResponse::default();
     let mut named = HashSet::new();
     for (message, _) in messages.iter().zip(settled).filter(|(_, settled)| !**settled) {
         if message.message_id.is_empty() {
-            return Err(Unnamed);
+            return Err(MissingMessageId);
         }
-        // The queue may hand the same message over twice.
+        // A batch may hold the same message twice.
         if named.insert(&message.message_id) {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier.clone_from(&message.message_id);

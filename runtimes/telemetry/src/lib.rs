@@ -1,7 +1,7 @@
 //! Traces over OTLP, as the standard `OTEL_*` variables say; off, and free, unless an endpoint is set.
 //!
-//! Knows nothing of HTTP: it takes and gives a `traceparent`. What the logs say and what traces say are told apart here:
-//! fields with a dot in their name are for traces only.
+//! Knows nothing of HTTP: it reads and returns a `traceparent`. Fields with a dot in their name are for traces only and
+//! do not get into the log.
 
 use std::sync::OnceLock;
 
@@ -21,29 +21,29 @@ use tracing_subscriber::filter::filter_fn;
 
 static ON: OnceLock<()> = OnceLock::new();
 
-/// Why traces cannot be exported: a sentence for whoever set the variables.
+/// Why traces cannot be exported: a sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unusable(pub String);
+pub struct TracesError(pub String);
 
-impl std::fmt::Display for Unusable {
+impl std::fmt::Display for TracesError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Unusable {}
+impl std::error::Error for TracesError {}
 
-/// The export, for as long as the process lives.
+/// The export of spans.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
-/// Begins to export if the environment asks for it. Must be called before any runtime is entered: the exporter has a
-/// thread of its own.
+/// Starts to export if the environment sets an endpoint. Must be called before any runtime is entered: the exporter has
+/// a thread of its own.
 ///
 /// # Errors
-/// The variables ask for something that is not offered, or do not parse.
-pub fn start(service: &str) -> Result<Option<Traces>, Unusable> {
+/// The variables demand something that is not supported, or do not parse.
+pub fn start(service: &str) -> Result<Option<Traces>, TracesError> {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"].into_iter().find_map(get);
     let off = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -53,14 +53,13 @@ pub fn start(service: &str) -> Result<Option<Traces>, Unusable> {
     }
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
         if let Some(given) = get(name).filter(|given| given != "http/protobuf") {
-            return Err(Unusable(format!("{name} is `{given}`; allowed: http/protobuf")));
+            return Err(TracesError(format!("{name} is `{given}`; allowed: http/protobuf")));
         }
     }
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-        .build()
-        .map_err(|fault| Unusable(format!("traces cannot be exported as the OTEL_ variables say: {fault}")))?;
+    let exporter =
+        SpanExporter::builder().with_http().with_protocol(opentelemetry_otlp::Protocol::HttpBinary).build().map_err(
+            |error| TracesError(format!("traces cannot be exported as the OTEL_ variables demand: {error}")),
+        )?;
     let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     let named = get("OTEL_SERVICE_NAME").is_some()
         || get("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|attributes| attributes.contains("service.name="));
@@ -73,22 +72,19 @@ pub fn start(service: &str) -> Result<Option<Traces>, Unusable> {
     Ok(Some(Traces { provider }))
 }
 
-impl Traces {
-    /// What hands spans of this program to the exporter.
-    #[must_use]
-    pub fn layer(&self) -> ExtraLayer {
+impl epr_boot::Traces for Traces {
+    fn layer(&self) -> ExtraLayer {
         let tracer = self.provider.tracer("epr");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-        // Spans only: what log lines say stays in the log.
+        // Spans only: log lines stay in the log.
         let ours =
             filter_fn(|of| of.is_span() && of.target().starts_with("epr") && *of.level() <= tracing::Level::INFO);
         layer.with_filter(ours).boxed()
     }
 
-    /// Exports what is left. Blocks, for a few seconds at most.
-    pub fn finish(self) {
-        if let Err(fault) = self.provider.shutdown() {
-            tracing::warn!(error = %fault, "traces_not_exported");
+    fn finish(self: Box<Self>) {
+        if let Err(error) = self.provider.shutdown() {
+            tracing::warn!(error = %error, "traces_not_exported");
         }
     }
 }
@@ -99,7 +95,7 @@ pub fn on() -> bool {
     ON.get().is_some()
 }
 
-/// Makes `span` a child of what the caller says it is in.
+/// Makes `span` a child of the caller's span.
 pub fn adopt(span: &Span, caller: Option<TraceParent>) {
     let Some(caller) = caller else { return };
     let (trace, parent) = (TraceId::from_bytes(caller.trace_id()), SpanId::from_bytes(caller.span_id()));
@@ -107,7 +103,7 @@ pub fn adopt(span: &Span, caller: Option<TraceParent>) {
     let _ = span.set_parent(Context::new().with_remote_span_context(context));
 }
 
-/// What is to be passed on from within the current span: the span itself where it is exported, else what the caller gave.
+/// The `traceparent` to pass on from within the current span: that span's where spans are exported, else the caller's.
 #[must_use]
 pub fn outgoing(caller: Option<TraceParent>) -> Option<TraceParent> {
     if !on() {

@@ -1,20 +1,20 @@
 //! The audit worker: events from an SQS queue into the ledger.
 //!
-//! Owns fetching, holding and acknowledging messages. What becomes of them is `epr_core::ingest`'s.
+//! Owns receiving, hiding and deleting messages. `epr_core::ingest` decides about each of them.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod health;
-mod hold;
+mod heartbeat;
 mod poll;
 mod sqs;
+mod visibility;
 
-pub use health::{Heartbeat, ask};
+pub use heartbeat::Heartbeat;
 pub use poll::Worker;
 pub use sqs::Sqs;
 
-/// The logger of everything the worker says, by the contract.
-macro_rules! say {
-    ($level:ident, $($what:tt)*) => { tracing::$level!(target: "audit_consumer", $($what)*) };
+/// Logs under the worker's logger, which the contract fixes.
+macro_rules! log {
+    ($level:ident, $($fields:tt)*) => { tracing::$level!(target: "audit_consumer", $($fields)*) };
 }
-pub(crate) use say;
+pub(crate) use log;

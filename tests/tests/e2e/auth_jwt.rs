@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epr_core::authn::{Authenticator, Caller, Reason, Refused, Scope};
+use epr_core::authn::{AuthenticationError, Authenticator, Caller, CredentialError, Scope};
 use epr_core::clock::ManualClock;
 use epr_core::domain::Timestamp;
 use epr_core::settings::{Settings, Source};
@@ -38,7 +38,7 @@ impl Door {
         Self { authenticator, clock, _issuer: issuer }
     }
 
-    async fn knock(&self, token: &str) -> Result<Caller, Refused> {
+    async fn knock(&self, token: &str) -> Result<Caller, AuthenticationError> {
         let value = format!("Bearer {token}");
         self.authenticator.authenticate([value.as_bytes()]).await
     }
@@ -48,8 +48,8 @@ impl Door {
         clippy::needless_pass_by_value,
         reason = "outcomes are held against what they should be where they are made"
     )]
-    fn refused(outcome: Result<Caller, Refused>, why: Reason, what: &str) {
-        assert_eq!(outcome, Err(Refused::Invalid(why)), "{what}");
+    fn refused(outcome: Result<Caller, AuthenticationError>, why: CredentialError, what: &str) {
+        assert_eq!(outcome, Err(AuthenticationError::Invalid(why)), "{what}");
     }
 }
 
@@ -104,25 +104,29 @@ async fn signatures_and_headers_that_lie() {
     // No algorithm, and HMAC with the public key for a secret, in the ways it could be spelt.
     let none = |alg: &str| format!("{}.{body}.", base64url(json!({"alg": alg, "kid": "r"}).to_string()));
     for alg in ["none", "None", "NONE", "nOnE", "", "RS256 ", "rs256"] {
-        Door::refused(door.knock(&none(alg)).await, Reason::Algorithm, alg);
+        Door::refused(door.knock(&none(alg)).await, CredentialError::Algorithm, alg);
     }
     let jwk = rsa.jwk();
     for secret in [jwk["n"].as_str().unwrap().to_owned(), jwk.to_string()] {
         let signed = format!("{}.{body}", base64url(json!({"alg": "HS256", "kid": "r"}).to_string()));
         let mac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
         let token = format!("{signed}.{}", base64url(aws_lc_rs::hmac::sign(&mac, signed.as_bytes())));
-        Door::refused(door.knock(&token).await, Reason::Algorithm, "HS256 with the public key");
+        Door::refused(door.knock(&token).await, CredentialError::Algorithm, "HS256 with the public key");
     }
     // A key under an algorithm that is another type's.
     Door::refused(
         door.knock(&with(&rsa, &json!({"alg": "ES256", "kid": "r"}))).await,
-        Reason::Algorithm,
+        CredentialError::Algorithm,
         "ES256 by RSA",
     );
-    Door::refused(door.knock(&with(&ec, &json!({"alg": "RS256", "kid": "p"}))).await, Reason::Algorithm, "RS256 by EC");
+    Door::refused(
+        door.knock(&with(&ec, &json!({"alg": "RS256", "kid": "p"}))).await,
+        CredentialError::Algorithm,
+        "RS256 by EC",
+    );
     Door::refused(
         door.knock(&with(&ec, &json!({"alg": "ES384", "kid": "p"}))).await,
-        Reason::Algorithm,
+        CredentialError::Algorithm,
         "P-384 by P-256",
     );
     // Not the signature of this key, of these claims, of this header, or none at all.
@@ -136,28 +140,32 @@ async fn signatures_and_headers_that_lie() {
         ("a signature of zeros", format!("{head}.{body}.{}", base64url([0; 256]))),
         ("another spelling of the same signature", format!("{head}.{body}.{signature}A")),
     ] {
-        Door::refused(door.knock(&token).await, Reason::Signature, what);
+        Door::refused(door.knock(&token).await, CredentialError::Signature, what);
     }
     // ECDSA's signature of zeros for all keys (CVE-2022-21449).
     let psychic =
         format!("{}.{body}.{}", base64url(json!({"alg": "ES256", "kid": "p"}).to_string()), base64url([0; 64]));
-    Door::refused(door.knock(&psychic).await, Reason::Signature, "zeros");
+    Door::refused(door.knock(&psychic).await, CredentialError::Signature, "zeros");
     // A key that the token brings itself, or says where to fetch, is not looked at.
     for header in [
         json!({"alg": "RS256", "kid": "r", "jwk": stranger.jwk()}),
         json!({"alg": "RS256", "kid": "r", "jku": "https://evil.test/keys"}),
         json!({"alg": "RS256", "kid": "r", "x5u": "https://evil.test/cert", "x5c": ["MIIB"]}),
     ] {
-        Door::refused(door.knock(&with(&stranger, &header)).await, Reason::Signature, "an embedded key");
+        Door::refused(door.knock(&with(&stranger, &header)).await, CredentialError::Signature, "an embedded key");
         assert!(door.knock(&with(&rsa, &header)).await.is_ok(), "the same header, rightly signed");
     }
     for id in
         [json!("nobody"), json!(""), json!("../../etc/passwd"), json!("r\u{0}"), json!("R"), json!("r' OR 1=1 --")]
     {
         let token = with(&rsa, &json!({"alg": "RS256", "kid": id}));
-        Door::refused(door.knock(&token).await, Reason::UnknownKey, "an unknown key");
+        Door::refused(door.knock(&token).await, CredentialError::UnknownKey, "an unknown key");
     }
-    Door::refused(door.knock(&with(&rsa, &json!({"alg": "RS256"}))).await, Reason::UnknownKey, "no id among two keys");
+    Door::refused(
+        door.knock(&with(&rsa, &json!({"alg": "RS256"}))).await,
+        CredentialError::UnknownKey,
+        "no id among two keys",
+    );
 }
 
 #[tokio::test]
@@ -194,7 +202,7 @@ async fn tokens_that_are_none() {
             key.sign_text(&header, &format!("{{\"a\":{}{}}}", "[".repeat(500), "]".repeat(500))),
         ),
     ] {
-        Door::refused(door.knock(&token).await, Reason::Malformed, what);
+        Door::refused(door.knock(&token).await, CredentialError::Malformed, what);
     }
     assert!(door.knock(&good).await.is_ok());
     // The only key needs no name.
@@ -206,33 +214,33 @@ async fn claims_that_are_not_for_us_or_not_for_now() {
     let key = SigningKey::ec256("p");
     let door = Door::of(&[&key]).await;
     let cases = [
-        (changed("iss", json!("https://evil.test")), Reason::Issuer),
-        (changed("iss", json!(format!("{ISSUER}/"))), Reason::Issuer),
-        (changed("iss", json!([ISSUER])), Reason::Issuer),
-        (without("iss"), Reason::Issuer),
-        (changed("aud", json!("somebody")), Reason::Audience),
-        (changed("aud", json!("epr2")), Reason::Audience),
-        (changed("aud", json!([])), Reason::Audience),
-        (changed("aud", json!(["somebody", "EPR"])), Reason::Audience),
-        (changed("aud", json!([AUDIENCE, 1])), Reason::Audience),
-        (changed("aud", json!({"epr": true})), Reason::Audience),
-        (changed("aud", Value::Null), Reason::Audience),
-        (without("aud"), Reason::Audience),
-        (without("exp"), Reason::Claims),
-        (changed("exp", Value::Null), Reason::Claims),
-        (changed("exp", json!((NOW + 3600).to_string())), Reason::Claims),
-        (changed("exp", json!(true)), Reason::Claims),
-        (changed("exp", json!(0)), Reason::Expired),
-        (changed("exp", json!(-1)), Reason::Expired),
-        (changed("exp", json!(i64::MIN)), Reason::Expired),
-        (changed("exp", json!(-1e308)), Reason::Expired),
-        (changed("nbf", json!((NOW - 1).to_string())), Reason::Claims),
-        (changed("nbf", json!(NOW + 31)), Reason::NotYetValid),
-        (changed("nbf", json!(u64::MAX)), Reason::NotYetValid),
-        (changed("nbf", json!(1e308)), Reason::NotYetValid),
-        (changed("scope", json!(["epr:read"])), Reason::Claims),
-        (changed("sub", json!(1)), Reason::Claims),
-        (changed("cnf", json!({"jkt": "x"})), Reason::Claims),
+        (changed("iss", json!("https://evil.test")), CredentialError::Issuer),
+        (changed("iss", json!(format!("{ISSUER}/"))), CredentialError::Issuer),
+        (changed("iss", json!([ISSUER])), CredentialError::Issuer),
+        (without("iss"), CredentialError::Issuer),
+        (changed("aud", json!("somebody")), CredentialError::Audience),
+        (changed("aud", json!("epr2")), CredentialError::Audience),
+        (changed("aud", json!([])), CredentialError::Audience),
+        (changed("aud", json!(["somebody", "EPR"])), CredentialError::Audience),
+        (changed("aud", json!([AUDIENCE, 1])), CredentialError::Audience),
+        (changed("aud", json!({"epr": true})), CredentialError::Audience),
+        (changed("aud", Value::Null), CredentialError::Audience),
+        (without("aud"), CredentialError::Audience),
+        (without("exp"), CredentialError::Claims),
+        (changed("exp", Value::Null), CredentialError::Claims),
+        (changed("exp", json!((NOW + 3600).to_string())), CredentialError::Claims),
+        (changed("exp", json!(true)), CredentialError::Claims),
+        (changed("exp", json!(0)), CredentialError::Expired),
+        (changed("exp", json!(-1)), CredentialError::Expired),
+        (changed("exp", json!(i64::MIN)), CredentialError::Expired),
+        (changed("exp", json!(-1e308)), CredentialError::Expired),
+        (changed("nbf", json!((NOW - 1).to_string())), CredentialError::Claims),
+        (changed("nbf", json!(NOW + 31)), CredentialError::NotYetValid),
+        (changed("nbf", json!(u64::MAX)), CredentialError::NotYetValid),
+        (changed("nbf", json!(1e308)), CredentialError::NotYetValid),
+        (changed("scope", json!(["epr:read"])), CredentialError::Claims),
+        (changed("sub", json!(1)), CredentialError::Claims),
+        (changed("cnf", json!({"jkt": "x"})), CredentialError::Claims),
     ];
     for (claims, why) in cases {
         Door::refused(door.knock(&key.sign(&claims)).await, why, &claims.to_string());
@@ -260,10 +268,10 @@ async fn a_token_ends_to_the_microsecond() {
     door.clock.advance_micros(3_610_000_000 - 1);
     assert!(door.knock(&whole).await.is_ok());
     door.clock.advance_micros(1);
-    Door::refused(door.knock(&whole).await, Reason::Expired, "exp + leeway");
+    Door::refused(door.knock(&whole).await, CredentialError::Expired, "exp + leeway");
     assert!(door.knock(&split).await.is_ok());
     door.clock.advance_micros(500_000);
-    Door::refused(door.knock(&split).await, Reason::Expired, "exp + leeway");
+    Door::refused(door.knock(&split).await, CredentialError::Expired, "exp + leeway");
 }
 
 #[tokio::test]
@@ -292,7 +300,7 @@ async fn scopes_and_actors() {
     assert_eq!(door.knock(&sign(&bare, "application/AT+JWT")).await.unwrap().actor_id, None, "`sub` is not the claim");
     assert_eq!(door.knock(&sign(&changed("uid", json!("7")), "at+jwt")).await.unwrap().actor_id, None);
     for typ in ["JWT", "", "at+jwt2", "application/", "application/json"] {
-        Door::refused(door.knock(&sign(&bare, typ)).await, Reason::Claims, typ);
+        Door::refused(door.knock(&sign(&bare, typ)).await, CredentialError::Claims, typ);
     }
 }
 
@@ -319,15 +327,19 @@ async fn keys_are_used_for_what_they_say() {
         let document = json!({"keys": [unusable, secret, fine, other.jwk()]}).to_string();
         let door = Door::with(&document, &[]).await;
         let token = rsa.sign(&claims(NOW, "epr:read"));
-        Door::refused(door.knock(&token).await, Reason::UnknownKey, &document);
+        Door::refused(door.knock(&token).await, CredentialError::UnknownKey, &document);
         let mac = with(&other, &json!({"alg": "HS256", "kid": "o"}));
-        Door::refused(door.knock(&mac).await, Reason::Algorithm, "a secret in the set");
+        Door::refused(door.knock(&mac).await, CredentialError::Algorithm, "a secret in the set");
         assert!(door.knock(&with(&stated, &json!({"alg": "PS256", "kid": "stated"}))).await.is_ok());
         let unstated = with(&stated, &json!({"alg": "RS256", "kid": "stated"}));
-        Door::refused(door.knock(&unstated).await, Reason::Algorithm, "the key states another");
+        Door::refused(door.knock(&unstated).await, CredentialError::Algorithm, "the key states another");
     }
     // What the setting does not list is not taken, whatever the keys could do.
     let door = Door::with(&key_set(&[&rsa]), &[("EPR_JWT_ALGORITHMS", "RS256")]).await;
     assert!(door.knock(&rsa.sign(&claims(NOW, ""))).await.is_ok());
-    Door::refused(door.knock(&with(&rsa, &json!({"alg": "RS512", "kid": "r"}))).await, Reason::Algorithm, "RS512");
+    Door::refused(
+        door.knock(&with(&rsa, &json!({"alg": "RS512", "kid": "r"}))).await,
+        CredentialError::Algorithm,
+        "RS512",
+    );
 }

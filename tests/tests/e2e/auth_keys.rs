@@ -4,7 +4,7 @@ use std::future::Future as _;
 use std::sync::Arc;
 use std::task::Poll;
 
-use epr_core::authn::{Authenticator, Reason, Refused};
+use epr_core::authn::{AuthenticationError, Authenticator, CredentialError};
 use epr_core::clock::ManualClock;
 use epr_core::domain::Timestamp;
 use epr_core::settings::{Settings, Source};
@@ -28,15 +28,15 @@ async fn door(place: (&str, &str)) -> (Arc<Authenticator>, Arc<ManualClock>) {
     (Arc::new(authenticator), clock)
 }
 
-async fn knock(door: &Authenticator, key: &SigningKey) -> Result<(), Refused> {
+async fn knock(door: &Authenticator, key: &SigningKey) -> Result<(), AuthenticationError> {
     let mut claims = claims(NOW, "epr:read");
     claims["exp"] = (NOW + 100_000).into();
     let value = format!("Bearer {}", key.sign(&claims));
     door.authenticate([value.as_bytes()]).await.map(|_| ())
 }
 
-const UNKNOWN: Result<(), Refused> = Err(Refused::Invalid(Reason::UnknownKey));
-const UNAVAILABLE: Result<(), Refused> = Err(Refused::Unavailable);
+const UNKNOWN: Result<(), AuthenticationError> = Err(AuthenticationError::Invalid(CredentialError::UnknownKey));
+const UNAVAILABLE: Result<(), AuthenticationError> = Err(AuthenticationError::Unavailable);
 
 #[tokio::test]
 async fn keys_rotate_and_strangers_cannot_make_us_fetch() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use epr_core::authn::{Authenticator, Reason, Refused};
+use epr_core::authn::{AuthenticationError, Authenticator, CredentialError};
 use epr_core::clock::SystemClock;
 use epr_core::settings::{Settings, Source};
 use epr_testkit::certificate;
@@ -119,7 +119,10 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
     // An empty list is one that can be used.
     std::fs::write(&file, "[]").unwrap();
     door.reread().await;
-    assert_eq!(door.authenticate([header.as_bytes()]).await, Err(Refused::Invalid(Reason::UnknownToken)));
+    assert_eq!(
+        door.authenticate([header.as_bytes()]).await,
+        Err(AuthenticationError::Invalid(CredentialError::UnknownToken))
+    );
 }
 
 #[tokio::test]

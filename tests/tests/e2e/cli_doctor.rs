@@ -40,7 +40,7 @@ async fn a_healthy_service() {
     for what in ["settings", "database", "schema", "pool", "events", "topic", "queue"] {
         assert_eq!(finding(&report, what).0, "fine", "{report:#}");
     }
-    assert!(finding(&report, "topic").1.ends_with("is there; confirmed subscribers: 1"));
+    assert!(finding(&report, "topic").1.ends_with("exists; confirmed subscribers: 1"));
     assert!(finding(&report, "queue").1.ends_with("about 0 waiting; with a dead-letter queue"));
     let text = cli.run(&["doctor"]).await;
     assert!(text.out.ends_with("\nAll is well.\n") && text.out.contains("***"), "{text:?}");
@@ -69,11 +69,14 @@ async fn what_is_wrong_and_what_to_do() {
         ("wrong", "run `epr migrate`")
     );
     let (state, _, advice) = finding(&report, "topic");
-    assert_eq!((state.as_str(), advice.as_str()), ("wrong", "make the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN"));
+    assert_eq!(
+        (state.as_str(), advice.as_str()),
+        ("wrong", "create the topic, or correct EPR_DOCUMENT_VAULT_TOPIC_ARN")
+    );
     let (state, _, advice) = finding(&report, "queue");
     assert_eq!(
         (state.as_str(), advice.as_str()),
-        ("wrong", "make the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION counts where the URL names no region")
+        ("wrong", "create the queue, or correct EPR_AUDIT_SQS_URL; AWS_REGION is used where the URL names no region")
     );
 
     // Half right: a queue that takes bad messages back for ever, a pool that does not fit, events that were given up.

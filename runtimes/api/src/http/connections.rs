@@ -4,12 +4,11 @@
 //! database gets one. Must never close a connection whose request is being worked on.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
@@ -24,19 +23,6 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 const SPARE: usize = 32;
 /// How often to look again for room when a connection that was to close is still open.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Raises the soft limit of open descriptors of this process to its hard limit.
-///
-/// # Errors
-/// The system refuses, and the limit is as it was.
-pub fn raise_descriptor_limit() -> io::Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
-    if current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })?;
-    }
-    Ok(())
-}
 
 /// The open connections.
 pub(crate) struct Connections {

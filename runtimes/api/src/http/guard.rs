@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use epr_core::Epr;
-use epr_core::authn::{Authenticator, Caller, Refused, Scope};
+use epr_core::authn::{AuthenticationError, Authenticator, Caller, Scope};
 use epr_core::domain::Invalid;
 use epr_core::domain::fields::{Choice as _, parse_uuid};
 use epr_core::domain::named_caller::NamedCaller;
@@ -48,7 +48,7 @@ pub(crate) struct Actor {
 /// Why a request went no further.
 enum AccessDenied {
     /// No valid credential.
-    Caller(Refused),
+    Caller(AuthenticationError),
     /// A valid one without this scope.
     Scope(Caller, Scope),
     /// Two credentials.
@@ -143,9 +143,9 @@ impl Guard {
 
     fn refuse(&self, refusal: &AccessDenied, method: &Method, path: Option<&str>) -> Response {
         let (reason, caller) = match refusal {
-            AccessDenied::Caller(Refused::Missing) => ("missing", None),
-            AccessDenied::Caller(Refused::Invalid(reason)) => (reason.word(), None),
-            AccessDenied::Caller(Refused::Unavailable) => ("unavailable", None),
+            AccessDenied::Caller(AuthenticationError::Missing) => ("missing", None),
+            AccessDenied::Caller(AuthenticationError::Invalid(reason)) => (reason.word(), None),
+            AccessDenied::Caller(AuthenticationError::Unavailable) => ("unavailable", None),
             AccessDenied::Scope(caller, _) => ("scope", Some(&*caller.name)),
             AccessDenied::Doubled => ("malformed", None),
             AccessDenied::Overloaded => return overloaded(),
@@ -165,10 +165,10 @@ impl Guard {
             );
         }
         let (status, challenge, sentence) = match refusal {
-            AccessDenied::Caller(Refused::Missing) => {
+            AccessDenied::Caller(AuthenticationError::Missing) => {
                 (StatusCode::UNAUTHORIZED, "Bearer realm=\"epr\"".to_owned(), "A bearer token is required".to_owned())
             }
-            AccessDenied::Caller(Refused::Invalid(_)) => (
+            AccessDenied::Caller(AuthenticationError::Invalid(_)) => (
                 StatusCode::UNAUTHORIZED,
                 "Bearer realm=\"epr\", error=\"invalid_token\"".to_owned(),
                 "The bearer token is not valid".to_owned(),
@@ -177,7 +177,7 @@ impl Guard {
                 let invalid = Invalid::one("header", Some("Authorization"), given_twice());
                 return ApiError::from(invalid).into_response();
             }
-            AccessDenied::Overloaded | AccessDenied::Caller(Refused::Unavailable) => {
+            AccessDenied::Overloaded | AccessDenied::Caller(AuthenticationError::Unavailable) => {
                 return detail(StatusCode::SERVICE_UNAVAILABLE, "The service is temporarily unavailable");
             }
             AccessDenied::Scope(_, scope) => (

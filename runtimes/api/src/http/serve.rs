@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epr_boot::StopSignal;
+use epr_boot::Stopper;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -40,7 +40,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(api: Api, address: SocketAddr, mut stop: StopSignal) -> Result<(), ServeError> {
+pub async fn serve(api: Api, address: SocketAddr, stop: Stopper) -> Result<(), ServeError> {
     let listen = |cause| ServeError::Listen { address, cause };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
@@ -49,7 +49,7 @@ pub async fn serve(api: Api, address: SocketAddr, mut stop: StopSignal) -> Resul
     // Every connection has a receiver: when the last one is gone, all are closed.
     let (stopping, stopped) = watch::channel(());
     tokio::select! {
-        () = stop.asked() => {}
+        () = stop.requested() => {}
         () = accept(&listener, &api, &connections, &stopped) => {}
     }
     drop((listener, stopped));
