@@ -126,7 +126,7 @@ impl Epr {
         let end = Instant::now() + limit;
         let mut logged = "";
         loop {
-            let (reason, error) = match self.store().reach().await {
+            let (reason, error) = match self.store().probe_connection().await {
                 Ok(()) => match self.start(migrate).await {
                     Err(error) if error.retryable() => ("unavailable", error),
                     started => return started,

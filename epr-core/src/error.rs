@@ -2,7 +2,7 @@
 
 use crate::domain::Invalid;
 use crate::domain::fields::Problem;
-use crate::store::{StoreError, Unreached};
+use crate::store::{ConnectFailure, StoreError};
 
 /// What a handler gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -46,8 +46,8 @@ impl Error {
     }
 }
 
-impl From<Unreached> for Error {
-    fn from(unreached: Unreached) -> Self {
+impl From<ConnectFailure> for Error {
+    fn from(unreached: ConnectFailure) -> Self {
         Self::Unavailable(StoreError::Unavailable(Box::new(unreached)))
     }
 }

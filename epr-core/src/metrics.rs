@@ -202,7 +202,7 @@ impl Metrics {
             let pool = Pool { pool: state.name };
             self.pools.connections.get_or_create(&pool).set(state.open.into());
             self.pools.idle.get_or_create(&pool).set(state.idle.into());
-            self.pools.most.get_or_create(&pool).set(state.most.into());
+            self.pools.most.get_or_create(&pool).set(state.max.into());
             self.pools.acquires.get_or_create(&pool).inner().store(state.acquires, Ordering::Relaxed);
             let waited = state.waited.as_secs_f64().to_bits();
             self.pools.waited.get_or_create(&pool).inner().store(waited, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use crate::domain::Timestamp;
 use crate::engine::clock_offset::{self, ClockReading};
 use crate::error::Result;
 use crate::handlers::metrics;
-use crate::store::{Connections, SchemaState, SinceTakeover, StoreError, TableRow, Take, TakeoverReport};
+use crate::store::{Connections, RowVisitor, SchemaState, SinceTakeover, StoreError, TableRow, TakeoverReport};
 
 /// Health and metrics.
 impl Epr {
@@ -20,7 +20,7 @@ impl Epr {
     /// # Errors
     /// The reason.
     pub async fn reach(&self) -> Result<()> {
-        Ok(self.store().reach().await?)
+        Ok(self.store().probe_connection().await?)
     }
 
     /// Makes one round trip to the database.
@@ -142,7 +142,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn scan_since_takeover(&self, take: Take<'_, TableRow>) -> Result<()> {
+    pub async fn scan_since_takeover(&self, take: RowVisitor<'_, TableRow>) -> Result<()> {
         Ok(self.store().scan_since_takeover(take).await?)
     }
 

@@ -22,7 +22,7 @@ use crate::handlers::bulk::BulkFailure;
 use crate::handlers::{assignments, audit, bulk, check, entities, events, roles};
 use crate::ingest::{self, Ingested, Message};
 use crate::ledger::chain::Draft;
-use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, ScanRange, StoreError, Take, keep_rows};
+use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
 
 /// Checks.
 impl Epr {
@@ -74,7 +74,7 @@ impl Epr {
     /// The database is unavailable.
     pub async fn entities(&self, filter: &EntityFilter, page: &Page) -> Result<Vec<Entity>> {
         let mut rows = Vec::new();
-        self.store().entities(filter, *page, &mut keep_rows(&mut rows)).await?;
+        self.store().entities(filter, *page, &mut collect_into(&mut rows)).await?;
         Ok(rows)
     }
 
@@ -82,7 +82,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn show_entities(&self, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+    pub async fn show_entities(&self, filter: &EntityFilter, page: Page, take: RowVisitor<'_, Entity>) -> Result<()> {
         Ok(self.store().entities(filter, page, take).await?)
     }
 
@@ -115,7 +115,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn orphans(&self, take: Take<'_, Orphan>) -> Result<()> {
+    pub async fn orphans(&self, take: RowVisitor<'_, Orphan>) -> Result<()> {
         Ok(self.store().scan_orphans(take).await?)
     }
 
@@ -160,7 +160,7 @@ impl Epr {
     /// The database is unavailable.
     pub async fn roles(&self, page: &Page) -> Result<Vec<Role>> {
         let mut rows = Vec::new();
-        self.store().roles(*page, &mut keep_rows(&mut rows)).await?;
+        self.store().roles(*page, &mut collect_into(&mut rows)).await?;
         Ok(rows)
     }
 
@@ -168,7 +168,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn show_roles(&self, page: Page, take: Take<'_, Role>) -> Result<()> {
+    pub async fn show_roles(&self, page: Page, take: RowVisitor<'_, Role>) -> Result<()> {
         Ok(self.store().roles(page, take).await?)
     }
 
@@ -192,7 +192,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn unheld_roles(&self, take: Take<'_, UnheldRole>) -> Result<()> {
+    pub async fn unheld_roles(&self, take: RowVisitor<'_, UnheldRole>) -> Result<()> {
         Ok(self.store().scan_unheld_roles(self.now(), take).await?)
     }
 }
@@ -214,7 +214,7 @@ impl Epr {
     /// The database is unavailable.
     pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
         let mut rows = Vec::new();
-        self.store().assignments(filter, *page, &mut keep_rows(&mut rows)).await?;
+        self.store().assignments(filter, *page, &mut collect_into(&mut rows)).await?;
         Ok(rows)
     }
 
@@ -226,7 +226,7 @@ impl Epr {
         &self,
         filter: &AssignmentFilter,
         page: Page,
-        take: Take<'_, Assignment>,
+        take: RowVisitor<'_, Assignment>,
     ) -> Result<()> {
         Ok(self.store().assignments(filter, page, take).await?)
     }
@@ -243,7 +243,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn scan_assignments(&self, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
+    pub async fn scan_assignments(&self, scan: &AssignmentScan, take: RowVisitor<'_, NamedAssignment>) -> Result<()> {
         Ok(self.store().scan_assignments(scan, take).await?)
     }
 
@@ -291,7 +291,7 @@ impl Epr {
     /// The database is unavailable.
     pub async fn events_list(&self, filter: &EventFilter, page: &Page) -> Result<Vec<Event>> {
         let mut rows = Vec::new();
-        self.store().events(filter, *page, &mut keep_rows(&mut rows)).await?;
+        self.store().events(filter, *page, &mut collect_into(&mut rows)).await?;
         Ok(rows)
     }
 
@@ -299,7 +299,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn show_events(&self, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+    pub async fn show_events(&self, filter: &EventFilter, page: Page, take: RowVisitor<'_, Event>) -> Result<()> {
         Ok(self.store().events(filter, page, take).await?)
     }
 
@@ -344,7 +344,7 @@ impl Epr {
         &self,
         filter: &AuditFilter,
         page: AuditPage,
-        take: Take<'_, AuditEntry>,
+        take: RowVisitor<'_, AuditEntry>,
     ) -> Result<()> {
         Ok(self.store().audit_entries(filter, page, take).await?)
     }

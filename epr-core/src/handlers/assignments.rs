@@ -11,7 +11,7 @@ use crate::domain::fields::Choice;
 use crate::domain::{Assignment, NewAssignment, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::store::Inserted;
+use crate::store::InsertedAssignment;
 
 /// Assigns a role. The same principal, role and entity again gives the assignment that stands, unchanged.
 ///
@@ -102,12 +102,12 @@ impl Mutation for Assign<'_> {
             place = Some(entity_type);
         }
         Ok(match change.tx.insert_assignment(wanted).await? {
-            Inserted::New => {
+            InsertedAssignment::New => {
                 change.record(record::assigned(self.call, wanted, place)?);
                 change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
-            Inserted::Existing(existing) => (false, existing),
+            InsertedAssignment::Existing(existing) => (false, existing),
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::contention::ContentionRetry;
 use crate::engine::ledger_writer::recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
-use crate::store::{Claim, Claimed, InsertedEvent, OutboxEvent, Renewal, StoreError, Tx};
+use crate::store::{Claim, Claimed, InsertedEvent, Invalidation, OutboxEvent, StoreError, Tx};
 
 /// The longest delay before the first retry; it grows by the same amount with each further retry.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
@@ -111,7 +111,7 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
     let Change { mut tx, claim, drafts, events } = change;
     let mut written = Vec::new();
     // Before the ledger's lock, which is held as briefly as possible.
-    let renewals = tx.renewals().await?;
+    let renewals = tx.invalidations().await?;
     let mut appended = Vec::new();
     if !drafts.is_empty() {
         // The ledger's lock comes last: it is held briefly, and no transaction waits for it before it takes another lock.
@@ -138,7 +138,11 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
 }
 
 /// Commits, and invalidates the cached decisions that the change makes outdated.
-async fn conclude(engines: &Engines, tx: Box<dyn Tx>, renewals: Vec<Renewal>) -> std::result::Result<(), StoreError> {
+async fn conclude(
+    engines: &Engines,
+    tx: Box<dyn Tx>,
+    renewals: Vec<Invalidation>,
+) -> std::result::Result<(), StoreError> {
     if renewals.is_empty() {
         return tx.commit().await;
     }

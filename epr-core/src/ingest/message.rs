@@ -109,7 +109,7 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
     Ok(if dated { draft } else { draft.undated() })
 }
 
-/// Told by three members, so that an event which has something called `Message` is still an event.
+/// Recognised by three members, so that an event which has something called `Message` is still an event.
 fn is_envelope(members: &JsonObject) -> bool {
     ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(name))
 }

@@ -54,7 +54,7 @@ pub(super) fn log(messages: &[Message], received: usize, ingested: &Ingested, no
                 say!(warn, message_id, kind = "invalid", place = unfit.place(), "audit_event_rejected");
             }
             Outcome::Refused { .. } => say!(warn, message_id, kind = "refused", "audit_event_rejected"),
-            // Told once, below: it is the same for all of them.
+            // Reported once, below: it is the same for all of them.
             Outcome::Retry { .. } => {}
         }
     }

@@ -61,7 +61,7 @@ pub enum StoreError {
     /// The database cannot be used as it is: its encoding, a missing right, another application's tables, a pooler's mode.
     #[error("{0}")]
     Unsuitable(String),
-    /// Anything else: a fault of this program or of the database.
+    /// Anything else: a error of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -69,7 +69,7 @@ pub enum StoreError {
 /// Why no connection to the database could be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {why}")]
-pub struct Unreached {
+pub struct ConnectFailure {
     /// One word.
     pub reason: &'static str,
     /// What the driver says.
@@ -79,7 +79,7 @@ pub struct Unreached {
 }
 
 impl StoreError {
-    /// Whether one of several things brought together can be at fault, rather than the way to the database.
+    /// Whether one of several things brought together can be at error, rather than the way to the database.
     pub(crate) fn may_be_about_one(&self) -> bool {
         matches!(self, Self::Backend(_) | Self::Corrupt { .. })
     }

@@ -18,7 +18,7 @@ pub struct Cursor {
 /// The text is no cursor that this service gave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Input should be a cursor from a `Link` header of this service")]
-pub struct CursorFault;
+pub struct InvalidCursor;
 
 impl Cursor {
     /// The opaque text that callers hand back.
@@ -33,27 +33,27 @@ impl Cursor {
     ///
     /// # Errors
     /// It was not made by [`Cursor::encode`].
-    pub fn decode(text: &str) -> Result<Self, CursorFault> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorFault)?;
-        let (micros, id) = bytes.split_first_chunk::<8>().ok_or(CursorFault)?;
-        let created_at = Timestamp::from_unix_micros(i64::from_be_bytes(*micros)).map_err(|_| CursorFault)?;
-        Ok(Self { created_at, id: Uuid::from_slice(id).map_err(|_| CursorFault)? })
+    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let (micros, id) = bytes.split_first_chunk::<8>().ok_or(InvalidCursor)?;
+        let created_at = Timestamp::from_unix_micros(i64::from_be_bytes(*micros)).map_err(|_| InvalidCursor)?;
+        Ok(Self { created_at, id: Uuid::from_slice(id).map_err(|_| InvalidCursor)? })
     }
 }
 
 /// A place in the ledger as opaque text.
 #[must_use]
-pub fn encode_place(sequence: i64) -> String {
+pub fn encode_sequence(sequence: i64) -> String {
     URL_SAFE_NO_PAD.encode(sequence.to_be_bytes())
 }
 
 /// Reads it back.
 ///
 /// # Errors
-/// It was not made by [`encode_place`].
-pub fn decode_place(text: &str) -> Result<i64, CursorFault> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorFault)?;
-    bytes.as_slice().try_into().map(i64::from_be_bytes).map_err(|_| CursorFault)
+/// It was not made by [`encode_sequence`].
+pub fn decode_sequence(text: &str) -> Result<i64, InvalidCursor> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+    bytes.as_slice().try_into().map(i64::from_be_bytes).map_err(|_| InvalidCursor)
 }
 
 /// Which part of a list to read.
@@ -75,7 +75,7 @@ mod tests {
             Cursor { created_at: Timestamp::parse("2025-10-22T05:38:53.123456Z").unwrap(), id: Uuid::from_u128(7) };
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         for nonsense in ["", "AAAA", "not base64!", &URL_SAFE_NO_PAD.encode([0x7f; 24])] {
-            assert_eq!(Cursor::decode(nonsense), Err(CursorFault), "{nonsense}");
+            assert_eq!(Cursor::decode(nonsense), Err(InvalidCursor), "{nonsense}");
         }
     }
 }

@@ -13,17 +13,18 @@ mod authorities;
 mod changes;
 mod conn;
 mod connect;
+mod deadline;
 mod entries;
-mod loan;
-mod older;
-mod outbox;
+mod facts_batch;
+mod outbox_signals;
 mod passfile;
 mod pool;
+mod pooled_conn;
 mod pooling;
-mod reach;
+mod probe;
 mod schema_ops;
 mod server;
-mod together;
+mod takeover;
 
 use sqlx::postgres::PgPoolOptions;
 
@@ -41,7 +42,7 @@ use super::StoreError;
 pub const CHECK: &str = facts::FACTS;
 
 /// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
-pub const CHECKS: &str = together::FACTS;
+pub const CHECKS: &str = facts_batch::FACTS;
 
 /// A store on `url`, which connects when it is first needed.
 ///
@@ -56,9 +57,9 @@ pub fn open(url: &str, options: &Options) -> Result<SqlStore, StoreError> {
 /// # Errors
 /// The connection cannot be set up as the URL says.
 pub fn open_at(url: &super::url::PostgresUrl, options: &Options) -> Result<SqlStore, StoreError> {
-    let lineage = std::sync::Arc::default();
-    let pool = Pool::new(pool::connect_options(url, options.echo)?, options, std::sync::Arc::clone(&lineage));
-    Ok(SqlStore::new(pool.clone(), pool, Target { lock_file: None }, lineage))
+    let continuity = std::sync::Arc::default();
+    let pool = Pool::new(pool::connect_options(url, options.echo)?, options, std::sync::Arc::clone(&continuity));
+    Ok(SqlStore::new(pool.clone(), pool, Target { lock_file: None }, continuity))
 }
 
 /// The driver's own pool, for measuring what the rest costs.

@@ -13,10 +13,9 @@ mod sql;
 
 mod changes;
 mod entries;
-mod older;
-mod pages;
+mod facts_batch;
 mod pool;
-mod together;
+mod takeover;
 
 use std::path::{Path, PathBuf};
 

@@ -65,10 +65,10 @@ async fn plan(epr: &Epr, out: &mut Output) -> Outcome {
     };
     let (blocking, count) = (report.blocking, report.count);
     if out.json {
-        let misfits = &report.misfits;
+        let misfits = &report.problems;
         out.object(&json!({"older_tables": true, "blocking": blocking, "count": count, "misfits": misfits}))?;
     } else {
-        for misfit in &report.misfits {
+        for misfit in &report.problems {
             let word = if misfit.blocks { Output::bad("CORRECT FIRST") } else { Output::doubtful("adjusted") };
             out.line(format_args!("{word}: {}", visible(&misfit.to_string())))?;
             if let Some(value) = &misfit.value {
@@ -77,8 +77,8 @@ async fn plan(epr: &Epr, out: &mut Output) -> Outcome {
             out.line(format_args!("  remedy:    {}", misfit.remedy))?;
             out.line(format_args!("  decisions: {}", misfit.decisions))?;
         }
-        if count > report.misfits.len() {
-            out.line(format_args!("… and {} more.", count - report.misfits.len()))?;
+        if count > report.problems.len() {
+            out.line(format_args!("… and {} more.", count - report.problems.len()))?;
         }
         let sentence = match (blocking, count) {
             (0, 0) => "Everything fits: `epr migrate` takes the tables over as they are.".to_owned(),

@@ -25,7 +25,7 @@ const BATCH: usize = 1000;
 
 pub(super) async fn keep(core: Arc<Core>, store: Arc<dyn Store>) {
     let hear = |told| core.hear(told);
-    tokio::join!(store.tell_changes(&hear), tidy(&*store), async {
+    tokio::join!(store.follow_changes(&hear), tidy(&*store), async {
         if let Some(shared) = &core.shared {
             tokio::join!(renew(shared), tell(shared, &*store));
         }
@@ -54,7 +54,7 @@ async fn tell(shared: &Shared, store: &dyn Store) {
         let mut ids = shared.doubt.take_done();
         while !ids.is_empty() {
             let rest = ids.split_off(ids.len().min(BATCH));
-            if !matches!(timeout(TELL_WAIT, store.renewed(&ids)).await, Ok(Ok(()))) {
+            if !matches!(timeout(TELL_WAIT, store.mark_applied(&ids)).await, Ok(Ok(()))) {
                 // The database is away; what stays there is done once more by whoever starts next, which does no harm.
                 shared.doubt.put_back(ids);
                 shared.doubt.put_back(rest);
@@ -70,7 +70,7 @@ async fn tidy(store: &dyn Store) {
     loop {
         tokio::time::sleep_until(next).await;
         // Only room is at stake: the next time will do.
-        let _ = store.forget_renewals().await;
+        let _ = store.purge_invalidations().await;
         next += TIDY;
     }
 }

@@ -39,7 +39,7 @@ use self::versions::{Line, Stamp};
 use crate::decision::{Decision, Question, Span};
 use crate::domain::Timestamp;
 use crate::settings::{CacheSettings, SharedCache};
-use crate::store::{Renewal, Store, Told};
+use crate::store::{FeedEvent, Invalidation, Store};
 
 pub(crate) use self::memory::Basis;
 pub(crate) use self::metrics::Source;
@@ -214,7 +214,7 @@ impl Cache {
     }
 
     /// This process is about to commit a transaction with these renewals, and will say when it has.
-    pub(crate) fn expect(&self, renewals: &[Renewal]) {
+    pub(crate) fn expect(&self, renewals: &[Invalidation]) {
         let mut own = self.core.own();
         if own.len() + renewals.len() <= MOST_OWN {
             own.extend(renewals.iter().map(|renewal| (renewal.id, false)));
@@ -225,7 +225,7 @@ impl Cache {
     /// answered by this process.
     ///
     /// INVARIANT: after the commit. What is decided between a renewal and its commit would be old and look new.
-    pub(crate) async fn changed(&self, renewals: &[Renewal], committed: bool) {
+    pub(crate) async fn changed(&self, renewals: &[Invalidation], committed: bool) {
         #[cfg(test)]
         if self.without_renewal_after_commit() {
             return;
@@ -283,7 +283,7 @@ impl Core {
     }
 
     /// Nothing that was decided before counts any more. The doubt comes first: whoever sees the new stamp sees it too.
-    fn forget(&self, renewal: Renewal) {
+    fn forget(&self, renewal: Invalidation) {
         if let Some(shared) = &self.shared {
             shared.doubt.add(renewal);
         }
@@ -291,7 +291,7 @@ impl Core {
     }
 
     /// This process has forgotten what its own transaction made old.
-    fn seen_to(&self, renewals: &[Renewal], committed: bool) {
+    fn seen_to(&self, renewals: &[Invalidation], committed: bool) {
         let mut own = self.own();
         for renewal in renewals {
             // If it is not known to be committed, it may be after all, later: then the line tells.
@@ -304,10 +304,10 @@ impl Core {
     }
 
     /// The line of changes says something.
-    fn hear(&self, told: Told) {
+    fn hear(&self, told: FeedEvent) {
         match told {
-            Told::Alone => self.line.alone(),
-            Told::Began { at, database, pending } => {
+            FeedEvent::SingleProcess => self.line.alone(),
+            FeedEvent::Connected { at, database, pending } => {
                 self.own().clear();
                 if let Some(shared) = &self.shared {
                     shared.belongs_to(&database);
@@ -318,18 +318,18 @@ impl Core {
                 // INVARIANT: what this process did not hear being renewed it does not trust. A renewal that others have done,
                 // and written off, was done at the servers that *they* use, and seen through the replicas that they read.
                 if self.shared.is_some() {
-                    self.forget(Renewal { id: 0, principal: None });
+                    self.forget(Invalidation { id: 0, principal: None });
                 }
                 self.line.began(at);
             }
-            Told::Changed(renewal) => {
+            FeedEvent::Changed(renewal) => {
                 // One's own whose commit was not answered yet is committed all the same: the answer may never come.
                 if self.own().remove(&renewal.id) != Some(true) {
                     self.forget(renewal);
                 }
             }
-            Told::Alive(at) => self.line.alive(at),
-            Told::Ended => self.line.ended(),
+            FeedEvent::Heartbeat(at) => self.line.alive(at),
+            FeedEvent::Disconnected => self.line.ended(),
         }
         if let Some(shared) = self.shared.as_ref().filter(|shared| shared.doubt.count() > 0) {
             shared.wanted.notify_one();
@@ -346,16 +346,16 @@ mod tests {
     #[tokio::test]
     async fn a_change_of_ones_own_counts_when_it_is_heard_of_before_its_commit_is_answered() {
         let cache = Cache::new(&CacheSettings::default());
-        cache.core.hear(Told::Alone);
+        cache.core.hear(FeedEvent::SingleProcess);
         let line = &cache.core.line;
         let principal = Uuid::from_u128(7);
-        let change = |id| Renewal { id, principal: Some(principal) };
+        let change = |id| Invalidation { id, principal: Some(principal) };
 
         // Its answer never comes.
         let before = line.stamp(principal).unwrap();
         cache.expect(&[change(1)]);
         assert!(line.holds(principal, before));
-        cache.core.hear(Told::Changed(change(1)));
+        cache.core.hear(FeedEvent::Changed(change(1)));
         assert!(!line.holds(principal, before));
 
         // What was seen to need not be heard of.
@@ -364,14 +364,14 @@ mod tests {
         cache.changed(&[change(2)], true).await;
         assert!(!line.holds(principal, before));
         let after = line.stamp(principal).unwrap();
-        cache.core.hear(Told::Changed(change(2)));
+        cache.core.hear(FeedEvent::Changed(change(2)));
         assert!(line.holds(principal, after));
 
         // Not known to be committed: it may be, later.
         cache.expect(&[change(3)]);
         cache.changed(&[change(3)], false).await;
         let after = line.stamp(principal).unwrap();
-        cache.core.hear(Told::Changed(change(3)));
+        cache.core.hear(FeedEvent::Changed(change(3)));
         assert!(!line.holds(principal, after));
     }
 }

@@ -29,7 +29,7 @@ use crate::engine::fact_reader::FactsAtRevision;
 use crate::handlers::check::{Begun, begin_check, finish_check};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
 use crate::store::postgres::Options;
-use crate::store::{Renewal, Store as _, Told, sqlite};
+use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
 use crate::{Call, Epr};
 
 /// What makes the cache truthful, to be taken out one by one.
@@ -37,7 +37,7 @@ use crate::{Call, Epr};
 pub(crate) struct Guards {
     /// The stamp is the one from before the facts were read.
     stamp_before_facts: bool,
-    /// Renewal follows the commit.
+    /// The invalidation follows the commit.
     renewal_after_commit: bool,
     /// An entry ends where an assignment starts or ends.
     clipped: bool,
@@ -48,9 +48,9 @@ const ALL: Guards = Guards { stamp_before_facts: true, renewal_after_commit: tru
 /// Where a test reaches into production.
 pub(crate) struct Hooks {
     guards: Mutex<Guards>,
-    /// Told when a change has come to its commit; goes on when the other is rung.
+    /// Notified when a change has come to its commit; the change continues when the other is notified.
     gate: Mutex<Option<(Arc<Notify>, Arc<Notify>)>>,
-    renewals: Mutex<Vec<Renewal>>,
+    renewals: Mutex<Vec<Invalidation>>,
 }
 
 impl Default for Hooks {
@@ -74,7 +74,7 @@ impl Cache {
         !self.guards().renewal_after_commit
     }
 
-    pub(crate) async fn before_commit(&self, renewals: &[Renewal]) {
+    pub(crate) async fn before_commit(&self, renewals: &[Invalidation]) {
         self.core.hooks.renewals.lock().unwrap().extend(renewals);
         if self.without_renewal_after_commit() {
             for renewal in renewals {
@@ -112,7 +112,7 @@ struct World {
     roles: Vec<Uuid>,
     assignments: Arc<Mutex<Vec<Uuid>>>,
     /// All renewals, in the order of their commits, and who caused them.
-    renewals: Vec<(usize, Renewal)>,
+    renewals: Vec<(usize, Invalidation)>,
     begun: Vec<(usize, Question, Ticket, FactsAtRevision)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
@@ -144,7 +144,7 @@ impl World {
             let settings = CacheSettings { ttl: Duration::from_secs(7), ..CacheSettings::default() };
             let cache = Cache::of(&settings, shared.clone(), metrics);
             // The test brings the news.
-            cache.core.hear(Told::Alone);
+            cache.core.hear(FeedEvent::SingleProcess);
             if let Some(shared) = &shared {
                 shared.belongs_to("model");
                 assert!(shared.tend().await);
@@ -267,7 +267,7 @@ impl World {
         }
         let process = &mut self.processes[at];
         for (_, renewal) in &self.renewals[process.heard..] {
-            process.epr.engines.cache.core.hear(Told::Changed(*renewal));
+            process.epr.engines.cache.core.hear(FeedEvent::Changed(*renewal));
         }
         process.heard = self.renewals.len();
     }

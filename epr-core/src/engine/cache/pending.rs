@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::store::Renewal;
+use crate::store::Invalidation;
 
 /// More principals than this are as good as everybody.
 const MOST: usize = 1000;
@@ -53,7 +53,7 @@ impl Doubt {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, renewal: Renewal) {
+    pub(super) fn add(&self, renewal: Invalidation) {
         let mut state = self.lock();
         state.latest += 1;
         let latest = state.latest;

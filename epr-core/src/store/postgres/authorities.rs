@@ -108,12 +108,12 @@ fn roots(url: &PostgresUrl) -> Result<Option<Roots>, StoreError> {
 
 fn certificates_in(path: &Path) -> Result<(), StoreError> {
     let refused = |why: &str| StoreError::Connection(format!("sslrootcert {}: {why}", path.display()));
-    let text = std::fs::read(path).map_err(|fault| refused(&fault.to_string()))?;
+    let text = std::fs::read(path).map_err(|error| refused(&error.to_string()))?;
     let mut count = 0;
     let mut store = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|_| refused("it is not PEM"))?;
-        store.add(certificate).map_err(|fault| refused(&format!("a certificate in it cannot be read: {fault}")))?;
+        store.add(certificate).map_err(|error| refused(&format!("a certificate in it cannot be read: {error}")))?;
         count += 1;
     }
     if count == 0 { Err(refused("it holds no certificate in PEM form")) } else { Ok(()) }
@@ -144,7 +144,7 @@ pub(super) fn client(name: &'static str, url: &PostgresUrl) -> Result<Option<Pat
     let file = if name == "sslcert" { "postgresql.crt" } else { "postgresql.key" };
     let Some(path) = url.get(name).map(PathBuf::from).or_else(|| in_home(file)) else { return Ok(None) };
     std::fs::File::open(&path)
-        .map_err(|fault| StoreError::Connection(format!("{name} {}: {fault}", path.display())))?;
+        .map_err(|error| StoreError::Connection(format!("{name} {}: {error}", path.display())))?;
     Ok(Some(path))
 }
 

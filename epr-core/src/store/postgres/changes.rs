@@ -8,14 +8,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Pool, acquire, classify, within};
+use super::dialect::{Conn, Pool, acquire, classify, with_deadline};
 use super::pooling::Pooling;
-use super::sql::renewals;
+use super::sql::invalidations;
 use super::sql::schema::Target;
-use crate::store::lineage::WrongServer;
-use crate::store::{Renewal, Result, StoreError, Told};
+use crate::store::continuity::WrongServer;
+use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
-/// Where the triggers of the schema tell changes.
+/// Where the triggers of the schema report changes.
 const CHANNEL: &str = "epr_decisions";
 /// What the server calls the session of a process that answers from memory and listens for changes.
 pub(super) const SESSION: &str = "omen-epr changes";
@@ -32,31 +32,31 @@ const ECHO_WAIT: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_millis(250);
 
 /// What the running transaction has changed about decisions.
-pub(super) async fn own(conn: &mut Conn) -> Result<Vec<Renewal>> {
+pub(super) async fn of_transaction(conn: &mut Conn) -> Result<Vec<Invalidation>> {
     let rows =
         sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE transaction = pg_current_xact_id_if_assigned()")
             .fetch_all(conn)
             .await
             .map_err(classify)?;
-    rows.iter().map(renewals::read).collect()
+    rows.iter().map(invalidations::read).collect()
 }
 
 /// Tells changes for as long as the pool is open.
-pub(super) async fn tell(pool: &Pool, _: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+pub(super) async fn follow(pool: &Pool, _: &Target, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
     let mut told = false;
     while !pool.is_closed() {
-        if pool.reach() == Some(Pooling::Transactions) {
+        if pool.pooling() == Some(Pooling::Transactions) {
             // LISTEN would be another client's by the next transaction. Decisions are evaluated; nothing is cached.
             tokio::time::sleep(ECHO).await;
             continue;
         }
-        let fault = match listen(pool, tell).await {
+        let error = match listen(pool, report).await {
             Ok(never) => match never {},
-            Err(fault) => fault,
+            Err(error) => error,
         };
-        tell(Told::Ended);
+        report(FeedEvent::Disconnected);
         if !std::mem::replace(&mut told, true) && !pool.is_closed() {
-            warn!(error = crate::error::chain(&fault), "decision_cache_line_cut");
+            warn!(error = crate::error::chain(&error), "decision_cache_line_cut");
         }
         tokio::time::sleep(RECONNECT).await;
     }
@@ -70,8 +70,8 @@ fn silent() -> StoreError {
     )
 }
 
-async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
-    let generation = pool.lineage().generation();
+async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Result<Never> {
+    let generation = pool.continuity().generation();
     // Not one of the pool's: it would be missing there for ever.
     let options = pool.connect_options().application_name(SESSION);
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
@@ -89,17 +89,17 @@ async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Neve
     let at = Instant::now();
     let first = timeout(ANSWER, async {
         let conn = listener.acquire().await.map_err(classify)?;
-        Ok::<_, StoreError>((renewals::database(&mut *conn).await?, renewals::after(conn, 0).await?))
+        Ok::<_, StoreError>((invalidations::database(&mut *conn).await?, invalidations::after(conn, 0).await?))
     });
     let (database, pending) = first.await.map_err(|_| silent())??;
-    tell(Told::Began { at, database, pending });
+    report(FeedEvent::Connected { at, database, pending });
 
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            note = listener.try_recv() => hear(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, tell),
-            () = pool.lineage().superseded(generation) => return Err(WrongServer::error("another one has taken over")),
+            note = listener.try_recv() => hear(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, report),
+            () = pool.continuity().retired(generation) => return Err(WrongServer::error("another one has taken over")),
             _ = beat.tick() => {
                 let at = Instant::now();
                 let recovering = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()");
@@ -108,12 +108,12 @@ async fn listen(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Neve
                 }
                 // What came with the answer was committed before it.
                 while let Some(note) = listener.next_buffered() {
-                    hear(&note, &mut echo, tell);
+                    hear(&note, &mut echo, report);
                 }
                 if !echo.heard && echo.sent.elapsed() >= ECHO_WAIT {
                     return Err(silent());
                 }
-                tell(Told::Alive(at));
+                report(FeedEvent::Heartbeat(at));
                 if echo.heard && echo.sent.elapsed() >= ECHO {
                     echo = Echo::send(pool);
                 }
@@ -148,7 +148,7 @@ impl Echo {
                 note.execute(&mut *conn).await.map_err(classify)
             };
             // Whether it worked is seen by its coming round.
-            let _ = within(ECHO_WAIT, call).await;
+            let _ = with_deadline(ECHO_WAIT, call).await;
         });
         echo
     }
@@ -158,15 +158,15 @@ impl Echo {
     }
 }
 
-fn hear(note: &PgNotification, echo: &mut Echo, tell: &(dyn Fn(Told) + Send + Sync)) {
+fn hear(note: &PgNotification, echo: &mut Echo, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
     echo.hear(note);
     if note.payload().starts_with("echo ") {
         return;
     }
-    let renewal = note.payload().split_once(' ').and_then(|(id, principal)| {
+    let invalidation = note.payload().split_once(' ').and_then(|(id, principal)| {
         let principal = if principal == "*" { None } else { Some(principal.parse::<Uuid>().ok()?) };
-        Some(Renewal { id: id.parse().ok()?, principal })
+        Some(Invalidation { id: id.parse().ok()?, principal })
     });
     // Not understood: a newer version of the schema. Everything must go.
-    tell(Told::Changed(renewal.unwrap_or(Renewal { id: 0, principal: None })));
+    report(FeedEvent::Changed(invalidation.unwrap_or(Invalidation { id: 0, principal: None })));
 }

@@ -1,63 +1,61 @@
-//! One connection to PostgreSQL as the statements of the store see it, whether or not a pooler lends another server session for
-//! each transaction.
+//! One connection to PostgreSQL as the statements of the store see it, with or without a pooler that assigns another server session
+//! for each transaction.
 //!
 //! Behind such a pooler a named prepared statement may be missing, or be another program's, on the next session, and even the two
 //! halves of one call (parse; bind and execute) can reach two sessions. So every statement there is unnamed and runs inside a
-//! transaction: the caller's, or one of its own. Must never be bypassed by code that binds parameters: use [`Conn::driver`] for
+//! transaction: the caller's, or one for itself. Must never be bypassed by code that binds parameters: use [`Conn::driver`] for
 //! statements without parameters only.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTransactionManager, PgTypeInfo};
-use sqlx::{Either, Executor, PgConnection, SqlStr};
-use sqlx_core::executor::Execute;
-use sqlx_core::sql_str::SqlSafeStr as _;
+use sqlx::{Connection as _, Either, Execute, Executor, PgConnection, SqlSafeStr as _, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
 use super::dialect::Db;
-use super::pool::Lease;
+use super::pool::Checkout;
 use super::pooling::{Begin, Pooling};
 
 /// A connection of the pool.
 pub(in super::super) struct Conn {
-    lease: Lease,
+    checkout: Checkout,
     /// Whether the server may hold an open transaction.
     pub(super) open: bool,
 }
 
 impl Conn {
-    pub(super) fn new(lease: Lease) -> Self {
-        Self { lease, open: false }
+    pub(super) fn new(checkout: Checkout) -> Self {
+        Self { checkout, open: false }
     }
 
-    /// The driver's connection, for statements without parameters.
+    /// Returns the driver's connection, for statements without parameters.
     pub(in super::super) fn driver(&mut self) -> &mut PgConnection {
-        self.lease.conn()
+        self.checkout.conn()
     }
 
-    /// In which generation of connections it was opened.
+    /// Returns the generation of connections in which it was opened.
     pub(super) fn generation(&self) -> u64 {
-        self.lease.generation
+        self.checkout.generation
     }
 
-    /// Whether another server has taken over since it was opened.
-    pub(super) fn is_superseded(&self) -> bool {
-        self.lease.is_superseded()
+    /// Returns whether another server has taken over since it was opened.
+    pub(super) fn is_retired(&self) -> bool {
+        self.checkout.is_retired()
     }
 
-    pub(super) fn into_lease(self) -> Lease {
-        self.lease
+    pub(super) fn into_checkout(self) -> Checkout {
+        self.checkout
     }
 
-    /// How many transactions the driver takes to be open: 0 or 1.
-    pub(super) fn depth(&self) -> usize {
-        PgTransactionManager::get_transaction_depth(self.lease.conn_ref())
+    /// Returns whether the driver counts a transaction as open.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.checkout.conn_ref().is_in_transaction()
     }
 
     /// Begins a transaction, in one round trip.
     pub(super) async fn begin(&mut self, how: Begin) -> Result<(), sqlx::Error> {
         self.open = true;
-        let statement = self.lease.reach.begin(how).into_sql_str();
+        let statement = self.checkout.pooling.begin(how).into_sql_str();
         PgTransactionManager::begin(self.driver(), Some(statement)).await
     }
 
@@ -71,13 +69,13 @@ impl Conn {
         PgTransactionManager::start_rollback(self.driver());
     }
 
-    /// Whether a statement needs a transaction of its own.
-    fn alone(&self) -> bool {
-        self.lease.reach == Pooling::Transactions && self.depth() == 0
+    /// Returns whether a statement needs a transaction for itself.
+    fn needs_transaction(&self) -> bool {
+        self.checkout.pooling == Pooling::Transactions && !self.is_in_transaction()
     }
 
-    /// Runs `query` in a transaction of its own.
-    async fn run_alone<'q, E: Execute<'q, Db> + 'q>(
+    /// Runs `query` in a transaction for itself.
+    async fn run_in_transaction<'q, E: Execute<'q, Db> + 'q>(
         &mut self,
         query: E,
     ) -> Result<Vec<Either<PgQueryResult, PgRow>>, sqlx::Error> {
@@ -88,12 +86,12 @@ impl Conn {
                 self.commit().await?;
                 Ok(all)
             }
-            Err(fault) => {
-                // What fails here shows when the connection is given back.
+            Err(error) => {
+                // A failed rollback shows when the connection is returned.
                 if PgTransactionManager::rollback(self.driver()).await.is_ok() {
                     self.open = false;
                 }
-                Err(fault)
+                Err(error)
             }
         }
     }
@@ -101,7 +99,7 @@ impl Conn {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Conn").field("reach", &self.lease.reach).finish_non_exhaustive()
+        out.debug_struct("Conn").field("pooling", &self.checkout.pooling).finish_non_exhaustive()
     }
 }
 
@@ -114,12 +112,13 @@ impl<'c> Executor<'c> for &'c mut Conn {
         'q: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        if self.alone() {
-            let all =
-                async move { Ok::<_, sqlx::Error>(stream::iter(self.run_alone(query).await?.into_iter().map(Ok))) };
+        if self.needs_transaction() {
+            let all = async move {
+                Ok::<_, sqlx::Error>(stream::iter(self.run_in_transaction(query).await?.into_iter().map(Ok)))
+            };
             return stream::once(all).try_flatten().boxed();
         }
-        match self.lease.reach {
+        match self.checkout.pooling {
             Pooling::Sessions => self.driver().fetch_many(query),
             Pooling::Transactions => self.driver().fetch_many(Unnamed(query)),
         }
@@ -131,10 +130,12 @@ impl<'c> Executor<'c> for &'c mut Conn {
         'q: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        if self.alone() {
-            return Box::pin(async move { Ok(self.run_alone(query).await?.into_iter().find_map(Either::right)) });
+        if self.needs_transaction() {
+            return Box::pin(
+                async move { Ok(self.run_in_transaction(query).await?.into_iter().find_map(Either::right)) },
+            );
         }
-        match self.lease.reach {
+        match self.checkout.pooling {
             Pooling::Sessions => self.driver().fetch_optional(query),
             Pooling::Transactions => self.driver().fetch_optional(Unnamed(query)),
         }
@@ -159,7 +160,7 @@ impl<'c> Executor<'c> for &'c mut Conn {
     }
 }
 
-/// A statement that is not kept under a name.
+/// A statement that is not prepared under a name.
 struct Unnamed<E>(E);
 
 impl<'q, E: Execute<'q, Db>> Execute<'q, Db> for Unnamed<E> {

@@ -60,7 +60,7 @@ fn base(url: &PostgresUrl) -> Result<PgConnectOptions, StoreError> {
     let Some(options) = url.get("options") else { return Ok(PgConnectOptions::new_without_pgpass()) };
     let encoded = percent_encoding::utf8_percent_encode(options, percent_encoding::NON_ALPHANUMERIC);
     let text = format!("postgres://localhost/?options={encoded}");
-    text.parse().map_err(|fault: sqlx::Error| StoreError::Connection(fault.to_string()))
+    text.parse().map_err(|error: sqlx::Error| StoreError::Connection(error.to_string()))
 }
 
 fn default_host(port: u16) -> Host {

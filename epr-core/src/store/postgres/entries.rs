@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Row, Stamp, classify, read_stamp, stamp};
-use super::sql::ledger::{Existing, read_existing, read_stored};
+use super::dialect::{Conn, Row, SqlTime, bind_time, classify, read_time};
+use super::sql::ledger::{Existing, read_existing};
+use super::sql::ledger_scan::read_stored;
 use crate::domain::Text;
 use crate::ledger::canonical::id_text;
 use crate::ledger::chain::{Head, Sealed};
@@ -29,12 +30,12 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 }
 
 /// Whether [`extend`] is one statement.
-pub(super) const BY_ONE_STATEMENT: bool = true;
+pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = true;
 
 /// Writes `sealed` and moves the head of the chain from `before` to `after`; `false` when it is not at `before`, and then
 /// nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for the lock
 /// compares with what it finds then.
-pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
+pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
         sealed.iter().map(of).collect()
     }
@@ -64,7 +65,7 @@ pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
     .bind(column(sealed, |entry| entry.event.event().entity_type.as_ref().map(Text::as_str)))
     .bind(column(sealed, |entry| entry.event.event().correlation_id.as_ref().map(Text::as_str)))
     .bind(column(sealed, |entry| entry.event.details()))
-    .bind(column(sealed, |entry| stamp(entry.event.event().occurred_at)))
+    .bind(column(sealed, |entry| bind_time(entry.event.event().occurred_at)))
     .bind(after.sequence)
     .bind(&after.entry_hash)
     .bind(before.sequence)
@@ -87,11 +88,11 @@ pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> 
     let read = || -> std::result::Result<_, sqlx::Error> { Ok((id(4)?, id(7)?, id(9)?)) };
     let (event_id, actor_id, entity_id) = read().map_err(classify)?;
     let entry = || -> std::result::Result<StoredEntry<'_>, UnreadableRow> {
-        let unreadable = |fault: &dyn std::fmt::Display| UnreadableRow { sequence, why: fault.to_string() };
-        let occurred_at = row.try_get::<Stamp, _>(13).map_err(|fault| unreadable(&fault))?;
-        let occurred_at = read_stamp(occurred_at).map_err(|fault| unreadable(&fault))?;
+        let unreadable = |error: &dyn std::fmt::Display| UnreadableRow { sequence, why: error.to_string() };
+        let occurred_at = row.try_get::<SqlTime, _>(13).map_err(|error| unreadable(&error))?;
+        let occurred_at = read_time(occurred_at).map_err(|error| unreadable(&error))?;
         let ids = [event_id.as_ref(), actor_id.as_ref(), entity_id.as_ref()].map(as_text);
-        read_stored(row, sequence, ids, occurred_at).map_err(|fault| unreadable(&fault))
+        read_stored(row, sequence, ids, occurred_at).map_err(|error| unreadable(&error))
     };
     Ok(visitor.entry(entry()))
 }

@@ -83,7 +83,7 @@ impl Pooling {
 /// A connection that was opened, and how.
 pub(super) struct Opened {
     pub(super) conn: PgConnection,
-    pub(super) reach: Pooling,
+    pub(super) pooling: Pooling,
 }
 
 /// Where the server is, and what is known about the way there.
@@ -117,7 +117,7 @@ impl Server {
         self.options.clone()
     }
 
-    pub(super) fn reach(&self) -> Option<Pooling> {
+    pub(super) fn pooling(&self) -> Option<Pooling> {
         Some(match (*self.way())? {
             Way::Direct | Way::SessionPooler => Pooling::Sessions,
             Way::TransactionPooler => Pooling::Transactions,
@@ -192,13 +192,13 @@ impl Server {
                     *self.way() = None;
                     return Err(sqlx::Error::Protocol("the way to the database has changed".into()));
                 }
-                Ok(Opened { conn, reach: Pooling::Sessions })
+                Ok(Opened { conn, pooling: Pooling::Sessions })
             }
             Way::SessionPooler => {
                 sqlx::raw_sql(SESSION).execute(&mut conn).await?;
-                Ok(Opened { conn, reach: Pooling::Sessions })
+                Ok(Opened { conn, pooling: Pooling::Sessions })
             }
-            Way::TransactionPooler => Ok(Opened { conn, reach: Pooling::Transactions }),
+            Way::TransactionPooler => Ok(Opened { conn, pooling: Pooling::Transactions }),
         }
     }
 
@@ -208,8 +208,8 @@ impl Server {
                 let mark = text(&mut conn, "SELECT coalesce(current_setting('epr.session', true), '')").await?;
                 (conn, mark == self.mark)
             }
-            Err(fault) if refuses_startup(&fault) => (self.options.connect().await.map_err(explained)?, false),
-            Err(fault) => return Err(fault),
+            Err(error) if refuses_startup(&error) => (self.options.connect().await.map_err(explained)?, false),
+            Err(error) => return Err(error),
         };
         if !direct {
             refuse_statement_pooling(&mut conn).await?;
@@ -237,19 +237,19 @@ impl Server {
 }
 
 /// The error of a pooler that refuses what the URL asks for, with what to do about it.
-fn explained(fault: sqlx::Error) -> sqlx::Error {
-    if !refuses_startup(&fault) {
-        return fault;
+fn explained(error: sqlx::Error) -> sqlx::Error {
+    if !refuses_startup(&error) {
+        return error;
     }
     let advice = "the connection pooler refuses a startup parameter. Remove `options` from EPR_DATABASE_URL (settings can be \
                   made with ALTER ROLE), or add the parameter to the pooler's ignore_startup_parameters";
-    sqlx::Error::Configuration(format!("{fault}: {advice}").into())
+    sqlx::Error::Configuration(format!("{error}: {advice}").into())
 }
 
 /// Whether what answered takes no parameters for the server, as poolers do.
-fn refuses_startup(fault: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(told) = fault else { return false };
-    let message = told.message();
+fn refuses_startup(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(db_error) = error else { return false };
+    let message = db_error.message();
     message.contains("startup parameter") || message.contains("command-line options")
 }
 
@@ -257,10 +257,10 @@ async fn refuse_statement_pooling(conn: &mut PgConnection) -> Result<(), sqlx::E
     let begun = sqlx::raw_sql("BEGIN; SELECT 1").execute(&mut *conn).await;
     match begun {
         Ok(_) => sqlx::raw_sql("ROLLBACK").execute(conn).await.map(|_| ()),
-        Err(sqlx::Error::Database(told)) if told.message().contains("statement pooling") => {
+        Err(sqlx::Error::Database(db_error)) if db_error.message().contains("statement pooling") => {
             Err(sqlx::Error::Configuration(STATEMENT_POOLING.into()))
         }
-        Err(fault) => Err(fault),
+        Err(error) => Err(error),
     }
 }
 

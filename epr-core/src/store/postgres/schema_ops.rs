@@ -66,7 +66,7 @@ pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<
                      tables would be made there. Put {schema} first in search_path"
                 )));
             }
-            (false, true) => return Err(not_ours(conn, "_sqlx_migrations").await),
+            (false, true) => return Err(foreign_table_error(conn, "_sqlx_migrations").await),
             (false, false) => {}
         }
     }
@@ -126,7 +126,7 @@ pub(in super::super) async fn columns(conn: &mut Conn, table: &str) -> Result<Ve
 }
 
 /// Moves a table out of the way, with its indexes and constraints.
-pub(in super::super) async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<()> {
+pub(in super::super) async fn set_aside_table(conn: &mut Conn, table: &'static str) -> Result<()> {
     let (exists, may_make, owner, is_ours): (bool, bool, String, bool) = sqlx::query_as(
         "SELECT to_regnamespace('epr_before') IS NOT NULL, has_database_privilege(current_database(), 'CREATE'), \
            CAST(pg_get_userbyid(c.relowner) AS text), pg_has_role(c.relowner, 'USAGE') \
@@ -162,17 +162,17 @@ pub(in super::super) async fn put_aside(conn: &mut Conn, table: &'static str) ->
     sqlx::raw_sql(sqlx::AssertSqlSafe(moved))
         .execute(conn.driver())
         .await
-        .map_err(|fault| explain_refusal(fault, 0))?;
+        .map_err(|error| explain_migration_error(error, 0))?;
     Ok(())
 }
 
 /// Applies a migration that builds indexes while others write, each statement for itself.
 pub(in super::super) async fn apply_outside(pool: &Pool, migration: &Migration) -> Result<()> {
     // Not one of the pool's, which may have no other than the one that holds the lock.
-    let mut conn = pool.connect_apart().await?;
+    let mut conn = pool.connect_outside_pool().await?;
     for statement in statements(migration.sql.as_str()) {
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await;
-        done.map_err(|fault| explain_refusal(fault, migration.version))?;
+        done.map_err(|error| explain_migration_error(error, migration.version))?;
     }
     conn.close().await.map_err(classify)
 }
@@ -190,22 +190,22 @@ fn statements(sql: &str) -> impl Iterator<Item = String> {
 }
 
 /// Says which right is missing, or whose the thing is that is in the way.
-pub(in super::super) fn explain_refusal(fault: sqlx::Error, version: i64) -> StoreError {
-    let sqlx::Error::Database(told) = &fault else { return classify(fault) };
+pub(in super::super) fn explain_migration_error(error: sqlx::Error, version: i64) -> StoreError {
+    let sqlx::Error::Database(db_error) = &error else { return classify(error) };
     let what = if version == 0 { "the schema".to_owned() } else { format!("migration {version}") };
-    match told.code().as_deref() {
+    match db_error.code().as_deref() {
         // Insufficient privilege.
         Some("42501") => StoreError::Unsuitable(format!(
             "{what} cannot be applied, because this role lacks a right ({}): run `epr migrate` as the role that owns EPR's \
              tables, or GRANT that role to this one",
-            told.message()
+            db_error.message()
         )),
         // A table, type, function or index of that name.
         Some("42P07" | "42710" | "42723") => StoreError::Unsuitable(format!(
             "{what} cannot be applied: {}, and it is not EPR's. Give EPR a schema of its own ({OWN_SCHEMA})",
-            told.message()
+            db_error.message()
         )),
-        _ => match classify(fault) {
+        _ => match classify(error) {
             StoreError::Backend(cause) => StoreError::Migration(format!("{what}: {cause}")),
             other => other,
         },
@@ -215,7 +215,7 @@ pub(in super::super) fn explain_refusal(fault: sqlx::Error, version: i64) -> Sto
 const OWN_SCHEMA: &str = "CREATE SCHEMA epr AUTHORIZATION …; ALTER ROLE … IN DATABASE … SET search_path = epr";
 
 /// The refusal of another application's table.
-pub(in super::super) async fn not_ours(conn: &mut Conn, table: &str) -> StoreError {
+pub(in super::super) async fn foreign_table_error(conn: &mut Conn, table: &str) -> StoreError {
     let found: std::result::Result<(String, String, String), _> = sqlx::query_as(
         "SELECT CAST(current_schema() AS text), quote_ident(current_user), quote_ident(current_database())",
     )
@@ -227,7 +227,7 @@ pub(in super::super) async fn not_ours(conn: &mut Conn, table: &str) -> StoreErr
              schema of its own: CREATE SCHEMA epr AUTHORIZATION {role}; ALTER ROLE {role} IN DATABASE {database} SET \
              search_path = epr"
         )),
-        Err(fault) => classify(fault),
+        Err(error) => classify(error),
     }
 }
 
@@ -237,7 +237,7 @@ async fn missing_right(conn: &mut Conn, what: &str, grant: &str) -> StoreError {
         sqlx::query_scalar("SELECT quote_ident(current_user)").fetch_one(conn).await;
     match role {
         Ok(role) => StoreError::Unsuitable(format!("the role {role} may not {what}: run {grant} {role}")),
-        Err(fault) => classify(fault),
+        Err(error) => classify(error),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::ledger::chain::Head;
-use crate::store::lineage::Lineage;
+use crate::store::continuity::LedgerContinuity;
 
 /// What a connection to a standby is refused with.
 const IN_RECOVERY: &str = "the server is in recovery (a standby)";
@@ -53,17 +53,17 @@ impl History {
 
 /// The servers that were seen so far.
 pub(super) struct Servers {
-    lineage: Arc<Lineage>,
+    continuity: Arc<LedgerContinuity>,
     newest: Mutex<Option<(Identity, Instant)>>,
 }
 
 impl Servers {
-    pub(super) fn new(lineage: Arc<Lineage>) -> Self {
-        Self { lineage, newest: Mutex::default() }
+    pub(super) fn new(continuity: Arc<LedgerContinuity>) -> Self {
+        Self { continuity, newest: Mutex::default() }
     }
 
-    pub(super) fn lineage(&self) -> &Lineage {
-        &self.lineage
+    pub(super) fn continuity(&self) -> &LedgerContinuity {
+        &self.continuity
     }
 
     fn newest(&self) -> MutexGuard<'_, Option<(Identity, Instant)>> {
@@ -98,7 +98,7 @@ impl Servers {
 
     /// Says once for each server that it lacks a change this process knows. Facts and appends on it are refused one by one.
     async fn report_lost_changes(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let Some(Head { sequence, entry_hash }) = self.lineage.known() else { return Ok(()) };
+        let Some(Head { sequence, entry_hash }) = self.continuity.newest_change() else { return Ok(()) };
         let known = format!("SELECT 1 FROM audit_logs WHERE sequence = {sequence} AND entry_hash = '{entry_hash}'");
         if sqlx::raw_sql(AssertSqlSafe(known)).fetch_optional(conn).await?.is_none() {
             error!(
@@ -123,10 +123,10 @@ impl Servers {
                 return Err(refused(SUPERSEDED));
             }
             warn!(from = ?known.history, to = ?found.history, "database_server_changed");
-            self.lineage.suspect(self.lineage.generation());
+            self.continuity.retire(self.continuity.generation());
         }
         *newest = Some((found, begun));
-        Ok(self.lineage.generation())
+        Ok(self.continuity.generation())
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(servers.change_to(server("a", 1), begun, 0).unwrap(), 0);
         let later = begun + Duration::from_secs(1);
         assert_eq!(servers.change_to(server("b", 2), later, 0).unwrap(), 1);
-        assert_eq!(servers.lineage().generation(), 1);
+        assert_eq!(servers.continuity().generation(), 1);
         // Another connection to it, which was opened at the same time.
         assert_eq!(servers.change_to(server("b", 2), later, 0).unwrap(), 0);
     }

@@ -3,10 +3,10 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::dialect::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use super::dialect::{Conn, Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::listing::{self, after};
 use crate::domain::{Assignment, AssignmentFilter};
-use crate::store::{Cursor, Inserted, Page, Result, StoreError, Take};
+use crate::store::{Cursor, InsertedAssignment, Page, Result, RowVisitor, StoreError};
 
 macro_rules! columns {
     () => {
@@ -23,7 +23,7 @@ pub(super) const NAMED: &str = concat!(
 );
 
 pub(super) fn read(row: &Row) -> Result<Assignment> {
-    let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
+    let at = |column| row.try_get::<SqlTime, _>(column).map_err(classify).and_then(read_time);
     Ok(Assignment {
         id: row.try_get("id").map(read_id).map_err(classify)?,
         principal_id: row.try_get("principal_id").map(read_id).map_err(classify)?,
@@ -31,7 +31,7 @@ pub(super) fn read(row: &Row) -> Result<Assignment> {
         role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: at("effective_at")?,
-        expires_at: row.try_get::<Option<Stamp>, _>("expires_at").map_err(classify)?.map(read_stamp).transpose()?,
+        expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
         created_at: at("created_at")?,
         updated_at: at("updated_at")?,
     })
@@ -48,15 +48,15 @@ pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> R
            (id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at) ",
     );
     query.push_values(assignments, |mut row, assignment| {
-        row.push_bind(id(assignment.id))
-            .push_bind(id(assignment.principal_id))
+        row.push_bind(bind_id(assignment.id))
+            .push_bind(bind_id(assignment.principal_id))
             .push_bind(&assignment.principal_type)
-            .push_bind(id(assignment.role_id))
-            .push_bind(assignment.entity_id.map(id))
-            .push_bind(stamp(assignment.effective_at))
-            .push_bind(assignment.expires_at.map(stamp))
-            .push_bind(stamp(assignment.created_at))
-            .push_bind(stamp(assignment.updated_at));
+            .push_bind(bind_id(assignment.role_id))
+            .push_bind(assignment.entity_id.map(bind_id))
+            .push_bind(bind_time(assignment.effective_at))
+            .push_bind(assignment.expires_at.map(bind_time))
+            .push_bind(bind_time(assignment.created_at))
+            .push_bind(bind_time(assignment.updated_at));
     });
     query.push(
         " ON CONFLICT (principal_id, principal_type, COALESCE(entity_id, '00000000-0000-0000-0000-000000000000'), role_id) \
@@ -66,9 +66,9 @@ pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> R
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
-pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<Inserted> {
+pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<InsertedAssignment> {
     if insert_all(&mut *conn, std::slice::from_ref(assignment)).await? == 1 {
-        return Ok(Inserted::New);
+        return Ok(InsertedAssignment::New);
     }
     let row = sqlx::query(concat!(
         "SELECT ",
@@ -78,15 +78,15 @@ pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<I
              = COALESCE($3, '00000000-0000-0000-0000-000000000000') \
            AND a.role_id = $4"
     ))
-    .bind(id(assignment.principal_id))
+    .bind(bind_id(assignment.principal_id))
     .bind(&assignment.principal_type)
-    .bind(assignment.entity_id.map(id))
-    .bind(id(assignment.role_id))
+    .bind(assignment.entity_id.map(bind_id))
+    .bind(bind_id(assignment.role_id))
     .fetch_optional(conn)
     .await
     .map_err(classify)?;
     match row {
-        Some(row) => read(&row).map(Inserted::Existing),
+        Some(row) => read(&row).map(InsertedAssignment::Existing),
         // It was revoked between the two statements: starting again finds the key free.
         None => Err(StoreError::Contention("the assignment was revoked at the same moment".into())),
     }
@@ -97,7 +97,7 @@ pub(super) async fn delete(conn: &mut Conn, assignment: Uuid) -> Result<Option<A
         "DELETE FROM role_assignments WHERE id = $1 \
          RETURNING id, principal_id, principal_type, role_id, entity_id, effective_at, expires_at, created_at, updated_at",
     )
-    .bind(id(assignment))
+    .bind(bind_id(assignment))
     .fetch_optional(conn)
     .await
     .map_err(classify)?;
@@ -107,10 +107,10 @@ pub(super) async fn delete(conn: &mut Conn, assignment: Uuid) -> Result<Option<A
 fn matching(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter) {
     query.push(" FROM role_assignments a WHERE 1 = 1");
     if let Some(principal) = filter.principal_id {
-        query.push(" AND a.principal_id = ").push_bind(id(principal));
+        query.push(" AND a.principal_id = ").push_bind(bind_id(principal));
     }
     if let Some(entity) = filter.entity_id {
-        query.push(" AND a.entity_id = ").push_bind(id(entity));
+        query.push(" AND a.entity_id = ").push_bind(bind_id(entity));
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn list(
     conn: &mut Conn,
     filter: &AssignmentFilter,
     page: Page,
-    take: Take<'_, Assignment>,
+    visit: RowVisitor<'_, Assignment>,
 ) -> Result<()> {
     let query = |position, limit| {
         let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!()));
@@ -127,7 +127,7 @@ pub(super) async fn list(
         query
     };
     let position = |assignment: &Assignment| Cursor { created_at: assignment.created_at, id: assignment.id };
-    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+    listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
 /// Where the list ends that may have `bytes`.

@@ -3,11 +3,11 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::dialect::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use super::dialect::{Conn, Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::listing::{self, after};
 use crate::domain::fields::Choice;
 use crate::domain::{Entity, EntityFilter, EntityStatus, EntityType, Json, JsonObject};
-use crate::store::{Cursor, Page, Result, StoreError, Take};
+use crate::store::{Cursor, Page, Result, RowVisitor, StoreError};
 
 macro_rules! columns {
     () => {
@@ -31,7 +31,7 @@ pub(super) fn read_object(what: &'static str, text: &str) -> Result<JsonObject> 
     match Json::parse(text.as_bytes()) {
         Ok(Json::Object(members)) => Ok(members),
         Ok(_) => Err(StoreError::corrupt(what, "not an object")),
-        Err(fault) => Err(StoreError::corrupt(what, fault)),
+        Err(error) => Err(StoreError::corrupt(what, error)),
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) fn read(row: &Row) -> Result<Entity> {
         status: EntityStatus::from_word(status).ok_or_else(|| StoreError::corrupt("entity status", status))?,
         parent_id: row.try_get::<Option<Id>, _>("parent_id").map_err(classify)?.map(read_id),
         attributes: read_object("attributes", row.try_get("attributes").map_err(classify)?)?,
-        created_at: read_stamp(row.try_get::<Stamp, _>("created_at").map_err(classify)?)?,
-        updated_at: read_stamp(row.try_get::<Stamp, _>("updated_at").map_err(classify)?)?,
+        created_at: read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?,
+        updated_at: read_time(row.try_get::<SqlTime, _>("updated_at").map_err(classify)?)?,
     })
 }
 
@@ -56,14 +56,14 @@ pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
         json_value!("$6"),
         ", $7, $8) ON CONFLICT (name, type) DO NOTHING"
     ))
-    .bind(id(entity.id))
+    .bind(bind_id(entity.id))
     .bind(&entity.name)
     .bind(entity.entity_type.word())
     .bind(entity.status.word())
-    .bind(entity.parent_id.map(id))
+    .bind(entity.parent_id.map(bind_id))
     .bind(Json::Object(entity.attributes.clone()).to_string())
-    .bind(stamp(entity.created_at))
-    .bind(stamp(entity.updated_at))
+    .bind(bind_time(entity.created_at))
+    .bind(bind_time(entity.updated_at))
     .execute(conn)
     .await
     .map_err(classify)?;
@@ -72,7 +72,7 @@ pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
 
 pub(super) async fn get(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.id = $1"))
-        .bind(id(entity))
+        .bind(bind_id(entity))
         .fetch_optional(conn)
         .await
         .map_err(classify)?;
@@ -92,7 +92,7 @@ pub(super) async fn named(conn: &mut Conn, entity_type: EntityType, name: &str) 
 
 pub(super) async fn lock(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.id = $1", for_update!("e")))
-        .bind(id(entity))
+        .bind(bind_id(entity))
         .fetch_optional(conn)
         .await
         .map_err(classify)?;
@@ -105,19 +105,19 @@ pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
         json_value!("$5"),
         ", updated_at = $6 WHERE id = $1"
     ))
-    .bind(id(entity.id))
+    .bind(bind_id(entity.id))
     .bind(&entity.name)
     .bind(entity.status.word())
-    .bind(entity.parent_id.map(id))
+    .bind(entity.parent_id.map(bind_id))
     .bind(Json::Object(entity.attributes.clone()).to_string())
-    .bind(stamp(entity.updated_at))
+    .bind(bind_time(entity.updated_at))
     .execute(conn)
     .await;
     match outcome {
         Ok(_) => Ok(true),
         // The only unique key that an update touches is (name, type).
-        Err(sqlx::Error::Database(fault)) if fault.is_unique_violation() => Ok(false),
-        Err(fault) => Err(classify(fault)),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(classify(error)),
     }
 }
 
@@ -132,11 +132,16 @@ fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
         query.push(")");
     }
     if let Some(parent) = filter.parent_id {
-        query.push(" AND e.parent_id = ").push_bind(id(parent));
+        query.push(" AND e.parent_id = ").push_bind(bind_id(parent));
     }
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: Page, take: Take<'_, Entity>) -> Result<()> {
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &EntityFilter,
+    page: Page,
+    visit: RowVisitor<'_, Entity>,
+) -> Result<()> {
     let query = |position, limit| {
         let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!()));
         matching(&mut query, filter);
@@ -144,7 +149,7 @@ pub(super) async fn list(conn: &mut Conn, filter: &EntityFilter, page: Page, tak
         query
     };
     let position = |entity: &Entity| Cursor { created_at: entity.created_at, id: entity.id };
-    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+    listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
 /// Where the list ends that may have `bytes`.
@@ -160,7 +165,7 @@ pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> R
 
 pub(super) async fn type_of(conn: &mut Conn, entity: Uuid) -> Result<Option<EntityType>> {
     let word: Option<String> = sqlx::query_scalar("SELECT type FROM entities WHERE id = $1")
-        .bind(id(entity))
+        .bind(bind_id(entity))
         .fetch_optional(conn)
         .await
         .map_err(classify)?;

@@ -4,7 +4,7 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::dialect::{
-    Conn, Db, Row, Stamp, classify, id, lock_ordering_key, notify_outbox, read_id, read_stamp, stamp,
+    Conn, Db, Row, SqlTime, bind_id, bind_time, classify, lock_ordering_key, notify_outbox, read_id, read_time,
 };
 use super::entities::read_object;
 use super::listing;
@@ -12,7 +12,7 @@ use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp, TraceParent};
 use crate::store::{
-    Backlog, Claim, Claimed, Cursor, InsertedEvent, OutboxEvent, Page, Result, Settlement, StoreError, Take,
+    Backlog, Claim, Claimed, Cursor, InsertedEvent, OutboxEvent, Page, Result, RowVisitor, Settlement, StoreError,
 };
 
 macro_rules! columns {
@@ -25,7 +25,7 @@ macro_rules! columns {
 
 fn read(row: &Row) -> Result<Event> {
     let state: &str = row.try_get("delivery_state").map_err(classify)?;
-    let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
+    let at = |column| row.try_get::<SqlTime, _>(column).map_err(classify).and_then(read_time);
     Ok(Event {
         id: row.try_get("id").map(read_id).map_err(classify)?,
         event_id: row.try_get("event_id").map(read_id).map_err(classify)?,
@@ -78,25 +78,25 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
         ", $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
          ON CONFLICT (source, correlation_id) WHERE ingested AND correlation_id IS NOT NULL DO NOTHING RETURNING position"
     ))
-    .bind(id(event.id))
-    .bind(id(event.event_id))
+    .bind(bind_id(event.id))
+    .bind(bind_id(event.event_id))
     .bind(&event.event_type)
     .bind(&event.source)
     .bind(Json::Object(event.payload.clone()).to_string())
     .bind(Json::Object(event.context.clone()).to_string())
     .bind(&event.correlation_id)
-    .bind(stamp(event.occurred_at))
+    .bind(bind_time(event.occurred_at))
     .bind(&event.schema_version)
     .bind(event.delivery_state.word())
     .bind(event.delivery_attempts)
     .bind(&event.last_error)
-    .bind(stamp(event.created_at))
-    .bind(stamp(event.updated_at))
+    .bind(bind_time(event.created_at))
+    .bind(bind_time(event.updated_at))
     .bind(&new.ordering_key)
     .bind(event.ingested)
-    .bind(stamp(event.created_at))
-    .bind(lease.map(|claim| stamp(claim.until)))
-    .bind(lease.map(|claim| id(claim.token)))
+    .bind(bind_time(event.created_at))
+    .bind(lease.map(|claim| bind_time(claim.until)))
+    .bind(lease.map(|claim| bind_id(claim.token)))
     .bind(event.traceparent.map(|trace| trace.to_string()))
     .fetch_optional(&mut *conn)
     .await
@@ -124,14 +124,19 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
 
 pub(super) async fn get(conn: &mut Conn, event_id: Uuid) -> Result<Option<Event>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM platform_events e WHERE e.event_id = $1"))
-        .bind(id(event_id))
+        .bind(bind_id(event_id))
         .fetch_optional(conn)
         .await
         .map_err(classify)?;
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take: Take<'_, Event>) -> Result<()> {
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &EventFilter,
+    page: Page,
+    visit: RowVisitor<'_, Event>,
+) -> Result<()> {
     let query = |position: Option<Cursor>, limit| {
         let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM platform_events e WHERE 1 = 1"));
         if let Some(event_type) = &filter.event_type {
@@ -144,14 +149,14 @@ pub(super) async fn list(conn: &mut Conn, filter: &EventFilter, page: Page, take
             query.push(" AND e.delivery_state = ").push_bind(state.word());
         }
         if let Some(cursor) = position {
-            query.push(" AND (e.occurred_at, e.id) < (").push_bind(stamp(cursor.created_at));
-            query.push(", ").push_bind(id(cursor.id)).push(")");
+            query.push(" AND (e.occurred_at, e.id) < (").push_bind(bind_time(cursor.created_at));
+            query.push(", ").push_bind(bind_id(cursor.id)).push(")");
         }
         query.push(" ORDER BY e.occurred_at DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
         query
     };
     let position = |event: &Event| Cursor { created_at: event.occurred_at, id: event.id };
-    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+    listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
 /// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones
@@ -170,9 +175,9 @@ pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: 
          correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
          traceparent, ingested"
     ))
-    .bind(id(claim.token))
-    .bind(stamp(claim.until))
-    .bind(stamp(now))
+    .bind(bind_id(claim.token))
+    .bind(bind_time(claim.until))
+    .bind(bind_time(now))
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await
@@ -195,12 +200,12 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
              WHERE position = $1 AND lease_token = $2 AND delivery_state = 'pending'",
         )
         .bind(settlement.position)
-        .bind(id(token))
+        .bind(bind_id(token))
         .bind(settlement.state.word())
         .bind(settlement.attempts)
         .bind(&settlement.last_error)
-        .bind(stamp(settlement.next_attempt_at))
-        .bind(stamp(now))
+        .bind(bind_time(settlement.next_attempt_at))
+        .bind(bind_time(now))
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
@@ -243,7 +248,7 @@ pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
     Ok(Backlog {
         pending: row.try_get("pending").map_err(classify)?,
         failed: row.try_get("failed").map_err(classify)?,
-        oldest_pending: row.try_get::<Option<Stamp>, _>("oldest").map_err(classify)?.map(read_stamp).transpose()?,
+        oldest_pending: row.try_get::<Option<SqlTime>, _>("oldest").map_err(classify)?.map(read_time).transpose()?,
     })
 }
 
@@ -252,9 +257,13 @@ pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timest
     let mut query = QueryBuilder::<Db>::new(
         "UPDATE platform_events SET delivery_state = 'pending', delivery_attempts = 0, next_attempt_at = ",
     );
-    query.push_bind(stamp(now)).push(", updated_at = ").push_bind(stamp(now)).push(" WHERE delivery_state = 'failed'");
+    query
+        .push_bind(bind_time(now))
+        .push(", updated_at = ")
+        .push_bind(bind_time(now))
+        .push(" WHERE delivery_state = 'failed'");
     if let Some(event_id) = event_id {
-        query.push(" AND event_id = ").push_bind(id(event_id));
+        query.push(" AND event_id = ").push_bind(bind_id(event_id));
     }
     let done = query.build().execute(&mut *conn).await.map_err(classify)?;
     notify_outbox(conn).await?;

@@ -5,13 +5,13 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Id, Row, Stamp, classify, id, read_id, read_stamp};
+use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
 use super::entities::read_type;
 use super::roles::read_scope_types;
 use crate::decision::{Facts, Grant, Question};
 use crate::domain::EntityType;
 use crate::ledger::chain::Head;
-use crate::store::lineage::{self, WrongServer};
+use crate::store::continuity::{self, WrongServer};
 use crate::store::{Result, StoreError};
 
 /// The statement for one question, whose parts are where the four parameters say.
@@ -93,8 +93,8 @@ pub(in super::super) async fn read(
     known: Option<&Head>,
 ) -> Result<(Option<Facts>, Head)> {
     let rows = sqlx::query(FACTS)
-        .bind(id(question.resource_id))
-        .bind(id(question.principal_id))
+        .bind(bind_id(question.resource_id))
+        .bind(bind_id(question.principal_id))
         .bind(question.principal_type.as_str())
         .bind(question.action.as_str())
         .fetch_all(&mut *conn)
@@ -149,7 +149,7 @@ impl Origin {
                 .await
                 .map_err(classify)?,
         };
-        lineage::check(Some(known), stored.as_deref())?;
+        continuity::verify(Some(known), stored.as_deref())?;
         Ok(revision)
     }
 }
@@ -194,8 +194,8 @@ fn read_grant(row: &Row, question: &Question) -> Result<Grant> {
         principal_type: question.principal_type.as_str().to_owned(),
         role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
-        effective_at: read_stamp(row.try_get::<Stamp, _>("effective_at").map_err(classify)?)?,
-        expires_at: row.try_get::<Option<Stamp>, _>("expires_at").map_err(classify)?.map(read_stamp).transpose()?,
+        effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
+        expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
         scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,
         held_action: row.try_get("held_action").map_err(classify)?,
     })

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Id, Pool, Row, begin_snapshot, classify, id, read_id};
+use super::dialect::{Conn, Id, Pool, Row, begin_snapshot, bind_id, classify, read_id};
 use crate::store::Result;
 use crate::store::hierarchy::{self, HierarchyState, MAX_LEVELS, PathToRoot};
 
@@ -45,7 +45,7 @@ pub(super) async fn path_to_root(conn: &mut Conn, entity: Uuid, limit: usize) ->
         join_probing!("entities", "e", "e.id = p.parent_id"),
         ") SELECT id, parent_id FROM path LIMIT $2"
     ))
-    .bind(id(entity))
+    .bind(bind_id(entity))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(conn)
     .await
@@ -65,7 +65,7 @@ pub(super) async fn has_levels_below(conn: &mut Conn, entity: Uuid, levels: usiz
         join_probing!("entities", "e", "e.parent_id = b.id AND e.id <> $1 AND b.distance < $2"),
         ") SELECT distance FROM below WHERE distance = $2 LIMIT 1"
     ))
-    .bind(id(entity))
+    .bind(bind_id(entity))
     .bind(i32::try_from(levels).unwrap_or(i32::MAX))
     .fetch_optional(conn)
     .await

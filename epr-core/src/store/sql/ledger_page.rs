@@ -7,11 +7,11 @@
 
 use sqlx::{QueryBuilder, Row as _};
 
-use super::dialect::{Conn, Db, Id, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use super::dialect::{Conn, Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::listing;
 use crate::domain::audit::CanonicalDetails;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage};
-use crate::store::{Result, StoreError, Take};
+use crate::store::{Result, RowVisitor, StoreError};
 
 /// Entries of a time span up to which they are read by the index on time and then sorted.
 const FEW: i64 = 5_000;
@@ -34,7 +34,7 @@ impl TimeSpan {
     /// Of the row that [`span_query`] selects.
     ///
     /// # Errors
-    /// The database is at fault.
+    /// The database is at error.
     pub fn of(row: &Row) -> Result<Self> {
         let number = |column| row.try_get::<Option<i64>, _>(column).map_err(classify);
         Ok(match (number("entries")?.unwrap_or_default(), number("first")?, number("last")?) {
@@ -83,7 +83,7 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
         [("actor_id", filter.actor_id), ("entity_id", filter.entity_id), ("event_id", filter.event_id)]
     {
         if let Some(wanted) = wanted {
-            query.push(" AND l.").push(column).push(" = ").push_bind(id(wanted));
+            query.push(" AND l.").push(column).push(" = ").push_bind(bind_id(wanted));
         }
     }
     times(&mut query, filter);
@@ -108,26 +108,26 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
 
 fn times(query: &mut QueryBuilder<Db>, filter: &AuditFilter) {
     if let Some(from) = filter.occurred_from {
-        query.push(" AND l.occurred_at >= ").push_bind(stamp(from));
+        query.push(" AND l.occurred_at >= ").push_bind(bind_time(from));
     }
     if let Some(to) = filter.occurred_to {
-        query.push(" AND l.occurred_at <= ").push_bind(stamp(to));
+        query.push(" AND l.occurred_at <= ").push_bind(bind_time(to));
     }
 }
 
-/// Shows a page to `take` until it says `false`.
+/// Shows a page to `visit` until it says `false`.
 pub(super) async fn list(
     conn: &mut Conn,
     filter: &AuditFilter,
     page: AuditPage,
-    take: Take<'_, AuditEntry>,
+    visit: RowVisitor<'_, AuditEntry>,
 ) -> Result<()> {
     let span = match span_query(filter) {
         Some(mut query) => TimeSpan::of(&query.build().fetch_one(&mut *conn).await.map_err(classify)?)?,
         None => TimeSpan::Unknown,
     };
     let query = |after, limit| page_query(filter, AuditPage { limit, after, ..page }, span);
-    listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), take).await
+    listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), visit).await
 }
 
 fn read(row: &Row) -> Result<AuditEntry> {
@@ -147,6 +147,6 @@ fn read(row: &Row) -> Result<AuditEntry> {
         entity_type: row.try_get("entity_type").map_err(classify)?,
         correlation_id: row.try_get("correlation_id").map_err(classify)?,
         details: CanonicalDetails(row.try_get("details").map_err(classify)?),
-        occurred_at: read_stamp(row.try_get::<Stamp, _>("occurred_at").map_err(classify)?)?,
+        occurred_at: read_time(row.try_get::<SqlTime, _>("occurred_at").map_err(classify)?)?,
     })
 }

@@ -6,8 +6,8 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::dialect::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
-use crate::store::{Cursor, Page, Result, Take};
+use super::dialect::{Conn, Db, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
+use crate::store::{Cursor, Page, Result, RowVisitor};
 
 /// Rows of the first batch. A driver reads what is left of a statement before the connection is used again: with rows of 1 MB,
 /// a statement for a whole page would be half a gigabyte that nobody wants.
@@ -18,13 +18,13 @@ const MAX_BATCH: u32 = 512;
 /// How a row is read, and where it is in the list.
 pub(super) type Columns<T, P> = (fn(&Row) -> Result<T>, fn(&T) -> P);
 
-/// Shows at most `limit` rows to `take` until it says `false`. `query` builds the statement for a number of rows behind a position.
+/// Shows at most `limit` rows to `visit` until it says `false`. `query` builds the statement for a number of rows behind a position.
 pub(super) async fn show<T, P: Copy>(
     conn: &mut Conn,
     (limit, mut after): (u32, Option<P>),
     query: impl Fn(Option<P>, u32) -> QueryBuilder<Db>,
     (read, position): Columns<T, P>,
-    take: Take<'_, T>,
+    visit: RowVisitor<'_, T>,
 ) -> Result<()> {
     let (mut left, mut size) = (limit, FIRST_BATCH);
     while left > 0 {
@@ -37,7 +37,7 @@ pub(super) async fn show<T, P: Copy>(
             drop(row);
             seen += 1;
             after = Some(position(&value));
-            if !take(value) {
+            if !visit(value) {
                 return Ok(());
             }
         }
@@ -54,7 +54,7 @@ pub(super) async fn show<T, P: Copy>(
 pub(super) fn after(query: &mut QueryBuilder<Db>, table: &'static str, page: Page) {
     if let Some(cursor) = page.after {
         query.push(" AND (").push(table).push(".created_at, ").push(table).push(".id) < (");
-        query.push_bind(stamp(cursor.created_at)).push(", ").push_bind(id(cursor.id)).push(")");
+        query.push_bind(bind_time(cursor.created_at)).push(", ").push_bind(bind_id(cursor.id)).push(")");
     }
     query.push(" ORDER BY ").push(table).push(".created_at DESC, ").push(table).push(".id DESC LIMIT ");
     query.push_bind(i64::from(page.limit));
@@ -68,7 +68,7 @@ pub(super) async fn end(conn: &mut Conn, mut rows: QueryBuilder<Db>, bytes: i64)
     let found = rows.build().fetch_all(conn).await.map_err(classify)?;
     let [last, _following] = found.as_slice() else { return Ok(None) };
     Ok(Some(Cursor {
-        created_at: read_stamp(last.try_get::<Stamp, _>("created_at").map_err(classify)?)?,
+        created_at: read_time(last.try_get::<SqlTime, _>("created_at").map_err(classify)?)?,
         id: last.try_get("id").map(read_id).map_err(classify)?,
     }))
 }

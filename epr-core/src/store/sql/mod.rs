@@ -6,20 +6,23 @@
 use super::dialect;
 
 mod assignments;
+mod cached_head;
 mod entities;
 mod events;
 #[macro_use]
 pub(super) mod facts;
 mod hierarchy;
+pub(super) mod invalidations;
 pub(super) mod ledger;
 pub(super) mod ledger_page;
+pub(super) mod ledger_scan;
 mod listing;
 mod rejections;
-pub(super) mod renewals;
 mod reports;
 mod roles;
 pub(super) mod schema;
 mod set_aside;
+mod step;
 pub(super) mod store;
 pub(super) mod takeover;
 mod tx;

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Row as _};
 
-use super::dialect::{Conn, Db, Row, Stamp, classify, read_stamp, stamp};
+use super::dialect::{Conn, Db, Row, SqlTime, bind_time, classify, read_time};
 use crate::domain::Timestamp;
 use crate::domain::audit::{KeptRejection, Rejection, RejectionKind};
 use crate::domain::fields::Choice;
@@ -24,7 +24,7 @@ pub(super) async fn keep(conn: &mut Conn, rejections: &[Rejection], now: Timesta
         .bind(&rejection.reason)
         .bind(&rejection.body)
         .bind(rejection.body_bytes)
-        .bind(stamp(now))
+        .bind(bind_time(now))
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
@@ -47,7 +47,7 @@ pub(super) async fn list(conn: &mut Conn, limit: u32, before: Option<i64>) -> Re
 
 fn read(row: &Row) -> Result<KeptRejection> {
     let kind: &str = row.try_get("kind").map_err(classify)?;
-    let at = |column| row.try_get::<Stamp, _>(column).map_err(classify).and_then(read_stamp);
+    let at = |column| row.try_get::<SqlTime, _>(column).map_err(classify).and_then(read_time);
     Ok(KeptRejection {
         id: row.try_get("id").map_err(classify)?,
         rejection: Rejection {

@@ -3,60 +3,64 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::dialect::{Db, Pool, Row, Stamp, begin_snapshot, classify, id, read_stamp, stamp};
+use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_time};
 use super::{assignments, entities, roles};
 use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
-use crate::store::{Result, Take};
+use crate::store::{Result, RowVisitor};
 
-/// Runs `query` and shows every row to `take`, as `read` reads it.
+/// Runs `query` and shows every row to `visit`, as `read` reads it.
 async fn show<T>(
     pool: &Pool,
     mut query: QueryBuilder<Db>,
     read: fn(&Row) -> Result<T>,
-    take: Take<'_, T>,
+    visit: RowVisitor<'_, T>,
 ) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let mut rows = query.build().fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
-        if !take(read(&row)?) {
+        if !visit(read(&row)?) {
             break;
         }
     }
     Ok(())
 }
 
-pub(super) async fn assignments(pool: &Pool, scan: &AssignmentScan, take: Take<'_, NamedAssignment>) -> Result<()> {
+pub(super) async fn assignments(
+    pool: &Pool,
+    scan: &AssignmentScan,
+    visit: RowVisitor<'_, NamedAssignment>,
+) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(assignments::NAMED);
     match *scan {
         AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
             query.push(" WHERE 1 = 1");
             if let Some(principal) = principal_id {
-                query.push(" AND a.principal_id = ").push_bind(id(principal));
+                query.push(" AND a.principal_id = ").push_bind(bind_id(principal));
             }
             if let Some(entity) = entity_id {
-                query.push(" AND a.entity_id = ").push_bind(id(entity));
+                query.push(" AND a.entity_id = ").push_bind(bind_id(entity));
             }
             query.push(" ORDER BY a.created_at DESC, a.id DESC");
         }
         AssignmentScan::One(assignment) => {
-            query.push(" WHERE a.id = ").push_bind(id(assignment));
+            query.push(" WHERE a.id = ").push_bind(bind_id(assignment));
         }
         AssignmentScan::Expiring { now, until } => {
-            query.push(" WHERE a.expires_at > ").push_bind(stamp(now));
-            query.push(" AND a.expires_at <= ").push_bind(stamp(until));
+            query.push(" WHERE a.expires_at > ").push_bind(bind_time(now));
+            query.push(" AND a.expires_at <= ").push_bind(bind_time(until));
             query.push(" ORDER BY a.expires_at, a.id");
         }
         AssignmentScan::NeverEffective { now } => {
-            query.push(" WHERE a.effective_at > ").push_bind(stamp(now));
+            query.push(" WHERE a.effective_at > ").push_bind(bind_time(now));
             query.push(" OR a.expires_at <= a.created_at ORDER BY a.effective_at, a.id");
         }
         AssignmentScan::Global { now } => {
             query.push(" WHERE a.entity_id IS NULL AND (a.expires_at IS NULL OR a.expires_at > ");
-            query.push_bind(stamp(now));
+            query.push_bind(bind_time(now));
             query.push(") ORDER BY a.principal_type, a.principal_id, r.name");
         }
     }
-    show(pool, query, read_named, take).await
+    show(pool, query, read_named, visit).await
 }
 
 fn read_named(row: &Row) -> Result<NamedAssignment> {
@@ -69,27 +73,27 @@ fn read_named(row: &Row) -> Result<NamedAssignment> {
     })
 }
 
-pub(super) async fn unheld_roles(pool: &Pool, now: Timestamp, take: Take<'_, UnheldRole>) -> Result<()> {
+pub(super) async fn unheld_roles(pool: &Pool, now: Timestamp, visit: RowVisitor<'_, UnheldRole>) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(roles::WITH_ENDED);
     query.push(" WHERE NOT EXISTS (SELECT 1 FROM role_assignments h WHERE h.role_id = r.id");
-    query.push(" AND (h.expires_at IS NULL OR h.expires_at > ").push_bind(stamp(now));
+    query.push(" AND (h.expires_at IS NULL OR h.expires_at > ").push_bind(bind_time(now));
     query.push(")) ORDER BY r.name, r.id");
-    show(pool, query, read_unheld, take).await
+    show(pool, query, read_unheld, visit).await
 }
 
 fn read_unheld(row: &Row) -> Result<UnheldRole> {
-    let last: Option<Stamp> = row.try_get("last_ended_at").map_err(classify)?;
+    let last: Option<SqlTime> = row.try_get("last_ended_at").map_err(classify)?;
     Ok(UnheldRole {
         role: roles::read(row)?,
         ended_assignments: row.try_get("ended").map_err(classify)?,
-        last_ended_at: last.map(read_stamp).transpose()?,
+        last_ended_at: last.map(read_time).transpose()?,
     })
 }
 
-pub(super) async fn orphans(pool: &Pool, take: Take<'_, Orphan>) -> Result<()> {
+pub(super) async fn orphans(pool: &Pool, visit: RowVisitor<'_, Orphan>) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new(entities::WITH_PARENT);
     query.push(" WHERE p.status = 'archived' AND e.status <> 'archived' ORDER BY p.name, p.id, e.name, e.id");
-    show(pool, query, read_orphan, take).await
+    show(pool, query, read_orphan, visit).await
 }
 
 fn read_orphan(row: &Row) -> Result<Orphan> {

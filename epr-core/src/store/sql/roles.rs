@@ -3,12 +3,12 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::dialect::{Conn, Db, Row, Stamp, classify, id, read_id, read_stamp, stamp};
+use super::dialect::{Conn, Db, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::entities::read_type;
 use super::listing::{self, after};
 use crate::domain::fields::Choice;
 use crate::domain::{EntityType, Json, Role, Timestamp};
-use crate::store::{Cursor, Page, Result, StoreError, Take};
+use crate::store::{Cursor, Page, Result, RowVisitor, StoreError};
 
 macro_rules! columns {
     () => {
@@ -30,7 +30,7 @@ pub(super) const WITH_ENDED: &str = concat!(
 );
 
 fn read_texts(what: &'static str, text: &str) -> Result<Vec<String>> {
-    serde_json::from_str(text).map_err(|fault| StoreError::corrupt(what, fault))
+    serde_json::from_str(text).map_err(|error| StoreError::corrupt(what, error))
 }
 
 pub(super) fn read_scope_types(text: &str) -> Result<Vec<EntityType>> {
@@ -52,8 +52,8 @@ pub(super) fn read(row: &Row) -> Result<Role> {
         scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,
         is_system: row.try_get("is_system").map_err(classify)?,
         permissions,
-        created_at: read_stamp(row.try_get::<Stamp, _>("created_at").map_err(classify)?)?,
-        updated_at: read_stamp(row.try_get::<Stamp, _>("updated_at").map_err(classify)?)?,
+        created_at: read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?,
+        updated_at: read_time(row.try_get::<SqlTime, _>("updated_at").map_err(classify)?)?,
     })
 }
 
@@ -63,13 +63,13 @@ pub(super) async fn insert(conn: &mut Conn, role: &Role) -> Result<bool> {
         json_value!("$4"),
         ", $5, $6, $7) ON CONFLICT (name) DO NOTHING"
     ))
-    .bind(id(role.id))
+    .bind(bind_id(role.id))
     .bind(&role.name)
     .bind(&role.description)
     .bind(write_scope_types(&role.scope_types))
     .bind(role.is_system)
-    .bind(stamp(role.created_at))
-    .bind(stamp(role.updated_at))
+    .bind(bind_time(role.created_at))
+    .bind(bind_time(role.updated_at))
     .execute(conn)
     .await
     .map_err(classify)?;
@@ -78,7 +78,7 @@ pub(super) async fn insert(conn: &mut Conn, role: &Role) -> Result<bool> {
 
 pub(super) async fn get(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.id = $1"))
-        .bind(id(role))
+        .bind(bind_id(role))
         .fetch_optional(conn)
         .await
         .map_err(classify)?;
@@ -98,21 +98,21 @@ pub(super) async fn named(conn: &mut Conn, name: &str) -> Result<Option<Role>> {
 pub(super) async fn lock(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
     // Lock first, read in a second statement: the actions are read after the lock is held.
     sqlx::query(concat!("SELECT r.id FROM roles r WHERE r.id = $1", for_update!("r")))
-        .bind(id(role))
+        .bind(bind_id(role))
         .fetch_optional(&mut *conn)
         .await
         .map_err(classify)?;
     get(conn, role).await
 }
 
-pub(super) async fn list(conn: &mut Conn, page: Page, take: Take<'_, Role>) -> Result<()> {
+pub(super) async fn list(conn: &mut Conn, page: Page, visit: RowVisitor<'_, Role>) -> Result<()> {
     let query = |position, limit| {
         let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM roles r WHERE 1 = 1"));
         after(&mut query, "r", Page { limit, after: position });
         query
     };
     let position = |role: &Role| Cursor { created_at: role.created_at, id: role.id };
-    listing::show(conn, (page.limit, page.after), query, (read, position), take).await
+    listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
 /// Where the list ends that may have `bytes`.
@@ -131,10 +131,10 @@ pub(super) async fn update(conn: &mut Conn, role: &Role) -> Result<()> {
         json_value!("$3"),
         ", updated_at = $4 WHERE id = $1"
     ))
-    .bind(id(role.id))
+    .bind(bind_id(role.id))
     .bind(&role.description)
     .bind(write_scope_types(&role.scope_types))
-    .bind(stamp(role.updated_at))
+    .bind(bind_time(role.updated_at))
     .execute(conn)
     .await
     .map_err(classify)?;
@@ -152,7 +152,7 @@ pub(super) async fn ensure_actions(conn: &mut Conn, actions: &[&str], now: Times
         " WHERE true ON CONFLICT (action) DO NOTHING"
     ))
     .bind(Json::from(actions.to_vec()).to_string())
-    .bind(stamp(now))
+    .bind(bind_time(now))
     .execute(conn)
     .await
     .map_err(classify)?;
@@ -163,7 +163,7 @@ pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String],
     let mut sorted: Vec<&str> = actions.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     sqlx::query("DELETE FROM role_permissions WHERE role_id = $1")
-        .bind(id(role))
+        .bind(bind_id(role))
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
@@ -175,7 +175,7 @@ pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String],
         json_items!("$2"),
         " JOIN permissions p ON p.action = item.value"
     ))
-    .bind(id(role))
+    .bind(bind_id(role))
     .bind(Json::from(sorted).to_string())
     .execute(conn)
     .await

@@ -10,8 +10,8 @@ use sqlx::Row as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migration};
 
 use super::dialect::{
-    Conn, MIGRATIONS, Pool, Row, acquire, applied_migrations, apply_outside, begin_apart, check_database, classify,
-    commit, driver, explain_refusal, lock_schema, may_create, unless_silent,
+    Conn, MIGRATIONS, Pool, Row, STEP_DEADLINE, acquire, applied_migrations, apply_outside, begin_disposable,
+    check_database, classify, commit, driver, explain_migration_error, lock_schema, may_create, with_deadline,
 };
 use super::takeover;
 use crate::store::{Result, SchemaState, StoreError, TakeoverReport};
@@ -73,7 +73,7 @@ pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState>
 
 /// Makes the schema, with everything in it, or takes over an older one, or goes one migration further.
 async fn step(pool: &Pool) -> Result<()> {
-    let mut tx = begin_apart(pool).await?;
+    let mut tx = begin_disposable(pool).await?;
     lock_schema(&mut tx).await?;
     // Another process may have done it while this one waited.
     let applied = applied_in(&mut tx).await?;
@@ -81,15 +81,15 @@ async fn step(pool: &Pool) -> Result<()> {
     if applied.is_empty() {
         may_create(&mut tx).await?;
         if takeover::older_tables(&mut tx).await? {
-            let report = takeover::adopt(&mut tx).await?;
+            let report = takeover::take_over(&mut tx).await?;
             report.refuse_if_blocked()?;
-            for misfit in &report.misfits {
+            for problem in &report.problems {
                 tracing::warn!(
-                    table = misfit.table,
-                    id = misfit.id,
-                    column = misfit.column,
-                    problem = misfit.problem,
-                    remedy = misfit.remedy,
+                    table = problem.table,
+                    id = problem.id,
+                    column = problem.column,
+                    problem = problem.problem,
+                    remedy = problem.remedy,
                     "takeover_adjusted"
                 );
             }
@@ -112,14 +112,14 @@ pub(super) async fn plan_takeover(pool: &Pool, target: &Target) -> Result<Option
         Some(path) => Some(exclusive(path.clone()).await?),
         None => None,
     };
-    let mut tx = begin_apart(pool).await?;
+    let mut tx = begin_disposable(pool).await?;
     lock_schema(&mut tx).await?;
     if !applied_in(&mut tx).await?.is_empty() || !takeover::older_tables(&mut tx).await? {
         return Ok(None);
     }
     may_create(&mut tx).await?;
     // Dropped, and with it everything that was done.
-    takeover::adopt(&mut tx).await.map(Some)
+    takeover::take_over(&mut tx).await.map(Some)
 }
 
 /// The migrations that are not among `applied`, which may lack one below its newest.
@@ -148,7 +148,7 @@ pub(super) async fn apply_all(conn: &mut Conn) -> Result<()> {
 
 async fn apply(conn: &mut Conn, migration: &'static Migration) -> Result<()> {
     let done = sqlx::raw_sql(migration.sql.clone()).execute(driver(&mut *conn)).await;
-    done.map_err(|fault| explain_refusal(fault, migration.version))?;
+    done.map_err(|error| explain_migration_error(error, migration.version))?;
     note(conn, migration).await
 }
 
@@ -162,21 +162,21 @@ async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
     .bind(&*migration.checksum)
     .execute(conn)
     .await
-    .map_err(|fault| explain_refusal(fault, migration.version))?;
+    .map_err(|error| explain_migration_error(error, migration.version))?;
     Ok(())
 }
 
-fn failed(fault: MigrateError) -> StoreError {
-    match fault {
-        MigrateError::Execute(fault) => explain_refusal(fault, 0),
-        fault => StoreError::Migration(fault.to_string()),
+fn failed(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) => explain_migration_error(error, 0),
+        error => StoreError::Migration(error.to_string()),
     }
 }
 
 /// Reads which migrations were applied.
 pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
     let mut conn = acquire(pool).await?;
-    let applied = unless_silent(async {
+    let applied = with_deadline(STEP_DEADLINE, async {
         check_database(&mut conn).await?;
         applied_in(&mut conn).await
     });
@@ -211,7 +211,7 @@ async fn exclusive(path: PathBuf) -> Result<std::fs::File> {
         })
     })
     .await
-    .map_err(|fault| StoreError::Backend(fault.into()))?
+    .map_err(|error| StoreError::Backend(error.into()))?
 }
 
 #[cfg(test)]

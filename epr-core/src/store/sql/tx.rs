@@ -1,120 +1,81 @@
-//! A transaction on this database, and when its connection is not to be used again.
+//! A transaction on this database.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::cached_head::CachedHead;
 use super::dialect::{
-    Conn, Transaction, changes, close_after, commit, generation, lock_hierarchy, share_hierarchy, unless_silent,
+    Conn, STEP_DEADLINE, Transaction, changes, close_when_done, commit, generation, lock_hierarchy, share_hierarchy,
 };
-use super::ledger::Extended;
-use super::store::End;
+use super::ledger::NewHead;
+use super::step::{self, ends_connection};
 use super::{assignments, entities, events, hierarchy, ledger, roles, set_aside};
 use crate::decision::Question;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
 use crate::ledger::chain::Draft;
+use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
-use crate::store::lineage::{Lineage, is_wrong_server};
 use crate::store::{
-    Appended, Decide, Inserted, InsertedEvent, OutboxEvent, PathToRoot, Renewal, Result, StoreError, Tx,
+    Appended, DraftDecision, InsertedAssignment, InsertedEvent, Invalidation, OutboxEvent, PathToRoot, Result, Tx,
 };
 
 /// A transaction, and what it has appended to the ledger so far.
 pub(super) struct SqlTx {
     tx: Transaction,
-    lineage: Arc<Lineage>,
-    end: Arc<Mutex<End>>,
-    appended: Option<Extended>,
-}
-
-/// A change, or a transaction for changes, on a server that takes none, as one in recovery.
-const READ_ONLY: [&str; 2] = ["25006", "0A000"];
-
-fn code(fault: &StoreError) -> Option<String> {
-    let StoreError::Unavailable(cause) = fault else { return None };
-    match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Database(told)) => told.code().map(Into::into),
-        _ => None,
-    }
-}
-
-/// Whether a lock was not given in time.
-pub(super) fn is_lock_timeout(fault: &StoreError) -> bool {
-    code(fault).is_some_and(|code| code == "55P03")
-}
-
-/// Whether `fault` says that its connection is not to be used again: it was cut, the server ends it, or it leads to a server that is in
-/// recovery or is not the one that has the ledger.
-pub(super) fn is_about_connection(fault: &StoreError) -> bool {
-    if is_wrong_server(fault) {
-        return true;
-    }
-    let StoreError::Unavailable(cause) = fault else { return false };
-    match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
-        Some(sqlx::Error::Database(_)) => code(fault)
-            .is_some_and(|code| READ_ONLY.contains(&&*code) || code.starts_with("08") || code.starts_with("57P")),
-        _ => false,
-    }
-}
-
-/// [`is_about_connection`], and if it leads to a wrong server, no connection of its `generation` is used any more.
-pub(super) fn ends_connection(fault: &StoreError, lineage: &Lineage, generation: u64) -> bool {
-    if is_wrong_server(fault) || code(fault).is_some_and(|code| READ_ONLY.contains(&&*code)) {
-        lineage.suspect(generation);
-    }
-    is_about_connection(fault)
+    continuity: Arc<LedgerContinuity>,
+    cached_head: Arc<CachedHead>,
+    appended: Option<NewHead>,
 }
 
 impl SqlTx {
-    pub(super) fn new(tx: Transaction, lineage: Arc<Lineage>, end: Arc<Mutex<End>>) -> Self {
-        Self { tx, lineage, end, appended: None }
+    pub(super) fn new(tx: Transaction, continuity: Arc<LedgerContinuity>, cached_head: Arc<CachedHead>) -> Self {
+        Self { tx, continuity, cached_head, appended: None }
     }
 
     pub(super) async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        let generation = generation(&self.tx);
-        let outcome = self.lineage.while_current(generation, unless_silent(step(&mut self.tx))).await;
-        if outcome.as_ref().is_err_and(|fault| ends_connection(fault, &self.lineage, generation)) {
-            close_after(&mut self.tx);
+        let outcome = step::run(&mut self.tx, &self.continuity, STEP_DEADLINE, step).await;
+        if !outcome.reusable {
+            close_when_done(&mut self.tx);
         }
-        outcome
+        outcome.result
     }
 
     pub(super) async fn append_drafts(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
-        let known = self.lineage.known();
-        let (appended, end) = self.step(async |conn| ledger::append(conn, known.as_ref(), drafts).await).await?;
-        self.appended = Some(end);
+        let known = self.continuity.newest_change();
+        let (appended, head) = self.step(async |conn| ledger::append(conn, known.as_ref(), drafts).await).await?;
+        self.appended = Some(head);
         Ok(appended)
     }
 
     pub(super) async fn append_decisions(
         &mut self,
         questions: &[Question],
-        decide: Decide<'_>,
+        draft: DraftDecision<'_>,
     ) -> Result<Vec<Option<Appended>>> {
-        let known = self.lineage.known();
-        let step = async |conn: &mut Conn| ledger::append_decisions(conn, known.as_ref(), questions, decide).await;
-        let (appended, end) = self.step(step).await?;
-        self.appended = Some(end);
+        let known = self.continuity.newest_change();
+        let step = async |conn: &mut Conn| ledger::append_decisions(conn, known.as_ref(), questions, draft).await;
+        let (appended, head) = self.step(step).await?;
+        self.appended = Some(head);
         Ok(appended)
     }
 
-    /// Commits. INVARIANT: what decisions depend on is known to be changed before the change is answered, so that no later check
-    /// of this process rests on a server that lacks it.
+    /// Commits. INVARIANT: a change of facts is recorded in [`LedgerContinuity`] before it is answered, so that no later check of
+    /// this process uses a server that lacks it.
     pub(super) async fn finish(self) -> Result<()> {
-        let Self { tx, lineage, end, appended } = self;
+        let Self { tx, continuity, cached_head, appended } = self;
         let generation = generation(&tx);
-        if let Err(fault) = lineage.while_current(generation, commit(tx)).await {
-            ends_connection(&fault, &lineage, generation);
-            return Err(fault);
+        if let Err(error) = continuity.while_current(generation, commit(tx)).await {
+            ends_connection(&error, &continuity, generation);
+            return Err(error);
         }
-        if let Some(extended) = appended {
-            if let Some(entry) = &extended.decisive {
-                lineage.learn(entry);
+        if let Some(head) = appended {
+            if let Some(entry) = &head.decisive {
+                continuity.record(entry);
             }
-            end.lock().unwrap_or_else(PoisonError::into_inner).learn(extended);
+            cached_head.offer(head);
         }
         Ok(())
     }
@@ -180,7 +141,7 @@ impl Tx for SqlTx {
         self.step(async |conn| roles::ensure_actions(conn, &sorted, now).await).await
     }
 
-    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<Inserted> {
+    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<InsertedAssignment> {
         self.step(async |conn| assignments::insert(conn, assignment).await).await
     }
 
@@ -192,8 +153,8 @@ impl Tx for SqlTx {
         self.step(async |conn| events::insert(conn, new).await).await
     }
 
-    async fn renewals(&mut self) -> Result<Vec<Renewal>> {
-        self.step(async |conn| changes::own(conn).await).await
+    async fn invalidations(&mut self) -> Result<Vec<Invalidation>> {
+        self.step(async |conn| changes::of_transaction(conn).await).await
     }
 
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
@@ -201,7 +162,7 @@ impl Tx for SqlTx {
     }
 
     async fn set_aside_foreign_rows(&mut self) -> Result<ForeignRows> {
-        let known = self.lineage.known();
+        let known = self.continuity.newest_change();
         self.step(async |conn| {
             let head = ledger::lock(&mut *conn, known.as_ref()).await?;
             set_aside::foreign_rows(conn, head).await

@@ -7,10 +7,10 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::dialect::{Pool, classify};
-use super::sql::renewals;
+use super::sql::invalidations;
 use super::sql::schema::Target;
 use crate::domain::Json;
-use crate::store::{Renewal, Result, StoreError, Told};
+use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(50);
@@ -21,46 +21,46 @@ const ANSWER: Duration = Duration::from_secs(2);
 const MAX_RENEWALS: usize = 256;
 
 /// What the running transaction has changed about decisions; no other one runs.
-pub(super) async fn own(conn: &mut SqliteConnection) -> Result<Vec<Renewal>> {
+pub(super) async fn of_transaction(conn: &mut SqliteConnection) -> Result<Vec<Invalidation>> {
     let rows = sqlx::query("UPDATE cache_renewals SET fresh = FALSE WHERE fresh RETURNING id, principal_id")
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
-    let renewals = rows.iter().map(renewals::read).collect::<Result<Vec<_>>>()?;
-    if renewals.len() <= MAX_RENEWALS {
-        return Ok(renewals);
+    let invalidations = rows.iter().map(invalidations::read).collect::<Result<Vec<_>>>()?;
+    if invalidations.len() <= MAX_RENEWALS {
+        return Ok(invalidations);
     }
-    let Some(newest) = renewals.iter().map(|renewal| renewal.id).max() else { return Ok(renewals) };
+    let Some(newest) = invalidations.iter().map(|invalidation| invalidation.id).max() else { return Ok(invalidations) };
     sqlx::query("UPDATE cache_renewals SET principal_id = NULL WHERE id = $1")
         .bind(newest)
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
     // Other processes see by the missing ids that something changed for everybody.
-    let others = renewals.iter().map(|renewal| renewal.id).filter(|id| *id != newest);
+    let others = invalidations.iter().map(|invalidation| invalidation.id).filter(|id| *id != newest);
     let others = Json::List(others.map(Json::Int).collect()).to_string();
     sqlx::query("DELETE FROM cache_renewals WHERE id IN (SELECT value FROM json_each($1))")
         .bind(others)
         .execute(conn)
         .await
         .map_err(classify)?;
-    Ok(vec![Renewal { id: newest, principal: None }])
+    Ok(vec![Invalidation { id: newest, principal: None }])
 }
 
 /// Tells changes for as long as the pool is open.
-pub(super) async fn tell(pool: &Pool, target: &Target, tell: &(dyn Fn(Told) + Send + Sync)) {
+pub(super) async fn follow(pool: &Pool, target: &Target, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
     if target.lock_file.is_none() {
-        return tell(Told::Alone);
+        return report(FeedEvent::SingleProcess);
     }
     let mut warned = false;
     while !pool.is_closed() {
-        let fault = match watch(pool, tell).await {
+        let error = match watch(pool, report).await {
             Ok(never) => match never {},
-            Err(fault) => fault,
+            Err(error) => error,
         };
-        tell(Told::Ended);
+        report(FeedEvent::Disconnected);
         if !std::mem::replace(&mut warned, true) && !pool.is_closed() {
-            warn!(error = crate::error::chain(&fault), "decision_cache_line_cut");
+            warn!(error = crate::error::chain(&error), "decision_cache_line_cut");
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -68,12 +68,12 @@ pub(super) async fn tell(pool: &Pool, target: &Target, tell: &(dyn Fn(Told) + Se
 
 enum Never {}
 
-async fn watch(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never> {
+async fn watch(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Result<Never> {
     let at = Instant::now();
     let mut seen = answered(last(pool)).await?;
     let pending = answered(after(pool, 0)).await?;
-    let database = answered(async { renewals::database(&mut *pool.acquire().await?).await }).await?;
-    tell(Told::Began { at, database, pending });
+    let database = answered(async { invalidations::database(&mut *pool.acquire().await?).await }).await?;
+    report(FeedEvent::Connected { at, database, pending });
     loop {
         tokio::time::sleep(LOOK).await;
         let at = Instant::now();
@@ -81,14 +81,14 @@ async fn watch(pool: &Pool, tell: &(dyn Fn(Told) + Send + Sync)) -> Result<Never
         if now != seen {
             let changes = answered(after(pool, seen)).await?;
             // Those that are gone again, and a file that was put in the place of another one.
-            let known = changes.iter().filter(|renewal| (seen + 1..=now).contains(&renewal.id)).count();
+            let known = changes.iter().filter(|invalidation| (seen + 1..=now).contains(&invalidation.id)).count();
             if i64::try_from(known) != Ok(now - seen) {
-                tell(Told::Changed(Renewal { id: 0, principal: None }));
+                report(FeedEvent::Changed(Invalidation { id: 0, principal: None }));
             }
-            seen = changes.last().map_or(now, |renewal| renewal.id.max(now));
-            changes.into_iter().map(Told::Changed).for_each(tell);
+            seen = changes.last().map_or(now, |invalidation| invalidation.id.max(now));
+            changes.into_iter().map(FeedEvent::Changed).for_each(report);
         }
-        tell(Told::Alive(at));
+        report(FeedEvent::Heartbeat(at));
     }
 }
 
@@ -105,6 +105,6 @@ async fn last(pool: &Pool) -> Result<i64> {
     Ok(last.unwrap_or(0))
 }
 
-async fn after(pool: &Pool, id: i64) -> Result<Vec<Renewal>> {
-    renewals::after(&mut *pool.acquire().await?, id).await
+async fn after(pool: &Pool, id: i64) -> Result<Vec<Invalidation>> {
+    invalidations::after(&mut *pool.acquire().await?, id).await
 }

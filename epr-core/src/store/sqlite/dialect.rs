@@ -16,24 +16,23 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-pub(super) use super::older::put_aside;
-pub(super) use super::pages::{next_page, open_pages, pause_triggers, resume_triggers};
 use super::pool::FileError;
 pub(super) use super::pool::Pool;
 use super::sql::schema;
-pub(super) use super::{changes, entries, older, together};
+pub(super) use super::takeover::{next_page, open_pages, pause_triggers, resume_triggers, set_aside_table};
+pub(super) use super::{changes, entries, facts_batch, takeover};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Conn = sqlx::SqliteConnection;
 pub(super) type Row = SqliteRow;
-pub(super) type Loan = sqlx::pool::PoolConnection<Db>;
+pub(super) type PooledConn = sqlx::pool::PoolConnection<Db>;
 pub(super) type Transaction = sqlx::Transaction<'static, Db>;
-/// How an id is bound and read: lower-case text, so that the file can be read with any tool.
+/// An id as it is bound and read: lower-case text, so that any tool can read the file.
 pub(super) type Id = Hyphenated;
-/// How a timestamp is bound and read: text of fixed width, whose order is the order in time.
-pub(super) type Stamp = String;
+/// A timestamp as it is bound and read: text of fixed width, whose order is the order in time.
+pub(super) type SqlTime = String;
 
 /// A list of texts in one column, as JSON text.
 macro_rules! json_list {
@@ -44,47 +43,47 @@ macro_rules! json_list {
 
 /// A bound JSON text. A cast to `json` would make a number of it here.
 macro_rules! json_value {
-    ($place:literal) => {
-        $place
+    ($parameter:literal) => {
+        $parameter
     };
 }
 
 /// An id is text here. A cast to `uuid` would make a number of it.
 macro_rules! uuid_value {
-    ($place:literal) => {
-        $place
+    ($parameter:literal) => {
+        $parameter
     };
 }
 
 /// The items of a bound JSON list of texts, as rows with a column `value`.
 macro_rules! json_items {
-    ($place:literal) => {
-        concat!("json_each(", $place, ") AS item")
+    ($parameter:literal) => {
+        concat!("json_each(", $parameter, ") AS item")
     };
 }
 
 /// A bound timestamp: text.
 macro_rules! time_value {
-    ($place:literal) => {
-        $place
+    ($parameter:literal) => {
+        $parameter
     };
 }
 
-/// A value to be held against an indexed expression: without a type of its own, for which the index would be passed over.
+/// A value to be compared with an indexed expression: `+` removes its type, for which the index would not be used.
 macro_rules! index_value {
     ($value:literal) => {
         concat!("+", $value)
     };
 }
 
-/// A join that looks into a table once for each row before it, whatever the planner expects to find.
+/// A join that probes a table once for each row before it, whatever the planner estimates.
 macro_rules! join_probing {
     ($table:literal, $name:literal, $($condition:expr),+) => {
         concat!("CROSS JOIN ", $table, " ", $name, " ON ", $($condition),+)
     };
 }
 
-/// Nothing to pass over: the whole transaction is exclusive.
+/// Nothing to skip: the whole transaction is exclusive.
 macro_rules! skip_locked {
     ($of:literal) => {
         ""
@@ -98,7 +97,7 @@ macro_rules! for_update {
     };
 }
 
-/// Whether a renewal is older than any entry of a cache can be.
+/// Whether an invalidation is older than any cache entry can be.
 macro_rules! written_a_day_ago {
     () => {
         "written_at < CAST(strftime('%s', 'now', '-25 hours') AS INTEGER)"
@@ -112,8 +111,8 @@ macro_rules! in_recovery {
     };
 }
 
-/// What a statement says so that its transaction is ended when the process stops in it: nothing, there is no server.
-macro_rules! last_step {
+/// Nothing: there is no server that could end the transaction of a frozen process.
+macro_rules! idle_limit {
     () => {
         "NULL"
     };
@@ -137,7 +136,7 @@ macro_rules! set_aside {
     };
 }
 
-/// A statement whose rows are read in pages: columns of `o`, and a table that was set aside.
+/// A statement whose rows are read in pages: columns of `o`, which is a table that was set aside.
 macro_rules! older_pages {
     ($columns:literal, $table:literal) => {
         concat!(
@@ -157,24 +156,28 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers beside the one writer.
 pub(super) const READERS: u32 = 4;
 
-pub(super) fn id(id: Uuid) -> Id {
+/// Returns an id as it is bound.
+pub(super) fn bind_id(id: Uuid) -> Id {
     id.hyphenated()
 }
 
+/// Returns an id that was read.
 pub(super) fn read_id(id: Id) -> Uuid {
     id.into_uuid()
 }
 
-pub(super) fn stamp(at: Timestamp) -> Stamp {
+/// Returns a timestamp as it is bound.
+pub(super) fn bind_time(at: Timestamp) -> SqlTime {
     at.to_string()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the same signature as on PostgreSQL")]
-pub(super) fn read_stamp(at: Stamp) -> Result<Timestamp, StoreError> {
-    Timestamp::parse(&at).map_err(|fault| StoreError::corrupt("timestamp", fault))
+pub(super) fn read_time(at: SqlTime) -> Result<Timestamp, StoreError> {
+    Timestamp::parse(&at).map_err(|error| StoreError::corrupt("timestamp", error))
 }
 
-pub(super) async fn acquire(pool: &Pool) -> Result<Loan, StoreError> {
+/// Checks a connection out of the pool.
+pub(super) async fn acquire(pool: &Pool) -> Result<PooledConn, StoreError> {
     pool.acquire().await
 }
 
@@ -185,101 +188,113 @@ pub(super) async fn begin(pool: &Pool) -> Result<Transaction, StoreError> {
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(classify)
 }
 
-/// The same: nothing of it outlasts it here, and a database in memory lives in its connection.
-pub(super) async fn begin_apart(pool: &Pool) -> Result<Transaction, StoreError> {
+/// Begins a transaction. Nothing outlasts it on the connection, and a database in memory lives in its connection.
+pub(super) async fn begin_disposable(pool: &Pool) -> Result<Transaction, StoreError> {
     begin(pool).await
 }
 
-pub(super) fn forsake(loan: Loan) {
-    drop(loan);
+/// Returns the connection to the pool: an error of a file is not one of the connection.
+pub(super) fn discard(conn: PooledConn) {
+    drop(conn);
 }
 
-/// A file has no connection that leads elsewhere.
-pub(super) fn close_after(_: &mut Transaction) {}
+/// Does nothing: no connection to a file leads elsewhere.
+pub(super) fn close_when_done(_: &mut Transaction) {}
 
-/// The transaction has the only lock already.
-pub(super) async fn wait_briefly(_: &mut Conn) -> Result<(), StoreError> {
+/// Does nothing: the transaction has the only lock already.
+pub(super) async fn use_short_lock_timeout(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A generation that never ends.
+/// A generation that is never retired.
 pub(super) fn generation(_: &Conn) -> u64 {
     u64::MAX
 }
 
+/// Commits.
 pub(super) async fn commit(tx: Transaction) -> Result<(), StoreError> {
     tx.commit().await.map_err(classify)
 }
 
-/// Begins a transaction that sees one moment of the database from its first read to its last.
+/// Begins a transaction that sees one snapshot.
 pub(super) async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
     pool.check()?;
     #[allow(clippy::disallowed_methods, reason = "the one place where snapshots on SQLite begin")]
     pool.begin().await.map_err(classify)
 }
 
-/// A file does not go silent.
-pub(super) async fn unless_silent<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+/// The deadline of a step; without effect on a file.
+pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for `step`: a file does not stop answering.
+pub(super) async fn with_deadline<T>(
+    _: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     step.await
 }
 
-pub(super) async fn within<T>(_: Duration, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    step.await
-}
-
+/// Does nothing: a transaction that writes is exclusive.
 pub(super) async fn lock_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The clock of a file is this machine's.
+/// Returns `None`: there is no server whose clock could differ.
 pub(super) async fn server_time(_: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
     Ok(None)
 }
 
+/// Does nothing: a transaction that writes is exclusive.
 pub(super) async fn share_hierarchy(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Does nothing: a transaction that writes is exclusive.
 pub(super) async fn lock_ordering_key(_: &mut Conn, _: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Does nothing: relays poll a file.
 pub(super) async fn notify_outbox(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// There are none.
+/// Returns an empty stream: a file has no notifications.
 pub(super) fn outbox_signals(_: &Pool) -> BoxStream<'static, ()> {
     futures_util::stream::empty().boxed()
 }
 
+/// Does nothing: a lock file excludes other processes.
 pub(super) async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A file has no users.
+/// Returns none: a file has no users.
 pub(super) async fn missing_privileges(_: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(Vec::new())
 }
 
+/// Returns `None`: there is no server.
 pub(super) async fn connections(_: &mut Conn) -> Result<Option<crate::store::Connections>, StoreError> {
     Ok(None)
 }
 
-/// The driver's connection, which here is the store's.
+/// Returns the driver's connection.
 pub(super) fn driver(conn: &mut Conn) -> &mut Conn {
     conn
 }
 
-/// Texts are what they were on every file.
+/// Does nothing: every file stores texts as they were written.
 pub(super) async fn check_database(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Does nothing: a file has no privileges.
 pub(super) async fn may_create(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Returns EPR's applied migrations, in their order.
 pub(super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<schema::Applied>, StoreError> {
     if columns(&mut *conn, schema::APPLIED).await?.is_empty() {
         return Ok(Vec::new());
@@ -290,93 +305,96 @@ pub(super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<schema::Ap
             .await
             .map_err(classify)?;
     let applied = rows.iter().map(schema::read_applied).collect::<Result<Vec<_>, StoreError>>()?;
-    if schema::are_ours(&applied) { Ok(applied) } else { Err(not_ours(conn, schema::APPLIED).await) }
+    if schema::are_ours(&applied) { Ok(applied) } else { Err(foreign_table_error(conn, schema::APPLIED).await) }
 }
 
-/// Every migration is applied in a transaction here.
+/// Applies a migration that runs outside a transaction elsewhere.
 pub(super) async fn apply_outside(pool: &Pool, migration: &sqlx::migrate::Migration) -> Result<(), StoreError> {
     let mut conn = acquire(pool).await?;
     let done = sqlx::raw_sql(migration.sql.clone()).execute(&mut *conn).await;
-    done.map(|_| ()).map_err(|fault| explain_refusal(fault, migration.version))
+    done.map(|_| ()).map_err(|error| explain_migration_error(error, migration.version))
 }
 
-/// Says what is in the way of a migration.
-pub(super) fn explain_refusal(fault: sqlx::Error, version: i64) -> StoreError {
-    match classify(fault) {
+/// Explains why a migration failed.
+pub(super) fn explain_migration_error(error: sqlx::Error, version: i64) -> StoreError {
+    match classify(error) {
         StoreError::Backend(cause) => StoreError::Migration(format!("migration {version}: {cause}")),
         other => other,
     }
 }
 
-/// The refusal of another application's table.
-pub(super) async fn not_ours(_: &mut Conn, table: &str) -> StoreError {
+/// The error of a table that belongs to another application.
+pub(super) async fn foreign_table_error(_: &mut Conn, table: &str) -> StoreError {
     StoreError::Unsuitable(format!(
         "the table {table} in this file belongs to another application: these tables are not EPR's. Give EPR a file of its own"
     ))
 }
 
-/// Begins a transaction that reads a page of a list.
-pub(super) async fn begin_list(pool: &Pool) -> Result<Loan, StoreError> {
+/// Checks out a connection for a page of a list.
+pub(super) async fn begin_list(pool: &Pool) -> Result<PooledConn, StoreError> {
     acquire(pool).await
 }
 
-pub(super) async fn end_list<T>(_: Loan, listed: Result<T, StoreError>) -> Result<T, StoreError> {
+/// Returns the result of a list.
+pub(super) async fn end_list<T>(_: PooledConn, listed: Result<T, StoreError>) -> Result<T, StoreError> {
     listed
 }
 
-/// There is no server.
+/// Returns `None`: there is no server.
 pub(super) fn pooler(_: &Pool) -> Option<&'static str> {
     None
 }
 
-/// A file has room for everyone.
+/// Does nothing: a file admits any number of connections.
 pub(super) fn keep_open(_: &Pool) {}
 
+/// Returns how long a caller waits for a connection.
 pub(super) fn acquire_timeout(pool: &Pool) -> Duration {
     pool.options().get_acquire_timeout()
 }
 
-pub(super) fn most(pool: &Pool) -> u32 {
+/// Returns how many connections may be open at a time.
+pub(super) fn max_connections(pool: &Pool) -> u32 {
     pool.options().get_max_connections()
 }
 
-/// Whether these are two handles of one pool, which then share its options.
-pub(super) fn same(one: &Pool, other: &Pool) -> bool {
+/// Returns whether these are two handles of one pool, which then share its options.
+pub(super) fn is_same_pool(one: &Pool, other: &Pool) -> bool {
     std::ptr::eq(one.options(), other.options())
 }
 
-/// The columns of a table; none when there is no such table.
+/// Returns the columns of a table; none when there is no such table.
 pub(super) async fn columns(conn: &mut Conn, table: &str) -> Result<Vec<String>, StoreError> {
     sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table).fetch_all(conn).await.map_err(classify)
 }
 
-/// A file is opened with the first statement, whose error says what is wrong with it.
-pub(super) async fn reach(_: &Pool) -> Result<(), crate::store::Unreached> {
+/// Does nothing: a file is opened by the first statement, whose error says what is wrong with it.
+pub(super) async fn probe_connection(_: &Pool) -> Result<(), crate::store::ConnectFailure> {
     Ok(())
 }
 
-/// Sorts a driver's error by what the caller can do about it.
-pub(super) fn classify(fault: sqlx::Error) -> StoreError {
+/// Classifies a driver's error by what the caller can do about it.
+pub(super) fn classify(error: sqlx::Error) -> StoreError {
     use sqlx::error::ErrorKind;
-    match &fault {
-        sqlx::Error::Database(told) => {
+    match &error {
+        sqlx::Error::Database(db_error) => {
             // The low byte is the primary result code.
-            let code = told.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff;
-            match (told.kind(), code) {
+            let code = db_error.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff;
+            match (db_error.kind(), code) {
                 (ErrorKind::ForeignKeyViolation, _) => StoreError::MissingReference,
                 // BUSY, LOCKED
-                (_, 5 | 6) => StoreError::Contention(fault.into()),
+                (_, 5 | 6) => StoreError::Contention(error.into()),
                 // NOMEM, READONLY, IOERR, FULL, CANTOPEN
-                (_, 7 | 8 | 10 | 13 | 14) => StoreError::Unavailable(FileError::boxed(fault)),
+                (_, 7 | 8 | 10 | 13 | 14) => StoreError::Unavailable(FileError::boxed(error)),
                 // CORRUPT, NOTADB
-                (_, 11 | 26) => StoreError::Backend(FileError::boxed(fault)),
-                _ => StoreError::Backend(fault.into()),
+                (_, 11 | 26) => StoreError::Backend(FileError::boxed(error)),
+                _ => StoreError::Backend(error.into()),
             }
         }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            StoreError::Unavailable(fault.into())
+            StoreError::Unavailable(error.into())
         }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt("column", fault),
-        _ => StoreError::Backend(fault.into()),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::corrupt("column", error),
+        _ => StoreError::Backend(error.into()),
     }
 }

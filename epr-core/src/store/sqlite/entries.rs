@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Row, classify, id, stamp};
-use super::sql::ledger::{Existing, read_existing, read_stored};
+use super::dialect::{Conn, Row, bind_id, bind_time, classify};
+use super::sql::ledger::{Existing, read_existing};
+use super::sql::ledger_scan::read_stored;
 use crate::domain::{Text, Timestamp};
 use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
@@ -17,7 +18,7 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     for key in keys {
         let row =
             sqlx::query("SELECT sequence, occurred_at, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1")
-                .bind(id(*key))
+                .bind(bind_id(*key))
                 .fetch_optional(&mut *conn)
                 .await
                 .map_err(classify)?;
@@ -29,11 +30,11 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 }
 
 /// Whether [`extend`] is one statement.
-pub(super) const BY_ONE_STATEMENT: bool = false;
+pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = false;
 
 /// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false` when it is not
 /// at `before`, and then nothing is written.
-pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
+pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     let moved = sqlx::query(
         "UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1 AND sequence = $3 AND entry_hash = $4",
     )
@@ -57,16 +58,16 @@ pub(super) async fn extend(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
         .bind(entry.sequence)
         .bind(&entry.previous_hash)
         .bind(&entry.entry_hash)
-        .bind(event.event_id.map(id))
+        .bind(event.event_id.map(bind_id))
         .bind(event.source.as_str())
         .bind(event.action.as_str())
-        .bind(event.actor_id.map(id))
+        .bind(event.actor_id.map(bind_id))
         .bind(event.actor_type.as_str())
-        .bind(event.entity_id.map(id))
+        .bind(event.entity_id.map(bind_id))
         .bind(event.entity_type.as_ref().map(Text::as_str))
         .bind(event.correlation_id.as_ref().map(Text::as_str))
         .bind(entry.event.details())
-        .bind(stamp(event.occurred_at))
+        .bind(bind_time(event.occurred_at))
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
@@ -84,14 +85,14 @@ FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
 pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
     let sequence: i64 = row.try_get(0).map_err(classify)?;
     let entry = || -> std::result::Result<StoredEntry<'_>, UnreadableRow> {
-        let unreadable = |fault: &dyn std::fmt::Display| UnreadableRow { sequence, why: fault.to_string() };
-        let at: &str = row.try_get(13).map_err(|fault| unreadable(&fault))?;
-        let occurred_at = Timestamp::parse(at).map_err(|fault| unreadable(&fault))?;
+        let unreadable = |error: &dyn std::fmt::Display| UnreadableRow { sequence, why: error.to_string() };
+        let at: &str = row.try_get(13).map_err(|error| unreadable(&error))?;
+        let occurred_at = Timestamp::parse(at).map_err(|error| unreadable(&error))?;
         if occurred_at.to_string() != at {
             return Err(unreadable(&format!("occurred_at is written as `{at}`")));
         }
-        let id = |at: usize| row.try_get::<Option<&str>, _>(at).map_err(|fault| unreadable(&fault));
-        read_stored(row, sequence, [id(4)?, id(7)?, id(9)?], occurred_at).map_err(|fault| unreadable(&fault))
+        let id = |at: usize| row.try_get::<Option<&str>, _>(at).map_err(|error| unreadable(&error));
+        read_stored(row, sequence, [id(4)?, id(7)?, id(9)?], occurred_at).map_err(|error| unreadable(&error))
     };
     Ok(visitor.entry(entry()))
 }

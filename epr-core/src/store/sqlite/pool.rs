@@ -14,7 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::dialect::{BUSY_TIMEOUT, Db, Loan, READERS, classify};
+use super::dialect::{BUSY_TIMEOUT, Db, PooledConn, READERS, classify};
 use crate::store::StoreError;
 use crate::store::postgres::Options;
 
@@ -113,7 +113,7 @@ impl Pool {
         self.file.as_ref().map_or(Ok(()), |file| file.check())
     }
 
-    pub(super) async fn acquire(&self) -> Result<Loan, StoreError> {
+    pub(super) async fn acquire(&self) -> Result<PooledConn, StoreError> {
         self.check()?;
         self.connections.acquire().await.map_err(classify)
     }
@@ -179,12 +179,12 @@ fn connect_options(options: &Options) -> SqliteConnectOptions {
 /// After an error such as a full disk, SQLite has rolled the transaction back by itself. The driver does not know: its own
 /// rollback fails, it goes on counting an open transaction, and every later transaction on that connection would fail.
 async fn is_quiet(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
-    if SqliteTransactionManager::get_transaction_depth(conn) == 0 {
+    if !conn.is_in_transaction() {
         return Ok(true);
     }
     // The rollback of a transaction that was dropped is still on its way.
     conn.ping().await?;
-    Ok(SqliteTransactionManager::get_transaction_depth(conn) == 0)
+    Ok(!conn.is_in_transaction())
 }
 
 /// The same for a connection that cannot be closed: the driver's count is set right.
@@ -222,6 +222,6 @@ mod tests {
         let mut tx = super::super::dialect::begin(&pool).await.unwrap();
         sqlx::raw_sql("PRAGMA max_page_count = 100000; CREATE TABLE t (a)").execute(&mut *tx).await.unwrap();
         super::super::dialect::commit(tx).await.unwrap();
-        assert_eq!(SqliteTransactionManager::get_transaction_depth(&*pool.acquire().await.unwrap()), 0);
+        assert!(!pool.acquire().await.unwrap().is_in_transaction());
     }
 }

@@ -53,7 +53,7 @@ enum AccessDenied {
     Scope(Caller, Scope),
     /// Two credentials.
     Doubled,
-    /// Told too late: others have taken the permit.
+    /// Reported too late: others have taken the permit.
     Overloaded,
 }
 

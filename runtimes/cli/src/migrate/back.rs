@@ -21,7 +21,7 @@ pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> O
     let since = since.ok_or("there is nothing to go back to: no tables of an older service are set aside")?;
     match export {
         Some(folder) => write_all(epr, &since, folder).await?,
-        None if !since.is_nothing() => {
+        None if !since.is_empty() => {
             return Err(format!(
                 "{} were written since the takeover, and the older service knows none of it: name a folder with --export to keep \
                  it in files",

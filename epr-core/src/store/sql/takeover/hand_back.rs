@@ -6,13 +6,13 @@
 use futures_util::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 
-use super::super::dialect::older::{exclude_others, kept_tables, put_back, remove_functions, row_as_json, tidy};
+use super::super::dialect::takeover::{exclude_others, kept_tables, put_back, remove_functions, row_as_json, tidy};
 use super::super::dialect::{
-    Conn, MIGRATIONS, Pool, begin_apart, begin_snapshot, classify, commit, driver, lock_schema,
+    Conn, MIGRATIONS, Pool, begin_disposable, begin_snapshot, classify, commit, driver, lock_schema,
 };
 use super::super::schema;
 use super::TABLES;
-use crate::store::{Result, SinceTakeover, StoreError, TableRow, Take};
+use crate::store::{Result, RowVisitor, SinceTakeover, StoreError, TableRow};
 
 /// Written whole, whether or not a row has changed: the older tables say it in another form.
 const REGISTRY: [&str; 5] = ["entities", "roles", "permissions", "role_permissions", "role_assignments"];
@@ -93,7 +93,7 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
 }
 
 /// Shows what would be lost besides ledger entries: the registry as it is, and the events and rejections of this program.
-pub(in super::super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Result<()> {
+pub(in super::super) async fn scan(pool: &Pool, visit: RowVisitor<'_, TableRow>) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let kept = kept_tables(&mut snapshot).await?;
     let events = format!(
@@ -107,7 +107,7 @@ pub(in super::super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Res
         let query = AssertSqlSafe(format!("SELECT {row} FROM {from}"));
         let mut rows = sqlx::query_scalar::<_, String>(query).fetch(&mut *snapshot);
         while let Some(json) = rows.try_next().await.map_err(classify)? {
-            if !take(TableRow { table, json }) {
+            if !visit(TableRow { table, json }) {
                 return Ok(());
             }
         }
@@ -117,7 +117,7 @@ pub(in super::super) async fn scan(pool: &Pool, take: Take<'_, TableRow>) -> Res
 
 /// Puts the older tables back. `seen` is what the caller has seen to be lost.
 pub(in super::super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Result<()> {
-    let mut tx = begin_apart(pool).await?;
+    let mut tx = begin_disposable(pool).await?;
     lock_schema(&mut tx).await?;
     let tables = made("CREATE TABLE ");
     exclude_others(&mut tx, &tables).await?;
@@ -146,7 +146,7 @@ async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
             // Another application's view or foreign key; on SQLite rows that refer to it.
             Some(said) => refused(format!(
                 "EPR's table {table} cannot be removed: {}",
-                super::super::dialect::older::reason(said)
+                super::super::dialect::takeover::reason(said)
             )),
             None => classify(failure),
         })?;

@@ -4,11 +4,11 @@
 
 use super::super::dialect::{Conn, Row, classify, entries};
 use super::pages::Progress;
-use super::row::Texts;
+use super::row::TextRow;
 use crate::domain::{AuditEvent, JsonObject};
 use crate::ledger::chain::{Draft, Head, Sealed};
 use crate::ledger::older_details;
-use crate::store::{Misfit, Result, StoreError, TakeoverReport};
+use crate::store::{Result, StoreError, TakeoverProblem, TakeoverReport};
 
 /// Entries read and written at a time.
 const PAGE: i64 = 1000;
@@ -46,7 +46,7 @@ pub(super) async fn copy(conn: &mut Conn, report: &mut TakeoverReport) -> Result
             continue;
         }
         let sealed: Vec<Sealed<'_>> = kept.iter().filter_map(OldEntry::sealed).collect();
-        if !entries::extend(&mut *conn, &before, &sealed, &head).await? {
+        if !entries::insert(&mut *conn, &before, &sealed, &head).await? {
             return Err(StoreError::corrupt("ledger", "the new one is not empty"));
         }
     }
@@ -54,7 +54,7 @@ pub(super) async fn copy(conn: &mut Conn, report: &mut TakeoverReport) -> Result
     let count: i64 = sqlx::query_scalar(count).fetch_one(&mut *conn).await.map_err(classify)?;
     if count != read {
         let unplaced = format!("{} rows have no sequence, or one that is taken", count - read);
-        report.add(misfit("as a whole", "sequence", unplaced));
+        report.add(entry_problem("as a whole", "sequence", unplaced));
     }
     if former_numbers > 0 && report.blocking == 0 {
         tracing::warn!(entries = former_numbers, up_to = former_numbers_up_to, "ledger_former_numbers");
@@ -86,10 +86,10 @@ async fn page(conn: &mut Conn, after: i64) -> Result<Vec<Row>> {
     .map_err(classify)
 }
 
-fn misfit(id: &str, column: &str, problem: String) -> Misfit {
-    Misfit {
+fn entry_problem(id: &str, column: &str, problem: String) -> TakeoverProblem {
+    TakeoverProblem {
         table: "audit_logs",
-        what: "ledger entry",
+        row_kind: "ledger entry",
         id: id.to_owned(),
         column: column.to_owned(),
         value: None,
@@ -123,12 +123,12 @@ impl OldEntry {
 
     /// Reads a row behind `last`, and reports what is wrong with it.
     fn read(row: &Row, last: &Head, report: &mut TakeoverReport) -> Result<Self> {
-        let mut texts = Texts::new(row, "audit_logs", "ledger entry")?;
-        let sequence: i64 = texts.name.parse().map_err(|fault| StoreError::corrupt("sequence", fault))?;
+        let mut texts = TextRow::new(row, "audit_logs", "ledger entry")?;
+        let sequence: i64 = texts.name.parse().map_err(|error| StoreError::corrupt("sequence", error))?;
         let expected = last.sequence.saturating_add(1);
         if sequence != expected {
             let problem = format!("is missing, the next one is {sequence}");
-            report.add(misfit(&expected.to_string(), "sequence", problem));
+            report.add(entry_problem(&expected.to_string(), "sequence", problem));
         }
         let (previous_hash, entry_hash) = (texts.text("previous_hash")?, texts.text("entry_hash")?);
         if sequence == expected && previous_hash != last.entry_hash {
@@ -146,7 +146,7 @@ impl OldEntry {
         Ok(entry)
     }
 
-    fn find_text(&mut self, texts: &mut Texts<'_>, event: &AuditEvent) -> Result<()> {
+    fn find_text(&mut self, texts: &mut TextRow<'_>, event: &AuditEvent) -> Result<()> {
         let stored = texts.get("details")?.unwrap_or_else(|| "{}".into());
         let draft = |details: &str| Draft::recorded(event.clone(), details.to_owned());
         let has_the_hash =
@@ -167,7 +167,7 @@ impl OldEntry {
 }
 
 /// The event of a row, without its details; `None` when a column does not fit.
-fn event(texts: &mut Texts<'_>) -> Result<Option<AuditEvent>> {
+fn event(texts: &mut TextRow<'_>) -> Result<Option<AuditEvent>> {
     let (source, action, actor_type) = (texts.text("source")?, texts.text("action")?, texts.text("actor_type")?);
     let (entity_type, correlation_id) = (texts.get("entity_type")?, texts.get("correlation_id")?);
     let (event_id, actor_id) = (texts.optional_id("event_id")?, texts.optional_id("actor_id")?);

@@ -16,8 +16,8 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use self::pages::copy_assignments;
-use self::row::Texts;
-use super::dialect::{Conn, Row, classify, columns, not_ours, put_aside};
+use self::row::TextRow;
+use super::dialect::{Conn, Row, classify, columns, foreign_table_error, set_aside_table};
 use super::{entities, events, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::event::{DeliveryState, Event, ordering_key};
@@ -47,13 +47,13 @@ pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
     ("entities", "id name type status parent_id attributes created_at updated_at"),
 ];
 /// Takes them over, in the transaction that the caller has begun and commits only when nothing in the report blocks it.
-pub(super) async fn adopt(tx: &mut Conn) -> Result<TakeoverReport> {
+pub(super) async fn take_over(tx: &mut Conn) -> Result<TakeoverReport> {
     let mut report = TakeoverReport::default();
-    let mut known = Known::default();
+    let mut known = KnownIds::default();
     let mut found = Vec::new();
     for (table, _) in TABLES {
         if !columns(&mut *tx, table).await?.is_empty() {
-            put_aside(&mut *tx, table).await?;
+            set_aside_table(&mut *tx, table).await?;
             found.push(table);
         }
     }
@@ -84,14 +84,14 @@ pub(super) async fn adopt(tx: &mut Conn) -> Result<TakeoverReport> {
 
 /// The rows that others may refer to, whether they can be taken over or not.
 #[derive(Default)]
-struct Known {
+struct KnownIds {
     entities: HashSet<Uuid>,
     roles: HashSet<Uuid>,
     /// Those that are not there because something about them blocks the takeover.
     blocked: HashSet<Uuid>,
 }
 
-impl Known {
+impl KnownIds {
     /// Whether the role or the entity of this assignment is not there.
     fn refers_to_blocked(&self, assignment: &Assignment) -> bool {
         self.blocked.contains(&assignment.role_id)
@@ -111,14 +111,14 @@ pub(super) async fn older_tables(conn: &mut Conn) -> Result<bool> {
             continue;
         }
         if needed.split(' ').any(|needed| !columns.iter().any(|column| column == needed)) {
-            return Err(not_ours(conn, table).await);
+            return Err(foreign_table_error(conn, table).await);
         }
         found.push(table);
     }
     match found.first() {
         None => Ok(false),
         Some(_) if found.contains(&"entities") || found.contains(&"audit_logs") => Ok(true),
-        Some(table) => Err(not_ours(conn, table).await),
+        Some(table) => Err(foreign_table_error(conn, table).await),
     }
 }
 
@@ -126,7 +126,7 @@ async fn rows(conn: &mut Conn, sql: &'static str) -> Result<Vec<Row>> {
     sqlx::query(sql).fetch_all(conn).await.map_err(classify)
 }
 
-async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut Known) -> Result<()> {
+async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut KnownIds) -> Result<()> {
     let old = rows(
         conn,
         concat!(
@@ -139,7 +139,7 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
     .await?;
     let mut children = Vec::new();
     for row in &old {
-        let mut texts = Texts::new(row, "entities", "entity")?;
+        let mut texts = TextRow::new(row, "entities", "entity")?;
         let mut entity = Entity {
             id: texts.id("id")?,
             name: texts.bounded_text("name", 255)?,
@@ -176,10 +176,10 @@ async fn link(
     old: &[Row],
     children: Vec<Entity>,
     report: &mut TakeoverReport,
-    known: &Known,
+    known: &KnownIds,
 ) -> Result<()> {
     for row in old {
-        let mut texts = Texts::new(row, "entities", "entity")?;
+        let mut texts = TextRow::new(row, "entities", "entity")?;
         let parent = texts.optional_id("parent_id")?.filter(|parent| !known.entities.contains(parent));
         if texts.is_usable() && parent.is_some() {
             texts.block(
@@ -197,7 +197,7 @@ async fn link(
         .filter_map(|cycle| cycle.first().map(|first| (first.to_string(), hierarchy::chain_text(cycle))))
         .collect();
     for row in old.iter().filter(|_| !cycles.is_empty()) {
-        let mut texts = Texts::new(row, "entities", "entity")?;
+        let mut texts = TextRow::new(row, "entities", "entity")?;
         let id = texts.id("id")?.to_string();
         if let Some(chain) = cycles.get(&id) {
             let problem = format!("is in a cycle: {chain}; set one of them to null");
@@ -228,7 +228,7 @@ async fn copy_permissions(conn: &mut Conn, report: &mut TakeoverReport) -> Resul
     .await?;
     let mut actions = Vec::with_capacity(old.len());
     for row in &old {
-        let mut texts = Texts::new(row, "permissions", "permission")?;
+        let mut texts = TextRow::new(row, "permissions", "permission")?;
         let action = texts.bounded_text("action", 255)?;
         if action.chars().count() < SHORTEST_ACTION {
             texts.adjust(
@@ -257,7 +257,7 @@ async fn copy_roles(
     conn: &mut Conn,
     with_permissions: bool,
     report: &mut TakeoverReport,
-    known: &mut Known,
+    known: &mut KnownIds,
 ) -> Result<()> {
     let old = rows(
         &mut *conn,
@@ -270,7 +270,7 @@ async fn copy_roles(
     )
     .await?;
     for row in &old {
-        let mut texts = Texts::new(row, "roles", "role")?;
+        let mut texts = TextRow::new(row, "roles", "role")?;
         let mut role = Role {
             id: texts.id("id")?,
             name: texts.bounded_text("name", 120)?,
@@ -306,12 +306,12 @@ async fn copy_roles(
 }
 
 /// INVARIANT: a list that named types never becomes empty, which would mean every type.
-fn scope_types(texts: &mut Texts<'_>) -> Result<Vec<EntityType>> {
+fn scope_types(texts: &mut TextRow<'_>) -> Result<Vec<EntityType>> {
     let given = texts.get("scope_types")?.unwrap_or_else(|| "[]".into());
     let words: Option<Vec<String>> = match serde_json::from_str(&given) {
         Ok(words) => words,
-        Err(fault) => {
-            texts.block("scope_types", fault, "correct the list", "as the corrected list says");
+        Err(error) => {
+            texts.block("scope_types", error, "correct the list", "as the corrected list says");
             None
         }
     };
@@ -369,10 +369,10 @@ async fn copy_events(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()>
     )
     .await?;
     for row in &old {
-        let mut texts = Texts::new(row, "platform_events", "event")?;
+        let mut texts = TextRow::new(row, "platform_events", "event")?;
         let attempts = texts.get("delivery_attempts")?.unwrap_or_else(|| "0".into());
-        let attempts: i32 = attempts.parse().unwrap_or_else(|fault: std::num::ParseIntError| {
-            texts.block("delivery_attempts", fault, "set it to 0", "none");
+        let attempts: i32 = attempts.parse().unwrap_or_else(|error: std::num::ParseIntError| {
+            texts.block("delivery_attempts", error, "set it to 0", "none");
             0
         });
         let event = Event {

@@ -8,11 +8,11 @@ use tracing::info;
 
 use super::super::assignments;
 use super::super::dialect::{Conn, Row, classify, next_page, open_pages, pause_triggers, resume_triggers};
-use super::Known;
-use super::row::Texts;
+use super::KnownIds;
+use super::row::TextRow;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::{Assignment, Timestamp};
-use crate::store::{Inserted, Result, TakeoverReport};
+use crate::store::{InsertedAssignment, Result, TakeoverReport};
 
 const NOT_IN_FORCE: &str = "none: no check can be about it";
 
@@ -51,7 +51,7 @@ impl Progress {
 
 /// Copies the assignments, a page in one statement, without the triggers that renew caches: nothing was cached on this database, and
 /// before migration 0009 they take time that grows with the square of the rows.
-pub(super) async fn copy_assignments(conn: &mut Conn, report: &mut TakeoverReport, known: &Known) -> Result<()> {
+pub(super) async fn copy_assignments(conn: &mut Conn, report: &mut TakeoverReport, known: &KnownIds) -> Result<()> {
     let now = SystemClock.now();
     let count = concat!("SELECT COUNT(*) FROM ", set_aside!("role_assignments"));
     let mut progress = Progress::begin(conn, "role_assignments", count).await?;
@@ -86,13 +86,13 @@ async fn copy_page(
     conn: &mut Conn,
     page: &[Row],
     report: &mut TakeoverReport,
-    known: &Known,
+    known: &KnownIds,
     now: Timestamp,
 ) -> Result<()> {
     let mut texts = Vec::with_capacity(page.len());
     let (mut kept, mut kept_at) = (Vec::new(), Vec::new());
     for (at, row) in page.iter().enumerate() {
-        let mut row = Texts::new(row, "role_assignments", "assignment")?;
+        let mut row = TextRow::new(row, "role_assignments", "assignment")?;
         let mut assignment = assignment(&mut row)?;
         if stays(&mut row, &mut assignment, known, now) && !known.refers_to_blocked(&assignment) {
             kept.push(assignment);
@@ -103,7 +103,7 @@ async fn copy_page(
     if report.blocking == 0 && assignments::insert_all(&mut *conn, &kept).await? != kept.len() {
         // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
         for (assignment, at) in kept.iter().zip(kept_at) {
-            if let Inserted::Existing(other) = assignments::insert(&mut *conn, assignment).await?
+            if let InsertedAssignment::Existing(other) = assignments::insert(&mut *conn, assignment).await?
                 && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
                 && let Some(row) = texts.get_mut(at)
             {
@@ -122,7 +122,7 @@ async fn copy_page(
     Ok(())
 }
 
-fn assignment(texts: &mut Texts<'_>) -> Result<Assignment> {
+fn assignment(texts: &mut TextRow<'_>) -> Result<Assignment> {
     let created_at = texts.time("created_at")?;
     Ok(Assignment {
         id: texts.id("id")?,
@@ -138,7 +138,7 @@ fn assignment(texts: &mut Texts<'_>) -> Result<Assignment> {
 }
 
 /// Whether an assignment is taken over: one that can never be in force may be left out.
-fn stays(texts: &mut Texts<'_>, assignment: &mut Assignment, known: &Known, now: Timestamp) -> bool {
+fn stays(texts: &mut TextRow<'_>, assignment: &mut Assignment, known: &KnownIds, now: Timestamp) -> bool {
     if !texts.is_usable() {
         return false;
     }

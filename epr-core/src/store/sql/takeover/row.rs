@@ -10,25 +10,25 @@ use super::super::dialect::{Row, classify};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Json, JsonObject, Timestamp};
-use crate::store::{Misfit, Result, TakeoverReport};
+use crate::store::{Result, TakeoverProblem, TakeoverReport};
 
 /// Most characters of a value that are shown.
 const MAX_SHOWN: usize = 80;
 
 /// Columns of one row, all read as text.
-pub(super) struct Texts<'a> {
+pub(super) struct TextRow<'a> {
     row: &'a Row,
     table: &'static str,
-    what: &'static str,
+    row_kind: &'static str,
     /// Its first column, by which messages name it.
     pub(super) name: String,
-    misfits: Vec<Misfit>,
+    problems: Vec<TakeoverProblem>,
 }
 
-impl<'a> Texts<'a> {
-    pub(super) fn new(row: &'a Row, table: &'static str, what: &'static str) -> Result<Self> {
+impl<'a> TextRow<'a> {
+    pub(super) fn new(row: &'a Row, table: &'static str, row_kind: &'static str) -> Result<Self> {
         let name: Option<String> = row.try_get(0).map_err(classify)?;
-        Ok(Self { row, table, what, name: name.unwrap_or_default(), misfits: Vec::new() })
+        Ok(Self { row, table, row_kind, name: name.unwrap_or_default(), problems: Vec::new() })
     }
 
     /// Reports a value for which the operator has to decide.
@@ -45,8 +45,8 @@ impl<'a> Texts<'a> {
         let value: Option<String> = self.row.try_get(column).ok().flatten();
         let value = value.map(|value| value.chars().take(MAX_SHOWN).collect());
         let (remedy, decisions) = (remedy.to_owned(), decisions.to_owned());
-        let (table, what, id, column) = (self.table, self.what, self.name.clone(), column.to_owned());
-        self.misfits.push(Misfit { table, what, id, column, value, problem, remedy, decisions, blocks });
+        let (table, row_kind, id, column) = (self.table, self.row_kind, self.name.clone(), column.to_owned());
+        self.problems.push(TakeoverProblem { table, row_kind, id, column, value, problem, remedy, decisions, blocks });
     }
 
     fn wrong(&mut self, column: &str, problem: impl std::fmt::Display) {
@@ -55,13 +55,13 @@ impl<'a> Texts<'a> {
 
     /// Whether nothing so far blocks the takeover of the row.
     pub(super) fn is_usable(&self) -> bool {
-        !self.misfits.iter().any(|misfit| misfit.blocks)
+        !self.problems.iter().any(|problem| problem.blocks)
     }
 
     /// Hands everything that does not fit to `report`; whether the row can be used.
     pub(super) fn finish(self, report: &mut TakeoverReport) -> bool {
         let usable = self.is_usable();
-        self.misfits.into_iter().for_each(|misfit| report.add(misfit));
+        self.problems.into_iter().for_each(|problem| report.add(problem));
         usable
     }
 
@@ -120,8 +120,8 @@ impl<'a> Texts<'a> {
         let Some(text) = self.get(column)? else { return Ok(None) };
         match Timestamp::parse_any(&text) {
             Ok(at) => Ok(Some(at)),
-            Err(fault) => {
-                self.wrong(column, fault);
+            Err(error) => {
+                self.wrong(column, error);
                 Ok(None)
             }
         }
@@ -150,7 +150,7 @@ impl<'a> Texts<'a> {
             Ok(Json::Object(members)) => return Ok(members),
             Ok(Json::Null) => return Ok(JsonObject::new()),
             Ok(_) => "is no JSON object".to_owned(),
-            Err(fault) => fault.to_string(),
+            Err(error) => error.to_string(),
         };
         self.block(column, problem, "correct the value in the older table", "none");
         Ok(JsonObject::new())

@@ -11,7 +11,7 @@ use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem, Reading};
 use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
-use epr_core::store::{Cursor, CursorFault, Page};
+use epr_core::store::{Cursor, InvalidCursor, Page};
 use uuid::Uuid;
 
 use crate::http::guard::Actor;
@@ -150,9 +150,9 @@ impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
     }
 
     /// Reads `cursor`, which `decode` understands.
-    pub(crate) fn cursor<T>(fields: &mut Fields<'_>, decode: impl Fn(&str) -> Result<T, CursorFault>) -> Option<T> {
+    pub(crate) fn cursor<T>(fields: &mut Fields<'_>, decode: impl Fn(&str) -> Result<T, InvalidCursor>) -> Option<T> {
         fields.given("cursor", |value| {
-            let text = value.as_text().ok_or(CursorFault);
+            let text = value.as_text().ok_or(InvalidCursor);
             text.and_then(decode).map_err(|fault| vec![Problem::new("cursor", fault.to_string())])
         })
     }

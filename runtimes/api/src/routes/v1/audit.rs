@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::domain::fields::{self, Choice, Fields};
 use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
-use epr_core::store::{decode_place, encode_place};
+use epr_core::store::{decode_sequence, encode_sequence};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
@@ -87,7 +87,7 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
     fields.only(PARAMETERS);
     let page = AuditPage {
         limit: Listing::limit(&mut fields),
-        after: Listing::cursor(&mut fields, decode_place),
+        after: Listing::cursor(&mut fields, decode_sequence),
         ascending: fields.given("order", fields::choice) == Some(Order::Ascending),
     };
     let (filter, page) = fields.finish(Some((filter, page)))?;
@@ -95,5 +95,5 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
     let mut text = PageWriter::page(page.limit);
     let rows = AuditPage { limit: page.limit + 1, ..page };
     app.epr.show_audit_entries(&filter, rows, &mut |row| text.add(&row, |row| row.sequence)).await?;
-    Ok(text.answer(reservation, &query, encode_place))
+    Ok(text.answer(reservation, &query, encode_sequence))
 }

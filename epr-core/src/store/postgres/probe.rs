@@ -6,26 +6,28 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::store::Unreached;
+use crate::store::ConnectFailure;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Opens a connection and closes it.
-pub(super) async fn reach(options: &PgConnectOptions) -> Result<(), Unreached> {
+pub(super) async fn probe_connection(options: &PgConnectOptions) -> Result<(), ConnectFailure> {
     match tokio::time::timeout(ATTEMPT, options.connect()).await {
         Ok(Ok(connection)) => {
             // Closing is a courtesy to the server.
             let _ = tokio::time::timeout(ATTEMPT, connection.close()).await;
             Ok(())
         }
-        Ok(Err(fault)) => Err(unreached(&fault)),
-        Err(_) => Err(Unreached { reason: "no_answer", why: format!("no answer within {ATTEMPT:?}"), lasting: false }),
+        Ok(Err(error)) => Err(connect_failure(&error)),
+        Err(_) => {
+            Err(ConnectFailure { reason: "no_answer", why: format!("no answer within {ATTEMPT:?}"), lasting: false })
+        }
     }
 }
 
-fn unreached(fault: &sqlx::Error) -> Unreached {
-    let (reason, lasting) = match fault {
+fn connect_failure(error: &sqlx::Error) -> ConnectFailure {
+    let (reason, lasting) = match error {
         sqlx::Error::Database(answer) => match answer.code().as_deref() {
             // Roles and databases may be created after this program is started: both are waited for.
             Some("28P01") => ("password", false),
@@ -36,16 +38,16 @@ fn unreached(fault: &sqlx::Error) -> Unreached {
             _ => ("refused_by_server", false),
         },
         // rustls reports a certificate that does not hold through the connection's own error.
-        sqlx::Error::Io(fault) => match fault.kind() {
+        sqlx::Error::Io(error) => match error.kind() {
             ErrorKind::ConnectionRefused => ("refused", false),
             ErrorKind::NotFound => ("no_such_socket", false),
-            ErrorKind::InvalidData => ("certificate", fault.to_string().contains("certificate")),
-            _ if fault.to_string().contains("lookup") => ("no_such_host", false),
+            ErrorKind::InvalidData => ("certificate", error.to_string().contains("certificate")),
+            _ if error.to_string().contains("lookup") => ("no_such_host", false),
             _ => ("network", false),
         },
         sqlx::Error::Tls(_) => ("tls", true),
         sqlx::Error::Configuration(_) => ("settings", true),
         _ => ("other", false),
     };
-    Unreached { reason, why: crate::error::chain(fault), lasting }
+    ConnectFailure { reason, why: crate::error::chain(error), lasting }
 }

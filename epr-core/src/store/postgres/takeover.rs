@@ -22,7 +22,6 @@ pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
 }
 
 /// The expression that gives a row of the table `t` as a JSON object.
-#[allow(clippy::unused_async, reason = "the same signature as on SQLite")]
 pub(super) async fn row_as_json(_: &mut Conn, _: &str) -> Result<String> {
     Ok("CAST(row_to_json(t) AS text)".into())
 }

@@ -20,10 +20,10 @@ pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
         async move {
             loop {
                 if listener.is_none() {
-                    let generation = pool.lineage().generation();
+                    let generation = pool.continuity().generation();
                     listener = listen(&pool).await.map(|opened| (opened, generation));
                 }
-                if pool.reach() == Some(Pooling::Transactions) {
+                if pool.pooling() == Some(Pooling::Transactions) {
                     // Nothing would be heard: relays poll.
                     return None;
                 }
@@ -31,7 +31,7 @@ pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
                     Some((listener, generation)) => tokio::select! {
                         received = listener.recv() => received.is_ok(),
                         // Another server has taken over: nothing is heard on this one any more.
-                        () = pool.lineage().superseded(*generation) => false,
+                        () = pool.continuity().retired(*generation) => false,
                     },
                     None => false,
                 };

@@ -1,9 +1,14 @@
-//! Where the older service's tables are kept in a SQLite file, and how they come back: under names that begin with `before_`.
+//! The tables of an older implementation in a SQLite file: kept under names that begin with `before_`, and restored from there.
 
-use sqlx::AssertSqlSafe;
+#![allow(
+    clippy::unused_async,
+    reason = "the signatures are PostgreSQL's; a file needs no server's answer for some of them"
+)]
+
 use sqlx::error::DatabaseError;
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::dialect::{Conn, classify, columns};
+use super::dialect::{Conn, Row, classify, columns};
 use super::sql::takeover::TABLES;
 use crate::store::Result;
 
@@ -11,7 +16,7 @@ use crate::store::Result;
 const INDEXES: &str = "before_indexes";
 
 /// Moves a table out of the way.
-pub(super) async fn put_aside(conn: &mut Conn, table: &'static str) -> Result<()> {
+pub(super) async fn set_aside_table(conn: &mut Conn, table: &'static str) -> Result<()> {
     let indexes: Vec<(String, String)> = sqlx::query_as(
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL",
     )
@@ -49,7 +54,6 @@ pub(super) async fn row_as_json(conn: &mut Conn, table: &str) -> Result<String> 
 }
 
 /// Nobody else writes while a transaction does.
-#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
 pub(super) async fn exclude_others(_: &mut Conn, _: &[String]) -> Result<()> {
     Ok(())
 }
@@ -60,7 +64,6 @@ pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
 }
 
 /// There are none.
-#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
 pub(super) async fn remove_functions(_: &mut Conn, _: Vec<String>) -> Result<()> {
     Ok(())
 }
@@ -86,4 +89,33 @@ async fn run(conn: &mut Conn, statement: String) -> Result<()> {
 /// What SQLite says.
 pub(super) fn reason(said: &dyn DatabaseError) -> String {
     said.message().to_owned()
+}
+
+/// Where the next page begins.
+pub(super) struct Pages {
+    statement: &'static str,
+    after: i64,
+}
+
+/// Begins reading.
+pub(super) async fn open_pages(_: &mut Conn, statement: &'static str) -> Result<Pages> {
+    Ok(Pages { statement, after: i64::MIN })
+}
+
+/// The next page; empty at the end.
+pub(super) async fn next_page(conn: &mut Conn, pages: &mut Pages) -> Result<Vec<Row>> {
+    let page = sqlx::query(pages.statement).bind(pages.after).fetch_all(conn).await.map_err(classify)?;
+    if let Some(last) = page.last() {
+        pages.after = last.try_get("page_key").map_err(classify)?;
+    }
+    Ok(page)
+}
+
+/// A trigger costs one more row here, however many there are.
+pub(super) async fn pause_triggers(_: &mut Conn, _: &'static str) -> Result<Vec<String>> {
+    Ok(Vec::new())
+}
+
+pub(super) async fn resume_triggers(_: &mut Conn, _: Vec<String>) -> Result<()> {
+    Ok(())
 }

@@ -3,10 +3,10 @@
 use sqlx::{Executor, Row as _};
 
 use super::dialect::{Conn, Db, Id, Row, classify, read_id};
-use crate::store::{Renewal, Result};
+use crate::store::{Invalidation, Result};
 
-pub(in super::super) fn read(row: &Row) -> Result<Renewal> {
-    Ok(Renewal {
+pub(in super::super) fn read(row: &Row) -> Result<Invalidation> {
+    Ok(Invalidation {
         id: row.try_get("id").map_err(classify)?,
         principal: row.try_get::<Option<Id>, _>("principal_id").map_err(classify)?.map(read_id),
     })
@@ -16,18 +16,18 @@ pub(in super::super) fn read(row: &Row) -> Result<Renewal> {
 const MOST: i64 = 1000;
 
 /// Those after `id`, in their order.
-pub(in super::super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Renewal>> {
+pub(in super::super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Invalidation>> {
     let rows = sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(id)
         .bind(MOST)
         .fetch_all(conn)
         .await
         .map_err(classify)?;
-    let mut renewals = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let mut invalidations = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
     if rows.len() == usize::try_from(MOST).unwrap_or(0) {
-        renewals.push(Renewal { id: 0, principal: None });
+        invalidations.push(Invalidation { id: 0, principal: None });
     }
-    Ok(renewals)
+    Ok(invalidations)
 }
 
 /// Which database this is.
@@ -35,7 +35,7 @@ pub(in super::super) async fn database<'c>(conn: impl Executor<'c, Database = Db
     sqlx::query_scalar("SELECT CAST(id AS TEXT) FROM cache_namespace").fetch_one(conn).await.map_err(classify)
 }
 
-pub(super) async fn done(conn: &mut Conn, ids: &[i64]) -> Result<()> {
+pub(super) async fn delete(conn: &mut Conn, ids: &[i64]) -> Result<()> {
     let mut query = sqlx::QueryBuilder::<Db>::new("DELETE FROM cache_renewals WHERE id IN (");
     let mut list = query.separated(", ");
     for id in ids {
@@ -47,7 +47,7 @@ pub(super) async fn done(conn: &mut Conn, ids: &[i64]) -> Result<()> {
 }
 
 /// Removes those that no entry of any cache can be older than.
-pub(super) async fn forget(conn: &mut Conn) -> Result<u64> {
+pub(super) async fn purge(conn: &mut Conn) -> Result<u64> {
     let gone = sqlx::query(concat!("DELETE FROM cache_renewals WHERE ", written_a_day_ago!()))
         .execute(conn)
         .await

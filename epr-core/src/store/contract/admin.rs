@@ -1,0 +1,121 @@
+//! The database itself: schema, connections, readiness.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Result;
+use crate::domain::Timestamp;
+use crate::store::ConnectFailure;
+
+/// Operations on the database as a whole.
+#[async_trait]
+pub trait AdminStore: Send + Sync {
+    /// Returns the version of the schema and the version that this program knows. Changes nothing.
+    ///
+    /// Example: on an empty database, `applied: 0`.
+    async fn schema(&self) -> Result<SchemaState>;
+
+    /// Applies missing migrations, under a lock that excludes other processes, and takes over the tables of an older
+    /// implementation.
+    ///
+    /// Example: a second call changes nothing and returns `applied == known`.
+    ///
+    /// # Errors
+    /// [`SchemaTooNew`](crate::store::StoreError::SchemaTooNew) when the database has migrations that this program does not know.
+    async fn migrate(&self) -> Result<SchemaState>;
+
+    /// Makes one round trip that touches no table.
+    ///
+    /// Example: it succeeds on a database without a schema.
+    async fn ping(&self) -> Result<()>;
+
+    /// Returns `Ok` when facts can be read and an entry can be written now, on the server that has the ledger. Writes nothing
+    /// and waits for no lock.
+    ///
+    /// Example: with a row beyond the head of the chain, an error that names `epr ledger set-aside`.
+    async fn ready(&self) -> Result<()>;
+
+    /// Opens a connection outside the pool and closes it, to report why none can be opened.
+    ///
+    /// Example: on a port without a listener, `ConnectFailure { reason: "refused", .. }`.
+    async fn probe_connection(&self) -> std::result::Result<(), ConnectFailure>;
+
+    /// Returns the database server's time between two readings of `now`, one before and one after the round trip; `None` when
+    /// there is no server.
+    ///
+    /// Example: `Some((before, server, after))` with `before <= after`.
+    async fn server_time(
+        &self,
+        now: &(dyn Fn() -> Timestamp + Send + Sync),
+    ) -> Result<Option<(Timestamp, Timestamp, Timestamp)>>;
+
+    /// Returns how many client connections the server has and admits; `None` when there is no server.
+    ///
+    /// Example: `Some(Connections { used: 4, max: 97 })`.
+    async fn connections(&self) -> Result<Option<Connections>>;
+
+    /// Returns the privileges of [`grants::TABLES`](crate::store::grants::TABLES) that the database user lacks; none where the
+    /// database has no users.
+    ///
+    /// Example: `["INSERT on roles"]`.
+    async fn missing_privileges(&self) -> Result<Vec<String>>;
+
+    /// Returns the use of each connection pool at this moment, without I/O.
+    ///
+    /// Example: one pool called `all`, or `read` and `write` where these are separate.
+    fn pools(&self) -> Vec<PoolState>;
+
+    /// Returns the mode of the connection pooler in front of the server, known once a connection was opened; `None` when there is
+    /// none.
+    ///
+    /// Example: `Some("transaction")` behind `PgBouncer` with `pool_mode = transaction`.
+    fn pooler(&self) -> Option<&'static str>;
+
+    /// Opens all connections in the background and keeps them open, for a process that serves: a server that runs out of
+    /// connections later takes none away from it.
+    ///
+    /// Example: shortly afterwards [`pools`](Self::pools) shows `open == max`.
+    fn keep_open(&self);
+
+    /// Waits for calls under way, then closes every connection. Later calls fail as
+    /// [`Unavailable`](crate::store::StoreError::Unavailable).
+    ///
+    /// Example: `close().await; ping().await` is an error.
+    async fn close(&self);
+}
+
+/// Client connections of a database server, of all programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Open connections.
+    pub used: i64,
+    /// Connections that the server admits.
+    pub max: i64,
+}
+
+/// The version of the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaState {
+    /// The newest migration up to which all are applied; 0 when there is none.
+    pub applied: i64,
+    /// The newest migration that this program knows.
+    pub known: i64,
+}
+
+/// One connection pool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// `all`, or `read` and `write` where these are separate.
+    pub name: &'static str,
+    /// Open connections.
+    pub open: u32,
+    /// Open connections not in use.
+    pub idle: u32,
+    /// Connections that may be open at a time.
+    pub max: u32,
+    /// Connections acquired since the start.
+    pub acquires: u64,
+    /// Time that callers have waited for them, in total.
+    pub waited: Duration,
+}

@@ -1,0 +1,83 @@
+//! The storage contract: what the handlers and engines may ask of a database, and what they can rely on.
+//!
+//! One trait a subject; [`Store`] joins them. Both adapters keep every promise written here, and the store suite
+//! (`tests/tests/store`) exercises each method on both. Must never name a database or a driver.
+//!
+//! # How do I add a method?
+//!
+//! 1. Add it to the trait of its subject, with its promise and an example.
+//! 2. Write the statement in `store/sql`, with `dialect` macros where the two databases differ.
+//! 3. Call it in `store/sql/store.rs` (or `tx.rs` for a transaction).
+//! 4. Name it in the suite; a test fails until every method of this folder is exercised there.
+//!
+//! # Terms
+//!
+//! - *Snapshot*: all rows are read as of one moment of the database.
+//! - *Visitor*: a [`RowVisitor`] receives rows one at a time and returns `false` to stop. A visitor that stops early leaves
+//!   at most one batch of rows unread.
+//! - *Outcome unknown*: a write whose connection broke may or may not have been committed. Reads are safe to repeat.
+
+mod admin;
+mod changes;
+mod facts;
+mod ledger;
+mod outbox;
+mod registry;
+mod takeover;
+mod tx;
+
+pub use admin::{AdminStore, Connections, PoolState, SchemaState};
+pub use changes::{ChangeFeed, FeedEvent, Invalidation};
+pub use facts::{DraftDecision, FactsRead, FactsStore};
+pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
+pub use outbox::{Backlog, Claim, Claimed, OutboxStore, Settlement};
+pub use registry::RegistryStore;
+pub use takeover::TakeoverStore;
+pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
+
+use super::StoreError;
+
+/// The result of a storage call.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Receives the rows of a list one at a time; returns `false` to stop.
+pub type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
+
+/// A [`RowVisitor`] that collects every row.
+///
+/// Example: `store.roles(page, &mut collect_into(&mut roles))` fills `roles`.
+pub fn collect_into<T: Send>(rows: &mut Vec<T>) -> impl FnMut(T) -> bool + Send {
+    |row| {
+        rows.push(row);
+        true
+    }
+}
+
+/// A database. Reads see committed data only.
+pub trait Store:
+    RegistryStore
+    + FactsStore
+    + LedgerStore
+    + OutboxStore
+    + ChangeFeed
+    + AdminStore
+    + TakeoverStore
+    + Transactions
+    + Send
+    + Sync
+{
+}
+
+impl<T> Store for T where
+    T: RegistryStore
+        + FactsStore
+        + LedgerStore
+        + OutboxStore
+        + ChangeFeed
+        + AdminStore
+        + TakeoverStore
+        + Transactions
+        + Send
+        + Sync
+{
+}

@@ -1,0 +1,107 @@
+//! The outbox: events that are to be delivered, who may deliver them, and what became of each attempt.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use uuid::Uuid;
+
+use super::{Result, RowVisitor};
+use crate::domain::Timestamp;
+use crate::domain::event::{DeliveryState, Event, EventFilter};
+use crate::store::Page;
+
+/// Reads events and leases them for delivery. They are written by [`Tx::insert_event`](super::Tx::insert_event).
+#[async_trait]
+pub trait OutboxStore: Send + Sync {
+    /// Returns one event by its `event_id`.
+    ///
+    /// Example: `None` for an id that was never written.
+    async fn event(&self, event_id: Uuid) -> Result<Option<Event>>;
+
+    /// Lists events that match `filter`, newest first by `occurred_at`, in batches. The page's cursor has that time.
+    ///
+    /// Example: with `delivery_state: Some(Failed)` only events that were given up are visited.
+    async fn events(&self, filter: &EventFilter, page: Page, visit: RowVisitor<'_, Event>) -> Result<()>;
+
+    /// Leases up to `limit` events that are due and have no earlier pending event with the same ordering key.
+    ///
+    /// INVARIANT: two callers never have a lease on the same event at the same time, unless the lease of one has expired.
+    ///
+    /// Example: of two pending events with the key `k`, only the first is returned, leased or not.
+    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>>;
+
+    /// Stores the outcomes of events leased under `token`; events no longer leased under it are left alone. Returns `true` when
+    /// later events with the same key are pending, which may be deliverable now.
+    ///
+    /// Example: an outcome under a token whose lease another relay has replaced changes nothing.
+    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool>;
+
+    /// Makes failed events pending again, one or all, with no attempts; returns how many.
+    ///
+    /// Example: `requeue_events(None, now)` after two failures returns 2.
+    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64>;
+
+    /// Returns whether any event is pending. Costs the same whatever the backlog is.
+    ///
+    /// Example: `false` once every event is published or failed.
+    async fn any_event_pending(&self) -> Result<bool>;
+
+    /// Counts what is pending and failed, up to [`Backlog::MAX_COUNT`] each.
+    ///
+    /// Example: `Backlog { pending: 0, failed: 0, oldest_pending: None }` on an empty outbox.
+    async fn event_backlog(&self) -> Result<Backlog>;
+
+    /// Signals whenever a process has written an event for the relays. Signals may be lost: poll as well. The stream ends when the
+    /// database has no notifications.
+    ///
+    /// Example: on SQLite the stream is empty.
+    fn outbox_signals(&self) -> BoxStream<'static, ()>;
+}
+
+/// The right to deliver events for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The fence: results count only under it.
+    pub token: Uuid,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// An event that the caller may deliver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// Its place in the outbox.
+    pub position: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What became of a claimed event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its place in the outbox.
+    pub position: i64,
+    /// Its state from now on.
+    pub state: DeliveryState,
+    /// Attempts to add.
+    pub attempts: i32,
+    /// What went wrong.
+    pub last_error: Option<String>,
+    /// When it is due again, if it is pending.
+    pub next_attempt_at: Timestamp,
+}
+
+/// What is still to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events that are pending, at most [`Backlog::MAX_COUNT`].
+    pub pending: i64,
+    /// Events that were given up, at most [`Backlog::MAX_COUNT`].
+    pub failed: i64,
+    /// When the oldest pending one was written.
+    pub oldest_pending: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// Events beyond this many are not counted: the cost of a look is bounded.
+    pub const MAX_COUNT: i64 = 100_000;
+}

@@ -1,0 +1,94 @@
+//! Reading the registry: entities, roles and assignments. Changes go through [`Tx`](super::Tx).
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{Result, RowVisitor};
+use crate::domain::{
+    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, NamedAssignment, Orphan, Role,
+    Timestamp, UnheldRole,
+};
+use crate::store::{Cursor, HierarchyState, Page};
+
+/// Reads of entities, roles and assignments.
+///
+/// The lists (`entities`, `roles`, `assignments`) are ordered by creation, newest first, and read in batches. Each batch is one
+/// snapshot: a row that exists throughout is seen exactly once; a row that is removed meanwhile may be missing. The scans
+/// (`scan_…`) are one snapshot from the first row to the last, in constant memory.
+#[async_trait]
+pub trait RegistryStore: Send + Sync {
+    /// Returns the entity with this id, archived or not; `None` when there is none.
+    ///
+    /// Example: after `DELETE /entities/{id}` the entity is still returned, with status `archived`.
+    async fn entity(&self, id: Uuid) -> Result<Option<Entity>>;
+
+    /// Returns the entity with this unique pair of type and name, archived or not.
+    ///
+    /// Example: `entity_named(Document, "x")` does not return the folder called `x`.
+    async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>>;
+
+    /// Lists entities that match `filter` and are not archived.
+    ///
+    /// Example: with a page of `limit: 2` and `after` at the second newest entity, the third and fourth newest are visited.
+    async fn entities(&self, filter: &EntityFilter, page: Page, visit: RowVisitor<'_, Entity>) -> Result<()>;
+
+    /// Returns the last row of [`entities`](Self::entities), from its beginning, that fits into about `bytes` of JSON; `None`
+    /// when the whole list fits.
+    ///
+    /// Example: of three entities of 400 bytes each, `bytes: 900` ends at the third newest that exceeds it, and a list that
+    /// begins after the returned cursor continues without a gap.
+    async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Returns the role with this id and its actions in alphabetical order.
+    ///
+    /// Example: a role created with the actions `b:x`, `a:x` is returned with `a:x`, `b:x`.
+    async fn role(&self, id: Uuid) -> Result<Option<Role>>;
+
+    /// Returns the role with this unique name.
+    ///
+    /// Example: `role_named("editor")` returns `None` when the only role is `Editor`: names are case-sensitive.
+    async fn role_named(&self, name: &str) -> Result<Option<Role>>;
+
+    /// Lists roles with their actions.
+    ///
+    /// Example: a visitor that returns `false` at the first role sees exactly one.
+    async fn roles(&self, page: Page, visit: RowVisitor<'_, Role>) -> Result<()>;
+
+    /// Returns the last row of [`roles`](Self::roles) that fits into about `bytes` of JSON; `None` when the whole list fits.
+    ///
+    /// Example: `roles_end(i64::MAX)` is `None`.
+    async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Lists assignments that match `filter`, in force or not.
+    ///
+    /// Example: with `entity_id` set, global assignments are not visited.
+    async fn assignments(&self, filter: &AssignmentFilter, page: Page, visit: RowVisitor<'_, Assignment>)
+    -> Result<()>;
+
+    /// Returns the last row of [`assignments`](Self::assignments) that fits into about `bytes` of JSON; `None` when the whole list
+    /// fits.
+    ///
+    /// Example: with a `filter` that matches nothing, `None`.
+    async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Scans assignments together with the names of their roles and entities.
+    ///
+    /// Example: `AssignmentScan::Expiring { now, until }` visits assignments that expire after `now` and at or before `until`, the
+    /// earliest first.
+    async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()>;
+
+    /// Scans the roles of which no assignment is in force at `now` or begins later, by name.
+    ///
+    /// Example: a role whose only assignment has expired is visited with `ended_assignments: 1` and `last_ended_at`.
+    async fn scan_unheld_roles(&self, now: Timestamp, visit: RowVisitor<'_, UnheldRole>) -> Result<()>;
+
+    /// Scans the entities that are not archived and whose parent is.
+    ///
+    /// Example: an active document in an archived folder is visited with the name and type of the folder.
+    async fn scan_orphans(&self, visit: RowVisitor<'_, Orphan>) -> Result<()>;
+
+    /// Finds entities deeper than [`MAX_LEVELS`](crate::store::MAX_LEVELS), and cycles. Reads every entity.
+    ///
+    /// Example: a root with one child has `levels: 2`, `too_deep: 0` and no `cycles`.
+    async fn hierarchy(&self) -> Result<HierarchyState>;
+}

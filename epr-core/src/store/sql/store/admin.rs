@@ -1,0 +1,101 @@
+//! The database itself: schema, connections, readiness.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::super::dialect::{self, Conn, Pool, classify, max_connections};
+use super::super::step::is_lock_timeout;
+use super::super::{ledger, schema};
+use super::SqlStore;
+use crate::domain::Timestamp;
+use crate::store::{AdminStore, ConnectFailure, Connections, PoolState, Result, SchemaState, StoreError};
+
+#[async_trait]
+impl AdminStore for SqlStore {
+    async fn schema(&self) -> Result<SchemaState> {
+        schema::state(&self.write).await
+    }
+
+    async fn migrate(&self) -> Result<SchemaState> {
+        schema::migrate(&self.write, &self.target).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.read(async |conn| sqlx::query("SELECT 1").execute(conn).await.map_err(classify)).await?;
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let known = self.continuity.newest_change();
+        let tx = match self.transaction().await {
+            // Another transaction is writing.
+            Err(StoreError::Contention(_)) => return Ok(()),
+            begun => begun?,
+        };
+        // Rolled back when it is dropped.
+        let mut tx = self.session(tx);
+        let probe = async |conn: &mut Conn| {
+            dialect::use_short_lock_timeout(&mut *conn).await?;
+            ledger::ready(conn, known.as_ref()).await
+        };
+        match tx.step(probe).await {
+            // Another transaction has locked a table, as a migration does: that passes.
+            Err(error) if is_lock_timeout(&error) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn probe_connection(&self) -> std::result::Result<(), ConnectFailure> {
+        dialect::probe_connection(&self.write).await
+    }
+
+    async fn server_time(
+        &self,
+        now: &(dyn Fn() -> Timestamp + Send + Sync),
+    ) -> Result<Option<(Timestamp, Timestamp, Timestamp)>> {
+        // The clock is read on the connection: waiting for one is not a difference between clocks.
+        self.read(async |conn| {
+            let before = now();
+            Ok(dialect::server_time(conn).await?.map(|time| (before, time, now())))
+        })
+        .await
+    }
+
+    async fn connections(&self) -> Result<Option<Connections>> {
+        self.read(async |conn| dialect::connections(conn).await).await
+    }
+
+    async fn missing_privileges(&self) -> Result<Vec<String>> {
+        self.read(async |conn| dialect::missing_privileges(conn).await).await
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        let state = |name, pool: &Pool, (acquires, waited): (u64, Duration)| PoolState {
+            name,
+            open: pool.size(),
+            idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+            max: max_connections(pool),
+            acquires,
+            waited,
+        };
+        let (reads, writes) = (self.read_stats.total(), self.write_stats.total());
+        if dialect::is_same_pool(&self.read, &self.write) {
+            return vec![state("all", &self.read, (reads.0 + writes.0, reads.1 + writes.1))];
+        }
+        vec![state("read", &self.read, reads), state("write", &self.write, writes)]
+    }
+
+    fn pooler(&self) -> Option<&'static str> {
+        dialect::pooler(&self.read)
+    }
+
+    fn keep_open(&self) {
+        dialect::keep_open(&self.read);
+    }
+
+    async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}

@@ -1,0 +1,61 @@
+//! Reading facts, and recording decisions made from them.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::super::dialect::facts_batch;
+use super::super::step::is_about_connection;
+use super::SqlStore;
+use crate::decision::Question;
+use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result};
+
+/// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit for locks.
+const FACTS_DEADLINE: Duration = Duration::from_secs(7);
+
+/// The number of connections on which facts are tried, one after the other, when they are cut or lead to the wrong server.
+const MAX_FACTS_ATTEMPTS: u32 = 3;
+
+impl SqlStore {
+    async fn read_facts(&self, questions: &[Question]) -> Result<FactsRead> {
+        // Before the statement: what it sees is not older.
+        let known = self.continuity.newest_change();
+        let conn = self.reader().await?;
+        let read = async |conn: &mut _| facts_batch::read(conn, questions, known.as_ref()).await;
+        let (facts, revision) = self.run(conn, FACTS_DEADLINE, read).await?;
+        self.continuity.record(&revision);
+        Ok(FactsRead { facts, revision: revision.sequence })
+    }
+}
+
+#[async_trait]
+impl FactsStore for SqlStore {
+    async fn facts(&self, questions: &[Question]) -> Result<FactsRead> {
+        let begun = Instant::now();
+        let mut attempt = 1;
+        loop {
+            match self.read_facts(questions).await {
+                // The connection was cut, leads to the wrong server, or has no peer. A read is safe to repeat.
+                Err(error)
+                    if is_about_connection(&error)
+                        && attempt < MAX_FACTS_ATTEMPTS
+                        && (attempt == 1 || begun.elapsed() < FACTS_DEADLINE) =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn append_decisions(
+        &self,
+        questions: &[Question],
+        draft: DraftDecision<'_>,
+    ) -> Result<Vec<Option<Appended>>> {
+        let mut tx = self.session(self.transaction().await?);
+        let appended = tx.append_decisions(questions, draft).await?;
+        tx.finish().await?;
+        Ok(appended)
+    }
+}

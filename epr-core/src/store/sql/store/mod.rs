@@ -1,0 +1,127 @@
+//! The storage contract on this database: one file a trait.
+//!
+//! Owns how a call gets its connection: within the limits on lists and scans, with a deadline, and never again on a connection
+//! that was cut or leads to the wrong server. Must never contain a statement.
+
+mod admin;
+mod changes;
+mod facts;
+mod ledger;
+mod outbox;
+mod registry;
+mod takeover;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::cached_head::CachedHead;
+use super::dialect::{
+    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list, discard, end_list,
+    max_connections,
+};
+use super::schema::Target;
+use super::step::{self, ends_connection};
+use super::tx::SqlTx;
+use crate::store::acquire_stats::AcquireStats;
+use crate::store::continuity::LedgerContinuity;
+use crate::store::read_limits::ReadLimits;
+use crate::store::{Result, Transactions, Tx};
+
+/// A database with one pool for reading and one for writing, which may be the same.
+pub struct SqlStore {
+    read: Pool,
+    write: Pool,
+    limits: ReadLimits,
+    read_stats: AcquireStats,
+    write_stats: AcquireStats,
+    target: Target,
+    head: Arc<CachedHead>,
+    continuity: Arc<LedgerContinuity>,
+}
+
+impl SqlStore {
+    pub(in super::super) fn new(read: Pool, write: Pool, target: Target, continuity: Arc<LedgerContinuity>) -> Self {
+        Self {
+            limits: ReadLimits::new(max_connections(&read), acquire_timeout(&read)),
+            read,
+            write,
+            read_stats: AcquireStats::default(),
+            write_stats: AcquireStats::default(),
+            target,
+            head: Arc::default(),
+            continuity,
+        }
+    }
+
+    async fn transaction(&self) -> Result<Transaction> {
+        let generation = self.continuity.generation();
+        let begun = self.write_stats.measure(begin(&self.write)).await;
+        if let Err(error) = &begun {
+            // Its connection is closed already.
+            ends_connection(error, &self.continuity, generation);
+        }
+        begun
+    }
+
+    fn session(&self, tx: Transaction) -> SqlTx {
+        SqlTx::new(tx, Arc::clone(&self.continuity), Arc::clone(&self.head))
+    }
+
+    async fn reader(&self) -> Result<PooledConn> {
+        self.read_stats.measure(acquire(&self.read)).await
+    }
+
+    async fn writer(&self) -> Result<PooledConn> {
+        self.write_stats.measure(acquire(&self.write)).await
+    }
+
+    /// Runs a step on `conn`. INVARIANT: a connection that was cut or leads to the wrong server is not used again.
+    async fn run<T>(
+        &self,
+        mut conn: PooledConn,
+        deadline: std::time::Duration,
+        step: impl AsyncFnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<T> {
+        let outcome = step::run(&mut conn, &self.continuity, deadline, step).await;
+        if !outcome.reusable {
+            discard(conn);
+        }
+        outcome.result
+    }
+
+    /// Runs a step on a connection for reading.
+    async fn read<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let conn = self.reader().await?;
+        self.run(conn, STEP_DEADLINE, step).await
+    }
+
+    /// Runs a step on a connection for writing.
+    async fn write<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let conn = self.writer().await?;
+        self.run(conn, STEP_DEADLINE, step).await
+    }
+
+    /// Reads a page of a list, on one of the connections that lists may use and within the time that they have.
+    async fn list<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let _permit = self.limits.list().await?;
+        let mut conn = self.read_stats.measure(begin_list(&self.read)).await?;
+        let outcome = step::run(&mut conn, &self.continuity, STEP_DEADLINE, step).await;
+        end_list(conn, outcome.result).await
+    }
+
+    /// Runs a step in a transaction of its own.
+    async fn change<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let mut tx = self.session(self.transaction().await?);
+        let value = tx.step(step).await?;
+        tx.finish().await?;
+        Ok(value)
+    }
+}
+
+#[async_trait]
+impl Transactions for SqlStore {
+    async fn begin(&self) -> Result<Box<dyn Tx>> {
+        Ok(Box::new(self.session(self.transaction().await?)))
+    }
+}
