@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Generates clients from docs/openapi.json with three foreign generators, checks their types strictly, and runs the tour
-# of the README with each of them.
+# Generates clients from docs/openapi.json with three generators, checks their types strictly, and uses each of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +7,8 @@ if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-clients.sh
 Generators: openapi-python-client (checked by mypy --strict), openapi-typescript with openapi-fetch and @hey-api/openapi-ts
-(checked by tsc --strict). A warning of a generator, such as a schema that it leaves out, is a failure.
+(checked by tsc --strict). Each client runs the tour of the README, reads a list by cursor, and reads both forms of an error. A
+warning of a generator, for example about a schema that it omits, is a failure.
 HELP
     exit 0
 fi
@@ -24,7 +24,7 @@ need_npm @types/node 20.19.0
 need_npm openapi-typescript 7.13.0
 need_npm openapi-fetch 0.17.0
 need_npm @hey-api/openapi-ts 0.99.0
-# The whole workspace: building a part of it would select other features and compile everything again.
+# The whole workspace: a part of it would be built with other features, which compiles everything again.
 cargo build --quiet --locked --workspace --bins
 serve_example "$CARGO_TARGET_DIR/debug"
 

@@ -1,90 +1,102 @@
-//! Which route wants which scope: the one table, with everything that is not in it shut.
+//! Access rules: the scope that each route requires, derived from the declarations of the routes.
+//!
+//! The guard refuses every request that has no rule here. `docs/ACCESS.md` is this table, compared by a test, so that a
+//! review sees every change of a rule.
+
+use std::fmt::Write as _;
 
 use axum::http::Method;
 use epr_core::authn::Scope;
+use epr_core::domain::fields::Choice as _;
 use epr_core::settings::OpenPath;
 
-/// Who may call a route when callers are authenticated.
+use crate::routes;
+
+/// Which callers may call a route when callers are authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Anyone.
+    /// Any caller, without a credential.
     Open,
-    /// Anyone, where the settings leave this open; else whoever has `epr:operate`.
+    /// Any caller where the settings open this path, else callers with `epr:operate`.
     OpenIf(OpenPath),
-    /// Whoever has this scope.
-    Needs(Scope),
+    /// Callers with this scope.
+    Requires(Scope),
 }
 
-/// One route of the router and its rule.
+/// One route and its rule.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// GET stands for HEAD, too.
+    /// GET covers HEAD.
     pub method: Method,
-    /// The path as the router has it.
-    pub path: &'static str,
-    /// Its rule.
+    /// The path template of the router, for example `/api/v1/entities/{id}`.
+    pub path: String,
+    /// The rule.
     pub rule: Rule,
+    /// The operation id of the route in the OpenAPI document.
+    pub operation: String,
 }
 
-/// Every route. One that is missing here is answered 405 to everyone as soon as callers are authenticated.
+/// The rules of all routes, in the order of their declarations.
 #[must_use]
-pub fn table() -> &'static [Access] {
-    &TABLE
+pub fn table() -> Vec<Access> {
+    routes::all().finish().access.0
 }
 
-const fn access(method: Method, path: &'static str, rule: Rule) -> Access {
-    Access { method, path, rule }
-}
-
-const READ: Rule = Rule::Needs(Scope::Read);
-const WRITE: Rule = Rule::Needs(Scope::Write);
-const EVENTS: Rule = Rule::Needs(Scope::Events);
-const AUTHORIZE: Rule = Rule::Needs(Scope::Authorize);
-
-static TABLE: [Access; 25] = [
-    access(Method::GET, "/healthz", Rule::Open),
-    access(Method::GET, "/readyz", Rule::OpenIf(OpenPath::Readyz)),
-    access(Method::GET, "/metrics", Rule::OpenIf(OpenPath::Metrics)),
-    access(Method::GET, "/openapi.json", Rule::OpenIf(OpenPath::Docs)),
-    access(Method::GET, "/docs", Rule::OpenIf(OpenPath::Docs)),
-    access(Method::GET, "/redoc", Rule::OpenIf(OpenPath::Docs)),
-    access(Method::GET, "/docs/{file}", Rule::OpenIf(OpenPath::Docs)),
-    access(Method::POST, "/api/v1/entities", WRITE),
-    access(Method::GET, "/api/v1/entities", READ),
-    access(Method::GET, "/api/v1/entities/{id}", READ),
-    access(Method::PATCH, "/api/v1/entities/{id}", WRITE),
-    access(Method::POST, "/api/v1/entities/{id}/archive", WRITE),
-    access(Method::POST, "/api/v1/roles", WRITE),
-    access(Method::GET, "/api/v1/roles", READ),
-    access(Method::GET, "/api/v1/roles/{id}", READ),
-    access(Method::PATCH, "/api/v1/roles/{id}", WRITE),
-    access(Method::POST, "/api/v1/assignments", WRITE),
-    access(Method::GET, "/api/v1/assignments", READ),
-    access(Method::DELETE, "/api/v1/assignments/{id}", WRITE),
-    access(Method::POST, "/api/v1/authorize", AUTHORIZE),
-    access(Method::POST, "/api/v1/permissions/check", AUTHORIZE),
-    access(Method::POST, "/api/v1/events", EVENTS),
-    access(Method::GET, "/api/v1/events", EVENTS),
-    access(Method::GET, "/api/v1/events/{event_id}", EVENTS),
-    access(Method::GET, "/api/v1/audit/entries", Rule::Needs(Scope::Audit)),
-];
-
-/// The rule of a route.
-pub(crate) fn rule(method: &Method, path: &str) -> Option<Rule> {
-    let method = if method == Method::HEAD { &Method::GET } else { method };
-    TABLE.iter().find(|access| access.method == *method && access.path == path).map(|access| access.rule)
-}
-
-/// The methods that a path has, as an `Allow` header lists them.
-pub(crate) fn methods(path: &str) -> String {
-    let mut methods: Vec<&str> = Vec::new();
-    for access in TABLE.iter().filter(|access| access.path == path) {
-        methods.push(access.method.as_str());
-        if access.method == Method::GET {
-            methods.push("HEAD");
-        }
+/// The rules of all routes as the Markdown page `docs/ACCESS.md`.
+#[must_use]
+pub fn page() -> String {
+    let mut page = String::from(PAGE_HEAD);
+    for Access { method, path, rule, operation } in table() {
+        let required = match rule {
+            Rule::Open => "none".to_owned(),
+            Rule::OpenIf(open) => {
+                format!("none if `EPR_OPEN_PATHS` has `{}`, else `{}`", open.word(), Scope::Operate.word())
+            }
+            Rule::Requires(scope) => format!("`{}`", scope.word()),
+        };
+        // Writing into a string does not fail.
+        let _ = writeln!(page, "| {method} | `{path}` | {required} | `{operation}` |");
     }
-    methods.join(",")
+    page
+}
+
+const PAGE_HEAD: &str = "\
+# Access
+
+The scope that each route requires when callers are authenticated (`EPR_AUTH_MODE`). A request that matches no row is refused.
+This page is generated from the declarations of the routes; a test compares it:
+`EPR_TEST_REWRITE=1 cargo test -p epr-tests --test e2e the_access_page`.
+
+| Method | Path | Scope | Operation |
+|---|---|---|---|
+";
+
+/// The rules by which the guard decides.
+#[derive(Debug, Default)]
+pub(crate) struct AccessTable(Vec<Access>);
+
+impl AccessTable {
+    pub(crate) fn add(&mut self, access: Access) {
+        self.0.push(access);
+    }
+
+    /// The rule for a method and a path template; `None` when no route has both.
+    pub(crate) fn rule(&self, method: &Method, path: &str) -> Option<Rule> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.iter().find(|access| access.method == *method && access.path == path).map(|access| access.rule)
+    }
+
+    /// The methods of a path, as an `Allow` header lists them.
+    pub(crate) fn allowed_methods(&self, path: &str) -> String {
+        let mut methods: Vec<&str> = Vec::new();
+        for access in self.0.iter().filter(|access| access.path == path) {
+            methods.push(access.method.as_str());
+            if access.method == Method::GET {
+                methods.push("HEAD");
+            }
+        }
+        methods.join(",")
+    }
 }
 
 #[cfg(test)]
@@ -92,23 +104,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_in_the_table_has_no_rule() {
-        assert_eq!(rule(&Method::HEAD, "/healthz"), Some(Rule::Open));
+    fn a_request_that_matches_no_route_has_no_rule() {
+        let access = routes::all().finish().access;
+        assert_eq!(access.rule(&Method::HEAD, "/healthz"), Some(Rule::Open));
         for (method, path) in [
             (Method::POST, "/healthz"),
             (Method::GET, "/api/v1/nope"),
             (Method::GET, "/api/v1/entities/"),
             (Method::GET, ""),
         ] {
-            assert_eq!(rule(&method, path), None, "{method} {path}");
+            assert_eq!(access.rule(&method, path), None, "{method} {path}");
         }
-        assert_eq!(methods("/api/v1/entities"), "POST,GET,HEAD");
+        assert_eq!(access.allowed_methods("/api/v1/entities"), "POST,GET,HEAD");
     }
 
     #[test]
-    fn no_route_stands_twice() {
-        for (at, one) in TABLE.iter().enumerate() {
-            assert!(!TABLE[..at].iter().any(|other| (&other.method, other.path) == (&one.method, one.path)), "{one:?}");
+    fn no_route_is_declared_twice() {
+        let table = table();
+        for (at, one) in table.iter().enumerate() {
+            assert!(
+                !table[..at].iter().any(|other| (&other.method, &other.path) == (&one.method, &one.path)),
+                "{one:?}"
+            );
         }
     }
 }

@@ -27,6 +27,7 @@ use http::guard::{self, Guard};
 use http::http_metrics::HttpMetrics;
 use http::middleware::{self, Middleware};
 use http::permit::Permits;
+use openapi::Interface;
 
 pub use http::path::Service;
 pub use http::serve::{ServeError, serve};
@@ -85,7 +86,7 @@ impl Api {
     /// The interface over `epr`.
     #[must_use]
     pub fn new(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
-        let (router, document) = routes::all().finish();
+        let Interface { router, document, access } = routes::all().finish();
         let limits = settings.limits.clone();
         let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
         let answers = Budget::new(RESPONSE_BYTES);
@@ -112,7 +113,7 @@ impl Api {
         let router = if callers.authenticator.off() {
             router
         } else {
-            let guard = Guard::new(epr, callers, Arc::clone(&metrics));
+            let guard = Guard::new(epr, callers, access, Arc::clone(&metrics));
             router.layer(from_fn_with_state(Arc::new(guard), guard::authenticate))
         };
         let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
@@ -137,7 +138,7 @@ pub fn service(epr: Epr, settings: &HttpSettings, callers: Callers) -> Service {
 /// The OpenAPI document of [`service`], as indented JSON.
 #[must_use]
 pub fn document() -> String {
-    to_json(&routes::all().finish().1)
+    to_json(&routes::all().finish().document)
 }
 
 fn to_json(document: &OpenApi) -> String {

@@ -230,3 +230,31 @@ async fn health(#[case] kind: DatabaseKind) {
     let answer = api.post("/api/v1/authorize", asked).await.expect(503);
     assert_eq!(answer, json!({"detail": "The service is temporarily unavailable"}));
 }
+
+#[tokio::test]
+async fn an_unknown_query_parameter_is_named_with_the_nearest_known_one() {
+    let api = Api::start(DatabaseKind::Sqlite).await;
+    for (query, msg) in [
+        ("parent=x", "This query parameter is unknown; did you mean `parent_id`?"),
+        ("zzzzzzzz=1", "This query parameter is unknown"),
+    ] {
+        let answer = api.get(&format!("{ENTITIES}?{query}")).await.expect(400);
+        let name = query.split('=').next().unwrap();
+        assert_eq!(answer, json!({"detail": [{"loc": ["query", name], "msg": msg, "type": "extra_forbidden"}]}));
+    }
+}
+
+/// On a runtime with one thread: parsing a large document on it would keep every other call waiting.
+#[tokio::test(flavor = "current_thread")]
+async fn a_check_is_answered_while_a_large_document_is_parsed() {
+    let api = Api::start(DatabaseKind::Sqlite).await;
+    let entity = api.entity("n", "spv", None).await;
+    let question = json!({"user_id": entity, "action": "document:download", "resource_id": entity});
+    // It is invalid only at its end, so that its answer needs nothing but the parser.
+    let large = format!("{}{}", "[".repeat(60), "{\"a\":[1,2,3]},".repeat(15_000));
+    let mut parsing = Box::pin(api.raw(Method::POST, ENTITIES, &[], large));
+    let begun = std::future::poll_fn(|context| std::task::Poll::Ready(parsing.as_mut().poll(context))).await;
+    assert!(begun.is_pending(), "the document is parsed on the thread that serves calls");
+    api.post("/api/v1/authorize", question).await.expect(200);
+    assert_eq!(parsing.await.faults(), ["body: json_invalid"]);
+}

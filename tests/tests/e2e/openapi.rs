@@ -38,7 +38,7 @@ fn the_checked_in_copy_is_the_document() {
 }
 
 #[test]
-fn every_operation_is_told_whole() {
+fn every_operation_is_described_completely() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     let operations = operations(&document);
@@ -97,7 +97,7 @@ fn find_references(value: &Value, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_told_is_not_allowed() {
+async fn a_method_that_is_not_described_is_not_allowed() {
     let api = Api::start(DatabaseKind::Sqlite).await;
     let mut told: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
     for (method, path, _) in operations(&document()) {
@@ -146,7 +146,7 @@ fn holds(document: &Value, operation: &str, answer: Answer, status: u16) -> Valu
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_have_the_members_that_are_told(#[case] kind: DatabaseKind) {
+async fn answers_have_the_members_that_are_described(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let document = document();
     let user = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -206,6 +206,25 @@ async fn the_page_loads_only_what_the_service_has() {
     for file in ["nope.js", "index.html", "..%2fopenapi.json"] {
         let (status, _, _) = api.bytes(Request::get(format!("/docs/{file}")).body(Body::empty()).unwrap()).await;
         assert_eq!(status, 404, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_finds_its_files_from_every_spelling_of_its_address() {
+    let api = Api::start(DatabaseKind::Sqlite).await;
+    for address in ["/docs", "/docs/", "/docs//", "//docs///"] {
+        let (status, _, page) = api.text(Request::get(address).body(Body::empty()).unwrap()).await;
+        assert_eq!(status, 200, "{address}");
+        let asked = reqwest::Url::parse(&format!("http://proxy.test/epr{address}")).unwrap();
+        for attribute in ["src=\"", "href=\"", "data-document=\""] {
+            for reference in page.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                let url = asked.join(reference).unwrap();
+                // As behind a proxy that strips a prefix.
+                let path = url.path().strip_prefix("/epr").unwrap_or_else(|| panic!("{address}: {url}"));
+                let (status, _, _) = api.bytes(Request::get(path).body(Body::empty()).unwrap()).await;
+                assert_eq!(status, 200, "{address}: {reference}");
+            }
+        }
     }
 }
 

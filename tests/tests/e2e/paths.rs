@@ -78,7 +78,7 @@ async fn every_spelling_of_a_route_has_its_rule() {
         let needed = match access.rule {
             Rule::Open => None,
             Rule::OpenIf(_) => Some(Scope::Operate),
-            Rule::Needs(scope) => Some(scope),
+            Rule::Requires(scope) => Some(scope),
         };
         let right = needed.map(&bearer);
         let wrong = bearer(if needed == Some(Scope::Read) { Scope::Write } else { Scope::Read });

@@ -196,9 +196,13 @@ impl<'a> Fields<'a> {
     pub fn only(&mut self, known: &[&str]) {
         let unknown: Vec<_> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
         for name in unknown {
-            let resembled = nearest(&name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-            let msg = format!("This field is unknown or cannot be changed{resembled}");
-            let problem = Problem::new("extra_forbidden", msg);
+            let nearest = nearest(&name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            let what = if self.place == "query" {
+                "This query parameter is unknown"
+            } else {
+                "This field is unknown or cannot be changed"
+            };
+            let problem = Problem::new("extra_forbidden", format!("{what}{nearest}"));
             self.report(&name, problem);
         }
     }

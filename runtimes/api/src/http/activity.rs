@@ -1,7 +1,7 @@
-//! What a connection is waiting for, and since when: activity that its socket, its requests and their bodies leave.
+//! The activity of a connection: its phase, and when that began, recorded by its socket, its requests and their bodies.
 //!
-//! Owns the phases of a connection. Must never block, and costs a request a few atomic writes: a watch reads the activity now and
-//! then, so that no request needs a timer.
+//! Must never block. Recording costs a request a few atomic writes; a watcher reads the record from time to time, so that no request
+//! needs a timer.
 
 use std::io;
 use std::pin::Pin;
@@ -22,27 +22,28 @@ use tower::Service as _;
 
 use crate::http::path;
 
-/// How long a connection that is to make room must stay silent before it is closed.
+/// How long a connection that was chosen to make room must stay silent before it is closed.
 const EVICTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What a connection is waiting for.
+/// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// A request, or its caller to take an answer.
+    /// A request, or its caller to read a response.
     Idle = 0,
     /// The rest of a request's head.
     Head = 1,
-    /// An answer from this side.
+    /// The response of the service.
     Busy = 2,
     /// The rest of a request's body.
     Body = 3,
 }
 
-/// The phase of a connection and its begin: milliseconds since the connection began, times four, and the phase.
+/// The record of one connection.
 pub(crate) struct Activity {
     origin: Instant,
+    /// The phase in the two lowest bits, above them the milliseconds from `origin` to the beginning of the phase.
     state: AtomicU64,
-    /// Whether a request was answered before its body was read to its end.
+    /// Whether a request was answered before its body had been read to its end.
     unread: AtomicBool,
     /// Whether the connection has been chosen to make room for others.
     chosen: AtomicBool,
@@ -76,17 +77,17 @@ impl Activity {
         (phase, Duration::from_millis(state >> 2))
     }
 
-    /// The caller sends something, though not a request.
+    /// Records that the caller sends something that is not a request.
     pub(crate) fn touch(&self) {
         self.set(Phase::Idle);
     }
 
-    /// Whether the caller may still be sending: the last request was refused before it was read to its end.
+    /// Whether the caller may still be sending: the last request was refused before it had been read to its end.
     pub(crate) fn unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed) || self.get().0 == Phase::Head
     }
 
-    /// Since when the connection waits for its caller; `None` while a request is being worked on, and once it has been chosen.
+    /// When the connection began to wait for its caller; `None` while a request runs, and after it has been chosen to close.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         let (phase, since) = self.get();
         let waits = phase != Phase::Busy && !self.chosen.load(Ordering::Relaxed);
@@ -99,8 +100,8 @@ impl Activity {
         self.evicted.notify_one();
     }
 
-    /// Waits until the connection is to close to make room for others. A connection that has been chosen stays if anything comes in
-    /// or goes out before the delay is over: on a busy machine its request may have been waiting in the socket.
+    /// Waits until the connection must close to make room. A chosen connection stays open if anything is sent or received during the
+    /// delay: on a busy machine its request may have been waiting in the socket.
     pub(crate) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;
@@ -113,7 +114,7 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection has waited for its caller too long; returns the phase it is in.
+    /// Waits until the caller exceeds the timeout of the current phase; returns that phase.
     pub(crate) async fn overdue(&self, limits: &Limits) -> Phase {
         let shortest = limits.head.min(limits.keep_alive);
         loop {
@@ -121,20 +122,20 @@ impl Activity {
             let limit = match phase {
                 Phase::Idle => Some(limits.keep_alive),
                 Phase::Head => Some(limits.head),
-                // The layers above have limits of their own.
+                // The body reader and the middleware have timeouts of their own.
                 Phase::Busy | Phase::Body => None,
             };
             let left = limit.map(|limit| (self.origin + since + limit).saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return phase;
             }
-            // A phase that begins meanwhile must not be found too late.
+            // A phase that begins meanwhile must be noticed in time.
             tokio::time::sleep(left.map_or(shortest, |left| left.min(shortest))).await;
         }
     }
 }
 
-/// The socket, which activity when something comes in or goes out.
+/// The socket; records when bytes are received or sent.
 pub(crate) struct TrackedStream {
     pub(crate) stream: TcpStream,
     pub(crate) activity: Arc<Activity>,
@@ -189,7 +190,7 @@ impl AsyncWrite for TrackedStream {
     }
 }
 
-/// The interface, which activity when a request has arrived and when it is answered.
+/// The service; records when a request has arrived and when it is answered.
 pub(crate) struct TrackedService {
     pub(crate) api: path::Service,
     pub(crate) activity: Arc<Activity>,
@@ -220,7 +221,7 @@ impl hyper::service::Service<Request<Incoming>> for TrackedService {
     }
 }
 
-/// A request's body, which activity when it is dropped before its end.
+/// The body of a request; records when it is dropped before its end.
 struct TrackedBody {
     incoming: Incoming,
     activity: Arc<Activity>,

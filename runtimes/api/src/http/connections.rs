@@ -1,7 +1,7 @@
-//! How many connections may be open, and which one is closed when there are too many.
+//! The bound on open connections, and the choice of a connection to close when there are too many.
 //!
-//! Without a bound, idle connections use up the descriptors of the process, and no check, health check or connection to the
-//! database gets one. Must never close a connection whose request is being worked on.
+//! Without a bound, idle connections would use up the file descriptors of the process, and checks, health checks and database
+//! connections would get none. Must never close a connection whose request is running.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use tracing::warn;
 
 use crate::http::activity::Activity;
 
-/// Descriptors that are enough for any setting.
+/// File descriptors that suffice for any setting.
 const MAX_DESCRIPTORS: u64 = 1 << 17;
-/// Descriptors for the database, caches, topics, files and the runtime.
+/// File descriptors for the database, caches, topics, files and the runtime.
 const RESERVED_DESCRIPTORS: u64 = 128;
-/// Connections beyond the bound, for those that are about to close, and for health checks while all others are being worked on.
+/// Connections beyond the bound: for those that are about to close, and for health checks while all others have running requests.
 const SPARE: usize = 32;
-/// How often to look again for room when a connection that was to close is still open.
+/// How often the bound is checked again while a connection that was chosen to close is still open.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The open connections.
@@ -32,14 +32,14 @@ pub(crate) struct Connections {
     closed: Notify,
 }
 
-/// One of them, until it is dropped.
+/// An open connection, until it is dropped.
 pub(crate) struct Connection {
     connections: Arc<Connections>,
     id: u64,
 }
 
 impl Connections {
-    /// As many as `wanted`, or as the descriptors of the process allow.
+    /// At most `wanted` connections, or fewer if the process has not enough file descriptors.
     pub(crate) fn new(wanted: usize) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(MAX_DESCRIPTORS);
         let max = usize::try_from(possible(descriptors)).unwrap_or(usize::MAX).min(wanted);
@@ -53,11 +53,10 @@ impl Connections {
         self.max
     }
 
-    /// Waits until one more connection may be open. When there are too many, closes the one whose caller has been silent for
-    /// longest.
+    /// Waits until one more connection may open. If there are too many, closes the one whose caller has been silent for longest.
     pub(crate) async fn make_room(&self) {
         while self.is_full() {
-            // The notice of a connection that closed before this wait began is kept.
+            // `Notify` keeps the notice of a connection that closed before this wait began.
             let _ = timeout(RECHECK_INTERVAL, self.closed.notified()).await;
         }
     }
@@ -76,7 +75,7 @@ impl Connections {
         evict_silent(&self.open.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes a connection.
+    /// Registers a connection.
     pub(crate) fn add(self: &Arc<Self>, activity: Arc<Activity>) -> Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, activity);
@@ -84,7 +83,7 @@ impl Connections {
     }
 }
 
-/// The number of connections for which there are descriptors.
+/// The number of connections for which there are file descriptors.
 fn possible(descriptors: u64) -> u64 {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS + SPARE as u64).max(descriptors / 4).max(1)
 }
@@ -120,7 +119,7 @@ mod tests {
         for _ in 0..2 {
             let activity = Arc::new(Activity::new());
             open.push((connections.add(Arc::clone(&activity)), activity));
-            // So that one is older than the other.
+            // Gives them different ages.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         connections.make_room().await;

@@ -1,7 +1,7 @@
-//! Answers that are lists: pages that end by rows and by bytes, and whole lists that are streamed.
+//! List responses: pages that end by rows and by bytes, and whole lists that are streamed.
 //!
-//! INVARIANT: nothing is cut short silently. Rows are left out only where a `Link` says that more exists, and a list that
-//! cannot be finished ends in a broken connection, never in a closing bracket. Must never hold more of a list than one page.
+//! INVARIANT: nothing is cut short silently. Rows are left out only if a `Link` says that more exist, and a list that cannot be
+//! finished ends in a broken connection, never in a closing bracket. Must never hold more of a list than one page.
 
 use std::io;
 use std::sync::Arc;
@@ -17,60 +17,71 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::budget::{Reservation, UNCOUNTED_BYTES};
+use super::error::ApiError;
+use super::extract::Query;
 use crate::App;
-use crate::http::budget::{Reservation, UNCOUNTED_BYTES};
-use crate::http::error::ApiError;
-use crate::http::extract::Query;
 
-/// A page ends when it has this many bytes, whatever its limit is.
+/// A page ends at this size, whatever its limit is.
 const PAGE_BYTES: usize = 2 << 20;
-/// Bytes in a chunk of a streamed list; a reader that is slow holds two of them.
+/// The size of a chunk of a streamed list. A slow reader holds two of them.
 const CHUNK_BYTES: usize = 256 << 10;
-/// What a streamed list counts in the budget of answers.
+/// The reservation of a streamed list.
 const STREAM_BYTES: usize = 4 * CHUNK_BYTES;
-/// Bytes of a whole list, less the largest row: the list ends with the row that exceeds them.
+/// The size of a whole list without its last row: the list ends with the row that exceeds it.
 const LIST_BYTES: i64 = 63 << 20;
-/// How long a reader may take for a chunk.
+/// The longest that a reader may take for a chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A list of the registry in the order of creation.
 pub(crate) trait ListSource: Send + Sync + 'static {
     type Row: Serialize + Send;
 
-    /// Shows rows to `take` until it says `false`.
-    fn show(
+    /// Passes rows to `visit` until it returns `false`.
+    fn visit(
         &self,
         epr: &Epr,
         page: Page,
-        take: impl FnMut(Self::Row) -> bool + Send,
+        visit: impl FnMut(Self::Row) -> bool + Send,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The last row that about `bytes` have room for, when others follow.
+    /// The last row for which about `bytes` have room; `None` if all rows fit.
     fn end(&self, epr: &Epr, bytes: i64) -> impl Future<Output = Result<Option<Cursor>, Error>> + Send;
 
-    /// Where a row is.
+    /// The position of a row.
     fn position(row: &Self::Row) -> Cursor;
 }
 
-/// Rows as JSON, until a limit of rows or bytes.
+/// Writes rows as JSON until a limit of rows or bytes is reached. `P` is the position of a row.
 pub(crate) struct PageWriter<P> {
     text: Vec<u8>,
     rows: u32,
-    limit: u32,
-    bytes: usize,
+    max_rows: u32,
+    max_bytes: usize,
     last: Option<P>,
     /// Whether a row did not fit.
     more: bool,
 }
 
 impl<P> PageWriter<P> {
-    pub(crate) fn page(limit: u32) -> Self {
-        Self { text: vec![b'['], rows: 0, limit, bytes: PAGE_BYTES, last: None, more: false }
+    /// A page of at most `max_rows` rows.
+    pub(crate) fn new(max_rows: u32) -> Self {
+        Self { text: vec![b'['], rows: 0, max_rows, max_bytes: PAGE_BYTES, last: None, more: false }
     }
 
-    /// Adds a row; `false` when there is no room for it.
+    /// The first chunk of a whole list.
+    fn first_chunk() -> Self {
+        Self { max_bytes: CHUNK_BYTES, ..Self::new(u32::MAX) }
+    }
+
+    /// The chunk of a whole list that follows `last`.
+    fn next_chunk(last: Option<P>) -> Self {
+        Self { text: Vec::with_capacity(CHUNK_BYTES), last, ..Self::first_chunk() }
+    }
+
+    /// Adds a row; `false` if it does not fit.
     pub(crate) fn add<T: Serialize>(&mut self, row: &T, position: impl FnOnce(&T) -> P) -> bool {
-        if self.rows == self.limit || self.text.len() >= self.bytes {
+        if self.rows == self.max_rows || self.text.len() >= self.max_bytes {
             self.more = true;
             return false;
         }
@@ -84,8 +95,8 @@ impl<P> PageWriter<P> {
         true
     }
 
-    /// The page as an answer.
-    pub(crate) fn answer(
+    /// The page as a response.
+    pub(crate) fn into_response(
         mut self,
         mut reservation: Reservation,
         query: &Query,
@@ -93,9 +104,9 @@ impl<P> PageWriter<P> {
     ) -> Response {
         self.text.push(b']');
         reservation.shrink(self.text.len());
-        let link = self.last.filter(|_| self.more).map(encode);
+        let cursor = self.last.filter(|_| self.more).map(encode);
         let body = if self.text.len() > UNCOUNTED_BYTES { reservation.attach(self.text) } else { self.text.into() };
-        with_link(Body::from(body), query, link)
+        with_link(Body::from(body), query, cursor)
     }
 }
 
@@ -109,17 +120,17 @@ fn with_link(body: Body, query: &Query, cursor: Option<String>) -> Response {
     response
 }
 
-/// In the extensions of an answer whose bytes are counted already.
+/// In the extensions of a response whose bytes are counted in the budget already.
 #[derive(Clone, Copy)]
 pub(crate) struct Accounted;
 
-/// A reservation of the budget of answers for one page.
+/// Reserves memory for one page.
 pub(crate) async fn reserve_page(app: &App) -> Result<Reservation, ApiError> {
     app.answers.reserve(PAGE_BYTES + (PAGE_BYTES >> 1)).await.map_err(|_| ApiError::Overloaded)
 }
 
-/// The page of `list` that was asked for, or all of it when none was.
-pub(crate) async fn list<L: ListSource>(
+/// Responds with the given page of `list`, or with all of it if no page was requested.
+pub(crate) async fn respond<L: ListSource>(
     app: &Arc<App>,
     query: &Query,
     list: L,
@@ -133,34 +144,33 @@ pub(crate) async fn list<L: ListSource>(
 
 async fn one_page<L: ListSource>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, ApiError> {
     let reservation = reserve_page(app).await?;
-    let mut filler = PageWriter::page(page.limit);
+    let mut writer = PageWriter::new(page.limit);
+    // One row more tells whether there is a next page.
     let rows = Page { limit: page.limit + 1, ..page };
-    list.show(&app.epr, rows, |row| filler.add(&row, L::position)).await?;
-    Ok(filler.answer(reservation, query, Cursor::encode))
+    list.visit(&app.epr, rows, |row| writer.add(&row, L::position)).await?;
+    Ok(writer.into_response(reservation, query, Cursor::encode))
 }
 
-/// All of `list`, within [`LIST_BYTES`]. One that fits into a chunk is answered at once. Of a larger one the end is looked up first, so
-/// that `Link` can be sent before the rows are.
+/// All of `list`, within [`LIST_BYTES`]. A list that fits into one chunk is sent at once. The end of a larger one is looked up
+/// first, so that `Link` can be sent before the rows.
 async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, ApiError> {
     let reservation = app.answers.reserve(STREAM_BYTES).await.map_err(|_| ApiError::Overloaded)?;
-    let mut first = PageWriter { bytes: CHUNK_BYTES, ..PageWriter::page(u32::MAX) };
-    list.show(&app.epr, Page { limit: u32::MAX, after: None }, |row| first.add(&row, L::position)).await?;
+    let mut first = PageWriter::first_chunk();
+    list.visit(&app.epr, Page { limit: u32::MAX, after: None }, |row| first.add(&row, L::position)).await?;
     if !first.more {
-        return Ok(first.answer(reservation, query, Cursor::encode));
+        return Ok(first.into_response(reservation, query, Cursor::encode));
     }
     let end = list.end(&app.epr, LIST_BYTES).await?;
     let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(produce(Arc::clone(app), list, first, end, sender));
-    let body = Body::from_stream(stream::unfold(
-        ListStream { from: chunks, ended: false, _reservation: reservation },
-        ListStream::next,
-    ));
+    let stream = ListStream { chunks, ended: false, _reservation: reservation };
+    let body = Body::from_stream(stream::unfold(stream, ListStream::next));
     Ok(with_link(body, query, end.map(Cursor::encode)))
 }
 
-/// What a reader gets of a streamed list.
+/// The body of a streamed list.
 struct ListStream {
-    from: mpsc::Receiver<Chunk>,
+    chunks: mpsc::Receiver<Chunk>,
     ended: bool,
     _reservation: Reservation,
 }
@@ -175,48 +185,43 @@ impl ListStream {
         if self.ended {
             return None;
         }
-        let chunk = match self.from.recv().await {
+        let bytes = match self.chunks.recv().await {
             Some(Chunk::Rows(text)) => Ok(text.into()),
             Some(Chunk::End) => {
                 self.ended = true;
                 Ok(Bytes::from_static(b"]"))
             }
-            // The connection is cut, so that nobody takes the part for the whole.
+            // An error breaks the connection, so that the caller cannot mistake the part for the whole.
             None => {
                 self.ended = true;
                 Err(io::Error::other("the list could not be read to its end"))
             }
         };
-        Some((chunk, self))
+        Some((bytes, self))
     }
 }
 
-/// Reads a list chunk by chunk, each in a call of its own: between two of them no connection to the database is held, however slowly the
-/// reader takes them.
+/// Reads a list chunk by chunk, each in a call of its own, so that no database connection is held between them, however slow the
+/// reader is.
 async fn produce<L: ListSource>(
     app: Arc<App>,
     list: L,
     first: PageWriter<Cursor>,
     end: Option<Cursor>,
-    to: mpsc::Sender<Chunk>,
+    sender: mpsc::Sender<Chunk>,
 ) {
     let mut chunk = first;
     loop {
-        let (seen, more) = (chunk.last, chunk.more);
-        if !send(&to, Chunk::Rows(chunk.text)).await {
+        let (after, more) = (chunk.last, chunk.more);
+        if !send(&sender, Chunk::Rows(chunk.text)).await {
             return;
         }
         if !more {
-            send(&to, Chunk::End).await;
+            send(&sender, Chunk::End).await;
             return;
         }
-        chunk = PageWriter {
-            text: Vec::with_capacity(CHUNK_BYTES),
-            bytes: CHUNK_BYTES,
-            last: seen,
-            ..PageWriter::page(u32::MAX)
-        };
-        let read = list.show(&app.epr, Page { limit: u32::MAX, after: seen }, |row| {
+        chunk = PageWriter::next_chunk(after);
+        let read = list.visit(&app.epr, Page { limit: u32::MAX, after }, |row| {
             let position = L::position(&row);
             let beyond = end.is_some_and(|end| (position.created_at, position.id) < (end.created_at, end.id));
             !beyond && chunk.add(&row, |_| position)
@@ -228,9 +233,9 @@ async fn produce<L: ListSource>(
     }
 }
 
-/// `false` when the reader is gone or takes too long.
-async fn send(to: &mpsc::Sender<Chunk>, chunk: Chunk) -> bool {
-    match tokio::time::timeout(CHUNK_TIMEOUT, to.send(chunk)).await {
+/// Sends a chunk; `false` if the reader disconnected or takes too long.
+async fn send(sender: &mpsc::Sender<Chunk>, chunk: Chunk) -> bool {
+    match tokio::time::timeout(CHUNK_TIMEOUT, sender.send(chunk)).await {
         Ok(sent) => sent.is_ok(),
         Err(_) => {
             warn!(limit_seconds = CHUNK_TIMEOUT.as_secs(), "list_not_taken");

@@ -1,7 +1,7 @@
 //! The path of a request, normalized before routing: a run of slashes is one slash, a trailing slash is none.
 //!
-//! Owns the only rewriting of paths, in front of the router, so that routing, authentication and metrics see the same path.
-//! Must never decode or resolve anything: `%2f`, `%2e`, `.` and `..` stay as they were sent, and no route has them.
+//! Owns the only rewriting of paths. It is in front of the router, so that routing, authentication and metrics see the same
+//! path. Must never decode or resolve anything: `%2f`, `%2e`, `.` and `..` stay as sent and match no route.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -14,11 +14,16 @@ use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 
-/// The whole HTTP interface: the router behind the normalization of paths.
+/// The complete HTTP interface: the router behind the normalization of paths.
 #[derive(Clone)]
 pub struct Service {
     router: Router,
 }
+
+/// The number of slashes that were removed from the end of the path, in the extensions of a request whose path was normalized.
+/// A page needs it for relative addresses, which the browser resolves against the path as sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrailingSlashes(pub(crate) usize);
 
 impl Service {
     pub(crate) fn new(router: Router) -> Self {
@@ -37,13 +42,16 @@ impl tower::Service<Request> for Service {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         if let Some(uri) = normalized(request.uri()) {
+            let path = request.uri().path();
+            let trailing = path.len() - path.trim_end_matches('/').len();
+            request.extensions_mut().insert(TrailingSlashes(trailing));
             *request.uri_mut() = uri;
         }
         self.router.call(request)
     }
 }
 
-/// `uri` with a normalized path; `None` when the path is normalized already.
+/// `uri` with a normalized path; `None` if the path is normalized already.
 fn normalized(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let trailing = path.len() > 1 && path.ends_with('/');
@@ -91,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_normalized_already_is_left_alone() {
+    fn a_normalized_path_is_left_alone() {
         for sent in ["/", "/healthz", "/api/v1/roles?x=//", "*", "/%2F%2f", "/api/v1/%2e%2e/roles", "epr.test:443"] {
             assert_eq!(normalized(&sent.parse().unwrap()), None, "{sent}");
         }

@@ -1,4 +1,4 @@
-//! `X-Request-ID`: taken from the caller or made here, echoed, in every log line of the request.
+//! `X-Request-ID`: read from the request or generated, echoed, and in every log line of the request.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -8,21 +8,21 @@ use crate::http::extract::is_doubled;
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that the ledger keeps, in characters; of a longer one it keeps the beginning.
-const LONGEST: usize = 120;
+/// The most characters of an id that the ledger stores. A longer id is cut.
+const MAX_ID_LENGTH: usize = 120;
 
-/// What the caller gave, as the ledger keeps it; absent when the id was made here.
+/// The id that the caller sent, as the ledger stores it; absent if the id was generated.
 #[derive(Debug, Clone)]
 pub(crate) struct GivenRequestId(pub(crate) String);
 
-/// What to echo, and the id. Whatever was given is echoed as it is: an id is there to find a request again, and no
-/// reason to refuse one. Of two, which are refused, neither is taken.
+/// Returns the header to echo and the id. Any single value is echoed unchanged: an id serves to find a request and is no reason to
+/// refuse it. A duplicated header, which is refused later, is not used.
 pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
     let headers = request.headers();
     let given = headers.get(&X_REQUEST_ID).filter(|value| !value.is_empty() && !is_doubled(headers, &X_REQUEST_ID));
     match given.cloned() {
         Some(value) => {
-            let id: String = String::from_utf8_lossy(value.as_bytes()).chars().take(LONGEST).collect();
+            let id: String = String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_ID_LENGTH).collect();
             request.extensions_mut().insert(GivenRequestId(id.clone()));
             (Some(value), id)
         }

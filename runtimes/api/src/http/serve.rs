@@ -1,4 +1,4 @@
-//! From a socket to the router, until a signal says stop.
+//! Accepts connections and serves them until the stop signal.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -15,28 +15,28 @@ use crate::http::activity::Activity;
 use crate::http::connection;
 use crate::http::connections::Connections;
 
-/// How long requests in flight may take once a stop was asked for. Below the 10 s in which the process promises to
-/// be gone, and below ECS's 30 s.
-const DRAIN: Duration = Duration::from_secs(6);
-/// How long to wait when the system has no more sockets to give.
-const NO_SOCKETS: Duration = Duration::from_millis(100);
+/// The longest that requests in flight may take after the stop signal. The process promises to end within 10 s; ECS kills it after
+/// 30 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// The pause after the system refused a socket.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Why serving could not begin or go on.
+/// Why the service cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken or not ours.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}")]
     Listen {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         cause: std::io::Error,
     },
 }
 
-/// Listens on `address` and serves `api` until `stop`; then stops accepting, waits for what is in flight (6 s at
-/// most) and returns.
+/// Listens on `address` and serves `api` until `stop`. Then it accepts no more connections, waits at most 6 s for requests in flight,
+/// and returns.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -46,7 +46,7 @@ pub async fn serve(api: Api, address: SocketAddr, stop: Stopper) -> Result<(), S
     let bound = listener.local_addr().map_err(listen)?;
     let connections = Arc::new(Connections::new(api.limits.connections));
     info!(address = %bound, max_connections = connections.max(), "listening");
-    // Every connection has a receiver: when the last one is gone, all are closed.
+    // Every connection has a receiver: the channel closes when the last connection has ended.
     let (stopping, stopped) = watch::channel(());
     tokio::select! {
         () = stop.requested() => {}
@@ -54,7 +54,7 @@ pub async fn serve(api: Api, address: SocketAddr, stop: Stopper) -> Result<(), S
     }
     drop((listener, stopped));
     stopping.send_replace(());
-    if tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, stopping.closed()).await.is_err() {
         warn!("requests in flight did not finish in time; they end with the process");
     }
     Ok(())
@@ -65,17 +65,17 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
         connections.make_room().await;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // It was gone before it was taken.
-            Err(fault) if matches!(fault.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
-            Err(fault) => {
-                warn!(error = %fault, "connections_cannot_be_taken");
+            // The caller disconnected before the connection was accepted.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
+            Err(error) => {
+                warn!(error = %error, "connections_cannot_be_taken");
                 connections.evict_one();
-                tokio::time::sleep(NO_SOCKETS).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
         };
-        if let Err(fault) = stream.set_nodelay(true) {
-            warn!(error = %fault, "nodelay_not_set");
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(error = %error, "nodelay_not_set");
         }
         let (api, stop) = (api.clone(), stopped.clone());
         let activity = Arc::new(Activity::new());
@@ -83,7 +83,7 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
         tokio::spawn(async move {
             let _open = (api.metrics.connected(), open);
             tokio::select! {
-                // What has arrived is read before it is decided whether the caller is silent.
+                // Bytes that have arrived are read before the caller counts as silent.
                 biased;
                 () = connection::serve(stream, &activity, api.service, &api.limits, &api.metrics, stop) => {}
                 () = activity.evicted() => api.metrics.evicted(),

@@ -1,113 +1,187 @@
-//! The OpenAPI document, which grows with the router: a route gets into one only together with the other.
+//! The OpenAPI document and the registration of routes: one call adds a route to the router, the document and the access
+//! table, so that none of them can lack it.
 //!
-//! Owns what every operation has in common. What is particular to a route stands beside its handler, what a body looks
-//! like beside its type. Must never name a route.
+//! Owns what every operation has in common. Whatever is specific to a route is declared beside its handler, and the form of a body
+//! beside its type. Must never name a route.
 
+pub(crate) mod parameters;
 pub(crate) mod responses;
 mod security;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
+use serde_json::json;
 use utoipa::IntoResponses as _;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::{
-    ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder, PathItem, RefOr, Response, Server, path::Operation,
-    tag::TagBuilder,
-};
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder, PathItem, RefOr, Response, Server};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
-use crate::openapi::responses::{InternalProblem, InvalidInput, Problem, ServerErrors, text_object};
+use crate::access::{Access, AccessTable, Rule};
+use parameters::text_object;
+use responses::{InternalProblem, InvalidInput, Problem, ServerErrors};
 
 const ABOUT: &str = "\
-Who exists, who may do what, and what happened.
+EPR is the registry of business entities, roles and assignments. It answers whether a principal may perform an action on an \
+entity, keeps a tamper-evident audit ledger, and publishes domain events.
 
-**Errors** are `{\"detail\": …}`: a sentence, or for invalid input (400) a list with every failing field. An unknown path is a \
-404, a method that a path does not have a 405 with `Allow`, a body over the limit a 413. Any call whose \
-path, query and headers are too large together is a 431 without a body, which is not listed again at each operation. A 503 says that nothing was decided or that it is not known whether it was done: the same call may be sent again after `Retry-After` seconds. A 500 \
-carries the request id under which the log tells more.
+**Errors** have the body `{\"detail\": …}`: a sentence, or for invalid input (400) a list of every field that is wrong. An unknown path is \
+a 404, a method that the path does not have is a 405 with `Allow`, a body over the limit is a 413. A request whose path, query \
+and headers are too large together is a 431 without a body; the operations do not list it. A 503 means that nothing was decided, or that the outcome of \
+a change is unknown; retry after the seconds in `Retry-After`. A 500 carries the request id under which the server log has the details.
 
-**Ids** are UUIDs, written lower-case with hyphens; upper-case and un-hyphenated input is accepted. **Lists** are bare \
-arrays; when more rows exist, the header `Link` names the next page. \
-**Free-form JSON** (`attributes`, `payload`, `context`, `details`) is kept exactly: integers of 64 bits, numbers in the range of a \
-double, at most 64 levels, no name twice in one object, no U+0000. **`X-Request-ID`** is echoed, or made when absent.";
+**Ids** are UUIDs, written in lower case with hyphens; upper case and missing hyphens are accepted. **Lists** are bare \
+arrays; if more rows exist, the header `Link` has the next page. \
+**Free-form JSON** (`attributes`, `payload`, `context`, `details`) is stored exactly: integers of 64 bits, numbers in the range of a \
+double, at most 64 levels, no duplicate names in an object, no U+0000. **`X-Request-ID`** is echoed, or generated if absent.";
 
-/// A router that takes a route only with its description.
-pub(crate) struct Routes(OpenApiRouter<Arc<App>>);
+const TAGS: [(&str, &str); 7] = [
+    ("entities", "Business entities (issuers, SPVs, offerings, investors, agents) in a hierarchy."),
+    ("roles", "Named sets of permissions, each permission one action."),
+    ("assignments", "Roles given to principals on an entity or everywhere, for a time window."),
+    ("authorization", "Access checks."),
+    ("events", "Events that are stored and published to other services."),
+    ("audit", "The audit ledger, read only."),
+    ("operation", "Health, metrics and this document."),
+];
+
+/// One route: its handler with path, method and description, and its access rule.
+pub(crate) struct Route {
+    pub(crate) handler: UtoipaMethodRouter<Arc<App>>,
+    pub(crate) rule: Rule,
+}
+
+/// Declares a route: a handler of this file, which carries `#[utoipa::path]`, and its access rule.
+macro_rules! route {
+    ($handler:ident, $rule:expr) => {
+        $crate::openapi::Route { handler: ::utoipa_axum::routes!($handler), rule: $rule }
+    };
+}
+pub(crate) use route;
+
+/// Routes that are being collected. There is no way to add a route without its description and its rule.
+pub(crate) struct Routes {
+    router: OpenApiRouter<Arc<App>>,
+    access: AccessTable,
+}
+
+/// Everything that the declarations of the routes produce.
+pub(crate) struct Interface {
+    pub(crate) router: Router<Arc<App>>,
+    pub(crate) document: OpenApi,
+    pub(crate) access: AccessTable,
+}
 
 impl Routes {
-    /// Without routes.
+    /// No routes yet.
     pub(crate) fn new() -> Self {
-        let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
-        let info = Info::builder()
-            .title("EPR, the Entity & Permissions Core")
-            .version(env!("CARGO_PKG_VERSION"))
-            .description(Some(ABOUT))
-            .license(Some(license));
-        let tags = [
-            ("entities", "Issuers, SPVs, offerings, investors and agents, in a hierarchy"),
-            ("roles", "Named sets of permitted actions"),
-            ("assignments", "Who holds which role, where, and from when to when"),
-            ("authorization", "The check"),
-            ("events", "What is told to other services"),
-            ("audit", "The ledger, read only"),
-            ("operation", "Health, metrics, this document"),
-        ];
-        let document = OpenApiBuilder::new()
-            .info(info.build())
-            .servers(Some([Server::new("/")]))
-            .tags(Some(tags.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())))
-            .components(Some(
-                ComponentsBuilder::new()
-                    .schema_from::<Problem>()
-                    .schema_from::<InvalidInput>()
-                    .schema_from::<InternalProblem>()
-                    .schema_from::<epr_core::domain::FieldError>()
-                    .schema_from::<epr_core::domain::fields::Step>()
-                    .build(),
-            ))
-            .build();
-        Self(OpenApiRouter::with_openapi(document))
+        Self { router: OpenApiRouter::with_openapi(base()), access: AccessTable::default() }
     }
 
-    /// Adds a path with its methods.
-    pub(crate) fn with(self, routes: UtoipaMethodRouter<Arc<App>>) -> Self {
-        Self(self.0.routes(routes))
+    /// Adds routes.
+    pub(crate) fn with(mut self, routes: impl IntoIterator<Item = Route>) -> Self {
+        for Route { handler, rule } in routes {
+            for (path, item) in &handler.1.paths {
+                for (method, operation) in operations(item) {
+                    let operation = operation.operation_id.clone().unwrap_or_default();
+                    self.access.add(Access { method, path: path.clone(), rule, operation });
+                }
+            }
+            self.router = self.router.routes(handler);
+        }
+        self
     }
 
-    /// The router, and the document about it.
-    pub(crate) fn finish(self) -> (Router<Arc<App>>, OpenApi) {
-        let (router, mut document) = self.0.split_for_parts();
-        security::scheme(document.components.get_or_insert_default());
+    /// The router, and the document and the access table about it.
+    pub(crate) fn finish(self) -> Interface {
+        let Self { router, access } = self;
+        let (router, mut document) = router.split_for_parts();
+        security::add_scheme(document.components.get_or_insert_default());
         for (path, item) in &mut document.paths.paths {
-            security::secure(path, item);
             let limited = path.starts_with("/api/");
-            for operation in operations(item) {
+            for (method, operation) in operations_mut(item) {
+                security::describe(operation, access.rule(&method, path));
                 complete(operation, limited);
             }
         }
-        (router, document)
+        Interface { router, document, access }
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete].into_iter().flatten()
+/// The document without routes.
+fn base() -> OpenApi {
+    let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let info = Info::builder()
+        .title("EPR, the Entity & Permissions Core")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(license));
+    let components = ComponentsBuilder::new()
+        .schema_from::<Problem>()
+        .schema_from::<InvalidInput>()
+        .schema_from::<InternalProblem>()
+        .schema_from::<epr_core::domain::FieldError>()
+        .schema_from::<epr_core::domain::fields::Step>();
+    OpenApiBuilder::new()
+        .info(info.build())
+        .servers(Some([Server::new("/")]))
+        .tags(Some(TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())))
+        .components(Some(components.build()))
+        .build()
 }
 
-/// What every answer has, and (where calls are `limited`) what any call may be answered with.
+fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
+    let all = [
+        (Method::GET, &item.get),
+        (Method::POST, &item.post),
+        (Method::PUT, &item.put),
+        (Method::PATCH, &item.patch),
+        (Method::DELETE, &item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Adds what every response has, and the responses that any `limited` call can get.
 fn complete(operation: &mut Operation, limited: bool) {
     if limited {
         for (status, response) in ServerErrors::responses() {
             operation.responses.responses.entry(status).or_insert(response);
         }
     }
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(Response { headers, .. }) = response {
-            let id = HeaderBuilder::new()
+    let paged = operation.parameters.iter().flatten().any(|one| match one {
+        RefOr::T(one) => one.name == "cursor" && one.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    });
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(Response { headers, .. }) = response else { continue };
+        let id = HeaderBuilder::new()
+            .schema(Some(text_object()))
+            .description(Some("The request id: the one that was sent, or a generated UUID."))
+            .example(Some(json!("01a20864-7750-7688-ae30-e4554a6f9d96")));
+        headers.insert("X-Request-ID".into(), RefOr::T(id.build()));
+        if paged && status == "200" {
+            let link = HeaderBuilder::new()
                 .schema(Some(text_object()))
-                .description(Some("What was sent, or what was made here"));
-            headers.insert("X-Request-ID".into(), RefOr::T(id.build()));
+                .description(Some(
+                    "Present if more rows exist: the next page, as a reference relative to the URL of the request.",
+                ))
+                .example(Some(json!("<?type=spv&cursor=MDFhMjA4NjQ>; rel=\"next\"")));
+            headers.insert("Link".into(), RefOr::T(link.build()));
         }
     }
 }

@@ -1,51 +1,53 @@
-//! What the extractors take and refuse, for the OpenAPI document: a handler names its extractors there as it does in
-//! its signature, and cannot forget what they answer.
+//! Descriptions of error responses. A handler names its extractors in `responses(…)` as it does in its signature, and so
+//! cannot omit the errors that they return.
 
 use std::collections::BTreeMap;
 
-use epr_core::domain::{FieldError, Text};
+use epr_core::domain::FieldError;
 use serde_json::json;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
-use utoipa::openapi::{Ref, RefOr, Required, Response};
-use utoipa::{IntoParams, IntoResponses, PartialSchema as _, ToSchema};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr, Response};
+use utoipa::{IntoResponses, ToSchema};
 
-use crate::http::extract::{CallHeaders, JsonBody, LenientCallHeaders, Paging, PathId};
+use crate::http::extract::JsonBody;
 
-/// Why a call was not done.
+/// An error that one sentence describes.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only described; `failure.rs` writes it")]
+#[expect(dead_code, reason = "only described; `http/error.rs` writes it")]
 pub(crate) struct Problem {
-    /// A sentence.
+    /// What is wrong, for people. The wording is not part of the interface.
+    #[schema(example = "Entity 01a20864-7750-7688-ae30-e4554a6f9d96 not found")]
     detail: String,
 }
 
-/// Input that fails validation.
+/// Input that is not valid.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only described; `failure.rs` writes it")]
+#[expect(dead_code, reason = "only described; `http/error.rs` writes it")]
 pub(crate) struct InvalidInput {
-    /// Every failing field.
+    /// Every field that is wrong.
     #[schema(min_items = 1)]
     detail: Vec<FieldError>,
 }
 
-/// A fault on this side.
+/// An internal error of the service.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only described; `failure.rs` writes it")]
+#[expect(dead_code, reason = "only described; `http/error.rs` writes it")]
 pub(crate) struct InternalProblem {
-    /// Says nothing more.
+    /// A generic message; the server log has the details under this request id.
+    #[schema(example = "Internal server error")]
     detail: String,
-    /// The id under which the log tells the cause.
+    /// The request id, as in the header `X-Request-ID`.
+    #[schema(example = "01a20864-7750-7688-ae30-e4554a6f9d96")]
     request_id: String,
 }
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// A response with a JSON body of the named schemas.
-pub(crate) fn answer(
+/// A response whose JSON body has one of the named schemas.
+pub(crate) fn response(
     status: u16,
     about: &str,
     schemas: &[&str],
@@ -65,13 +67,14 @@ fn responses(all: impl IntoIterator<Item = (String, ResponseBuilder)>) -> Respon
 
 fn invalid() -> (String, ResponseBuilder) {
     let example = json!({"detail": [{"loc": ["body", "name"], "msg": "Field required", "type": "missing"}]});
-    answer(400, "The input is not valid, or does not fit what is registered", &["InvalidInput", "Problem"], example)
+    let about = "The input is not valid (every wrong field is listed), or it contradicts the registry (one sentence).";
+    response(400, about, &["InvalidInput", "Problem"], example)
 }
 
 impl IntoResponses for JsonBody {
     fn responses() -> Responses {
         let too_large = json!({"detail": "The body is larger than 1048576 bytes"});
-        responses([invalid(), answer(413, "The body is over the limit", &["Problem"], too_large)])
+        responses([invalid(), response(413, "The body is larger than the limit.", &["Problem"], too_large)])
     }
 }
 
@@ -84,100 +87,44 @@ impl IntoResponses for InvalidRequest {
     }
 }
 
-/// What the call is about does not exist.
+/// The entity, role, assignment or event of the call does not exist.
 pub(crate) struct NotFound;
 
 impl IntoResponses for NotFound {
     fn responses() -> Responses {
         let example = json!({"detail": "Entity 01a20864-7750-7688-ae30-e4554a6f9d96 not found"});
-        responses([answer(404, "What the call is about does not exist", &["Problem"], example)])
+        responses([response(404, "Not found.", &["Problem"], example)])
     }
 }
 
-/// The name is taken.
+/// The name is already in use.
 pub(crate) struct NameConflict;
 
 impl IntoResponses for NameConflict {
     fn responses() -> Responses {
         let example = json!({"detail": "Entity 'Berlin One' of type 'spv' already exists"});
-        responses([answer(409, "Something else holds that name", &["Problem"], example)])
+        responses([response(409, "The name is already in use.", &["Problem"], example)])
     }
 }
 
-/// What any call may be answered with.
+/// The server errors that any call can get.
 pub(crate) struct ServerErrors;
 
 impl IntoResponses for ServerErrors {
     fn responses() -> Responses {
-        let fault = json!({"detail": "Internal server error", "request_id": "01a20864-7750-7688-ae30-e4554a6f9d96"});
-        let away = json!({"detail": "The service is temporarily unavailable"});
+        let internal = json!({"detail": "Internal server error", "request_id": "01a20864-7750-7688-ae30-e4554a6f9d96"});
+        let unavailable = json!({"detail": "The service is temporarily unavailable"});
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-        let retry =
-            HeaderBuilder::new().schema(Some(seconds.build())).description(Some("Seconds to wait before trying again"));
-        let (status, unavailable) =
-            answer(503, "A dependency is away, or there is more to do than can be done in time", &["Problem"], away);
+        let retry = HeaderBuilder::new()
+            .schema(Some(seconds.build()))
+            .description(Some("Seconds to wait before a retry."))
+            .example(Some(json!(1)));
+        let about = "A dependency is unavailable, or the service is overloaded; retry after the time in `Retry-After`. The \
+                     outcome of a change may be unknown.";
+        let (status, busy) = response(503, about, &["Problem"], unavailable);
         responses([
-            answer(500, "A fault on this side", &["InternalProblem"], fault),
-            (status, unavailable.header("Retry-After", retry.build())),
+            response(500, "An internal error.", &["InternalProblem"], internal),
+            (status, busy.header("Retry-After", retry.build())),
         ])
-    }
-}
-
-/// Any text.
-pub(crate) fn text_object() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).build()
-}
-
-fn uuid_object() -> Object {
-    let format = SchemaFormat::KnownFormat(KnownFormat::Uuid);
-    ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build()
-}
-
-fn parameter(place: ParameterIn, name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(place)
-        .required(Required::False)
-        .description(Some(about))
-        .schema(Some(schema))
-}
-
-fn request_id() -> Parameter {
-    let about = "Echoed. When given, its first 120 characters become the ledger entry's `correlation_id`";
-    parameter(ParameterIn::Header, "X-Request-ID", about, text_object()).build()
-}
-
-impl IntoParams for CallHeaders {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "The actor of the ledger entry";
-        vec![parameter(ParameterIn::Header, "X-Actor-Id", about, uuid_object()).build(), request_id()]
-    }
-}
-
-impl IntoParams for LenientCallHeaders {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "The actor of the ledger entry, a UUID; any other value is ignored";
-        vec![parameter(ParameterIn::Header, "X-Actor-Id", about, text_object()).build(), request_id()]
-    }
-}
-
-impl IntoParams for PathId {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![parameter(ParameterIn::Path, "id", "Its id", uuid_object()).required(Required::True).build()]
-    }
-}
-
-impl<const DEFAULT: u32, const MOST: u32> IntoParams for Paging<DEFAULT, MOST> {
-    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let limit = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .maximum(Some(MOST))
-            .default(Some(DEFAULT.into()));
-        let cursor = "A place in the list, from the `Link` header of the page before";
-        vec![
-            parameter(ParameterIn::Query, "limit", "Most rows in the answer", limit).build(),
-            parameter(ParameterIn::Query, "cursor", cursor, Text::<1, 512>::schema()).build(),
-        ]
     }
 }

@@ -7,94 +7,105 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use epr_core::Epr;
 use epr_core::error::chain;
+use epr_core::settings::OpenPath;
 use serde::Serialize;
 use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::access::Rule;
 use crate::http::respond::json;
+use crate::openapi::{Route, route};
 
-/// The process answers.
+pub(crate) fn routes() -> [Route; 3] {
+    [
+        route!(live, Rule::Open),
+        route!(ready, Rule::OpenIf(OpenPath::Readyz)),
+        route!(metrics, Rule::OpenIf(OpenPath::Metrics)),
+    ]
+}
+
+/// The process responds.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Live {
-    /// `ok`.
-    #[schema(value_type = String)]
+    /// Always `ok`.
+    #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
 
-/// Liveness
+/// Check liveness
 ///
-/// The process answers. Touches no dependency.
+/// The process responds. No dependency is used.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "getLiveness", tag = "operation",
-    responses((status = 200, description = "Alive", body = Live))
+    responses((status = 200, description = "The process responds.", body = Live))
 )]
-pub(crate) async fn live() -> Response {
+async fn live() -> Response {
     json(StatusCode::OK, &Live { status: "ok" })
 }
 
-/// Whether calls can be served.
+/// Whether the service can serve calls.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ready {
     /// `ready` or `not_ready`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "ready")]
     status: &'static str,
-    /// `off` in production when callers are not authenticated and `EPR_AUTH_MODE=none` does not say that this is meant.
+    /// `off` in production if callers are not authenticated and `EPR_AUTH_MODE=none` does not confirm that as intended; else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false)]
+    #[schema(value_type = String, required = false, example = "off")]
     authentication: Option<&'static str>,
-    /// Each with its state.
+    /// The state of each dependency.
     dependencies: Dependencies,
-    /// How far the clock of this process is ahead of the database server's, in seconds, measured once a minute. Absent before
-    /// the first measurement, and on SQLite. Does not make the service unready.
+    /// The offset of this process's clock from the database server's, in seconds, positive if this clock is ahead. Measured once a
+    /// minute. Absent before the first measurement and on SQLite. It does not affect readiness.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 0.002)]
     clock_offset_seconds: Option<f64>,
 }
 
-/// What calls depend on.
+/// The dependencies of the service.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependencies {
-    /// Where the data is.
+    /// The database.
     database: Dependency,
-    /// Not needed to serve: while it is bypassed every check is evaluated.
+    /// The cache of decisions. Not required: while it is bypassed, every check is evaluated.
     cache: Dependency,
-    /// The tier that processes reservation, if there is one; not needed to serve either.
+    /// The cache that processes share, if one is configured. Not required.
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_cache: Option<SharedCache>,
 }
 
-/// One dependency.
+/// The state of one dependency.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependency {
-    /// `ok` or `unavailable`, a database also `missing_privileges`; a cache is `ok`, `bypassed` or `off`.
-    #[schema(value_type = String)]
+    /// A database is `ok`, `unavailable` or `missing_privileges`; a cache is `ok`, `bypassed` or `off`.
+    #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
 
-/// The cache that processes reservation.
+/// The state of the cache that processes share.
 #[derive(Serialize, ToSchema)]
 struct SharedCache {
     /// `redis` or `upstash`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "redis")]
     kind: &'static str,
     /// `ok` or `bypassed`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
 
-/// Readiness
+/// Check readiness
 ///
-/// Each dependency with its state; 503 unless checks and changes can be served: facts can be read and a ledger entry can be written
-/// on the server that has the ledger, and the schema is not older than this program. A newer schema is ready.
+/// The service is ready if it can serve checks and changes: it can read facts and append to the ledger on the server that has
+/// the ledger, and the schema is not older than this program. A newer schema is ready.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "operation",
     responses(
-        (status = 200, description = "Ready", body = Ready),
-        (status = 503, description = "Not ready", body = Ready)
+        (status = 200, description = "The service is ready.", body = Ready),
+        (status = 503, description = "The service is not ready.", body = Ready)
     )
 )]
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = database(&app.epr).await;
     let (status, word) =
         if database == "ok" { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
@@ -109,11 +120,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     json(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
 }
 
-/// Whether facts can be read and an entry can be written, and the database lets this user do everything that calls need. The log
-/// says what is missing, and not the answer, which may be open to everyone.
+/// Whether facts can be read, an entry can be written, and the database user has every privilege that calls need. The missing
+/// privileges are logged and not part of the response, which may be open to everyone.
 async fn database(epr: &Epr) -> &'static str {
     let missing = match epr.missing_privileges().await {
-        // With all of them, what else can be in the way.
         Ok(missing) if missing.is_empty() => epr.check_ready().await.map(|()| missing),
         missing => missing,
     };
@@ -123,22 +133,24 @@ async fn database(epr: &Epr) -> &'static str {
             warn!(dependency = "database", missing_privileges = missing.join(", "), "not_ready");
             "missing_privileges"
         }
-        Err(fault) => {
-            warn!(dependency = "database", error = chain(&fault), "not_ready");
+        Err(error) => {
+            warn!(dependency = "database", error = chain(&error), "not_ready");
             "unavailable"
         }
     }
 }
 
-/// Metrics in the `OpenMetrics` text format
+/// Read the metrics
+///
+/// In the text format of Prometheus (`OpenMetrics`).
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "operation",
     responses((
-        status = 200, description = "OpenMetrics text", body = String,
+        status = 200, description = "The metrics, as OpenMetrics text.", body = String,
         content_type = "application/openmetrics-text"
     ))
 )]
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = String::new();
     app.metrics.write(&mut text);
     app.epr.write_metrics(&mut text).await;

@@ -1,37 +1,26 @@
-//! The routes, a file a resource.
+//! The routes, a file for each resource. Each file declares its routes in `routes()`, next to their handlers.
 
 mod docs;
 mod health;
 mod v1;
 
 use axum::response::Response;
-use utoipa_axum::routes;
 
 use crate::http::error::ApiError;
 use crate::openapi::Routes;
 
-/// Every route of the contract, a line a path.
+/// Every route of the interface.
 pub(crate) fn all() -> Routes {
     Routes::new()
-        .with(routes!(health::live))
-        .with(routes!(health::ready))
-        .with(routes!(health::metrics))
-        .with(routes!(docs::openapi))
-        .with(routes!(docs::page))
-        .with(routes!(docs::redoc))
-        .with(routes!(docs::file))
-        .with(routes!(v1::entities::create, v1::entities::list))
-        .with(routes!(v1::entities::show, v1::entities::change))
-        .with(routes!(v1::entities::archive))
-        .with(routes!(v1::roles::create, v1::roles::list))
-        .with(routes!(v1::roles::show, v1::roles::change))
-        .with(routes!(v1::assignments::create, v1::assignments::list))
-        .with(routes!(v1::assignments::revoke))
-        .with(routes!(v1::events::ingest, v1::events::list))
-        .with(routes!(v1::events::show))
-        .with(routes!(v1::audit::entries))
-        .with(routes!(v1::check::authorize))
-        .with(routes!(v1::check::permissions))
+        .with(health::routes())
+        .with(docs::routes())
+        .with(v1::entities::routes())
+        .with(v1::roles::routes())
+        .with(v1::assignments::routes())
+        .with(v1::check::routes())
+        .with(v1::events::routes())
+        .with(v1::audit::routes())
 }
 
-pub(crate) type Answer = Result<Response, ApiError>;
+/// The result of a handler.
+pub(crate) type HandlerResult = Result<Response, ApiError>;

@@ -1,9 +1,11 @@
-//! The JSON body of a request: read within a limit of bytes and time, then parsed.
+//! The JSON body of a request: read within limits of bytes, time and memory, then parsed.
 //!
-//! Must never read a body that declares more than the limit, nor keep a concurrency permit while its caller or memory is waited for.
+//! Must never read a body that declares more than the limit, never keep a concurrency permit while it waits for the caller or
+//! for memory, and never parse a large document on a worker thread of the runtime.
 
+use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use axum::body::{Body as Incoming, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
@@ -11,31 +13,35 @@ use axum::http::{HeaderMap, header};
 use epr_core::domain::fields::Problem;
 use epr_core::domain::json::MAX_VALUES;
 use epr_core::domain::{Invalid, Json};
+use futures_util::future::poll_immediate;
 use http_body_util::BodyExt as _;
 
+use super::{given_twice, is_doubled};
 use crate::App;
 use crate::http::budget::{Budget, Reservation, UNCOUNTED_BYTES};
 use crate::http::error::ApiError;
-use crate::http::extract::{given_twice, is_doubled};
 use crate::http::permit::Permit;
 
-/// A document up to this size is not counted: the number of calls bounds what such documents take together.
-const UNCOUNTED_DOCUMENT: usize = 4 << 10;
-/// Copies of a document's text that its call makes.
+/// Documents up to this size are not counted: the number of permits bounds their sum.
+const UNCOUNTED_DOCUMENT_BYTES: usize = 4 << 10;
+/// The number of copies of a document's text that its call makes.
 const TEXT_COPIES: usize = 4;
-/// Bytes of a parsed value, with its part of the object or list that holds it.
+/// Bytes of a parsed value, with its share of the object or list that holds it.
 const VALUE_BYTES: usize = 100;
+/// Documents up to this size are parsed on the worker thread, which takes a fraction of a millisecond. A larger one would delay
+/// the other calls of that thread and is parsed on a blocking thread.
+const INLINE_PARSE_BYTES: usize = 64 << 10;
 
 /// The JSON body.
 pub(crate) struct JsonBody(pub(crate) Result<Json, Invalid>);
 
-/// Why a body is not here.
+/// Why a body could not be read.
 enum ReadError {
     /// It is larger than the limit.
     TooLarge,
-    /// Its caller went away, or broke off.
+    /// The caller disconnected or broke off.
     Incomplete,
-    /// There is no memory for it.
+    /// No memory is free for it.
     NoMemory,
 }
 
@@ -45,36 +51,33 @@ impl FromRequest<Arc<App>> for JsonBody {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let declared_json = is_json(request.headers());
         let doubled_type = is_doubled(request.headers(), &header::CONTENT_TYPE);
-        let limit = app.limits.body_bytes;
         let permit = request.extensions().get::<Permit>().cloned();
-        let mut reading = std::pin::pin!(receive(request.into_body(), app));
-        // Most bodies arrive with the head. While one does not, its call takes no permit from others.
-        let read = match std::future::poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-            Poll::Ready(read) => read,
-            Poll::Pending => {
+        let mut receiving = pin!(receive(request.into_body(), app));
+        // Most bodies arrive with the head. Otherwise the permit is released until the body has arrived.
+        let received = match poll_immediate(receiving.as_mut()).await {
+            Some(received) => received,
+            None => {
                 permit.iter().for_each(Permit::release);
-                let Ok(read) = tokio::time::timeout(app.limits.body, reading).await else {
+                let Ok(received) = tokio::time::timeout(app.limits.body, receiving).await else {
                     return Ok(refused("body_timeout", "The body did not arrive in time"));
                 };
                 if permit.as_ref().is_some_and(|permit| permit.reacquire().is_err()) {
                     return Err(ApiError::Overloaded);
                 }
-                read
+                received
             }
         };
-        let bytes = match read {
-            Ok((bytes, document)) => {
-                if let (Some(permit), Some(document)) = (&permit, document) {
-                    permit.keep_document(document);
-                }
-                bytes
-            }
-            Err(ReadError::TooLarge) => return Err(ApiError::BodyTooLarge(limit)),
+        let (bytes, document) = match received {
+            Ok(received) => received,
+            Err(ReadError::TooLarge) => return Err(ApiError::BodyTooLarge(app.limits.body_bytes)),
             Err(ReadError::NoMemory) => return Err(ApiError::Overloaded),
             Err(ReadError::Incomplete) => {
                 return Ok(refused("body_incomplete", "The body could not be read to its end"));
             }
         };
+        if let (Some(permit), Some(document)) = (&permit, document) {
+            permit.keep_document(document);
+        }
         if doubled_type {
             return Ok(Self(Err(Invalid::one("header", Some("Content-Type"), given_twice()))));
         }
@@ -84,25 +87,24 @@ impl FromRequest<Arc<App>> for JsonBody {
         if bytes.is_empty() {
             return Ok(refused("missing", "A JSON body is required"));
         }
-        let body = Json::parse_bounded(&bytes)
-            .map_err(|why| invalid("json_invalid", &format!("The body is not valid JSON: {why}")));
-        Ok(Self(body))
+        Ok(Self(parse(bytes).await?))
     }
 }
 
-/// Receives a body, and the reservation of memory of the document in it. The reservation of its text ends here: the text is about to be parsed.
+/// Receives a body, and the memory reservation of the document in it. The reservation of its text ends here, because the text
+/// is about to be parsed.
 async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let (bytes, _text) = read(body, app.limits.body_bytes, &app.bodies).await?;
-    if bytes.len() <= UNCOUNTED_DOCUMENT {
+    if bytes.len() <= UNCOUNTED_DOCUMENT_BYTES {
         return Ok((bytes, None));
     }
     let document = app.documents.reserve(document_bytes(&bytes)).await.map_err(|_| ReadError::NoMemory)?;
     Ok((bytes, Some(document)))
 }
 
-/// Reads a body to its end, with a reservation of `budget` unless it is small. One that declares more than `limit` is refused before
-/// anything of it is read: a caller that waits for `100 Continue` then never sends it. One for which there is no memory waits in its
-/// caller's socket meanwhile.
+/// Reads a body to its end, with a reservation in `budget` unless it is small. A body that declares more than `limit` is refused
+/// before any of it is read: a caller that waits for `100 Continue` then never sends it. While no memory is free, the body
+/// stays in the caller's socket.
 async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
@@ -119,11 +121,11 @@ async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Byte
             return Err(ReadError::TooLarge);
         }
         if gathered.is_empty() && body.is_end_stream() {
-            // All of it is in one piece, as small bodies are.
+            // A body in one piece, as small ones are, needs no copy.
             return Ok((data, reservation));
         }
         if gathered.len() + data.len() > UNCOUNTED_BYTES && reservation.is_none() {
-            // Its length is not declared. All that it may become at once: bodies that grow reservation by reservation would wait for each other.
+            // Without a declared length the largest size is reserved at once: bodies whose reservations grow would wait for each other.
             reservation = Some(budget.reserve(limit).await.map_err(|_| ReadError::NoMemory)?);
         }
         if gathered.capacity() == 0 {
@@ -134,11 +136,30 @@ async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Byte
     Ok((gathered.into(), reservation))
 }
 
-/// The most that a document takes while its call is worked on: its values, and its text in a few copies (for the database, the ledger
-/// and the answer).
+/// An upper estimate of the memory that a document takes during its call: its values, and copies of its text for the database, the
+/// ledger and the response.
 fn document_bytes(text: &[u8]) -> usize {
     let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() + 1;
     TEXT_COPIES * text.len() + VALUE_BYTES * values.min(MAX_VALUES)
+}
+
+/// Parses a document, a large one on a blocking thread.
+async fn parse(text: Bytes) -> Result<Result<Json, Invalid>, ApiError> {
+    if text.len() <= INLINE_PARSE_BYTES {
+        return Ok(parse_now(&text));
+    }
+    match tokio::task::spawn_blocking(move || parse_now(&text)).await {
+        Ok(parsed) => Ok(parsed),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Err(ApiError::Overloaded),
+        },
+    }
+}
+
+fn parse_now(text: &[u8]) -> Result<Json, Invalid> {
+    Json::parse_bounded(text).map_err(|why| invalid("json_invalid", &format!("The body is not valid JSON: {why}")))
 }
 
 fn refused(kind: &'static str, msg: &str) -> JsonBody {
@@ -149,7 +170,7 @@ fn invalid(kind: &'static str, msg: &str) -> Invalid {
     Invalid::one("body", None, Problem::new(kind, msg))
 }
 
-/// `application/json` or `application/…+json`; a request that names no content type is taken at its word.
+/// Whether the content type is `application/json` or `application/…+json`; a request without one is taken as JSON.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return true;

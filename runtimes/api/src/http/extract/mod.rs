@@ -1,4 +1,6 @@
-//! What a route takes from a request. Each part is read on its own, so that the failures of all can be told at once.
+//! Extractors: the headers, the id in the path, the query and the body of a request.
+//!
+//! An extractor hands its error to the handler instead of refusing the request, so that one 400 lists the errors of all of them.
 
 pub(crate) mod body;
 pub(crate) mod unknown_members;
@@ -14,13 +16,13 @@ use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
 use epr_core::store::{Cursor, InvalidCursor, Page};
 use uuid::Uuid;
 
-use crate::http::guard::Actor;
-use crate::http::request_id::GivenRequestId;
+use super::guard::AuthenticatedActor;
+use super::request_id::GivenRequestId;
 pub(crate) use body::JsonBody;
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 
-/// Who is calling, from `X-Actor-Id` and `X-Request-ID`, for calls that change the registry.
+/// The circumstances of a call, from its headers. For calls that change the registry: a malformed `X-Actor-Id` is an error.
 pub(crate) struct CallHeaders(pub(crate) Result<Call, Invalid>);
 
 impl<S: Sync> FromRequestParts<S> for CallHeaders {
@@ -31,8 +33,8 @@ impl<S: Sync> FromRequestParts<S> for CallHeaders {
     }
 }
 
-/// The same for checks and events: an `X-Actor-Id` that is malformed, empty or given twice counts as absent there, as
-/// callers of the older service rely on.
+/// The circumstances of a call, from its headers. For checks and events: an `X-Actor-Id` that is malformed, empty or duplicated is
+/// ignored, because callers of the older service rely on that.
 pub(crate) struct LenientCallHeaders(pub(crate) Call);
 
 impl<S: Sync> FromRequestParts<S> for LenientCallHeaders {
@@ -43,7 +45,7 @@ impl<S: Sync> FromRequestParts<S> for LenientCallHeaders {
     }
 }
 
-/// The one actor that `X-Actor-Id` names, if the header is there.
+/// The actor in `X-Actor-Id`, if the header is present.
 pub(crate) fn actor_in(headers: &HeaderMap) -> Result<Option<Uuid>, Invalid> {
     let mut given = headers.get_all(&X_ACTOR_ID).iter();
     let invalid = |problem| Invalid::one("header", Some("X-Actor-Id"), problem);
@@ -53,34 +55,34 @@ pub(crate) fn actor_in(headers: &HeaderMap) -> Result<Option<Uuid>, Invalid> {
             let actor = value.to_str().ok().and_then(fields::parse_uuid);
             actor.map(Some).ok_or_else(|| invalid(not_a_uuid()))
         }
-        // Which of two is meant cannot be known.
+        // The sender's intention cannot be known.
         (Some(_), Some(_)) => Err(invalid(given_twice())),
     }
 }
 
 fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
-    // Its bounds are those of the request id, which has been held against them.
+    // A request id is cut to the bounds of a correlation id.
     let given = parts.extensions.get::<GivenRequestId>();
     let correlation_id = given.and_then(|given| CorrelationId::new(given.0.as_str()).ok());
     let traceparent = epr_telemetry::outgoing(traceparent(&parts.headers));
     // With authentication, the guard has compared the header with the credential.
-    let acting = parts.extensions.get::<Actor>();
+    let authenticated = parts.extensions.get::<AuthenticatedActor>();
     Call {
-        actor_id: actor.or_else(|| acting.and_then(|acting| acting.id)),
-        caller: acting.map(|acting| acting.caller.clone()),
+        actor_id: actor.or_else(|| authenticated.and_then(|authenticated| authenticated.id)),
+        caller: authenticated.map(|authenticated| authenticated.caller.clone()),
         correlation_id,
         traceparent,
     }
 }
 
-/// The trace that the caller says this is part of. Two of them are none.
+/// The trace of the caller. A duplicated header counts as absent, as W3C Trace Context requires.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut given = headers.get_all("traceparent").iter();
     let first = given.next()?;
     TraceParent::parse(first.to_str().ok()?).filter(|_| given.next().is_none())
 }
 
-/// Whether a header is given more than once.
+/// Whether a header is present more than once.
 pub(crate) fn is_doubled(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(name).iter().nth(1).is_some()
 }
@@ -93,7 +95,7 @@ fn not_a_uuid() -> Problem {
     Problem::new("uuid_parsing", "Input should be a valid UUID")
 }
 
-/// The one id in the path.
+/// The id in the path.
 pub(crate) struct PathId(pub(crate) Result<Uuid, Invalid>);
 
 impl<S: Send + Sync> FromRequestParts<S> for PathId {
@@ -108,7 +110,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// The query string.
+/// The query string: as the pairs that were sent, and as an object for the readers of fields.
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
     pub(crate) members: JsonObject,
@@ -125,42 +127,42 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// `limit` and `cursor` of a list that has `DEFAULT` rows in a page when the caller does not say, and `MOST` at most.
-pub(crate) struct Paging<const DEFAULT: u32, const MOST: u32>;
+/// `limit` and `cursor` of a list: a page has `DEFAULT` rows if the caller gives no limit, and at most `MAX`.
+pub(crate) struct Paging<const DEFAULT: u32, const MAX: u32>;
 
-/// What lists have unless they say otherwise.
+/// The paging of most lists.
 pub(crate) type Listing = Paging<500, 1000>;
 
-impl<const DEFAULT: u32, const MOST: u32> Paging<DEFAULT, MOST> {
-    /// Reads both, for a list in the order of creation.
+impl<const DEFAULT: u32, const MAX: u32> Paging<DEFAULT, MAX> {
+    /// Reads both parameters of a list that is ordered by time.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
         Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
     }
 
-    /// Reads both; `None` when neither is given, which asks for the whole list.
-    pub(crate) fn asked(fields: &mut Fields<'_>) -> Option<Page> {
+    /// Reads both parameters; `None` if neither is given, which requests the whole list.
+    pub(crate) fn read_page_if_given(fields: &mut Fields<'_>) -> Option<Page> {
         let given = fields.has("limit") || fields.has("cursor");
         given.then(|| Self::page(fields))
     }
 
     /// Reads `limit`.
     pub(crate) fn limit(fields: &mut Fields<'_>) -> u32 {
-        let limit = fields.given("limit", fields::whole_number(1, MOST.into()));
+        let limit = fields.given("limit", fields::whole_number(1, MAX.into()));
         limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT)
     }
 
-    /// Reads `cursor`, which `decode` understands.
+    /// Reads `cursor` by `decode`.
     pub(crate) fn cursor<T>(fields: &mut Fields<'_>, decode: impl Fn(&str) -> Result<T, InvalidCursor>) -> Option<T> {
         fields.given("cursor", |value| {
             let text = value.as_text().ok_or(InvalidCursor);
-            text.and_then(decode).map_err(|fault| vec![Problem::new("cursor", fault.to_string())])
+            text.and_then(decode).map_err(|error| vec![Problem::new("cursor", error.to_string())])
         })
     }
 }
 
 impl Query {
-    /// The `Link` header's value for the page that starts after the encoded `cursor`. A reference of only a query, which
-    /// resolves against the URL that the caller used: behind a proxy that strips a prefix, this side does not know it.
+    /// The `Link` header's value for the page that starts after the encoded `cursor`. The reference has only a query and
+    /// resolves against the URL that the caller used: the service does not know that URL behind a proxy that strips a prefix.
     pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));
@@ -169,7 +171,7 @@ impl Query {
     }
 }
 
-/// A word that a list is filtered by. One that is longer than any stored finds nothing; U+0000 cannot be asked for.
-pub(crate) fn word(value: &Json) -> Reading<String> {
+/// Reads the text of a filter. A text longer than any stored value matches nothing; U+0000 is an error.
+pub(crate) fn filter_text(value: &Json) -> Reading<String> {
     fields::text::<1, 512>(value).map(Text::into_string)
 }

@@ -1,6 +1,7 @@
-//! Members of a body that the route does not know: refused, or ignored for callers of the older service.
+//! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for callers of the older
+//! service.
 //!
-//! Owns what `EPR_UNKNOWN_MEMBERS` changes. Must not be used for checks and events, which ignore them always.
+//! Must not be used for checks and events, which always ignore them.
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -11,24 +12,24 @@ use tracing::warn;
 use crate::App;
 
 /// Names the members that were ignored.
-const HEADER: HeaderName = HeaderName::from_static("epr-ignored");
+const EPR_IGNORED: HeaderName = HeaderName::from_static("epr-ignored");
 
-/// Most letters of names in the header and in the log.
-const MOST: usize = 1024;
+/// The most characters of names in the header and in the log.
+const MAX_NAMES_LENGTH: usize = 1024;
 
-/// The members that were ignored and of which the caller hears.
+/// The names of the ignored members, if the caller is to learn them.
 pub(crate) struct Ignored(Option<String>);
 
-/// The body as the reader of the domain takes it, and what was left out of it. The reader itself refuses what is
-/// still unknown.
+/// Removes the members that are not in `known` from the body if the setting says so. Otherwise they stay, and the reader of the domain
+/// reports them.
 pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
     match (app.unknown_members, body) {
         (UnknownMembers::Reject, body) | (_, body @ (Err(_) | Ok(Json::Null))) => (body, Ignored(None)),
         (mode, Ok(Json::Object(members))) => {
-            let (kept, left): (Vec<_>, Vec<_>) =
+            let (kept, unknown): (Vec<_>, Vec<_>) =
                 members.into_iter().partition(|(name, _)| known.contains(&name.as_str()));
-            let tell = mode == UnknownMembers::Warn && !left.is_empty();
-            let names = tell.then(|| names(left.iter().map(|(name, _)| name.as_str())));
+            let warn = mode == UnknownMembers::Warn && !unknown.is_empty();
+            let names = warn.then(|| join(unknown.iter().map(|(name, _)| name.as_str())));
             if let Some(names) = &names {
                 warn!(members = names, "unknown_members_ignored");
             }
@@ -39,22 +40,22 @@ pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (
 }
 
 impl Ignored {
-    /// `answer`, with the header when there is something to name.
-    pub(crate) fn on(self, mut answer: Response) -> Response {
+    /// Adds the header `EPR-Ignored` if there are names.
+    pub(crate) fn name_in(self, mut response: Response) -> Response {
         if let Some(value) = self.0.and_then(|names| HeaderValue::try_from(names).ok()) {
-            answer.headers_mut().insert(HEADER, value);
+            response.headers_mut().insert(EPR_IGNORED, value);
         }
-        answer
+        response
     }
 }
 
-/// As a header and a terminal can show them. What does not fit is counted.
-fn names<'a>(left: impl ExactSizeIterator<Item = &'a str>) -> String {
+/// The names, escaped for a header and a terminal, and the number of those beyond the maximum length.
+fn join<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let mut text = String::new();
-    let mut more = left.len();
-    for name in left {
-        let name = name.chars().take(MOST).collect::<String>().escape_default().to_string();
-        if text.len() + name.len() > MOST {
+    let mut more = names.len();
+    for name in names {
+        let name = name.chars().take(MAX_NAMES_LENGTH).collect::<String>().escape_default().to_string();
+        if text.len() + name.len() > MAX_NAMES_LENGTH {
             break;
         }
         if !text.is_empty() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::authn::Scope;
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
 use epr_core::store::{Cursor, Page};
@@ -12,17 +13,26 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::App;
-use crate::http::extract::unknown_members;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::access::Rule;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
 use crate::http::listing::{self, ListSource};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NotFound};
-use crate::routes::Answer;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 3] {
+    [
+        route!(create, Rule::Requires(Scope::Write)),
+        route!(list, Rule::Requires(Scope::Read)),
+        route!(revoke, Rule::Requires(Scope::Write)),
+    ]
+}
 
 /// Assign a role
 ///
-/// On an entity and everything below it, or everywhere. The same principal, type, role and entity again gives the
-/// assignment that stands.
+/// The role applies to the entity and its subtree, or everywhere without an entity. If the principal, its type, the role and
+/// the entity equal those of an existing assignment, that assignment is returned unchanged. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
     params(CallHeaders),
@@ -32,46 +42,51 @@ use crate::routes::Answer;
         "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
         "expires_at": "2027-01-01T00:00:00Z"
     })),
-    responses((status = 201, description = "Assigned", body = Assignment), JsonBody, NotFound)
+    responses((status = 201, description = "The assignment.", body = Assignment), JsonBody, NotFound)
 )]
-pub(crate) async fn create(
+async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewAssignment::MEMBERS);
     let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now()));
     let (call, new) = Invalid::both(call, new)?;
-    Ok(ignored.on(created(&app.epr.assign(&call, new).await?)))
+    Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))
 }
 
 /// List assignments
 ///
-/// Newest first; those not in force included.
+/// Newest first, including those that have not begun or have ended.
 ///
-/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
+/// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
     params(AssignmentFilter, Listing),
-    responses((status = 200, description = "Assignments", body = [Assignment], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
+    responses((status = 200, description = "Assignments, newest first.", body = [Assignment]), InvalidRequest)
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
+async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = AssignmentFilter {
         principal_id: fields.given("principal_id", fields::uuid),
         entity_id: fields.given("entity_id", fields::uuid),
     };
     fields.only(&["principal_id", "entity_id", "limit", "cursor"]);
-    let page = Listing::asked(&mut fields);
+    let page = Listing::read_page_if_given(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    listing::list(&app, &query, filter, page).await
+    listing::respond(&app, &query, filter, page).await
 }
 
 impl ListSource for AssignmentFilter {
     type Row = Assignment;
 
-    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Assignment) -> bool + Send) -> Result<(), Error> {
-        epr.show_assignments(self, page, &mut take).await
+    async fn visit(
+        &self,
+        epr: &Epr,
+        page: Page,
+        mut visit: impl FnMut(Assignment) -> bool + Send,
+    ) -> Result<(), Error> {
+        epr.show_assignments(self, page, &mut visit).await
     }
 
     async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
@@ -83,24 +98,30 @@ impl ListSource for AssignmentFilter {
     }
 }
 
-/// An assignment that was revoked.
+/// The confirmation of a revocation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Revoked {
-    /// `revoked`.
-    #[schema(value_type = String)]
+    /// Always `revoked`.
+    #[schema(value_type = String, example = "revoked")]
     status: &'static str,
-    /// Which.
+    /// The id of the revoked assignment.
+    #[schema(example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07")]
     assignment_id: Uuid,
 }
 
 /// Revoke an assignment
+///
+/// The assignment is deleted; the ledger keeps its history.
 #[utoipa::path(
     delete, path = "/api/v1/assignments/{id}", operation_id = "revokeAssignment", tag = "assignments",
-    params(PathId, CallHeaders),
-    responses((status = 200, description = "Revoked", body = Revoked), InvalidRequest, NotFound)
+    params(
+        ("id" = Uuid, Path, description = "The id of the assignment.", example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"),
+        CallHeaders
+    ),
+    responses((status = 200, description = "The assignment is revoked.", body = Revoked), InvalidRequest, NotFound)
 )]
-pub(crate) async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> Answer {
+async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> HandlerResult {
     let (id, call) = Invalid::both(id, call)?;
-    let gone = app.epr.revoke(&call, id).await?;
-    Ok(ok(&Revoked { status: "revoked", assignment_id: gone.id }))
+    let revoked = app.epr.revoke(&call, id).await?;
+    Ok(ok(&Revoked { status: "revoked", assignment_id: revoked.id }))
 }

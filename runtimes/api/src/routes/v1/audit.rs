@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::authn::Scope;
 use epr_core::domain::fields::{self, Choice, Fields};
 use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::store::{decode_sequence, encode_sequence};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
-use crate::http::extract::{Listing, Query, word};
+use crate::access::Rule;
+use crate::http::extract::{Listing, Query, filter_text};
 use crate::http::listing::{self, PageWriter};
 use crate::openapi::responses::InvalidRequest;
-use crate::routes::Answer;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
 
-/// Newest first, unless asked otherwise.
+pub(crate) fn routes() -> [Route; 1] {
+    [route!(entries, Rule::Requires(Scope::Audit))]
+}
+
 #[derive(Clone, Copy, PartialEq, ToSchema)]
 pub(crate) enum Order {
     #[schema(rename = "asc")]
@@ -27,7 +33,7 @@ pub(crate) enum Order {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described")]
 struct Ordering {
-    /// By sequence.
+    /// The order by sequence: `desc` (newest first) or `asc`.
     #[param(inline, nullable = false, default = "desc")]
     order: Option<Order>,
 }
@@ -61,23 +67,23 @@ const PARAMETERS: &[&str] = &[
     "order",
 ];
 
-/// Read the ledger
+/// List ledger entries
 ///
-/// By sequence, newest first unless `order=asc`. Every condition that is given must hold. A page also ends at 2 MiB.
+/// By sequence, newest first unless `order=asc`. An entry must match every given filter. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/audit/entries", operation_id = "listAuditEntries", tag = "audit",
     params(AuditFilter, Ordering, Listing),
-    responses((status = 200, description = "Entries", body = [AuditEntry], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
+    responses((status = 200, description = "Ledger entries by sequence.", body = [AuditEntry]), InvalidRequest)
 )]
-pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer {
+async fn entries(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = AuditFilter {
-        action: fields.given("action", word),
+        action: fields.given("action", filter_text),
         actor_id: fields.given("actor_id", fields::uuid),
         entity_id: fields.given("entity_id", fields::uuid),
-        entity_type: fields.given("entity_type", word),
-        source: fields.given("source", word),
-        correlation_id: fields.given("correlation_id", word),
+        entity_type: fields.given("entity_type", filter_text),
+        source: fields.given("source", filter_text),
+        correlation_id: fields.given("correlation_id", filter_text),
         event_id: fields.given("event_id", fields::uuid),
         occurred_from: fields.given("occurred_from", fields::timestamp),
         occurred_to: fields.given("occurred_to", fields::timestamp),
@@ -92,8 +98,8 @@ pub(crate) async fn entries(State(app): State<Arc<App>>, query: Query) -> Answer
     };
     let (filter, page) = fields.finish(Some((filter, page)))?;
     let reservation = listing::reserve_page(&app).await?;
-    let mut text = PageWriter::page(page.limit);
+    let mut writer = PageWriter::new(page.limit);
     let rows = AuditPage { limit: page.limit + 1, ..page };
-    app.epr.show_audit_entries(&filter, rows, &mut |row| text.add(&row, |row| row.sequence)).await?;
-    Ok(text.answer(reservation, &query, encode_sequence))
+    app.epr.show_audit_entries(&filter, rows, &mut |row| writer.add(&row, |row| row.sequence)).await?;
+    Ok(writer.into_response(reservation, &query, encode_sequence))
 }

@@ -1,8 +1,9 @@
-//! `/api/v1/authorize` and `/api/v1/permissions/check`: the same check under two sets of field names.
+//! `/api/v1/authorize` and `/api/v1/permissions/check`: one check under two sets of field names.
 
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::authn::Scope;
 use epr_core::decision::{AskedAction, Question};
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{Invalid, Json};
@@ -11,62 +12,75 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::App;
+use crate::access::Rule;
 use crate::http::error::ApiError;
 use crate::http::extract::{JsonBody, LenientCallHeaders};
 use crate::http::respond::ok;
 use crate::openapi::responses::NotFound;
-use crate::routes::Answer;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 2] {
+    [route!(authorize, Rule::Requires(Scope::Authorize)), route!(check_permission, Rule::Requires(Scope::Authorize))]
+}
 
 /// The decision.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Authorized {
-    /// Whether the user may.
+    /// Whether the principal may perform the action on the resource.
     authorized: bool,
 }
 
 /// The decision.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Allowed {
-    /// Whether the principal may.
+    /// Whether the principal may perform the action on the resource.
     allowed: bool,
 }
 
-/// May this user do this to that entity?
+/// The question whether a principal may perform an action on an entity.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
 pub(crate) struct AuthorizeRequest {
     /// The principal asking for access.
+    #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
     user_id: Uuid,
     /// The action, for example `document:download`. An action that no role holds is denied, not rejected.
+    #[schema(example = "document:download")]
     action: AskedAction,
-    /// The entity that the action is on.
+    /// The resource: the id of an entity.
+    #[schema(example = "01a20864-775e-7192-9677-77033a7b75da")]
     resource_id: Uuid,
-    /// The principal's type; `user` when absent.
-    // No `default`: generators of clients take a member with one for required.
-    #[schema(required = false)]
+    /// The principal's type; `user` if absent.
+    // No `default`: generators of clients treat a member with a default as required.
+    #[schema(required = false, example = "user")]
     principal_type: PrincipalType,
 }
 
-/// The same under other names.
+/// The question whether a principal may perform an action on an entity.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
 pub(crate) struct PermissionCheckRequest {
     /// The principal asking for access.
+    #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
     principal_id: Uuid,
     /// The action, for example `document:download`. An action that no role holds is denied, not rejected.
+    #[schema(example = "document:download")]
     action: AskedAction,
-    /// The entity that the action is on.
+    /// The resource: the id of an entity.
+    #[schema(example = "01a20864-775e-7192-9677-77033a7b75da")]
     resource_id: Uuid,
-    /// The principal's type; `user` when absent.
-    // No `default`: generators of clients take a member with one for required.
-    #[schema(required = false)]
+    /// The principal's type; `user` if absent.
+    // No `default`: generators of clients treat a member with a default as required.
+    #[schema(required = false, example = "user")]
     principal_type: PrincipalType,
 }
 
-/// Check
+/// Check access
 ///
-/// True exactly when an assignment of that principal is in force now, reaches the resource, and its role holds the action
-/// and is meant for the resource's type. An unknown resource is a 404, a database that is away a 503: never a decision.
+/// `true` exactly if an assignment of the principal is in force now, applies to the resource or one of its ancestors or everywhere, and
+/// its role holds the action and is meant for the resource's type. An unknown resource is a 404, an unavailable
+/// database a 503: neither is a decision. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
     params(LenientCallHeaders),
@@ -74,19 +88,15 @@ pub(crate) struct PermissionCheckRequest {
         "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision", body = Authorized), JsonBody, NotFound)
+    responses((status = 200, description = "The decision.", body = Authorized), JsonBody, NotFound)
 )]
-pub(crate) async fn authorize(
-    State(app): State<Arc<App>>,
-    caller: LenientCallHeaders,
-    JsonBody(body): JsonBody,
-) -> Answer {
+async fn authorize(State(app): State<Arc<App>>, caller: LenientCallHeaders, JsonBody(body): JsonBody) -> HandlerResult {
     Ok(ok(&Authorized { authorized: check(&app, caller, body, "user_id").await? }))
 }
 
-/// Check, under the names of the vault's newer client
+/// Check access, with the field names of newer callers
 ///
-/// The same as `/api/v1/authorize`.
+/// The same check as `/api/v1/authorize`: the request names the principal `principal_id`, the response has `allowed`.
 #[utoipa::path(
     post, path = "/api/v1/permissions/check", operation_id = "checkPermission", tag = "authorization",
     params(LenientCallHeaders),
@@ -94,13 +104,13 @@ pub(crate) async fn authorize(
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision", body = Allowed), JsonBody, NotFound)
+    responses((status = 200, description = "The decision.", body = Allowed), JsonBody, NotFound)
 )]
-pub(crate) async fn permissions(
+async fn check_permission(
     State(app): State<Arc<App>>,
     caller: LenientCallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     Ok(ok(&Allowed { allowed: check(&app, caller, body, "principal_id").await? }))
 }
 
@@ -108,8 +118,8 @@ async fn check(
     app: &App,
     LenientCallHeaders(call): LenientCallHeaders,
     body: Result<Json, Invalid>,
-    principal: &'static str,
+    principal_field: &'static str,
 ) -> Result<bool, ApiError> {
-    let question = body.and_then(|body| Question::from_body(&body, principal))?;
+    let question = body.and_then(|body| Question::from_body(&body, principal_field))?;
     Ok(app.epr.check(&call, &question).await?.allowed)
 }

@@ -3,77 +3,91 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::authn::Scope;
 use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
-use crate::http::extract::unknown_members;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::access::Rule;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
 use crate::http::listing::{self, ListSource};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
-use crate::routes::Answer;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 5] {
+    [
+        route!(create, Rule::Requires(Scope::Write)),
+        route!(list, Rule::Requires(Scope::Read)),
+        route!(show, Rule::Requires(Scope::Read)),
+        route!(update, Rule::Requires(Scope::Write)),
+        route!(archive, Rule::Requires(Scope::Write)),
+    ]
+}
 
 /// Create an entity
 ///
-/// `(name, type)` is unique. Members that are not known are refused.
+/// The pair of `name` and `type` must be unique. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/entities", operation_id = "createEntity", tag = "entities",
     params(CallHeaders),
-    request_body(content = NewEntity, example = json!({"name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}})),
-    responses((status = 201, description = "Created", body = Entity), JsonBody, NameConflict)
+    request_body(content = NewEntity, example = json!({
+        "name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}
+    })),
+    responses((status = 201, description = "The created entity.", body = Entity), JsonBody, NameConflict)
 )]
-pub(crate) async fn create(
+async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewEntity::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body)))?;
-    Ok(ignored.on(created(&app.epr.create_entity(&call, new).await?)))
+    Ok(ignored.name_in(created(&app.epr.create_entity(&call, new).await?)))
 }
 
 /// Read an entity
 ///
-/// Archived ones included.
+/// Archived entities are returned too.
 #[utoipa::path(
     get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
-    params(PathId),
-    responses((status = 200, description = "The entity", body = Entity), InvalidRequest, NotFound)
+    params(("id" = Uuid, Path, description = "The id of the entity.", example = "01a20864-7750-7688-ae30-e4554a6f9d96")),
+    responses((status = 200, description = "The entity.", body = Entity), InvalidRequest, NotFound)
 )]
-pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
+async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
     Ok(ok(&app.epr.entity(id?).await?))
 }
 
 /// List entities
 ///
-/// Newest first, archived ones left out.
+/// Newest first, without archived entities.
 ///
-/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
+/// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
     params(EntityFilter, Listing),
-    responses((status = 200, description = "Entities", body = [Entity], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
+    responses((status = 200, description = "Entities, newest first.", body = [Entity]), InvalidRequest)
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
+async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = EntityFilter {
         types: fields.given("type", fields::repeated(fields::choice)).unwrap_or_default(),
         parent_id: fields.given("parent_id", fields::uuid),
     };
     fields.only(&["type", "parent_id", "limit", "cursor"]);
-    let page = Listing::asked(&mut fields);
+    let page = Listing::read_page_if_given(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
-    listing::list(&app, &query, filter, page).await
+    listing::respond(&app, &query, filter, page).await
 }
 
 impl ListSource for EntityFilter {
     type Row = Entity;
 
-    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Entity) -> bool + Send) -> Result<(), Error> {
-        epr.show_entities(self, page, &mut take).await
+    async fn visit(&self, epr: &Epr, page: Page, mut visit: impl FnMut(Entity) -> bool + Send) -> Result<(), Error> {
+        epr.show_entities(self, page, &mut visit).await
     }
 
     async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
@@ -85,21 +99,25 @@ impl ListSource for EntityFilter {
     }
 }
 
-/// Change an entity
+/// Update an entity
 ///
-/// What is absent stays; `parent_id: null` detaches. Members that are unknown or cannot be changed are refused.
+/// An absent field keeps its value; `parent_id: null` makes the entity a root. A member that is unknown or cannot be changed
+/// (`id`, `type`) is an error.
 #[utoipa::path(
     patch, path = "/api/v1/entities/{id}", operation_id = "updateEntity", tag = "entities",
-    params(PathId, CallHeaders),
+    params(
+        ("id" = Uuid, Path, description = "The id of the entity.", example = "01a20864-7750-7688-ae30-e4554a6f9d96"),
+        CallHeaders
+    ),
     request_body(content = EntityPatch, example = json!({"name": "Berlin Two", "parent_id": null})),
-    responses((status = 200, description = "As it is now", body = Entity), JsonBody, NotFound, NameConflict)
+    responses((status = 200, description = "The updated entity.", body = Entity), JsonBody, NotFound, NameConflict)
 )]
-pub(crate) async fn change(
+async fn update(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     let patch = body.and_then(|body| EntityPatch::from_body(&body));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
     Ok(ok(&app.epr.update_entity(&call, id, patch).await?))
@@ -107,13 +125,16 @@ pub(crate) async fn change(
 
 /// Archive an entity
 ///
-/// Its history is kept. Archiving twice changes nothing.
+/// The entity and its history are kept; lists leave it out. Archiving an archived entity changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/entities/{id}/archive", operation_id = "archiveEntity", tag = "entities",
-    params(PathId, CallHeaders),
-    responses((status = 200, description = "As it is now", body = Entity), InvalidRequest, NotFound)
+    params(
+        ("id" = Uuid, Path, description = "The id of the entity.", example = "01a20864-7750-7688-ae30-e4554a6f9d96"),
+        CallHeaders
+    ),
+    responses((status = 200, description = "The archived entity.", body = Entity), InvalidRequest, NotFound)
 )]
-pub(crate) async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> Answer {
+async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> HandlerResult {
     let (id, call) = Invalid::both(id, call)?;
     Ok(ok(&app.epr.archive_entity(&call, id).await?))
 }

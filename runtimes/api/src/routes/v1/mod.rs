@@ -1,4 +1,4 @@
-//! `/api/v1`, a file a resource.
+//! `/api/v1`, a file for each resource.
 
 pub(crate) mod assignments;
 pub(crate) mod audit;

@@ -3,45 +3,58 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::authn::Scope;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
-use crate::http::extract::unknown_members;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::access::Rule;
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
 use crate::http::listing::{self, ListSource};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
-use crate::routes::Answer;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 4] {
+    [
+        route!(create, Rule::Requires(Scope::Write)),
+        route!(list, Rule::Requires(Scope::Read)),
+        route!(show, Rule::Requires(Scope::Read)),
+        route!(update, Rule::Requires(Scope::Write)),
+    ]
+}
 
 /// Create a role
 ///
-/// Actions that are not known yet are created with it.
+/// Actions that no role has had before are created with it. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/roles", operation_id = "createRole", tag = "roles",
     params(CallHeaders),
-    request_body(content = NewRole, example = json!({"name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]})),
-    responses((status = 201, description = "Created", body = Role), JsonBody, NameConflict)
+    request_body(content = NewRole, example = json!({
+        "name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]
+    })),
+    responses((status = 201, description = "The created role.", body = Role), JsonBody, NameConflict)
 )]
-pub(crate) async fn create(
+async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewRole::MEMBERS);
     let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body)))?;
-    Ok(ignored.on(created(&app.epr.create_role(&call, new).await?)))
+    Ok(ignored.name_in(created(&app.epr.create_role(&call, new).await?)))
 }
 
 /// Read a role
 #[utoipa::path(
     get, path = "/api/v1/roles/{id}", operation_id = "getRole", tag = "roles",
-    params(PathId),
-    responses((status = 200, description = "The role", body = Role), InvalidRequest, NotFound)
+    params(("id" = Uuid, Path, description = "The id of the role.", example = "01a20864-776d-7072-9b13-e0c12a727e9e")),
+    responses((status = 200, description = "The role.", body = Role), InvalidRequest, NotFound)
 )]
-pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Answer {
+async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
     Ok(ok(&app.epr.role(id?).await?))
 }
 
@@ -49,28 +62,27 @@ pub(crate) async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> Ans
 ///
 /// Newest first.
 ///
-/// Without `limit` and `cursor` the answer is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
+/// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
     params(Listing),
-    responses((status = 200, description = "Roles", body = [Role], headers(("Link" = String, description = "`<…>; rel=\"next\"`, when more rows exist"))), InvalidRequest)
+    responses((status = 200, description = "Roles, newest first.", body = [Role]), InvalidRequest)
 )]
-pub(crate) async fn list(State(app): State<Arc<App>>, query: Query) -> Answer {
+async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     fields.only(&["limit", "cursor"]);
-    let page = Listing::asked(&mut fields);
+    let page = Listing::read_page_if_given(&mut fields);
     let page = fields.finish(Some(page))?;
-    listing::list(&app, &query, Roles, page).await
+    listing::respond(&app, &query, AllRoles, page).await
 }
 
-/// Every role.
-struct Roles;
+struct AllRoles;
 
-impl ListSource for Roles {
+impl ListSource for AllRoles {
     type Row = Role;
 
-    async fn show(&self, epr: &Epr, page: Page, mut take: impl FnMut(Role) -> bool + Send) -> Result<(), Error> {
-        epr.show_roles(page, &mut take).await
+    async fn visit(&self, epr: &Epr, page: Page, mut visit: impl FnMut(Role) -> bool + Send) -> Result<(), Error> {
+        epr.show_roles(page, &mut visit).await
     }
 
     async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
@@ -82,21 +94,24 @@ impl ListSource for Roles {
     }
 }
 
-/// Change a role
+/// Update a role
 ///
-/// What is absent stays; a list that is given replaces the one before. Other members are ignored.
+/// An absent field keeps its value; a list replaces the previous list. Unknown members are ignored.
 #[utoipa::path(
     patch, path = "/api/v1/roles/{id}", operation_id = "updateRole", tag = "roles",
-    params(PathId, CallHeaders),
+    params(
+        ("id" = Uuid, Path, description = "The id of the role.", example = "01a20864-776d-7072-9b13-e0c12a727e9e"),
+        CallHeaders
+    ),
     request_body(content = RolePatch, example = json!({"permissions": ["document:download", "document:verify"]})),
-    responses((status = 200, description = "As it is now", body = Role), JsonBody, NotFound)
+    responses((status = 200, description = "The updated role.", body = Role), JsonBody, NotFound)
 )]
-pub(crate) async fn change(
+async fn update(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> HandlerResult {
     let patch = body.and_then(|body| RolePatch::from_body(&body));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
     Ok(ok(&app.epr.update_role(&call, id, patch).await?))

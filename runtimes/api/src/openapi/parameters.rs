@@ -1,0 +1,72 @@
+//! Descriptions of the parameters that extractors read. A handler names its extractors in `params(…)` as it does in its signature.
+
+use epr_core::domain::Text;
+use serde_json::json;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Required};
+use utoipa::{IntoParams, PartialSchema as _};
+
+use crate::http::extract::{CallHeaders, LenientCallHeaders, Paging};
+
+/// Any text.
+pub(crate) fn text_object() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).build()
+}
+
+fn uuid_object() -> Object {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Uuid);
+    ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build()
+}
+
+fn parameter(location: ParameterIn, name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(location)
+        .required(Required::False)
+        .description(Some(about))
+        .schema(Some(schema))
+}
+
+fn header(name: &str, about: &str, schema: Object, example: &str) -> Parameter {
+    parameter(ParameterIn::Header, name, about, schema).example(Some(json!(example))).build()
+}
+
+const ACTOR_EXAMPLE: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11";
+
+fn request_id() -> Parameter {
+    let about = "The request id; generated if absent. It is echoed, it is in every log line of the request, and its first 120 \
+                 characters become the `correlation_id` of the ledger entry.";
+    header("X-Request-ID", about, text_object(), "vault-2026-11-29-0001")
+}
+
+impl IntoParams for CallHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let about = "The actor of the ledger entry. With authentication, an actor other than the credential's own requires \
+                     the scope `epr:act-as`.";
+        vec![header("X-Actor-Id", about, uuid_object(), ACTOR_EXAMPLE), request_id()]
+    }
+}
+
+impl IntoParams for LenientCallHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let about = "The actor of the ledger entry, a UUID; any other value is ignored. With authentication, an actor other \
+                     than the credential's own requires the scope `epr:act-as`.";
+        vec![header("X-Actor-Id", about, text_object(), ACTOR_EXAMPLE), request_id()]
+    }
+}
+
+impl<const DEFAULT: u32, const MAX: u32> IntoParams for Paging<DEFAULT, MAX> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(MAX))
+            .default(Some(DEFAULT.into()));
+        let cursor = "Where the page begins: the `cursor` in the `Link` header of the previous page.";
+        vec![
+            parameter(ParameterIn::Query, "limit", "The largest number of rows in the page.", limit).build(),
+            parameter(ParameterIn::Query, "cursor", cursor, Text::<1, 512>::schema()).build(),
+        ]
+    }
+}
