@@ -1,29 +1,25 @@
 //! `Epr`: the one value that a runtime or an embedding program holds.
 //!
-//! Owns how a service is built, started and closed. `epr/use_cases.rs` lists every use case; must never implement one.
+//! Owns how a service is started and closed. `epr/builder.rs` builds it, `epr/use_cases.rs` lists every use case; must
+//! never implement one.
 
 mod builder;
 mod operations;
 mod use_cases;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 pub use self::builder::Builder;
-use crate::clock::{Clock, SystemClock};
 use crate::domain::Timestamp;
 use crate::engine::Engines;
+use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, Result, chain};
-use crate::publish::Publisher;
-use crate::publish::sns::Sns;
-use crate::settings::Settings;
-use crate::store::url::DatabaseUrl;
-use crate::store::{SchemaState, Store, StoreError, postgres, sqlite};
+use crate::store::{SchemaState, Store, StoreError};
 
 /// The delay between two attempts to reach the database at the start.
-const START_DELAY: Duration = Duration::from_secs(1);
+const START_DELAY: Backoff = Backoff::constant(Duration::from_secs(1), Jitter::None);
 
 /// The service: the registry, checks, the ledger and events. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -33,12 +29,6 @@ pub struct Epr {
 }
 
 impl Epr {
-    /// A builder whose defaults give a complete service on a database of its own in memory.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     fn new(engines: Engines) -> Self {
         let started = engines.now();
         Self { engines, started }
@@ -48,55 +38,8 @@ impl Epr {
         self.engines.store()
     }
 
-    /// Builds the service that `settings` describe. It connects to the database when it first needs to.
-    ///
-    /// # Errors
-    /// The folder of a database file cannot be created.
-    pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        Self::from_settings_at(settings, Arc::new(SystemClock)).await
-    }
-
-    /// [`Epr::from_settings`] with the caller's clock.
-    ///
-    /// # Errors
-    /// The folder of a database file cannot be created.
-    pub async fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
-        for setting in &settings.warnings {
-            tracing::warn!(setting, "setting_adjusted");
-        }
-        let publisher: Option<Arc<dyn Publisher>> = match &settings.events.topic_arn {
-            Some(topic) => Some(Arc::new(Sns::new(&settings.aws, topic).await)),
-            None => None,
-        };
-        let builder = Self::builder()
-            .store(open(settings)?)
-            .clock(clock)
-            .default_permissions(settings.service.default_permissions.clone())
-            .audit_decisions(settings.audit.decisions)
-            .audit_events(settings.audit.events)
-            .events(settings.events.clone())
-            .cache(settings.cache.clone());
-        Ok(publisher.into_iter().fold(builder, Builder::publisher).build())
-    }
-
-    /// A complete service on a database of its own in memory, started: for embedding in tests. [`Epr::builder`] changes parts of it.
-    ///
-    /// # Errors
-    /// None in practice: the database is in memory.
-    pub async fn in_memory() -> Result<Self> {
-        Self::builder().start().await
-    }
-
-    /// [`Epr::in_memory`] with the caller's clock.
-    ///
-    /// # Errors
-    /// None in practice: the database is in memory.
-    pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::builder().clock(clock).start().await
-    }
-
-    /// Prepares the service for use: migrates if `migrate` is set, checks the schema, creates the default actions. Safe when many
-    /// processes do it at once.
+    /// Prepares the service for use: migrates if `migrate` is set, checks the schema, creates the default actions. Safe
+    /// when many processes do it at once.
     ///
     /// # Errors
     /// The database is unavailable, or its schema is newer or (without `migrate`) older than this program.
@@ -112,13 +55,13 @@ impl Epr {
         let mut tx = core.store.begin().await?;
         tx.ensure_actions(&core.settings.default_permissions, core.now()).await?;
         tx.commit().await?;
-        self.engines.cache.keep_up(&core.store);
+        self.engines.cache.follow_changes(&core.store);
         self.engines.clock_offset.start(core);
         Ok(())
     }
 
-    /// [`Epr::start`] on a database that may not be reachable yet: retries for at most `limit`, and logs each new reason once. An
-    /// invalid certificate is not retried.
+    /// [`Epr::start`] on a database that may not be reachable yet: retries for at most `limit`, and logs each new
+    /// reason once. An invalid certificate is not retried.
     ///
     /// # Errors
     /// Those of [`Epr::start`], and the last reason.
@@ -142,12 +85,13 @@ impl Epr {
                 logged = reason;
                 tracing::warn!(reason, error = chain(&error), seconds_left = left.as_secs(), "database_awaited");
             }
-            tokio::time::sleep(START_DELAY.min(left)).await;
+            let delay = START_DELAY.delay(1, &*self.engines.core.random);
+            tokio::time::sleep(delay.min(left)).await;
         }
     }
 
-    /// Delivers events that requests left behind until `stop` is ready, then finishes its batch. Returns at once when there is no
-    /// topic. Any number of processes may do this at the same time.
+    /// Delivers events that requests left behind until `stop` is ready, then finishes its batch. Returns at once when
+    /// there is no topic. Any number of processes may do this at the same time.
     pub async fn relay(&self, stop: impl Future<Output = ()> + Send) {
         self.engines.relay(stop).await;
     }
@@ -158,19 +102,4 @@ impl Epr {
         self.engines.clock_offset.stop();
         self.store().close().await;
     }
-}
-
-fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
-    let database = &settings.database;
-    let options = postgres::Options {
-        pool_size: database.pool_size,
-        acquire_timeout: database.acquire_timeout,
-        echo: settings.logging.sql_echo,
-        pooler: database.pooler,
-    };
-    Ok(match &database.url {
-        DatabaseUrl::SqliteMemory => Arc::new(sqlite::open_memory(&options)),
-        DatabaseUrl::SqliteFile(path) => Arc::new(sqlite::open_file(path, &options).map_err(Error::from)?),
-        DatabaseUrl::Postgres(url) => Arc::new(postgres::open_at(url, &options).map_err(Error::from)?),
-    })
 }

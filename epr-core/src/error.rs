@@ -4,10 +4,10 @@ use crate::domain::Invalid;
 use crate::domain::fields::Problem;
 use crate::store::{ConnectFailure, StoreError};
 
-/// What a handler gives.
+/// The result of a use case.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a use case did not succeed. `Display` is what the caller may read; the cause is for the log.
+/// The error of a use case. Its `Display` is for the caller; its cause is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The input fails validation: correct the fields named.
@@ -16,25 +16,26 @@ pub enum Error {
     /// The input is well formed but does not fit what is registered: correct it.
     #[error("{0}")]
     Refused(String),
-    /// What the call is about does not exist.
+    /// The subject of the call does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// Something else already holds the name.
+    /// The name is already in use.
     #[error("{0}")]
     Conflict(String),
-    /// A dependency is down: try again later.
+    /// A dependency is unavailable: try again later.
     #[error("The service is temporarily unavailable")]
     Unavailable(#[source] StoreError),
-    /// A list or a scan has to wait or to end, because others need the database: narrow it, or try again later.
+    /// A list or a scan had to wait too long for the database, or was ended for other calls: narrow it, or try again
+    /// later.
     #[error("{0}")]
     Busy(&'static str),
-    /// A fault on this side: report it.
+    /// An error of this program or its database: report it.
     #[error("Internal server error")]
     Internal(#[source] StoreError),
 }
 
 impl Error {
-    /// Whether the same call may succeed later without being changed.
+    /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy(_))
@@ -53,10 +54,10 @@ impl From<ConnectFailure> for Error {
 }
 
 impl From<StoreError> for Error {
-    fn from(fault: StoreError) -> Self {
-        match fault {
-            // Contention has been retried by then; the next attempt of the caller meets another moment.
-            StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(fault),
+    fn from(error: StoreError) -> Self {
+        match error {
+            // Contention has been retried by now; a later attempt of the caller may succeed.
+            StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(error),
             StoreError::Busy(why) => Self::Busy(why),
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
@@ -67,17 +68,17 @@ impl From<StoreError> for Error {
             | StoreError::NotHandedBack(_)
             | StoreError::Connection(_)
             | StoreError::Unsuitable(_)
-            | StoreError::Backend(_) => Self::Internal(fault),
+            | StoreError::Backend(_) => Self::Internal(error),
         }
     }
 }
 
-/// An error with all its causes on one line, for the log. A cause that the error above it already quotes is not repeated: the database
-/// driver's errors end with the text of their cause.
+/// An error with all its causes on one line, for the log. A cause that the error above it already quotes is not
+/// repeated: the database driver's errors end with the text of their cause.
 #[must_use]
-pub fn chain(fault: &dyn std::error::Error) -> String {
-    let mut line = fault.to_string();
-    let mut next = fault.source();
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
         if !line.ends_with(&text) {

@@ -22,6 +22,8 @@
 //! ```
 
 pub mod authn;
+#[cfg(test)]
+mod cache_model;
 mod call;
 pub mod clock;
 pub mod decision;
@@ -30,7 +32,6 @@ mod engine;
 mod epr;
 pub mod error;
 mod handlers;
-pub mod ingest;
 pub mod inspect;
 pub mod ledger;
 mod metrics;
@@ -42,11 +43,13 @@ pub mod store;
 pub mod tls;
 
 pub use call::Call;
+pub use engine::backoff::{Backoff, Jitter};
 pub use engine::cache::TierState;
 pub use engine::clock_offset::ClockReading;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
+pub use handlers::ingest;
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

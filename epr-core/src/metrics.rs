@@ -28,7 +28,7 @@ pub fn log_lines_dropped() -> Counter {
 /// The outcome of an attempt to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
-pub(crate) enum PublishOutcome {
+pub(crate) enum AttemptOutcome {
     delivered,
     refused,
     failed,
@@ -38,7 +38,7 @@ pub(crate) enum PublishOutcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
-    outcome: PublishOutcome,
+    outcome: AttemptOutcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -169,7 +169,7 @@ impl Metrics {
         self
     }
 
-    pub(crate) fn attempted(&self, outcome: PublishOutcome) {
+    pub(crate) fn attempted(&self, outcome: AttemptOutcome) {
         self.attempts.get_or_create(&ByOutcome { outcome }).inc();
     }
 

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES};
 use crate::engine::Engines;
 use crate::error::Result;
-use crate::metrics::PublishOutcome as Outcome;
-use crate::publish::{BATCH, Message, Outage, Publisher, Verdict};
+use crate::metrics::AttemptOutcome as Outcome;
+use crate::publish::{BATCH, Message, Outage, PublishOutcome as Verdict, Publisher};
 use crate::store::{Claim, Claimed, Settlement};
 
 /// The first wait after a failure; it doubles with each further one.
@@ -83,7 +83,7 @@ impl Engines {
             }
             let verdicts = self.hand_over(publisher, std::slice::from_ref(&claimed), &message).await;
             let last = attempt == self.events().publish_attempts;
-            let again = verdicts.as_ref().map_or_else(|outage| outage.again, |_| true);
+            let again = verdicts.as_ref().map_or_else(|outage| outage.retryable, |_| true);
             if let Err(outage) = &verdicts
                 && (last || !again)
             {

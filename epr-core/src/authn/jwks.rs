@@ -12,15 +12,16 @@ use tracing::{info, warn};
 
 use super::jwk::{KeySet, KeySetError};
 use super::jwks_http::{FetchError, JwksClient, MAX_DOCUMENT_BYTES};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemRandom};
 use crate::domain::Timestamp;
+use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::chain;
 use crate::settings::KeySource;
 
 /// Interval of refreshes. A key that the issuer has withdrawn is accepted no longer than this.
 const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
-/// The longest delay between attempts while they fail; the first is a second.
-const MAX_BACKOFF: Duration = Duration::from_mins(1);
+/// The delay between attempts while they fail.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1), Jitter::None);
 /// Least time between an attempt and one that a token with an unknown key causes, in microseconds: any caller can send
 /// such a token.
 const MIN_REQUESTED_INTERVAL: i64 = 30_000_000;
@@ -192,7 +193,7 @@ impl Shared {
         match (state.failures, reader) {
             (0, KeyReader::Http(_)) => REFRESH_INTERVAL,
             (0, KeyReader::File(_)) => super::authenticator::FILE_INTERVAL,
-            (failures, _) => MAX_BACKOFF.min(Duration::from_secs(1 << (failures - 1).min(6))),
+            (failures, _) => RETRY.delay(failures, &SystemRandom),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::commit_probe::CommitProbe;
 use crate::clock::{Clock, IdSource, RandomSource};
 use crate::domain::Timestamp;
 use crate::domain::role::Action;
@@ -13,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
 use crate::store::Store;
 
-/// The store, the sources of time, ids and chance, the settings, and the metrics of one service.
+/// The store, the sources of time, ids and chance, the settings, and the metrics of one service, and the probe of a
+/// test.
 pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -21,6 +23,7 @@ pub(crate) struct Core {
     pub(crate) random: Box<dyn RandomSource>,
     pub(crate) settings: CoreSettings,
     pub(crate) metrics: Metrics,
+    pub(crate) commit_probe: Option<Arc<dyn CommitProbe>>,
 }
 
 /// The settings that engines and use cases read.

@@ -30,7 +30,8 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    /// Builds the engines over `core`. None of them runs yet. Events are stored but not published without a `publisher`.
+    /// Builds the engines over `core`. None of them runs yet. Events are stored but not published without a
+    /// `publisher`.
     pub(crate) fn new(core: Arc<Core>, publisher: Option<Arc<dyn Publisher>>) -> Self {
         Self {
             cache: Arc::new(Cache::new(&core.settings.cache)),

@@ -1,172 +1,111 @@
-//! Group reading: the facts of checks that arrive while others are being read are read together, in one statement.
+//! Group reading: one statement reads the facts of all checks that arrived while other statements were in progress.
 //!
-//! INVARIANT: a question is read by a statement that begins after the question was asked. What the caller knew before, such as
-//! the ticket of the cache, is older than its facts, alone or together.
+//! INVARIANT: a question is read by a statement that begins after the question was asked. What the caller knew before,
+//! such as the ticket of the cache, is older than its facts, whether they are read alone or in a group.
 
-use std::collections::VecDeque;
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
-
+use super::batcher::{BatchHandler, Batcher, Caller, Job, Limits};
 use crate::decision::{Facts, Question};
 use crate::error::chain;
 use crate::store::{FactsRead, Result, Store, StoreError};
 
-/// Most statements at a time. More would leave fewer questions for each of them, and fewer connections for everything else.
-const READERS: usize = 4;
-/// Most questions in one statement: bounds how long the first of them waits for the last.
-const GROUP: usize = 64;
-/// How long a question waits for its turn, which it does only while the database is not what it should be.
-const PATIENCE: Duration = Duration::from_secs(20);
+const LIMITS: Limits = Limits {
+    // More statements at a time would leave fewer questions for each, and fewer connections for everything else.
+    workers: 4,
+    // Bounds how long the first question of a group waits for the last.
+    batch_weight: 64,
+    queue_length: usize::MAX,
+    // A question waits this long only when the database is too slow.
+    queue_time: Some(Duration::from_secs(20)),
+};
 
-/// What the decision on a question depends on.
+/// The facts of a question, and the ledger sequence that they belong to.
 #[derive(Debug)]
 pub(crate) struct FactsAtRevision {
     pub(crate) facts: Facts,
-    /// The ledger entry that had changed it last when it was read.
+    /// The sequence of the last ledger entry that had changed what decisions depend on.
     pub(crate) revision: i64,
 }
 
-/// The way to the tasks that read; there is one while there is something to read.
-pub(crate) struct FactReader {
-    store: Arc<dyn Store>,
-    queue: Arc<Mutex<Queue>>,
-}
+/// The facts of a question, or `None` when its resource is unknown.
+type Answer = Result<Option<FactsAtRevision>>;
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Asked>,
-    readers: usize,
-}
-
-struct Asked {
-    question: Question,
-    at: Instant,
-    answer: Answer,
-}
-
-type Answer = oneshot::Sender<Result<Option<FactsAtRevision>>>;
+/// Reads facts in groups.
+pub(crate) struct FactReader(Batcher<ReadGroup>);
 
 impl FactReader {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, queue: Arc::default() }
+        Self(Batcher::new(ReadGroup { store }, LIMITS))
     }
 
-    /// What the decision on `question` depends on, read after this call; `None` when the resource is unknown.
-    pub(crate) async fn read(&self, question: &Question) -> Result<Option<FactsAtRevision>> {
-        let (answer, answered) = oneshot::channel();
-        if let Some(task) = self.ask(Asked { question: question.clone(), at: Instant::now(), answer }) {
-            tokio::spawn(read_all(Arc::clone(&self.store), task));
-        }
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the database was not asked in time".into())))
-    }
-
-    /// Puts it into the queue. Gives a further reader if there may be one.
-    fn ask(&self, asked: Asked) -> Option<Task> {
-        let mut queue = lock(&self.queue);
-        queue.waiting.push_back(asked);
-        if queue.readers == READERS {
-            return None;
-        }
-        queue.readers += 1;
-        Some(Task { queue: Arc::clone(&self.queue), done: false })
+    /// The facts of `question`, read after this call; `None` when the resource is unknown.
+    ///
+    /// # Errors
+    /// The database is unavailable, or it refuses this question.
+    pub(crate) async fn read(&self, question: &Question) -> Answer {
+        let answer = self.0.submit(question.clone()).await;
+        answer.unwrap_or_else(|_| Err(StoreError::Unavailable("the database was not asked in time".into())))
     }
 }
 
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
+struct ReadGroup {
+    store: Arc<dyn Store>,
 }
 
-/// One of the readers, from when it was counted until it is not.
-struct Task {
-    queue: Arc<Mutex<Queue>>,
-    done: bool,
-}
+impl BatchHandler for ReadGroup {
+    type Request = Question;
+    type Answer = Answer;
 
-impl Task {
-    /// Those to be read next; a reader that finds nobody is done.
-    fn next(&mut self) -> Option<Vec<Asked>> {
-        let mut queue = lock(&self.queue);
-        // Nobody waits any more for the others, or they have waited too long and are told so.
-        queue.waiting.retain(|asked| !asked.answer.is_closed() && asked.at.elapsed() < PATIENCE);
-        let count = queue.waiting.len().min(GROUP);
-        let group: Vec<_> = queue.waiting.drain(..count).collect();
-        if group.is_empty() {
-            queue.readers -= 1;
-            self.done = true;
-            return None;
-        }
-        Some(group)
-    }
-}
-
-impl Drop for Task {
-    /// A reader that ended with its runtime: who waits for it must not wait for ever.
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let mut queue = lock(&self.queue);
-        queue.readers -= 1;
-        if queue.readers == 0 {
-            queue.waiting.clear();
-        }
-    }
-}
-
-async fn read_all(store: Arc<dyn Store>, mut task: Task) {
-    loop {
-        // Whoever can go on at this moment comes along.
-        tokio::task::yield_now().await;
-        let Some(group) = task.next() else { return };
-        let (questions, answers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|Asked { question, answer, .. }| (question, answer)).unzip();
-        match store.facts(&questions).await {
-            Ok(FactsRead { facts: all, revision }) => {
-                for (facts, answer) in all.into_iter().zip(answers) {
-                    // A caller that went away needs no answer.
-                    let _ = answer.send(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
+    async fn handle(&self, batch: Vec<Job<Self>>) {
+        let (questions, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(Job::into_parts).unzip();
+        match self.store.facts(&questions).await {
+            Ok(FactsRead { facts, revision }) => {
+                for (facts, caller) in facts.into_iter().zip(callers) {
+                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
                 }
             }
-            // The database refused something about one of them: the others must not suffer for it.
-            Err(fault) if fault.may_be_about_one() && questions.len() > 1 => {
-                read_alone(&*store, questions.into_iter().zip(answers)).await;
+            // The database refuses one of the questions, which must not affect the others.
+            Err(error) if error.may_be_about_one() && questions.len() > 1 => {
+                self.read_each(questions.into_iter().zip(callers)).await;
             }
-            Err(fault) => tell(fault, answers),
+            Err(error) => fail_all(error, callers),
         }
     }
 }
 
-async fn read_alone(store: &dyn Store, mut asked: impl Iterator<Item = (Question, Answer)>) {
-    while let Some((question, answer)) = asked.next() {
-        if answer.is_closed() {
-            continue;
-        }
-        match store.facts(&[question]).await {
-            Ok(FactsRead { facts: all, revision }) => {
-                let facts = all.into_iter().next().flatten();
-                let _ = answer.send(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
+impl ReadGroup {
+    async fn read_each(&self, mut group: impl Iterator<Item = (Question, Caller<Answer>)> + Send) {
+        while let Some((question, caller)) = group.next() {
+            if caller.is_gone() {
+                continue;
             }
-            Err(fault) if fault.may_be_about_one() => {
-                let _ = answer.send(Err(fault));
+            match self.store.facts(&[question]).await {
+                Ok(FactsRead { facts, revision }) => {
+                    let facts = facts.into_iter().next().flatten();
+                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
+                }
+                Err(error) if error.may_be_about_one() => caller.answer(Err(error)),
+                Err(error) => {
+                    return fail_all(error, std::iter::once(caller).chain(group.map(|(_, caller)| caller)));
+                }
             }
-            Err(fault) => return tell(fault, std::iter::once(answer).chain(asked.map(|(_, answer)| answer))),
         }
     }
 }
 
-/// Tells all of them: the first the fault itself, the others its causes as text.
-fn tell(fault: StoreError, answers: impl IntoIterator<Item = Answer>) {
-    let mut answers = answers.into_iter();
-    let first = answers.next();
-    for answer in answers {
-        let causes = fault.source().map_or_else(|| fault.to_string(), chain);
-        let _ = answer.send(Err(StoreError::Unavailable(causes.into())));
+/// Answers the first caller with the error itself, the others with its causes as text.
+fn fail_all(error: StoreError, callers: impl IntoIterator<Item = Caller<Answer>>) {
+    let mut callers = callers.into_iter();
+    let first = callers.next();
+    for caller in callers {
+        let causes = error.source().map_or_else(|| error.to_string(), chain);
+        caller.answer(Err(StoreError::Unavailable(causes.into())));
     }
     if let Some(first) = first {
-        let _ = first.send(Err(fault));
+        first.answer(Err(error));
     }
 }
 
@@ -174,42 +113,67 @@ fn tell(fault: StoreError, answers: impl IntoIterator<Item = Answer>) {
 mod tests {
     use std::path::Path;
 
+    use futures_util::future::join;
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{EntityType, NewAssignment, NewEntity, NewRole};
-    use crate::settings::{Settings, Source};
+    use crate::domain::assignment::default_principal_type;
+    use crate::domain::{Assignment, Entity, EntityStatus, EntityType, JsonObject, Role, Timestamp};
     use crate::store::postgres::Options;
     use crate::store::sqlite;
-    use crate::{Call, Epr};
 
-    fn ask(
-        reader: &FactReader,
-        question: &Question,
-    ) -> (Option<Task>, oneshot::Receiver<Result<Option<FactsAtRevision>>>) {
-        let (answer, answered) = oneshot::channel();
-        (reader.ask(Asked { question: question.clone(), at: Instant::now(), answer }), answered)
-    }
+    const ENTITY: Uuid = Uuid::from_u128(100);
 
     /// A database with one entity, on which each of two principals has a role of its own.
     async fn world(file: &Path) -> (Arc<dyn Store>, [Question; 2]) {
-        let url = format!("sqlite:///{}", file.display());
-        let settings = Settings::from_source(&Source::of([("EPR_DATABASE_URL", url.as_str())])).unwrap();
-        let epr = Epr::from_settings(&settings).await.unwrap();
-        epr.start(true).await.unwrap();
-        let call = Call::default();
-        let new = NewEntity::new("entity".try_into().unwrap(), EntityType::Spv);
-        let entity = epr.create_entity(&call, new).await.unwrap().id;
-        let mut questions = Vec::new();
+        let store: Arc<dyn Store> = Arc::new(sqlite::open_file(file, &Options::default()).unwrap());
+        store.migrate().await.unwrap();
+        let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let entity = Entity {
+            id: ENTITY,
+            name: "entity".into(),
+            entity_type: EntityType::Spv,
+            status: EntityStatus::Active,
+            parent_id: None,
+            attributes: JsonObject::new(),
+            created_at: at,
+            updated_at: at,
+        };
+        assert!(tx.insert_entity(&entity).await.unwrap());
         for (n, name) in [(1, "one"), (2, "two")] {
-            let role = epr.create_role(&call, NewRole::new(name.try_into().unwrap(), ["a:read".try_into().unwrap()]));
-            let role = role.await.unwrap().id;
-            let mut new = NewAssignment::new(Uuid::from_u128(n), role);
-            new.entity_id = Some(entity);
-            epr.assign(&call, new).await.unwrap();
-            questions.push(Question::new(Uuid::from_u128(n), "a:read".try_into().unwrap(), entity));
+            let role = Role {
+                id: Uuid::from_u128(10 + n),
+                name: name.into(),
+                description: None,
+                scope_types: Vec::new(),
+                is_system: false,
+                permissions: vec!["a:read".into()],
+                created_at: at,
+                updated_at: at,
+            };
+            assert!(tx.insert_role(&role).await.unwrap());
+            tx.set_role_actions(role.id, &role.permissions, at).await.unwrap();
+            let assignment = Assignment {
+                id: Uuid::from_u128(20 + n),
+                principal_id: Uuid::from_u128(n),
+                principal_type: default_principal_type().into_string(),
+                role_id: role.id,
+                entity_id: Some(ENTITY),
+                effective_at: at,
+                expires_at: None,
+                created_at: at,
+                updated_at: at,
+            };
+            tx.insert_assignment(&assignment).await.unwrap();
         }
-        (Arc::new(sqlite::open_file(file, &Options::default()).unwrap()), questions.try_into().unwrap())
+        tx.commit().await.unwrap();
+        (store, [1, 2].map(|n| Question::new(Uuid::from_u128(n), "a:read".try_into().unwrap(), ENTITY)))
+    }
+
+    /// One worker, so that two questions asked at once are one group.
+    fn reader(store: &Arc<dyn Store>) -> FactReader {
+        FactReader(Batcher::new(ReadGroup { store: Arc::clone(store) }, Limits { workers: 1, ..LIMITS }))
     }
 
     #[tokio::test]
@@ -218,12 +182,10 @@ mod tests {
         let file = folder.path().join("epr.db");
         let (store, [bad, good]) = world(&file).await;
         sqlite::tamper(&file, "UPDATE roles SET scope_types = 'nonsense' WHERE name = 'one'").await;
-        let reader = FactReader::new(Arc::clone(&store));
-        let (task, first) = ask(&reader, &bad);
-        let (_other, second) = ask(&reader, &good);
-        read_all(store, task.unwrap()).await;
-        assert!(matches!(first.await.unwrap(), Err(StoreError::Corrupt { .. })));
-        assert_eq!(second.await.unwrap().unwrap().unwrap().facts.grants.len(), 1);
+        let reader = reader(&store);
+        let (first, second) = join(reader.read(&bad), reader.read(&good)).await;
+        assert!(matches!(first, Err(StoreError::Corrupt { .. })));
+        assert_eq!(second.unwrap().unwrap().facts.grants.len(), 1);
     }
 
     #[tokio::test]
@@ -231,52 +193,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
         store.close().await;
-        let reader = FactReader::new(Arc::clone(&store));
-        let (task, first) = ask(&reader, &one);
-        let (_other, second) = ask(&reader, &two);
-        read_all(store, task.unwrap()).await;
+        let reader = reader(&store);
+        let (first, second) = join(reader.read(&one), reader.read(&two)).await;
         for answer in [first, second] {
-            assert!(matches!(answer.await.unwrap(), Err(StoreError::Unavailable(_))));
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))));
         }
-    }
-
-    #[tokio::test]
-    async fn who_left_is_not_read_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
-        let reader = FactReader::new(Arc::clone(&store));
-        let (task, left) = ask(&reader, &one);
-        let (_other, _stays) = ask(&reader, &two);
-        drop(left);
-        let group = task.unwrap().next().unwrap();
-        assert_eq!(group.into_iter().map(|asked| asked.question).collect::<Vec<_>>(), [two]);
-    }
-
-    /// A process may have several runtimes, one after the other: tests do.
-    #[tokio::test]
-    async fn readers_that_end_with_their_runtime_leave_nobody_waiting() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
-        let reader = FactReader::new(Arc::clone(&store));
-        let (mut tasks, mut answers) = (Vec::new(), Vec::new());
-        for _ in 0..READERS + 3 {
-            let (task, answer) = ask(&reader, &one);
-            tasks.push(task);
-            answers.push(answer);
-        }
-        assert_eq!(tasks.iter().flatten().count(), READERS);
-        drop(tasks);
-        for answer in answers {
-            assert!(answer.await.is_err());
-        }
-        assert_eq!(reader.read(&two).await.unwrap().unwrap().facts.grants.len(), 1);
     }
 
     #[tokio::test]
     async fn everybody_gets_the_facts_that_were_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let (store, questions) = world(&folder.path().join("epr.db")).await;
-        let reader = Arc::new(FactReader::new(Arc::clone(&store)));
+        let reader = Arc::new(FactReader::new(store));
         let mut callers = tokio::task::JoinSet::new();
         for n in 0..1000 {
             let (reader, question) = (Arc::clone(&reader), questions[n % 2].clone());
@@ -289,7 +217,5 @@ mod tests {
         while let Some(caller) = callers.join_next().await {
             caller.unwrap();
         }
-        let queue = lock(&reader.queue);
-        assert!(queue.waiting.is_empty());
     }
 }

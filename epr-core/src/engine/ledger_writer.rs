@@ -1,34 +1,36 @@
-//! The group-commit writer: many callers' entries, one transaction, each caller answered after its commit.
+//! The group-commit writer: one transaction commits the entries of many callers, and each caller is answered after its
+//! commit.
 //!
-//! A commit under the ledger's lock lasts as long as the disk takes to flush, and one entry a commit is all that such
-//! a ledger could do. While one commit is under way the next callers queue up, and go together in the next.
+//! A commit under the ledger's lock takes as long as the disk needs to flush. While one commit is in progress the
+//! entries of the next callers queue up, and the next commit takes them together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-
+use super::batcher::{BatchHandler, Batcher, Caller, Job, Limits};
 use super::contention::ContentionRetry;
 use crate::ledger::chain::Draft;
 use crate::metrics::LedgerMetrics;
 use crate::store::{Appended, Store, StoreError};
 
-/// Most entries in one commit, unless one caller brings more: bounds how long the lock is held.
-const BATCH: usize = 1000;
-/// Most callers that wait for the next commit; further ones wait to be let in.
-const QUEUE: usize = 4096;
-/// How long one attempt may take. Above the limits that the server itself keeps: only a server that has gone silent meets it,
-/// and everybody would wait behind it for ever.
-const SILENCE: Duration = Duration::from_secs(30);
+const LIMITS: Limits = Limits {
+    workers: 1,
+    // Entries in one commit, unless one caller brings more: bounds how long the lock is held.
+    batch_weight: 1000,
+    queue_length: 4096,
+    queue_time: None,
+};
+/// The deadline of one attempt. It is longer than the server's own limits, so that only a server that has stopped
+/// answering reaches it: without it every caller would wait behind that attempt for ever.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a caller's entries were not recorded.
+/// A caller's entries were not recorded.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the ledger could not be written")]
 pub(crate) struct NotRecorded(#[source] Arc<StoreError>);
 
 impl NotRecorded {
-    /// Whether one of several entries can be at fault, rather than the way to the database.
+    /// Whether the cause may be one of several entries rather than the connection to the database.
     pub(crate) fn may_be_about_one(&self) -> bool {
         self.0.may_be_about_one()
     }
@@ -40,156 +42,110 @@ impl From<NotRecorded> for StoreError {
     }
 }
 
-struct Request {
-    drafts: Vec<Draft>,
-    answer: oneshot::Sender<Result<Vec<Appended>, NotRecorded>>,
-}
+type Answer = Result<Vec<Appended>, NotRecorded>;
 
-/// The way to the writer's task, which starts with the first entry.
-pub(crate) struct LedgerWriter {
-    store: Arc<dyn Store>,
-    metrics: LedgerMetrics,
-    writer: Mutex<Option<Writer>>,
-}
-
-struct Writer {
-    queue: mpsc::Sender<Request>,
-    task: JoinHandle<()>,
-}
+/// Records entries in groups.
+pub(crate) struct LedgerWriter(Batcher<AppendGroup>);
 
 impl LedgerWriter {
     pub(crate) fn new(store: Arc<dyn Store>, metrics: LedgerMetrics) -> Self {
-        Self { store, metrics, writer: Mutex::default() }
+        Self(Batcher::new(AppendGroup { store, metrics }, LIMITS))
     }
 
-    /// Records `drafts` together with whatever other callers bring, and answers when they are committed. A caller that
-    /// goes away before its turn takes its entries back, one that goes away later does not.
+    /// Records `drafts` together with those of other callers, and returns when they are committed. A caller that goes
+    /// away before its commit begins withdraws its entries; one that goes away later does not.
     ///
     /// # Errors
-    /// They were not recorded, or (when the connection broke, or the server was silent, in the middle of it) it is not known whether
-    /// they were.
-    pub(crate) async fn record(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>, NotRecorded> {
+    /// They were not recorded, or the connection broke or the server stopped answering during the commit: then the
+    /// outcome is unknown.
+    pub(crate) async fn record(&self, drafts: Vec<Draft>) -> Answer {
         let begun = Instant::now();
-        let queue = self.queue();
-        let (answer, answered) = oneshot::channel();
-        let gone = || NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
-        queue.send(Request { drafts, answer }).await.map_err(|_| gone())?;
-        let recorded = answered.await.map_err(|_| gone())?;
-        self.metrics.wait.observe(begun.elapsed().as_secs_f64());
+        let ended = |_| NotRecorded(Arc::new(StoreError::Unavailable("the ledger's writer has ended".into())));
+        let recorded = self.0.submit(drafts).await.map_err(ended)?;
+        self.0.handler().metrics.wait.observe(begun.elapsed().as_secs_f64());
         recorded
     }
 
-    /// The way to the running task; starts one when there is none, or when the last one ended with its runtime.
-    fn queue(&self) -> mpsc::Sender<Request> {
-        let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*held {
-            Some(writer) if !writer.queue.is_closed() => writer.queue.clone(),
-            _ => {
-                let (queue, requests) = mpsc::channel(QUEUE);
-                let task = tokio::spawn(run(Arc::clone(&self.store), requests, self.metrics.clone()));
-                held.insert(Writer { queue, task }).queue.clone()
-            }
-        }
-    }
-
-    /// Gives up what is under way and what waits: callers are told that it was not recorded, or that nobody knows. The next
-    /// entry starts a new task.
+    /// Cancels appends that are waiting or in progress. Their callers get an error; the outcome of an append in
+    /// progress is unknown. The next entry starts a new worker.
     pub(crate) async fn abandon(&self) {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Writer { task, .. }) = writer {
-            task.abort();
-            let _ = task.await;
-        }
+        self.0.abandon().await;
     }
 }
 
-async fn run(store: Arc<dyn Store>, mut requests: mpsc::Receiver<Request>, metrics: LedgerMetrics) {
-    let mut carried: Option<Request> = None;
-    loop {
-        let Some(first) = (match carried.take() {
-            Some(request) => Some(request),
-            None => requests.recv().await,
-        }) else {
-            return;
-        };
-        // Whoever can go on at this moment comes along.
-        tokio::task::yield_now().await;
-        let mut size = first.drafts.len();
-        let mut batch = vec![first];
-        while let Ok(next) = requests.try_recv() {
-            if size + next.drafts.len() > BATCH {
-                carried = Some(next);
-                break;
-            }
-            size += next.drafts.len();
-            batch.push(next);
+struct AppendGroup {
+    store: Arc<dyn Store>,
+    metrics: LedgerMetrics,
+}
+
+impl BatchHandler for AppendGroup {
+    type Request = Vec<Draft>;
+    type Answer = Answer;
+
+    fn weight(&self, drafts: &Vec<Draft>) -> usize {
+        drafts.len()
+    }
+
+    async fn handle(&self, batch: Vec<Job<Self>>) {
+        let mut drafts = Vec::new();
+        let mut callers = Vec::with_capacity(batch.len());
+        for (own, caller) in batch.into_iter().map(Job::into_parts) {
+            callers.push((own.len(), caller));
+            drafts.extend(own);
         }
         #[allow(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
-        metrics.batch.observe(size as f64);
-        commit(&*store, batch, &metrics).await;
-    }
-}
-
-async fn commit(store: &dyn Store, batch: Vec<Request>, metrics: &LedgerMetrics) {
-    let mut together = Vec::new();
-    let mut callers = Vec::with_capacity(batch.len());
-    // Nobody waits any more for the others.
-    for Request { drafts, answer } in batch.into_iter().filter(|request| !request.answer.is_closed()) {
-        callers.push((drafts.len(), answer));
-        together.extend(drafts);
-    }
-    if together.is_empty() {
-        for (_, answer) in callers {
-            let _ = answer.send(Ok(Vec::new()));
-        }
-        return;
-    }
-    match append(store, &together).await {
-        Ok(outcomes) => {
-            metrics.entries.inc_by(recorded(&outcomes));
-            let mut outcomes = outcomes.into_iter();
-            for (count, answer) in callers {
-                // A caller that went away needs no answer.
-                let _ = answer.send(Ok(outcomes.by_ref().take(count).collect()));
-            }
-        }
-        // The database refused something that one caller brought: the others must not suffer for it.
-        Err(fault) if fault.may_be_about_one() && callers.len() > 1 => {
-            let mut rest = together.as_slice();
-            for (count, answer) in callers {
-                let (own, others) = rest.split_at(count);
-                rest = others;
-                let outcomes = append(store, own).await.map_err(|fault| NotRecorded(Arc::new(fault)));
-                metrics.entries.inc_by(outcomes.as_deref().map_or(0, recorded));
-                let _ = answer.send(outcomes);
-            }
-        }
-        Err(fault) => {
-            let fault = Arc::new(fault);
-            for (_, answer) in callers {
-                let _ = answer.send(Err(NotRecorded(Arc::clone(&fault))));
-            }
-        }
-    }
-}
-
-/// How many of them are entries now.
-pub(crate) fn recorded(outcomes: &[Appended]) -> u64 {
-    outcomes.iter().filter(|outcome| matches!(outcome, Appended::Recorded { .. })).count() as u64
-}
-
-async fn append(store: &dyn Store, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
-    // Further callers wait behind it.
-    let mut retry = ContentionRetry::begin();
-    loop {
-        let attempt = tokio::time::timeout(SILENCE, store.append(drafts)).await;
-        match attempt.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into()))) {
-            Err(StoreError::Contention(fault)) => {
-                if retry.next_attempt().is_none() {
-                    return Err(StoreError::Contention(fault));
+        self.metrics.batch.observe(drafts.len() as f64);
+        match self.append(&drafts).await {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (count, caller) in callers {
+                    caller.answer(Ok(outcomes.by_ref().take(count).collect()));
                 }
             }
-            outcome => return outcome,
+            // The database refuses an entry of one caller, which must not affect the others.
+            Err(error) if error.may_be_about_one() && callers.len() > 1 => self.append_each(&drafts, callers).await,
+            Err(error) => {
+                let error = Arc::new(error);
+                for (_, caller) in callers {
+                    caller.answer(Err(NotRecorded(Arc::clone(&error))));
+                }
+            }
         }
     }
+}
+
+impl AppendGroup {
+    /// Appends the entries of each caller in a transaction of their own.
+    async fn append_each(&self, drafts: &[Draft], callers: Vec<(usize, Caller<Answer>)>) {
+        let mut rest = drafts;
+        for (count, caller) in callers {
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            caller.answer(self.append(own).await.map_err(|error| NotRecorded(Arc::new(error))));
+        }
+    }
+
+    async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>, StoreError> {
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Without a delay: further callers wait behind this append.
+        let mut retry = ContentionRetry::begin();
+        loop {
+            let attempt = tokio::time::timeout(APPEND_TIMEOUT, self.store.append(drafts)).await;
+            match attempt.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".into()))) {
+                Err(StoreError::Contention(_)) if retry.next_attempt().is_some() => {}
+                Ok(outcomes) => {
+                    self.metrics.entries.inc_by(count_recorded(&outcomes));
+                    return Ok(outcomes);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The number of new entries among `outcomes`.
+pub(crate) fn count_recorded(outcomes: &[Appended]) -> u64 {
+    outcomes.iter().filter(|outcome| matches!(outcome, Appended::Recorded { .. })).count() as u64
 }

@@ -2,8 +2,11 @@
 //!
 //! An engine knows the [`Core`] (store, clock, ids, settings, metrics). It must never know a use case or the facade.
 
+pub(crate) mod backoff;
+mod batcher;
 pub(crate) mod cache;
 pub(crate) mod clock_offset;
+pub(crate) mod commit_probe;
 pub(crate) mod contention;
 mod core;
 mod engines;

@@ -1,8 +1,8 @@
-//! Every use case of EPR, by subject. Each method delegates to its handler, or to the store where there is nothing to decide.
-//! `operations.rs` has the methods for operating the service.
+//! Every use case of EPR, by subject. Each method delegates to its handler, or to the store where there is nothing to
+//! decide. `operations.rs` has the methods for operating the service.
 //!
-//! A scan passes rows to its callback one at a time, in constant memory, until the callback returns `false`. Reads that name no
-//! errors of their own fail only when the database is unavailable or its data cannot be read.
+//! A scan passes rows to its callback one at a time, in constant memory, until the callback returns `false`. Reads that
+//! name no errors of their own fail only when the database is unavailable or its data cannot be read.
 
 use uuid::Uuid;
 
@@ -19,8 +19,8 @@ use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
 use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
+use crate::handlers::ingest::{self, Ingested, Message};
 use crate::handlers::{assignments, audit, bulk, check, entities, events, roles};
-use crate::ingest::{self, Ingested, Message};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
 
@@ -29,13 +29,14 @@ impl Epr {
     /// Decides `question` at this moment.
     ///
     /// # Errors
-    /// `NotFound` when the resource is unknown. `Unavailable` when the facts cannot be read or the decision cannot be recorded:
-    /// then there is no decision.
+    /// `NotFound` when the resource is unknown. `Unavailable` when the facts cannot be read or the decision cannot be
+    /// recorded: then there is no decision.
     pub async fn check(&self, call: &Call, question: &Question) -> Result<Decision> {
         check::check(&self.engines, call, question).await
     }
 
-    /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in every state.
+    /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in
+    /// every state.
     #[must_use]
     pub fn cache_state(&self) -> (TierState, Option<(&'static str, TierState)>) {
         self.engines.cache.state()
@@ -86,7 +87,8 @@ impl Epr {
         Ok(self.store().entities(filter, page, take).await?)
     }
 
-    /// The last entity, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    /// The last entity, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them
+    /// fit.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -97,8 +99,8 @@ impl Epr {
     /// Changes an entity. A patch that changes nothing is neither recorded nor published.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would close a cycle, or
-    /// would make the hierarchy too deep.
+    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would close a
+    /// cycle, or would make the hierarchy too deep.
     pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
         entities::update(&self.engines, call, id, patch).await
     }
@@ -172,7 +174,8 @@ impl Epr {
         Ok(self.store().roles(page, take).await?)
     }
 
-    /// The last role, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    /// The last role, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them
+    /// fit.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -199,11 +202,12 @@ impl Epr {
 
 /// Assignments.
 impl Epr {
-    /// Assigns a role. Returns the existing assignment, unchanged, when the principal already has this role on this entity.
+    /// Assigns a role. Returns the existing assignment, unchanged, when the principal already has this role on this
+    /// entity.
     ///
     /// # Errors
-    /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its type;
-    /// `Invalid` when the window ends before it starts.
+    /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its
+    /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
         assignments::assign(&self.engines, call, new).await
     }
@@ -231,7 +235,8 @@ impl Epr {
         Ok(self.store().assignments(filter, page, take).await?)
     }
 
-    /// The last assignment, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of them fit.
+    /// The last assignment, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of
+    /// them fit.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -255,7 +260,8 @@ impl Epr {
         assignments::revoke(&self.engines, call, id).await
     }
 
-    /// Applies up to [`crate::MAX_STEPS`] steps in order, in one transaction. Returns for each whether it changed anything.
+    /// Applies up to [`crate::MAX_STEPS`] steps in order, in one transaction. Returns for each whether it changed
+    /// anything.
     ///
     /// # Errors
     /// The first step that fails; then nothing has changed.
@@ -266,9 +272,9 @@ impl Epr {
 
 /// Events.
 impl Epr {
-    /// Accepts an event from another service and tries to deliver it. A repeat with the same source and correlation id returns the
-    /// first one. A failed delivery is no error: the returned event has its delivery state. An audit event (`EPR_AUDIT_EVENTS`) is
-    /// also recorded in the ledger, in the same transaction, repeats included.
+    /// Accepts an event from another service and tries to deliver it. A repeat with the same source and correlation id
+    /// returns the first one. A failed delivery is no error: the returned event has its delivery state. An audit event
+    /// (`EPR_AUDIT_EVENTS`) is also recorded in the ledger, in the same transaction, repeats included.
     ///
     /// # Errors
     /// `Invalid` when it is too large to deliver, or names EPR itself as its source.
@@ -322,7 +328,8 @@ impl Epr {
 
 /// The ledger.
 impl Epr {
-    /// Records events through the group-commit writer. Returns when they are committed, together with those of other callers.
+    /// Records events through the group-commit writer. Returns when they are committed, together with those of other
+    /// callers.
     ///
     /// # Errors
     /// `Unavailable` when they were not recorded, or when the connection broke and the outcome is unknown.
@@ -330,8 +337,8 @@ impl Epr {
         Ok(self.engines.ledger.record(drafts).await.map_err(StoreError::from)?)
     }
 
-    /// Cancels appends that are waiting or in progress, and releases the ledger's lock: for a process that is about to be frozen,
-    /// which would keep it. Their callers get an error; the outcome of an append in progress is unknown.
+    /// Cancels appends that are waiting or in progress, and releases the ledger's lock: for a process that is about to
+    /// be frozen, which would keep it. Their callers get an error; the outcome of an append in progress is unknown.
     pub async fn abandon_recording(&self) {
         self.engines.ledger.abandon().await;
     }
@@ -349,9 +356,9 @@ impl Epr {
         Ok(self.store().audit_entries(filter, page, take).await?)
     }
 
-    /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the ledger. A range
-    /// with an end must be complete; a range without one that starts after the last entry is empty. `progress` receives the number
-    /// of entries checked so far and their total.
+    /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the
+    /// ledger. A range with an end must be complete; a range without one that starts after the last entry is empty.
+    /// `progress` receives the number of entries checked so far and their total.
     ///
     /// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
     /// `former_numbers_to` if that is later.
@@ -379,8 +386,8 @@ impl Epr {
         audit::export(&self.engines, range, take).await
     }
 
-    /// Moves rows of `audit_logs` after the head of the chain, which another program wrote, to `audit_logs_set_aside`, and records an
-    /// entry that names them. Changes nothing without `apply`.
+    /// Moves rows of `audit_logs` after the head of the chain, which another program wrote, to `audit_logs_set_aside`,
+    /// and records an entry that names them. Changes nothing without `apply`.
     ///
     /// # Errors
     /// The database is unavailable, or its user lacks a privilege.
@@ -396,9 +403,9 @@ impl Epr {
 
 /// Audit events from a queue.
 impl Epr {
-    /// Records the events in `messages` in one transaction, together with those of other callers. A message that cannot become an
-    /// entry is kept in `audit_rejections` and does not affect the others. Every message has an outcome. The same messages may be
-    /// ingested again at any time.
+    /// Records the events in `messages` in one transaction, together with those of other callers. A message that cannot
+    /// become an entry is kept in `audit_rejections` and does not affect the others. Every message has an outcome. The
+    /// same messages may be ingested again at any time.
     pub async fn ingest(&self, messages: &[Message]) -> Ingested {
         ingest::ingest(&self.engines, messages).await
     }

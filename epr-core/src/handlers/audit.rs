@@ -10,18 +10,18 @@ use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
 use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart};
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// Whether the chain holds over the range.
     pub valid: bool,
-    /// How many entries were found whole before the end or the first fault.
+    /// The number of valid entries before the end or the first finding.
     pub checked: u64,
-    /// The first place looked at.
+    /// The first sequence of the range.
     pub start_sequence: i64,
-    /// The last place in the range that the ledger holds.
+    /// The last sequence of the range that the ledger has.
     pub end_sequence: i64,
-    /// The first fault.
+    /// The first finding.
     pub finding: Option<Finding>,
     /// Entries that write a number as an earlier version did; their hashes are right.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,34 +31,26 @@ pub struct Verification {
 /// Entries that write a number as an earlier version did ([`crate::ledger::number`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FormerNumbers {
-    /// How many there are in the range.
+    /// Their number in the range.
     pub entries: u64,
-    /// The last entry in which such numbers are accepted.
+    /// The sequence up to which they are accepted.
     pub accepted_up_to: i64,
 }
 
 /// One exported entry.
 #[derive(Debug, Serialize)]
 pub struct ExportedEntry<'a> {
-    /// Its place.
+    /// Its sequence.
     pub sequence: i64,
-    /// The hash before.
+    /// The hash of the entry before.
     pub previous_hash: &'a str,
     /// Its hash.
     pub entry_hash: &'a str,
-    /// The text that was hashed.
+    /// Its canonical text, which is what the hash covers.
     pub canonical: &'a str,
 }
 
-/// Recomputes the chain over `range`. When the range reaches the end of the ledger, the end is compared with the
-/// head. A range that names its end must be there as a whole; one that starts after the last entry and names no end
-/// has nothing to verify. `progress` receives, now and then, how many entries were checked and how many there are.
-///
-/// Numbers in the form of an earlier version are accepted up to the entry that the database names, or up to
-/// `former_numbers_to` if that is later.
-///
-/// # Errors
-/// It could not look: the database is away.
+/// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the ledger.
 pub(crate) async fn verify(
     engines: &Engines,
     range: ScanRange,
@@ -77,10 +69,7 @@ pub(crate) async fn verify(
     Ok(verification.finish())
 }
 
-/// Gives every entry of `range` with the text that was hashed to `take`, until that says `false`.
-///
-/// # Errors
-/// The database is away, or a row cannot be read.
+/// Scans the entries of `range` with their canonical texts.
 pub(crate) async fn export(
     engines: &Engines,
     range: ScanRange,
@@ -94,29 +83,25 @@ pub(crate) async fn export(
     }
 }
 
-/// What became of the rows beyond the head of the chain.
+/// The result of looking for rows after the head of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetAside {
     /// There are none.
     Nothing,
-    /// The chain does not hold up to its head, so that nothing was changed.
+    /// The chain is invalid before its head. Nothing was changed.
     Broken(Finding),
-    /// These were set aside, or would be.
+    /// These rows were set aside, or would be.
     Rows(ForeignRows),
 }
 
-/// Moves rows of `audit_logs` beyond the head of the chain, which another program wrote there, to `audit_logs_set_aside`, with a
-/// ledger entry that names them. Without `apply` nothing is changed.
-///
-/// # Errors
-/// The database is away, or this role may not do it.
+/// Moves rows of `audit_logs` after the head of the chain to `audit_logs_set_aside`. Changes nothing without `apply`.
 pub(crate) async fn set_aside_foreign_rows(
     engines: &Engines,
     call: &Call,
     apply: bool,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<SetAside> {
-    // Rolled back: only to see them.
+    // This transaction is rolled back: it only finds them.
     let rows = engines.store().begin().await?.set_aside_foreign_rows().await?;
     if rows.count == 0 {
         return Ok(SetAside::Nothing);
@@ -140,12 +125,12 @@ pub(crate) async fn set_aside_foreign_rows(
     Ok(SetAside::Rows(rows))
 }
 
-/// How often progress is told, in entries.
-const PROGRESS: u64 = 10_000;
+/// The number of entries between two reports of progress.
+const PROGRESS_INTERVAL: u64 = 10_000;
 
 struct Verifying<'a> {
     range: ScanRange,
-    /// At begin at least what the database names.
+    /// After `begin` at least the sequence that the database names.
     former_numbers_to: i64,
     start: Option<ScanStart>,
     verifier: Verifier,
@@ -158,7 +143,7 @@ impl LedgerVisitor for Verifying<'_> {
         let from = self.range.from;
         match &start.anchor {
             Some(anchor) if from > 1 => self.verifier = Verifier::after(from - 1, anchor),
-            // The range begins after the last entry: that is for the head to confirm.
+            // The range begins after the last entry, which must be the head.
             None if from > 1 && start.last < from - 1 => match &start.head {
                 Some(head) if head.sequence > start.last => {
                     self.verifier.fault(Finding::MissingTail { sequence: start.last + 1, head: head.sequence });
@@ -185,7 +170,7 @@ impl LedgerVisitor for Verifying<'_> {
 
     fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         let goes_on = self.verifier.look(row);
-        if self.verifier.checked().is_multiple_of(PROGRESS) {
+        if self.verifier.checked().is_multiple_of(PROGRESS_INTERVAL) {
             let last = self.start.as_ref().map_or(0, |start| start.last.min(self.range.to));
             let total = u64::try_from(last - self.range.from + 1).unwrap_or(0);
             (self.progress)(self.verifier.checked(), total);
@@ -203,11 +188,11 @@ impl Verifying<'_> {
             (true, Some(end)) => self.verifier.fault(Finding::IncompleteRange { sequence: from, end }),
             (true, None) => {}
             (false, end) => {
-                // A ledger that was cut short ends early: then its end is in the range, whatever was asked for.
+                // A truncated ledger ends before the range does: its end is compared with the head too.
                 if to >= start.last {
                     self.verifier.close(start.head.as_ref());
                 }
-                // After the head, whose finding says more.
+                // After the comparison with the head, whose finding is more specific.
                 if let Some(end) = end {
                     self.verifier.require_up_to(end);
                 }

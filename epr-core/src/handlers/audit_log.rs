@@ -1,16 +1,16 @@
-//! The line `audit_event`: one for each entry, a mirror of the chain outside the database.
+//! The log line `audit_event`: one for each entry, a copy of the chain outside the database.
 //!
-//! Must be written after the commit only, and never hold `details`, which may be anything.
+//! Must be written after the commit only, and must never contain `details`, which may hold anything.
 
 use tracing::Level;
 
 use crate::ledger::chain::Draft;
 use crate::store::Appended;
 
-/// What the log calls these lines' logger; see `logging.rs`.
+/// The logger of these lines, by the contract.
 const TARGET: &str = "epr_core::audit";
 
-/// A line of `audit_event` at `$level`, if an entry was written.
+/// Logs `audit_event` at `$level` if an entry was written.
 macro_rules! line {
     ($level:ident, $draft:expr, $outcome:expr) => {
         if let Appended::Recorded { sequence, previous_hash, entry_hash } = $outcome {
@@ -34,22 +34,22 @@ macro_rules! line {
     };
 }
 
-/// Logs the entries that `drafts` have become.
+/// Logs the entries of `drafts`.
 pub(crate) fn entries(drafts: &[Draft], outcomes: &[Appended]) {
     for (draft, outcome) in drafts.iter().zip(outcomes) {
         line!(info, draft, outcome);
     }
 }
 
-/// Logs the entries that messages of a queue have become, which are lines of `audit_event_ingested` at INFO: what these say
-/// comes from the messages, whose content stays out of the log unless an operator wants to see it.
+/// Logs the entries of messages from a queue, at DEBUG: these lines contain parts of the messages, which the log has
+/// only if an operator asks for them. At INFO there is `audit_event_ingested`.
 pub(crate) fn ingested(drafts: &[Draft], outcomes: &[Appended]) {
     for (draft, outcome) in drafts.iter().zip(outcomes) {
         line!(debug, draft, outcome);
     }
 }
 
-/// `draft`, if the entry of a decision is to be logged: it is given away before the entry is written.
+/// A copy of `draft` if the entry of a decision will be logged: the draft is moved before the entry is written.
 pub(crate) fn copy_of_decision(draft: &Draft) -> Option<Draft> {
     tracing::enabled!(target: TARGET, Level::DEBUG).then(|| draft.clone())
 }

@@ -1,4 +1,6 @@
-//! The check: what is cached, or facts, decision, log.
+//! The check: the cached decision, or facts, decision, ledger entry and log line.
+//!
+//! Must never turn an error into a decision.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,50 +11,46 @@ use crate::call::Call;
 use crate::decision::{Decision, Facts, Question, Reason, decide};
 use crate::domain::Timestamp;
 use crate::engine::Engines;
-use crate::engine::cache::{Basis, Lookup, Source, Ticket};
+use crate::engine::cache::{Basis, CacheTier, Lookup, Ticket};
 use crate::engine::contention::ContentionRetry;
 use crate::engine::fact_reader::FactsAtRevision;
-use crate::engine::ledger_writer::recorded;
+use crate::engine::ledger_writer::count_recorded;
 use crate::error::Result;
 use crate::ledger::chain::Draft;
 use crate::settings::AuditDecisions;
 use crate::store::{Appended, StoreError};
 
-/// How often a decision is recorded together with those of other callers, and made again when its facts have changed meanwhile. Then it
-/// is made while nothing can change.
-const ATTEMPTS: u32 = 2;
+/// The number of times a decision is recorded through the group writer, and made again if its facts have changed
+/// meanwhile. After that it is made under the ledger's lock.
+const MAX_OPTIMISTIC_ATTEMPTS: u32 = 2;
 
-/// A decision, what it was made from, and when.
+/// A decision, its facts, and its time.
 struct Decided {
     decision: Decision,
     facts: Facts,
-    /// The revision of the ledger at which they were read.
+    /// The sequence of the last ledger entry that had changed what decisions depend on when the facts were read.
     revision: i64,
     now: Timestamp,
 }
 
-/// A check under way.
+/// The first half of a check.
 pub(crate) enum Begun {
-    /// It was answered before, and would be answered the same now.
-    Known(Decision, Source, Option<Basis>),
-    /// It is to be decided.
-    Open(Ticket, FactsAtRevision),
+    /// The cache has a decision that is still valid.
+    Cached(Decision, CacheTier, Option<Basis>),
+    /// The facts, for a decision that may be stored with the ticket.
+    Undecided(Ticket, FactsAtRevision),
 }
 
 /// Decides `question` at this moment.
-///
-/// # Errors
-/// `NotFound` when the resource is unknown; `Unavailable` when the facts cannot be read: then there is no decision. The same when the decision is
-/// to be recorded and cannot be.
 pub(crate) async fn check(engines: &Engines, call: &Call, question: &Question) -> Result<Decision> {
     match begin_check(engines, question).await? {
-        Begun::Known(decision, source, basis) => {
+        Begun::Cached(decision, source, basis) => {
             let is_recorded = match engines.core.settings.audit_decisions {
-                AuditDecisions::Every => record_known(engines, call, question, &decision, basis).await?,
+                AuditDecisions::Every => record_cached(engines, call, question, &decision, basis).await?,
                 AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
             };
             if is_recorded {
-                engines.cache.decided(source, decision.allowed);
+                engines.cache.count_decision(source, decision.allowed);
                 log_hit(question, &decision);
                 return Ok(decision);
             }
@@ -60,13 +58,13 @@ pub(crate) async fn check(engines: &Engines, call: &Call, question: &Question) -
             let seen = read_facts(engines, question).await?;
             finish_check(engines, call, question, &ticket, seen).await
         }
-        Begun::Open(ticket, seen) => finish_check(engines, call, question, &ticket, seen).await,
+        Begun::Undecided(ticket, seen) => finish_check(engines, call, question, &ticket, seen).await,
     }
 }
 
-/// Records an answer from the cache; `false` when the registry has changed since it was evaluated, so that it is to be evaluated
-/// once more, or when its basis is not known.
-async fn record_known(
+/// Records a decision from the cache. Returns `false` when it must be evaluated again, because the registry has changed
+/// since its facts were read or because its basis is unknown.
+async fn record_cached(
     engines: &Engines,
     call: &Call,
     question: &Question,
@@ -85,19 +83,19 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
     engines.facts.read(question).await?.ok_or_else(|| entities::not_found(question.resource_id))
 }
 
-/// The first half: what is cached, or the facts.
+/// The first half: the cached decision, or the facts.
 pub(crate) async fn begin_check(engines: &Engines, question: &Question) -> Result<Begun> {
-    // INVARIANT: the ticket is older than the facts.
+    // INVARIANT: the ticket is issued before the facts are read.
     let ticket = match engines.cache.lookup(question, || engines.now()).await {
         Lookup::Hit(decision, source, basis) => {
-            return Ok(Begun::Known(decision, source, basis));
+            return Ok(Begun::Cached(decision, source, basis));
         }
         Lookup::Miss(ticket) => ticket,
     };
-    Ok(Begun::Open(ticket, read_facts(engines, question).await?))
+    Ok(Begun::Undecided(ticket, read_facts(engines, question).await?))
 }
 
-/// The second half: decides, records, and keeps the decision.
+/// The second half: decides, records, and caches the decision.
 pub(crate) async fn finish_check(
     engines: &Engines,
     call: &Call,
@@ -106,23 +104,23 @@ pub(crate) async fn finish_check(
     seen: FactsAtRevision,
 ) -> Result<Decision> {
     let Decided { decision, facts, revision, now } = decide_and_record(engines, call, question, seen).await?;
-    // After the record: what could not be recorded is not answered, now or later.
+    // After the record: a decision that could not be recorded is never answered.
     let basis = Basis { revision, resource_type: facts.resource_type };
-    engines.cache.keep(question, ticket, (&decision, basis), facts.span(now), now);
-    engines.cache.decided(Source::evaluated, decision.allowed);
+    engines.cache.store(question, ticket, (&decision, basis), facts.span(now), now);
+    engines.cache.count_decision(CacheTier::evaluated, decision.allowed);
     log(question, &decision);
     Ok(decision)
 }
 
-/// INVARIANT: what is recorded is what is answered, and no entry stands behind the change that contradicts it: a decision whose
-/// facts have changed by then is not recorded, and made again.
+/// INVARIANT: the recorded decision is the answered one, and no decision is recorded after a change that contradicts
+/// it: if the facts have changed by then, it is not recorded, and made again.
 async fn decide_and_record(
     engines: &Engines,
     call: &Call,
     question: &Question,
     mut seen: FactsAtRevision,
 ) -> Result<Decided> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_OPTIMISTIC_ATTEMPTS {
         let (decided, draft) = decide_now(engines, call, question, seen.facts, seen.revision)?;
         let Some(draft) = draft else { return Ok(decided) };
         let copy = audit_log::copy_of_decision(&draft);
@@ -136,7 +134,7 @@ async fn decide_and_record(
     decide_under_lock(engines, call, question).await
 }
 
-/// Reads, decides and records while nothing can change.
+/// Reads the facts, decides and records under the ledger's lock, so that nothing can change in between.
 async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) -> Result<Decided> {
     let mut retry = ContentionRetry::begin();
     loop {
@@ -159,16 +157,17 @@ async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) 
             Err(fault) => return Err(StoreError::Ledger(fault.into()).into()),
             Ok(appended) => {
                 let appended: Vec<_> = appended.into_iter().flatten().collect();
-                engines.core.metrics.ledger.entries.inc_by(recorded(&appended));
+                engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));
                 audit_log::decision(copy.into_inner().unwrap_or_else(PoisonError::into_inner).as_ref(), &appended);
                 let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
-                return made.unwrap_or_else(|| Err(StoreError::corrupt("facts", "no decision was made").into()));
+                return made
+                    .unwrap_or_else(|| Err(StoreError::corrupt("facts", "the store called for no decision").into()));
             }
         }
     }
 }
 
-/// The decision at this moment, and its entry if it is to be recorded.
+/// The decision at this moment, and its ledger entry if the settings ask for one.
 fn decide_now(
     engines: &Engines,
     call: &Call,
@@ -176,7 +175,7 @@ fn decide_now(
     facts: Facts,
     revision: i64,
 ) -> Result<(Decided, Option<Draft>)> {
-    // Read after the facts: an assignment that ends between the two no longer counts.
+    // Read after the facts: an assignment that ends between the two grants nothing.
     let now = engines.now();
     let decision = decide(question, &facts, now);
     let is_recorded = match engines.core.settings.audit_decisions {
@@ -192,12 +191,12 @@ fn decide_now(
     Ok((Decided { decision, facts, revision, now }, draft))
 }
 
-// `user_id` is the older name of `principal_id`, on which alarms rest.
+// `user_id` is the older name of `principal_id`; alarms depend on it.
 fn log_hit(question: &Question, decision: &Decision) {
     let Question { principal_id, principal_type, action, resource_id } = question;
     debug!(
-        user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
-        allowed = decision.allowed, "authorization_cache_hit"
+        user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(),
+        action = action.as_str(), %resource_id, allowed = decision.allowed, "authorization_cache_hit"
     );
 }
 
@@ -205,12 +204,12 @@ fn log(question: &Question, decision: &Decision) {
     let Question { principal_id, principal_type, action, resource_id } = question;
     match decision.reason {
         Reason::Granted { assignment_id, .. } => info!(
-            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
-            %assignment_id, "authorization_granted"
+            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(),
+            action = action.as_str(), %resource_id, %assignment_id, "authorization_granted"
         ),
         reason => info!(
-            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(), action = action.as_str(), %resource_id,
-            reason = reason.code(), "authorization_denied"
+            user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(),
+            action = action.as_str(), %resource_id, reason = reason.code(), "authorization_denied"
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger entry of an event that another service posts to `/events`: the platform's audit trail.
 //!
-//! Owns how an event's fields become an entry's. Must never refuse an event: what does not fit an entry's columns is
-//! kept in its `details`.
+//! Owns the mapping of an event's fields to those of an entry. Must never refuse an event: a value that does not fit
+//! its column is stored in `details`.
 
 use uuid::Uuid;
 
@@ -18,11 +18,11 @@ use crate::settings::AuditEvents;
 /// The members of a context that make an event an audit event.
 const MEMBERS: [&str; 4] = ["actor_id", "actor_type", "entity_id", "entity_type"];
 
-/// The member of `details` that holds values as they were sent, when they do not fit their columns.
+/// The member of `details` with the original values that do not fit their columns.
 const AS_SENT: &str = "as_sent";
 
-/// The entry for `event`, if `which` asks for one. Its `event_id` is the one made for this call, which is new also when the
-/// event turns out to be a repeat.
+/// The entry for `event`, if `which` asks for one. Its `event_id` is the one of this call, which is new even if the
+/// event is a repeat.
 pub(super) fn entry_for(which: AuditEvents, call: &Call, event: &Event) -> Option<Draft> {
     let audited = match which {
         AuditEvents::Context => MEMBERS.iter().all(|name| event.context.contains_key(name)),
@@ -34,7 +34,7 @@ pub(super) fn entry_for(which: AuditEvents, call: &Call, event: &Event) -> Optio
 
 struct Entry<'a> {
     event: &'a Event,
-    /// What did not fit, by name.
+    /// The values that did not fit, by name.
     as_sent: JsonObject,
 }
 
@@ -43,7 +43,7 @@ impl Entry<'_> {
         let event = self.event;
         let actor_id =
             if event.context.contains_key("actor_id") { self.id(&event.context, "actor_id") } else { call.actor_id };
-        // Only with `all` the context may lack them.
+        // Only the setting `all` records events whose context lacks these members.
         let entity = if event.context.contains_key("entity_id") { &event.context } else { &event.payload };
         let entry = AuditEvent {
             event_id: Some(event.event_id),
@@ -62,7 +62,7 @@ impl Entry<'_> {
         };
         let details = self.details();
         let whole = Draft::new(AuditEvent { details: details.clone(), ..entry.clone() });
-        // An event's message is bounded, its canonical text may be six times as long: then its hash takes its part.
+        // A message is bounded, but its canonical text may be six times as long. Then its hash replaces it.
         whole.unwrap_or_else(|_| {
             let text = canonical::text_of(&details.into());
             let hash = canonical::entry_hash("", &text);
@@ -72,7 +72,7 @@ impl Entry<'_> {
         })
     }
 
-    /// The payload, and what did not fit.
+    /// The payload, and the values that did not fit.
     fn details(self) -> JsonObject {
         let mut details = self.event.payload.clone();
         if !self.as_sent.is_empty() {
@@ -85,7 +85,7 @@ impl Entry<'_> {
         details
     }
 
-    /// A UUID; any other value than `null` is kept as it was sent.
+    /// A UUID. Any other value than `null` is stored in its original form.
     fn id(&mut self, members: &JsonObject, name: &str) -> Option<Uuid> {
         let given = members.get(name).filter(|value| **value != Json::Null)?;
         let read = fields::uuid(given).ok();
@@ -95,7 +95,7 @@ impl Entry<'_> {
         read
     }
 
-    /// A text of at most 64 characters; any other value than `null` is kept as it was sent.
+    /// A text of at most 64 characters. Any other value than `null` is stored in its original form.
     fn label(&mut self, members: &JsonObject, name: &str) -> Option<Label> {
         let given = members.get(name).filter(|value| **value != Json::Null)?;
         let read = given.as_text().and_then(|text| Label::new(text).ok());
@@ -105,7 +105,7 @@ impl Entry<'_> {
         read
     }
 
-    /// A text, cut to what its column holds; kept whole as it was sent when it was cut.
+    /// A text, cut to the size of its column. A text that was cut is stored in its original form.
     fn text<const MAX: usize>(&mut self, name: &str, given: &str) -> Text<0, MAX> {
         let (text, whole) = cut(given);
         if !whole {
@@ -115,7 +115,7 @@ impl Entry<'_> {
     }
 }
 
-/// `given` cut to the bound, and whether that is all of it.
+/// `given` cut to the bound, and whether that is the whole text.
 fn cut<const MAX: usize>(given: &str) -> (Text<0, MAX>, bool) {
     let kept: String = given.chars().filter(|c| *c != '\0').take(MAX).collect();
     let whole = kept.len() == given.len();

@@ -1,4 +1,4 @@
-//! Events: ingest, read, requeue, and what EPR says itself.
+//! Events: ingesting those of other services, and creating EPR's own.
 
 use tracing::info;
 
@@ -18,12 +18,7 @@ use crate::ledger::chain::Draft;
 use crate::publish::Message;
 use crate::store::OutboxEvent;
 
-/// Takes an event from another service and tries to deliver it. The same source and correlation id again gives the
-/// first one. A delivery that fails is no error: the event says how far it has come. An audit event (see
-/// `EPR_AUDIT_EVENTS`) is also recorded in the ledger in the same transaction, each time.
-///
-/// # Errors
-/// `Invalid` when it is too large to be delivered, or names EPR itself as its source.
+/// Accepts an event from another service and tries to deliver it.
 pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
     refuse_own_source(engines, new.source.as_str())?;
     let dated = new.occurred_at.is_some();
@@ -50,8 +45,7 @@ pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Res
     let entry = entry_for(engines.core.settings.audit_events, call, &event);
     let first = commit(engines, &Ingest { event: &event, entry }).await?;
     let Some(first) = first else {
-        // Delivered (or not) by now: say how far it has come.
-        // That it was taken stays true when this cannot be read.
+        // The delivery has been attempted: return its state. The event is accepted even if that cannot be read.
         let event = engines.store().event(event.event_id).await.ok().flatten().unwrap_or(event);
         info!(
             event_id = %event.event_id, event_type = event.event_type, source = event.source,
@@ -68,7 +62,7 @@ pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Res
     Ok(IngestedEvent { event: first, duplicate: Some(duplicate) })
 }
 
-/// Consumers trust that an event under EPR's own name is about something that EPR did.
+/// Refuses EPR's own source: consumers trust that such an event is about a change that EPR made.
 fn refuse_own_source(engines: &Engines, source: &str) -> Result<()> {
     let own = [OWN_SOURCE, engines.core.settings.events.source.as_str()];
     if own.iter().any(|own| own.eq_ignore_ascii_case(source.trim())) {
@@ -79,12 +73,12 @@ fn refuse_own_source(engines: &Engines, source: &str) -> Result<()> {
     Ok(())
 }
 
-/// The state an event begins in: with no topic there is nobody to tell.
+/// The delivery state of a new event: complete when there is no topic.
 pub(super) fn first_state(engines: &Engines) -> DeliveryState {
     if engines.publisher.is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
 }
 
-/// The attempts an event begins with: with no topic its delivery is over, and counts as one, as in the older service.
+/// The delivery attempts of a new event: one when there is no topic, as in the older service.
 fn first_attempts(engines: &Engines) -> i32 {
     i32::from(engines.publisher.is_none())
 }
@@ -119,7 +113,7 @@ pub(super) fn own_event(
     OutboxEvent { event, ordering_key: Some(key), lease: None }
 }
 
-/// Whether a repeat says what the first one said. A time that the caller did not give is this program's own.
+/// Whether a repeat has the content of the first event. A time that the caller did not send is not compared.
 fn same_content(first: &Event, again: &Event, dated: bool) -> bool {
     first.event_type == again.event_type
         && first.payload == again.payload
@@ -134,11 +128,12 @@ struct Ingest<'a> {
 }
 
 impl Mutation for Ingest<'_> {
-    /// The first one with this source and correlation id, if this is not it.
+    /// The first event with this source and correlation id, if this is a repeat.
     type Done = Option<Event>;
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<Option<Event>> {
-        // The entry first, like every change: two orders of the ledger's lock and an ordering key's would be a deadlock.
+        // The entry first, as in every change: with two orders of the ledger's lock and an ordering key's there could
+        // be a deadlock.
         if let Some(entry) = &self.entry {
             change.record(entry.clone());
         }
@@ -152,7 +147,7 @@ impl Mutation for Ingest<'_> {
     }
 }
 
-/// What could never be delivered is refused where it can still be corrected.
+/// Refuses an event that could never be delivered, while its sender can still correct it.
 fn check(event: &Event) -> Result<()> {
     for (name, members) in [("payload", &event.payload), ("context", &event.context)] {
         if let Some(problem) = object_problem(members) {
@@ -197,7 +192,7 @@ pub(super) fn assignment_changed(
         ("entity_id", assignment.entity_id.into()),
         ("change", change.into()),
     ]);
-    // One that counts everywhere is in line with the others of its principal.
+    // A global assignment is ordered with the others of its principal.
     let key = assignment.entity_id.unwrap_or(assignment.principal_id).to_string();
     own_event(engines, call, now, "role.assignment.changed", payload, key)
 }

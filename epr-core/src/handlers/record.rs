@@ -1,4 +1,4 @@
-//! What EPR records about itself: the contract's actions, with what changed.
+//! The ledger entries of EPR's own actions, with the changes that they made.
 
 use uuid::Uuid;
 
@@ -14,20 +14,20 @@ use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::store::ForeignRows;
 
-/// What an entry is about.
+/// The subject of an entry.
 struct Subject {
     id: Option<Uuid>,
     kind: Option<&'static str>,
 }
 
-/// Who an entry says acted.
+/// The actor of an entry.
 struct Actor {
     id: Option<Uuid>,
     kind: Label,
 }
 
 impl Actor {
-    /// The actor that the caller named, or else the caller itself by its name.
+    /// The actor that the caller named, or else the caller itself.
     fn of(call: &Call) -> Self {
         match (call.actor_id, &call.caller) {
             (None, Some(caller)) => Self { id: Some(caller.actor_id()), kind: literal(caller.actor_type()) },
@@ -63,12 +63,12 @@ fn draft_by(
         details,
         occurred_at: now,
     };
-    // Only what the caller sent can make them too large: an entity's attributes, or the texts of a role.
+    // Only the caller's input can make details too large: an entity's attributes, or the texts of a role.
     let field = if subject.kind == Some("role") { "permissions" } else { "attributes" };
     Draft::new(event).map_err(|fault| Error::field(field, Problem::new("too_large", fault.to_string())))
 }
 
-/// One of this program's own words, all of which are within the bounds.
+/// A word of this program; all of them are within the bounds.
 fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
     T::try_from(word).unwrap_or_else(|_| unreachable!("`{word}` is within its bounds"))
 }
@@ -150,12 +150,12 @@ pub(super) fn role_updated(call: &Call, before: &Role, after: &Role, patch: &Rol
     role_draft(call, after, "role.update", details)
 }
 
-/// `place` is the type of the entity it sits on.
+/// `entity_type` is the type of the entity on which it is assigned; `None` for a global one.
 fn assignment_draft(
     call: &Call,
     at: Timestamp,
     assignment: &Assignment,
-    place: Option<EntityType>,
+    entity_type: Option<EntityType>,
     action: &'static str,
 ) -> Result<Draft> {
     let details = object([
@@ -167,21 +167,21 @@ fn assignment_draft(
         ("effective_at", assignment.effective_at.to_string().into()),
         ("expires_at", assignment.expires_at.map(|end| end.to_string()).into()),
     ]);
-    let subject = Subject { id: assignment.entity_id, kind: place.map(Choice::word) };
+    let subject = Subject { id: assignment.entity_id, kind: entity_type.map(Choice::word) };
     draft(call, at, action, &subject, details)
 }
 
-pub(super) fn assigned(call: &Call, assignment: &Assignment, place: Option<EntityType>) -> Result<Draft> {
-    assignment_draft(call, assignment.created_at, assignment, place, "role_assignment.create")
+pub(super) fn assigned(call: &Call, assignment: &Assignment, entity_type: Option<EntityType>) -> Result<Draft> {
+    assignment_draft(call, assignment.created_at, assignment, entity_type, "role_assignment.create")
 }
 
 pub(super) fn revoked(
     call: &Call,
     now: Timestamp,
     assignment: &Assignment,
-    place: Option<EntityType>,
+    entity_type: Option<EntityType>,
 ) -> Result<Draft> {
-    assignment_draft(call, now, assignment, place, "role_assignment.delete")
+    assignment_draft(call, now, assignment, entity_type, "role_assignment.delete")
 }
 
 pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &ForeignRows) -> Result<Draft> {
@@ -201,8 +201,8 @@ fn asker(call: &Call, question: &Question) -> Actor {
     }
 }
 
-/// A decision, and where its facts come from: the revision at which they were read, and the resource's type. `is_cached`: it was made
-/// for an earlier call.
+/// The entry of a decision on facts of `revision` about a resource of `resource_type`. `is_cached`: it was made for an
+/// earlier call.
 pub(super) fn decided(
     call: &Call,
     now: Timestamp,

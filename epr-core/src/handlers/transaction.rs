@@ -11,14 +11,15 @@ use super::audit_log;
 use crate::domain::Event;
 use crate::domain::event::DeliveryState;
 use crate::engine::Engines;
+use crate::engine::backoff::{Backoff, Jitter};
 use crate::engine::contention::ContentionRetry;
-use crate::engine::ledger_writer::recorded;
+use crate::engine::ledger_writer::count_recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::store::{Claim, Claimed, InsertedEvent, Invalidation, OutboxEvent, StoreError, Tx};
 
-/// The longest delay before the first retry; it grows by the same amount with each further retry.
-const RETRY_DELAY: Duration = Duration::from_millis(10);
+/// The delay before a transaction that lost is repeated.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(50), Jitter::Full);
 
 /// Why a mutation was not applied.
 pub(super) enum ChangeError {
@@ -69,8 +70,8 @@ pub(super) trait Mutation: Sync {
     /// The value that a commit returns.
     type Done: Send;
 
-    /// Makes the change within `change`. It runs again from the start when the transaction loses against another one, so it
-    /// must have no effect outside of `change`.
+    /// Makes the change within `change`. It runs again from the start when the transaction loses against another one,
+    /// so it must have no effect outside of `change`.
     fn apply(&self, change: &mut Change) -> impl Future<Output = ChangeResult<Self::Done>> + Send;
 
     /// Called when the key of an event that this mutation emitted is taken: `first` is the stored event, which stays.
@@ -90,7 +91,7 @@ pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Resu
                 match retry.next_attempt().filter(|_| matches!(fault, StoreError::Contention(_))) {
                     // With a random delay: otherwise the same two transactions meet again.
                     Some(attempt) => {
-                        tokio::time::sleep(RETRY_DELAY.mul_f64(engines.core.random.fraction()) * attempt).await;
+                        tokio::time::sleep(RETRY.delay(attempt, &*engines.core.random)).await;
                     }
                     None => return Err(fault.into()),
                 }
@@ -114,7 +115,8 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
     let renewals = tx.invalidations().await?;
     let mut appended = Vec::new();
     if !drafts.is_empty() {
-        // The ledger's lock comes last: it is held briefly, and no transaction waits for it before it takes another lock.
+        // The ledger's lock comes last: it is held briefly, and no transaction waits for it before it takes another
+        // lock.
         appended = tx.append(&drafts).await.map_err(|fault| match fault {
             StoreError::Contention(_) => fault,
             other => StoreError::Ledger(other.into()),
@@ -131,7 +133,7 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
         }
     }
     conclude(engines, tx, renewals).await?;
-    engines.core.metrics.ledger.entries.inc_by(recorded(&appended));
+    engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));
     deliver(engines, written).await;
     audit_log::entries(&drafts, &appended);
     Ok(done)
@@ -146,15 +148,18 @@ async fn conclude(
     if renewals.is_empty() {
         return tx.commit().await;
     }
-    let cache = Arc::clone(&engines.cache);
+    let (cache, probe) = (Arc::clone(&engines.cache), engines.core.commit_probe.clone());
     // In a task of its own: a change must invalidate this process's cache even if its caller goes away.
     let task = tokio::spawn(async move {
         cache.expect(&renewals);
-        #[cfg(test)]
-        cache.before_commit(&renewals).await;
+        let renewals = match &probe {
+            Some(probe) => probe.before_commit(renewals).await,
+            None => renewals,
+        };
         let outcome = tx.commit().await;
-        #[cfg(test)]
-        cache.after_commit().await;
+        if let Some(probe) = &probe {
+            probe.after_commit().await;
+        }
         cache.changed(&renewals, outcome.is_ok()).await;
         outcome
     });
@@ -177,8 +182,8 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
         } else if claimed {
             // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
             let engines = engines.clone();
-            let delivery = tokio::spawn(async move { engines.deliver_now(claim, Claimed { position, event }).await });
-            let _ = delivery.await;
+            let task = tokio::spawn(async move { engines.deliver_now(claim, Claimed { position, event }).await });
+            let _ = task.await;
         } else {
             engines.outbox.left_over.notify_one();
         }

@@ -1,7 +1,7 @@
 //! The cache that processes share.
 
 use super::{Finding, State};
-use crate::engine::cache::look;
+use crate::engine::cache::probe;
 use crate::settings::Settings;
 use crate::store::url::masked;
 
@@ -16,7 +16,7 @@ pub async fn cache(settings: &Settings) -> Finding {
         return Finding::new(CACHE, State::Unused, "EPR_REDIS_URL is not set: each process caches for itself");
     };
     let url = masked(&shared.url);
-    match look(shared).await {
+    match probe(shared).await {
         Ok((kind, took)) => {
             let seen = format!("{url} ({kind}) answers in {} ms", took.as_millis());
             if took > shared.timeout {

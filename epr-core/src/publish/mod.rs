@@ -1,6 +1,6 @@
-//! Publishing: messages out, a verdict on each back.
+//! Publishing: hands messages to a topic, and returns an outcome for each.
 //!
-//! Owns the contract's message and the adapters that carry it. Must never be called with a transaction open.
+//! Owns the contract's message and the adapters for topics. Must never be called with a transaction open.
 
 pub mod recording;
 pub mod sns;
@@ -12,31 +12,31 @@ use crate::domain::event::{Event, MAX_MESSAGE_BYTES};
 use crate::domain::topic_text::carried_json;
 use crate::domain::{Json, JsonObject, TraceParent};
 
-/// A message as the topic gets it.
+/// A message to the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The same in every delivery of the event.
+    /// The id of the event, the same in every delivery.
     pub event_id: Uuid,
-    /// What happened.
+    /// The type of the event.
     pub event_type: String,
-    /// Who says so.
+    /// The service that reported the event.
     pub source: String,
     /// The JSON body.
     pub body: String,
-    /// The trace in which the event came to be.
+    /// The trace of the call that caused the event.
     pub traceparent: Option<TraceParent>,
 }
 
 impl Message {
-    /// The contract's body: the event's fields, `metadata` as the older name of `context`, and on EPR's own events the flat
-    /// fields of the older format.
+    /// The contract's body: the event's fields, `metadata` as the older name of `context`, and on EPR's own events the
+    /// flat fields of the older format.
     ///
-    /// INVARIANT: an ingested event has no flat fields, whatever its `source` says: consumers archive the documents of the
-    /// entity in every message that has them.
+    /// INVARIANT: an ingested event has no flat fields, whatever its `source` says: consumers archive the documents of
+    /// the entity in every message that has them.
     #[must_use]
     pub fn of(event: &Event) -> Self {
         let message = Self::with_metadata(event, true);
-        // An event that was accepted with a large context is delivered: its older name would double it.
+        // The older name doubles the context. An event with a large context is delivered without it.
         if message.bytes() > MAX_MESSAGE_BYTES { Self::with_metadata(event, false) } else { message }
     }
 
@@ -66,7 +66,7 @@ impl Message {
             event_id: event.event_id,
             event_type: event.event_type.clone(),
             source: event.source.clone(),
-            // U+FFFE in a payload would be refused by the topic for ever, and an escape means the same.
+            // The topic refuses U+FFFE in a payload; its escape has the same meaning.
             body: carried_json(Json::Object(body).to_string()),
             traceparent: event.traceparent,
         }
@@ -84,7 +84,7 @@ impl Message {
         attributes
     }
 
-    /// What counts against the topic's limit: the body, and each attribute's name, type and value.
+    /// The size that the topic limits: the body, and each attribute's name, type and value.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let attributes = self.attributes();
@@ -93,37 +93,37 @@ impl Message {
     }
 }
 
-/// What became of one message.
+/// The outcome of publishing one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The topic has it.
+pub enum PublishOutcome {
+    /// The topic accepted it.
     Delivered,
-    /// The topic will never take it; the reason.
+    /// The topic will never accept it; the reason.
     Refused(String),
-    /// The topic did not take it this time; the reason.
+    /// The topic did not accept it this time; the reason.
     Failed(String),
 }
 
-/// The topic as a whole cannot be reached or used: nothing is said about any message.
+/// The topic cannot be used. This says nothing about any message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the topic cannot be used: {why}")]
 pub struct Outage {
-    /// What is wrong, without secrets.
+    /// The reason, without secrets.
     pub why: String,
-    /// Whether trying once more at once makes sense: a fault of the moment, not a limit of time that was used up.
-    pub again: bool,
+    /// Whether an immediate retry may succeed: not after a timeout.
+    pub retryable: bool,
 }
 
-/// A way to the topic.
+/// A topic.
 #[async_trait]
 pub trait Publisher: Send + Sync {
-    /// Hands over up to [`BATCH`] messages of at most [`crate::domain::event::MAX_MESSAGE_BYTES`] together; a verdict
-    /// for each, in their order. Bounded in time.
+    /// Publishes up to [`BATCH`] messages of at most [`crate::domain::event::MAX_MESSAGE_BYTES`] in all. Returns an
+    /// outcome for each, in order. Has a deadline of its own.
     ///
     /// # Errors
-    /// An outage; some of the messages may have arrived all the same.
-    async fn publish(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage>;
+    /// An outage. Some of the messages may have been delivered.
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage>;
 }
 
-/// Most messages in one call.
+/// The largest number of messages in one call.
 pub const BATCH: u32 = 10;

@@ -4,13 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Message, Outage, Publisher, Verdict};
+use super::{Message, Outage, PublishOutcome, Publisher};
 
-/// Keeps what is published, and can be told to fail.
+/// Records what is published, and returns the outcomes that a test queues.
 #[derive(Debug, Default)]
 pub struct Recording {
     published: Mutex<Vec<Message>>,
-    next: Mutex<Vec<Result<Verdict, Outage>>>,
+    queued: Mutex<Vec<Result<PublishOutcome, Outage>>>,
 }
 
 impl Recording {
@@ -20,29 +20,28 @@ impl Recording {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What happens to the next messages, first to last; after them everything is delivered again.
-    pub fn answer_next(&self, answers: impl IntoIterator<Item = Result<Verdict, Outage>>) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.extend(answers);
+    /// Queues the outcomes of the next messages, in order. Messages after them are delivered.
+    pub fn answer_next(&self, outcomes: impl IntoIterator<Item = Result<PublishOutcome, Outage>>) {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).extend(outcomes);
     }
 
-    fn verdict(&self) -> Result<Verdict, Outage> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        if next.is_empty() { Ok(Verdict::Delivered) } else { next.remove(0) }
+    fn next_outcome(&self) -> Result<PublishOutcome, Outage> {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        if queued.is_empty() { Ok(PublishOutcome::Delivered) } else { queued.remove(0) }
     }
 }
 
 #[async_trait]
 impl Publisher for Recording {
-    async fn publish(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
-        let mut verdicts = Vec::with_capacity(messages.len());
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
+        let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
-            let verdict = self.verdict()?;
-            if verdict == Verdict::Delivered {
+            let outcome = self.next_outcome()?;
+            if outcome == PublishOutcome::Delivered {
                 self.published.lock().unwrap_or_else(PoisonError::into_inner).push(message.clone());
             }
-            verdicts.push(verdict);
+            outcomes.push(outcome);
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 }

@@ -9,12 +9,12 @@ use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 
-use super::{Message, Outage, Publisher, Verdict};
+use super::{Message, Outage, PublishOutcome, Publisher};
 use crate::error::chain;
 use crate::settings::AwsSettings;
 
-/// One call, from connecting to the last byte. Retrying is the relay's, which knows what an attempt is.
-const CALL: Duration = Duration::from_secs(3);
+/// The deadline of one call, from connecting to the last byte. The relay retries, because it counts attempts.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A topic.
 pub struct Sns {
@@ -26,8 +26,10 @@ impl Sns {
     /// The topic `topic_arn`; nothing is called yet.
     #[must_use]
     pub async fn new(aws: &AwsSettings, topic_arn: &str) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CALL).operation_timeout(CALL).operation_attempt_timeout(CALL);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CALL_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
+            .operation_attempt_timeout(CALL_TIMEOUT);
         let shared = aws.load(topic_arn, aws.sns_endpoint.as_deref()).await;
         let config = aws_sdk_sns::config::Builder::from(&shared)
             .timeout_config(timeouts.build())
@@ -36,43 +38,43 @@ impl Sns {
         Self { client: Client::from_conf(config), topic_arn: topic_arn.to_owned() }
     }
 
-    /// How many confirmed subscribers the topic has; publishes nothing.
+    /// The number of confirmed subscriptions of the topic. Publishes nothing.
     ///
     /// # Errors
-    /// The topic cannot be reached, or may not be looked at by who asks.
+    /// The topic cannot be reached, or the credentials may not read its attributes.
     pub async fn subscriptions(&self) -> Result<u64, Outage> {
         let answer = self.client.get_topic_attributes().topic_arn(&self.topic_arn).send().await;
-        let answer = answer.map_err(|fault| outage(&fault))?;
+        let answer = answer.map_err(|error| outage(&error))?;
         let confirmed = answer.attributes().and_then(|attributes| attributes.get("SubscriptionsConfirmed"));
         match confirmed.and_then(|number| number.parse().ok()).unwrap_or(0) {
-            // The number may lag behind, and not everything that speaks SNS counts.
+            // The number may lag behind, and not every implementation of SNS reports it.
             0 => Ok(self.listed().await.unwrap_or(0)),
             number => Ok(number),
         }
     }
 
-    /// Confirmed subscribers by the list of them, of which the first hundred are enough.
+    /// The number of confirmed subscriptions among the first hundred of the list.
     async fn listed(&self) -> Option<u64> {
         let answer = self.client.list_subscriptions_by_topic().topic_arn(&self.topic_arn).send().await.ok()?;
         let arns = answer.subscriptions().iter().filter_map(|subscription| subscription.subscription_arn());
         u64::try_from(arns.filter(|arn| arn.starts_with("arn:")).count()).ok()
     }
 
-    async fn one(&self, message: &Message) -> Result<Verdict, Outage> {
+    async fn one(&self, message: &Message) -> Result<PublishOutcome, Outage> {
         let mut call = self.client.publish().topic_arn(&self.topic_arn).message(&message.body);
         for (name, value) in attributes(message) {
             call = call.message_attributes(name, value);
         }
         match call.send().await {
-            Ok(_) => Ok(Verdict::Delivered),
-            Err(fault) => match about_the_message(&fault) {
-                Some(why) => Ok(Verdict::Refused(why)),
-                None => Err(outage(&fault)),
+            Ok(_) => Ok(PublishOutcome::Delivered),
+            Err(error) => match about_the_message(&error) {
+                Some(why) => Ok(PublishOutcome::Refused(why)),
+                None => Err(outage(&error)),
             },
         }
     }
 
-    async fn many(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
+    async fn many(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
         let mut call = self.client.publish_batch().topic_arn(&self.topic_arn);
         for (at, message) in messages.iter().enumerate() {
             let mut entry = PublishBatchRequestEntry::builder().id(at.to_string()).message(&message.body);
@@ -80,59 +82,60 @@ impl Sns {
                 entry = entry.message_attributes(name, value);
             }
             call = call.publish_batch_request_entries(
-                entry.build().map_err(|fault| Outage { why: chain(&fault), again: false })?,
+                entry.build().map_err(|error| Outage { why: chain(&error), retryable: false })?,
             );
         }
         let answer = match call.send().await {
             Ok(answer) => answer,
-            // Something about one of them condemns the whole batch: find out which, one by one.
-            Err(fault) if about_the_message(&fault).is_some() => return self.each(messages).await,
-            Err(fault) => return Err(outage(&fault)),
+            // One message makes the topic refuse the whole batch: publish them one by one to find it.
+            Err(error) if about_the_message(&error).is_some() => return self.each(messages).await,
+            Err(error) => return Err(outage(&error)),
         };
-        // An entry that is in neither list was not taken.
-        let mut verdicts = vec![Verdict::Failed("the topic did not mention it".into()); messages.len()];
-        let mut judge = |id: Option<&str>, verdict: Verdict| {
-            if let Some(place) = id.and_then(|id| id.parse::<usize>().ok()).and_then(|at| verdicts.get_mut(at)) {
-                *place = verdict;
+        // An entry that is in neither list was not accepted.
+        let mut outcomes =
+            vec![PublishOutcome::Failed("the topic's answer does not mention it".into()); messages.len()];
+        let mut set = |id: Option<&str>, outcome: PublishOutcome| {
+            if let Some(outcome_at) = id.and_then(|id| id.parse::<usize>().ok()).and_then(|at| outcomes.get_mut(at)) {
+                *outcome_at = outcome;
             }
         };
         for done in answer.successful() {
-            judge(done.id(), Verdict::Delivered);
+            set(done.id(), PublishOutcome::Delivered);
         }
         for failed in answer.failed() {
-            // Whose fault it is is told by the code: a topic whose key is throttled calls that the sender's.
+            // The code decides, not `sender_fault`: the topic reports the throttling of its key as the sender's.
             let (code, message) = (failed.code(), failed.message().unwrap_or("no reason given"));
             let why = format!("{code}: {message}");
-            judge(
+            set(
                 Some(failed.id()),
-                if condemns(code, message) { Verdict::Refused(why) } else { Verdict::Failed(why) },
+                if condemns(code, message) { PublishOutcome::Refused(why) } else { PublishOutcome::Failed(why) },
             );
         }
-        // When none got through and none is at fault, nothing was learnt about any of them.
-        match verdicts.iter().find(|verdict| !matches!(verdict, Verdict::Failed(_))) {
-            Some(_) => Ok(verdicts),
+        // When none was delivered and none refused, the answer says nothing about any message.
+        match outcomes.iter().find(|outcome| !matches!(outcome, PublishOutcome::Failed(_))) {
+            Some(_) => Ok(outcomes),
             None => {
-                let first = verdicts.into_iter().find_map(|verdict| match verdict {
-                    Verdict::Failed(why) => Some(why),
+                let first = outcomes.into_iter().find_map(|outcome| match outcome {
+                    PublishOutcome::Failed(why) => Some(why),
                     _ => None,
                 });
-                Err(Outage { why: first.unwrap_or_default(), again: true })
+                Err(Outage { why: first.unwrap_or_default(), retryable: true })
             }
         }
     }
 
-    async fn each(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
-        let mut verdicts = Vec::with_capacity(messages.len());
+    async fn each(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
+        let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
-            verdicts.push(self.one(message).await?);
+            outcomes.push(self.one(message).await?);
         }
-        Ok(verdicts)
+        Ok(outcomes)
     }
 }
 
 #[async_trait]
 impl Publisher for Sns {
-    async fn publish(&self, messages: &[Message]) -> Result<Vec<Verdict>, Outage> {
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
         match messages {
             [only] => Ok(vec![self.one(only).await?]),
             several => self.many(several).await,
@@ -147,11 +150,11 @@ fn attributes(message: &Message) -> impl Iterator<Item = (&'static str, MessageA
     })
 }
 
-/// The reason, when the service says that a message itself is at fault. Everything else (the topic is gone or misspelt,
-/// access is denied, throttling, faults of the service or the network) concerns them all.
-fn about_the_message<E: ProvideErrorMetadata>(fault: &SdkError<E>) -> Option<String> {
-    let told = fault.as_service_error()?;
-    let (code, message) = (told.code()?, told.message().unwrap_or("no reason given"));
+/// The reason, when the topic refuses the message itself. Every other error (the topic is missing or misspelt, access
+/// is denied, throttling, errors of the service or the network) concerns all messages.
+fn about_the_message<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
+    let reported = error.as_service_error()?;
+    let (code, message) = (reported.code()?, reported.message().unwrap_or("no reason given"));
     condemns(code, message).then(|| format!("{code}: {message}"))
 }
 
@@ -169,19 +172,19 @@ fn condemns(code: &str, message: &str) -> bool {
     codes.contains(&code) && !topic.iter().any(|word| message.contains(word))
 }
 
-/// What is told of an outage: the service's code and sentence, or the chain of causes; never the raw answer, which may
-/// hold what was signed.
-fn outage<E: ProvideErrorMetadata + std::error::Error + 'static>(fault: &SdkError<E>) -> Outage {
-    let Some(told) = fault.as_service_error() else {
-        let again = !matches!(fault, SdkError::TimeoutError(_));
-        return Outage { why: chain(fault), again };
+/// Describes an outage: the service's code and sentence, or the chain of causes; never the raw response, which may
+/// contain what was signed.
+fn outage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Outage {
+    let Some(reported) = error.as_service_error() else {
+        let retryable = !matches!(error, SdkError::TimeoutError(_));
+        return Outage { why: chain(error), retryable };
     };
-    let code = told.code().unwrap_or("no code");
+    let code = reported.code().unwrap_or("no code");
     // Sentences about signatures and tokens quote them.
     let secretive = ["Signature", "Token", "Credential", "Auth", "Access"].iter().any(|word| code.contains(word));
-    let why = match told.message() {
+    let why = match reported.message() {
         Some(message) if !secretive => format!("{code}: {message}"),
         _ => code.to_owned(),
     };
-    Outage { why, again: fault.raw_response().is_some_and(|answer| answer.status().is_server_error()) }
+    Outage { why, retryable: error.raw_response().is_some_and(|answer| answer.status().is_server_error()) }
 }

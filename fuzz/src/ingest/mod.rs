@@ -1,9 +1,13 @@
 //! The reader of messages, with the one type that it takes from its surroundings.
 
-#[path = "../../../epr-core/src/ingest/message.rs"]
-pub mod message;
+#[path = "../../../epr-core/src/handlers/ingest/parse.rs"]
+pub mod parse;
 
-pub struct Message {
-    pub message_id: String,
-    pub body: String,
+pub mod message {
+    //! The message as the reader sees it.
+
+    pub struct Message {
+        pub message_id: String,
+        pub body: String,
+    }
 }

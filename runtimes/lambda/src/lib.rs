@@ -92,7 +92,8 @@ impl Function {
             match end {
                 Some(end) if again && Instant::now() + RETRY_DELAY < end => tokio::time::sleep(RETRY_DELAY).await,
                 _ => {
-                    return ingested.map_or_else(|| vec![false; messages.len()], |ingested| ingested.settled(messages));
+                    return ingested
+                        .map_or_else(|| vec![false; messages.len()], |ingested| ingested.deletable(messages));
                 }
             }
         }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use epr_boot::Stopper;
-use epr_core::Epr;
-use epr_core::ingest::{Ingested, Message, Outcome};
+use epr_core::clock::SystemRandom;
+use epr_core::ingest::{IngestOutcome, Ingested, Message};
 use epr_core::settings::QueueSettings;
+use epr_core::{Backoff, Epr, Jitter};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -20,11 +21,12 @@ use crate::log;
 use crate::sqs::{Received, Sqs, SqsError};
 use crate::visibility::VisibilityRenewal;
 
-/// Backoff after failures: from the first delay, doubling up to the last, each jittered over its second half.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The delay after a failed receive, or after a database that answers recorded nothing of a batch.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), Jitter::Half);
 /// Interval of attempts while the database is unavailable.
 const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// The delay before a batch is ingested again on a database that is unavailable.
+const DATABASE_RETRY: Backoff = Backoff::constant(DATABASE_RETRY_INTERVAL, Jitter::Half);
 /// Time for which a batch is retried on a database that answers and takes none of it, before it is left to the queue.
 /// Long, because the cause is the database rather than a message; bounded, because it may be a single message.
 const MAX_REJECTED_TIME: Duration = Duration::from_mins(10);
@@ -102,7 +104,7 @@ impl Worker {
                 Err(_) if stop.is_requested() => return,
                 Err(SqsError(error)) => {
                     failures += 1;
-                    let delay = backoff(failures);
+                    let delay = RETRY.delay(failures, &SystemRandom);
                     let pause_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     log!(warn, error, failures, pause_ms, "audit_queue_receive_failed");
                     tokio::select! {
@@ -126,10 +128,11 @@ impl Worker {
         };
         let mut done = Vec::with_capacity(receipts.len());
         let mut undecided = Vec::new();
-        for ((receipt, settled), outcome) in receipts.iter().zip(ingested.settled(&messages)).zip(&ingested.outcomes) {
+        for ((receipt, settled), outcome) in receipts.iter().zip(ingested.deletable(&messages)).zip(&ingested.outcomes)
+        {
             if settled {
                 done.push(receipt.as_str());
-            } else if matches!(outcome, Outcome::Retry { .. }) {
+            } else if matches!(outcome, IngestOutcome::Retry { .. }) {
                 undecided.push(receipt.as_str());
             }
             // Any other message stays hidden for the rest of its time: the queue's redrive policy decides how often it
@@ -154,15 +157,16 @@ impl Worker {
         let mut attempts = 1;
         loop {
             self.heartbeat.beat(index);
-            self.set_unavailable(ingested.met_no_database());
+            self.set_unavailable(ingested.database_unavailable());
             if !ingested.retryable() || stop.is_requested() {
                 return ingested;
             }
             // The batch is kept for as long as the database is unavailable: retrying it shows when that ends.
-            if !ingested.met_no_database() && begun.elapsed() > MAX_REJECTED_TIME {
+            if !ingested.database_unavailable() && begun.elapsed() > MAX_REJECTED_TIME {
                 return ingested;
             }
-            let delay = if ingested.met_no_database() { jittered(DATABASE_RETRY_INTERVAL) } else { backoff(attempts) };
+            let backoff = if ingested.database_unavailable() { DATABASE_RETRY } else { RETRY };
+            let delay = backoff.delay(attempts, &SystemRandom);
             tokio::select! {
                 () = stop.requested() => {}
                 () = tokio::time::sleep(delay) => {}
@@ -187,14 +191,4 @@ impl Worker {
             self.queue.hide(receipts, 0).await;
         }
     }
-}
-
-fn backoff(failures: u32) -> Duration {
-    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10)));
-    jittered(doubled.min(MAX_BACKOFF))
-}
-
-/// Between half of `delay` and all of it, so that many workers do not retry at once.
-fn jittered(delay: Duration) -> Duration {
-    delay.mul_f64(rand::random_range(0.5..=1.0))
 }

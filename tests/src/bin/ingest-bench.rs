@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use epr_core::Epr;
-use epr_core::ingest::{Message, Outcome};
+use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::measure::fsync_rate;
@@ -73,7 +73,7 @@ async fn rate(epr: &Epr, size: usize, callers: usize) -> f64 {
                         break;
                     }
                     let ingested = epr.ingest(&batch).await;
-                    assert!(ingested.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Recorded { .. })));
+                    assert!(ingested.outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Recorded { .. })));
                     done += batch.len();
                 }
                 done

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
 use epr_core::publish::recording::Recording;
-use epr_core::publish::{Message, Outage, Verdict};
+use epr_core::publish::{Message, Outage, PublishOutcome};
 use epr_core::settings::EventSettings;
 use epr_core::store::Page;
 use epr_core::{Call, Epr};
@@ -39,12 +39,12 @@ async fn relayed(epr: &Epr) {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "stands beside `outage` in lists of answers")]
-fn failed() -> Result<Verdict, Outage> {
-    Ok(Verdict::Failed("busy".into()))
+fn failed() -> Result<PublishOutcome, Outage> {
+    Ok(PublishOutcome::Failed("busy".into()))
 }
 
-fn outage() -> Result<Verdict, Outage> {
-    Err(Outage { why: "gone".into(), again: false })
+fn outage() -> Result<PublishOutcome, Outage> {
+    Err(Outage { why: "gone".into(), retryable: false })
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_failure_is_tried_again_in_the_request_then_by_the_relay() {
 async fn a_refusal_fails_at_once_with_the_reason() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
-    topic.answer_next([Ok(Verdict::Refused("InvalidParameter: no".into()))]);
+    topic.answer_next([Ok(PublishOutcome::Refused("InvalidParameter: no".into()))]);
     let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!(
         (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
@@ -129,7 +129,7 @@ async fn an_outage_uses_up_no_attempt() {
 async fn a_fault_of_the_moment_is_tried_again_in_the_request() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
-    let moment = || Err(Outage { why: "503".into(), again: true });
+    let moment = || Err(Outage { why: "503".into(), retryable: true });
     topic.answer_next([moment()]);
     let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
     assert_eq!((made.delivery_state, made.delivery_attempts, made.last_error), (DeliveryState::Succeeded, 1, None));

@@ -1,7 +1,7 @@
 //! Delivery over the real wire: SNS with a queue subscribed, by processes.
 
 use epr_core::publish::sns::Sns;
-use epr_core::publish::{Message, Publisher as _, Verdict};
+use epr_core::publish::{Message, PublishOutcome, Publisher as _};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind};
@@ -132,8 +132,8 @@ async fn one_bad_message_does_not_take_its_neighbours_with_it() {
         traceparent: None,
     };
     let verdicts = sns.publish(&[message(1, "a.b"), message(2, ""), message(3, "a.b")]).await.unwrap();
-    assert_eq!((&verdicts[0], &verdicts[2]), (&Verdict::Delivered, &Verdict::Delivered));
-    assert!(matches!(&verdicts[1], Verdict::Refused(why) if why.contains("Invalid")), "{verdicts:?}");
+    assert_eq!((&verdicts[0], &verdicts[2]), (&PublishOutcome::Delivered, &PublishOutcome::Delivered));
+    assert!(matches!(&verdicts[1], PublishOutcome::Refused(why) if why.contains("Invalid")), "{verdicts:?}");
     let received: Vec<_> = topic.drain().await.into_iter().map(|message| message.body["event_id"].clone()).collect();
     assert!(
         received.contains(&json!("1")) && received.contains(&json!("3")) && !received.contains(&json!("2")),

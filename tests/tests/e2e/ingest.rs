@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epr_core::Epr;
-use epr_core::ingest::{Message, Outcome};
+use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::store::Store;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
@@ -26,7 +26,7 @@ fn messages(bodies: &[Value]) -> Vec<Message> {
     bodies.iter().map(|body| Message::new(Uuid::from_u128(rand::random()).to_string(), body.to_string())).collect()
 }
 
-async fn outcomes(epr: &Epr, bodies: &[Value]) -> Vec<Outcome> {
+async fn outcomes(epr: &Epr, bodies: &[Value]) -> Vec<IngestOutcome> {
     epr.ingest(&messages(bodies)).await.outcomes
 }
 
@@ -50,25 +50,25 @@ async fn a_batch_is_taken_as_far_as_it_is_good(#[case] kind: DatabaseKind) {
         matches!(
             &first.outcomes[..],
             [
-                Outcome::Recorded { sequence: 1 },
-                Outcome::Invalid(_),
-                Outcome::Duplicate { sequence: 1 },
-                Outcome::Conflict { sequence: 1 },
-                Outcome::Recorded { sequence: 2 },
+                IngestOutcome::Recorded { sequence: 1 },
+                IngestOutcome::Invalid(_),
+                IngestOutcome::Duplicate { sequence: 1 },
+                IngestOutcome::Conflict { sequence: 1 },
+                IngestOutcome::Recorded { sequence: 2 },
             ]
         ),
         "{first:?}"
     );
-    assert_eq!(first.settled(&messages(&bodies)), [true, false, true, false, true]);
+    assert_eq!(first.deletable(&messages(&bodies)), [true, false, true, false, true]);
     // Everything again: nothing new.
     assert!(matches!(
         outcomes(epr, &bodies).await[..],
         [
-            Outcome::Duplicate { sequence: 1 },
-            Outcome::Invalid(_),
-            Outcome::Duplicate { sequence: 1 },
-            Outcome::Conflict { sequence: 1 },
-            Outcome::Duplicate { sequence: 2 },
+            IngestOutcome::Duplicate { sequence: 1 },
+            IngestOutcome::Invalid(_),
+            IngestOutcome::Duplicate { sequence: 1 },
+            IngestOutcome::Conflict { sequence: 1 },
+            IngestOutcome::Duplicate { sequence: 2 },
         ]
     ));
     assert_eq!(actions(&database.store().await).await, ["a", "c"]);
@@ -85,17 +85,17 @@ async fn an_event_without_a_time_is_the_same_whenever_it_comes(#[case] kind: Dat
     let undated = json!({"event_id": id(1), "source": "vault", "action": "a"});
     assert_eq!(
         outcomes(epr, &[undated.clone(), undated.clone()]).await,
-        [Outcome::Recorded { sequence: 1 }, Outcome::Duplicate { sequence: 1 },]
+        [IngestOutcome::Recorded { sequence: 1 }, IngestOutcome::Duplicate { sequence: 1 },]
     );
-    assert_eq!(outcomes(epr, std::slice::from_ref(&undated)).await, [Outcome::Duplicate { sequence: 1 }]);
+    assert_eq!(outcomes(epr, std::slice::from_ref(&undated)).await, [IngestOutcome::Duplicate { sequence: 1 }]);
     // With other content it is not the same, with or without a time.
     let mut other = undated.clone();
     other["action"] = "b".into();
-    assert_eq!(outcomes(epr, &[other, event(1, "a")]).await, vec![Outcome::Conflict { sequence: 1 }; 2]);
+    assert_eq!(outcomes(epr, &[other, event(1, "a")]).await, vec![IngestOutcome::Conflict { sequence: 1 }; 2]);
     // One that says nothing else than what is recorded.
-    assert_eq!(outcomes(epr, &[event(2, "a")]).await, [Outcome::Recorded { sequence: 2 }]);
+    assert_eq!(outcomes(epr, &[event(2, "a")]).await, [IngestOutcome::Recorded { sequence: 2 }]);
     let undated = json!({"event_id": id(2), "source": "vault", "action": "a"});
-    assert_eq!(outcomes(epr, &[undated]).await, [Outcome::Duplicate { sequence: 2 }]);
+    assert_eq!(outcomes(epr, &[undated]).await, [IngestOutcome::Duplicate { sequence: 2 }]);
 }
 
 #[rstest]
@@ -109,9 +109,13 @@ async fn a_message_without_an_event_id_is_known_by_its_own(#[case] kind: Databas
     let (one, two) = (Message::new(id(7), body.clone()), Message::new(id(8), body));
     assert_eq!(
         epr.ingest(&[one.clone(), two, one.clone()]).await.outcomes,
-        [Outcome::Recorded { sequence: 1 }, Outcome::Recorded { sequence: 2 }, Outcome::Duplicate { sequence: 1 },]
+        [
+            IngestOutcome::Recorded { sequence: 1 },
+            IngestOutcome::Recorded { sequence: 2 },
+            IngestOutcome::Duplicate { sequence: 1 },
+        ]
     );
-    assert_eq!(epr.ingest(&[one]).await.outcomes, [Outcome::Duplicate { sequence: 1 }]);
+    assert_eq!(epr.ingest(&[one]).await.outcomes, [IngestOutcome::Duplicate { sequence: 1 }]);
 }
 
 #[rstest]
@@ -127,15 +131,22 @@ async fn an_entry_that_the_database_refuses_does_not_take_its_neighbours_with_it
     assert!(
         matches!(
             &told[..],
-            [Outcome::Recorded { sequence: 1 }, Outcome::Refused { .. }, Outcome::Recorded { sequence: 2 }]
+            [
+                IngestOutcome::Recorded { sequence: 1 },
+                IngestOutcome::Refused { .. },
+                IngestOutcome::Recorded { sequence: 2 }
+            ]
         ),
         "{told:?}"
     );
     // Alone, or beside what was recorded before, nobody knows whether it is the entry or the database.
     for nothing_recorded in [&bodies[1..2], &bodies[..]] {
         let told = outcomes(epr, nothing_recorded).await;
-        assert!(told.iter().any(|outcome| matches!(outcome, Outcome::Retry { away: false, .. })), "{told:?}");
-        assert!(!told.iter().any(|outcome| matches!(outcome, Outcome::Refused { .. })), "{told:?}");
+        assert!(
+            told.iter().any(|outcome| matches!(outcome, IngestOutcome::Retry { unavailable: false, .. })),
+            "{told:?}"
+        );
+        assert!(!told.iter().any(|outcome| matches!(outcome, IngestOutcome::Refused { .. })), "{told:?}");
     }
     assert_eq!(actions(&database.store().await).await, ["a", "c"]);
     assert_eq!(verdict(&database.url, &[]).await.0, 0);
@@ -154,7 +165,7 @@ async fn a_database_at_fault_condemns_no_message(#[case] kind: DatabaseKind) {
     database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
     let told = epr.ingest(&messages(&[event(1, "a"), event(2, "b")])).await;
     assert!(
-        told.retryable() && told.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry { .. })),
+        told.retryable() && told.outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Retry { .. })),
         "{told:?}"
     );
     assert_eq!(epr.rejections(10, None).await.unwrap(), []);

@@ -2,7 +2,7 @@
 //! (`tests/vectors/older_service`). Every difference has its reason beside it, or it fails.
 
 use axum::http::Method;
-use epr_core::ingest::{Message, Outcome};
+use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
@@ -124,7 +124,7 @@ async fn messages(#[case] kind: DatabaseKind) {
         let message = Message::new(format!("bbbbbbbb-0000-4000-8000-{at:012}"), case["body"].as_str().unwrap());
         let outcome = api.epr.ingest(&[message]).await.outcomes.remove(0);
         let seen = match &outcome {
-            Outcome::Recorded { sequence } => {
+            IngestOutcome::Recorded { sequence } => {
                 let entries = api.get(&format!("/api/v1/audit/entries?from_sequence={sequence}")).await.expect(200);
                 json!({"outcome": "recorded", "entry": entries[0]})
             }

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::Request;
 use epr_api::Callers;
 use epr_core::Epr;
-use epr_core::publish::Verdict;
+use epr_core::publish::PublishOutcome;
 use epr_core::publish::recording::Recording;
 use epr_core::settings::{EventSettings, Settings, Source};
 use epr_testkit::database::{Database, DatabaseKind};
@@ -46,7 +46,7 @@ async fn traceparent_is_passed_on_also_by_the_relay(#[case] kind: DatabaseKind) 
         assert_eq!(answer.status(), 201);
     };
     // Not delivered in the request: the relay does it later, from what is stored.
-    topic.answer_next([Ok(Verdict::Failed("not now".into()))]);
+    topic.answer_next([Ok(PublishOutcome::Failed("not now".into()))]);
     send(&[CALLER]).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let relay = tokio::spawn({

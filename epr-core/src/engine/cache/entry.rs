@@ -1,5 +1,5 @@
-//! How a decision is written down for the shared tier, and under which keys. Plain ASCII, so that every way to the server
-//! carries it unchanged.
+//! The text form of a decision in the shared tier, and its keys. Plain ASCII, so that every transport carries it
+//! unchanged.
 
 use std::fmt::Write as _;
 
@@ -10,19 +10,19 @@ use super::pending::Scope;
 use crate::decision::{Decision, Question, Reason, Span, Via};
 use crate::domain::Timestamp;
 
-/// Changes with the form of an entry: what another version wrote is not read.
+/// The version of the text form. An entry of another version is not read.
 const FORM: &str = "1";
 
-/// The epochs under which a decision is made, and the server that knows them.
+/// The epochs under which a decision is made, and the server that holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Epochs {
-    /// Which run of which server. One that was started again may have forgotten renewals (an old snapshot).
+    /// The run of the server. A server that was restarted may have lost renewals (an old snapshot).
     pub(super) server: String,
-    pub(super) everybody: String,
+    pub(super) global: String,
     pub(super) principal: String,
 }
 
-/// Names of keys, for one database.
+/// The keys of one database.
 pub(super) struct Keys {
     start: String,
 }
@@ -43,7 +43,7 @@ impl Keys {
         let mut hash = Sha256::new();
         hash.update(question.principal_id.as_bytes());
         hash.update(question.resource_id.as_bytes());
-        // A text cannot run into the next one: the first one's length is part of it.
+        // With the length of the first text, so that two pairs of texts never give the same bytes.
         hash.update(question.principal_type.as_str().len().to_be_bytes());
         hash.update(question.principal_type.as_str());
         hash.update(question.action.as_str());
@@ -55,37 +55,37 @@ impl Keys {
     }
 }
 
-/// A value that nobody had before.
+/// A new, random epoch.
 pub(super) fn token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
 pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String {
-    let moment = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.unix_micros().to_string());
-    let Epochs { server, everybody, principal } = epochs;
-    let (from, until) = (moment(span.from), moment(span.until));
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.unix_micros().to_string());
+    let Epochs { server, global, principal } = epochs;
+    let (from, until) = (time(span.from), time(span.until));
     let reason = match decision.reason {
         Reason::Granted { assignment_id, role_id, via } => {
             format!("{} {} {}", via_word(via), assignment_id.simple(), role_id.simple())
         }
         reason => reason.code().into(),
     };
-    format!("{FORM} {server} {everybody} {principal} {from} {until} {reason}")
+    format!("{FORM} {server} {global} {principal} {from} {until} {reason}")
 }
 
-/// What was written, if it can be read; anything else counts as absent.
+/// Reads an entry. Any other text is treated as absent.
 pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
     let mut words = text.split(' ');
     if words.next()? != FORM {
         return None;
     }
     let mut word = || words.next();
-    let moment = |word: &str| match word {
+    let time = |word: &str| match word {
         "-" => Some(None),
         word => Timestamp::from_unix_micros(word.parse().ok()?).ok().map(Some),
     };
-    let epochs = Epochs { server: word()?.into(), everybody: word()?.into(), principal: word()?.into() };
-    let span = Span { from: moment(word()?)?, until: moment(word()?)? };
+    let epochs = Epochs { server: word()?.into(), global: word()?.into(), principal: word()?.into() };
+    let span = Span { from: time(word()?)?, until: time(word()?)? };
     let reason = match word()? {
         "no_assignment" => Reason::NoAssignment,
         "action_not_held" => Reason::ActionNotHeld,
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_nothing_else_is() {
-        let epochs = Epochs { server: "s".into(), everybody: token(), principal: token() };
+        let epochs = Epochs { server: "s".into(), global: token(), principal: token() };
         let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
         let granted = |via| Reason::Granted { assignment_id: Uuid::from_u128(7), role_id: Uuid::from_u128(8), via };
         let reasons = [

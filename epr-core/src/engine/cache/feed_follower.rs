@@ -1,63 +1,64 @@
-//! The task that keeps the cache truthful: listens to changes, renews epochs, brings the shared tier back, and says what
-//! has been seen to.
+//! The background task of the cache: follows the change feed, renews epochs, reconnects to the shared tier, and tells
+//! the database which renewals are complete.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Core;
-use super::shared::Shared;
+use super::shared::SharedTier;
+use super::tiers::Tiers;
+use crate::clock::SystemRandom;
+use crate::engine::backoff::{Backoff, Jitter};
 use crate::store::Store;
 
-/// How long to wait after the first failed attempt to reach the shared tier; doubles with each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How often to tell the database which renewals have been seen to.
-const TELL: Duration = Duration::from_secs(2);
-/// How long that may take.
-const TELL_WAIT: Duration = Duration::from_secs(10);
-/// How often to remove renewals that nobody needs any more.
-const TIDY: Duration = Duration::from_hours(1);
-/// Most ids in one statement.
+/// The delay after a failed attempt to reach the shared tier.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::Half);
+/// The interval at which completed renewals are written off.
+const WRITE_OFF_INTERVAL: Duration = Duration::from_secs(2);
+/// The deadline of one statement that writes them off.
+const WRITE_OFF_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval at which the database removes old renewals.
+const CLEANUP_INTERVAL: Duration = Duration::from_hours(1);
+/// The largest number of ids in one statement.
 const BATCH: usize = 1000;
 
-pub(super) async fn keep(core: Arc<Core>, store: Arc<dyn Store>) {
-    let hear = |told| core.hear(told);
-    tokio::join!(store.follow_changes(&hear), tidy(&*store), async {
-        if let Some(shared) = &core.shared {
-            tokio::join!(renew(shared), tell(shared, &*store));
+/// Follows the change feed of `store` until the task is aborted.
+pub(super) async fn follow(tiers: Arc<Tiers>, store: Arc<dyn Store>) {
+    let apply = |event| tiers.apply(event);
+    tokio::join!(store.follow_changes(&apply), remove_old_renewals(&*store), async {
+        if let Some(shared) = &tiers.shared {
+            tokio::join!(renew(shared), write_off(shared, &*store));
         }
     });
 }
 
-async fn renew(shared: &Shared) {
+async fn renew(shared: &SharedTier) {
     let mut failures = 0_u32;
     loop {
-        if shared.tend().await {
+        if shared.reconnect_and_renew().await {
             failures = 0;
             shared.wanted.notified().await;
         } else {
-            let longest = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
-            failures += 1;
-            sleep(longest.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+            failures = failures.saturating_add(1);
+            sleep(RETRY.delay(failures, &SystemRandom)).await;
         }
     }
 }
 
-/// Renewals are written down as done some time after they are: in one statement for many, by each process that has done
-/// them.
-async fn tell(shared: &Shared, store: &dyn Store) {
+/// Completed renewals are written off some time after they are complete: many in one statement, by each process that
+/// has completed them.
+async fn write_off(shared: &SharedTier, store: &dyn Store) {
     loop {
-        sleep(TELL).await;
-        let mut ids = shared.doubt.take_done();
+        sleep(WRITE_OFF_INTERVAL).await;
+        let mut ids = shared.pending.take_completed();
         while !ids.is_empty() {
             let rest = ids.split_off(ids.len().min(BATCH));
-            if !matches!(timeout(TELL_WAIT, store.mark_applied(&ids)).await, Ok(Ok(()))) {
-                // The database is away; what stays there is done once more by whoever starts next, which does no harm.
-                shared.doubt.put_back(ids);
-                shared.doubt.put_back(rest);
+            if !matches!(timeout(WRITE_OFF_TIMEOUT, store.mark_applied(&ids)).await, Ok(Ok(()))) {
+                // The database is unavailable. The next process that starts renews what stays there once more, which
+                // does no harm.
+                shared.pending.put_back(ids);
+                shared.pending.put_back(rest);
                 break;
             }
             ids = rest;
@@ -65,12 +66,12 @@ async fn tell(shared: &Shared, store: &dyn Store) {
     }
 }
 
-async fn tidy(store: &dyn Store) {
+async fn remove_old_renewals(store: &dyn Store) {
     let mut next = Instant::now();
     loop {
         tokio::time::sleep_until(next).await;
-        // Only room is at stake: the next time will do.
+        // A failure costs only space until the next run.
         let _ = store.purge_invalidations().await;
-        next += TIDY;
+        next += CLEANUP_INTERVAL;
     }
 }

@@ -1,4 +1,4 @@
-//! Figures of the cache.
+//! The metrics of the cache.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Where a decision came from.
+/// The origin of a decision: the tier that had it, or an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the words stand in the text as they are here")]
-pub(crate) enum Source {
+#[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
+pub(crate) enum CacheTier {
     evaluated,
     memory,
     shared,
 }
 
-/// What was asked of the shared tier's server.
+/// The operation that the server of the shared tier was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the words stand in the text as they are here")]
+#[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
 pub(super) enum Operation {
     connect,
     lookup,
@@ -29,16 +29,16 @@ pub(super) enum Operation {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the words stand in the text as they are here")]
-enum Outcome {
+#[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
+enum DecisionOutcome {
     allowed,
     denied,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDecision {
-    outcome: Outcome,
-    tier: Source,
+    outcome: DecisionOutcome,
+    tier: CacheTier,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,64 +46,65 @@ struct ByOperation {
     operation: Operation,
 }
 
-/// What is read when someone asks.
-pub(super) struct Now {
+/// The values of the gauges at the time of a scrape.
+pub(super) struct Gauges {
     pub(super) entries: usize,
-    pub(super) line_up: bool,
+    pub(super) feed_complete: bool,
     pub(super) shared_up: bool,
-    pub(super) doubtful: usize,
+    pub(super) pending: usize,
 }
 
-/// The figures of one process; clones share them.
+/// The metrics of one cache; clones share them.
 #[derive(Clone)]
-pub(crate) struct CacheMetrics(Arc<Figures>);
+pub(crate) struct CacheMetrics(Arc<Inner>);
 
-struct Figures {
+struct Inner {
     registry: Registry,
-    /// Looked up once: a decision from memory must not cost a search for its counter. Allowed and denied, by source.
+    /// The counters of denied and allowed decisions, by tier. They are looked up once, because a decision from memory
+    /// is faster than the search for its counter.
     decisions: [[Counter; 2]; 3],
     errors: Family<ByOperation, Counter>,
     entries: Gauge,
-    line_up: Gauge,
+    feed_complete: Gauge,
     shared_up: Gauge,
-    doubtful: Gauge,
+    pending: Gauge,
 }
 
 impl Default for CacheMetrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("epr");
         let decisions = Family::<ByDecision, Counter>::default();
-        let counter = |source, outcome| decisions.get_or_create_owned(&ByDecision { outcome, tier: source });
-        let by_outcome = |source| [counter(source, Outcome::denied), counter(source, Outcome::allowed)];
-        let figures = [Source::evaluated, Source::memory, Source::shared].map(by_outcome);
+        let counter = |tier, outcome| decisions.get_or_create_owned(&ByDecision { outcome, tier });
+        let by_outcome = |tier| [counter(tier, DecisionOutcome::denied), counter(tier, DecisionOutcome::allowed)];
+        let counters = [CacheTier::evaluated, CacheTier::memory, CacheTier::shared].map(by_outcome);
         let errors = Family::<ByOperation, Counter>::default();
-        // From the start, so that a rate over the first failure is one.
+        // Created at the start, so that the first failure is an increase.
         for operation in [Operation::connect, Operation::lookup, Operation::epoch, Operation::store, Operation::renew] {
             let _ = errors.get_or_create(&ByOperation { operation });
         }
-        let [entries, line_up, shared_up, doubtful] = std::array::from_fn(|_| Gauge::default());
+        let [entries, feed_complete, shared_up, pending] = std::array::from_fn(|_| Gauge::default());
         registry.register("decisions", "Decisions, by outcome and by where they came from", decisions);
         registry.register("decision_cache_errors", "Failed calls to the shared cache", errors.clone());
         registry.register("decision_cache_entries", "Decisions in this process's memory", entries.clone());
-        registry.register("decision_cache_line_up", "Whether changes by other processes are heard", line_up.clone());
-        registry.register("decision_cache_shared_up", "Whether the shared cache is used", shared_up.clone());
         registry.register(
-            "decision_cache_doubtful",
-            "Principals whose shared decisions are not used",
-            doubtful.clone(),
+            "decision_cache_line_up",
+            "Whether changes by other processes are heard",
+            feed_complete.clone(),
         );
-        let decisions = figures;
-        Self(Arc::new(Figures { registry, decisions, errors, entries, line_up, shared_up, doubtful }))
+        registry.register("decision_cache_shared_up", "Whether the shared cache is used", shared_up.clone());
+        registry.register("decision_cache_doubtful", "Principals whose shared decisions are not used", pending.clone());
+        let decisions = counters;
+        Self(Arc::new(Inner { registry, decisions, errors, entries, feed_complete, shared_up, pending }))
     }
 }
 
 impl CacheMetrics {
-    pub(crate) fn decided(&self, source: Source, allowed: bool) {
+    pub(crate) fn decided(&self, tier: CacheTier, allowed: bool) {
         let [evaluated, memory, shared] = &self.0.decisions;
-        let [denied, granted] = match source {
-            Source::evaluated => evaluated,
-            Source::memory => memory,
-            Source::shared => shared,
+        let [denied, granted] = match tier {
+            CacheTier::evaluated => evaluated,
+            CacheTier::memory => memory,
+            CacheTier::shared => shared,
         };
         if allowed { granted } else { denied }.inc();
     }
@@ -112,12 +113,12 @@ impl CacheMetrics {
         self.0.errors.get_or_create(&ByOperation { operation }).inc();
     }
 
-    pub(super) fn set(&self, now: &Now) {
+    pub(super) fn set(&self, gauges: &Gauges) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.0.entries.set(number(now.entries));
-        self.0.line_up.set(now.line_up.into());
-        self.0.shared_up.set(now.shared_up.into());
-        self.0.doubtful.set(number(now.doubtful));
+        self.0.entries.set(number(gauges.entries));
+        self.0.feed_complete.set(gauges.feed_complete.into());
+        self.0.shared_up.set(gauges.shared_up.into());
+        self.0.pending.set(number(gauges.pending));
     }
 
     pub(crate) fn registry(&self) -> &Registry {

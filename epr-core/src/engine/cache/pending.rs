@@ -1,8 +1,9 @@
-//! Whose answers in the shared tier may be older than a change that this process has heard of.
+//! Pending invalidations: the principals whose decisions in the shared tier may be older than a change that this
+//! process knows.
 //!
-//! INVARIANT: from the moment a change is heard until this process has itself renewed the epoch at the server that it reads
-//! from, nothing is taken from there for that principal. What other processes have renewed does not count: they may talk
-//! to another replica.
+//! INVARIANT: from the moment this process receives a change until it has itself renewed the epoch at the server that
+//! it reads from, it takes nothing from there for that principal. Renewals by other processes do not count: they may
+//! use another replica.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -12,15 +13,15 @@ use uuid::Uuid;
 
 use crate::store::Invalidation;
 
-/// More principals than this are as good as everybody.
-const MOST: usize = 1000;
-/// More ids than this are left to be removed by their age.
-const MOST_IDS: usize = 10_000;
+/// Beyond this number of principals, all decisions are invalidated instead.
+const MAX_SCOPES: usize = 1000;
+/// Beyond this number, ids are not written off; the database removes them by their age.
+const MAX_IDS: usize = 10_000;
 
-/// Whose decisions; everybody's when `None`.
-pub(super) type Scope = Option<Uuid>;
+/// The principal whose decisions are invalidated; all decisions when `None`.
+pub(crate) type Scope = Option<Uuid>;
 
-/// What was in doubt at a moment.
+/// The invalidations that were pending at a moment.
 pub(super) struct Snapshot(Vec<(Scope, u64)>);
 
 impl Snapshot {
@@ -35,20 +36,22 @@ impl Snapshot {
 
 #[derive(Default)]
 struct State {
+    /// The number of the latest invalidation.
     latest: u64,
+    /// The number of the latest invalidation of each scope, and the ids of all of its renewals.
     scopes: HashMap<Scope, (u64, Vec<i64>)>,
-    /// Ids whose renewal has been carried out.
-    done: Vec<i64>,
+    /// The ids of completed renewals, which the database still has to be informed of.
+    completed: Vec<i64>,
 }
 
 #[derive(Default)]
-pub(super) struct Doubt {
+pub(crate) struct PendingInvalidations {
     state: Mutex<State>,
-    /// How many scopes are in doubt: mostly none, which is seen without a lock.
+    /// The number of scopes: mostly zero, which is read without the lock.
     count: AtomicUsize,
 }
 
-impl Doubt {
+impl PendingInvalidations {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,21 +61,21 @@ impl Doubt {
         state.latest += 1;
         let latest = state.latest;
         let mut scope = renewal.principal;
-        if state.scopes.len() >= MOST && !state.scopes.contains_key(&scope) {
-            // The ids of the others stay behind and are removed by their age.
+        if state.scopes.len() >= MAX_SCOPES && !state.scopes.contains_key(&scope) {
+            // The ids of the other scopes are lost here; the database removes them by their age.
             state.scopes.clear();
             scope = None;
         }
         let entry = state.scopes.entry(scope).or_default();
         entry.0 = latest;
-        if renewal.id > 0 && entry.1.len() < MOST_IDS {
+        if renewal.id > 0 && entry.1.len() < MAX_IDS {
             entry.1.push(renewal.id);
         }
         self.count.store(state.scopes.len(), SeqCst);
     }
 
-    /// Whether answers about this principal are in doubt.
-    pub(super) fn covers(&self, principal: Uuid) -> bool {
+    /// Whether an invalidation of decisions on this principal is pending.
+    pub(super) fn includes(&self, principal: Uuid) -> bool {
         if self.count.load(SeqCst) == 0 {
             return false;
         }
@@ -84,32 +87,33 @@ impl Doubt {
         self.count.load(SeqCst)
     }
 
-    /// What is in doubt now.
+    /// The invalidations that are pending now.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot(self.lock().scopes.iter().map(|(scope, (latest, _))| (*scope, *latest)).collect())
     }
 
-    /// The epochs of `snapshot` were renewed after it was taken: what has not changed again since is in doubt no more.
-    pub(super) fn renewed(&self, snapshot: &Snapshot) {
+    /// Completes the invalidations of `snapshot`, whose epochs were renewed after it was taken. A scope that was
+    /// invalidated again since then stays pending.
+    pub(super) fn complete(&self, snapshot: &Snapshot) {
         let mut state = self.lock();
         for (scope, latest) in &snapshot.0 {
             if state.scopes.get(scope).is_some_and(|(now, _)| now == latest)
                 && let Some((_, ids)) = state.scopes.remove(scope)
-                && state.done.len() < MOST_IDS
+                && state.completed.len() < MAX_IDS
             {
-                state.done.extend(ids);
+                state.completed.extend(ids);
             }
         }
         self.count.store(state.scopes.len(), SeqCst);
     }
 
-    /// Ids that have been seen to, each given once.
-    pub(super) fn take_done(&self) -> Vec<i64> {
-        std::mem::take(&mut self.lock().done)
+    /// The ids of completed renewals, each returned once.
+    pub(super) fn take_completed(&self) -> Vec<i64> {
+        std::mem::take(&mut self.lock().completed)
     }
 
-    /// They could not be written down: later.
+    /// Puts ids back that could not be written off, for a later attempt.
     pub(super) fn put_back(&self, ids: Vec<i64>) {
-        self.lock().done.extend(ids);
+        self.lock().completed.extend(ids);
     }
 }

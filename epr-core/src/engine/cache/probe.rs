@@ -1,28 +1,32 @@
-//! Asking the server of the shared tier whether it can be used, without a cache being in use. Writes nothing.
+//! Probes the server of the shared tier for `epr doctor`, without a cache in use. Writes nothing.
 
 use std::time::{Duration, Instant};
 
-use super::is_rest_url;
+use super::connect::connection;
 use super::remote::Reply;
+use super::upstash::is_url as is_rest_url;
 use crate::settings::SharedCache;
 
-/// Longer than a check would wait: what is slow is to be told from what is away.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The deadline of a call. It is longer than a check waits, to distinguish a slow server from one that is unavailable.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What kind of server it is and how long it takes to answer, or why it cannot be used.
-pub(crate) async fn look(at: &SharedCache) -> Result<(&'static str, Duration), String> {
-    let remote = super::remote(at).map_err(|fault| fault.to_string())?;
+/// The kind of the server and its response time.
+///
+/// # Errors
+/// A sentence that says why the server cannot be used.
+pub(crate) async fn probe(at: &SharedCache) -> Result<(&'static str, Duration), String> {
+    let remote = connection(at).map_err(|error| error.to_string())?;
     if !is_rest_url(&at.url) {
         // Over REST this would write a mark, and calls need no connection.
-        remote.connect().await.map_err(|fault| fault.to_string())?;
+        remote.connect().await.map_err(|error| error.to_string())?;
     }
     let read = vec!["MGET".to_owned(), format!("{}:doctor", at.prefix)];
-    let mut took = PATIENCE;
-    // The first call may have to shake hands; the second is what a check would see.
+    let mut took = PROBE_TIMEOUT;
+    // The first call may include a handshake; the second takes as long as that of a check.
     for _ in 0..2 {
         let begun = Instant::now();
-        let answer =
-            remote.call(std::slice::from_ref(&read), false, PATIENCE).await.map_err(|fault| fault.to_string())?;
+        let answer = remote.call(std::slice::from_ref(&read), false, PROBE_TIMEOUT).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         if let Some(Reply::Refused(why)) = answer.replies.into_iter().next() {
             return Err(why);
         }

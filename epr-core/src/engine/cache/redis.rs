@@ -1,4 +1,4 @@
-//! Redis over TCP, plain or with TLS. The only place that knows the `redis` crate.
+//! Redis over TCP, plain or with TLS. The only file that uses the `redis` crate.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,14 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError, Value};
-use tokio::time::timeout;
 
-use super::remote::{Answer, Away, Command, Remote, Reply};
+use super::remote::{Answer, Command, Remote, Reply, ServerUnavailable};
 
-/// How long it may take to connect and to ask the server who it is.
-const CONNECT: Duration = Duration::from_secs(2);
+/// The deadline for connecting and reading the server's run id.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether `url` names a server.
+/// Whether `url` is a valid Redis URL.
 pub(crate) fn is_url(url: &str) -> bool {
     (url.starts_with("redis://") || url.starts_with("rediss://")) && url.into_connection_info().is_ok()
 }
@@ -26,21 +25,22 @@ pub(super) struct Redis {
 #[derive(Clone)]
 struct Link {
     connection: MultiplexedConnection,
-    /// The server's own name for this run of it.
+    /// The server's id of its run.
     server: String,
 }
 
-fn away(fault: &RedisError) -> Away {
-    Away(fault.to_string())
+fn unavailable(error: &RedisError) -> ServerUnavailable {
+    ServerUnavailable(error.to_string())
 }
 
 impl Redis {
-    pub(super) fn new(url: &str) -> Result<Self, Away> {
+    pub(super) fn new(url: &str) -> Result<Self, ServerUnavailable> {
         if url.starts_with("rediss://") {
-            // The driver takes the process's provider, and an embedding program may have installed none.
+            // The driver uses the process's provider, and an embedding program may not have installed one.
             crate::tls::install_provider();
         }
-        let client = Client::open(url).map_err(|_| Away("EPR_REDIS_URL is not understood".into()))?;
+        let client =
+            Client::open(url).map_err(|_| ServerUnavailable("EPR_REDIS_URL is not a valid Redis URL".into()))?;
         Ok(Self { client, link: Mutex::default() })
     }
 
@@ -48,17 +48,18 @@ impl Redis {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn new_link(&self) -> Result<Link, Away> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(CONNECT));
+    async fn new_link(&self) -> Result<Link, ServerUnavailable> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|fault| away(&fault))?;
+        let mut connection = connection.map_err(|error| unavailable(&error))?;
         let info: String =
-            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(|fault| away(&fault))?;
+            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(|error| unavailable(&error))?;
         let server = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim);
-        // Without it a server that comes back with an old snapshot could not be told from one that never went.
+        // Without it, a server that restarted with an old snapshot looks like one that never stopped.
         let server = server.filter(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric()));
-        let server = server.ok_or_else(|| Away("the server does not tell its run_id".into()))?.to_owned();
+        let server = server.ok_or_else(|| ServerUnavailable("the server reports no run_id".into()))?.to_owned();
         Ok(Link { connection, server })
     }
 }
@@ -69,19 +70,21 @@ impl Remote for Redis {
         "redis"
     }
 
-    async fn connect(&self) -> Result<(), Away> {
+    async fn connect(&self) -> Result<(), ServerUnavailable> {
         if self.link().is_some() {
             return Ok(());
         }
-        let link = timeout(CONNECT, self.new_link()).await.map_err(|_| Away("no connection in time".into()))??;
+        let link = tokio::time::timeout(CONNECT_TIMEOUT, self.new_link())
+            .await
+            .map_err(|_| ServerUnavailable("the connection timed out".into()))??;
         *self.link() = Some(link);
         Ok(())
     }
 
-    /// One connection sees its own writes and, as all talk to the primary, everybody's: nothing to do for `binding`.
-    async fn call(&self, commands: &[Command], _: bool, limit: Duration) -> Result<Answer, Away> {
+    /// A connection sees every write, because all processes use the primary: `binding` needs nothing more.
+    async fn call(&self, commands: &[Command], _: bool, timeout: Duration) -> Result<Answer, ServerUnavailable> {
         let Some(Link { mut connection, server }) = self.link().clone() else {
-            return Err(Away("not connected".into()));
+            return Err(ServerUnavailable("not connected".into()));
         };
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
@@ -92,14 +95,14 @@ impl Remote for Redis {
             }
             pipeline.add_command(command);
         }
-        let outcome = timeout(limit, pipeline.query_async::<Vec<Value>>(&mut connection)).await;
+        let outcome = tokio::time::timeout(timeout, pipeline.query_async::<Vec<Value>>(&mut connection)).await;
         let values = outcome.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
         match values {
             Ok(values) => Ok(Answer { server, replies: values.into_iter().map(reply).collect() }),
-            Err(fault) => {
-                // It may be another server that answers next: start over, and ask who it is.
+            Err(error) => {
+                // Another server may answer next: connect again and read its run id.
                 self.link().take_if(|link| link.server == server);
-                Err(away(&fault))
+                Err(unavailable(&error))
             }
         }
     }
@@ -108,7 +111,7 @@ impl Remote for Redis {
 fn reply(value: Value) -> Reply {
     match value {
         Value::Array(values) => Reply::Values(values.into_iter().map(text).collect()),
-        Value::ServerError(fault) => Reply::Refused(fault.to_string()),
+        Value::ServerError(error) => Reply::Refused(error.to_string()),
         _ => Reply::Done,
     }
 }

@@ -1,48 +1,48 @@
-//! What the shared tier asks of a server: a few Redis commands in one round trip, within a time limit.
+//! The connection of the shared tier to its server: a few Redis commands in one round trip, with a deadline.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 /// One command, its name first.
-pub(super) type Command = Vec<String>;
+pub(crate) type Command = Vec<String>;
 
-/// What one command gave.
+/// The reply to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// Nothing, `OK`, or a number: no command sent here needs to tell them apart.
+pub(crate) enum Reply {
+    /// Nothing, `OK`, or a number; no command here needs the difference.
     Done,
-    /// Values, absent ones included.
+    /// Values; `None` for a missing key.
     Values(Vec<Option<String>>),
-    /// The server would not.
+    /// The server refused the command.
     Refused(String),
 }
 
-/// What one round trip gave.
+/// The replies of one round trip.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// Which run of which server answered.
-    pub(super) server: String,
-    /// One for each command.
-    pub(super) replies: Vec<Reply>,
+pub(crate) struct Answer {
+    /// The run of the server that answered.
+    pub(crate) server: String,
+    /// One for each command, in order.
+    pub(crate) replies: Vec<Reply>,
 }
 
-/// The server did not answer, or not with an answer. Fit for the log: holds no secret.
+/// The server is unavailable: no answer, or not a valid one. Contains no secret, so that it can be logged.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Away(pub(super) String);
+pub(crate) struct ServerUnavailable(pub(crate) String);
 
-/// A way to a server.
+/// A connection to a server.
 #[async_trait]
-pub(super) trait Remote: Send + Sync {
-    /// How it is called in logs and figures.
+pub(crate) trait Remote: Send + Sync {
+    /// Its name in logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Makes sure that there is a way, and that what is read from now on shows everything that any process wrote before.
-    /// Not called where anybody waits for an answer.
-    async fn connect(&self) -> Result<(), Away>;
+    /// Connects. What is read from now on shows everything that any process wrote before. Called in the background
+    /// only.
+    async fn connect(&self) -> Result<(), ServerUnavailable>;
 
-    /// Sends `commands`, whose effects this client's later calls must see when `binding`. Does not connect: without a
+    /// Sends `commands`. Later calls of this client see the effects of a `binding` one. Does not connect: without a
     /// connection it fails at once.
-    async fn call(&self, commands: &[Command], binding: bool, limit: Duration) -> Result<Answer, Away>;
+    async fn call(&self, commands: &[Command], binding: bool, timeout: Duration) -> Result<Answer, ServerUnavailable>;
 }

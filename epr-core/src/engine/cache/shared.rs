@@ -1,8 +1,8 @@
 //! The shared tier: decisions under random epochs on a server that other processes use too.
 //!
-//! An entry counts only while both epochs under which it was made are still the ones on the server, and the server is
-//! still the same run of itself. Renewing is deleting: whoever needs an epoch that is not there makes a new one, which no
-//! old entry can carry. Must never make anybody wait for a server that is away.
+//! An entry is valid only while the server still has both epochs under which it was made, and is still the same run. An
+//! epoch is renewed by deleting it: a process that needs a missing epoch creates a new one, which no old entry can
+//! carry. Must never make a caller wait for a server that is unavailable.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -13,56 +13,56 @@ use tracing::{info, warn};
 
 use super::entry::{self, Epochs, Keys};
 use super::metrics::{CacheMetrics, Operation};
-use super::pending::{Doubt, Scope, Snapshot};
-use super::remote::{Away, Command, Remote, Reply};
+use super::pending::{PendingInvalidations, Scope, Snapshot};
+use super::remote::{Command, Remote, Reply, ServerUnavailable};
 use crate::decision::{Decision, Question, Span};
 use crate::domain::Timestamp;
 
-/// How long an epoch lasts without being renewed. Any length is safe; a longer one keeps entries longer.
+/// The lifetime of an epoch. Any value is safe; a larger one keeps entries longer.
 const EPOCH_SECONDS: u32 = 172_800;
-/// Most entries on their way to the server; further ones are not stored.
-const STORING: usize = 64;
-/// Most keys in one command.
-const BATCH: usize = 500;
+/// The largest number of entries on their way to the server; further ones are not stored.
+const MAX_STORING: usize = 64;
+/// The largest number of keys in one command.
+const MAX_KEYS: usize = 500;
 
-/// What the tier knows about a question.
+/// The result of looking a question up in the shared tier.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// The decision, and when it holds.
-    Decision(Decision, Span),
-    /// None. One made from now on may be stored under these epochs.
-    Nothing(Epochs),
-    /// The tier is not to be used now.
+pub(super) enum SharedLookup {
+    /// The decision, and the time for which it is valid.
+    Hit(Decision, Span),
+    /// There is none. A decision that is made from now on may be stored under these epochs.
+    Miss(Epochs),
+    /// The tier cannot be used now.
     Unusable,
 }
 
-pub(super) struct Shared {
+pub(crate) struct SharedTier {
     remote: Box<dyn Remote>,
     prefix: String,
-    limit: Duration,
+    timeout: Duration,
     keys: OnceLock<Keys>,
     up: AtomicBool,
-    /// Whether it has been logged that the server is away.
-    told_down: AtomicBool,
+    /// Whether the log says that the server is unavailable.
+    down_logged: AtomicBool,
     storing: Semaphore,
-    pub(super) doubt: Doubt,
-    /// Rung when there is something to be renewed.
+    pub(super) pending: PendingInvalidations,
+    /// Notified when an invalidation becomes pending, or the server unavailable.
     pub(super) wanted: Notify,
     metrics: CacheMetrics,
 }
 
-impl Shared {
-    /// Not used before the first [`Shared::tend`] has reached the server.
-    pub(super) fn new(remote: Box<dyn Remote>, prefix: &str, limit: Duration, metrics: CacheMetrics) -> Self {
+impl SharedTier {
+    /// A tier that is bypassed until [`SharedTier::reconnect_and_renew`] reaches the server.
+    pub(crate) fn new(remote: Box<dyn Remote>, prefix: &str, timeout: Duration, metrics: CacheMetrics) -> Self {
         Self {
             remote,
             prefix: prefix.into(),
-            limit,
+            timeout,
             keys: OnceLock::new(),
             up: AtomicBool::new(false),
-            told_down: AtomicBool::new(false),
-            storing: Semaphore::new(STORING),
-            doubt: Doubt::default(),
+            down_logged: AtomicBool::new(false),
+            storing: Semaphore::new(MAX_STORING),
+            pending: PendingInvalidations::default(),
             wanted: Notify::new(),
             metrics,
         }
@@ -76,56 +76,62 @@ impl Shared {
         self.up.load(SeqCst)
     }
 
-    /// Whose decisions these are; without it there are no keys.
-    pub(super) fn belongs_to(&self, database: &str) {
+    /// Sets the database that the decisions belong to. Without it there are no keys.
+    pub(crate) fn belongs_to(&self, database: &str) {
         let _ = self.keys.set(Keys::new(&self.prefix, database));
     }
 
-    /// Looks `question` up in one round trip, or in two when an epoch has to be made.
-    pub(super) async fn find(&self, question: &Question, now: impl Fn() -> Timestamp) -> Found {
-        let Some(keys) = self.usable(question) else { return Found::Unusable };
+    /// Looks `question` up in one round trip, or in two when an epoch is missing.
+    pub(super) async fn find(&self, question: &Question, now: impl Fn() -> Timestamp) -> SharedLookup {
+        let Some(keys) = self.usable(question) else { return SharedLookup::Unusable };
         let principal = Some(question.principal_id);
         let names = [keys.epoch(None), keys.epoch(principal), keys.entry(question)];
-        let look = [&["MGET".to_owned()], names.as_slice()].concat();
-        let Some((server, replies)) = self.call(Operation::lookup, &[look]).await else { return Found::Unusable };
-        let [Reply::Values(values)] = replies.as_slice() else { return self.refused(Operation::lookup, &replies) };
-        let [everybody, own, entry] = values.as_slice() else { return Found::Unusable };
-        let (Some(everybody), Some(own)) = (everybody, own) else {
-            return self.make_epochs(&names, [everybody.is_none(), own.is_none()]).await;
+        let lookup = [&["MGET".to_owned()], names.as_slice()].concat();
+        let Some((server, replies)) = self.call(Operation::lookup, &[lookup]).await else {
+            return SharedLookup::Unusable;
         };
-        let epochs = Epochs { server, everybody: everybody.clone(), principal: own.clone() };
+        let [Reply::Values(values)] = replies.as_slice() else { return self.refused(Operation::lookup, &replies) };
+        let [global, own, entry] = values.as_slice() else { return SharedLookup::Unusable };
+        let (Some(global), Some(own)) = (global, own) else {
+            return self.create_epochs(&names, [global.is_none(), own.is_none()]).await;
+        };
+        let epochs = Epochs { server, global: global.clone(), principal: own.clone() };
         match entry.as_deref().and_then(entry::read) {
-            Some((under, decision, span)) if under == epochs && span.contains(now()) => Found::Decision(decision, span),
-            _ => Found::Nothing(epochs),
+            Some((under, decision, span)) if under == epochs && span.contains(now()) => {
+                SharedLookup::Hit(decision, span)
+            }
+            _ => SharedLookup::Miss(epochs),
         }
     }
 
-    /// Makes the epochs that are missing, unless another process is quicker; before the facts are read, so that a change
-    /// after that renews them.
-    async fn make_epochs(&self, names: &[String; 3], missing: [bool; 2]) -> Found {
-        let [everybody, principal, _] = names;
-        let make = |name: &String| -> Command {
+    /// Creates the missing epochs, unless another process is quicker. This happens before the facts are read, so that a
+    /// later change renews them.
+    async fn create_epochs(&self, names: &[String; 3], missing: [bool; 2]) -> SharedLookup {
+        let [global, principal, _] = names;
+        let create = |name: &String| -> Command {
             let words = ["SET", name, &entry::token(), "NX", "EX"].map(str::to_owned);
             words.into_iter().chain([EPOCH_SECONDS.to_string()]).collect()
         };
-        let mut commands: Vec<_> = [everybody, principal]
+        let mut commands: Vec<_> = [global, principal]
             .into_iter()
             .zip(missing)
             .filter(|(_, missing)| *missing)
-            .map(|(name, _)| make(name))
+            .map(|(name, _)| create(name))
             .collect();
-        commands.push(vec!["MGET".into(), everybody.clone(), principal.clone()]);
-        let Some((server, replies)) = self.call(Operation::epoch, &commands).await else { return Found::Unusable };
+        commands.push(vec!["MGET".into(), global.clone(), principal.clone()]);
+        let Some((server, replies)) = self.call(Operation::epoch, &commands).await else {
+            return SharedLookup::Unusable;
+        };
         if let Some(Reply::Values(values)) = replies.last()
-            && let [Some(everybody), Some(principal)] = values.as_slice()
+            && let [Some(global), Some(principal)] = values.as_slice()
         {
-            return Found::Nothing(Epochs { server, everybody: everybody.clone(), principal: principal.clone() });
+            return SharedLookup::Miss(Epochs { server, global: global.clone(), principal: principal.clone() });
         }
         self.refused(Operation::epoch, &replies)
     }
 
-    /// Stores a decision that was made under `epochs`; does not wait for it.
-    pub(super) fn keep(
+    /// Stores a decision that was made under `epochs`, in the background.
+    pub(super) fn store(
         self: &std::sync::Arc<Self>,
         question: &Question,
         epochs: &Epochs,
@@ -139,7 +145,7 @@ impl Shared {
         let store = words.into_iter().chain([left.to_string()]).collect();
         let shared = std::sync::Arc::clone(self);
         tokio::spawn(async move {
-            // With so many on their way the server is slower than the questions come.
+            // So many are on their way only when the server is slower than the checks.
             let Ok(_one) = shared.storing.try_acquire() else { return };
             if let Some((_, replies)) = shared.call(Operation::store, &[store]).await
                 && replies.iter().any(|reply| matches!(reply, Reply::Refused(_)))
@@ -150,12 +156,12 @@ impl Shared {
     }
 
     fn usable(&self, question: &Question) -> Option<&Keys> {
-        self.keys.get().filter(|_| self.is_up() && !self.doubt.covers(question.principal_id))
+        self.keys.get().filter(|_| self.is_up() && !self.pending.includes(question.principal_id))
     }
 
-    /// Renews what is in doubt, in one round trip. Whatever the server's state: deleting needs no memory.
+    /// Completes the pending invalidations in one round trip. Returns whether none is left. A full server deletes too.
     pub(super) async fn renew(&self) -> bool {
-        let snapshot = self.doubt.snapshot();
+        let snapshot = self.pending.snapshot();
         if snapshot.is_empty() {
             return true;
         }
@@ -166,7 +172,7 @@ impl Shared {
     async fn delete(&self, keys: &Keys, snapshot: &Snapshot) -> bool {
         let scopes: Vec<Scope> = snapshot.scopes().collect();
         let commands: Vec<Command> = scopes
-            .chunks(BATCH)
+            .chunks(MAX_KEYS)
             .map(|scopes| [vec!["DEL".to_owned()], scopes.iter().map(|scope| keys.epoch(*scope)).collect()].concat())
             .collect();
         let Some((_, replies)) = self.call(Operation::renew, &commands).await else { return false };
@@ -174,12 +180,13 @@ impl Shared {
             self.refused(Operation::renew, &replies);
             return false;
         }
-        self.doubt.renewed(snapshot);
+        self.pending.complete(snapshot);
         true
     }
 
-    /// Brings the tier back if it is away, and renews what is in doubt. `false` when it is to be tried again.
-    pub(super) async fn tend(&self) -> bool {
+    /// Reconnects to the server if it is unavailable, and completes the pending invalidations. Returns `false` when the
+    /// caller is to try again.
+    pub(crate) async fn reconnect_and_renew(&self) -> bool {
         if self.is_up() {
             return self.renew().await;
         }
@@ -187,8 +194,8 @@ impl Shared {
             return false;
         }
         let reached = match self.remote.connect().await {
-            Ok(()) => self.remote.call(&[vec!["PING".into()]], false, self.limit).await,
-            Err(fault) => Err(fault),
+            Ok(()) => self.remote.call(&[vec!["PING".into()]], false, self.timeout).await,
+            Err(error) => Err(error),
         };
         match reached.map(|answer| answer.replies) {
             Ok(replies) if replies == [Reply::Done] => {
@@ -197,53 +204,55 @@ impl Shared {
                 self.renew().await
             }
             Ok(_) => false,
-            Err(fault) => {
+            Err(error) => {
                 self.metrics.failed(Operation::connect);
-                self.tell_once(&fault);
+                self.log_down_once(&error);
                 false
             }
         }
     }
 
-    fn tell_once(&self, fault: &Away) {
-        if !self.told_down.swap(true, SeqCst) {
-            warn!(cache = self.name(), error = %fault, "decision_cache_down");
+    fn log_down_once(&self, error: &ServerUnavailable) {
+        if !self.down_logged.swap(true, SeqCst) {
+            warn!(cache = self.name(), error = %error, "decision_cache_down");
         }
     }
 
     async fn call(&self, operation: Operation, commands: &[Command]) -> Option<(String, Vec<Reply>)> {
         let binding = operation == Operation::renew;
-        match self.remote.call(commands, binding, self.limit).await {
+        match self.remote.call(commands, binding, self.timeout).await {
             Ok(answer) if answer.replies.len() == commands.len() => Some((answer.server, answer.replies)),
             Ok(_) => {
-                self.down(operation, &Away("not as many answers as commands".into()));
+                self.down(operation, &ServerUnavailable("not as many answers as commands".into()));
                 None
             }
-            Err(fault) => {
-                self.down(operation, &fault);
+            Err(error) => {
+                self.down(operation, &error);
                 None
             }
         }
     }
 
-    /// The server answers, but refuses (out of memory, read-only, loading, not allowed).
-    fn refused(&self, operation: Operation, replies: &[Reply]) -> Found {
+    /// Handles a server that answers but refuses (out of memory, read-only, loading, not allowed).
+    fn refused(&self, operation: Operation, replies: &[Reply]) -> SharedLookup {
         let why =
             replies.iter().find_map(|reply| if let Reply::Refused(why) = reply { Some(why.as_str()) } else { None });
         match (operation, why) {
-            // Full: what is there can still be read.
+            // A full server can still be read.
             (Operation::epoch, why) if why.is_none_or(|why| why.starts_with("OOM")) => self.metrics.failed(operation),
-            (operation, why) => self.down(operation, &Away(why.unwrap_or("not an answer to the command").into())),
+            (operation, why) => {
+                self.down(operation, &ServerUnavailable(why.unwrap_or("not an answer to the command").into()));
+            }
         }
-        Found::Unusable
+        SharedLookup::Unusable
     }
 
-    /// From now on the tier is passed over, until [`Shared::tend`] brings it back. Logged once.
-    fn down(&self, operation: Operation, fault: &Away) {
+    /// Bypasses the tier until [`SharedTier::reconnect_and_renew`] reaches the server again. Logged once.
+    fn down(&self, operation: Operation, error: &ServerUnavailable) {
         self.metrics.failed(operation);
         if self.up.swap(false, SeqCst) {
-            self.told_down.store(false, SeqCst);
-            self.tell_once(fault);
+            self.down_logged.store(false, SeqCst);
+            self.log_down_once(error);
             self.wanted.notify_one();
         }
     }

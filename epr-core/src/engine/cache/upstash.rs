@@ -1,7 +1,7 @@
 //! Upstash's REST interface: Redis commands as JSON over HTTPS.
 //!
-//! The store behind it is eventually consistent. An answer carries a token, and a request that sends it back is answered
-//! by a server that knows at least what the one before knew. Must never log the bearer token.
+//! The store behind it is eventually consistent. A response carries a sync token, and a server that answers a request
+//! with that token has at least the state of the server that issued it. Must never log the bearer token.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,20 +11,22 @@ use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
-use tokio::time::timeout;
 
-use super::remote::{Answer, Away, Command, Remote, Reply};
+use super::remote::{Answer, Command, Remote, Reply, ServerUnavailable};
+use crate::clock::SystemRandom;
+use crate::engine::backoff::{Backoff, Jitter};
+use crate::error::chain;
 
-/// The header that carries the token.
+/// The header that carries the sync token.
 const SYNC_TOKEN: &str = "upstash-sync-token";
-/// How long the first call may take.
-const CONNECT: Duration = Duration::from_secs(2);
-/// The longest wait before the second attempt of a call.
-const RETRY: Duration = Duration::from_millis(20);
-/// Most bytes of an answer; real ones have a few hundred.
-const MOST_BYTES: usize = 1 << 20;
+/// The deadline of the first call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The delay before the second attempt of a call.
+const RETRY: Backoff = Backoff::constant(Duration::from_millis(20), Jitter::Full);
+/// The largest response; real ones have a few hundred bytes.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Whether `url` is an address of a REST interface: `https`, or `http` on this machine, where nobody reads along.
+/// Whether `url` is the URL of a REST interface: `https`, or `http` on this machine, where no one can intercept it.
 pub(crate) fn is_url(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| {
         let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
@@ -38,11 +40,11 @@ pub(super) struct Upstash {
     bearer: HeaderValue,
     prefix: String,
     sync: Mutex<Sync>,
-    /// Binding calls one after the other: of two tokens nobody can tell which one is newer.
+    /// Held by a binding call: of the tokens of two concurrent calls, the newer one would be unknown.
     binding: tokio::sync::Mutex<()>,
 }
 
-/// The token to send, and how many there were before it.
+/// The token to send, and the number of earlier tokens.
 #[derive(Debug, Clone, Default)]
 struct Sync {
     token: Option<HeaderValue>,
@@ -56,10 +58,10 @@ struct Item {
     error: Option<String>,
 }
 
-/// Why an attempt failed, and whether another one may do better.
+/// A failed attempt, and whether another one may succeed.
 struct Failed {
-    why: Away,
-    again: bool,
+    why: ServerUnavailable,
+    retryable: bool,
 }
 
 impl fmt::Debug for Upstash {
@@ -69,16 +71,16 @@ impl fmt::Debug for Upstash {
 }
 
 impl Upstash {
-    pub(super) fn new(url: &str, token: &str, prefix: &str) -> Result<Self, Away> {
-        let base = Url::parse(url).map_err(|_| Away("EPR_REDIS_URL is not understood".into()))?;
+    pub(super) fn new(url: &str, token: &str, prefix: &str) -> Result<Self, ServerUnavailable> {
+        let base = Url::parse(url).map_err(|_| ServerUnavailable("EPR_REDIS_URL is not a valid URL".into()))?;
         let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| Away("EPR_REDIS_TOKEN holds characters that no header can".into()))?;
+            .map_err(|_| ServerUnavailable("EPR_REDIS_TOKEN contains characters that no header can have".into()))?;
         bearer.set_sensitive(true);
         let client = Client::builder()
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|fault| Away(crate::error::chain(&fault.without_url())))?;
+            .map_err(|error| ServerUnavailable(chain(&error.without_url())))?;
         Ok(Self {
             client,
             base,
@@ -93,7 +95,7 @@ impl Upstash {
         self.sync.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A single command goes to the base address, several go to `/pipeline`.
+    /// Makes one attempt. A single command goes to the base URL, several go to `/pipeline`.
     async fn attempt(&self, commands: &[Command], binding: bool) -> Result<Answer, Failed> {
         let sent_with = self.sync().clone();
         let request = match commands {
@@ -109,21 +111,21 @@ impl Upstash {
             request = request.header(SYNC_TOKEN, token);
         }
         let unreachable =
-            |fault: reqwest::Error| Failed { why: Away(crate::error::chain(&fault.without_url())), again: true };
+            |error: reqwest::Error| Failed { why: ServerUnavailable(chain(&error.without_url())), retryable: true };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let token = response.headers().get(SYNC_TOKEN).cloned();
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&part);
-            if body.len() > MOST_BYTES {
-                return Err(Failed { why: Away("the answer is too long".into()), again: false });
+            if body.len() > MAX_RESPONSE_BYTES {
+                return Err(Failed { why: ServerUnavailable("the response is too long".into()), retryable: false });
             }
         }
         let items = items(status, &body, commands.len())?;
         if let Some(token) = token {
             let mut sync = self.sync();
-            // One that was sent before the token that is held now came in may be older than it.
+            // A response to a request that was sent before the present token arrived may be older than that token.
             if binding || sync.generation == sent_with.generation {
                 *sync = Sync { token: Some(token), generation: sync.generation + 1 };
             }
@@ -131,31 +133,31 @@ impl Upstash {
         Ok(Answer { server: "upstash".into(), replies: items.into_iter().map(reply).collect() })
     }
 
-    /// What reads, deletes, or writes what it wrote before can be repeated. What makes an epoch cannot: it may have been made
-    /// and renewed in between, and would be brought back.
-    async fn attempts(&self, commands: &[Command], binding: bool) -> Result<Answer, Away> {
+    /// Retries once. Commands that read, delete, or write the same value again can be repeated. The creation of an
+    /// epoch cannot: it may have been created and renewed in between, and would come back.
+    async fn attempts(&self, commands: &[Command], binding: bool) -> Result<Answer, ServerUnavailable> {
         match self.attempt(commands, binding).await {
-            Err(Failed { again: true, .. }) if !commands.iter().flatten().any(|word| word == "NX") => {}
+            Err(Failed { retryable: true, .. }) if !commands.iter().flatten().any(|word| word == "NX") => {}
             outcome => return outcome.map_err(|failed| failed.why),
         }
-        tokio::time::sleep(RETRY.mul_f64(rand::random())).await;
+        tokio::time::sleep(RETRY.delay(1, &SystemRandom)).await;
         self.attempt(commands, binding).await.map_err(|failed| failed.why)
     }
 }
 
 fn items(status: StatusCode, body: &[u8], expected: usize) -> Result<Vec<Item>, Failed> {
-    let failed = |why: String, again| Failed { why: Away(why), again };
+    let failed = |why: String, retryable| Failed { why: ServerUnavailable(why), retryable };
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Err(failed(format!("answered {status}"), true));
     }
-    let unreadable = |_| failed(format!("answered {status} with a body that is not its own"), false);
+    let unreadable = |_| failed(format!("answered {status} with an unknown body"), false);
     let items = if expected == 1 || !body.starts_with(b"[") {
         vec![serde_json::from_slice::<Item>(body).map_err(unreadable)?]
     } else {
         serde_json::from_slice::<Vec<Item>>(body).map_err(unreadable)?
     };
     match items.as_slice() {
-        // A pipeline that was refused as a whole, a wrong token, a quota that is used up.
+        // The whole pipeline was refused: a wrong token, or an exhausted quota.
         [Item { error: Some(error), .. }] if expected != 1 || status != StatusCode::BAD_REQUEST || quota(error) => {
             Err(failed(error.chars().take(200).collect(), false))
         }
@@ -187,18 +189,18 @@ impl Remote for Upstash {
         "upstash"
     }
 
-    /// A write of its own: the token that comes back stands for everything that was written before it.
-    async fn connect(&self) -> Result<(), Away> {
+    /// Writes a mark: the sync token of the response covers everything that was written before it.
+    async fn connect(&self) -> Result<(), ServerUnavailable> {
         let mark = vec!["SET".into(), format!("{}:mark", self.prefix), "1".into(), "EX".into(), "60".into()];
-        let answer = self.call(&[mark], true, CONNECT).await?;
+        let answer = self.call(&[mark], true, CONNECT_TIMEOUT).await?;
         match answer.replies.as_slice() {
-            // Full: it still reads and deletes. Without the mark the next renewal brings the token.
+            // A full server still reads and deletes. Without the mark, the next renewal returns a token.
             [Reply::Done | Reply::Refused(_)] => Ok(()),
-            _ => Err(Away("the answer to SET is not one".into())),
+            _ => Err(ServerUnavailable("the reply to SET is invalid".into())),
         }
     }
 
-    async fn call(&self, commands: &[Command], binding: bool, limit: Duration) -> Result<Answer, Away> {
+    async fn call(&self, commands: &[Command], binding: bool, timeout: Duration) -> Result<Answer, ServerUnavailable> {
         let call = async {
             if binding {
                 let _alone = self.binding.lock().await;
@@ -207,6 +209,6 @@ impl Remote for Upstash {
                 self.attempts(commands, false).await
             }
         };
-        timeout(limit, call).await.map_err(|_| Away("no answer in time".into()))?
+        tokio::time::timeout(timeout, call).await.map_err(|_| ServerUnavailable("no response in time".into()))?
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use epr_core::Epr;
-use epr_core::ingest::{Message, Outcome};
+use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::settings::{Settings, Source};
 use epr_core::store::ScanRange;
 use epr_testkit::ledger::everything;
@@ -36,7 +36,7 @@ async fn rate(epr: &Epr, total: usize, size: usize) -> f64 {
     let begun = Instant::now();
     for batch in &batches {
         let ingested = epr.ingest(batch).await;
-        assert!(ingested.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Recorded { .. })));
+        assert!(ingested.outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Recorded { .. })));
     }
     total as f64 / begun.elapsed().as_secs_f64()
 }

@@ -1,17 +1,18 @@
-//! What ingestion says in the log: a line for each event, a warning for each message that is none, and the figures of each
-//! batch. Never a body, nor anything out of one.
+//! The log lines of ingestion: one for each event, a warning for each rejected message, and the counts of each batch.
+//! Must never log a body, or any part of one.
 
 use tracing::{debug, error, info, warn};
 
-use super::{Ingested, Message, Outcome};
+use super::message::Message;
+use super::outcome::{IngestOutcome, Ingested};
 use crate::domain::Timestamp;
 
-/// The logger of everything here, by the contract.
+/// Logs under the logger that the contract names.
 macro_rules! say {
     ($level:ident, $($what:tt)*) => { $level!(target: "audit_consumer", $($what)*) };
 }
 
-/// How many messages of a batch had which outcome.
+/// The numbers of messages by outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     recorded: usize,
@@ -22,22 +23,22 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(outcomes: &[Outcome]) -> Self {
+    fn of(outcomes: &[IngestOutcome]) -> Self {
         let mut counts = Self::default();
         for outcome in outcomes {
             *match outcome {
-                Outcome::Recorded { .. } => &mut counts.recorded,
-                Outcome::Duplicate { .. } => &mut counts.duplicates,
-                Outcome::Conflict { .. } => &mut counts.conflicts,
-                Outcome::Invalid(_) => &mut counts.invalid,
-                Outcome::Refused { .. } | Outcome::Retry { .. } => &mut counts.failures,
+                IngestOutcome::Recorded { .. } => &mut counts.recorded,
+                IngestOutcome::Duplicate { .. } => &mut counts.duplicates,
+                IngestOutcome::Conflict { .. } => &mut counts.conflicts,
+                IngestOutcome::Invalid(_) => &mut counts.invalid,
+                IngestOutcome::Refused { .. } | IngestOutcome::Retry { .. } => &mut counts.failures,
             } += 1;
         }
         counts
     }
 }
 
-/// `received`: how many of them are new.
+/// Logs a batch, of which `received` messages are new.
 pub(super) fn log(messages: &[Message], received: usize, ingested: &Ingested, now: Timestamp) {
     if messages.is_empty() {
         return;
@@ -45,17 +46,17 @@ pub(super) fn log(messages: &[Message], received: usize, ingested: &Ingested, no
     for (message, outcome) in messages.iter().zip(&ingested.outcomes) {
         let message_id = &message.message_id;
         match outcome {
-            Outcome::Recorded { sequence } => say!(info, message_id, sequence, "audit_event_ingested"),
-            Outcome::Duplicate { sequence } => say!(debug, message_id, sequence, "audit_event_duplicate"),
-            Outcome::Conflict { sequence } => {
+            IngestOutcome::Recorded { sequence } => say!(info, message_id, sequence, "audit_event_ingested"),
+            IngestOutcome::Duplicate { sequence } => say!(debug, message_id, sequence, "audit_event_duplicate"),
+            IngestOutcome::Conflict { sequence } => {
                 say!(warn, message_id, sequence, kind = "conflict", "audit_event_rejected");
             }
-            Outcome::Invalid(unfit) => {
-                say!(warn, message_id, kind = "invalid", place = unfit.place(), "audit_event_rejected");
+            IngestOutcome::Invalid(error) => {
+                say!(warn, message_id, kind = "invalid", place = error.location(), "audit_event_rejected");
             }
-            Outcome::Refused { .. } => say!(warn, message_id, kind = "refused", "audit_event_rejected"),
-            // Reported once, below: it is the same for all of them.
-            Outcome::Retry { .. } => {}
+            IngestOutcome::Refused { .. } => say!(warn, message_id, kind = "refused", "audit_event_rejected"),
+            // Logged once, below: the reason is the same for all of them.
+            IngestOutcome::Retry { .. } => {}
         }
     }
     let Counts { recorded, duplicates, conflicts, invalid, failures } = Counts::of(&ingested.outcomes);
@@ -75,7 +76,7 @@ pub(super) fn log(messages: &[Message], received: usize, ingested: &Ingested, no
         "audit_batch_ingested"
     );
     let why = ingested.outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Retry { why, .. } => Some(why),
+        IngestOutcome::Retry { why, .. } => Some(why),
         _ => None,
     });
     if let Some(why) = why {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::remote::{Answer, Away, Command, Remote, Reply};
+use crate::engine::cache::remote::{Answer, Command, Remote, Reply, ServerUnavailable};
 
 #[derive(Debug, Default)]
 struct State {
@@ -71,20 +71,20 @@ impl Remote for Way {
         "model"
     }
 
-    async fn connect(&self) -> Result<(), Away> {
+    async fn connect(&self) -> Result<(), ServerUnavailable> {
         let state = self.server.lock();
         if state.away {
-            return Err(Away("away".into()));
+            return Err(ServerUnavailable("away".into()));
         }
         *self.run.lock().unwrap() = Some(state.run);
         Ok(())
     }
 
-    async fn call(&self, commands: &[Command], _: bool, _: Duration) -> Result<Answer, Away> {
+    async fn call(&self, commands: &[Command], _: bool, _: Duration) -> Result<Answer, ServerUnavailable> {
         let (mut state, mut run) = (self.server.lock(), self.run.lock().unwrap());
         if state.away || *run != Some(state.run) {
             *run = None;
-            return Err(Away("away".into()));
+            return Err(ServerUnavailable("away".into()));
         }
         let replies = commands.iter().map(|command| state.run_command(command)).collect();
         Ok(Answer { server: state.run.to_string(), replies })

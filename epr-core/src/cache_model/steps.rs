@@ -35,8 +35,8 @@ pub(super) enum Step {
     Answer,
     /// The other process hears of every change up to now.
     Deliver(u8),
-    /// A process's keeper has its turn.
-    Tend(u8),
+    /// A process's feed follower completes what is pending.
+    Renew(u8),
     Pass(u8),
     Save,
     Restart,
@@ -69,7 +69,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         6 => (at.clone(), change()).prop_map(|(at, change)| Step::Change { at, change }),
         4 => Just(Step::Answer),
         4 => at.clone().prop_map(Step::Deliver),
-        4 => at.prop_map(Step::Tend),
+        4 => at.prop_map(Step::Renew),
         3 => (1..4_u8).prop_map(Step::Pass),
         1 => Just(Step::Save),
         1 => Just(Step::Restart),

@@ -1,45 +1,45 @@
-//! From a message's body to what the ledger takes. Pure.
+//! Reads an audit event from the body of a message. Pure.
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::Message;
+use super::message::Message;
 use crate::domain::audit::AuditEvent;
 use crate::domain::fields::{Step, parse_uuid};
 use crate::domain::json::JsonFault;
 use crate::domain::{Invalid, Json, JsonObject, Timestamp};
 use crate::ledger::chain::{DetailsFault, Draft};
 
-/// Why a message is no audit event. `Display` is for whoever looks after it and may quote the body; only
-/// [`Unfit::place`] may be logged.
+/// The reason why a message is not an audit event. Its `Display` is for the operator and may quote the body; only
+/// [`InvalidMessage::location`] may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidMessage {
     /// The body, or the text in the envelope, is not JSON that can be kept.
     #[error("{0} is not JSON that can be kept: {1}")]
     Json(Part, JsonFault),
-    /// The envelope is no notification.
+    /// The SNS envelope is not a notification.
     #[error("the SNS envelope has the type `{0}`; only notifications carry events")]
     NotNotification(String),
-    /// What is in the envelope is neither text nor an object.
+    /// The `Message` of the envelope is neither text nor an object.
     #[error("the `Message` of the SNS envelope is neither text nor an object")]
     NoMessage,
-    /// Nothing tells it from others: it has no `event_id`, and the queue gave it no id.
+    /// It has no idempotency key: no `event_id`, and no message id of the queue.
     #[error("there is no event_id, and no message id to stand for it")]
     NoKey,
-    /// Fields are missing or wrong.
+    /// Fields are missing or invalid.
     #[error("{}", sentence(.0))]
     Event(#[from] Invalid),
-    /// The details cannot be kept exactly.
+    /// The details cannot be stored exactly.
     #[error("details: {0}")]
     Details(#[from] DetailsFault),
 }
 
-/// Which text of a message.
+/// A text of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// The body.
     Body,
-    /// What the SNS envelope holds.
+    /// The `Message` of the SNS envelope.
     Message,
 }
 
@@ -52,25 +52,26 @@ impl std::fmt::Display for Part {
     }
 }
 
-impl Unfit {
-    /// Where the fault lies, in words of this program only: `json`, `envelope`, `details`, or the names of the fields.
+impl InvalidMessage {
+    /// The location of the error, in words of this program only: `json`, `envelope`, `details`, or the names of the
+    /// fields.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match self {
             Self::Json(..) => "json".to_owned(),
             Self::NotNotification(_) | Self::NoMessage => "envelope".to_owned(),
             Self::NoKey => "event_id".to_owned(),
             Self::Details(_) => "details".to_owned(),
             Self::Event(Invalid(faults)) => {
-                let names: Vec<_> = faults.iter().map(|fault| way(&fault.loc)).collect();
+                let names: Vec<_> = faults.iter().map(|fault| field_path(&fault.loc)).collect();
                 names.join(",")
             }
         }
     }
 }
 
-/// The way to a field, without the leading `body`.
-fn way(loc: &[Step]) -> String {
+/// The path of a field, without the leading `body`.
+fn field_path(loc: &[Step]) -> String {
     let steps: Vec<_> = loc
         .iter()
         .skip(1)
@@ -83,16 +84,16 @@ fn way(loc: &[Step]) -> String {
 }
 
 fn sentence(Invalid(faults): &Invalid) -> String {
-    let told: Vec<_> = faults.iter().map(|fault| format!("{}: {}", way(&fault.loc), fault.msg)).collect();
-    told.join("; ")
+    let sentences: Vec<_> = faults.iter().map(|fault| format!("{}: {}", field_path(&fault.loc), fault.msg)).collect();
+    sentences.join("; ")
 }
 
-/// Reads one message. An event without an id of its own gets the message's, one without a time gets `now`.
+/// Reads the audit event of a message. An event without an id gets the message's id, one without a time gets `now`.
 ///
 /// # Errors
-/// It is no audit event.
-pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
-    let body = Json::parse_bounded(message.body.as_bytes()).map_err(|fault| Unfit::Json(Part::Body, fault))?;
+/// It is not an audit event.
+pub fn read(message: &Message, now: Timestamp) -> Result<Draft, InvalidMessage> {
+    let body = Json::parse_bounded(message.body.as_bytes()).map_err(|fault| InvalidMessage::Json(Part::Body, fault))?;
     let body = match body {
         Json::Object(members) if is_envelope(&members) => open(members)?,
         Json::Object(members) => inner_event(&members).unwrap_or(Json::Object(members)),
@@ -101,7 +102,7 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
     let (mut event, dated) = AuditEvent::from_body(body, now)?;
     if event.event_id.is_none() {
         if message.message_id.is_empty() {
-            return Err(Unfit::NoKey);
+            return Err(InvalidMessage::NoKey);
         }
         event.event_id = Some(key_of(&message.message_id));
     }
@@ -109,12 +110,12 @@ pub fn read(message: &Message, now: Timestamp) -> Result<Draft, Unfit> {
     Ok(if dated { draft } else { draft.undated() })
 }
 
-/// Recognised by three members, so that an event which has something called `Message` is still an event.
+/// Whether these are the members of an SNS envelope. An event that has a member `Message` is still an event.
 fn is_envelope(members: &JsonObject) -> bool {
     ["Type", "TopicArn", "Message"].iter().all(|name| members.contains_key(name))
 }
 
-/// The event in a `Message` beside which there is no event: an envelope that lost its `Type` or `TopicArn` on the way.
+/// The event in the `Message` of an envelope that lost its `Type` or `TopicArn` on the way.
 fn inner_event(members: &JsonObject) -> Option<Json> {
     let is_event = |members: &JsonObject| ["source", "action"].iter().all(|name| members.contains_key(name));
     let other_type = members.get("Type").is_some_and(|kind| kind.as_text() != Some("Notification"));
@@ -128,21 +129,21 @@ fn inner_event(members: &JsonObject) -> Option<Json> {
     inner.as_object().is_some_and(is_event).then_some(inner)
 }
 
-fn open(mut envelope: JsonObject) -> Result<Json, Unfit> {
+fn open(mut envelope: JsonObject) -> Result<Json, InvalidMessage> {
     match envelope.get("Type").and_then(Json::as_text) {
         Some("Notification") => {}
-        other => return Err(Unfit::NotNotification(other.unwrap_or("none").chars().take(64).collect())),
+        other => return Err(InvalidMessage::NotNotification(other.unwrap_or("none").chars().take(64).collect())),
     }
     match envelope.remove("Message") {
         Some(Json::Text(text)) => {
-            Json::parse_bounded(text.as_bytes()).map_err(|fault| Unfit::Json(Part::Message, fault))
+            Json::parse_bounded(text.as_bytes()).map_err(|fault| InvalidMessage::Json(Part::Message, fault))
         }
         Some(object @ Json::Object(_)) => Ok(object),
-        _ => Err(Unfit::NoMessage),
+        _ => Err(InvalidMessage::NoMessage),
     }
 }
 
-/// The queue's ids are UUIDs. Of any other a UUID is made that is always the same.
+/// The idempotency key of a message. SQS ids are UUIDs; any other id is hashed to a UUID.
 fn key_of(message_id: &str) -> Uuid {
     parse_uuid(message_id).unwrap_or_else(|| {
         let hash: [u8; 32] = Sha256::digest(message_id.as_bytes()).into();
@@ -166,7 +167,7 @@ mod tests {
         read(&Message::new(ID, body), now()).unwrap()
     }
 
-    fn refused(body: &str) -> Unfit {
+    fn refused(body: &str) -> InvalidMessage {
         read(&Message::new(ID, body), now()).unwrap_err()
     }
 
@@ -191,9 +192,9 @@ mod tests {
         for body in [event.to_owned(), enveloped("Notification", &quoted), enveloped("Notification", event)] {
             assert_eq!(taken(&body).details(), r#"{"n":1.0}"#, "{body}");
         }
-        assert_eq!(refused(&enveloped("SubscriptionConfirmation", &quoted)).place(), "envelope");
-        assert_eq!(refused(&enveloped("Notification", "7")), Unfit::NoMessage);
-        assert_eq!(refused(&enveloped("Notification", r#""no json""#)).place(), "json");
+        assert_eq!(refused(&enveloped("SubscriptionConfirmation", &quoted)).location(), "envelope");
+        assert_eq!(refused(&enveloped("Notification", "7")), InvalidMessage::NoMessage);
+        assert_eq!(refused(&enveloped("Notification", r#""no json""#)).location(), "json");
         // An event may have a member of that name.
         assert_eq!(taken(r#"{"source":"s","action":"a","Message":"{}"}"#).event().source.as_str(), "s");
     }
@@ -217,7 +218,7 @@ mod tests {
             r#"{"Message":"{\"source\":\"s\"}"}"#.to_owned(),
             format!(r#"{{"Message":[{event}]}}"#),
         ] {
-            assert_eq!(refused(&body).place(), "source,action", "{body}");
+            assert_eq!(refused(&body).location(), "source,action", "{body}");
         }
     }
 
@@ -247,11 +248,11 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_told_and_none_of_the_body_is_in_the_place() {
-        let unfit = refused(r#"{"action": 7, "event_id": "secret", "details": [], "occurred_at": "then"}"#);
-        assert_eq!(unfit.place(), "source,action,event_id,details,occurred_at");
-        assert!(unfit.to_string().contains("source: Field required"), "{unfit}");
+        let invalid = refused(r#"{"action": 7, "event_id": "secret", "details": [], "occurred_at": "then"}"#);
+        assert_eq!(invalid.location(), "source,action,event_id,details,occurred_at");
+        assert!(invalid.to_string().contains("source: Field required"), "{invalid}");
         for body in ["", "[]", "null", "\u{feff}{}", r#"{"source":"s","source":"t","action":"a"}"#, r#"{"x":1e999}"#] {
-            let place = refused(body).place();
+            let place = refused(body).location();
             assert!(matches!(place.as_str(), "json" | "body"), "{body}: {place}");
         }
     }

@@ -2,29 +2,33 @@
 //! between reading their facts and keeping the answer, and changes between commit and renewal. What is answered from a
 //! cache is held against the database. Taking out a guard must bring its fault to light.
 
+mod server;
+mod steps;
+
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use proptest::prop_assert_eq;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::metrics::CacheMetrics;
-use super::model_server::Server;
-use super::model_steps::{Change, Step, step};
-use super::shared::Shared;
-use super::versions::Stamp;
-use super::{Cache, Ticket};
+use self::server::Server;
+use self::steps::{Change, Step, step};
 use crate::clock::{Clock as _, ManualClock};
 use crate::decision::{Question, Span, decide};
 use crate::domain::{
     EntityPatch, EntityType, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
     assignment::default_principal_type,
 };
+use crate::engine::cache::metrics::CacheMetrics;
+use crate::engine::cache::shared::SharedTier;
+use crate::engine::cache::{Basis, Cache, Ticket};
+use crate::engine::commit_probe::CommitProbe;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::handlers::check::{Begun, begin_check, finish_check};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
@@ -34,62 +38,33 @@ use crate::{Call, Epr};
 
 /// What makes the cache truthful, to be taken out one by one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Guards {
-    /// The stamp is the one from before the facts were read.
-    stamp_before_facts: bool,
-    /// The invalidation follows the commit.
+struct Guards {
+    /// The version is the one from before the facts were read.
+    version_before_facts: bool,
+    /// Invalidation follows the commit.
     renewal_after_commit: bool,
     /// An entry ends where an assignment starts or ends.
     clipped: bool,
 }
 
-const ALL: Guards = Guards { stamp_before_facts: true, renewal_after_commit: true, clipped: true };
+const ALL: Guards = Guards { version_before_facts: true, renewal_after_commit: true, clipped: true };
 
-/// Where a test reaches into production.
-pub(crate) struct Hooks {
-    guards: Mutex<Guards>,
-    /// Notified when a change has come to its commit; the change continues when the other is notified.
+/// Stops a change at its commit when a gate is set, collects its renewals, and takes a guard out.
+struct Probe {
+    guards: Guards,
+    /// Notifies the first when a change has come to its commit; goes on when the second is notified.
     gate: Mutex<Option<(Arc<Notify>, Arc<Notify>)>>,
     renewals: Mutex<Vec<Invalidation>>,
+    cache: OnceLock<Arc<Cache>>,
 }
 
-impl Default for Hooks {
-    fn default() -> Self {
-        Self { guards: Mutex::new(ALL), gate: Mutex::default(), renewals: Mutex::default() }
-    }
-}
-
-impl Cache {
-    fn guards(&self) -> Guards {
-        *self.core.hooks.guards.lock().unwrap()
-    }
-
-    pub(super) fn without_guards(&self, question: &Question, stamp: Stamp, endless: Span, span: Span) -> (Stamp, Span) {
-        let guards = self.guards();
-        let now = self.core.line.stamp(question.principal_id).unwrap();
-        (if guards.stamp_before_facts { stamp } else { now }, if guards.clipped { span } else { endless })
-    }
-
-    pub(super) fn without_renewal_after_commit(&self) -> bool {
-        !self.guards().renewal_after_commit
-    }
-
-    pub(crate) async fn before_commit(&self, renewals: &[Invalidation]) {
-        self.core.hooks.renewals.lock().unwrap().extend(renewals);
-        if self.without_renewal_after_commit() {
-            for renewal in renewals {
-                self.core.forget(*renewal);
-            }
-            self.pass_gate().await;
-        }
-    }
-
-    pub(crate) async fn after_commit(&self) {
-        self.pass_gate().await;
+impl Probe {
+    fn new(guards: Guards) -> Self {
+        Self { guards, gate: Mutex::default(), renewals: Mutex::default(), cache: OnceLock::new() }
     }
 
     async fn pass_gate(&self) {
-        let gate = self.core.hooks.gate.lock().unwrap().take();
+        let gate = self.gate.lock().unwrap().take();
         if let Some((reached, go_on)) = gate {
             reached.notify_one();
             go_on.notified().await;
@@ -97,14 +72,35 @@ impl Cache {
     }
 }
 
+#[async_trait]
+impl CommitProbe for Probe {
+    async fn before_commit(&self, renewals: Vec<Invalidation>) -> Vec<Invalidation> {
+        self.renewals.lock().unwrap().extend(&renewals);
+        if self.guards.renewal_after_commit {
+            return renewals;
+        }
+        for renewal in renewals {
+            self.cache.get().unwrap().tiers().invalidate(renewal);
+        }
+        self.pass_gate().await;
+        Vec::new()
+    }
+
+    async fn after_commit(&self) {
+        self.pass_gate().await;
+    }
+}
+
 struct Process {
     epr: Epr,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedTier>>,
+    probe: Arc<Probe>,
     /// How many renewals it has heard of.
     heard: usize,
 }
 
 struct World {
+    guards: Guards,
     clock: Arc<ManualClock>,
     processes: [Process; 2],
     server: Server,
@@ -129,6 +125,7 @@ impl World {
         let mut processes = Vec::new();
         for _ in 0..2 {
             let store = sqlite::open_file(&folder.path().join("epr.db"), &Options::default()).unwrap();
+            let probe = Arc::new(Probe::new(guards));
             let mut epr = Epr::builder()
                 .store(Arc::new(store))
                 .clock(clock.clone())
@@ -136,22 +133,23 @@ impl World {
                 .audit_decisions(AuditDecisions::Off)
                 .audit_events(AuditEvents::Off)
                 .cache(CacheSettings::off())
+                .commit_probe(probe.clone())
                 .build();
             epr.start(false).await.unwrap();
             let metrics = CacheMetrics::default();
             let shared = with_server
-                .then(|| Arc::new(Shared::new(server.remote(), "epr", Duration::from_secs(1), metrics.clone())));
+                .then(|| Arc::new(SharedTier::new(server.remote(), "epr", Duration::from_secs(1), metrics.clone())));
             let settings = CacheSettings { ttl: Duration::from_secs(7), ..CacheSettings::default() };
-            let cache = Cache::of(&settings, shared.clone(), metrics);
+            let cache = Arc::new(Cache::with_shared_tier(&settings, shared.clone(), metrics));
             // The test brings the news.
-            cache.core.hear(FeedEvent::SingleProcess);
+            cache.tiers().apply(FeedEvent::SingleProcess);
             if let Some(shared) = &shared {
                 shared.belongs_to("model");
-                assert!(shared.tend().await);
+                assert!(shared.reconnect_and_renew().await);
             }
-            *cache.core.hooks.guards.lock().unwrap() = guards;
-            epr.engines.cache = Arc::new(cache);
-            processes.push(Process { epr, shared, heard: 0 });
+            assert!(probe.cache.set(Arc::clone(&cache)).is_ok());
+            epr.engines.cache = cache;
+            processes.push(Process { epr, shared, probe, heard: 0 });
         }
         let epr = &processes[0].epr;
         let call = Call::default();
@@ -167,6 +165,7 @@ impl World {
             roles.push(epr.create_role(&call, new).await.unwrap().id);
         }
         let mut world = Self {
+            guards,
             clock,
             processes: processes.try_into().ok().unwrap(),
             server,
@@ -181,7 +180,7 @@ impl World {
         };
         world.collect(0);
         world.deliver(1);
-        world.tend(1).await;
+        world.reconnect_and_renew(1).await;
         world
     }
 
@@ -205,20 +204,28 @@ impl World {
         let question = self.question(asked);
         let epr = self.processes[at].epr.clone();
         match begin_check(&epr.engines, &question).await.unwrap() {
-            Begun::Known(decision, ..) => {
+            Begun::Cached(decision, ..) => {
                 if !self.may_lag(at) {
                     self.hits += 1;
                     let truth = self.truth(&question).await;
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
             }
-            Begun::Open(ticket, seen) => self.finish(at, &question, &ticket, seen).await,
+            Begun::Undecided(ticket, seen) => self.finish(at, &question, &ticket, seen).await,
         }
         Ok(())
     }
 
     async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: FactsAtRevision) {
-        finish_check(&self.processes[at].epr.engines, &Call::default(), question, ticket, seen).await.unwrap();
+        let engines = &self.processes[at].epr.engines;
+        // Without its guard the version is the one from after the facts were read.
+        let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
+        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource_type };
+        let decision = finish_check(engines, &Call::default(), question, ticket, seen).await.unwrap();
+        if !self.guards.clipped {
+            let endless = Span { from: None, until: None };
+            engines.cache.store(question, ticket, (&decision, basis), endless, self.clock.now());
+        }
         // What is on its way to the server arrives.
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -229,7 +236,7 @@ impl World {
         self.answer().await;
         let epr = self.processes[at].epr.clone();
         let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        *epr.engines.cache.core.hooks.gate.lock().unwrap() = Some((reached.clone(), go_on.clone()));
+        *self.processes[at].probe.gate.lock().unwrap() = Some((reached.clone(), go_on.clone()));
         let (entities, roles, assignments) = (self.entities.clone(), self.roles.clone(), self.assignments.clone());
         let now = self.clock.now();
         let task = tokio::spawn(async move { apply(&epr, change, now, &entities, &roles, &assignments).await });
@@ -242,7 +249,7 @@ impl World {
         tokio::select! {
             biased;
             () = reached.notified() => self.under_way = Some((at, go_on, task)),
-            () = ended => *self.processes[at].epr.engines.cache.core.hooks.gate.lock().unwrap() = None,
+            () = ended => *self.processes[at].probe.gate.lock().unwrap() = None,
         }
         self.collect(at);
     }
@@ -256,7 +263,7 @@ impl World {
     }
 
     fn collect(&mut self, at: usize) {
-        let new = std::mem::take(&mut *self.processes[at].epr.engines.cache.core.hooks.renewals.lock().unwrap());
+        let new = std::mem::take(&mut *self.processes[at].probe.renewals.lock().unwrap());
         self.renewals.extend(new.into_iter().map(|renewal| (at, renewal)));
     }
 
@@ -267,14 +274,14 @@ impl World {
         }
         let process = &mut self.processes[at];
         for (_, renewal) in &self.renewals[process.heard..] {
-            process.epr.engines.cache.core.hear(FeedEvent::Changed(*renewal));
+            process.epr.engines.cache.tiers().apply(FeedEvent::Changed(*renewal));
         }
         process.heard = self.renewals.len();
     }
 
-    async fn tend(&self, at: usize) {
+    async fn reconnect_and_renew(&self, at: usize) {
         if let Some(shared) = &self.processes[at].shared {
-            shared.tend().await;
+            shared.reconnect_and_renew().await;
         }
     }
 
@@ -284,7 +291,7 @@ impl World {
             Step::Begin { at, asked } => {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
-                if let Begun::Open(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
+                if let Begun::Undecided(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
                     self.begun.push((at.into(), question, ticket, seen));
                 }
             }
@@ -297,7 +304,7 @@ impl World {
             Step::Change { at, change } => self.start(at.into(), change).await,
             Step::Answer => self.answer().await,
             Step::Deliver(at) => self.deliver(at.into()),
-            Step::Tend(at) => self.tend(at.into()).await,
+            Step::Renew(at) => self.reconnect_and_renew(at.into()).await,
             Step::Pass(seconds) => self.clock.advance_micros(i64::from(seconds) * 1_000_000),
             Step::Save => self.server.save(),
             Step::Restart => self.server.restart(),
@@ -429,7 +436,7 @@ fn no_history_makes_the_shared_tier_lie() {
 
 #[test]
 fn without_its_guard_a_store_after_an_invalidation_is_found() {
-    histories(2000, 1..60, Guards { stamp_before_facts: false, ..ALL }, false).expect_err("a lie");
+    histories(2000, 1..60, Guards { version_before_facts: false, ..ALL }, false).expect_err("a lie");
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! The cache of one process: lookup, store, and the invalidation by changes of this process.
+//!
+//! Owns when an earlier decision may be answered again. INVARIANT: never one that the database would no longer give,
+//! except for the time in which a change travels from one process to another. Must never turn an error into a decision,
+//! nor make a caller wait for a cache that is unavailable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
+use tracing::error;
+
+use super::connect::connection;
+use super::entry::Epochs;
+use super::feed_follower;
+use super::memory::{Basis, MemoryTier};
+use super::metrics::{CacheMetrics, CacheTier, Gauges};
+use super::shared::{SharedLookup, SharedTier};
+use super::tiers::{TierState, Tiers};
+use super::versions::Version;
+use crate::decision::{Decision, Question, Span};
+use crate::domain::Timestamp;
+use crate::settings::CacheSettings;
+use crate::store::{Invalidation, Store};
+
+/// The cache of one process.
+pub(crate) struct Cache {
+    ttl_micros: i64,
+    tiers: Arc<Tiers>,
+    follower: Mutex<Option<AbortHandle>>,
+}
+
+/// The result of a lookup.
+pub(crate) enum Lookup {
+    /// The decision, and its basis unless it came from the shared tier.
+    Hit(Decision, CacheTier, Option<Basis>),
+    /// There is none. A decision on facts that are read after this may be stored with the ticket.
+    Miss(Ticket),
+}
+
+/// The versions and epochs from before the facts were read. Empty when the decision may not be stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ticket {
+    version: Option<Version>,
+    epochs: Option<Epochs>,
+}
+
+impl Cache {
+    /// The cache that `settings` describe. It stores and returns nothing before [`Cache::follow_changes`].
+    pub(crate) fn new(settings: &CacheSettings) -> Self {
+        let metrics = CacheMetrics::default();
+        let shared = settings.shared.as_ref().filter(|_| settings.enabled).and_then(|at| match connection(at) {
+            Ok(remote) => Some(Arc::new(SharedTier::new(remote, &at.prefix, at.timeout, metrics.clone()))),
+            Err(error) => {
+                // Settings from the environment have been validated; those of an embedding program have not.
+                error!(error = %error, "decision_cache_unusable");
+                None
+            }
+        });
+        Self::with_shared_tier(settings, shared, metrics)
+    }
+
+    /// A cache over `shared`.
+    pub(crate) fn with_shared_tier(
+        settings: &CacheSettings,
+        shared: Option<Arc<SharedTier>>,
+        metrics: CacheMetrics,
+    ) -> Self {
+        let memory = settings.enabled.then(|| MemoryTier::new(settings.memory_mib << 20));
+        Self {
+            ttl_micros: i64::try_from(settings.ttl.as_micros()).unwrap_or(i64::MAX),
+            tiers: Arc::new(Tiers::new(memory, shared, metrics)),
+            follower: Mutex::default(),
+        }
+    }
+
+    /// Starts to follow the change feed of `store`, without which nothing is cached.
+    pub(crate) fn follow_changes(&self, store: &Arc<dyn Store>) {
+        if self.tiers.memory.is_some() {
+            let follow = feed_follower::follow(Arc::clone(&self.tiers), Arc::clone(store));
+            self.replace_follower(Some(tokio::spawn(follow).abort_handle()));
+        }
+    }
+
+    /// Stops following the change feed; nothing is cached any more.
+    pub(crate) fn stop(&self) {
+        self.replace_follower(None);
+        self.tiers.versions.feed_ended();
+    }
+
+    fn replace_follower(&self, follower: Option<AbortHandle>) {
+        let mut current = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = std::mem::replace(&mut *current, follower) {
+            before.abort();
+        }
+    }
+
+    /// The tiers, for a test that plays the change feed.
+    #[cfg(test)]
+    pub(crate) fn tiers(&self) -> &Tiers {
+        &self.tiers
+    }
+
+    /// A ticket for a decision that is evaluated without a lookup.
+    pub(crate) fn ticket(&self, question: &Question) -> Ticket {
+        let version = self.tiers.memory.as_ref().and_then(|_| self.tiers.versions.of(question.principal_id));
+        Ticket { version, epochs: None }
+    }
+
+    /// Looks up the decision on `question`.
+    pub(crate) async fn lookup(&self, question: &Question, now: impl Fn() -> Timestamp) -> Lookup {
+        let tiers = &self.tiers;
+        let Some(memory) = &tiers.memory else { return Lookup::Miss(Ticket::default()) };
+        // INVARIANT: before anything else is read, here or on the server.
+        let Some(version) = tiers.versions.of(question.principal_id) else { return Lookup::Miss(Ticket::default()) };
+        if let Some((decision, basis)) = memory.get(question, version, now()) {
+            return Lookup::Hit(decision, CacheTier::memory, basis);
+        }
+        let ticket = Ticket { version: Some(version), epochs: None };
+        let Some(shared) = &tiers.shared else { return Lookup::Miss(ticket) };
+        match shared.find(question, now).await {
+            SharedLookup::Unusable => Lookup::Miss(ticket),
+            SharedLookup::Miss(epochs) => Lookup::Miss(Ticket { epochs: Some(epochs), ..ticket }),
+            // A change that arrived while the server was asked may be later than its answer.
+            SharedLookup::Hit(decision, span) if tiers.versions.is_current(question.principal_id, version) => {
+                memory.put(question, (decision, None), span, version);
+                Lookup::Hit(decision, CacheTier::shared, None)
+            }
+            SharedLookup::Hit(..) => Lookup::Miss(Ticket::default()),
+        }
+    }
+
+    /// Stores a decision that was made at `now` and is valid within `span`. Its facts were read after `ticket` was
+    /// issued.
+    pub(crate) fn store(
+        &self,
+        question: &Question,
+        ticket: &Ticket,
+        (decision, basis): (&Decision, Basis),
+        span: Span,
+        now: Timestamp,
+    ) {
+        let (Some(memory), Some(version)) = (&self.tiers.memory, ticket.version) else { return };
+        let latest = Timestamp::from_unix_micros(now.unix_micros().saturating_add(self.ttl_micros)).ok();
+        let span = Span { until: [span.until, latest].into_iter().flatten().min(), ..span };
+        memory.put(question, (*decision, Some(basis)), span, version);
+        if let (Some(shared), Some(epochs)) = (&self.tiers.shared, &ticket.epochs) {
+            shared.store(question, epochs, decision, span, now);
+        }
+    }
+
+    /// Counts a decision that was answered.
+    pub(crate) fn count_decision(&self, tier: CacheTier, allowed: bool) {
+        self.tiers.metrics.decided(tier, allowed);
+    }
+
+    /// Announces that this process is about to commit a transaction with these renewals.
+    pub(crate) fn expect(&self, renewals: &[Invalidation]) {
+        self.tiers.expect(renewals);
+    }
+
+    /// Applies the renewals of a transaction that has ended; `committed` if that is known. When this returns, this
+    /// process answers nothing older than the change.
+    ///
+    /// INVARIANT: after the commit. A decision between a renewal and its commit would be old and carry the new version.
+    pub(crate) async fn changed(&self, renewals: &[Invalidation], committed: bool) {
+        for renewal in renewals {
+            self.tiers.invalidate(*renewal);
+        }
+        self.tiers.mark_applied(renewals, committed);
+        if let Some(shared) = &self.tiers.shared
+            && !shared.renew().await
+        {
+            shared.wanted.notify_one();
+        }
+    }
+
+    /// The state of the in-process tier, and the kind and state of the shared one.
+    pub(crate) fn state(&self) -> (TierState, Option<(&'static str, TierState)>) {
+        self.tiers.state()
+    }
+
+    /// The metrics, with the gauges as they are now.
+    pub(crate) fn metrics(&self) -> &CacheMetrics {
+        let (tiers, shared) = (&self.tiers, self.tiers.shared.as_ref());
+        tiers.metrics.set(&Gauges {
+            entries: tiers.memory.as_ref().map_or(0, MemoryTier::entries),
+            feed_complete: tiers.versions.is_complete(),
+            shared_up: shared.is_some_and(|shared| shared.is_up()),
+            pending: shared.map_or(0, |shared| shared.pending.count()),
+        });
+        &tiers.metrics
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.replace_follower(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::FeedEvent;
+
+    #[tokio::test]
+    async fn a_change_of_ones_own_counts_when_it_is_heard_of_before_its_commit_is_answered() {
+        let cache = Cache::new(&CacheSettings::default());
+        cache.tiers.apply(FeedEvent::SingleProcess);
+        let versions = &cache.tiers.versions;
+        let principal = Uuid::from_u128(7);
+        let change = |id| Invalidation { id, principal: Some(principal) };
+
+        // Its answer never comes.
+        let before = versions.of(principal).unwrap();
+        cache.expect(&[change(1)]);
+        assert!(versions.is_current(principal, before));
+        cache.tiers.apply(FeedEvent::Changed(change(1)));
+        assert!(!versions.is_current(principal, before));
+
+        // A change that was applied need not be applied again.
+        let before = versions.of(principal).unwrap();
+        cache.expect(&[change(2)]);
+        cache.changed(&[change(2)], true).await;
+        assert!(!versions.is_current(principal, before));
+        let after = versions.of(principal).unwrap();
+        cache.tiers.apply(FeedEvent::Changed(change(2)));
+        assert!(versions.is_current(principal, after));
+
+        // Not known to be committed: it may be, later.
+        cache.expect(&[change(3)]);
+        cache.changed(&[change(3)], false).await;
+        let after = versions.of(principal).unwrap();
+        cache.tiers.apply(FeedEvent::Changed(change(3)));
+        assert!(!versions.is_current(principal, after));
+    }
+}
