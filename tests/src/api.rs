@@ -1,16 +1,21 @@
-//! The HTTP interface inside the test's process: every request goes through the whole router.
+//! The HTTP interface inside the test's process: any request goes through the whole router, and typed calls through a client
+//! that reaches it on a free port.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use epr_api::Callers;
+use epr_client::{Client, Question, RetryPolicy};
 use epr_core::authn::Authenticator;
 use epr_core::clock::{Clock, SystemClock};
+use epr_core::domain::fields::Choice as _;
+use epr_core::domain::{EntityType, NewEntity, NewRole};
 use epr_core::settings::{Settings, Source};
 use epr_core::{Epr, TierState};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::database::{Database, DatabaseKind};
@@ -24,6 +29,7 @@ pub struct Api {
     pub epr: Epr,
     /// Its database.
     pub database: Arc<Database>,
+    client: Arc<OnceCell<Client>>,
 }
 
 /// What came back.
@@ -104,7 +110,20 @@ impl Api {
         until_cached(&epr).await;
         let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
         let callers = Callers { authenticator: Arc::new(authenticator), open: settings.auth.open.clone() };
-        Self { service: epr_api::service(epr.clone(), &settings.http, callers), epr, database }
+        Self { service: epr_api::service(epr.clone(), &settings.http, callers), epr, database, client: Arc::default() }
+    }
+
+    /// A client of the service, which is served on a free port from the first call on.
+    pub async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(async || {
+                let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+                let base = format!("http://{}", listener.local_addr().expect("its address"));
+                let service = axum::ServiceExt::<Request<Body>>::into_make_service(self.service.clone());
+                tokio::spawn(async move { axum::serve(listener, service).await });
+                Client::builder(base).retries(RetryPolicy::never()).build().expect("a client")
+            })
+            .await
     }
 
     /// The status of creating an entity of this number.
@@ -172,24 +191,36 @@ impl Api {
         self.send(request.body(body.into()).expect("a request")).await
     }
 
-    /// Creates an entity and gives its id.
+    /// Creates an entity and returns its id.
     pub async fn entity(&self, name: &str, entity_type: &str, parent: Option<&str>) -> String {
-        let body = serde_json::json!({"name": name, "type": entity_type, "parent_id": parent});
-        id_of(&self.post("/api/v1/entities", body).await.expect(201))
+        let entity_type = EntityType::from_word(entity_type).expect("an entity type");
+        let new = NewEntity {
+            parent_id: parent.map(uuid_of),
+            ..NewEntity::new(name.try_into().expect("a name"), entity_type)
+        };
+        self.client().await.create_entity(&new).await.expect("an entity").id.to_string()
     }
 
-    /// Creates a role and gives its id.
+    /// Creates a role and returns its id.
     pub async fn role(&self, name: &str, scope_types: &[&str], permissions: &[&str]) -> String {
-        let body = serde_json::json!({"name": name, "scope_types": scope_types, "permissions": permissions});
-        id_of(&self.post("/api/v1/roles", body).await.expect(201))
+        let permissions = permissions.iter().map(|action| (*action).try_into().expect("an action"));
+        let scope_types = scope_types.iter().map(|word| EntityType::from_word(word).expect("an entity type"));
+        let new = NewRole {
+            scope_types: scope_types.collect(),
+            ..NewRole::new(name.try_into().expect("a name"), permissions)
+        };
+        self.client().await.create_role(&new).await.expect("a role").id.to_string()
     }
 
-    /// Asks whether `user` may do `action` to `resource`.
+    /// Asks whether `user` may do `action` on `resource`.
     pub async fn authorized(&self, user: &str, action: &str, resource: &str) -> bool {
-        let body = serde_json::json!({"user_id": user, "action": action, "resource_id": resource});
-        let answer = self.post("/api/v1/authorize", body).await.expect(200);
-        answer["authorized"].as_bool().expect("a decision")
+        let question = Question::new(uuid_of(user), action.try_into().expect("an action"), uuid_of(resource));
+        self.client().await.authorize(&question).await.expect("a decision")
     }
+}
+
+fn uuid_of(text: &str) -> uuid::Uuid {
+    text.parse().expect("a UUID")
 }
 
 /// Waits until the decision cache is in use: right after the start it is still finding out what it missed.

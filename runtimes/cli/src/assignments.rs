@@ -9,64 +9,64 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::backend::{Backend, Fault};
+use crate::backend::{Backend, BackendError};
 use crate::check::principal_type;
-use crate::entities::{Limit, called};
-use crate::output::{Output, minute, remark, visible};
+use crate::entities::{Limit, entity_label};
+use crate::output::{Output, escaped, minute, notice};
 use crate::reference::{EntityRef, RoleRef};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Newest first, in force or not
+    /// List assignments, newest first, whether in force or not
     List {
-        /// Only of this principal
+        /// Only assignments of this principal
         #[arg(long, value_name = "UUID")]
         principal: Option<Uuid>,
-        /// Only those that sit on exactly this entity: its id, or TYPE:NAME
+        /// Only assignments on exactly this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
         entity: Option<EntityRef>,
-        /// At most this many
+        /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// One with all its fields
+    /// Show all fields of one assignment
     Show {
-        /// Its id
+        /// The id of the assignment
         assignment: Uuid,
     },
-    /// Give a role to a principal; the same again changes nothing
+    /// Assign a role to a principal; assigning it again changes nothing
     Create(Create),
-    /// Take a role away
+    /// Revoke an assignment
     Revoke {
-        /// The assignment's id
+        /// The id of the assignment
         assignment: Uuid,
     },
 }
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Who gets the role
+    /// The principal
     principal: Uuid,
-    /// The role: its id or its name
+    /// The role: its name or id
     role: RoleRef,
-    /// Where: an entity's id, or TYPE:NAME; it counts for everything below, too
+    /// The entity, by its id or as TYPE:NAME; the assignment also reaches every entity below it
     #[arg(long, value_name = "ENTITY", required_unless_present = "everywhere", conflicts_with = "everywhere")]
     on: Option<EntityRef>,
-    /// On every entity, also those to come
+    /// Assign globally: on every entity, future ones included
     #[arg(long)]
     everywhere: bool,
-    /// What kind of principal it is
+    /// The type of the principal
     #[arg(long, default_value = "user", value_parser = principal_type)]
     principal_type: PrincipalType,
-    /// From when on, such as 2027-01-01T00:00:00Z; without it, from now on
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// The start of the window, such as 2027-01-01T00:00:00Z; default: now
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
     from: Option<Timestamp>,
-    /// Until when; without it, for ever
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// The end of the window, which it excludes; default: never
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
     until: Option<Timestamp>,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+fn timestamp(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|_| "give a time such as 2027-01-01T00:00:00Z".into())
 }
 
@@ -81,12 +81,12 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
         }
         Command::Show { assignment } => {
             let found = backend.assignment(*assignment).await?;
-            let found = found.ok_or_else(|| Fault::Answer(format!("Assignment {assignment} not found")))?;
+            let found = found.ok_or_else(|| BackendError::Message(format!("Assignment {assignment} not found")))?;
             show(backend, &found, out)?;
         }
         Command::Create(create) => create_one(backend, create, out).await?,
         Command::Revoke { assignment } => {
-            backend.remark_if_untold();
+            backend.warn_if_unpublished();
             backend.revoke(*assignment).await?;
             if out.json {
                 out.object(&json!({"status": "revoked", "assignment_id": assignment}))?;
@@ -99,7 +99,7 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
 }
 
 async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
-    let place = match &create.on {
+    let entity = match &create.on {
         Some(entity) => Some(entity.find(backend).await?),
         None => None,
     };
@@ -108,18 +108,20 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         principal_id: create.principal,
         principal_type: create.principal_type.clone(),
         role_id: role.id,
-        entity_id: place.as_ref().map(|entity| entity.id),
+        entity_id: entity.as_ref().map(|entity| entity.id),
         effective_at: create.from,
         expires_at: create.until,
     };
-    backend.remark_if_untold();
+    backend.warn_if_unpublished();
     let assignment = backend.assign(new).await?;
     let same_window =
         create.from.is_none_or(|from| from == assignment.effective_at) && create.until == assignment.expires_at;
     if !same_window {
-        remark("This assignment was there before, with another window; revoke it first to give a new one.");
+        notice(
+            "This assignment exists with another window, which is unchanged; to change it, revoke the assignment first.",
+        );
     }
-    let (entity_type, entity_name) = place.map(|entity| (entity.entity_type, entity.name)).unzip();
+    let (entity_type, entity_name) = entity.map(|entity| (entity.entity_type, entity.name)).unzip();
     show(backend, &NamedAssignment { assignment, role_name: role.name, entity_type, entity_name }, out)
 }
 
@@ -133,7 +135,7 @@ async fn list(
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
     backend
-        .each_named(filter, &mut |named| {
+        .for_each_named_assignment(filter, &mut |named| {
             if !limit.admits() {
                 return false;
             }
@@ -142,36 +144,34 @@ async fn list(
         })
         .await?;
     written?;
-    limit.remark(out, "No assignments.")?;
+    limit.report(out, "No assignments.")?;
     Ok(())
 }
 
-/// Two lines: which role where, held by whom until when.
+/// Two lines: the role and its entity; the principal and the state of the window.
 pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> std::io::Result<()> {
     if out.json {
         return out.object(named);
     }
     let NamedAssignment { assignment, role_name, .. } = named;
-    out.fitted(&format!("{}  {} {}", assignment.id, visible(role_name), place(named)))?;
-    let principal_type = visible(&assignment.principal_type);
-    out.fitted(&format!("  {principal_type} {}  {}", assignment.principal_id, standing(assignment, now)))
+    out.clipped_line(&format!("{}  {} {}", assignment.id, escaped(role_name), reach(named)))?;
+    let principal_type = escaped(&assignment.principal_type);
+    out.clipped_line(&format!("  {principal_type} {}  {}", assignment.principal_id, window_state(assignment, now)))
 }
 
 /// `on spv:Berlin One`, or `everywhere`.
-pub(crate) fn place(named: &NamedAssignment) -> String {
+pub(crate) fn reach(named: &NamedAssignment) -> String {
     match (named.entity_type, &named.entity_name) {
-        (Some(entity_type), Some(name)) => format!("on {}", called(entity_type, name)),
-        _ => Output::doubtful("everywhere"),
+        (Some(entity_type), Some(name)) => format!("on {}", entity_label(entity_type, name)),
+        _ => Output::warning("everywhere"),
     }
 }
 
-/// How an assignment stands at this moment.
-pub(crate) fn standing(assignment: &Assignment, now: Timestamp) -> String {
+/// The state of the window at `now`.
+pub(crate) fn window_state(assignment: &Assignment, now: Timestamp) -> String {
     match assignment.expires_at {
-        Some(end) if end <= now => Output::doubtful(format_args!("ended {}", minute(end))),
-        _ if now < assignment.effective_at => {
-            Output::doubtful(format_args!("from {}", minute(assignment.effective_at)))
-        }
+        Some(end) if end <= now => Output::warning(format_args!("ended {}", minute(end))),
+        _ if now < assignment.effective_at => Output::warning(format_args!("from {}", minute(assignment.effective_at))),
         Some(end) => format!("until {}", minute(end)),
         None => Output::good("in force"),
     }
@@ -182,21 +182,22 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
         return Ok(out.object(named)?);
     }
     let NamedAssignment { assignment, role_name, .. } = named;
-    let until = assignment.expires_at.map_or_else(|| "for ever".to_owned(), |end| end.to_string());
+    let until = assignment.expires_at.map_or_else(|| "no end".to_owned(), |end| end.to_string());
     out.fields(&[
         ("id", assignment.id.to_string()),
-        ("principal", format!("{} {}", visible(&assignment.principal_type), assignment.principal_id)),
-        ("role", format!("{} {}", assignment.role_id, visible(role_name))),
+        ("principal", format!("{} {}", escaped(&assignment.principal_type), assignment.principal_id)),
+        ("role", format!("{} {}", assignment.role_id, escaped(role_name))),
         (
-            "place",
-            match assignment.entity_id {
-                Some(id) => format!("{id} {}", place(named)),
-                None => place(named),
+            "entity",
+            match (assignment.entity_id, named.entity_type, &named.entity_name) {
+                (Some(id), Some(entity_type), Some(name)) => format!("{id} {}", entity_label(entity_type, name)),
+                (Some(id), ..) => id.to_string(),
+                (None, ..) => reach(named),
             },
         ),
         ("from", assignment.effective_at.to_string()),
         ("until", until),
-        ("now", standing(assignment, backend.now())),
+        ("state", window_state(assignment, backend.now())),
         ("created", assignment.created_at.to_string()),
     ])?;
     Ok(())

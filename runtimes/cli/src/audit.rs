@@ -10,27 +10,27 @@ use epr_core::store::ScanRange;
 use epr_core::{Epr, Error, FormerNumbers, Verification};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{Output, remark, visible};
-use crate::{NO, Outcome, rejections};
+use crate::output::{Output, escaped, notice};
+use crate::{EXIT_NO, Outcome, rejections};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Recompute the hash chain; exit code 0 when it holds, 1 when it does not, 2 when it could not look
+    /// Recompute the hash chain; exit code 0 when it holds, 1 when it does not, 2 when it could not be read
     Verify {
         #[command(flatten)]
         range: Range,
-        /// Accept up to this entry numbers as earlier versions wrote some of them; by default up to the last entry before
-        /// the upgrade
+        /// Up to this entry, accept numbers in the form of earlier versions; default: up to the last entry before the
+        /// upgrade
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
         former_numbers_to: Option<i64>,
-        /// Report progress every 10,000 entries, also where standard error is no terminal
+        /// Report progress every 10,000 entries, even if standard error is no terminal
         #[arg(long)]
         verbose: bool,
-        /// As the older implementation's script: `--end-sequence` after the end of the ledger is its end
+        /// Behave as the script of the older implementation: `--end-sequence` after the end of the ledger means its end
         #[arg(long, hide = true)]
         as_older_script: bool,
     },
-    /// Write entries as JSON lines that anyone can verify offline: sequence, hashes and the exact text that was hashed
+    /// Write entries as JSON lines that can be verified offline: sequence, hashes, and the exact text that was hashed
     Export {
         #[command(flatten)]
         range: Range,
@@ -38,16 +38,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Show messages from the queue that could not become entries, newest first
+    /// List messages of the queue that could not become entries, newest first
     Rejections(rejections::Arguments),
 }
 
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Range {
-    /// The first entry; entries before it are not verified. 0 is the first one too
+    /// The first entry; entries before it are not verified; 0 is accepted for 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(0..))]
     start_sequence: i64,
-    /// The last entry, which must be there; without it, to the end of the ledger, which must be where its head says
+    /// The last entry, which must exist; default: the end of the ledger, which must agree with its head
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..i64::MAX))]
     end_sequence: Option<i64>,
 }
@@ -65,7 +65,7 @@ impl Range {
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     match command {
         Command::Verify { range, former_numbers_to, verbose, as_older_script } => {
-            let progress = Progress::new(if *verbose { PROGRESS_STEP } else { LINE_EVERY });
+            let progress = Progress::new(if *verbose { VERBOSE_LINE_EVERY } else { LINE_EVERY });
             let verified = epr_verified(epr, range.scan()?, *former_numbers_to, progress).await?;
             report(&if *as_older_script { up_to_the_end(verified) } else { verified }, out)
         }
@@ -80,13 +80,13 @@ async fn epr_verified(
     former_numbers_to: Option<i64>,
     mut progress: Progress,
 ) -> Result<Verification, Error> {
-    let found = epr.verify_ledger(range, former_numbers_to, &mut |checked, total| progress.tell(checked, total)).await;
+    let found = epr.verify_ledger(range, former_numbers_to, &mut |checked, total| progress.show(checked, total)).await;
     progress.clear();
     found
 }
 
-/// The same, where a range that goes beyond the end of the ledger ends there. A cut tail is still a finding: the head
-/// is compared.
+/// Accepts a range that goes beyond the end of the ledger. A truncated ledger is still a finding: the end is compared
+/// with the head.
 fn up_to_the_end(found: Verification) -> Verification {
     match found.finding {
         Some(Finding::IncompleteRange { .. }) => Verification { valid: true, finding: None, ..found },
@@ -98,35 +98,36 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
     if out.json {
         out.object(found)?;
     } else if let Some(finding) = &found.finding {
-        let told = visible(&finding.to_string());
-        out.line(format_args!("{} at entry {}: {told}", Output::bad("BROKEN"), finding.sequence()))?;
-        out.line(format_args!("{} entries before it are whole.", found.checked))?;
+        let (broken, what) = (Output::bad("BROKEN"), escaped(&finding.to_string()));
+        out.line(format_args!("{broken} at entry {}: {what}", finding.sequence()))?;
+        out.line(format_args!("Entries before it that are intact: {}.", found.checked))?;
     } else if found.end_sequence == 0 {
         out.line(format_args!("The ledger is empty."))?;
     } else if found.checked == 0 {
         let end = found.end_sequence;
-        out.line(format_args!("The ledger ends at entry {end}, as its head says; there was nothing to verify."))?;
+        out.line(format_args!("The ledger ends at entry {end}, as its head says: no entry to verify."))?;
     } else {
         let (holds, checked) = (Output::good("The chain holds"), found.checked);
         out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
     }
     if let Some(FormerNumbers { entries, accepted_up_to }) = found.former_numbers.filter(|_| !out.json) {
         out.line(format_args!(
-            "Entries that write a number as earlier versions did: {entries}. Their hashes are right; such numbers are accepted up to entry {accepted_up_to}."
+            "Entries with a number in the form of earlier versions: {entries}. Their hashes are correct; that form is \
+             accepted up to entry {accepted_up_to}."
         ))?;
     }
-    Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
 async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcome {
-    let named = |failure: io::Error| -> Box<dyn std::error::Error> {
+    let with_file = |error: io::Error| -> Box<dyn std::error::Error> {
         match output {
-            Some(path) => format!("{} cannot be written: {failure}", path.display()).into(),
-            None => failure.into(),
+            Some(path) => format!("{} cannot be written: {error}", path.display()).into(),
+            None => error.into(),
         }
     };
     let mut out: Box<dyn io::Write + Send> = match output {
-        Some(path) => Box::new(BufWriter::new(std::fs::File::create(path).map_err(named)?)),
+        Some(path) => Box::new(BufWriter::new(std::fs::File::create(path).map_err(with_file)?)),
         None => Box::new(BufWriter::new(io::stdout())),
     };
     let (mut written, mut last) = (0_u64, range.from - 1);
@@ -135,31 +136,31 @@ async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcom
         let line = serde_json::to_writer(&mut out, &entry).map_err(io::Error::from);
         match line.and_then(|()| out.write_all(b"\n")) {
             Ok(()) => (written, last) = (written + 1, entry.sequence),
-            Err(failure) => failed = Some(failure),
+            Err(error) => failed = Some(error),
         }
         failed.is_none()
     })
     .await?;
-    failed.map_or_else(|| out.flush(), Err).map_err(named)?;
-    remark(&format!("{written} entries written."));
+    failed.map_or_else(|| out.flush(), Err).map_err(with_file)?;
+    notice(&format!("{written} entries written."));
     if let Some(end) = range.end().filter(|end| last < *end) {
-        remark(&format!("The range goes to entry {end}, but the ledger holds none of {} to {end}.", last + 1));
-        return Ok(ExitCode::from(NO));
+        notice(&format!("The range ends at entry {end}, but the ledger has no entries {} to {end}.", last + 1));
+        return Ok(ExitCode::from(EXIT_NO));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A bar on a terminal, plain lines elsewhere; both on standard error, so that standard output holds the outcome only.
+/// A bar on a terminal, plain lines elsewhere. Both go to standard error: standard output has only the result.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     line_every: u64,
     next_line: u64,
 }
 
-/// Entries between two plain lines.
+/// Entries between two plain lines, by default.
 pub(crate) const LINE_EVERY: u64 = 1_000_000;
-/// The least number of entries between two of them.
-const PROGRESS_STEP: u64 = 10_000;
+/// Entries between two plain lines with `--verbose`.
+const VERBOSE_LINE_EVERY: u64 = 10_000;
 
 impl Progress {
     pub(crate) fn new(line_every: u64) -> Self {
@@ -170,12 +171,12 @@ impl Progress {
         Self { bar, line_every, next_line: line_every }
     }
 
-    pub(crate) fn tell(&mut self, checked: u64, total: u64) {
+    pub(crate) fn show(&mut self, checked: u64, total: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(checked);
         } else if checked >= self.next_line {
-            remark(&format!("{checked} of {total} entries checked"));
+            notice(&format!("{checked} of {total} entries checked"));
             self.next_line += self.line_every;
         }
     }

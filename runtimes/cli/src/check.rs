@@ -9,30 +9,30 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::backend::Backend;
-use crate::output::{Output, visible};
+use crate::output::{Output, escaped};
 use crate::reference::EntityRef;
-use crate::{NO, Outcome};
+use crate::{EXIT_NO, Outcome};
 
 #[derive(Args)]
-#[command(after_help = "The question is recorded in the ledger as any other is. With --url there is no reason: \
-                        the API answers yes or no.")]
+#[command(after_help = "The decision is recorded in the ledger, as any other. With --url no reason is printed: \
+                        the API returns yes or no.")]
 pub(crate) struct Check {
-    /// Who wants to do it
+    /// The principal asking for access
     #[arg(value_name = "PRINCIPAL")]
     principal: Uuid,
-    /// What, such as document:download
-    #[arg(value_name = "ACTION", value_parser = |text: &str| AskedAction::new(text).map_err(|fault| fault.to_string()))]
+    /// The action, such as document:download
+    #[arg(value_name = "ACTION", value_parser = |text: &str| AskedAction::new(text).map_err(|error| error.to_string()))]
     action: AskedAction,
-    /// To which entity: its id, or TYPE:NAME
+    /// The entity: its id, or TYPE:NAME
     #[arg(value_name = "RESOURCE")]
     resource: EntityRef,
-    /// What kind of principal it is
+    /// The type of the principal
     #[arg(long, default_value = "user", value_parser = principal_type)]
     principal_type: PrincipalType,
 }
 
 pub(crate) fn principal_type(text: &str) -> Result<PrincipalType, String> {
-    PrincipalType::new(text).map_err(|fault| fault.to_string())
+    PrincipalType::new(text).map_err(|error| error.to_string())
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) -> Outcome {
@@ -50,33 +50,29 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
         out.line(format_args!("{word}"))?;
         match answer.reason {
             Some(Reason::Granted { assignment_id, role_id, via }) => {
-                let role = backend.role(role_id).await.map_or_else(|_| role_id.to_string(), |role| visible(&role.name));
+                let role = backend.role(role_id).await.map_or_else(|_| role_id.to_string(), |role| escaped(&role.name));
                 let reach = match via {
-                    Via::Direct => "it sits on the entity itself",
-                    Via::Inherited => "it sits on an entity above",
-                    Via::Global => "it counts everywhere",
+                    Via::Direct => "the assignment is on the entity itself",
+                    Via::Inherited => "the assignment is on an ancestor of the entity",
+                    Via::Global => "the assignment is global",
                 };
-                out.fields(&[
-                    ("by assignment", assignment_id.to_string()),
-                    ("of the role", role),
-                    ("because", reach.to_owned()),
-                ])?;
+                out.fields(&[("assignment", assignment_id.to_string()), ("role", role), ("reason", reach.to_owned())])?;
             }
-            Some(reason) => out.fields(&[("because", denial(reason).to_owned())])?,
+            Some(reason) => out.fields(&[("reason", denial(reason).to_owned())])?,
             None => {}
         }
     }
-    Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
-/// The nearest miss.
+/// The reason of a denial, as a sentence.
 fn denial(reason: Reason) -> &'static str {
     match reason {
-        Reason::NoAssignment => "it holds no role on the entity, above it, or everywhere",
-        Reason::ActionNotHeld => "no role that it holds there has the action",
-        Reason::TypeOutOfScope => "the role that has the action does not count for entities of this type",
-        Reason::Expired => "the assignment that would allow it has ended",
-        Reason::NotYetInForce => "the assignment that would allow it has not begun",
+        Reason::NoAssignment => "the principal holds no role on the entity, on an ancestor, or globally",
+        Reason::ActionNotHeld => "no role that the principal holds there has the action",
+        Reason::TypeOutOfScope => "the role with the action is not meant for entities of this type",
+        Reason::Expired => "the assignment that would allow it has expired",
+        Reason::NotYetInForce => "the assignment that would allow it is not in force yet",
         Reason::Granted { .. } => "it is allowed",
     }
 }

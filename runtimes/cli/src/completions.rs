@@ -11,13 +11,13 @@ use crate::{Arguments, Outcome};
 #[derive(Args)]
 #[command(after_help = "For bash: epr completions bash > ~/.local/share/bash-completion/completions/epr")]
 pub(crate) struct Completions {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 
 impl Completions {
     pub(crate) fn run(&self, out: &mut Output) -> Outcome {
-        // Into memory first: the generator panics when its reader goes away.
+        // Into memory first: the generator panics when its reader closes the pipe.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "epr", &mut script);
         out.bytes(&script)?;

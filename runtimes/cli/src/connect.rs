@@ -1,4 +1,4 @@
-//! What every command needs first: whom to speak to, and in whose name.
+//! Opens the backend of a command, the database or an API, and determines the actor.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::backend::api::Api;
-use crate::output::remark;
+use crate::output::notice;
 
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
@@ -22,13 +22,13 @@ pub(crate) struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Speak to the API at this address instead of the database
+    /// Call the API at this address instead of opening the database
     #[arg(long, global = true, value_name = "URL", value_parser = base_url)]
     url: Option<BaseUrl>,
-    /// A file that holds the token for the API; a token in an argument would be seen by everyone on the machine
+    /// A file with the token for the API; every user of the machine can see a token in an argument
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The actor that the ledger names for every change; without it, the user of the operating system (`user@host`)
+    /// The actor that the ledger records for every change; default: the user of the operating system (`user@host`)
     #[arg(long, global = true, value_name = "UUID")]
     actor: Option<Uuid>,
 }
@@ -50,11 +50,11 @@ impl Global {
 }
 
 fn needs_database(command: &str) -> String {
-    format!("`epr {command}` needs the database and cannot work over the API: leave out --url and set EPR_DATABASE_URL")
+    format!("`epr {command}` needs the database and cannot work over the API: omit --url and set EPR_DATABASE_URL")
 }
 
-/// The user of the operating system that runs this command, and the machine. The effective user by its id, which unlike the
-/// variable `USER` cannot be set to another one.
+/// The user of the operating system that runs this command, and the machine. The user is found by the effective user
+/// id: the caller can set the variable `USER` to any name.
 fn operating_system_user() -> NamedCaller {
     let id = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -73,13 +73,13 @@ fn operating_system_user() -> NamedCaller {
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) backend: Backend,
-    /// Whether what is changed here is somebody's real data, as far as can be told.
-    pub(crate) real: bool,
+    /// Whether the data is probably real: production, or an API on another machine.
+    pub(crate) is_real: bool,
 }
 
 impl Connection {
-    /// `fresh`: a database that is not there yet or has another schema is what the command is for.
-    pub(crate) async fn open(global: &Global, fresh: bool) -> Result<Self, Box<dyn std::error::Error>> {
+    /// `any_schema`: the command also works on a database that does not exist yet or has another schema.
+    pub(crate) async fn open(global: &Global, any_schema: bool) -> Result<Self, Box<dyn std::error::Error>> {
         let source = Source::from_env()?;
         let actor_id = match (global.actor, source.get("EPR_ACTOR_ID")) {
             (Some(actor), _) => Some(actor),
@@ -90,51 +90,51 @@ impl Connection {
         };
         let Some(url) = &global.url else {
             if global.token_file.is_some() {
-                return Err("--token-file is for an API: give its address with --url".into());
+                return Err("--token-file is for an API: give the address of the API with --url".into());
             }
             let call = Call { actor_id, caller: Some(operating_system_user()), ..Call::default() };
-            return Self::to_database(&source, call, fresh).await;
+            return Self::to_database(&source, call, any_schema).await;
         };
         let token = match (&global.token_file, source.get("EPR_API_TOKEN")) {
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|fault| format!("the token file {} cannot be read: {fault}", path.display()))?;
+                    .map_err(|error| format!("the token file {} cannot be read: {error}", path.display()))?;
                 Some(text.trim().to_owned())
             }
             (None, token) => token.map(str::to_owned),
         };
         let local = url.is_loopback();
         if token.is_some() && !url.is_encrypted() && !local {
-            remark("warning: the token travels unencrypted over http://; use https:// if the service offers it");
+            notice("warning: http:// sends the token unencrypted; use https:// if the service offers it");
         }
         let api = Api::new(url, token.as_deref(), actor_id)?;
-        Ok(Self { backend: Backend::Api(api), real: !local })
+        Ok(Self { backend: Backend::Api(api), is_real: !local })
     }
 
-    async fn to_database(source: &Source, call: Call, fresh: bool) -> Result<Self, Box<dyn std::error::Error>> {
+    async fn to_database(source: &Source, call: Call, any_schema: bool) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = Settings::from_source(source)?;
         for variable in &settings.unknown_variables {
-            remark(&format!("warning: {variable}"));
+            notice(&format!("warning: {variable}"));
         }
         match &settings.database.url {
             DatabaseUrl::SqliteMemory => {
-                return Err("EPR_DATABASE_URL names a database in memory, which is empty and ends with this command: \
-                            name a file or a server"
+                return Err("EPR_DATABASE_URL is a database in memory, which is empty and ends with this command: \
+                            give a file or a server"
                     .into());
             }
-            DatabaseUrl::SqliteFile(path) if !fresh && !path.exists() => {
+            DatabaseUrl::SqliteFile(path) if !any_schema && !path.exists() => {
                 let path = path.display();
                 return Err(format!(
-                    "there is no database at {path}: run `epr migrate` to make one, or set EPR_DATABASE_URL"
+                    "there is no database at {path}: run `epr migrate` to create it, or set EPR_DATABASE_URL"
                 )
                 .into());
             }
             DatabaseUrl::SqliteFile(_) | DatabaseUrl::Postgres(_) => {}
         }
         let epr = Epr::from_settings(&settings).await?;
-        // The pool would only say that it took too long.
+        // The pool would report only a timeout, not the cause.
         epr.reach().await?;
-        if !fresh {
+        if !any_schema {
             let state = epr.schema().await?;
             let (applied, known) = (state.applied, state.known);
             if applied < known {
@@ -144,13 +144,13 @@ impl Connection {
                 return Err(Error::from(StoreError::SchemaTooNew { applied, known }).into());
             }
         }
-        let real = matches!(settings.service.environment, Environment::Production);
-        let untold = settings.events.topic_arn.is_none()
+        let is_real = matches!(settings.service.environment, Environment::Production);
+        let unpublished = settings.events.topic_arn.is_none()
             && matches!(settings.service.environment, Environment::Staging | Environment::Production);
-        Ok(Self { backend: Backend::Database { epr, call, untold }, real })
+        Ok(Self { backend: Backend::Database { epr, call, unpublished }, is_real })
     }
 
-    /// The database and who calls, for commands that change it directly.
+    /// The database and the call, for commands that change it directly.
     pub(crate) fn database_and_call(&self, command: &str) -> Result<(&Epr, &Call), String> {
         match &self.backend {
             Backend::Database { epr, call, .. } => Ok((epr, call)),
@@ -158,7 +158,7 @@ impl Connection {
         }
     }
 
-    /// The database, for commands that cannot do without.
+    /// The database, for commands that cannot work over the API.
     pub(crate) fn database(&self, command: &str) -> Result<&Epr, String> {
         match &self.backend {
             Backend::Database { epr, .. } => Ok(epr),

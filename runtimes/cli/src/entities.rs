@@ -9,72 +9,72 @@ use epr_core::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityTy
 
 use crate::Outcome;
 use crate::backend::Backend;
-use crate::output::{Output, remark, visible};
+use crate::output::{Output, escaped, notice};
 use crate::reference::EntityRef;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Those in use, newest first
+    /// List entities that are not archived, newest first
     List {
-        /// Only of this type; may be given more than once
+        /// Only entities of this type; repeatable
         #[arg(long = "type", value_name = "TYPE", value_parser = choice::<EntityType>())]
         types: Vec<EntityType>,
-        /// Only the children of this entity: its id, or TYPE:NAME
+        /// Only children of this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
         parent: Option<EntityRef>,
-        /// At most this many
+        /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// One with all its fields, archived or not
+    /// Show all fields of one entity, also an archived one
     Show {
-        /// Its id, or TYPE:NAME
+        /// The entity: its id, or TYPE:NAME
         entity: EntityRef,
     },
-    /// Register a new one
+    /// Create an entity
     Create(Create),
-    /// Change one; what is not given stays as it is
+    /// Change an entity; fields that are not given stay as they are
     Update(Update),
-    /// Put one away: it is left out of lists and keeps its history
+    /// Archive an entity: lists omit it, and its history stays
     Archive {
-        /// Its id, or TYPE:NAME
+        /// The entity: its id, or TYPE:NAME
         entity: EntityRef,
     },
 }
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Its type
+    /// The type of the entity
     #[arg(value_name = "TYPE", value_parser = choice::<EntityType>())]
     entity_type: EntityType,
-    /// Its name, unique among those of the type
+    /// The name, unique within the type
     #[arg(value_parser = name)]
     name: EntityName,
-    /// The entity above it: its id, or TYPE:NAME
+    /// The parent: its id, or TYPE:NAME
     #[arg(long, value_name = "ENTITY")]
     parent: Option<EntityRef>,
-    /// What else is known of it, as a JSON object
+    /// Attributes, as a JSON object
     #[arg(long, value_name = "JSON", value_parser = attributes)]
     attributes: Option<Attributes>,
 }
 
 #[derive(Args)]
 pub(crate) struct Update {
-    /// Its id, or TYPE:NAME
+    /// The entity: its id, or TYPE:NAME
     entity: EntityRef,
-    /// A new name
+    /// The new name
     #[arg(long, value_parser = name)]
     name: Option<EntityName>,
-    /// A new status
+    /// The new status
     #[arg(long, value_parser = choice::<EntityStatus>())]
     status: Option<EntityStatus>,
-    /// A new entity above it: its id, or TYPE:NAME
+    /// The new parent: its id, or TYPE:NAME
     #[arg(long, value_name = "ENTITY", conflicts_with = "no_parent")]
     parent: Option<EntityRef>,
-    /// Nothing above it any more
+    /// Remove the parent
     #[arg(long)]
     no_parent: bool,
-    /// New attributes in place of all that there are, as a JSON object
+    /// The new attributes, as a JSON object; they replace all present ones
     #[arg(long, value_name = "JSON", value_parser = attributes)]
     attributes: Option<Attributes>,
 }
@@ -87,12 +87,12 @@ fn attributes(text: &str) -> Result<Attributes, String> {
     match Json::parse(text.as_bytes()) {
         Ok(Json::Object(members)) => Ok(Attributes(members)),
         Ok(_) => Err("give a JSON object such as {\"city\": \"Berlin\"}".into()),
-        Err(fault) => Err(fault.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 fn name(text: &str) -> Result<EntityName, String> {
-    EntityName::new(text).map_err(|fault| fault.to_string())
+    EntityName::new(text).map_err(|error| error.to_string())
 }
 
 /// The words of a closed set, for help, completion and errors.
@@ -100,7 +100,7 @@ pub(crate) fn choice<T: Choice + Send + Sync>() -> impl clap::builder::TypedValu
     use clap::builder::TypedValueParser as _;
     let words: Vec<_> = T::ALL.iter().map(|choice| PossibleValue::new(choice.word())).collect();
     clap::builder::PossibleValuesParser::new(words)
-        .try_map(|word| T::from_word(&word).ok_or_else(|| format!("`{word}` is not known")))
+        .try_map(|word| T::from_word(&word).ok_or_else(|| format!("`{word}` is not a known word")))
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
@@ -133,19 +133,19 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 return Err("nothing to change: give --name, --status, --parent, --no-parent or --attributes".into());
             }
             let id = update.entity.id(backend).await?;
-            backend.remark_if_untold();
+            backend.warn_if_unpublished();
             show(backend, &backend.update_entity(id, patch).await?, out).await?;
         }
         Command::Archive { entity } => {
             let id = entity.id(backend).await?;
-            backend.remark_if_untold();
+            backend.warn_if_unpublished();
             show(backend, &backend.archive_entity(id).await?, out).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Counts rows against a limit; one more than is shown is read, which tells whether there are more.
+/// Counts rows up to a limit. One row more than the limit is read, to know whether more exist.
 pub(crate) struct Limit {
     limit: Option<usize>,
     seen: usize,
@@ -156,27 +156,27 @@ impl Limit {
         Self { limit, seen: 0 }
     }
 
-    /// Whether the next row is still to be shown.
+    /// Whether the next row is within the limit.
     pub(crate) fn admits(&mut self) -> bool {
         self.seen += 1;
         self.limit.is_none_or(|limit| self.seen <= limit)
     }
 
-    /// Says what was left out, or that there was nothing.
-    pub(crate) fn remark(&self, out: &mut Output, nothing: &str) -> std::io::Result<()> {
+    /// Reports that rows were omitted, or that there were none.
+    pub(crate) fn report(&self, out: &mut Output, nothing: &str) -> std::io::Result<()> {
         out.flush()?;
         match self.limit {
-            Some(limit) if self.seen > limit => remark("There are more: raise --limit to see them."),
-            _ if self.seen == 0 && !out.json => remark(nothing),
+            Some(limit) if self.seen > limit => notice("More exist: raise --limit to see them."),
+            _ if self.seen == 0 && !out.json => notice(nothing),
             _ => {}
         }
         Ok(())
     }
 }
 
-/// How an entity is called: `type:name`, as the commands take it.
-pub(crate) fn called(entity_type: EntityType, name: &str) -> String {
-    format!("{}:{}", entity_type.word(), visible(name))
+/// An entity as `type:name`, the form that the commands accept.
+pub(crate) fn entity_label(entity_type: EntityType, name: &str) -> String {
+    format!("{}:{}", entity_type.word(), escaped(name))
 }
 
 async fn list(
@@ -188,7 +188,7 @@ async fn list(
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
     backend
-        .each_entity(filter, &mut |entity| {
+        .for_each_entity(filter, &mut |entity| {
             if !limit.admits() {
                 return false;
             }
@@ -197,7 +197,7 @@ async fn list(
         })
         .await?;
     written?;
-    limit.remark(out, "No entities.")?;
+    limit.report(out, "No entities.")?;
     Ok(())
 }
 
@@ -211,9 +211,9 @@ fn row(entity: &Entity, first: bool, out: &mut Output) -> std::io::Result<()> {
     let status = if entity.status == EntityStatus::Active {
         String::new()
     } else {
-        format!(" {}", Output::doubtful(format_args!("({})", entity.status.word())))
+        format!(" {}", Output::warning(format_args!("({})", entity.status.word())))
     };
-    out.fitted(&format!("{}  {:<8}  {}{status}", entity.id, entity.entity_type.word(), visible(&entity.name)))
+    out.clipped_line(&format!("{}  {:<8}  {}{status}", entity.id, entity.entity_type.word(), escaped(&entity.name)))
 }
 
 async fn show(backend: &Backend, entity: &Entity, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
@@ -223,17 +223,17 @@ async fn show(backend: &Backend, entity: &Entity, out: &mut Output) -> Result<()
     let parent = match entity.parent_id {
         Some(id) => {
             let parent = backend.entity(id).await?;
-            format!("{id} {}", called(parent.entity_type, &parent.name))
+            format!("{id} {}", entity_label(parent.entity_type, &parent.name))
         }
         None => "none".into(),
     };
     out.fields(&[
         ("id", entity.id.to_string()),
         ("type", entity.entity_type.word().into()),
-        ("name", visible(&entity.name)),
+        ("name", escaped(&entity.name)),
         ("status", entity.status.word().into()),
         ("parent", parent),
-        ("attributes", visible(&Json::Object(entity.attributes.clone()).to_string())),
+        ("attributes", escaped(&Json::Object(entity.attributes.clone()).to_string())),
         ("created", entity.created_at.to_string()),
         ("updated", entity.updated_at.to_string()),
     ])?;

@@ -9,26 +9,26 @@ use epr_core::store::Page;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::output::{Output, count, minute, remark, visible};
-use crate::{NO, Outcome};
+use crate::output::{Output, count, escaped, minute, notice};
+use crate::{EXIT_NO, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show events with the state of their delivery, newest first
+    /// List events with the state of their delivery, newest first
     List {
         /// Only events in this state
         #[arg(long)]
         state: Option<State>,
-        /// At most this many
+        /// List at most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// Put failed events back, so that the relay tries them again
+    /// Requeue failed events, so that the relay delivers them again
     Requeue {
-        /// The event to put back
+        /// The event to requeue
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         event_id: Option<Uuid>,
-        /// Put back every failed event
+        /// Requeue every failed event
         #[arg(long)]
         all: bool,
     },
@@ -69,24 +69,24 @@ async fn list(epr: &Epr, delivery_state: Option<DeliveryState>, limit: u32, out:
             continue;
         }
         let state = match event.delivery_state {
-            DeliveryState::Pending => Output::doubtful("pending"),
+            DeliveryState::Pending => Output::warning("pending"),
             DeliveryState::Succeeded => Output::good("succeeded"),
             DeliveryState::Failed => Output::bad("failed"),
         };
-        out.fitted(&format!("{}  {}", event.event_id, visible(&event.event_type)))?;
+        out.clipped_line(&format!("{}  {}", event.event_id, escaped(&event.event_type)))?;
         let attempts = count(u64::try_from(event.delivery_attempts).unwrap_or(0), "attempt", "attempts");
-        out.fitted(&format!("  {}  {state}, {attempts}", minute(event.occurred_at)))?;
-        if let Some(why) = event.last_error {
-            out.line(format_args!("  {}", visible(&why)))?;
+        out.clipped_line(&format!("  {}  {state}, {attempts}", minute(event.occurred_at)))?;
+        if let Some(error) = event.last_error {
+            out.line(format_args!("  {}", escaped(&error)))?;
         }
     }
     out.flush()?;
     if more {
-        remark("There are more: raise --limit to see them.");
+        notice("More exist: raise --limit to see them.");
     }
     if !out.json {
         let backlog = epr.event_backlog().await?;
-        remark(&format!("{} pending, {} failed in all.", backlog.pending, backlog.failed));
+        notice(&format!("In total {} pending, {} failed.", backlog.pending, backlog.failed));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,7 +96,7 @@ async fn requeue(epr: &Epr, event_id: Option<Uuid>, out: &mut Output) -> Outcome
     if out.json {
         out.object(&json!({"requeued": number}))?;
     } else {
-        out.line(format_args!("{} put back.", count(number, "event", "events")))?;
+        out.line(format_args!("{} requeued.", count(number, "event", "events")))?;
     }
-    Ok(if number == 0 { ExitCode::from(NO) } else { ExitCode::SUCCESS })
+    Ok(if number == 0 { ExitCode::from(EXIT_NO) } else { ExitCode::SUCCESS })
 }

@@ -1,4 +1,4 @@
-//! `epr grants`: the privileges of a PostgreSQL role that does not own the tables. Needs no database.
+//! `epr grants`: GRANT statements for a PostgreSQL role that does not own the tables. Needs no database.
 
 use std::process::ExitCode;
 
@@ -10,12 +10,14 @@ use crate::Outcome;
 use crate::output::Output;
 
 #[derive(Args)]
-#[command(after_help = "The owner of the tables runs them: epr grants --role epr_service | psql \"$URL_OF_THE_OWNER\"")]
+#[command(
+    after_help = "Run them as the owner of the tables: epr grants --role epr_service | psql \"$URL_OF_THE_OWNER\""
+)]
 pub(crate) struct Grants {
-    /// The role that the service connects as
+    /// The PostgreSQL role that the service connects as
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     role: String,
-    /// The schema that the tables are in
+    /// The schema of the tables
     #[arg(long, default_value = "public", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     schema: String,
 }

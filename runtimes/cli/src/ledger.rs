@@ -7,19 +7,19 @@ use epr_core::{Call, Epr, SetAside};
 use serde_json::json;
 
 use crate::audit::{LINE_EVERY, Progress};
-use crate::output::{Output, visible};
-use crate::{NO, Outcome};
+use crate::output::{Output, escaped};
+use crate::{EXIT_NO, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Move rows beyond the head of the chain, which another program wrote there, out of the ledger and keep them; exit code 1 when
+    /// Move rows after the head of the chain, which another program wrote, to a table of their own; exit code 1 when
     /// there are none, or when the chain before them does not hold
     SetAside(Arguments),
 }
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only show which rows they are
+    /// Show the rows, and move nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Output) -> Outcome {
     let Command::SetAside(Arguments { dry_run }) = command;
     let mut progress = Progress::new(LINE_EVERY);
-    let outcome = epr.set_aside_foreign_rows(call, !dry_run, &mut |checked, total| progress.tell(checked, total)).await;
+    let outcome = epr.set_aside_foreign_rows(call, !dry_run, &mut |checked, total| progress.show(checked, total)).await;
     progress.clear();
     let outcome = outcome?;
     if out.json {
@@ -40,19 +40,19 @@ pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Out
     } else {
         match &outcome {
             SetAside::Nothing => {
-                out.line(format_args!("No row stands beyond the head of the chain: nothing to set aside."))?;
+                out.line(format_args!("No row is after the head of the chain: nothing to set aside."))?;
             }
             SetAside::Broken(finding) => {
-                let (found, sequence) = (visible(&finding.to_string()), finding.sequence());
-                out.line(format_args!("{} at entry {sequence}: {found}", Output::bad("BROKEN")))?;
+                let (what, sequence) = (escaped(&finding.to_string()), finding.sequence());
+                out.line(format_args!("{} at entry {sequence}: {what}", Output::bad("BROKEN")))?;
                 out.line(format_args!(
-                    "Nothing was set aside: the chain must hold up to its head. See `epr audit verify`."
+                    "Nothing was set aside: the chain must hold up to its head. Run `epr audit verify`."
                 ))?;
             }
             SetAside::Rows(rows) => {
                 let verb = if *dry_run { "would be" } else { "were" };
                 out.line(format_args!(
-                    "The chain ends at entry {}. Rows beyond it: {}.",
+                    "The chain ends at entry {}. Rows after it: {}.",
                     rows.head,
                     rows.sequences.join(", ")
                 ))?;
@@ -60,5 +60,5 @@ pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Out
             }
         }
     }
-    Ok(if matches!(outcome, SetAside::Rows(_)) { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(if matches!(outcome, SetAside::Rows(_)) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }

@@ -1,8 +1,8 @@
-//! `epr`: the operator's command. On the database it reads the environment of the service; with `--url` it speaks to a
+//! `epr`: the operator's command. On the database it reads the environment of the service; with `--url` it calls a
 //! running API.
 //!
-//! Owns arguments, exit codes and what is printed. Must hold no rule of the registry: those are in `epr-core`. Must
-//! never print by the macros of the standard library, which panic where the output cannot be written.
+//! Owns arguments, exit codes and output. Must hold no rule of the registry: those are in `epr-core`. Must never
+//! print by the macros of the standard library, which panic when the output cannot be written.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -36,28 +36,33 @@ use epr_boot::stdio;
 use epr_core::Error;
 use epr_core::error::chain;
 
-use backend::Fault;
+use backend::BackendError;
 use connect::{Connection, Global};
 use output::Output;
 
 /// The command did its work, and the answer is no.
-const NO: u8 = 1;
-/// The command could not do its work: exit code 2, as for wrong arguments.
-const COULD_NOT: u8 = 2;
+const EXIT_NO: u8 = 1;
+/// The command could not do its work, or its arguments are wrong.
+const EXIT_FAILURE: u8 = 2;
 
-const AFTER: &str = "\
+const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; the answer is yes (allowed, the chain holds, nothing is wrong)
-  1  done; the answer is no (denied, chain broken, something wrong)
-  2  could not: wrong arguments, unknown ids, no database, no API, an output that cannot be written
+  0  done; the answer is yes (allowed, the chain holds, no errors found)
+  1  done; the answer is no (denied, the chain is broken, errors found)
+  2  could not: wrong arguments, unknown ids, no database, no API, unwritable output
   70 internal error: report it; the question is not answered
 
-With --json, a list is one JSON object a line and anything else one JSON object.
-Settings come from the environment or a file .env; `epr doctor` shows them.
-EPR_ACTOR_ID and EPR_API_TOKEN stand for --actor and --token-file.";
+With --json, a list is one JSON object per line; any other result is one object.
+Settings come from the environment or the file .env; `epr doctor` shows them.
+EPR_ACTOR_ID replaces --actor, and EPR_API_TOKEN replaces --token-file.";
 
 #[derive(Parser)]
-#[command(name = "epr", version, about = "Looks after EPR: the registry, its ledger and its events.", after_help = AFTER)]
+#[command(
+    name = "epr",
+    version,
+    about = "Operates EPR: the registry, its ledger and its events.",
+    after_help = EXIT_CODES
+)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -67,42 +72,42 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring the database schema up to date (safe while others do the same), or go back to the older service
+    /// Migrate the database schema (safe while other processes do the same), or return to the older service
     Migrate(migrate::Migrate),
-    /// Look at settings, database, topic, queue and cache: what works, what does not, what to do
+    /// Check settings, database, topic, queue and cache: what works, what does not, and what to do
     Doctor,
-    /// Fill in a small demo world and show calls to try on it
+    /// Create a small demo registry, and print calls to try on it
     Seed(seed::Seed),
-    /// Ask whether a principal may do something; exit code 0 allowed, 1 denied, 2 could not look
+    /// Ask whether a principal may do an action; exit code 0 allowed, 1 denied, 2 not decided
     Check(check::Check),
-    /// Issuers, SPVs, offerings, investors, agents
+    /// Manage entities: issuers, SPVs, offerings, investors, agents
     #[command(subcommand)]
     Entities(entities::Command),
-    /// Roles and the actions they hold
+    /// Manage roles and their permissions
     #[command(subcommand)]
     Roles(roles::Command),
-    /// Who holds which role where
+    /// Manage assignments of roles to principals
     #[command(subcommand)]
     Assignments(assignments::Command),
     /// Write roles and assignments to a file
     Export(transfer::export::Export),
-    /// Bring in roles and assignments from a file
+    /// Read roles and assignments from a file and apply them
     Import(transfer::import::Import),
-    /// What should be looked at now and then
+    /// Report what an operator should review regularly
     #[command(subcommand)]
     Report(report::Command),
-    /// The audit ledger: verify it, export it
+    /// Verify and export the audit ledger
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Repair of the ledger
+    /// Repair the ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Events on their way to other services
+    /// List events and deliver failed ones again
     #[command(subcommand)]
     Events(events::Command),
-    /// Print the privileges of a PostgreSQL role that does not own the tables
+    /// Print the GRANT statements for a PostgreSQL role that does not own the tables
     Grants(grants::Grants),
-    /// API tokens of callers
+    /// Create API tokens
     #[command(subcommand)]
     Token(token::Command),
     /// Write a completion script for a shell
@@ -116,42 +121,43 @@ fn main() -> ExitCode {
 fn command() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(asked) => return help_or_usage(&asked),
+        Err(error) => return help_or_usage(&error),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|failure| format!("the runtime does not start: {failure}").into());
+    let runtime = runtime.map_err(|error| format!("the runtime does not start: {error}").into());
     let outcome = runtime.and_then(|runtime| runtime.block_on(run(&arguments)));
-    outcome.unwrap_or_else(|failure| match failure.downcast_ref::<std::io::Error>() {
-        // Every command names its files in a sentence of its own: what is left is standard output.
-        Some(failure) => stdio::output_failed("epr", failure),
+    outcome.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
+        // Every command names its files in its own sentence: an error without one is about standard output.
+        Some(error) => stdio::output_failed("epr", error),
         None => {
-            stdio::complain(&format!("epr: {}", sentence(&*failure)));
-            ExitCode::from(COULD_NOT)
+            stdio::complain(&format!("epr: {}", sentence(&*error)));
+            ExitCode::from(EXIT_FAILURE)
         }
     })
 }
 
-/// Prints what `--help` and `--version` ask for, or what is wrong with the arguments.
-fn help_or_usage(asked: &clap::Error) -> ExitCode {
-    let printed = asked.print().and_then(|()| std::io::stdout().flush());
+/// Prints the text of `--help` and `--version`, or what is wrong with the arguments.
+fn help_or_usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        Err(failure) if !asked.use_stderr() => stdio::output_failed("epr", &failure),
-        _ => ExitCode::from(u8::try_from(asked.exit_code()).unwrap_or(COULD_NOT)),
+        Err(failed) if !error.use_stderr() => stdio::output_failed("epr", &failed),
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_FAILURE)),
     }
 }
 
-/// A fault with its cause: the public sentence alone says nothing to whoever sits in front of the machine.
-fn sentence(fault: &(dyn std::error::Error + 'static)) -> String {
-    let core = match fault.downcast_ref::<Fault>() {
-        Some(Fault::Core(fault)) => Some(fault),
-        _ => fault.downcast_ref::<Error>(),
+/// An error with its causes. The library's public sentence alone is for callers of the API; an operator needs the
+/// cause.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let core = match error.downcast_ref::<BackendError>() {
+        Some(BackendError::Core(error)) => Some(error),
+        _ => error.downcast_ref::<Error>(),
     };
     let text = match core {
         Some(Error::Internal(cause) | Error::Unavailable(cause)) => chain(cause),
-        Some(Error::Invalid(invalid)) => output::faults(invalid),
-        _ => chain(fault),
+        Some(Error::Invalid(invalid)) => output::invalid_sentence(invalid),
+        _ => chain(error),
     };
-    output::visible(&text)
+    output::escaped(&text)
 }
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -160,7 +166,7 @@ async fn run(arguments: &Arguments) -> Outcome {
     let Arguments { global, command } = arguments;
     let mut out = Output::new(global.json);
     match command {
-        // These need no service.
+        // These need neither a database nor an API.
         Command::Completions(command) => return command.run(&mut out),
         Command::Token(command) => return token::run(command, &mut out),
         Command::Grants(command) => return grants::run(command, &mut out),

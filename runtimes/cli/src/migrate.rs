@@ -9,19 +9,19 @@ use clap::Args;
 use epr_core::Epr;
 use serde_json::json;
 
-use crate::output::{Output, visible};
-use crate::{NO, Outcome, takeover};
+use crate::output::{Output, escaped};
+use crate::{EXIT_NO, Outcome, takeover};
 
 #[derive(Args)]
 pub(crate) struct Migrate {
-    /// Give the database back to the older service that it was taken over from: its tables take the place of EPR's
+    /// Return the database to the older service that it was taken over from: its tables replace those of EPR
     #[arg(long)]
     back: bool,
-    /// Change nothing; list what does not fit in the tables of an older implementation, with what becomes of it. Exit code 1 when
-    /// something must be corrected first
+    /// Change nothing; list the values in the tables of an older implementation that do not fit, and how a takeover
+    /// treats them. Exit code 1 when some must be corrected first
     #[arg(long, conflicts_with = "back")]
     plan: bool,
-    /// With --back: the folder for what was written since the takeover, which the older service does not know
+    /// With --back: the folder for data written since the takeover, which the older service cannot read
     #[arg(long, value_name = "FOLDER", requires = "back")]
     export: Option<PathBuf>,
 }
@@ -57,7 +57,7 @@ async fn plan(epr: &Epr, out: &mut Output) -> Outcome {
         } else {
             let state = epr.schema().await?;
             out.line(format_args!(
-                "There are no tables of an older implementation. The schema is at version {}, this program's is {}.",
+                "There are no tables of an older implementation. The schema is at version {}; this program's is {}.",
                 state.applied, state.known
             ))?;
         }
@@ -65,27 +65,27 @@ async fn plan(epr: &Epr, out: &mut Output) -> Outcome {
     };
     let (blocking, count) = (report.blocking, report.count);
     if out.json {
-        let misfits = &report.problems;
-        out.object(&json!({"older_tables": true, "blocking": blocking, "count": count, "misfits": misfits}))?;
+        let problems = &report.problems;
+        out.object(&json!({"older_tables": true, "blocking": blocking, "count": count, "misfits": problems}))?;
     } else {
-        for misfit in &report.problems {
-            let word = if misfit.blocks { Output::bad("CORRECT FIRST") } else { Output::doubtful("adjusted") };
-            out.line(format_args!("{word}: {}", visible(&misfit.to_string())))?;
-            if let Some(value) = &misfit.value {
-                out.line(format_args!("  value:     {}", visible(value)))?;
+        for problem in &report.problems {
+            let word = if problem.blocks { Output::bad("CORRECT FIRST") } else { Output::warning("adjusted") };
+            out.line(format_args!("{word}: {}", escaped(&problem.to_string())))?;
+            if let Some(value) = &problem.value {
+                out.line(format_args!("  value:     {}", escaped(value)))?;
             }
-            out.line(format_args!("  remedy:    {}", misfit.remedy))?;
-            out.line(format_args!("  decisions: {}", misfit.decisions))?;
+            out.line(format_args!("  remedy:    {}", problem.remedy))?;
+            out.line(format_args!("  decisions: {}", problem.decisions))?;
         }
         if count > report.problems.len() {
             out.line(format_args!("… and {} more.", count - report.problems.len()))?;
         }
         let sentence = match (blocking, count) {
-            (0, 0) => "Everything fits: `epr migrate` takes the tables over as they are.".to_owned(),
+            (0, 0) => "All values fit: `epr migrate` takes the tables over unchanged.".to_owned(),
             (0, count) => format!("`epr migrate` takes the tables over and adjusts {count} values."),
-            (blocking, _) => format!("`epr migrate` takes nothing over until {blocking} values are corrected."),
+            (blocking, _) => format!("`epr migrate` refuses the takeover until {blocking} values are corrected."),
         };
         out.line(format_args!("{sentence}"))?;
     }
-    Ok(if blocking == 0 { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(if blocking == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }

@@ -1,6 +1,6 @@
-//! What is printed: JSON lines or text that fits the terminal, colours only where somebody sees them.
+//! The output of commands: JSON lines, or text that fits the terminal, with colours on a terminal only.
 //!
-//! Every text that comes from the registry goes through [`visible`]: a name may hold what a terminal would obey.
+//! INVARIANT: every text from the registry goes through [`escaped`], because a name can hold control sequences.
 
 use std::fmt::{Arguments, Display, Write as _};
 use std::io::{self, BufWriter, Stdout, Write as _};
@@ -11,21 +11,20 @@ use epr_core::domain::fields::Step;
 use epr_core::domain::{Invalid, Timestamp};
 use serde::Serialize;
 
-/// Standard output. Buffered; [`Output::flush`] at the end.
+/// Standard output. It is buffered: call [`Output::flush`] at the end.
 pub(crate) struct Output {
-    /// Whether JSON is asked for.
+    /// Whether to print JSON.
     pub(crate) json: bool,
-    /// How many columns there are; `None` when nobody looks and nothing is to be shortened.
+    /// The columns of the terminal; `None` without one: lines are complete then.
     width: Option<usize>,
     sink: BufWriter<Stdout>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let told =
-            std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
-        let seen = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-        Self { json, width: told.or_else(seen), sink: BufWriter::new(io::stdout()) }
+        let set = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+        let measured = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        Self { json, width: set.or_else(measured), sink: BufWriter::new(io::stdout()) }
     }
 
     /// One line of text.
@@ -35,7 +34,7 @@ impl Output {
     }
 
     /// One line, cut at the edge of the terminal.
-    pub(crate) fn fitted(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn clipped_line(&mut self, text: &str) -> io::Result<()> {
         let text = match self.width {
             Some(width) => truncate_str(text, width, "…"),
             None => text.into(),
@@ -43,19 +42,19 @@ impl Output {
         self.line(format_args!("{}", text.trim_end()))
     }
 
-    /// A heading over columns; none when no one is there to read it.
+    /// A heading.
     pub(crate) fn heading(&mut self, text: &str) -> io::Result<()> {
         self.line(format_args!("{}", Style::new().bold().apply_to(text)))
     }
 
     /// One JSON object on a line.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let mut json = serde_json::Serializer::with_formatter(&mut self.sink, Harmless);
+        let mut json = serde_json::Serializer::with_formatter(&mut self.sink, EscapingFormatter);
         value.serialize(&mut json)?;
         self.sink.write_all(b"\n")
     }
 
-    /// Anything.
+    /// Bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)
     }
@@ -64,13 +63,13 @@ impl Output {
         self.sink.flush()
     }
 
-    /// `name  value` lines, the values one below the other; a value that does not fit goes on in the next line.
+    /// `name  value` lines with aligned values; a value that does not fit continues on the next line.
     pub(crate) fn fields(&mut self, fields: &[(&str, String)]) -> io::Result<()> {
         let indent = fields.iter().map(|(name, _)| measure_text_width(name)).max().unwrap_or(0) + 2;
         self.fields_at(indent, fields)
     }
 
-    /// The same with the values at a column of the caller's choosing.
+    /// As [`fields`](Self::fields), with the values at column `indent`.
     pub(crate) fn fields_at(&mut self, indent: usize, fields: &[(&str, String)]) -> io::Result<()> {
         for (name, value) in fields {
             let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
@@ -86,7 +85,7 @@ impl Output {
         Ok(())
     }
 
-    /// Text over as many lines as it needs.
+    /// Text, wrapped.
     pub(crate) fn paragraph(&mut self, text: &str) -> io::Result<()> {
         for line in wrapped(text, self.width.unwrap_or(usize::MAX)) {
             self.line(format_args!("{line}"))?;
@@ -94,33 +93,35 @@ impl Output {
         Ok(())
     }
 
-    /// What is good, what is not, what deserves a look.
+    /// Text in green.
     pub(crate) fn good(text: impl Display) -> String {
         Style::new().green().apply_to(text).to_string()
     }
 
+    /// Text in red.
     pub(crate) fn bad(text: impl Display) -> String {
         Style::new().red().bold().apply_to(text).to_string()
     }
 
-    pub(crate) fn doubtful(text: impl Display) -> String {
+    /// Text in yellow.
+    pub(crate) fn warning(text: impl Display) -> String {
         Style::new().yellow().apply_to(text).to_string()
     }
 }
 
-/// A remark beside the result, on standard error.
-pub(crate) fn remark(text: &str) {
+/// Prints a line beside the result, on standard error.
+pub(crate) fn notice(text: &str) {
     stdio::complain(text);
 }
 
-/// `text` in lines of at most `room` columns, broken at spaces.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
+/// `text` in lines of at most `width` columns, broken at spaces.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let Some(last) = lines.last_mut() else { continue };
         if last.is_empty() {
             last.push_str(word);
-        } else if measure_text_width(last) + 1 + measure_text_width(word) <= room {
+        } else if measure_text_width(last) + 1 + measure_text_width(word) <= width {
             last.push(' ');
             last.push_str(word);
         } else {
@@ -130,13 +131,13 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
-/// `text` with what a terminal would obey (control characters, marks that turn the direction of writing) written out.
-pub(crate) fn visible(text: &str) -> String {
-    if text.chars().all(harmless) {
+/// `text` with an escape for every character that is not [`is_printable`].
+pub(crate) fn escaped(text: &str) -> String {
+    if text.chars().all(is_printable) {
         return text.to_owned();
     }
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if harmless(c) {
+        if is_printable(c) {
             shown.push(c);
         } else {
             let _ = write!(shown, "{}", c.escape_default());
@@ -145,20 +146,21 @@ pub(crate) fn visible(text: &str) -> String {
     })
 }
 
-/// Whether a terminal shows the character and does nothing else: no control character (C0, DEL, C1), no mark that turns the
+/// Whether a terminal only displays the character: no control character (C0, DEL, C1), no mark that changes the
 /// direction of writing.
-fn harmless(c: char) -> bool {
+fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns
 }
 
-/// JSON in which every character that is not [`harmless`] is an escape: it means the same, and a terminal cannot obey it.
-pub(crate) struct Harmless;
+/// JSON in which every character that is not [`is_printable`] is an escape: the value is the same, and a terminal
+/// executes nothing.
+pub(crate) struct EscapingFormatter;
 
-impl serde_json::ser::Formatter for Harmless {
+impl serde_json::ser::Formatter for EscapingFormatter {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some(at) = rest.find(|c| !harmless(c)) {
+        while let Some(at) = rest.find(|c| !is_printable(c)) {
             let (before, from) = rest.split_at(at);
             writer.write_all(before.as_bytes())?;
             let mut after = from.chars();
@@ -184,20 +186,20 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 /// Every failing field in one sentence.
-pub(crate) fn faults(invalid: &Invalid) -> String {
-    let told: Vec<_> = invalid
+pub(crate) fn invalid_sentence(invalid: &Invalid) -> String {
+    let sentences: Vec<_> = invalid
         .0
         .iter()
-        .map(|fault| {
-            let mut steps = fault.loc.iter().skip(1).map(|step| match step {
+        .map(|error| {
+            let segments = error.loc.iter().skip(1).map(|segment| match segment {
                 Step::Name(name) => name.to_string(),
-                Step::Index(at) => at.to_string(),
+                Step::Index(position) => position.to_string(),
             });
-            let place = steps.by_ref().collect::<Vec<_>>().join(".");
-            if place.is_empty() { fault.msg.clone() } else { format!("{place}: {}", fault.msg) }
+            let path = segments.collect::<Vec<_>>().join(".");
+            if path.is_empty() { error.msg.clone() } else { format!("{path}: {}", error.msg) }
         })
         .collect();
-    told.join("; ")
+    sentences.join("; ")
 }
 
 #[cfg(test)]
@@ -205,25 +207,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_written_out() {
-        assert_eq!(visible("Zoë & Söhne 株式会社"), "Zoë & Söhne 株式会社");
-        assert_eq!(visible("a\u{1b}[31mred\n\u{9b}x\u{202e}"), "a\\u{1b}[31mred\\n\\u{9b}x\\u{202e}");
+    fn control_characters_are_escaped() {
+        assert_eq!(escaped("Zoë & Söhne 株式会社"), "Zoë & Söhne 株式会社");
+        assert_eq!(escaped("a\u{1b}[31mred\n\u{9b}x\u{202e}"), "a\\u{1b}[31mred\\n\\u{9b}x\\u{202e}");
     }
 
     #[test]
-    fn json_means_the_same_and_commands_no_terminal() {
+    fn escaped_json_has_the_same_value() {
         let text = "Zoë 株式会社 a\u{1b}[31m\n\u{7f}\u{9b}31m\u{85}\u{61c}\u{200f}\u{2028}\u{202e}\u{2066}z";
         let mut json = Vec::new();
         let value = serde_json::json!({"name": text, text: 1});
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Harmless)).unwrap();
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, EscapingFormatter)).unwrap();
         let shown = String::from_utf8(json).unwrap();
-        assert!(shown.chars().all(harmless), "{shown:?}");
+        assert!(shown.chars().all(is_printable), "{shown:?}");
         assert!(shown.contains("Zoë 株式会社 a\\u001b[31m\\n\\u007f\\u009b31m\\u0085\\u061c"), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]
-    fn long_values_go_on_in_the_next_line() {
+    fn long_values_continue_on_the_next_line() {
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("unbreakable", 4), ["unbreakable"]);
         assert_eq!(wrapped("", 4), [""]);

@@ -1,4 +1,4 @@
-//! How an entity or a role is named on the command line: by its id, or as people call it.
+//! References to entities and roles on the command line: by id, or by name.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use epr_core::domain::fields::{Choice as _, parse_uuid};
 use epr_core::domain::{Entity, EntityType, Role};
 use uuid::Uuid;
 
-use crate::backend::{Backend, Fault};
+use crate::backend::{Backend, BackendError};
 
 /// An entity: its id, or `TYPE:NAME`, which is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,23 +31,23 @@ impl FromStr for EntityRef {
 }
 
 impl EntityRef {
-    /// The entity it means.
-    pub(crate) async fn find(&self, backend: &Backend) -> Result<Entity, Fault> {
+    /// The entity that it refers to.
+    pub(crate) async fn find(&self, backend: &Backend) -> Result<Entity, BackendError> {
         match self {
             Self::Id(id) => backend.entity(*id).await,
             Self::Named(entity_type, name) => match backend.entity_named(*entity_type, name).await? {
                 Some(entity) => Ok(entity),
-                None if backend.is_api() => Err(Fault::Answer(format!(
-                    "there is no {} named `{name}` in use; an archived one can be named by its id only with --url",
+                None if backend.is_api() => Err(BackendError::Message(format!(
+                    "there is no {} named `{name}`, or it is archived; with --url, give the id of an archived entity",
                     entity_type.word()
                 ))),
-                None => Err(Fault::Answer(format!("there is no {} named `{name}`", entity_type.word()))),
+                None => Err(BackendError::Message(format!("there is no {} named `{name}`", entity_type.word()))),
             },
         }
     }
 
-    /// The id it means.
-    pub(crate) async fn id(&self, backend: &Backend) -> Result<Uuid, Fault> {
+    /// The id of the entity that it refers to.
+    pub(crate) async fn id(&self, backend: &Backend) -> Result<Uuid, BackendError> {
         match self {
             Self::Id(id) => Ok(*id),
             Self::Named(..) => Ok(self.find(backend).await?.id),
@@ -68,13 +68,13 @@ impl FromStr for RoleRef {
 }
 
 impl RoleRef {
-    /// The role it means; a name counts before an id, in case somebody named a role like one.
-    pub(crate) async fn find(&self, backend: &Backend) -> Result<Role, Fault> {
+    /// The role that it refers to. A name takes precedence over an id: a role can be named like an id.
+    pub(crate) async fn find(&self, backend: &Backend) -> Result<Role, BackendError> {
         let named = backend.role_named(&self.0).await?;
         match (named, parse_uuid(&self.0)) {
             (Some(role), _) => Ok(role),
             (None, Some(id)) => backend.role(id).await,
-            (None, None) => Err(Fault::Answer(format!("there is no role named `{}`", self.0))),
+            (None, None) => Err(BackendError::Message(format!("there is no role named `{}`", self.0))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `epr report …`: what should be looked at now and then.
+//! `epr report …`: what an operator should review regularly.
 
 use std::process::ExitCode;
 
@@ -9,37 +9,37 @@ use uuid::Uuid;
 
 use crate::Outcome;
 use crate::assignments;
-use crate::entities::called;
-use crate::output::{Output, count, minute, remark, visible};
+use crate::entities::entity_label;
+use crate::output::{Output, count, escaped, minute, notice};
 use crate::roles;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Assignments that end soon, the next to end first
+    /// List assignments that expire soon, the earliest first
     Expiring {
-        /// How soon: a number with m, h, d or w
+        /// The period: a number with m, h, d or w
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = span)]
         within: Span,
     },
-    /// Assignments that never took effect: they begin in the future, or had ended when they were made
+    /// List assignments that never took effect: they start in the future, or had expired when they were created
     NeverEffective,
-    /// Principals with roles that count everywhere
+    /// List principals with global assignments
     GlobalRoles,
-    /// Roles that nobody holds
+    /// List roles that no principal holds
     UnheldRoles,
-    /// Entities in use whose parent is archived
+    /// List entities that are not archived but whose parent is
     Orphaned,
 }
 
-/// A stretch of time, and how it was written.
+/// A period, and its text.
 #[derive(Clone)]
 pub(crate) struct Span {
     seconds: i64,
-    told: String,
+    text: String,
 }
 
-/// At most a hundred years or so.
-const LONGEST: i64 = 36_525 * 86_400;
+/// A hundred years.
+const MAX_SPAN_SECONDS: i64 = 36_525 * 86_400;
 
 fn span(text: &str) -> Result<Span, String> {
     let wrong = || "give a number with m, h, d or w, such as 30d".to_owned();
@@ -52,28 +52,29 @@ fn span(text: &str) -> Result<Span, String> {
         'w' => (7 * 86_400, "week", "weeks"),
         _ => return Err(wrong()),
     };
-    let seconds = number.checked_mul(unit).filter(|seconds| (1..=LONGEST).contains(seconds)).ok_or_else(wrong)?;
-    Ok(Span { seconds, told: count(number.unsigned_abs(), one, many) })
+    let seconds =
+        number.checked_mul(unit).filter(|seconds| (1..=MAX_SPAN_SECONDS).contains(seconds)).ok_or_else(wrong)?;
+    Ok(Span { seconds, text: count(number.unsigned_abs(), one, many) })
 }
 
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     let now = epr.now();
     let mut seen = 0_u64;
-    let told = match command {
+    let summary = match command {
         Command::Expiring { within } => {
             let until = now.plus_seconds(within.seconds);
             assignments(epr, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;
-            let what = some(seen, "assignment ends", "assignments end");
-            format!("{what} within {}.", within.told)
+            let what = some(seen, "assignment expires", "assignments expire");
+            format!("{what} within {}.", within.text)
         }
         Command::NeverEffective => {
             assignments(epr, &AssignmentScan::NeverEffective { now }, now, &mut seen, out).await?;
-            format!("{} without effect so far.", some(seen, "assignment is", "assignments are"))
+            format!("{} never taken effect.", some(seen, "assignment has", "assignments have"))
         }
         Command::GlobalRoles => {
             let principals = global(epr, now, &mut seen, out).await?;
-            let who = some(principals, "principal has", "principals have");
-            format!("{who} a role everywhere.")
+            let subject = some(principals, "principal has", "principals have");
+            format!("{subject} a global assignment.")
         }
         Command::UnheldRoles => {
             unheld(epr, &mut seen, out).await?;
@@ -81,12 +82,12 @@ pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outco
         }
         Command::Orphaned => {
             orphaned(epr, &mut seen, out).await?;
-            format!("{} an archived parent.", some(seen, "entity in use has", "entities in use have"))
+            format!("{} an archived parent.", some(seen, "entity has", "entities have"))
         }
     };
     out.flush()?;
     if !out.json {
-        remark(&told);
+        notice(&summary);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,7 +110,7 @@ async fn assignments(epr: &Epr, scan: &AssignmentScan, now: Timestamp, seen: &mu
     Ok(written?)
 }
 
-/// Gives how many principals there were.
+/// Returns the number of principals.
 async fn global(
     epr: &Epr,
     now: Timestamp,
@@ -139,10 +140,10 @@ fn global_row(named: &NamedAssignment, first: bool, now: Timestamp, out: &mut Ou
     }
     let NamedAssignment { assignment, role_name, .. } = named;
     if first {
-        out.heading(&format!("{} {}", visible(&assignment.principal_type), assignment.principal_id))?;
+        out.heading(&format!("{} {}", escaped(&assignment.principal_type), assignment.principal_id))?;
     }
-    let standing = assignments::standing(assignment, now);
-    out.fitted(&format!("  {}  {}  {standing}", assignment.id, visible(role_name)))
+    let window_state = assignments::window_state(assignment, now);
+    out.clipped_line(&format!("  {}  {}  {window_state}", assignment.id, escaped(role_name)))
 }
 
 async fn unheld(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
@@ -154,8 +155,8 @@ async fn unheld(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
         } else {
             roles::row(&unheld.role, out).and_then(|()| match (unheld.ended_assignments, unheld.last_ended_at) {
                 (ended @ 1.., Some(last)) => {
-                    let ended = count(ended.unsigned_abs(), "assignment has ended", "assignments have ended");
-                    out.line(format_args!("  {ended}, the last {}", minute(last)))
+                    let ended = count(ended.unsigned_abs(), "assignment has expired", "assignments have expired");
+                    out.line(format_args!("  {ended}, the last on {}", minute(last)))
                 }
                 _ => Ok(()),
             })
@@ -175,9 +176,14 @@ async fn orphaned(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
         } else {
             let entity = &orphan.entity;
             let parent = entity.parent_id.map(|id| id.to_string()).unwrap_or_default();
-            out.fitted(&format!("{}  {}", entity.id, called(entity.entity_type, &entity.name))).and_then(|()| {
-                out.fitted(&format!("  below {parent}  {}", called(orphan.parent_type, &orphan.parent_name)))
-            })
+            out.clipped_line(&format!("{}  {}", entity.id, entity_label(entity.entity_type, &entity.name))).and_then(
+                |()| {
+                    out.clipped_line(&format!(
+                        "  below {parent}  {}",
+                        entity_label(orphan.parent_type, &orphan.parent_name)
+                    ))
+                },
+            )
         };
         written.is_ok()
     })
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn spans() {
-        let read = |text: &str| span(text).map(|span| (span.seconds, span.told));
+        let read = |text: &str| span(text).map(|span| (span.seconds, span.text));
         assert_eq!(read("30d"), Ok((2_592_000, "30 days".into())));
         assert_eq!(read("1h"), Ok((3_600, "1 hour".into())));
         for nonsense in ["", "d", "30", "0d", "-1d", "3y", "99999999999w", "1é"] {

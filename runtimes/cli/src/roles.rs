@@ -10,71 +10,71 @@ use epr_core::domain::{EntityType, NewRole, Role, RolePatch};
 use crate::Outcome;
 use crate::backend::Backend;
 use crate::entities::{Limit, choice};
-use crate::output::{Output, visible};
+use crate::output::{Output, escaped};
 use crate::reference::RoleRef;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// All of them, newest first
+    /// List roles, newest first
     List {
-        /// At most this many
+        /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// One with all its fields
+    /// Show all fields of one role
     Show {
-        /// Its id or its name
+        /// The role: its name or id
         role: RoleRef,
     },
-    /// Make a new one
+    /// Create a role
     Create(Create),
-    /// Change one; what is not given stays as it is
+    /// Change a role; fields that are not given stay as they are
     Update(Update),
 }
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Its name, unique
-    #[arg(value_parser = |text: &str| RoleName::new(text).map_err(|fault| fault.to_string()))]
+    /// The name, unique
+    #[arg(value_parser = |text: &str| RoleName::new(text).map_err(|error| error.to_string()))]
     name: RoleName,
-    /// An action that it holds, such as document:download; may be given more than once
+    /// An action that the role permits, such as document:download; repeatable
     #[arg(long = "action", value_name = "ACTION", value_parser = action)]
     actions: Vec<Action>,
-    /// A type of entity that it is meant for; may be given more than once; without it, all
+    /// An entity type that the role is meant for; repeatable; default: every type
     #[arg(long = "for", value_name = "TYPE", value_parser = choice::<EntityType>())]
     scope_types: Vec<EntityType>,
-    /// What it is for
+    /// A description
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<RoleDescription>,
 }
 
 #[derive(Args)]
 pub(crate) struct Update {
-    /// Its id or its name
+    /// The role: its name or id
     role: RoleRef,
-    /// An action that it is to hold besides
+    /// Add an action; repeatable
     #[arg(long, value_name = "ACTION", value_parser = action)]
     add_action: Vec<Action>,
-    /// An action that it is not to hold any more
+    /// Remove an action; repeatable
     #[arg(long, value_name = "ACTION", value_parser = action)]
     remove_action: Vec<Action>,
-    /// The types of entities that it is meant for from now on
+    /// The entity types that the role is meant for; they replace the present ones; repeatable
     #[arg(long = "for", value_name = "TYPE", value_parser = choice::<EntityType>(), conflicts_with = "for_all")]
     scope_types: Vec<EntityType>,
-    /// It is meant for entities of every type from now on
+    /// Make the role valid for every entity type
     #[arg(long)]
     for_all: bool,
-    /// What it is for
+    /// A description
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<RoleDescription>,
 }
 
 fn action(text: &str) -> Result<Action, String> {
-    Action::new(text).map_err(|fault| fault.to_string())
+    Action::new(text).map_err(|error| error.to_string())
 }
 
 fn description(text: &str) -> Result<RoleDescription, String> {
-    RoleDescription::new(text).map_err(|fault| fault.to_string())
+    RoleDescription::new(text).map_err(|error| error.to_string())
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
@@ -97,7 +97,7 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                             --description"
                     .into());
             }
-            backend.remark_if_untold();
+            backend.warn_if_unpublished();
             show(&backend.update_role(role.id, patch).await?, out)?;
         }
     }
@@ -136,7 +136,7 @@ async fn list(backend: &Backend, limit: Option<usize>, out: &mut Output) -> Resu
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
     backend
-        .each_role(&mut |role| {
+        .for_each_role(&mut |role| {
             if !limit.admits() {
                 return false;
             }
@@ -145,23 +145,23 @@ async fn list(backend: &Backend, limit: Option<usize>, out: &mut Output) -> Resu
         })
         .await?;
     written?;
-    limit.remark(out, "No roles.")?;
+    limit.report(out, "No roles.")?;
     Ok(())
 }
 
-/// Two lines: who it is, what it may.
+/// Two lines: the role, and its permissions.
 pub(crate) fn row(role: &Role, out: &mut Output) -> std::io::Result<()> {
     if out.json {
         return out.object(role);
     }
-    out.fitted(&format!("{}  {}", role.id, visible(&role.name)))?;
-    out.fitted(&format!("  {}", holds(role)))
+    out.clipped_line(&format!("{}  {}", role.id, escaped(&role.name)))?;
+    out.clipped_line(&format!("  {}", holds(role)))
 }
 
-/// What a role holds, in one line.
+/// The scope types and permissions of a role, in one line.
 pub(crate) fn holds(role: &Role) -> String {
     let actions =
-        if role.permissions.is_empty() { "no actions".to_owned() } else { visible(&role.permissions.join(", ")) };
+        if role.permissions.is_empty() { "no actions".to_owned() } else { escaped(&role.permissions.join(", ")) };
     match scope(role) {
         Some(types) => format!("for {types}: {actions}"),
         None => actions,
@@ -179,13 +179,13 @@ fn show(role: &Role, out: &mut Output) -> std::io::Result<()> {
     }
     let mut fields = vec![
         ("id", role.id.to_string()),
-        ("name", visible(&role.name)),
-        ("description", role.description.as_deref().map_or_else(|| "none".into(), visible)),
+        ("name", escaped(&role.name)),
+        ("description", role.description.as_deref().map_or_else(|| "none".into(), escaped)),
         ("for", scope(role).unwrap_or_else(|| "every type".into())),
-        ("actions", if role.permissions.is_empty() { "none".into() } else { visible(&role.permissions.join(" ")) }),
+        ("actions", if role.permissions.is_empty() { "none".into() } else { escaped(&role.permissions.join(" ")) }),
     ];
     if role.is_system {
-        fields.push(("system", "yes: the platform itself depends on it".into()));
+        fields.push(("system", "yes: the platform depends on it".into()));
     }
     fields.push(("created", role.created_at.to_string()));
     fields.push(("updated", role.updated_at.to_string()));

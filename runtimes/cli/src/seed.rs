@@ -1,4 +1,4 @@
-//! `epr seed`: a small demo world, made by the same calls as anything else. Running it again finds what is there.
+//! `epr seed`: a small demo registry, created by the ordinary calls. Running it again creates nothing twice.
 
 use std::process::ExitCode;
 
@@ -9,57 +9,57 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::assignments::standing;
-use crate::backend::{Backend, Fault};
+use crate::assignments::window_state;
+use crate::backend::{Backend, BackendError};
 use crate::connect::Connection;
-use crate::entities::called;
+use crate::entities::entity_label;
 use crate::output::Output;
 
 #[derive(Args)]
 pub(crate) struct Seed {
-    /// Do it although this is production, or an API on another machine
+    /// Create the demo even in production, or over an API on another machine
     #[arg(long)]
     yes: bool,
 }
 
-/// The demo's users. Anyone can hold a role; EPR keeps no list of people.
+/// The principals of the demo. They need no registration.
 const ADA: Uuid = Uuid::from_u128(0x7b0c_9f52_6a0e_4a5e_9a55_0c6a_2f3f_8a01);
 const BEN: Uuid = Uuid::from_u128(0x7b0c_9f52_6a0e_4a5e_9a55_0c6a_2f3f_8a02);
 const CLEO: Uuid = Uuid::from_u128(0x7b0c_9f52_6a0e_4a5e_9a55_0c6a_2f3f_8a03);
 
-/// Thirty days.
-const BOUNDED: i64 = 30 * 86_400;
+/// The length of the one window that ends: thirty days.
+const WINDOW_SECONDS: i64 = 30 * 86_400;
 
 pub(crate) async fn run(connection: &Connection, command: &Seed, out: &mut Output) -> Outcome {
-    if connection.real && !command.yes {
-        return Err("this is production, or an API on another machine: demo data does not belong there; \
-                    give --yes if you mean it"
-            .into());
+    if connection.is_real && !command.yes {
+        return Err(
+            "this is production, or an API on another machine: give --yes to create demo data there anyway".into()
+        );
     }
     let backend = &connection.backend;
-    let world = World::make(backend).await?;
+    let demo = Demo::create(backend).await?;
     if out.json {
         out.object(&json!({
-            "entities": world.entities, "roles": world.roles, "assignments": world.assignments,
+            "entities": demo.entities, "roles": demo.roles, "assignments": demo.assignments,
         }))?;
     } else {
-        world.tell(out)?;
+        demo.print(out)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-struct World {
+struct Demo {
     entities: Vec<Entity>,
     roles: Vec<Role>,
     assignments: Vec<Assignment>,
     spv: Uuid,
-    /// The API that it was made over.
+    /// The address of the API that it was created over.
     api: Option<String>,
     now: Timestamp,
 }
 
-impl World {
-    async fn make(backend: &Backend) -> Result<Self, Box<dyn std::error::Error>> {
+impl Demo {
+    async fn create(backend: &Backend) -> Result<Self, Box<dyn std::error::Error>> {
         let acme = entity(backend, EntityType::Issuer, "Acme Estates", None).await?;
         let spv = entity(backend, EntityType::Spv, "Berlin One", Some(acme.id)).await?;
         let offering = entity(backend, EntityType::Offering, "Berlin One Series A", Some(spv.id)).await?;
@@ -69,7 +69,7 @@ impl World {
 
         let reader = role(backend, "Document reader", "Reads documents", &[], &["document:download"]).await?;
         let actions = ["document:upload", "document:download", "document:archive"];
-        let manager = role(backend, "SPV manager", "Looks after the documents of SPVs", &[EntityType::Spv], &actions);
+        let manager = role(backend, "SPV manager", "Manages the documents of SPVs", &[EntityType::Spv], &actions);
         let manager = manager.await?;
         let actions = ["document:download", "document:verify"];
         let officer = role(backend, "Compliance officer", "Verifies documents everywhere", &[], &actions).await?;
@@ -89,7 +89,7 @@ impl World {
         };
         let assignments = vec![
             assign(ADA, &reader, Some(&acme), None).await?,
-            assign(BEN, &manager, Some(&spv), Some(BOUNDED)).await?,
+            assign(BEN, &manager, Some(&spv), Some(WINDOW_SECONDS)).await?,
             assign(CLEO, &officer, None, None).await?,
         ];
         Ok(Self {
@@ -102,27 +102,27 @@ impl World {
         })
     }
 
-    fn tell(&self, out: &mut Output) -> std::io::Result<()> {
+    fn print(&self, out: &mut Output) -> std::io::Result<()> {
         out.heading("Entities")?;
         for entity in &self.entities {
-            out.fitted(&format!("  {}  {}", entity.id, called(entity.entity_type, &entity.name)))?;
+            out.clipped_line(&format!("  {}  {}", entity.id, entity_label(entity.entity_type, &entity.name)))?;
         }
         out.heading("Roles")?;
         for role in &self.roles {
-            out.fitted(&format!("  {}  {}", role.id, role.name))?;
+            out.clipped_line(&format!("  {}  {}", role.id, role.name))?;
         }
-        out.heading("Who holds what")?;
+        out.heading("Assignments")?;
         let held = [
             "Document reader on issuer:Acme Estates",
             "SPV manager on spv:Berlin One",
             "Compliance officer everywhere",
         ];
-        for (assignment, what) in self.assignments.iter().zip(held) {
-            let standing = standing(assignment, self.now);
-            out.line(format_args!("  user {}\n    {what}, {standing}", assignment.principal_id))?;
+        for (assignment, role) in self.assignments.iter().zip(held) {
+            let window_state = window_state(assignment, self.now);
+            out.line(format_args!("  user {}\n    {role}, {window_state}", assignment.principal_id))?;
         }
         out.line(format_args!(""))?;
-        out.heading("Try")?;
+        out.heading("Try it")?;
         let over = match &self.api {
             Some(url) => format!(" --url {url}"),
             None => String::new(),
@@ -148,13 +148,15 @@ async fn entity(
     name: &str,
     parent_id: Option<Uuid>,
 ) -> Result<Entity, Box<dyn std::error::Error>> {
-    if let Some(there) = backend.entity_named(entity_type, name).await? {
-        return Ok(there);
+    if let Some(existing) = backend.entity_named(entity_type, name).await? {
+        return Ok(existing);
     }
     let new = NewEntity { parent_id, ..NewEntity::new(name.try_into()?, entity_type) };
     match backend.create_entity(new).await {
-        Err(Fault::Taken(why)) => Err(format!("{why}, but is archived: the demo cannot be made here").into()),
-        made => Ok(made?),
+        Err(BackendError::Conflict(taken)) => {
+            Err(format!("{taken}, but is archived: the demo cannot be created").into())
+        }
+        created => Ok(created?),
     }
 }
 
@@ -165,8 +167,8 @@ async fn role(
     scope_types: &[EntityType],
     actions: &[&str],
 ) -> Result<Role, Box<dyn std::error::Error>> {
-    if let Some(there) = backend.role_named(name).await? {
-        return Ok(there);
+    if let Some(existing) = backend.role_named(name).await? {
+        return Ok(existing);
     }
     let actions = actions.iter().map(|action| (*action).try_into()).collect::<Result<Vec<_>, _>>()?;
     let new = NewRole {

@@ -1,4 +1,4 @@
-//! The progress of a takeover, as lines on standard error. It may take minutes, in one transaction.
+//! The progress of a takeover, as lines on standard error: it can take minutes, in one transaction.
 
 use epr_boot::stdio;
 use tracing::field::{Field, Visit};
@@ -6,9 +6,9 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
-/// Shows the progress from now on.
+/// Prints the progress from now on.
 pub(crate) fn show_progress() {
-    // Nothing else is installed in this program.
+    // This program installs no other subscriber.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(Progress));
 }
 
@@ -19,7 +19,7 @@ impl<S: Subscriber> Layer<S> for Progress {
         let mut line = Line::default();
         event.record(&mut line);
         if line.message == "takeover_progress" {
-            stdio::complain(&format!("{}: {} of {} rows are copied", line.table, line.copied, line.rows));
+            stdio::complain(&format!("{}: {} of {} rows copied", line.table, line.copied, line.rows));
         }
     }
 }

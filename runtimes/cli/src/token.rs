@@ -1,4 +1,4 @@
-//! `epr token`: makes API tokens. Needs no database, and keeps nothing: who loses a token makes another.
+//! `epr token`: creates API tokens. Needs no database and stores nothing: a lost token is replaced by a new one.
 
 use std::process::ExitCode;
 
@@ -11,26 +11,26 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::output::{Output, remark, visible};
+use crate::output::{Output, escaped, notice};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a token: prints it once, and the entry by which the service knows it
+    /// Create a token: print it once, with its entry for the list of the service
     New(New),
 }
 
 #[derive(Args)]
 pub(crate) struct New {
-    /// Whose it is, 1 to 64 characters; stands in the log
+    /// The name of the token, 1 to 64 characters; the log has it
     #[arg(long)]
     name: String,
-    /// What it allows, comma-separated: epr:authorize, epr:read, epr:write, epr:events, epr:audit, epr:operate, epr:act-as
+    /// The scopes, comma-separated: epr:authorize, epr:read, epr:write, epr:events, epr:audit, epr:operate, epr:act-as
     #[arg(long, required = true, value_delimiter = ',', value_parser = scope)]
     scopes: Vec<Scope>,
-    /// The actor that the ledger names for what is done with it; without one, the ledger names the token
+    /// The actor that the ledger records for calls with the token; default: the token
     #[arg(long, value_name = "UUID")]
     actor: Option<Uuid>,
-    /// When it ends, such as 2027-12-31T00:00:00Z; never when absent
+    /// When the token expires, such as 2027-12-31T00:00:00Z; default: never
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
     expires: Option<Timestamp>,
 }
@@ -43,7 +43,7 @@ fn scope(word: &str) -> Result<Scope, String> {
 pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     let Command::New(new) = command;
     let token = token::mint()?;
-    let hash = token::hash(&token).ok_or("a token that is none")?;
+    let hash = token::hash(&token).ok_or("the new token is not valid")?;
     let mut entry = Map::new();
     entry.insert("name".into(), new.name.as_str().into());
     entry.insert("sha256".into(), token::hex(&hash).into());
@@ -51,14 +51,14 @@ pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     entry.extend(new.actor.map(|actor| ("actor_id".into(), actor.to_string().into())));
     entry.extend(new.expires.map(|end| ("expires_at".into(), end.to_string().into())));
     let entry = Value::Object(entry);
-    // What the service would refuse is told before anybody has the token.
+    // An entry that the service would refuse fails before the token is printed.
     TokenList::parse(&format!("[{entry}]"))?;
     if new.actor.is_none() {
         let named = NamedCaller::new(CallerKind::Token, new.name.as_str());
-        remark(&format!(
-            "warning: without --actor the ledger names this token by its name: `{}`, {}. Add `--actor {}` to keep that id \
-             when the token is replaced by one of another name, or `--actor` with the id of a user or service of yours.",
-            visible(&new.name),
+        notice(&format!(
+            "warning: without --actor the ledger records this token by its name: `{}`, {}. Add `--actor {}` to keep that id \
+             when a token of another name replaces this one, or `--actor` with the id of a user or service of yours.",
+            escaped(&new.name),
             named.actor_id(),
             named.actor_id()
         ));
@@ -66,7 +66,7 @@ pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     if out.json {
         out.object(&json!({"token": token, "entry": entry}))?;
     } else {
-        remark("The token, shown this once, and its entry for the list in EPR_API_TOKENS or EPR_API_TOKENS_FILE:");
+        notice("The token, shown only once, and its entry for the list in EPR_API_TOKENS or EPR_API_TOKENS_FILE:");
         out.line(format_args!("{token}\n{entry}"))?;
     }
     out.flush()?;

@@ -43,7 +43,7 @@ async fn a_healthy_service() {
     assert!(finding(&report, "topic").1.ends_with("exists; confirmed subscribers: 1"));
     assert!(finding(&report, "queue").1.ends_with("about 0 waiting; with a dead-letter queue"));
     let text = cli.run(&["doctor"]).await;
-    assert!(text.out.ends_with("\nAll is well.\n") && text.out.contains("***"), "{text:?}");
+    assert!(text.out.ends_with("\nNo errors.\n") && text.out.contains("***"), "{text:?}");
     assert!(
         text.out
             .lines()

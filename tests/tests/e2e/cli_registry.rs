@@ -68,13 +68,13 @@ updated     0000-00-00T00:00:00.000000Z
     let told = if api {
         ""
     } else {
-        "by assignment  00000000-0000-0000-0000-000000000001\n\
-         of the role    Document reader\n\
-         because        it sits on an entity above\n"
+        "assignment  00000000-0000-0000-0000-000000000001\n\
+         role        Document reader\n\
+         reason      the assignment is on an ancestor of the entity\n"
     };
     assert_eq!((granted.code, steady(&granted.out)), (0, format!("ALLOWED\n{told}")));
     let denied = cli.run(&["check", ADA, "document:upload", "spv:Berlin One"]).await;
-    let told = if api { "" } else { "because  no role that it holds there has the action\n" };
+    let told = if api { "" } else { "reason  no role that the principal holds there has the action\n" };
     assert_eq!((denied.code, denied.out), (1, format!("DENIED\n{told}")));
     let unknown = cli.run(&["check", ADA, "document:upload", "00000000-0000-4000-8000-000000000000"]).await;
     assert_eq!((unknown.code, unknown.out.as_str()), (2, ""));
@@ -136,7 +136,7 @@ updated     0000-00-00T00:00:00.000000Z
 
     // Nothing is cut short without a word.
     let some = cli.run(&["entities", "list", "--limit", "2"]).await;
-    assert_eq!((some.out.lines().count(), some.err.as_str()), (3, "There are more: raise --limit to see them.\n"));
+    assert_eq!((some.out.lines().count(), some.err.as_str()), (3, "More exist: raise --limit to see them.\n"));
     let all = cli.run(&["entities", "list", "--limit", "6"]).await;
     assert_eq!((all.out.lines().count(), all.err.as_str()), (7, ""));
     let none = cli.run(&["entities", "list", "--type", "agent"]).await;
@@ -203,7 +203,7 @@ async fn what_an_operator_is_told_when_it_does_not_work() {
     let said = missing.run(&["entities", "list"]).await;
     assert_eq!(
         (said.code, said.err.as_str()),
-        (2, "epr: there is no database at ./data/epr.db: run `epr migrate` to make one, or set EPR_DATABASE_URL\n")
+        (2, "epr: there is no database at ./data/epr.db: run `epr migrate` to create it, or set EPR_DATABASE_URL\n")
     );
     assert!(!folder.path().join("data").exists(), "looking makes no file");
     let said = Cli::on("sqlite:///:memory:").run(&["entities", "list"]).await;

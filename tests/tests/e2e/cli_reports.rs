@@ -70,7 +70,7 @@ async fn each_shows_what_it_should_and_nothing_else(#[case] kind: DatabaseKind) 
     assert_eq!((&orphaned[0]["parent_name"], &orphaned[0]["parent_type"]), (&json!("Acme"), &json!("issuer")));
 
     let said = cli.run(&["report", "global-roles"]).await;
-    assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a role everywhere.\n"));
+    assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a global assignment.\n"));
     assert_eq!(
         steady(&said.out),
         "\
@@ -86,7 +86,7 @@ user 00000000-0000-0000-0000-000000000004
         "\
 00000000-0000-0000-0000-000000000001  Past
   a:past
-  2 assignments have ended, the last 0000-00-00 00:00 UTC
+  2 assignments have expired, the last on 0000-00-00 00:00 UTC
 00000000-0000-0000-0000-000000000002  Unused
   for spv: no actions
 "
@@ -95,7 +95,7 @@ user 00000000-0000-0000-0000-000000000004
         steady(&cli.ok(&["report", "orphaned"]).await),
         "00000000-0000-0000-0000-000000000001  spv:Berlin\n  below 00000000-0000-0000-0000-000000000002  issuer:Acme\n"
     );
-    assert_eq!(cli.run(&["report", "expiring"]).await.err, "3 assignments end within 30 days.\n");
-    assert_eq!(cli.run(&["report", "expiring", "--within", "1h"]).await.err, "No assignments end within 1 hour.\n");
+    assert_eq!(cli.run(&["report", "expiring"]).await.err, "3 assignments expire within 30 days.\n");
+    assert_eq!(cli.run(&["report", "expiring", "--within", "1h"]).await.err, "No assignments expire within 1 hour.\n");
     assert_eq!(cli.run(&["report", "expiring", "--within", "soon"]).await.code, 2);
 }

@@ -92,7 +92,7 @@ async fn there_and_back_in_both_formats(#[case] kind: DatabaseKind) {
         let file = path(folder.path(), name);
         let said = there.run(&["import", &file]).await;
         assert!(said.code == 2 && said.err.contains(": entity_name: there is no issuer:Acme Estates"), "{said:?}");
-        assert!(said.err.ends_with("epr: 3 flaws in the file; nothing was changed.\n"), "{said:?}");
+        assert!(said.err.ends_with("epr: 3 errors in the file; nothing was changed.\n"), "{said:?}");
         assert_eq!(database.number("SELECT COUNT(*) FROM roles").await, 0);
         for (entity_type, name) in
             [("issuer", "Acme Estates"), ("spv", "Berlin One"), ("spv", "A \"quoted\", name; with\nlines")]
@@ -152,9 +152,9 @@ async fn a_dry_run_shows_the_difference_and_the_run_makes_it(#[case] kind: Datab
             "~ SPV manager on spv:Berlin One\n".into(),
             format!(" -> {end}\n"),
             format!("+ {role} everywhere\n    held by user {ADA}\n    from now, ends: never\n"),
-            "Would be: 1 role created, 1 changed, ".into(),
+            "Planned: 1 role created, 1 changed, ".into(),
             "; 1 assignment created, 1 changed, ".into(),
-            "Nothing was changed: this was a dry run.\n".into(),
+            "Dry run: nothing was changed.\n".into(),
         ] {
             assert!(dry.out.contains(&part), "{part} is not in {}", dry.out);
         }
@@ -214,8 +214,8 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
              flawed.csv:6: role: there is no role named `Nobody`, here or in the file\n\
              flawed.csv:7: role: `SPV manager` is not meant for entities of type issuer\n\
              flawed.csv:8: expires_at: it should be after effective_at\n\
-             flawed.csv:10: the same stands in line 9\n\
-             epr: 6 flaws in the file; nothing was changed.\n"
+             flawed.csv:10: duplicate of line 9\n\
+             epr: 6 errors in the file; nothing was changed.\n"
     );
     let unknown = try_out(
         "flawed.json",
@@ -224,7 +224,7 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
     .await;
     assert!(
         unknown.starts_with(
-            "flawed.json:1: expires: This field is unknown or cannot be changed\nflawed.json:2: it is no JSON object"
+            "flawed.json:1: expires: This field is unknown or cannot be changed\nflawed.json:2: not a JSON object"
         ),
         "{unknown}"
     );
@@ -238,9 +238,9 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
         record.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         record.to_string()
     });
-    assert!(try_out("twice.json", &twice.join("\n")).await.starts_with("twice.json:2: the same stands in line 1\n"));
-    assert!(try_out("semicolons.csv", "kind;name\n").await.contains("columns are separated by commas"));
-    assert!(try_out("typo.csv", "kind,nmae\n").await.contains("`nmae` is no column"));
+    assert!(try_out("twice.json", &twice.join("\n")).await.starts_with("twice.json:2: duplicate of line 1\n"));
+    assert!(try_out("semicolons.csv", "kind;name\n").await.contains("separate the columns by commas"));
+    assert!(try_out("typo.csv", "kind,nmae\n").await.contains("`nmae` is not a column"));
     assert_eq!(content(&cli).await, before);
     assert_eq!(api.database.number("SELECT COUNT(*) FROM audit_logs WHERE action LIKE 'role%'").await, 6);
 }
@@ -282,11 +282,13 @@ async fn an_import_that_stops_says_what_it_did_and_goes_on_from_there(#[case] ki
         said.err.contains(&format!("epr: stopped at {file}:301: ")) && said.err.contains("not this one"),
         "{said:?}"
     );
-    assert!(said.err.contains("Done before that: 1 role created, 0 changed, 0 left as they were; 200 assignments created, 0 changed, 0 left as they were.\n"), "{said:?}");
     assert!(
-        said.err.ends_with("Nothing after that was changed. The same import again goes on from there.\n"),
+        said.err.contains(
+            "Done before: 1 role created, 0 changed, 0 unchanged; 200 assignments created, 0 changed, 0 unchanged.\n"
+        ),
         "{said:?}"
     );
+    assert!(said.err.ends_with("Nothing after that was changed. Run the same import again to continue.\n"), "{said:?}");
     assert_eq!(
         api.database.number("SELECT COUNT(*) FROM role_assignments").await,
         200,
@@ -339,7 +341,7 @@ async fn an_interrupted_import_finishes_its_transaction_and_says_where_it_stands
     let output = child.wait_with_output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.starts_with("epr: stopped: it was interrupted\nDone before that: "), "{said}");
+    assert!(said.starts_with("epr: stopped: interrupted\nDone before: "), "{said}");
     assert!(said.contains("; 200 assignments created, 0 changed, "), "{said}");
     assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 200);
     cli.ok(&["import", &file]).await;

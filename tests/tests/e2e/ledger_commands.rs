@@ -35,7 +35,7 @@ async fn ranges_and_exit_codes(#[case] kind: DatabaseKind) {
     let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "2"]).await;
     assert_eq!(code, 1);
     assert!(said.starts_with("BROKEN at entry 2: changed content: entry 2 is stored with hash "), "{said}");
-    assert!(said.ends_with("1 entries before it are whole.\n"), "{said}");
+    assert!(said.ends_with("Entries before it that are intact: 1.\n"), "{said}");
     api.database.execute("DELETE FROM audit_logs WHERE sequence = 2").await.unwrap();
     let (code, said) = verdict(url, &["--start-sequence", "3"]).await;
     assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("gap"), &json!(2)));
@@ -83,10 +83,10 @@ async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
     assert_eq!(
         said,
         "BROKEN at entry 8: incomplete range: entry 8 is not in the ledger, but the range goes to entry 10\n\
-             7 entries before it are whole.\n"
+             Entries before it that are intact: 7.\n"
     );
     // No end is named and the start is after the last entry: nothing to verify, which the head confirms.
-    let nothing = "The ledger ends at entry 7, as its head says; there was nothing to verify.\n";
+    let nothing = "The ledger ends at entry 7, as its head says: no entry to verify.\n";
     for start in ["8", "9", "1000"] {
         let said = epr(url, &["audit", "verify", "--start-sequence", start]).await;
         assert_eq!((said.0, said.1.as_str()), (0, nothing), "{start}");
@@ -99,7 +99,7 @@ async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
     assert_eq!(epr(url, &["audit", "export", "--end-sequence", "7"]).await.0, 0);
     let (code, lines, said) = epr(url, &["audit", "export", "--start-sequence", "6", "--end-sequence", "10"]).await;
     assert_eq!((code, lines.lines().count()), (1, 2));
-    assert!(said.ends_with("The range goes to entry 10, but the ledger holds none of 8 to 10.\n"), "{said}");
+    assert!(said.ends_with("The range ends at entry 10, but the ledger has no entries 8 to 10.\n"), "{said}");
     // The last entry of a range is missing while later ones are there: no row of the range shows the gap.
     api.database.execute("DELETE FROM audit_logs WHERE sequence = 6").await.unwrap();
     incomplete(&["--end-sequence", "6"], 6).await;

@@ -58,8 +58,8 @@ async fn entries_of_an_earlier_version_hold(#[case] kind: DatabaseKind) {
         (code, said.as_str()),
         (
             0,
-            "The chain holds: 3 entries, 1 to 3.\nEntries that write a number as earlier versions did: 3. \
-            Their hashes are right; such numbers are accepted up to entry 3.\n"
+            "The chain holds: 3 entries, 1 to 3.\nEntries with a number in the form of earlier versions: 3. \
+            Their hashes are correct; that form is accepted up to entry 3.\n"
         ),
         "{failed}"
     );

@@ -78,7 +78,7 @@ async fn a_token_without_an_actor() {
     let said = cli.run(&[&["token", "new", "--json", "--name", "vault"][..], &scopes].concat()).await;
     let id = derived(CallerKind::Token, "vault");
     let id = id.as_str().unwrap();
-    assert!(said.err.starts_with("warning: without --actor the ledger names this token by its name: `vault`, "));
+    assert!(said.err.starts_with("warning: without --actor the ledger records this token by its name: `vault`, "));
     assert!(said.err.contains(&format!("--actor {id}")), "{}", said.err);
     let silent = cli.run(&[&["token", "new", "--json", "--name", "x", "--actor", ACTOR][..], &scopes].concat()).await;
     assert_eq!(silent.err, "", "no warning with an actor");

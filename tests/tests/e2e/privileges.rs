@@ -149,7 +149,7 @@ async fn doctor_names_what_is_missing() {
     let said = Cli::on(&url).run(&["doctor"]).await;
     assert_eq!(said.code, 1, "{said:?}");
     let shown = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains("WRONG: the database user lacks INSERT on audit_logs"), "{}", said.out);
+    assert!(shown.contains("ERROR: the database user lacks INSERT on audit_logs"), "{}", said.out);
     assert!(shown.contains("epr grants --role"), "{}", said.out);
     dropped(&database, &role).await;
 }

@@ -16,7 +16,7 @@ use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
-use super::{Fault, PAGE, Take};
+use super::{BackendError, PAGE_ROWS, RowVisitor};
 
 /// For opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,12 +50,15 @@ impl Api {
         self.client.base_url().to_string()
     }
 
-    fn foreign(&self) -> Fault {
-        Fault::Answer(format!("{} answered, but not as an EPR API does: check the address", self.client.base_url()))
+    fn not_an_api(&self) -> BackendError {
+        BackendError::Message(format!(
+            "{} answered, but not as an EPR API does: check the address",
+            self.client.base_url()
+        ))
     }
 
     /// The sentence about an error, with what to do.
-    fn describe(&self, error: Error) -> Fault {
+    fn describe(&self, error: Error) -> BackendError {
         let base = self.client.base_url();
         let sentence = match error {
             Error::Unauthorized { message } if self.has_token => {
@@ -66,8 +69,8 @@ impl Api {
                     .into()
             }
             Error::Forbidden { message } => format!("this token does not allow that: {message}"),
-            Error::Conflict { message } => return Fault::Taken(message),
-            Error::NotFound { message } => return Fault::Missing(message),
+            Error::Conflict { message } => return BackendError::Conflict(message),
+            Error::NotFound { message } => return BackendError::NotFound(message),
             Error::Unavailable { status, message, retry_after } => {
                 let wait = retry_after.map(|wait| format!(" in {} s", wait.as_secs())).unwrap_or_default();
                 format!("the API is unavailable ({status}: {message}): try again{wait}")
@@ -83,7 +86,7 @@ impl Api {
             Error::Protocol(ProtocolError::Status { status, message }) => {
                 format!("the API answered {status}: {message}")
             }
-            Error::Protocol(_) => return self.foreign(),
+            Error::Protocol(_) => return self.not_an_api(),
             Error::Transport { kind, source } => {
                 // The outermost sentence of the HTTP library says only that a request was being sent.
                 let cause = source.source().map_or_else(|| chain(&*source), chain);
@@ -101,65 +104,65 @@ impl Api {
             }
             other => chain(&other),
         };
-        Fault::Answer(sentence)
+        BackendError::Message(sentence)
     }
 
-    fn done<T>(&self, outcome: Result<T, Error>) -> Result<T, Fault> {
+    fn checked<T>(&self, outcome: Result<T, Error>) -> Result<T, BackendError> {
         outcome.map_err(|error| self.describe(error))
     }
 
-    /// Shows the rows of a list to `take` until it returns `false`.
-    async fn each<T: Send + 'static>(&self, list: List<T>, take: Take<'_, T>) -> Result<(), Fault> {
-        let mut rows = list.limit(PAGE).stream();
-        while let Some(row) = self.done(rows.try_next().await)? {
-            if !take(row) {
+    /// Passes the rows of a list to `visit` until it returns `false`.
+    async fn for_each<T: Send + 'static>(&self, list: List<T>, visit: RowVisitor<'_, T>) -> Result<(), BackendError> {
+        let mut rows = list.limit(PAGE_ROWS).stream();
+        while let Some(row) = self.checked(rows.try_next().await)? {
+            if !visit(row) {
                 break;
             }
         }
         Ok(())
     }
 
-    pub(super) async fn check(&self, question: &Question) -> Result<bool, Fault> {
-        self.done(self.client.authorize(question).await)
+    pub(super) async fn check(&self, question: &Question) -> Result<bool, BackendError> {
+        self.checked(self.client.authorize(question).await)
     }
 
-    pub(super) async fn entity(&self, id: Uuid) -> Result<Entity, Fault> {
-        self.done(self.client.entity(id).await)
+    pub(super) async fn entity(&self, id: Uuid) -> Result<Entity, BackendError> {
+        self.checked(self.client.entity(id).await)
     }
 
-    pub(super) async fn create_entity(&self, new: &NewEntity) -> Result<Entity, Fault> {
-        self.done(self.client.create_entity(new).await)
+    pub(super) async fn create_entity(&self, new: &NewEntity) -> Result<Entity, BackendError> {
+        self.checked(self.client.create_entity(new).await)
     }
 
-    pub(super) async fn update_entity(&self, id: Uuid, patch: &EntityPatch) -> Result<Entity, Fault> {
-        self.done(self.client.update_entity(id, patch).await)
+    pub(super) async fn update_entity(&self, id: Uuid, patch: &EntityPatch) -> Result<Entity, BackendError> {
+        self.checked(self.client.update_entity(id, patch).await)
     }
 
-    pub(super) async fn archive_entity(&self, id: Uuid) -> Result<Entity, Fault> {
-        self.done(self.client.archive_entity(id).await)
+    pub(super) async fn archive_entity(&self, id: Uuid) -> Result<Entity, BackendError> {
+        self.checked(self.client.archive_entity(id).await)
     }
 
-    pub(super) async fn role(&self, id: Uuid) -> Result<Role, Fault> {
-        self.done(self.client.role(id).await)
+    pub(super) async fn role(&self, id: Uuid) -> Result<Role, BackendError> {
+        self.checked(self.client.role(id).await)
     }
 
-    pub(super) async fn create_role(&self, new: &NewRole) -> Result<Role, Fault> {
-        self.done(self.client.create_role(new).await)
+    pub(super) async fn create_role(&self, new: &NewRole) -> Result<Role, BackendError> {
+        self.checked(self.client.create_role(new).await)
     }
 
-    pub(super) async fn update_role(&self, id: Uuid, patch: &RolePatch) -> Result<Role, Fault> {
-        self.done(self.client.update_role(id, patch).await)
+    pub(super) async fn update_role(&self, id: Uuid, patch: &RolePatch) -> Result<Role, BackendError> {
+        self.checked(self.client.update_role(id, patch).await)
     }
 
-    pub(super) async fn assign(&self, new: &NewAssignment) -> Result<Assignment, Fault> {
-        self.done(self.client.assign(new).await)
+    pub(super) async fn assign(&self, new: &NewAssignment) -> Result<Assignment, BackendError> {
+        self.checked(self.client.assign(new).await)
     }
 
-    pub(super) async fn revoke(&self, id: Uuid) -> Result<(), Fault> {
-        self.done(self.client.revoke(id).await)
+    pub(super) async fn revoke(&self, id: Uuid) -> Result<(), BackendError> {
+        self.checked(self.client.revoke(id).await)
     }
 
-    pub(super) async fn apply(&self, step: &BulkStep) -> Result<(), Fault> {
+    pub(super) async fn apply(&self, step: &BulkStep) -> Result<(), BackendError> {
         match step {
             BulkStep::CreateRole(new) => self.create_role(new).await.map(|_| ()),
             BulkStep::UpdateRole(id, patch) => self.update_role(*id, patch).await.map(|_| ()),
@@ -167,38 +170,44 @@ impl Api {
             BulkStep::Reassign(old, new) => {
                 self.revoke(*old).await?;
                 self.assign(new).await.map(|_| ()).map_err(|why| {
-                    Fault::Answer(format!("assignment {old} is revoked, but its replacement was not created: {why}"))
+                    BackendError::Message(format!(
+                        "assignment {old} is revoked, but its replacement was not created: {why}"
+                    ))
                 })
             }
         }
     }
 
-    pub(super) async fn each_entity(&self, filter: &EntityFilter, take: Take<'_, Entity>) -> Result<(), Fault> {
-        self.each(self.client.entities(filter), take).await
+    pub(super) async fn for_each_entity(
+        &self,
+        filter: &EntityFilter,
+        visit: RowVisitor<'_, Entity>,
+    ) -> Result<(), BackendError> {
+        self.for_each(self.client.entities(filter), visit).await
     }
 
-    pub(super) async fn each_role(&self, take: Take<'_, Role>) -> Result<(), Fault> {
-        self.each(self.client.roles(), take).await
+    pub(super) async fn for_each_role(&self, visit: RowVisitor<'_, Role>) -> Result<(), BackendError> {
+        self.for_each(self.client.roles(), visit).await
     }
 
-    pub(super) async fn each_assignment(
+    pub(super) async fn for_each_assignment(
         &self,
         filter: AssignmentFilter,
-        take: Take<'_, Assignment>,
-    ) -> Result<(), Fault> {
-        self.each(self.client.assignments(&filter), take).await
+        visit: RowVisitor<'_, Assignment>,
+    ) -> Result<(), BackendError> {
+        self.for_each(self.client.assignments(&filter), visit).await
     }
 
     /// Assignments with the names of their roles and entities. The names are requested one by one, each once.
-    pub(super) async fn each_named(
+    pub(super) async fn for_each_named_assignment(
         &self,
         filter: AssignmentFilter,
-        take: Take<'_, NamedAssignment>,
-    ) -> Result<(), Fault> {
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<(), BackendError> {
         let mut roles: HashMap<Uuid, String> = HashMap::new();
         let mut entities: HashMap<Uuid, (EntityType, String)> = HashMap::new();
-        let mut rows = self.client.assignments(&filter).limit(PAGE).stream();
-        while let Some(assignment) = self.done(rows.try_next().await)? {
+        let mut rows = self.client.assignments(&filter).limit(PAGE_ROWS).stream();
+        while let Some(assignment) = self.checked(rows.try_next().await)? {
             let role_name = match roles.entry(assignment.role_id) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(unknown) => unknown.insert(self.role(assignment.role_id).await?.name).clone(),
@@ -212,7 +221,7 @@ impl Api {
                 }
             };
             let (entity_type, entity_name) = named.unzip();
-            if !take(NamedAssignment { assignment, role_name, entity_type, entity_name }) {
+            if !visit(NamedAssignment { assignment, role_name, entity_type, entity_name }) {
                 return Ok(());
             }
         }

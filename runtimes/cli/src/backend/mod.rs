@@ -1,5 +1,5 @@
-//! Whom a command speaks to: the database, through the library's own use cases, or a running API. The commands see no
-//! difference, but where the API cannot tell (why a check was denied).
+//! The backend of a command: the database, through the library's use cases, or a running API. The commands see no
+//! difference, except that the API does not return the reason of a decision.
 
 pub(crate) mod api;
 
@@ -15,66 +15,66 @@ use uuid::Uuid;
 
 use api::Api;
 
-/// Why something could not be done.
+/// Why a call to the backend failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    /// The library says so.
+pub(crate) enum BackendError {
+    /// An error of the library.
     #[error(transparent)]
     Core(#[from] Error),
-    /// The API, or this command, says so; a whole sentence.
+    /// A sentence of the API or of this command.
     #[error("{0}")]
-    Answer(String),
-    /// It does not exist.
+    Message(String),
+    /// The object does not exist.
     #[error("{0}")]
-    Missing(String),
-    /// The name is taken already.
+    NotFound(String),
+    /// The name is already in use.
     #[error("{0}")]
-    Taken(String),
+    Conflict(String),
 }
 
-/// Whom to speak to.
+/// The database or an API.
 pub(crate) enum Backend {
     /// The database.
     Database {
         /// The library on it.
         epr: Epr,
-        /// In whose name.
+        /// The actor of every change.
         call: Call,
-        /// Whether other services will not hear of changes, though they should.
-        untold: bool,
+        /// Whether changes are not published although other services expect them.
+        unpublished: bool,
     },
     /// A running API.
     Api(Api),
 }
 
 /// The answer to a check.
-pub(crate) struct Checked {
+pub(crate) struct CheckAnswer {
     pub(crate) allowed: bool,
-    /// Why; the API does not tell.
+    /// `None` over the API, which returns yes or no.
     pub(crate) reason: Option<Reason>,
 }
 
-/// Why a batch of changes was not carried out, or not wholly.
-pub(crate) struct BatchFault {
-    /// How many of the steps are done all the same, from the first.
+/// Why a batch of changes failed.
+pub(crate) struct BatchError {
+    /// How many steps, from the first, are committed nevertheless.
     pub(crate) done: usize,
-    /// The step that failed, if it was one of them.
-    pub(crate) at: Option<usize>,
-    pub(crate) why: Fault,
+    /// The position of the step that failed, if one of them did.
+    pub(crate) failed_at: Option<usize>,
+    pub(crate) error: BackendError,
 }
 
 /// Rows in one page.
-const PAGE: u32 = 500;
+const PAGE_ROWS: u32 = 500;
 
-/// Sees rows one at a time; `false` ends it.
-pub(crate) type Take<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
+/// Gets rows one at a time; `false` stops the list.
+pub(crate) type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
 
 impl Backend {
     pub(crate) fn is_api(&self) -> bool {
         matches!(self, Self::Api(_))
     }
 
-    /// The API's address, with a slash at its end.
+    /// The address of the API, with a slash at its end.
     pub(crate) fn address(&self) -> Option<String> {
         match self {
             Self::Database { .. } => None,
@@ -89,38 +89,42 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn check(&self, question: &Question) -> Result<Checked, Fault> {
+    pub(crate) async fn check(&self, question: &Question) -> Result<CheckAnswer, BackendError> {
         match self {
             Self::Database { epr, call, .. } => {
                 let decision = epr.check(call, question).await?;
-                Ok(Checked { allowed: decision.allowed, reason: Some(decision.reason) })
+                Ok(CheckAnswer { allowed: decision.allowed, reason: Some(decision.reason) })
             }
-            Self::Api(api) => Ok(Checked { allowed: api.check(question).await?, reason: None }),
+            Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question).await?, reason: None }),
         }
     }
 
-    pub(crate) async fn entity(&self, id: Uuid) -> Result<Entity, Fault> {
+    pub(crate) async fn entity(&self, id: Uuid) -> Result<Entity, BackendError> {
         match self {
             Self::Database { epr, .. } => Ok(epr.entity(id).await?),
             Self::Api(api) => api.entity(id).await,
         }
     }
 
-    /// The same, and `None` when there is none.
-    pub(crate) async fn entity_if_any(&self, id: Uuid) -> Result<Option<Entity>, Fault> {
+    /// An entity, or `None` when it does not exist.
+    pub(crate) async fn entity_if_any(&self, id: Uuid) -> Result<Option<Entity>, BackendError> {
         match self.entity(id).await {
             Ok(entity) => Ok(Some(entity)),
-            Err(Fault::Core(Error::NotFound(_)) | Fault::Missing(_)) => Ok(None),
-            Err(fault) => Err(fault),
+            Err(BackendError::Core(Error::NotFound(_)) | BackendError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// `None` as well when the API does not list it, because it is archived.
-    pub(crate) async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>, Fault> {
+    /// An entity by its unique name. The API does not list archived ones: over it, the answer for those is `None`.
+    pub(crate) async fn entity_named(
+        &self,
+        entity_type: EntityType,
+        name: &str,
+    ) -> Result<Option<Entity>, BackendError> {
         let Self::Database { epr, .. } = self else {
             let mut found = None;
             let filter = EntityFilter { types: vec![entity_type], parent_id: None };
-            self.each_entity(&filter, &mut |entity| {
+            self.for_each_entity(&filter, &mut |entity| {
                 if entity.name == name {
                     found = Some(entity);
                 }
@@ -132,54 +136,58 @@ impl Backend {
         Ok(epr.entity_named(entity_type, name).await?)
     }
 
-    pub(crate) async fn each_entity(&self, filter: &EntityFilter, take: Take<'_, Entity>) -> Result<(), Fault> {
+    pub(crate) async fn for_each_entity(
+        &self,
+        filter: &EntityFilter,
+        visit: RowVisitor<'_, Entity>,
+    ) -> Result<(), BackendError> {
         let epr = match self {
             Self::Database { epr, .. } => epr,
-            Self::Api(api) => return api.each_entity(filter, take).await,
+            Self::Api(api) => return api.for_each_entity(filter, visit).await,
         };
-        let mut page = Page { limit: PAGE, after: None };
+        let mut page = Page { limit: PAGE_ROWS, after: None };
         loop {
             let rows = epr.entities(filter, &page).await?;
             page.after = rows.last().map(|row| Cursor { created_at: row.created_at, id: row.id });
-            let full = rows.len() == PAGE as usize;
-            if !rows.into_iter().all(&mut *take) || !full {
+            let full = rows.len() == PAGE_ROWS as usize;
+            if !rows.into_iter().all(&mut *visit) || !full {
                 return Ok(());
             }
         }
     }
 
-    pub(crate) async fn create_entity(&self, new: NewEntity) -> Result<Entity, Fault> {
+    pub(crate) async fn create_entity(&self, new: NewEntity) -> Result<Entity, BackendError> {
         match self {
-            Self::Database { epr, call, .. } => epr.create_entity(call, new).await.map_err(taken),
+            Self::Database { epr, call, .. } => epr.create_entity(call, new).await.map_err(as_conflict),
             Self::Api(api) => api.create_entity(&new).await,
         }
     }
 
-    pub(crate) async fn update_entity(&self, id: Uuid, patch: EntityPatch) -> Result<Entity, Fault> {
+    pub(crate) async fn update_entity(&self, id: Uuid, patch: EntityPatch) -> Result<Entity, BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.update_entity(call, id, patch).await?),
             Self::Api(api) => api.update_entity(id, &patch).await,
         }
     }
 
-    pub(crate) async fn archive_entity(&self, id: Uuid) -> Result<Entity, Fault> {
+    pub(crate) async fn archive_entity(&self, id: Uuid) -> Result<Entity, BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.archive_entity(call, id).await?),
             Self::Api(api) => api.archive_entity(id).await,
         }
     }
 
-    pub(crate) async fn role(&self, id: Uuid) -> Result<Role, Fault> {
+    pub(crate) async fn role(&self, id: Uuid) -> Result<Role, BackendError> {
         match self {
             Self::Database { epr, .. } => Ok(epr.role(id).await?),
             Self::Api(api) => api.role(id).await,
         }
     }
 
-    pub(crate) async fn role_named(&self, name: &str) -> Result<Option<Role>, Fault> {
+    pub(crate) async fn role_named(&self, name: &str) -> Result<Option<Role>, BackendError> {
         let Self::Database { epr, .. } = self else {
             let mut found = None;
-            self.each_role(&mut |role| {
+            self.for_each_role(&mut |role| {
                 if role.name == name {
                     found = Some(role);
                 }
@@ -191,123 +199,123 @@ impl Backend {
         Ok(epr.role_named(name).await?)
     }
 
-    pub(crate) async fn each_role(&self, take: Take<'_, Role>) -> Result<(), Fault> {
+    pub(crate) async fn for_each_role(&self, visit: RowVisitor<'_, Role>) -> Result<(), BackendError> {
         let epr = match self {
             Self::Database { epr, .. } => epr,
-            Self::Api(api) => return api.each_role(take).await,
+            Self::Api(api) => return api.for_each_role(visit).await,
         };
-        let mut page = Page { limit: PAGE, after: None };
+        let mut page = Page { limit: PAGE_ROWS, after: None };
         loop {
             let rows = epr.roles(&page).await?;
             page.after = rows.last().map(|row| Cursor { created_at: row.created_at, id: row.id });
-            let full = rows.len() == PAGE as usize;
-            if !rows.into_iter().all(&mut *take) || !full {
+            let full = rows.len() == PAGE_ROWS as usize;
+            if !rows.into_iter().all(&mut *visit) || !full {
                 return Ok(());
             }
         }
     }
 
-    pub(crate) async fn create_role(&self, new: NewRole) -> Result<Role, Fault> {
+    pub(crate) async fn create_role(&self, new: NewRole) -> Result<Role, BackendError> {
         match self {
-            Self::Database { epr, call, .. } => epr.create_role(call, new).await.map_err(taken),
+            Self::Database { epr, call, .. } => epr.create_role(call, new).await.map_err(as_conflict),
             Self::Api(api) => api.create_role(&new).await,
         }
     }
 
-    pub(crate) async fn update_role(&self, id: Uuid, patch: RolePatch) -> Result<Role, Fault> {
+    pub(crate) async fn update_role(&self, id: Uuid, patch: RolePatch) -> Result<Role, BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.update_role(call, id, patch).await?),
             Self::Api(api) => api.update_role(id, &patch).await,
         }
     }
 
-    /// Assignments with the names of their roles and places, newest first.
-    pub(crate) async fn each_named(
+    /// Assignments with the names of their roles and entities, newest first.
+    pub(crate) async fn for_each_named_assignment(
         &self,
         filter: AssignmentFilter,
-        take: Take<'_, NamedAssignment>,
-    ) -> Result<(), Fault> {
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<(), BackendError> {
         match self {
-            Self::Database { epr, .. } => Ok(epr.scan_assignments(&AssignmentScan::Listed(filter), take).await?),
-            Self::Api(api) => api.each_named(filter, take).await,
+            Self::Database { epr, .. } => Ok(epr.scan_assignments(&AssignmentScan::Listed(filter), visit).await?),
+            Self::Api(api) => api.for_each_named_assignment(filter, visit).await,
         }
     }
 
-    /// One assignment with its names. The API has no call for it: its list is gone through.
-    pub(crate) async fn assignment(&self, id: Uuid) -> Result<Option<NamedAssignment>, Fault> {
+    /// One assignment with its names. The API has no call for one: the list is searched.
+    pub(crate) async fn assignment(&self, id: Uuid) -> Result<Option<NamedAssignment>, BackendError> {
         let mut found = None;
-        let mut take = |named: NamedAssignment| {
+        let mut visit = |named: NamedAssignment| {
             if named.assignment.id == id {
                 found = Some(named);
             }
             found.is_none()
         };
         match self {
-            Self::Database { epr, .. } => epr.scan_assignments(&AssignmentScan::One(id), &mut take).await?,
-            Self::Api(api) => api.each_named(AssignmentFilter::default(), &mut take).await?,
+            Self::Database { epr, .. } => epr.scan_assignments(&AssignmentScan::One(id), &mut visit).await?,
+            Self::Api(api) => api.for_each_named_assignment(AssignmentFilter::default(), &mut visit).await?,
         }
         Ok(found)
     }
 
-    /// Assignments as they are, newest first.
-    pub(crate) async fn each_assignment(
+    /// Assignments without names, newest first.
+    pub(crate) async fn for_each_assignment(
         &self,
         filter: AssignmentFilter,
-        take: Take<'_, Assignment>,
-    ) -> Result<(), Fault> {
+        visit: RowVisitor<'_, Assignment>,
+    ) -> Result<(), BackendError> {
         match self {
             Self::Database { epr, .. } => {
                 let scan = AssignmentScan::Listed(filter);
-                Ok(epr.scan_assignments(&scan, &mut |named| take(named.assignment)).await?)
+                Ok(epr.scan_assignments(&scan, &mut |named| visit(named.assignment)).await?)
             }
-            Self::Api(api) => api.each_assignment(filter, take).await,
+            Self::Api(api) => api.for_each_assignment(filter, visit).await,
         }
     }
 
-    pub(crate) async fn assign(&self, new: NewAssignment) -> Result<Assignment, Fault> {
+    pub(crate) async fn assign(&self, new: NewAssignment) -> Result<Assignment, BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.assign(call, new).await?),
             Self::Api(api) => api.assign(&new).await,
         }
     }
 
-    pub(crate) async fn revoke(&self, id: Uuid) -> Result<(), Fault> {
+    pub(crate) async fn revoke(&self, id: Uuid) -> Result<(), BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.revoke(call, id).await.map(|_| ())?),
             Self::Api(api) => api.revoke(id).await,
         }
     }
 
-    /// Carries out a batch: on the database in one transaction, over the API one by one. Tells of each step whether it
+    /// Applies a batch: on the database in one transaction, over the API one by one. Returns for each step whether it
     /// changed anything.
-    pub(crate) async fn apply(&self, steps: &[BulkStep]) -> Result<Vec<bool>, BatchFault> {
+    pub(crate) async fn apply(&self, steps: &[BulkStep]) -> Result<Vec<bool>, BatchError> {
         match self {
             Self::Database { epr, call, .. } => epr
                 .apply_all(call, steps)
                 .await
-                .map_err(|BulkFailure { at, why }| BatchFault { done: 0, at, why: why.into() }),
+                .map_err(|BulkFailure { at, why }| BatchError { done: 0, failed_at: at, error: why.into() }),
             Self::Api(api) => {
                 for (at, step) in steps.iter().enumerate() {
-                    api.apply(step).await.map_err(|why| BatchFault { done: at, at: Some(at), why })?;
+                    api.apply(step).await.map_err(|error| BatchError { done: at, failed_at: Some(at), error })?;
                 }
                 Ok(vec![true; steps.len()])
             }
         }
     }
 
-    /// Says once, before something is changed, that nobody will be told of it.
-    pub(crate) fn remark_if_untold(&self) {
-        if let Self::Database { untold: true, .. } = self {
-            crate::output::remark(
-                "warning: EPR_DOCUMENT_VAULT_TOPIC_ARN is not set here: other services are not told of this change",
+    /// Warns before a change that it will not be published.
+    pub(crate) fn warn_if_unpublished(&self) {
+        if let Self::Database { unpublished: true, .. } = self {
+            crate::output::notice(
+                "warning: EPR_DOCUMENT_VAULT_TOPIC_ARN is not set here: this change is not published to other services",
             );
         }
     }
 }
 
-fn taken(fault: Error) -> Fault {
-    match fault {
-        Error::Conflict(why) => Fault::Taken(why),
+fn as_conflict(error: Error) -> BackendError {
+    match error {
+        Error::Conflict(why) => BackendError::Conflict(why),
         other => other.into(),
     }
 }

@@ -1,6 +1,6 @@
-//! `epr migrate --back`: the older service's tables take the place of EPR's.
+//! `epr migrate --back`: the older service's tables replace those of EPR.
 //!
-//! Must never remove anything that was written since the takeover before it is in files that are on the disk.
+//! Must never remove anything that was written since the takeover before it is in files that are synced to disk.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -14,17 +14,17 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::Outcome;
-use crate::output::{Output, count, remark};
+use crate::output::{Output, count, notice};
 
 pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> Outcome {
     let since = epr.since_takeover().await?;
-    let since = since.ok_or("there is nothing to go back to: no tables of an older service are set aside")?;
+    let since = since.ok_or("there is nothing to go back to: no tables of an older service are kept here")?;
     match export {
         Some(folder) => write_all(epr, &since, folder).await?,
         None if !since.is_empty() => {
             return Err(format!(
-                "{} were written since the takeover, and the older service knows none of it: name a folder with --export to keep \
-                 it in files",
+                "{} were written since the takeover, and the older service cannot read them: give a folder with --export to keep \
+                 them in files",
                 summary(&since)
             )
             .into());
@@ -36,9 +36,9 @@ pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> O
         out.object(&json!({"handed_back": true, "since_takeover": since, "exported_to": export}))?;
         return Ok(ExitCode::SUCCESS);
     }
-    out.line(format_args!("The older service's tables are in place again; EPR's are removed."))?;
+    out.line(format_args!("The tables of the older service are restored; those of EPR are removed."))?;
     if let Some(folder) = export {
-        out.line(format_args!("{} of EPR are in {}.", summary(&since), folder.display()))?;
+        out.line(format_args!("{} of EPR are kept in {}.", summary(&since), folder.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -53,11 +53,11 @@ fn summary(since: &SinceTakeover) -> String {
     )
 }
 
-/// Writes the ledger's entries since the takeover, and the rows of the other tables, into an empty folder.
+/// Writes the ledger entries since the takeover, and the rows of the other tables, to an empty folder.
 async fn write_all(epr: &Epr, since: &SinceTakeover, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    fs::create_dir_all(folder).map_err(|failure| named(folder, &failure))?;
-    if fs::read_dir(folder).map_err(|failure| named(folder, &failure))?.next().is_some() {
-        return Err(format!("{} is not empty: name a new folder", folder.display()).into());
+    fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    if fs::read_dir(folder).map_err(|error| unwritable(folder, &error))?.next().is_some() {
+        return Err(format!("{} is not empty: give a new folder", folder.display()).into());
     }
     let mut ledger = Lines::create(folder.join("ledger.jsonl"))?;
     let range = ScanRange { from: since.last_older_entry + 1, to: since.last_entry };
@@ -67,17 +67,17 @@ async fn write_all(epr: &Epr, since: &SinceTakeover, folder: &Path) -> Result<()
     let entries = ledger.finish()?;
     let expected = u64::try_from(since.entries()).unwrap_or(0);
     if entries != expected {
-        return Err(format!("the ledger gave {entries} of {expected} entries: run `epr audit verify`").into());
+        return Err(format!("the ledger returned {entries} of {expected} entries: run `epr audit verify`").into());
     }
     let mut rows = Lines::create(folder.join("tables.jsonl"))?;
     epr.scan_since_takeover(&mut |row| match RawValue::from_string(row.json) {
         Ok(values) => rows.write(&Row { table: row.table, row: &values }),
-        Err(failure) => rows.fail(failure.into()),
+        Err(error) => rows.fail(error.into()),
     })
     .await?;
     rows.finish()?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|failure| named(folder, &failure))?;
-    remark(&format!("{} written to {}.", summary(since), folder.display()));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unwritable(folder, &error))?;
+    notice(&format!("{} written to {}.", summary(since), folder.display()));
     Ok(())
 }
 
@@ -88,43 +88,43 @@ struct Row<'a> {
     row: &'a RawValue,
 }
 
-fn named(path: &Path, failure: &io::Error) -> String {
-    format!("{} cannot be written: {failure}", path.display())
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {error}", path.display())
 }
 
-/// A file of JSON lines that is on the disk when it is finished.
+/// A file of JSON lines that is synced to disk when it is finished.
 struct Lines {
     path: PathBuf,
     file: BufWriter<File>,
     written: u64,
-    failure: Option<io::Error>,
+    error: Option<io::Error>,
 }
 
 impl Lines {
     fn create(path: PathBuf) -> Result<Self, String> {
-        let file = File::create_new(&path).map_err(|failure| named(&path, &failure))?;
-        Ok(Self { path, file: BufWriter::new(file), written: 0, failure: None })
+        let file = File::create_new(&path).map_err(|error| unwritable(&path, &error))?;
+        Ok(Self { path, file: BufWriter::new(file), written: 0, error: None })
     }
 
-    /// Whether it was written; after a failure nothing more is.
+    /// Writes a line; returns whether to continue.
     fn write(&mut self, line: &impl Serialize) -> bool {
         let written = serde_json::to_writer(&mut self.file, line).map_err(io::Error::from);
         match written.and_then(|()| self.file.write_all(b"\n")) {
             Ok(()) => self.written += 1,
-            Err(failure) => return self.fail(failure),
+            Err(error) => return self.fail(error),
         }
         true
     }
 
-    fn fail(&mut self, failure: io::Error) -> bool {
-        self.failure = Some(failure);
+    fn fail(&mut self, error: io::Error) -> bool {
+        self.error = Some(error);
         false
     }
 
-    /// How many lines were written.
+    /// Syncs the file; returns the number of lines.
     fn finish(mut self) -> Result<u64, String> {
-        let done = self.failure.take().map_or(Ok(()), Err);
+        let done = self.error.take().map_or(Ok(()), Err);
         let done = done.and_then(|()| self.file.flush()).and_then(|()| self.file.get_ref().sync_all());
-        done.map(|()| self.written).map_err(|failure| named(&self.path, &failure))
+        done.map(|()| self.written).map_err(|error| unwritable(&self.path, &error))
     }
 }

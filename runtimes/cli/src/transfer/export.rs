@@ -13,17 +13,17 @@ use super::record::{self, COLUMNS};
 use super::{Format, Part};
 use crate::Outcome;
 use crate::backend::Backend;
-use crate::output::{Harmless, Output, count, remark};
+use crate::output::{EscapingFormatter, Output, count, notice};
 
 #[derive(Args)]
 pub(crate) struct Export {
-    /// The format; without it, the one the file's name ends in, or else json
+    /// The format; default: by the extension of the file, else json
     #[arg(long)]
     format: Option<Format>,
     /// The file to write, instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only one of the two
+    /// Write only one kind of record
     #[arg(long)]
     only: Option<Part>,
 }
@@ -37,7 +37,7 @@ impl Export {
         let mut written = writer.heading();
         if wants(Part::Roles) {
             backend
-                .each_role(&mut |role| {
+                .for_each_role(&mut |role| {
                     roles += 1;
                     written =
                         std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record::of_role(&role)));
@@ -47,7 +47,7 @@ impl Export {
         }
         if wants(Part::Assignments) {
             backend
-                .each_named(AssignmentFilter::default(), &mut |named| {
+                .for_each_named_assignment(AssignmentFilter::default(), &mut |named| {
                     assignments += 1;
                     let record = record::of_assignment(&named);
                     written = std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record));
@@ -56,10 +56,10 @@ impl Export {
                 .await?;
         }
         let names = writer.names.clone();
-        written.and_then(|()| writer.finish()).map_err(|failure| Writer::named(names.as_ref(), failure))?;
+        written.and_then(|()| writer.finish()).map_err(|error| Writer::with_file(names.as_ref(), error))?;
         let (roles, assignments) = (count(roles, "role", "roles"), count(assignments, "assignment", "assignments"));
         if !out.json {
-            remark(&format!("{roles} and {assignments} written."));
+            notice(&format!("{roles} and {assignments} written."));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -70,10 +70,10 @@ enum Sink {
     Csv(Box<csv::Writer<Box<dyn Write + Send>>>),
 }
 
-/// Writes to a name of its own, which becomes the file's when all is written: half a file never looks like a whole one.
+/// Writes to a temporary name, and renames the file when it is complete: an incomplete file never has the final name.
 struct Writer {
     sink: Sink,
-    /// The name for now, and the one to be.
+    /// The temporary and the final name.
     names: Option<(PathBuf, PathBuf)>,
 }
 
@@ -86,7 +86,7 @@ impl Writer {
                 part.push(".part");
                 let part = PathBuf::from(part);
                 let file =
-                    File::create(&part).map_err(|fault| format!("{} cannot be written: {fault}", part.display()))?;
+                    File::create(&part).map_err(|error| format!("{} cannot be written: {error}", part.display()))?;
                 (Box::new(BufWriter::new(file)), Some((part, path.to_path_buf())))
             }
         };
@@ -97,11 +97,11 @@ impl Writer {
         Ok(Self { sink, names })
     }
 
-    /// A failure to write, with the file if there is one.
-    fn named(names: Option<&(PathBuf, PathBuf)>, failure: io::Error) -> Box<dyn std::error::Error> {
+    /// An error of writing, with the name of the file if there is one.
+    fn with_file(names: Option<&(PathBuf, PathBuf)>, error: io::Error) -> Box<dyn std::error::Error> {
         match names {
-            Some((part, _)) => format!("{} cannot be written: {failure}", part.display()).into(),
-            None => failure.into(),
+            Some((part, _)) => format!("{} cannot be written: {error}", part.display()).into(),
+            None => error.into(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Writer {
     fn write(&mut self, record: &JsonObject) -> io::Result<()> {
         match &mut self.sink {
             Sink::Json(to) => {
-                record.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Harmless))?;
+                record.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, EscapingFormatter))?;
                 to.write_all(b"\n")
             }
             Sink::Csv(csv) => csv.write_record(record::to_row(record)).map_err(io::Error::from),

@@ -1,4 +1,4 @@
-//! The file of an import, record by record, each with its line. Read as often as it is needed, never held in memory.
+//! The file of an import, record by record, each with its line. It is read several times, and never held in memory.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -9,8 +9,8 @@ use epr_core::domain::{Invalid, Json};
 use super::Format;
 use super::record::{self, COLUMNS, Record};
 
-/// Most characters in a line of JSON.
-const LONGEST: u64 = 4 << 20;
+/// The longest line of JSON.
+const MAX_LINE_BYTES: u64 = 4 << 20;
 
 pub(super) struct Input {
     pub(super) path: PathBuf,
@@ -18,42 +18,42 @@ pub(super) struct Input {
     size: u64,
 }
 
-/// Something in the file that cannot be: where, and what.
+/// An error in the file: its line, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Flaw {
+pub(super) struct RecordError {
     pub(super) line: u64,
     pub(super) what: String,
 }
 
-/// A record with its line, or what is wrong with it.
-pub(super) type Read = (u64, Result<Record, Flaw>);
+/// A line, and its record or what is wrong with it.
+pub(super) type NumberedRecord = (u64, Result<Record, RecordError>);
 
 impl Input {
     pub(super) fn open(path: &Path, format: Option<Format>) -> Result<Self, String> {
-        let told = |fault: &dyn std::fmt::Display| format!("{} cannot be read: {fault}", path.display());
-        let data = std::fs::metadata(path).map_err(|fault| told(&fault))?;
+        let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
+        let data = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
         if !data.is_file() {
-            return Err(told(&"it has to be a file, because it is read more than once"));
+            return Err(unreadable(&"give a regular file, because it is read more than once"));
         }
         Ok(Self { path: path.to_path_buf(), format: Format::of(format, Some(path)), size: data.len() })
     }
 
     /// Every record, from the start.
     pub(super) fn records(&self) -> Result<Records, String> {
-        let told = |fault: &dyn std::fmt::Display| format!("{} cannot be read: {fault}", self.path.display());
-        let file = File::open(&self.path).map_err(|fault| told(&fault))?;
-        if file.metadata().map_err(|fault| told(&fault))?.len() != self.size {
-            return Err(format!("{} has changed while it was being read", self.path.display()));
+        let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", self.path.display());
+        let file = File::open(&self.path).map_err(|error| unreadable(&error))?;
+        if file.metadata().map_err(|error| unreadable(&error))?.len() != self.size {
+            return Err(format!("{} changed while it was being read", self.path.display()));
         }
         let rows = match self.format {
             Format::Json => Rows::Json { reader: BufReader::new(file), line: 0 },
-            Format::Csv => csv_rows(file).map_err(|fault| told(&fault))?,
+            Format::Csv => csv_rows(file).map_err(|error| unreadable(&error))?,
         };
         Ok(Records { rows, path: self.path.clone() })
     }
 }
 
-/// The records of a file. The outer fault is one of the disk.
+/// The records of a file. The outer error is of reading the file.
 pub(super) struct Records {
     rows: Rows,
     path: PathBuf,
@@ -68,57 +68,59 @@ enum Rows {
         rows: csv::StringRecordsIntoIter<BufReader<File>>,
         columns: Vec<&'static str>,
     },
-    /// Nothing can be read but this.
-    Flawed(Flaw),
-    Over,
+    /// Nothing but this error can be read.
+    Unusable(RecordError),
+    End,
 }
 
 impl Iterator for Records {
-    type Item = Result<Read, String>;
+    type Item = Result<NumberedRecord, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (next, over) = match &mut self.rows {
-            Rows::Over => return None,
-            Rows::Flawed(flaw) => (Some(Ok((flaw.line, Err(flaw.clone())))), true),
+        let (next, at_end) = match &mut self.rows {
+            Rows::End => return None,
+            Rows::Unusable(error) => (Some(Ok((error.line, Err(error.clone())))), true),
             Rows::Json { reader, line } => next_line(reader, line),
-            Rows::Csv { rows, columns } => {
-                (rows.next().map(|row| row.map_or_else(|fault| torn(&fault), |row| Ok(read_row(&row, columns)))), false)
-            }
+            Rows::Csv { rows, columns } => (
+                rows.next()
+                    .map(|row| row.map_or_else(|error| unreadable_row(&error), |row| Ok(read_row(&row, columns)))),
+                false,
+            ),
         };
-        if over {
-            self.rows = Rows::Over;
+        if at_end {
+            self.rows = Rows::End;
         }
-        next.map(|next| next.map_err(|fault| format!("{} cannot be read: {fault}", self.path.display())))
+        next.map(|next| next.map_err(|error| format!("{} cannot be read: {error}", self.path.display())))
     }
 }
 
-fn flaw(line: u64, invalid: &Invalid) -> Flaw {
-    Flaw { line, what: crate::output::faults(invalid) }
+fn record_error(line: u64, invalid: &Invalid) -> RecordError {
+    RecordError { line, what: crate::output::invalid_sentence(invalid) }
 }
 
-/// The next line that is not empty, and whether nothing can come after it.
-fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<Read, String>>, bool) {
+/// The next line that is not empty, and whether it is the last that can be read.
+fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<NumberedRecord, String>>, bool) {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        match std::io::Read::take(&mut *reader, LONGEST).read_until(b'\n', &mut bytes) {
+        match std::io::Read::take(&mut *reader, MAX_LINE_BYTES).read_until(b'\n', &mut bytes) {
             Ok(0) => return (None, true),
             Ok(_) => {}
-            Err(fault) => return (Some(Err(fault.to_string())), true),
+            Err(error) => return (Some(Err(error.to_string())), true),
         }
         *line += 1;
         let line = *line;
-        if bytes.len() as u64 == LONGEST && !bytes.ends_with(b"\n") {
-            let what = format!("the line is longer than {LONGEST} bytes");
-            return (Some(Ok((line, Err(Flaw { line, what })))), true);
+        if bytes.len() as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
+            let what = format!("the line is longer than {MAX_LINE_BYTES} bytes");
+            return (Some(Ok((line, Err(RecordError { line, what })))), true);
         }
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| line == 1).unwrap_or(&bytes).trim_ascii();
         if text.is_empty() {
             continue;
         }
         let record = match Json::parse_bounded(text) {
-            Err(fault) => Err(Flaw { line, what: format!("it is no JSON object: {fault}") }),
-            Ok(json) => record::read(&json).map_err(|invalid| flaw(line, &invalid)),
+            Err(error) => Err(RecordError { line, what: format!("not a JSON object: {error}") }),
+            Ok(json) => record::read(&json).map_err(|invalid| record_error(line, &invalid)),
         };
         return (Some(Ok((line, record))), false);
     }
@@ -126,37 +128,43 @@ fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<Rea
 
 fn csv_rows(file: File) -> Result<Rows, csv::Error> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(file));
-    let flawed = |what: String| Ok(Rows::Flawed(Flaw { line: 1, what }));
+    let unusable = |what: String| Ok(Rows::Unusable(RecordError { line: 1, what }));
     let mut columns = Vec::new();
     for heading in reader.headers()? {
         match COLUMNS.iter().find(|column| **column == heading.trim()) {
             Some(column) if !columns.contains(column) => columns.push(*column),
-            Some(column) => return flawed(format!("the column `{column}` is there twice")),
-            None if heading.contains(';') => return flawed("columns are separated by commas".into()),
-            None => return flawed(format!("`{}` is no column; there are {}", heading.trim(), COLUMNS.join(", "))),
+            Some(column) => return unusable(format!("the column `{column}` appears twice")),
+            None if heading.contains(';') => return unusable("separate the columns by commas".into()),
+            None => {
+                return unusable(format!(
+                    "`{}` is not a column; the columns are {}",
+                    heading.trim(),
+                    COLUMNS.join(", ")
+                ));
+            }
         }
     }
-    // What a row is has to be known before its other cells are read.
+    // The kind of a row decides how its other cells are read.
     if columns.first() != Some(&"kind") {
-        return flawed("the first column has to be `kind`".into());
+        return unusable("the first column must be `kind`".into());
     }
     Ok(Rows::Csv { rows: reader.into_records(), columns })
 }
 
-fn read_row(row: &csv::StringRecord, columns: &[&'static str]) -> Read {
+fn read_row(row: &csv::StringRecord, columns: &[&'static str]) -> NumberedRecord {
     let line = row.position().map_or(0, csv::Position::line);
     if row.len() != columns.len() {
-        let what = format!("it has {} cells, the heading {}", row.len(), columns.len());
-        return (line, Err(Flaw { line, what }));
+        let what = format!("the row has {} cells, the header {}", row.len(), columns.len());
+        return (line, Err(RecordError { line, what }));
     }
     let json = Json::Object(record::from_row(columns, row.iter()));
-    (line, record::read(&json).map_err(|invalid| flaw(line, &invalid)))
+    (line, record::read(&json).map_err(|invalid| record_error(line, &invalid)))
 }
 
-/// A row that is no text.
-fn torn(fault: &csv::Error) -> Result<Read, String> {
-    match fault.position().map(csv::Position::line) {
-        Some(line) => Ok((line, Err(Flaw { line, what: "the text is not valid UTF-8".into() }))),
-        None => Err(fault.to_string()),
+/// A row that is not UTF-8.
+fn unreadable_row(error: &csv::Error) -> Result<NumberedRecord, String> {
+    match error.position().map(csv::Position::line) {
+        Some(line) => Ok((line, Err(RecordError { line, what: "the text is not valid UTF-8".into() }))),
+        None => Err(error.to_string()),
     }
 }

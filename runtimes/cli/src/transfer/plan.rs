@@ -1,4 +1,4 @@
-//! What a record would change: each is held against the registry, and the difference is told so that people can read it.
+//! Compares the records of a file with the registry, and describes each difference for people and for programs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,44 +12,44 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::record::{AssignmentRecord, PlaceRecord};
-use crate::backend::{Backend, Fault};
-use crate::entities::called;
-use crate::output::visible;
+use crate::backend::{Backend, BackendError};
+use crate::entities::entity_label;
+use crate::output::escaped;
 
-/// What becomes of a record.
+/// What an import does with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Change {
-    /// It is new.
+    /// The object does not exist.
     Create,
-    /// It is there, but differs.
+    /// The object exists and differs.
     Update,
-    /// It is there as it is.
+    /// The object exists and is equal.
     Nothing,
 }
 
 /// The plan for one record.
 pub(super) struct Planned {
     pub(super) change: Change,
-    /// What to do; nothing when all is as it should be.
+    /// The change; `None` when there is nothing to change.
     pub(super) step: Option<BulkStep>,
-    /// The entity of an assignment that is not for everywhere.
-    pub(super) place: Option<Uuid>,
+    /// The entity of an assignment that is not global.
+    pub(super) entity_id: Option<Uuid>,
     /// The headline, and the lines below it.
-    pub(super) told: (String, Vec<String>),
-    /// The same for programs.
+    pub(super) summary: (String, Vec<String>),
+    /// The difference for programs.
     pub(super) json: Value,
 }
 
-/// Why there is no plan: the record does not fit the registry, or the registry could not be asked.
+/// Why there is no plan: the record does not fit the registry, or the registry could not be read.
 pub(super) enum NoPlan {
     Unfit(String),
-    Fault(Fault),
+    Backend(BackendError),
 }
 
-impl From<Fault> for NoPlan {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<BackendError> for NoPlan {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
     }
 }
 
@@ -57,27 +57,27 @@ fn unfit<T>(what: impl Into<String>) -> Result<T, NoPlan> {
     Err(NoPlan::Unfit(what.into()))
 }
 
-/// The plan for a role. `there` is the one that has the name now.
-pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, NoPlan> {
-    let name = visible(wanted.name.as_str());
+/// The plan for a role. `existing` is the role of that name in the registry.
+pub(super) fn role(wanted: &NewRole, existing: Option<&Role>) -> Result<Planned, NoPlan> {
+    let name = escaped(wanted.name.as_str());
     let actions: BTreeSet<&str> = wanted.permissions.iter().map(Action::as_str).collect();
     let types = |types: &[EntityType]| {
         let words: Vec<_> = types.iter().map(|entity_type| entity_type.word()).collect();
         if words.is_empty() { "every type".to_owned() } else { words.join(", ") }
     };
-    let Some(there) = there else {
-        let list: Vec<_> = actions.iter().map(|action| visible(action)).collect();
+    let Some(existing) = existing else {
+        let list: Vec<_> = actions.iter().map(|action| escaped(action)).collect();
         let lines = vec![format!("actions: {}", list.join(", ")), format!("for: {}", types(&wanted.scope_types))];
         return Ok(Planned {
             change: Change::Create,
             step: Some(BulkStep::CreateRole(wanted.clone())),
-            place: None,
-            told: (format!("role {name}"), lines),
+            entity_id: None,
+            summary: (format!("role {name}"), lines),
             json: json!({"kind": "role", "name": wanted.name, "permissions": actions, "scope_types": wanted.scope_types}),
         });
     };
-    if there.is_system != wanted.is_system {
-        return unfit(format!("is_system: it is {} in the registry and cannot be changed", there.is_system));
+    if existing.is_system != wanted.is_system {
+        return unfit(format!("is_system: it is {} in the registry and cannot be changed", existing.is_system));
     }
     let mut patch = RolePatch::default();
     let mut lines = Vec::new();
@@ -85,27 +85,27 @@ pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, No
     let mut note = |name: &str, value: Value| json.insert(name.to_owned(), value);
     note("kind", json!("role"));
     note("name", json!(wanted.name));
-    note("id", json!(there.id));
+    note("id", json!(existing.id));
     let description = wanted.description.as_ref().map(RoleDescription::as_str);
-    // An absent one and an empty one say the same.
-    if description.unwrap_or_default() != there.description.as_deref().unwrap_or_default() {
+    // An absent and an empty description are equal.
+    if description.unwrap_or_default() != existing.description.as_deref().unwrap_or_default() {
         let shown =
-            |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("\"{}\"", visible(text)));
-        lines.push(format!("description: {} -> {}", shown(there.description.as_deref()), shown(description)));
+            |text: Option<&str>| text.map_or_else(|| "none".to_owned(), |text| format!("\"{}\"", escaped(text)));
+        lines.push(format!("description: {} -> {}", shown(existing.description.as_deref()), shown(description)));
         note("description", json!(description));
         patch.description = Some(wanted.description.clone());
     }
-    if wanted.scope_types != there.scope_types {
-        lines.push(format!("for: {} -> {}", types(&there.scope_types), types(&wanted.scope_types)));
+    if wanted.scope_types != existing.scope_types {
+        lines.push(format!("for: {} -> {}", types(&existing.scope_types), types(&wanted.scope_types)));
         note("scope_types", json!(wanted.scope_types));
         patch.scope_types = Some(wanted.scope_types.clone());
     }
-    let held: BTreeSet<&str> = there.permissions.iter().map(String::as_str).collect();
+    let held: BTreeSet<&str> = existing.permissions.iter().map(String::as_str).collect();
     if actions != held {
         let (more, less): (Vec<_>, Vec<_>) =
             (actions.difference(&held).copied().collect(), held.difference(&actions).copied().collect());
-        lines.extend(more.iter().map(|action| format!("action + {}", visible(action))));
-        lines.extend(less.iter().map(|action| format!("action - {}", visible(action))));
+        lines.extend(more.iter().map(|action| format!("action + {}", escaped(action))));
+        lines.extend(less.iter().map(|action| format!("action - {}", escaped(action))));
         note("permissions_added", json!(more));
         note("permissions_removed", json!(less));
         patch.permissions = Some(wanted.permissions.clone());
@@ -113,25 +113,25 @@ pub(super) fn role(wanted: &NewRole, there: Option<&Role>) -> Result<Planned, No
     let same = patch == RolePatch::default();
     Ok(Planned {
         change: if same { Change::Nothing } else { Change::Update },
-        step: (!same).then_some(BulkStep::UpdateRole(there.id, patch)),
-        place: None,
-        told: (format!("role {name}"), lines),
+        step: (!same).then_some(BulkStep::UpdateRole(existing.id, patch)),
+        entity_id: None,
+        summary: (format!("role {name}"), lines),
         json: Value::Object(json),
     })
 }
 
-/// What is known of a role by its name, whether it is in the registry already or only in the file.
+/// A role by its name, of the registry or of the file.
 #[derive(Clone)]
 pub(super) struct KnownRole {
     /// `None` while it is only in the file.
     pub(super) id: Option<Uuid>,
-    /// As it will be after the import.
+    /// The scope types after the import.
     pub(super) scope_types: Vec<EntityType>,
 }
 
-/// An entity of the registry.
+/// An entity of the registry, as far as plans need it.
 #[derive(Clone)]
-struct Place {
+struct KnownEntity {
     id: Uuid,
     entity_type: EntityType,
     name: String,
@@ -141,15 +141,15 @@ struct Place {
 pub(super) struct Assignments<'a> {
     backend: &'a Backend,
     roles: &'a BTreeMap<String, KnownRole>,
-    places: HashMap<PlaceRecord, Place>,
+    entities: HashMap<PlaceRecord, KnownEntity>,
 }
 
-/// Entities that are remembered.
-const REMEMBERED: usize = 50_000;
+/// The largest number of entities in memory.
+const MAX_ENTITIES: usize = 50_000;
 
 impl<'a> Assignments<'a> {
     pub(super) fn new(backend: &'a Backend, roles: &'a BTreeMap<String, KnownRole>) -> Self {
-        Self { backend, roles, places: HashMap::new() }
+        Self { backend, roles, entities: HashMap::new() }
     }
 
     /// The plan for an assignment.
@@ -158,54 +158,57 @@ impl<'a> Assignments<'a> {
         let Some(role) = self.roles.get(role_name).cloned() else {
             return unfit(format!("role: there is no role named `{role_name}`, here or in the file"));
         };
-        let place = match &wanted.place {
-            Some(place) => Some(self.place(place).await?),
+        let entity = match &wanted.place {
+            Some(place) => Some(self.entity(place).await?),
             None => None,
         };
-        if let Some(place) = &place
+        if let Some(entity) = &entity
             && !role.scope_types.is_empty()
-            && !role.scope_types.contains(&place.entity_type)
+            && !role.scope_types.contains(&entity.entity_type)
         {
             return unfit(format!(
                 "role: `{role_name}` is not meant for entities of type {}",
-                place.entity_type.word()
+                entity.entity_type.word()
             ));
         }
-        let there = match role.id {
-            Some(role_id) => self.standing(wanted, role_id, place.as_ref().map(|place| place.id)).await?,
+        let existing = match role.id {
+            Some(role_id) => self.existing(wanted, role_id, entity.as_ref().map(|entity| entity.id)).await?,
             None => None,
         };
-        let place_told = place
-            .as_ref()
-            .map_or_else(|| "everywhere".to_owned(), |place| format!("on {}", called(place.entity_type, &place.name)));
-        let mut lines = vec![format!("held by {} {}", visible(wanted.principal_type.as_str()), wanted.principal_id)];
+        let target = entity.as_ref().map_or_else(
+            || "everywhere".to_owned(),
+            |entity| format!("on {}", entity_label(entity.entity_type, &entity.name)),
+        );
+        let mut lines = vec![format!("held by {} {}", escaped(wanted.principal_type.as_str()), wanted.principal_id)];
         let (start, end) = (wanted.effective_at, wanted.expires_at);
-        let change = match &there {
+        let change = match &existing {
             None => {
                 lines.push(window(start, end));
                 Change::Create
             }
-            Some(there) if start.is_none_or(|start| start == there.effective_at) && end == there.expires_at => {
+            Some(existing)
+                if start.is_none_or(|start| start == existing.effective_at) && end == existing.expires_at =>
+            {
                 Change::Nothing
             }
-            Some(there) => {
-                if let Some(start) = start.filter(|start| *start != there.effective_at) {
-                    lines.push(format!("begins: {} -> {start}", there.effective_at));
+            Some(existing) => {
+                if let Some(start) = start.filter(|start| *start != existing.effective_at) {
+                    lines.push(format!("starts: {} -> {start}", existing.effective_at));
                 }
-                if end != there.expires_at {
-                    lines.push(format!("ends: {} -> {}", ending(there.expires_at), ending(end)));
+                if end != existing.expires_at {
+                    lines.push(format!("ends: {} -> {}", ending(existing.expires_at), ending(end)));
                 }
                 Change::Update
             }
         };
         let json = json!({
             "kind": "assignment", "principal_id": wanted.principal_id, "principal_type": wanted.principal_type,
-            "role": role_name, "entity_id": place.as_ref().map(|place| place.id),
-            "entity_type": place.as_ref().map(|place| place.entity_type),
-            "entity_name": place.as_ref().map(|place| &place.name),
+            "role": role_name, "entity_id": entity.as_ref().map(|entity| entity.id),
+            "entity_type": entity.as_ref().map(|entity| entity.entity_type),
+            "entity_name": entity.as_ref().map(|entity| &entity.name),
             "effective_at": start, "expires_at": end,
-            "before": there.as_ref().map(|there| json!({
-                "id": there.id, "effective_at": there.effective_at, "expires_at": there.expires_at,
+            "before": existing.as_ref().map(|existing| json!({
+                "id": existing.id, "effective_at": existing.effective_at, "expires_at": existing.expires_at,
             })),
         });
         let step = role.id.filter(|_| change != Change::Nothing).map(|role_id| {
@@ -213,41 +216,41 @@ impl<'a> Assignments<'a> {
                 principal_id: wanted.principal_id,
                 principal_type: wanted.principal_type.clone(),
                 role_id,
-                entity_id: place.as_ref().map(|place| place.id),
-                // A window that says nothing of its start keeps the one that stands.
-                effective_at: start.or(there.as_ref().map(|there| there.effective_at)),
+                entity_id: entity.as_ref().map(|entity| entity.id),
+                // A record without a start keeps the existing one.
+                effective_at: start.or(existing.as_ref().map(|existing| existing.effective_at)),
                 expires_at: end,
             };
-            match &there {
-                Some(there) => BulkStep::Reassign(there.id, new),
+            match &existing {
+                Some(existing) => BulkStep::Reassign(existing.id, new),
                 None => BulkStep::Assign(new),
             }
         });
         Ok(Planned {
             change,
             step,
-            place: place.map(|place| place.id),
-            told: (format!("{} {place_told}", visible(role_name)), lines),
+            entity_id: entity.map(|entity| entity.id),
+            summary: (format!("{} {target}", escaped(role_name)), lines),
             json,
         })
     }
 
-    /// The assignment that stands under the same key.
-    async fn standing(
+    /// The existing assignment with the same principal, type, role and entity.
+    async fn existing(
         &self,
         wanted: &AssignmentRecord,
         role_id: Uuid,
         entity_id: Option<Uuid>,
-    ) -> Result<Option<Assignment>, Fault> {
+    ) -> Result<Option<Assignment>, BackendError> {
         let filter = AssignmentFilter { principal_id: Some(wanted.principal_id), entity_id };
         let mut found = None;
         self.backend
-            .each_assignment(filter, &mut |there| {
-                if there.role_id == role_id
-                    && there.entity_id == entity_id
-                    && there.principal_type == wanted.principal_type.as_str()
+            .for_each_assignment(filter, &mut |existing| {
+                if existing.role_id == role_id
+                    && existing.entity_id == entity_id
+                    && existing.principal_type == wanted.principal_type.as_str()
                 {
-                    found = Some(there);
+                    found = Some(existing);
                 }
                 found.is_none()
             })
@@ -255,9 +258,9 @@ impl<'a> Assignments<'a> {
         Ok(found)
     }
 
-    /// The entity that a record means: by its id where that exists, by type and name where it does not.
-    async fn place(&mut self, wanted: &PlaceRecord) -> Result<Place, NoPlan> {
-        if let Some(known) = self.places.get(wanted) {
+    /// The entity of a record: by its id where that exists, else by type and name.
+    async fn entity(&mut self, wanted: &PlaceRecord) -> Result<KnownEntity, NoPlan> {
+        if let Some(known) = self.entities.get(wanted) {
             return Ok(known.clone());
         }
         let by_id = match wanted.id {
@@ -273,31 +276,31 @@ impl<'a> Assignments<'a> {
             (Some(entity), Some((entity_type, name))) if entity.entity_type == *entity_type && entity.name == *name => {
                 entity
             }
-            // It may have been renamed; unless the name is somebody else's by now.
+            // The entity can have been renamed, unless another entity has the name by now.
             (Some(entity), Some((entity_type, name))) => {
                 if entity.entity_type != *entity_type || self.backend.entity_named(*entity_type, name).await?.is_some()
                 {
                     return unfit(format!(
-                        "entity_id: {} is {} here, and {} is another entity: leave out one of the two",
+                        "entity_id: {} is {} here, and {} is another entity: omit one of the two",
                         entity.id,
-                        called(entity.entity_type, &entity.name),
-                        called(*entity_type, name)
+                        entity_label(entity.entity_type, &entity.name),
+                        entity_label(*entity_type, name)
                     ));
                 }
                 entity
             }
             (None, Some((entity_type, name))) => match self.backend.entity_named(*entity_type, name).await? {
                 Some(entity) => entity,
-                None => return unfit(format!("entity_name: there is no {}", called(*entity_type, name))),
+                None => return unfit(format!("entity_name: there is no {}", entity_label(*entity_type, name))),
             },
             (None, None) => return unfit("entity_type: no entity is named"),
         };
-        if self.places.len() >= REMEMBERED {
-            self.places.clear();
+        if self.entities.len() >= MAX_ENTITIES {
+            self.entities.clear();
         }
-        let place = Place { id: entity.id, entity_type: entity.entity_type, name: entity.name };
-        self.places.insert(wanted.clone(), place.clone());
-        Ok(place)
+        let known = KnownEntity { id: entity.id, entity_type: entity.entity_type, name: entity.name };
+        self.entities.insert(wanted.clone(), known.clone());
+        Ok(known)
     }
 }
 

@@ -348,7 +348,7 @@ mod tests {
         let base = r#""kind": "assignment", "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "role": "Reader""#;
         let told = |rest: &str| {
             let json = Json::parse(format!("{{{base}{rest}}}").as_bytes()).unwrap();
-            read(&json).map_err(|invalid| crate::output::faults(&invalid))
+            read(&json).map_err(|invalid| crate::output::invalid_sentence(&invalid))
         };
         assert!(told("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
         assert!(told(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");

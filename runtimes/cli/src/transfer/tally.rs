@@ -1,4 +1,4 @@
-//! What an import did, in numbers and in one sentence.
+//! The counts of an import, and their sentence.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ impl Tally {
     }
 }
 
-/// Both kinds.
+/// The counts of both kinds of records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Tallies {
     pub(super) roles: Tally,
@@ -30,11 +30,11 @@ pub(super) struct Tallies {
 }
 
 impl Tallies {
-    /// `2 roles created, 1 changed, 5 as they were; 10 assignments created, 0 changed, 3 as they were`
+    /// `2 roles created, 1 changed, 5 unchanged; 10 assignments created, 0 changed, 3 unchanged`
     pub(super) fn sentence(&self) -> String {
         let of = |tally: Tally, one, many| {
             let Tally { created, changed, unchanged } = tally;
-            format!("{} created, {changed} changed, {unchanged} left as they were", count(created, one, many))
+            format!("{} created, {changed} changed, {unchanged} unchanged", count(created, one, many))
         };
         let roles = of(self.roles, "role", "roles");
         format!("{roles}; {}", of(self.assignments, "assignment", "assignments"))

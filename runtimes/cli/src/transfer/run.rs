@@ -1,4 +1,4 @@
-//! Carrying an import out, batch by batch, and keeping count of what is done, whatever happens.
+//! Applies an import batch by batch, and counts what is done, also when it stops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,39 +12,39 @@ use super::import::{as_known, known_roles};
 use super::plan::{Assignments, Change, NoPlan, Planned};
 use super::record::Record;
 use super::tally::{Tallies, Tally};
-use crate::backend::{Backend, BatchFault, Fault};
+use crate::backend::{Backend, BackendError, BatchError};
 use crate::sentence;
 
 /// Changes in one transaction.
-const BATCH: usize = 200;
+const BATCH_STEPS: usize = 200;
 
 /// Why an import ended before its end.
 pub(super) struct Stopped {
-    /// Where, if it was a record's fault.
+    /// The line of the record that failed, if one did.
     pub(super) line: Option<u64>,
     pub(super) why: String,
-    /// The first and last line of changes of which nobody can tell whether they were made.
-    pub(super) doubt: Option<(u64, u64)>,
+    /// The first and last line of the changes whose outcome is unknown.
+    pub(super) in_doubt: Option<(u64, u64)>,
 }
 
 impl From<String> for Stopped {
     fn from(why: String) -> Self {
-        Self { line: None, why, doubt: None }
+        Self { line: None, why, in_doubt: None }
     }
 }
 
-/// An import under way.
-pub(super) struct Work<'a> {
+/// A running import.
+pub(super) struct Run<'a> {
     backend: &'a Backend,
     pub(super) done: Tallies,
     pub(super) bar: ProgressBar,
-    /// Set when somebody presses Ctrl-C: the batch under way is finished.
+    /// Set by Ctrl-C: the present batch is finished.
     stop: Arc<AtomicBool>,
     batch: Vec<(u64, Change, BulkStep)>,
 }
 
-impl<'a> Work<'a> {
-    /// `total` records are to come.
+impl<'a> Run<'a> {
+    /// Starts an import of `total` records.
     pub(super) fn begin(backend: &'a Backend, total: u64) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} records, {per_sec}, {eta} left");
         // Shown on a terminal only.
@@ -57,41 +57,36 @@ impl<'a> Work<'a> {
                 flag.store(true, Ordering::Relaxed);
             }
         });
-        Self { backend, done: Tallies::default(), bar, stop, batch: Vec::with_capacity(BATCH) }
+        Self { backend, done: Tallies::default(), bar, stop, batch: Vec::with_capacity(BATCH_STEPS) }
     }
 
-    /// Roles first, which the assignments need.
-    pub(super) async fn carry_out(&mut self, input: &Input, roles: Vec<(u64, Planned)>) -> Result<(), Stopped> {
+    /// Applies the roles first: the assignments need them.
+    pub(super) async fn apply_all(&mut self, input: &Input, roles: Vec<(u64, Planned)>) -> Result<(), Stopped> {
         for (line, planned) in roles {
-            self.take(line, planned, |done| &mut done.roles).await?;
+            self.add(line, planned, |done| &mut done.roles).await?;
         }
-        self.apply(|done| &mut done.roles).await?;
+        self.apply_batch(|done| &mut done.roles).await?;
         let backend = self.backend;
-        let roles = as_known(known_roles(backend).await.map_err(|fault| sentence(&fault))?);
+        let roles = as_known(known_roles(backend).await.map_err(|error| sentence(&error))?);
         let mut assignments = Assignments::new(backend, &roles);
         for read in input.records()? {
             let (line, record) = read?;
             let record = match record {
                 Ok(Record::Assignment(record)) => record,
                 Ok(Record::Role(_)) => continue,
-                // It was whole when it was looked at.
-                Err(flaw) => return Err(Stopped { line: Some(line), why: flaw.what, doubt: None }),
+                // It was valid when the file was checked: the file has changed.
+                Err(error) => return Err(Stopped { line: Some(line), why: error.what, in_doubt: None }),
             };
-            let planned = assignments.plan(&record).await.map_err(|none| match none {
-                NoPlan::Unfit(why) => Stopped { line: Some(line), why, doubt: None },
-                NoPlan::Fault(fault) => Stopped { line: Some(line), ..sentence(&fault).into() },
+            let planned = assignments.plan(&record).await.map_err(|reason| match reason {
+                NoPlan::Unfit(why) => Stopped { line: Some(line), why, in_doubt: None },
+                NoPlan::Backend(error) => Stopped { line: Some(line), ..sentence(&error).into() },
             })?;
-            self.take(line, planned, |done| &mut done.assignments).await?;
+            self.add(line, planned, |done| &mut done.assignments).await?;
         }
-        self.apply(|done| &mut done.assignments).await
+        self.apply_batch(|done| &mut done.assignments).await
     }
 
-    async fn take(
-        &mut self,
-        line: u64,
-        planned: Planned,
-        tally: fn(&mut Tallies) -> &mut Tally,
-    ) -> Result<(), Stopped> {
+    async fn add(&mut self, line: u64, planned: Planned, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {
         match planned.step {
             None => {
                 tally(&mut self.done).add(Change::Nothing);
@@ -99,13 +94,13 @@ impl<'a> Work<'a> {
             }
             Some(step) => self.batch.push((line, planned.change, step)),
         }
-        if self.batch.len() >= BATCH { self.apply(tally).await } else { Ok(()) }
+        if self.batch.len() >= BATCH_STEPS { self.apply_batch(tally).await } else { Ok(()) }
     }
 
-    /// Makes the changes that have gathered.
-    async fn apply(&mut self, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {
+    /// Applies the changes of the batch.
+    async fn apply_batch(&mut self, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err("it was interrupted".to_owned().into());
+            return Err("interrupted".to_owned().into());
         }
         if self.batch.is_empty() {
             return Ok(());
@@ -125,15 +120,15 @@ impl<'a> Work<'a> {
                 self.bar.inc(lines.len() as u64);
                 Ok(())
             }
-            Err(BatchFault { done, at, why }) => {
+            Err(BatchError { done, failed_at, error }) => {
                 for (_, change) in lines.iter().take(done) {
                     tally.add(*change);
                 }
                 let line_of = |at: usize| lines.get(at).map(|(line, _)| *line);
-                // A commit without an answer may have been one.
-                let doubtful = at.is_none() && matches!(&why, Fault::Core(Error::Unavailable(_)));
-                let doubt = line_of(0).zip(line_of(lines.len() - 1)).filter(|_| doubtful);
-                Err(Stopped { line: at.and_then(line_of), why: sentence(&why), doubt })
+                // The outcome of a commit without an answer is unknown.
+                let unknown = failed_at.is_none() && matches!(&error, BackendError::Core(Error::Unavailable(_)));
+                let in_doubt = line_of(0).zip(line_of(lines.len() - 1)).filter(|_| unknown);
+                Err(Stopped { line: failed_at.and_then(line_of), why: sentence(&error), in_doubt })
             }
         }
     }
