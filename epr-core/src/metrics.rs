@@ -134,7 +134,7 @@ impl Metrics {
             deduplicated.clone(),
         );
         registry.register_with_unit("event_publish_duration", "Calls to the topic", Unit::Seconds, latency.clone());
-        registry.register("events_pending", "Events still to be delivered", pending.clone());
+        registry.register("events_pending", "Events not yet delivered", pending.clone());
         registry.register("events_failed", "Events that were given up", failed.clone());
         registry.register_with_unit(
             "event_oldest_pending",
@@ -146,26 +146,30 @@ impl Metrics {
         registry.register("ledger_batch_entries", "Entries in one commit of the group writer", ledger.batch.clone());
         registry.register_with_unit(
             "ledger_append_wait",
-            "From bringing entries to the group writer to their commit",
+            "Time from handing entries to the group writer to their commit",
             Unit::Seconds,
             ledger.wait.clone(),
         );
         let PoolMetrics { connections, idle, most, acquires, waited } = pools;
         registry.register("database_connections", "Open connections to the database", connections.clone());
-        registry.register("database_connections_idle", "Open connections that nobody uses", idle.clone());
-        registry.register("database_connections_max", "Most connections that may be open", most.clone());
+        registry.register("database_connections_idle", "Open connections that are not in use", idle.clone());
+        registry.register("database_connections_max", "Maximum number of open connections", most.clone());
         registry.register("database_acquires", "Connections taken from the pool", acquires.clone());
         registry.register_with_unit(
             "database_acquire_wait",
-            "Time spent waiting for a connection (and beginning a transaction on it)",
+            "Time spent waiting for a connection, including the beginning of a transaction on it",
             Unit::Seconds,
             waited.clone(),
         );
         let dropped = log_lines_dropped();
-        registry.register("log_lines_dropped", "Log lines that standard output did not take in time", dropped);
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard output did not accept them in time",
+            dropped,
+        );
         let commit = option_env!("EPR_BUILD_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
-        registry.register("build", "What runs here", build);
+        registry.register("build", "Version and commit of this program", build);
         self
     }
 

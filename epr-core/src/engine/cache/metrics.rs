@@ -83,16 +83,20 @@ impl Default for CacheMetrics {
             let _ = errors.get_or_create(&ByOperation { operation });
         }
         let [entries, feed_complete, shared_up, pending] = std::array::from_fn(|_| Gauge::default());
-        registry.register("decisions", "Decisions, by outcome and by where they came from", decisions);
+        registry.register("decisions", "Decisions, by outcome and source of the answer", decisions);
         registry.register("decision_cache_errors", "Failed calls to the shared cache", errors.clone());
-        registry.register("decision_cache_entries", "Decisions in this process's memory", entries.clone());
+        registry.register("decision_cache_entries", "Decisions in the memory of this process", entries.clone());
         registry.register(
             "decision_cache_line_up",
-            "Whether changes by other processes are heard",
+            "1 while the change feed of this process is complete, else 0",
             feed_complete.clone(),
         );
-        registry.register("decision_cache_shared_up", "Whether the shared cache is used", shared_up.clone());
-        registry.register("decision_cache_doubtful", "Principals whose shared decisions are not used", pending.clone());
+        registry.register("decision_cache_shared_up", "1 while the shared cache is used, else 0", shared_up.clone());
+        registry.register(
+            "decision_cache_doubtful",
+            "Principals with a pending invalidation, whose shared decisions are not used",
+            pending.clone(),
+        );
         let decisions = counters;
         Self(Arc::new(Inner { registry, decisions, errors, entries, feed_complete, shared_up, pending }))
     }

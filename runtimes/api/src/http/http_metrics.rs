@@ -86,27 +86,27 @@ impl HttpMetrics {
         let mut registry = Registry::with_prefix("epr");
         let requests = register(&mut registry, "http_requests", "Requests by route, method and status");
         let durations = Family::<OperationLabels, Histogram>::new_with_constructor(seconds);
-        let help = "From the head of a request to its answer";
+        let help = "Time from the head of a request to its response";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, durations.clone());
-        let in_flight = register(&mut registry, "http_requests_in_flight", "Requests being worked on");
-        let connections = register(&mut registry, "http_connections", "Open connections");
+        let in_flight = register(&mut registry, "http_requests_in_flight", "Requests in progress");
+        let connections = register(&mut registry, "http_connections", "Open connections of callers");
         let timeouts = register(
             &mut registry,
             "http_connections_timed_out",
-            "Connections closed because a request did not arrive in time",
+            "Connections closed because the head of a request did not arrive in time",
         );
         let evicted = register(
             &mut registry,
             "http_connections_evicted",
-            "Connections closed to make room for new ones: their callers were silent for longest",
+            "Connections closed in favour of new ones; the one idle for longest is closed",
         );
         let buffered = Family::<BufferLabels, Gauge>::default();
-        let help = "Memory of bodies that arrive, of documents in work and of answers that are not sent yet";
+        let help = "Memory of arriving bodies, of documents being parsed and of responses not yet sent";
         registry.register_with_unit("http_buffered", help, Unit::Bytes, buffered.clone());
         let buffer_refusals = register(
             &mut registry,
             "http_buffer_refusals",
-            "Calls refused because the memory for bodies, documents or answers was in use",
+            "Calls rejected because the memory for bodies, documents or responses was in use",
         );
         let refused =
             register(&mut registry, "requests_refused", "Requests without a valid credential or scope, by reason");
