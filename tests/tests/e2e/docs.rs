@@ -155,7 +155,7 @@ async fn help(words: &[&str]) -> String {
 #[tokio::test]
 async fn every_command_that_a_page_names_exists() {
     let mut known = BTreeMap::new();
-    for command in commands_in(&help(&[]).await) {
+    for command in commands_in(&help(&[]).await).into_iter().filter(|command| command != "help") {
         let below = commands_in(&help(&[&command]).await);
         known.insert(command, below);
     }
