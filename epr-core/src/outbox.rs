@@ -3,7 +3,7 @@
 //! Owns the breaker and the counting of attempts. An outage of the whole topic says nothing about any event and uses
 //! up no attempt of it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use crate::engine::Engines;
 use crate::error::Result;
 use crate::metrics::AttemptOutcome as Outcome;
 use crate::publish::{BATCH, Message, Outage, PublishOutcome as Verdict, Publisher};
-use crate::store::{Claim, Claimed, Settlement};
+use crate::store::{Claim, Claimed, ClaimedEvents, OutboxCursor, Settlement};
 
 /// The first wait after a failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -31,6 +31,42 @@ pub(crate) struct Outbox {
     breaker: Mutex<Breaker>,
     /// Rung when an event was left for the relay.
     pub(crate) left_over: Notify,
+    walk: Mutex<Walk>,
+}
+
+/// The walk of this process's relay over the pending events.
+struct Walk {
+    next: OutboxCursor,
+    /// Whether nothing has been claimed since its start.
+    nothing_claimed: bool,
+    started: Instant,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { next: OutboxCursor::default(), nothing_claimed: true, started: Instant::now() }
+    }
+}
+
+impl Walk {
+    fn advance(&mut self, claimed: bool, next: OutboxCursor, ended: bool) -> Step {
+        self.next = next;
+        self.nothing_claimed &= !claimed;
+        if !ended {
+            return Step::More;
+        }
+        let walk = std::mem::take(self);
+        if walk.nothing_claimed { Step::NothingDue { walked_for: walk.started.elapsed() } } else { Step::More }
+    }
+}
+
+/// What a step of the relay found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It delivered, or there is more to look at.
+    More,
+    /// Nothing was due in a whole walk, which took this long.
+    NothingDue { walked_for: Duration },
 }
 
 #[derive(Default)]
@@ -44,6 +80,10 @@ impl Outbox {
     pub(crate) fn open_for(&self) -> Option<Duration> {
         let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         breaker.closed_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn walk(&self) -> MutexGuard<'_, Walk> {
+        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn usable(&self) {
@@ -107,11 +147,14 @@ impl Engines {
         }
     }
 
-    /// Claims what is due and delivers it; gives how many events were claimed.
-    pub(crate) async fn deliver_due(&self, publisher: &dyn Publisher) -> Result<usize> {
+    /// Claims what is due and delivers it.
+    pub(crate) async fn deliver_due(&self, publisher: &dyn Publisher) -> Result<Step> {
         let claim = self.new_claim();
+        let from = self.outbox().walk().next.clone();
         // One call's worth, so that the lease outlasts what is done under it.
-        let claimed = self.store().claim_events(claim, self.now(), BATCH).await?;
+        let ClaimedEvents { events: claimed, next, ended } =
+            self.store().claim_events(claim, self.now(), BATCH, from).await?;
+        let step = self.outbox().walk().advance(!claimed.is_empty(), next, ended);
         let messages: Vec<_> = claimed.iter().map(|claimed| Message::of(&claimed.event)).collect();
         let (mut rest, mut rest_messages) = (claimed.as_slice(), messages.as_slice());
         while !rest.is_empty() {
@@ -132,7 +175,7 @@ impl Engines {
             let settlements = self.settlements(batch, &verdicts);
             self.settle(claim.token, &settlements).await?;
         }
-        Ok(claimed.len())
+        Ok(step)
     }
 
     async fn hand_over(

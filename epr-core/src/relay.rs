@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::engine::Engines;
 use crate::error::chain;
+use crate::outbox::Step;
 
 /// How often the backlog is logged while there is one.
 const REPORT: Duration = Duration::from_mins(1);
@@ -28,8 +29,9 @@ impl Engines {
                 Some(left) => left,
                 None => match self.deliver_due(publisher).await {
                     // There may be more, and events behind the ones just delivered.
-                    Ok(claimed) if claimed > 0 => Duration::ZERO,
-                    Ok(_) => self.pause().await,
+                    Ok(Step::More) => Duration::ZERO,
+                    // Looking must not be all that the relay does when very many keys are pending and not due.
+                    Ok(Step::NothingDue { walked_for }) => self.pause().await.max(walked_for),
                     Err(fault) => {
                         warn!(error = chain(&fault), "events_engine_relay_paused");
                         DATABASE_AWAY

@@ -21,10 +21,10 @@ pub mod url;
 
 pub use continuity::WrongServer;
 pub use contract::{
-    AdminStore, Appended, Backlog, ChangeFeed, Claim, Claimed, Connections, DraftDecision, FactsRead, FactsStore,
-    FeedEvent, InsertedAssignment, InsertedEvent, Invalidation, LedgerStore, LedgerVisitor, OutboxEvent, OutboxStore,
-    PoolState, RegistryStore, Result, RowVisitor, ScanRange, ScanStart, SchemaState, Settlement, Store, TakeoverStore,
-    Transactions, Tx, collect_into,
+    AdminStore, Appended, Backlog, ChangeFeed, Claim, Claimed, ClaimedEvents, Connections, DraftDecision, FactsRead,
+    FactsStore, FeedEvent, InsertedAssignment, InsertedEvent, Invalidation, LedgerStore, LedgerVisitor, OutboxCursor,
+    OutboxEvent, OutboxStore, PoolState, RegistryStore, Result, RowVisitor, ScanRange, ScanStart, SchemaState,
+    Settlement, Store, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -16,7 +16,7 @@ mod connect;
 mod deadline;
 mod entries;
 mod facts_batch;
-mod outbox_signals;
+mod outbox;
 mod passfile;
 mod pool;
 mod pooled_conn;
@@ -31,15 +31,21 @@ use sqlx::postgres::PgPoolOptions;
 pub use self::authorities::{Roots, Tls, tls};
 use self::pool::Pool;
 pub use self::pool::{Options, PoolerSetting};
-use self::sql::facts;
 pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};
 use self::sql::schema::Target;
 use self::sql::store::SqlStore;
+use self::sql::{events, facts};
 use super::StoreError;
 
 /// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
 /// action.
 pub const CHECK: &str = facts::FACTS;
+
+/// The statements of a claim that walk over the backlog, for explaining them under [`PLAN_SETTINGS`]: `$1` the key or the
+/// position to start after, `$2` the number of rows.
+pub const WALKS: [&str; 2] = [events::PENDING_KEYS, events::PENDING_UNORDERED];
+
+pub use self::outbox::PLAN_SETTINGS;
 
 /// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
 pub const CHECKS: &str = facts_batch::FACTS;

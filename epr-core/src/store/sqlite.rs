@@ -20,15 +20,19 @@ mod takeover;
 use std::path::{Path, PathBuf};
 
 use self::pool::Pool;
-use self::sql::facts;
 pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};
 use self::sql::schema::Target;
 use self::sql::store::SqlStore;
+use self::sql::{events, facts};
 use super::StoreError;
 use super::postgres::Options;
 
 /// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the action.
 pub const CHECK: &str = facts::FACTS;
+
+/// The statements of a claim that walk over the backlog, for explaining them: `$1` the key or the
+/// position to start after, `$2` the number of rows.
+pub const WALKS: [&str; 2] = [events::PENDING_KEYS, events::PENDING_UNORDERED];
 
 /// Opens (and creates, with its folders) a database file.
 ///

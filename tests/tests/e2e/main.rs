@@ -34,6 +34,7 @@ mod embedding_page;
 mod entities;
 mod event_trail;
 mod events;
+mod events_backlog;
 mod events_delivery;
 mod events_topic;
 mod failover;

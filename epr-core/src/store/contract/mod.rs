@@ -30,7 +30,7 @@ pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
-pub use outbox::{Backlog, Claim, Claimed, OutboxStore, Settlement};
+pub use outbox::{Backlog, Claim, Claimed, ClaimedEvents, OutboxCursor, OutboxStore, Settlement};
 pub use registry::RegistryStore;
 pub use takeover::TakeoverStore;
 pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};

@@ -22,12 +22,14 @@ pub trait OutboxStore: Send + Sync {
     /// Example: with `delivery_state: Some(Failed)` only events that were given up are visited.
     async fn events(&self, filter: &EventFilter, page: Page, visit: RowVisitor<'_, Event>) -> Result<()>;
 
-    /// Leases up to `limit` events that are due and have no earlier pending event with the same ordering key.
+    /// Leases up to `limit` events that are due and have no earlier pending event with the same ordering key: one step of a walk
+    /// over the ordering keys, from `from` on. A step looks at a bounded number of keys, whatever the backlog of each.
     ///
     /// INVARIANT: two callers never have a lease on the same event at the same time, unless the lease of one has expired.
     ///
     /// Example: of two pending events with the key `k`, only the first is returned, leased or not.
-    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>>;
+    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32, from: OutboxCursor)
+    -> Result<ClaimedEvents>;
 
     /// Stores the outcomes of events leased under `token`; events no longer leased under it are left alone. Returns `true` when
     /// later events with the same key are pending, which may be deliverable now.
@@ -73,6 +75,33 @@ pub struct Claimed {
     pub position: i64,
     /// The event.
     pub event: Event,
+}
+
+/// The position in a walk over pending events: first over the ordering keys, then over the events without one. A walk starts at
+/// the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutboxCursor {
+    /// The keys after this one are next.
+    Key(String),
+    /// All keys have been looked at; the events without one after this position are next.
+    Unordered(i64),
+}
+
+impl Default for OutboxCursor {
+    fn default() -> Self {
+        Self::Key(String::new())
+    }
+}
+
+/// Events claimed by one step of a walk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedEvents {
+    /// The events, in the order in which they were written.
+    pub events: Vec<Claimed>,
+    /// The start of the next step.
+    pub next: OutboxCursor,
+    /// Whether the walk has come to its end; `next` is its start then.
+    pub ended: bool,
 }
 
 /// What became of a claimed event.

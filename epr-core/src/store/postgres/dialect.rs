@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 pub(super) use super::conn::Conn;
 pub(super) use super::deadline::{STEP_DEADLINE, with_deadline};
-pub(super) use super::outbox_signals::outbox_signals;
+pub(super) use super::outbox::{outbox_signals, use_indexes_in_order};
 pub(super) use super::pool::Pool;
 pub(super) use super::pooled_conn::{PooledConn, Transaction};
 use super::pooling::Begin;
@@ -115,6 +115,13 @@ macro_rules! skip_locked {
 macro_rules! for_update {
     ($of:literal) => {
         concat!(" FOR UPDATE OF ", $of)
+    };
+}
+
+/// Names the index to read by; `use_indexes_in_order` leaves no other way here.
+macro_rules! only_by_index {
+    ($index:literal) => {
+        ""
     };
 }
 

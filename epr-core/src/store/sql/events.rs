@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::dialect::{
     Conn, Db, Row, SqlTime, bind_id, bind_time, classify, lock_ordering_key, notify_outbox, read_id, read_time,
+    use_indexes_in_order,
 };
 use super::entities::read_object;
 use super::listing;
@@ -12,7 +13,8 @@ use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp, TraceParent};
 use crate::store::{
-    Backlog, Claim, Claimed, Cursor, InsertedEvent, OutboxEvent, Page, Result, RowVisitor, Settlement, StoreError,
+    Backlog, Claim, Claimed, ClaimedEvents, Cursor, InsertedEvent, OutboxCursor, OutboxEvent, Page, Result, RowVisitor,
+    Settlement, StoreError,
 };
 
 macro_rules! columns {
@@ -159,40 +161,151 @@ pub(super) async fn list(
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
-/// Claims events that are due and first in the line of their key. An earlier one that is pending holds the later ones
-/// back whether it is claimed or not, so that two relays cannot pass each other.
-pub(super) async fn claim(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
+/// How many ordering keys, or events without one, a claim looks at.
+const MAX_LOOKED_AT: u16 = 256;
+
+/// The first pending event of the next ordering key after `$key`: one probe of the index.
+macro_rules! next_head {
+    ($column:literal, $key:literal) => {
+        concat!(
+            "(SELECT e.",
+            $column,
+            " FROM platform_events e ",
+            only_by_index!("ix_platform_events_key"),
+            " WHERE e.delivery_state = 'pending' AND e.ordering_key > ",
+            $key,
+            " ORDER BY e.ordering_key, e.position LIMIT 1)"
+        )
+    };
+}
+
+/// The ordering keys with pending events after `$1`, at most `$2` of them, each with its first pending event.
+pub(in super::super) const PENDING_KEYS: &str = concat!(
+    "WITH RECURSIVE walk(step, previous, ordering_key) AS ( \
+       SELECT 0, CAST($1 AS text), CAST($1 AS text) \
+       UNION ALL \
+       SELECT w.step + 1, w.ordering_key, ",
+    next_head!("ordering_key", "w.ordering_key"),
+    " FROM walk w WHERE w.step < $2 AND w.ordering_key IS NOT NULL) \
+     SELECT w.ordering_key, ",
+    next_head!("position", "w.previous"),
+    " AS position FROM walk w WHERE w.step > 0 AND w.ordering_key IS NOT NULL ORDER BY w.step"
+);
+
+/// The pending events without an ordering key after the position `$1`, at most `$2` of them.
+pub(in super::super) const PENDING_UNORDERED: &str = concat!(
+    "SELECT e.position FROM platform_events e ",
+    only_by_index!("ix_platform_events_key"),
+    " WHERE e.delivery_state = 'pending' AND e.ordering_key IS NULL AND e.position > $1 \
+     ORDER BY e.ordering_key, e.position LIMIT $2"
+);
+
+/// Leases due events, going over ordering keys and not over events: of each key, only the first pending event is a candidate,
+/// leased or not, so that two relays cannot overtake each other, and a long backlog of one key costs the others nothing.
+pub(super) async fn claim(
+    conn: &mut Conn,
+    claim: Claim,
+    now: Timestamp,
+    limit: u32,
+    from: OutboxCursor,
+) -> Result<ClaimedEvents> {
+    use_indexes_in_order(&mut *conn).await?;
+    let mut claimed = Vec::new();
+    let mut cursor = from;
+    if let OutboxCursor::Key(after) = &cursor {
+        let heads = pending_keys(&mut *conn, after).await?;
+        let positions: Vec<_> = heads.iter().map(|(_, position)| *position).collect();
+        claimed = lease(&mut *conn, claim, now, limit, &positions).await?;
+        let full = claimed.len() >= limit as usize;
+        // The last one that was leased; the last one that was looked at when there was room for more.
+        let last = if full {
+            heads.iter().rfind(|(_, at)| claimed.iter().any(|one| one.position == *at))
+        } else {
+            heads.last()
+        };
+        let ended = !full && heads.len() < usize::from(MAX_LOOKED_AT);
+        cursor = match last {
+            Some((key, _)) if !ended => OutboxCursor::Key(key.clone()),
+            _ => OutboxCursor::Unordered(0),
+        };
+    }
+    let mut ended = false;
+    if let OutboxCursor::Unordered(after) = cursor {
+        let room = limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(limit));
+        let positions = pending_unordered(&mut *conn, after).await?;
+        let more = lease(&mut *conn, claim, now, room, &positions).await?;
+        let full = more.len() >= room as usize;
+        let last = if full { more.iter().map(|one| one.position).max() } else { positions.last().copied() };
+        ended = !full && positions.len() < usize::from(MAX_LOOKED_AT);
+        cursor = if ended { OutboxCursor::default() } else { OutboxCursor::Unordered(last.unwrap_or(after)) };
+        claimed.extend(more);
+    }
+    claimed.sort_by_key(|event| event.position);
+    Ok(ClaimedEvents { events: claimed, next: cursor, ended })
+}
+
+async fn pending_keys(conn: &mut Conn, after: &str) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query(PENDING_KEYS)
+        .bind(after)
+        .bind(i64::from(MAX_LOOKED_AT))
+        .persistent(false)
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    let head = |row: &Row| Ok((row.try_get("ordering_key")?, row.try_get("position")?));
+    rows.iter().map(|row| head(row).map_err(classify)).collect()
+}
+
+async fn pending_unordered(conn: &mut Conn, after: i64) -> Result<Vec<i64>> {
+    sqlx::query_scalar(PENDING_UNORDERED)
+        .bind(after)
+        .bind(i64::from(MAX_LOOKED_AT))
+        .persistent(false)
+        .fetch_all(conn)
+        .await
+        .map_err(classify)
+}
+
+/// Leases the first `limit` of the events at `positions` that are due and not leased.
+async fn lease(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32, positions: &[i64]) -> Result<Vec<Claimed>> {
+    if positions.is_empty() || limit == 0 {
+        return Ok(Vec::new());
+    }
+    let positions = Json::List(positions.iter().copied().map(Json::Int).collect()).to_string();
+    // Materialized: locks are taken once, however the update is planned.
     let rows = sqlx::query(concat!(
-        "UPDATE platform_events AS e SET lease_token = $1, lease_until = $2 WHERE e.position IN ( \
-           SELECT d.position FROM platform_events d \
-           WHERE d.delivery_state = 'pending' AND d.next_attempt_at <= $3 AND (d.lease_until IS NULL OR d.lease_until <= $3) \
-             AND NOT EXISTS (SELECT 1 FROM platform_events o WHERE o.ordering_key = d.ordering_key \
-                             AND o.position < d.position AND o.delivery_state = 'pending') \
-           ORDER BY d.position LIMIT $4",
+        "WITH due AS MATERIALIZED ( \
+           SELECT d.position FROM ",
+        json_items!("$5"),
+        " JOIN platform_events d ON d.position = CAST(item.value AS bigint) \
+           WHERE d.delivery_state = 'pending' AND d.next_attempt_at <= $3 \
+             AND (d.lease_until IS NULL OR d.lease_until <= $3) \
+           ORDER BY d.ordering_key, d.position LIMIT $4",
         skip_locked!("d"),
-        ") RETURNING ",
-        "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
-         correlation_id, occurred_at, schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, \
-         traceparent, ingested"
+        ") UPDATE platform_events SET lease_token = $1, lease_until = $2 \
+           WHERE position IN (SELECT position FROM due) RETURNING ",
+        "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, \
+         CAST(context AS TEXT) AS context, correlation_id, occurred_at, schema_version, delivery_state, \
+         delivery_attempts, last_error, created_at, updated_at, traceparent, ingested"
     ))
     .bind(bind_id(claim.token))
     .bind(bind_time(claim.until))
     .bind(bind_time(now))
     .bind(i64::from(limit))
+    .bind(positions)
+    .persistent(false)
     .fetch_all(conn)
     .await
     .map_err(classify)?;
-    let mut claimed = Vec::with_capacity(rows.len());
-    for row in &rows {
-        claimed.push(Claimed { position: row.try_get("position").map_err(classify)?, event: read(row)? });
-    }
-    claimed.sort_by_key(|event| event.position);
-    Ok(claimed)
+    rows.iter()
+        .map(|row| Ok(Claimed { position: row.try_get("position").map_err(classify)?, event: read(row)? }))
+        .collect()
 }
 
 /// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
 pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
     let mut waiting = false;
+    use_indexes_in_order(&mut *conn).await?;
     for settlement in settlements {
         sqlx::query(
             "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, last_error = $5, \
@@ -209,10 +322,15 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
-        waiting |= sqlx::query_scalar::<Db, bool>(
-            "SELECT EXISTS (SELECT 1 FROM platform_events s JOIN platform_events o ON o.ordering_key = s.ordering_key \
-               AND o.position > s.position AND o.delivery_state = 'pending' WHERE s.position = $1)",
-        )
+        // A range of one key, and not an equality: only one index is in the order asked for then.
+        waiting |= sqlx::query_scalar::<Db, bool>(concat!(
+            "SELECT (SELECT o.position FROM platform_events o ",
+            only_by_index!("ix_platform_events_key"),
+            " WHERE o.delivery_state = 'pending' AND o.ordering_key >= s.ordering_key \
+                AND o.ordering_key <= s.ordering_key AND o.position > s.position \
+              ORDER BY o.ordering_key, o.position LIMIT 1) IS NOT NULL \
+             FROM platform_events s WHERE s.position = $1"
+        ))
         .bind(settlement.position)
         .persistent(false)
         .fetch_one(&mut *conn)

@@ -8,7 +8,7 @@ use super::dialect;
 mod assignments;
 mod cached_head;
 mod entities;
-mod events;
+pub(super) mod events;
 #[macro_use]
 pub(super) mod facts;
 mod hierarchy;

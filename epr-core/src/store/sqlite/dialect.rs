@@ -83,6 +83,13 @@ macro_rules! join_probing {
     };
 }
 
+/// Names the index to read by.
+macro_rules! only_by_index {
+    ($index:literal) => {
+        concat!("INDEXED BY ", $index)
+    };
+}
+
 /// Nothing to skip: the whole transaction is exclusive.
 macro_rules! skip_locked {
     ($of:literal) => {
@@ -256,6 +263,11 @@ pub(super) async fn lock_ordering_key(_: &mut Conn, _: &str) -> Result<(), Store
 
 /// Does nothing: relays poll a file.
 pub(super) async fn notify_outbox(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Does nothing: the statements name the index.
+pub(super) async fn use_indexes_in_order(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::super::events;
 use super::SqlStore;
 use crate::domain::Timestamp;
 use crate::domain::event::{Event, EventFilter};
-use crate::store::{Backlog, Claim, Claimed, OutboxStore, Page, Result, RowVisitor, Settlement};
+use crate::store::{Backlog, Claim, ClaimedEvents, OutboxCursor, OutboxStore, Page, Result, RowVisitor, Settlement};
 
 #[async_trait]
 impl OutboxStore for SqlStore {
@@ -21,8 +21,14 @@ impl OutboxStore for SqlStore {
         self.list(async |conn| events::list(conn, filter, page, visit).await).await
     }
 
-    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32) -> Result<Vec<Claimed>> {
-        self.write(async |conn| events::claim(conn, claim, now, limit).await).await
+    async fn claim_events(
+        &self,
+        claim: Claim,
+        now: Timestamp,
+        limit: u32,
+        from: OutboxCursor,
+    ) -> Result<ClaimedEvents> {
+        self.change(async |conn| events::claim(conn, claim, now, limit, from).await).await
     }
 
     async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {

@@ -1,4 +1,5 @@
-//! Wake-ups of relays: NOTIFY by the writer of an event, LISTEN on a connection of its own.
+//! The outbox on PostgreSQL: wake-ups of relays (NOTIFY by the writer of an event, LISTEN on a separate connection), and the
+//! planner settings of the outbox statements.
 
 use std::time::Duration;
 
@@ -6,11 +7,25 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::dialect::{OUTBOX_CHANNEL, Pool};
+use super::dialect::{Conn, OUTBOX_CHANNEL, Pool, classify};
 use super::pooling::Pooling;
+use crate::store::StoreError;
 
 /// How long to wait before listening again on a new connection.
 const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Until the end of the transaction, the planner can use only an index that has the requested order.
+///
+/// Its estimates are those of the last ANALYZE. With estimates of an empty outbox, another index and a sort of "one row" cost the
+/// same as the right index, and read the whole backlog.
+pub const PLAN_SETTINGS: &str = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), \
+       set_config('enable_bitmapscan', 'off', true)";
+
+/// Applies [`PLAN_SETTINGS`].
+pub(super) async fn use_indexes_in_order(conn: &mut Conn) -> Result<(), StoreError> {
+    sqlx::query(PLAN_SETTINGS).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
 
 /// A signal for each wake-up, on a connection of its own that is made again when it breaks.
 pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
