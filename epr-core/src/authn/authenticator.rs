@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::jwks::{Jwks, KeyReader};
+use super::jwks::{FILE_INTERVAL, Jwks, KeyReader};
 use super::jwks_http::FetchError;
 use super::jwt::Jwt;
 use super::{AuthenticationError, Caller, CredentialError, JwtRules, TokenList, TokenListError, bearer};
@@ -14,8 +13,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::chain;
 use crate::settings::AuthSettings;
 
-/// Interval at which files of tokens and keys are read again.
-pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum size of a file of tokens, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 

@@ -6,7 +6,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use jsonwebtoken::{DecodingKey, jwk};
 
 use super::CredentialError;
-use super::jwt::Algorithm;
+use super::algorithm::Algorithm;
 
 /// Maximum number of keys in one set.
 const MAX_KEYS: usize = 100;

@@ -18,6 +18,8 @@ use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::chain;
 use crate::settings::KeySource;
 
+/// Interval at which files of tokens and keys are read again.
+pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of refreshes. A key that the issuer has withdrawn is accepted no longer than this.
 const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
 /// The delay between attempts while they fail.
@@ -192,7 +194,7 @@ impl Shared {
         }
         match (state.failures, reader) {
             (0, KeyReader::Http(_)) => REFRESH_INTERVAL,
-            (0, KeyReader::File(_)) => super::authenticator::FILE_INTERVAL,
+            (0, KeyReader::File(_)) => FILE_INTERVAL,
             (failures, _) => RETRY.delay(failures, &SystemRandom),
         }
     }

@@ -4,77 +4,14 @@
 //! The `jsonwebtoken` crate verifies signatures. The claims are read here: by the service's clock, and by a reader that
 //! refuses an object with a repeated member, in which two readers could see two tokens.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm as Jose;
-
+use super::algorithm::Algorithm;
 use super::jwk::KeySet;
 use super::{Caller, CredentialError, Scope, Scopes};
 use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::named_caller::CallerKind;
 use crate::domain::{Json, JsonObject, Timestamp};
-
-/// A signature algorithm. Neither `none` nor any algorithm with a shared secret is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are RFC 7518's and RFC 8037's")]
-pub enum Algorithm {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-/// The names of all algorithms, for messages.
-pub const ALGORITHMS: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
-
-impl Choice for Algorithm {
-    const ALL: &'static [Self] = &[
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-}
-
-impl Algorithm {
-    pub(super) fn jose(self) -> Jose {
-        match self {
-            Self::RS256 => Jose::RS256,
-            Self::RS384 => Jose::RS384,
-            Self::RS512 => Jose::RS512,
-            Self::PS256 => Jose::PS256,
-            Self::PS384 => Jose::PS384,
-            Self::PS512 => Jose::PS512,
-            Self::ES256 => Jose::ES256,
-            Self::ES384 => Jose::ES384,
-            Self::EdDSA => Jose::EdDSA,
-        }
-    }
-}
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The conditions of an accepted JWT.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP but the value of the `Authorization` header. Must never store, log or return a token.
 
+mod algorithm;
 mod authenticator;
 mod bearer;
 mod caller;
@@ -13,9 +14,10 @@ mod scope;
 pub mod token;
 mod token_list;
 
+pub use algorithm::{ALGORITHMS, Algorithm};
 pub use authenticator::{Authenticator, StartError, TokenFileError, read_token_file};
 pub use caller::{AuthenticationError, Caller, CredentialError};
 pub use jwks::read_keys;
-pub use jwt::{ALGORITHMS, Algorithm, JwtRules};
+pub use jwt::JwtRules;
 pub use scope::{Scope, Scopes};
 pub use token_list::{TokenList, TokenListError};

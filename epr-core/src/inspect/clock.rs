@@ -1,6 +1,6 @@
 //! The clock of this machine, compared with the database server's.
 
-use super::database::cause;
+use super::cause::cause;
 use super::{Finding, State};
 use crate::{ClockReading, Epr};
 

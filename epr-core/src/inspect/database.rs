@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use super::cause::cause;
 use super::{Finding, State, clock, hierarchy};
-use crate::error::chain;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
 use crate::store::url::{DatabaseUrl, Host};
@@ -80,14 +80,6 @@ fn tls(settings: &Settings) -> Option<Finding> {
         Finding::new("tls", State::Doubtful, seen)
             .advise("any server on the way can answer: use sslmode=verify-full with sslrootcert=FILE, see SECURITY.md")
     })
-}
-
-/// The cause of an error, which its public sentence hides.
-pub(super) fn cause(error: &Error) -> String {
-    match error {
-        Error::Internal(cause) | Error::Unavailable(cause) => chain(cause),
-        other => chain(other),
-    }
 }
 
 fn unreachable(url: &str, error: &Error) -> Finding {

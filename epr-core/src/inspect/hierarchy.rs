@@ -1,6 +1,6 @@
 //! The hierarchy of entities: cycles, and entities deeper than new ones can be.
 
-use super::database::cause;
+use super::cause::cause;
 use super::{Finding, State};
 use crate::Epr;
 use crate::store::{HierarchyState, MAX_LEVELS, chain_text};

@@ -4,6 +4,7 @@
 
 mod authentication;
 mod cache;
+mod cause;
 mod clock;
 mod database;
 mod hierarchy;

@@ -11,13 +11,16 @@ mod cache;
 mod database;
 mod dot_env;
 mod elsewhere;
+mod error;
 mod events;
 mod http;
 mod limits;
 mod logging;
 mod queue;
 mod reader;
+mod sections;
 mod service;
+mod shown;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -29,34 +32,19 @@ pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
+pub use error::SettingsError;
 pub use events::EventSettings;
 pub use http::{HttpSettings, UnknownMembers};
 pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
 pub use queue::QueueSettings;
-pub use reader::SettingsError;
+pub use sections::SECTIONS;
 pub use service::{Environment, ServiceSettings, default_permissions};
 pub use source::{Described, Origin, Source};
 pub use unknown::UnknownVariable;
 pub use variable::{Section, UnknownWord, Values, Variable};
 
 use reader::Reader;
-
-/// Every variable that EPR reads, in the order of docs/SETTINGS.md.
-pub const SECTIONS: &[Section] = &[
-    service::SECTION,
-    database::SECTION,
-    http::SECTION,
-    auth::SECTION,
-    cache::SECTION,
-    audit::SECTION,
-    events::SECTION,
-    queue::SECTION,
-    aws::SECTION,
-    logging::SECTION,
-    elsewhere::TRACES,
-    elsewhere::COMMAND,
-];
 
 /// All settings.
 #[derive(Debug, Clone)]

@@ -2,18 +2,10 @@
 //!
 //! INVARIANT: every error is reported, not only the first, and none shows a secret.
 
-use super::source::{Described, Source, plain};
+use super::error::SettingsError;
+use super::shown::plain;
+use super::source::{Described, Source};
 use super::variable::{Values, Variable};
-
-/// Variables that do not parse: one sentence each, fit for a terminal, without secrets.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct SettingsError(pub Vec<String>);
-
-impl std::fmt::Display for SettingsError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0.join("\n"))
-    }
-}
 
 /// Reads variables.
 pub(super) struct Reader<'a> {

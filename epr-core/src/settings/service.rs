@@ -1,7 +1,7 @@
 //! The service: its environment, its name, and the actions that exist from the start.
 
 use super::reader::Reader;
-use super::source::plain;
+use super::shown::plain;
 use super::variable::{Section, Variable};
 use crate::domain::role::Action;
 

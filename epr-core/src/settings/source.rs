@@ -1,12 +1,11 @@
 //! Where the values of variables come from: the environment and the file `.env`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::dot_env;
-use super::reader::SettingsError;
+use super::error::SettingsError;
 use super::variable::Variable;
 use crate::store::url::masked;
 
@@ -108,13 +107,4 @@ fn show(variable: &Variable, value: &str) -> String {
     }
     let shown = variable.show(value);
     if shown.contains("://") && shown.contains('@') { masked(&shown) } else { shown }
-}
-
-/// A value that is no secret, at most 80 characters long and without control characters.
-pub(super) fn plain(given: &str) -> String {
-    let mut shown: String = given.chars().filter(|c| !c.is_control()).take(80).collect();
-    if given.chars().count() > 80 {
-        let _ = write!(shown, "…");
-    }
-    shown
 }

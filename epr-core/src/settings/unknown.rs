@@ -4,8 +4,9 @@
 
 use std::fmt;
 
-use super::SECTIONS;
-use super::source::{Source, plain};
+use super::sections::SECTIONS;
+use super::shown::plain;
+use super::source::Source;
 use crate::domain::input::nearest::nearest;
 
 const PREFIX: &str = "EPR_";

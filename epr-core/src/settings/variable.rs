@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use super::source::plain;
+use super::shown::plain;
 use crate::store::url::masked;
 
 /// A variable of the environment.

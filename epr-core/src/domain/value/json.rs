@@ -15,11 +15,14 @@ use serde::{Deserializer, Serialize, Serializer};
 /// How many lists and objects may stand inside each other. Beyond it a document is refused.
 pub const MAX_DEPTH: usize = 64;
 
-/// Most values in one document that comes from outside: every scalar, list and object counts. Each one takes up to 100 bytes
-/// however short its text is, so that the size of a document in bytes does not bound what it takes in memory.
+/// Most values in one document that comes from outside: every scalar, list and object counts. Each one takes up to 100
+/// bytes however short its text is, so that the size of a document in bytes does not bound what it takes in memory.
 pub const MAX_VALUES: usize = 100_000;
 
-pub use super::json_object::{JsonObject, Members};
+pub use super::json_object::{Members, Object};
+
+/// The members of a JSON object.
+pub type JsonObject = Object<Json>;
 
 /// One JSON value. Integers of 64 bits and doubles are told apart, because their text differs (`1` and `1.0`).
 #[derive(Debug, Clone, PartialEq)]
@@ -347,7 +350,8 @@ impl<'de> Visitor<'de> for ValueVisitor<'_> {
     }
 }
 
-/// Makes room for exactly one first item, where a vector would make room for four: most small lists and objects have one.
+/// Makes room for exactly one first item, where a vector would make room for four: most small lists and objects have
+/// one.
 fn reserve_one<T>(items: &mut Vec<T>) {
     if items.capacity() == 0 {
         items.reserve_exact(1);

@@ -1,19 +1,23 @@
 //! The members of a JSON object: a vector sorted by key.
 //!
-//! A B-tree allocates a leaf for eleven members however few there are, so that 1 MiB of small objects became 100 MB. Owns
-//! order and uniqueness of the keys; must never hold two members with the same key.
+//! A B-tree allocates a leaf for eleven members however few there are, so that 1 MiB of small objects became 100 MB.
+//! Owns order and uniqueness of the keys; must never hold two members with the same key.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::json::Json;
+/// Members with values of type `V`, sorted by code point (which is the order of their UTF-8 bytes).
+#[derive(Clone, PartialEq)]
+pub struct Object<V>(Vec<(String, V)>);
 
-/// Members of an object, sorted by code point (which is the order of their UTF-8 bytes).
-#[derive(Clone, PartialEq, Default)]
-pub struct JsonObject(Vec<(String, Json)>);
+impl<V> Default for Object<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-impl JsonObject {
+impl<V> Object<V> {
     /// Without members.
     #[must_use]
     pub const fn new() -> Self {
@@ -24,7 +28,7 @@ impl JsonObject {
     ///
     /// # Errors
     /// A key that occurs twice.
-    pub fn from_distinct(mut members: Vec<(String, Json)>) -> Result<Self, String> {
+    pub fn from_distinct(mut members: Vec<(String, V)>) -> Result<Self, String> {
         // Most senders write sorted keys, or few of them.
         members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let twice = members.windows(2).find_map(|pair| match pair {
@@ -46,12 +50,12 @@ impl JsonObject {
 
     /// The value under `key`.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Json> {
+    pub fn get(&self, key: &str) -> Option<&V> {
         self.find(key).ok().and_then(|at| self.0.get(at)).map(|(_, value)| value)
     }
 
     /// The same, to be changed.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Json> {
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.find(key).ok().and_then(|at| self.0.get_mut(at)).map(|(_, value)| value)
     }
 
@@ -61,8 +65,9 @@ impl JsonObject {
         self.find(key).is_ok()
     }
 
-    /// Adds a member, or replaces its value and returns the one before. For few members: each insertion moves those behind it.
-    pub fn insert(&mut self, key: String, value: Json) -> Option<Json> {
+    /// Adds a member, or replaces its value and returns the one before. For few members: each insertion moves those
+    /// behind it.
+    pub fn insert(&mut self, key: String, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, known)| std::mem::replace(known, value)),
             Err(at) => {
@@ -73,7 +78,7 @@ impl JsonObject {
     }
 
     /// Removes a member and returns its value.
-    pub fn remove(&mut self, key: &str) -> Option<Json> {
+    pub fn remove(&mut self, key: &str) -> Option<V> {
         self.find(key).ok().map(|at| self.0.remove(at).1)
     }
 
@@ -90,7 +95,7 @@ impl JsonObject {
     }
 
     /// The members in the order of their keys.
-    pub fn iter(&self) -> Members<'_> {
+    pub fn iter(&self) -> Members<'_, V> {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
@@ -102,38 +107,38 @@ impl JsonObject {
 
     /// The values in the order of their keys.
     #[must_use]
-    pub fn values(&self) -> impl ExactSizeIterator<Item = &Json> {
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
     }
 }
 
 /// Iterates over the members of an object.
-pub type Members<'a> = std::iter::Map<std::slice::Iter<'a, (String, Json)>, fn(&(String, Json)) -> (&String, &Json)>;
+pub type Members<'a, V> = std::iter::Map<std::slice::Iter<'a, (String, V)>, fn(&(String, V)) -> (&String, &V)>;
 
-impl fmt::Debug for JsonObject {
+impl<V: fmt::Debug> fmt::Debug for Object<V> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl Serialize for JsonObject {
+impl<V: Serialize> Serialize for Object<V> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.collect_map(self)
     }
 }
 
-impl<'a> IntoIterator for &'a JsonObject {
-    type Item = (&'a String, &'a Json);
-    type IntoIter = Members<'a>;
+impl<'a, V> IntoIterator for &'a Object<V> {
+    type Item = (&'a String, &'a V);
+    type IntoIter = Members<'a, V>;
 
-    fn into_iter(self) -> Members<'a> {
+    fn into_iter(self) -> Members<'a, V> {
         self.iter()
     }
 }
 
-impl IntoIterator for JsonObject {
-    type Item = (String, Json);
-    type IntoIter = std::vec::IntoIter<(String, Json)>;
+impl<V> IntoIterator for Object<V> {
+    type Item = (String, V);
+    type IntoIter = std::vec::IntoIter<(String, V)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -141,16 +146,16 @@ impl IntoIterator for JsonObject {
 }
 
 /// Of two members with the same key the later one stays.
-impl FromIterator<(String, Json)> for JsonObject {
-    fn from_iter<I: IntoIterator<Item = (String, Json)>>(members: I) -> Self {
+impl<V> FromIterator<(String, V)> for Object<V> {
+    fn from_iter<I: IntoIterator<Item = (String, V)>>(members: I) -> Self {
         let mut all = Self::new();
         all.extend(members);
         all
     }
 }
 
-impl Extend<(String, Json)> for JsonObject {
-    fn extend<I: IntoIterator<Item = (String, Json)>>(&mut self, members: I) {
+impl<V> Extend<(String, V)> for Object<V> {
+    fn extend<I: IntoIterator<Item = (String, V)>>(&mut self, members: I) {
         self.0.extend(members);
         // Stable, and then read from the back: the first of a run of equal keys is the one that came last.
         self.0.reverse();
@@ -159,15 +164,15 @@ impl Extend<(String, Json)> for JsonObject {
     }
 }
 
-impl<const N: usize> From<[(String, Json); N]> for JsonObject {
-    fn from(members: [(String, Json); N]) -> Self {
+impl<V, const N: usize> From<[(String, V); N]> for Object<V> {
+    fn from(members: [(String, V); N]) -> Self {
         members.into_iter().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::json::{Json, JsonObject};
 
     fn keys(members: &JsonObject) -> Vec<&str> {
         members.keys().map(String::as_str).collect()

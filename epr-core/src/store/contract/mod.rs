@@ -13,8 +13,8 @@
 //! # Terms
 //!
 //! - *Snapshot*: all rows are read as of one moment of the database.
-//! - *Visitor*: a [`RowVisitor`] receives rows one at a time and returns `false` to stop. A visitor that stops early leaves
-//!   at most one batch of rows unread.
+//! - *Visitor*: a [`RowVisitor`] receives rows one at a time and returns `false` to stop. A visitor that stops early
+//!   leaves at most one batch of rows unread.
 //! - *Outcome unknown*: a write whose connection broke may or may not have been committed. Reads are safe to repeat.
 
 mod admin;
@@ -23,6 +23,7 @@ mod facts;
 mod ledger;
 mod outbox;
 mod registry;
+mod rows;
 mod takeover;
 mod tx;
 
@@ -32,26 +33,9 @@ pub use facts::{DraftDecision, FactsRead, FactsStore};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Claim, Claimed, ClaimedEvents, OutboxCursor, OutboxStore, Settlement};
 pub use registry::RegistryStore;
+pub use rows::{Result, RowVisitor, collect_into};
 pub use takeover::TakeoverStore;
 pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
-
-use super::StoreError;
-
-/// The result of a storage call.
-pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// Receives the rows of a list one at a time; returns `false` to stop.
-pub type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
-
-/// A [`RowVisitor`] that collects every row.
-///
-/// Example: `store.roles(page, &mut collect_into(&mut roles))` fills `roles`.
-pub fn collect_into<T: Send>(rows: &mut Vec<T>) -> impl FnMut(T) -> bool + Send {
-    |row| {
-        rows.push(row);
-        true
-    }
-}
 
 /// A database. Reads see committed data only.
 pub trait Store:

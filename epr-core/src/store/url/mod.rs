@@ -2,10 +2,12 @@
 
 mod libpq;
 mod postgres;
+mod shown;
 
 use std::path::PathBuf;
 
 pub use postgres::{Host, PostgresUrl};
+pub use shown::{ALLOWED, masked};
 
 /// Where the data is.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,9 +20,6 @@ pub enum DatabaseUrl {
     Postgres(PostgresUrl),
 }
 
-/// What is accepted.
-pub const ALLOWED: &str = "sqlite:///relative/path.db, sqlite:////absolute/path.db, sqlite:///:memory: or postgresql://user:password@host:port/database";
-
 impl DatabaseUrl {
     /// Reads the contract's forms, `SQLAlchemy`'s `dialect+driver` spelling included.
     ///
@@ -30,7 +29,8 @@ impl DatabaseUrl {
         Self::parse_in(text, &|_| None)
     }
 
-    /// [`DatabaseUrl::parse`], with what the URL leaves open taken from libpq's variables (`PGPASSWORD`, `PGSSLMODE` ...).
+    /// [`DatabaseUrl::parse`], with what the URL leaves open taken from libpq's variables (`PGPASSWORD`, `PGSSLMODE`
+    /// ...).
     ///
     /// # Errors
     /// As there.
@@ -61,30 +61,6 @@ fn sqlite(rest: &str) -> Result<DatabaseUrl, &'static str> {
             }
             None => Err(ALLOWED),
         },
-    }
-}
-
-fn user_of(user_info: &str) -> &str {
-    user_info.split_once(':').map_or(user_info, |(user, _)| user)
-}
-
-/// `text` with a password in it replaced by `***`, for messages.
-#[must_use]
-pub fn masked(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return "***".to_owned();
-    };
-    // A password may hold `?` and `@`, and may also stand among the options: whatever comes behind the last `@` and
-    // before a `?` can be shown, the rest is not looked at.
-    let (user_info, place) = match rest.rsplit_once('@') {
-        Some((user_info, place)) => (Some(user_info), place),
-        None => (None, rest),
-    };
-    let place = place.split_once('?').map_or_else(|| place.to_owned(), |(place, _)| format!("{place}?***"));
-    match user_info.map(user_of) {
-        Some(user) if !user.contains(['/', '?']) => format!("{scheme}://{user}:***@{place}"),
-        Some(_) => format!("{scheme}://***"),
-        None => format!("{scheme}://{place}"),
     }
 }
 
@@ -208,7 +184,8 @@ mod tests {
         }
     }
 
-    /// libpq's documented list (PostgreSQL 18): a value, and whether the option is honoured, accepted or refused by name.
+    /// libpq's documented list (PostgreSQL 18): a value, and whether the option is honoured, accepted or refused by
+    /// name.
     #[test]
     fn every_option_of_libpq_is_honoured_accepted_or_refused_by_name() {
         const HONOURED: &str = "honoured";

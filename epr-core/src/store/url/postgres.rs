@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 
 use super::libpq;
-use super::{ALLOWED, masked, user_of};
+use super::shown::{ALLOWED, masked, user_of};
 
 /// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,15 +209,15 @@ fn decoded(text: &str) -> Result<String, String> {
     Ok(plain.into_owned())
 }
 
-/// User information, address with path, options. `SQLAlchemy` ends the password at the first `@` and lets `/ # ?` stand in it;
-/// a general URL parser would not.
+/// User information, address with path, options. `SQLAlchemy` ends the password at the first `@` and lets `/ # ?` stand
+/// in it; a general URL parser would not.
 fn split(rest: &str) -> Result<(Option<&str>, &str, &str), String> {
     let (user_info, address) = match rest.split_once('@') {
         Some((user_info, address)) if !user_of(user_info).contains(['/', '?']) => (Some(user_info), address),
         _ => (None, rest),
     };
-    // An `@` behind the host: the password may be meant to end there, and what was taken for the host, and would be shown
-    // as such, be a part of it.
+    // An `@` behind the host: the password may be meant to end there, and what was taken for the host, and would be
+    // shown as such, be a part of it.
     let behind = address.find(['/', '?', '#']).and_then(|end| address.get(end..));
     if user_info.is_some() && behind.is_some_and(|behind| behind.contains('@')) {
         return Err(ALLOWED.to_owned());
