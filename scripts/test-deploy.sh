@@ -8,8 +8,8 @@ if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-deploy.sh [--lint]
   --lint   only the linters: shellcheck, hadolint, cfn-lint
-What stands in for something else: tests/deploy/docker for docker, and tests/deploy/ecs_proxy.py for the deployments of ECS services,
-which moto does not have.
+tests/deploy/docker replaces docker, and tests/deploy/ecs_proxy.py adds the deployments of ECS services, which moto
+lacks.
 HELP
     exit 0
 fi

@@ -196,7 +196,7 @@ ssl = on
 ssl_cert_file = 'server.pem'
 ssl_key_file = 'server.key'
 CONF
-# Nobody gets in without TLS.
+# The server admits only connections with TLS.
 sed -i 's/^host\b/hostssl/' "$PG_DIR/data/pg_hba.conf"
 (cd "$PG_DIR" && as_pg "$PG_CTL" -D "$PG_DIR/data" -w reload >/dev/null)
 cp "$pki"/*-authority.pem "$root/etc/ssl/epr/"

@@ -1,4 +1,4 @@
-"""Makes an AWS account in moto fit for a deployment: network, cluster, and the stacks of infra/, and shows what these do.
+"""Prepares an AWS account in moto for a deployment (network, cluster, the stacks of infra/) and tests the stacks.
 
     account.py MOTO_URL        prints NAME=value lines for the deployment
 """
@@ -81,7 +81,7 @@ shown("lambda.yaml: the function reads the queue, and reports single failures",
       == [(messaging["AuditQueueArn"], ["ReportBatchItemFailures"])], sources)
 function = client("lambda").get_function_configuration(FunctionName="omen-epr-audit")
 url = function["Environment"]["Variables"]["EPR_DATABASE_URL"]
-shown("lambda.yaml: the database's URL is the secret's, and stands nowhere in the stack",
+shown("lambda.yaml: the database's URL comes from the secret, and the stack does not contain it",
       url in ("postgresql://epr:secret@db/epr", "{{resolve:secretsmanager:" + secret + "}}") and function["Runtime"] == "provided.al2023", function)
 
 print(f"SUBNETS={','.join(subnets)}\nGROUP={group}\nQUEUE={messaging['AuditQueueUrl']}\nDOCUMENT_TOPIC={messaging['DocumentTopicArn']}")

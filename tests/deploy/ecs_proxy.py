@@ -1,12 +1,12 @@
-"""Between the AWS command and moto: writes down every call, and adds to ECS what moto lacks.
+"""A proxy between the AWS CLI and moto: records every call, and adds the parts of ECS that moto lacks.
 
-moto keeps services, revisions and counts, but no deployments: whatever is updated, it shows the deployment of the creation,
-and never any task of it running. So the answers of DescribeServices get the deployment that ECS would show for the revision
-that the service is on. How that goes is read from the file VERDICTS, lines of `family:revision verdict`:
-    failed     its tasks do not stay up, and the deployment was given up
+moto has services, revisions and counts, but no deployments: after any update it still shows the deployment of the
+creation, without a running task. The proxy therefore adds to the responses of DescribeServices the deployment that ECS
+would show for the revision of the service. The file VERDICTS sets its result, by lines of `family:revision verdict`:
+    failed     its tasks do not keep running, and ECS gave up the deployment
     waiting    its tasks are never healthy
-    replaced   ECS has gone back to the revision before by itself
-and otherwise it is complete. Everything else passes through untouched.
+    replaced   ECS has rolled back to the previous revision by itself
+Without a line the deployment is complete. All other calls pass through unchanged.
 
     ecs_proxy.py MOTO_URL CALLS VERDICTS      prints its port
 """

@@ -1,10 +1,10 @@
-"""Runs a program as a container engine would: in its own mounts and processes, with FOLDER as a root file system that cannot be
-written to, /app/data as the one writable volume, a user without rights, and no environment but the one given.
+"""Runs a program as a container engine would: in its own mounts and processes, with FOLDER as a read-only root file
+system, /app/data as the only writable volume, an unprivileged user, and only the given environment.
 
     unshare --mount --pid --fork --kill-child python3 in_image.py FOLDER DATA NAME=VALUE... -- PROGRAM ARGUMENT...
 
-Under root the program becomes the user of the image (65532). Anybody else adds `--user --map-root-user` to unshare, and the
-program is then, outside, whoever started it.
+Under root the program becomes the user of the image (65532). Other users add `--user --map-root-user` to unshare; outside
+of the namespace the program then belongs to that user.
 """
 
 import ctypes
