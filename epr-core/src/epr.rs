@@ -93,7 +93,7 @@ impl Epr {
     /// Delivers events that requests left behind until `stop` is ready, then finishes its batch. Returns at once when
     /// there is no topic. Any number of processes may do this at the same time.
     pub async fn relay(&self, stop: impl Future<Output = ()> + Send) {
-        self.engines.relay(stop).await;
+        self.engines.delivery.relay(stop).await;
     }
 
     /// Stops the background tasks, waits for database calls in progress, and closes every connection.

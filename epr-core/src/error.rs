@@ -95,21 +95,21 @@ mod tests {
     use super::chain;
 
     #[derive(Debug, thiserror::Error)]
-    enum Fault {
+    enum Failure {
         #[error("the file cannot be read")]
         Plain(#[source] std::io::Error),
         #[error("the file cannot be read: {0}")]
         Quoting(#[source] std::io::Error),
         #[error("the start failed")]
-        Above(#[source] Box<Fault>),
+        Above(#[source] Box<Failure>),
     }
 
     #[test]
     fn a_cause_is_said_once() {
         let cause = || std::io::Error::other("no room");
-        for fault in [Fault::Plain(cause()), Fault::Quoting(cause())] {
-            assert_eq!(chain(&fault), "the file cannot be read: no room");
-            assert_eq!(chain(&Fault::Above(Box::new(fault))), "the start failed: the file cannot be read: no room");
+        for failure in [Failure::Plain(cause()), Failure::Quoting(cause())] {
+            assert_eq!(chain(&failure), "the file cannot be read: no room");
+            assert_eq!(chain(&Failure::Above(Box::new(failure))), "the start failed: the file cannot be read: no room");
         }
     }
 }

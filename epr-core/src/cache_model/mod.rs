@@ -1,6 +1,6 @@
 //! Two processes, one database, a shared tier with every failure it can have, and a scheduler that stops evaluations
 //! between reading their facts and keeping the answer, and changes between commit and renewal. What is answered from a
-//! cache is held against the database. Taking out a guard must bring its fault to light.
+//! cache is compared with the database. Without one of its guards, an error must be found.
 
 mod server;
 mod steps;
@@ -36,7 +36,7 @@ use crate::store::postgres::Options;
 use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
 use crate::{Call, Epr};
 
-/// What makes the cache truthful, to be taken out one by one.
+/// The guards of the cache, to be taken out one by one.
 #[derive(Debug, Clone, Copy)]
 struct Guards {
     /// The version is the one from before the facts were read.
@@ -95,8 +95,8 @@ struct Process {
     epr: Epr,
     shared: Option<Arc<SharedTier>>,
     probe: Arc<Probe>,
-    /// How many renewals it has heard of.
-    heard: usize,
+    /// The number of invalidations that it has received.
+    received: usize,
 }
 
 struct World {
@@ -112,7 +112,7 @@ struct World {
     begun: Vec<(usize, Question, Ticket, FactsAtRevision)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
-    /// Answers that came from a cache and were held against the database.
+    /// The number of answers from a cache that were compared with the database.
     hits: u32,
 }
 
@@ -141,7 +141,7 @@ impl World {
                 .then(|| Arc::new(SharedTier::new(server.remote(), "epr", Duration::from_secs(1), metrics.clone())));
             let settings = CacheSettings { ttl: Duration::from_secs(7), ..CacheSettings::default() };
             let cache = Arc::new(Cache::with_shared_tier(&settings, shared.clone(), metrics));
-            // The test brings the news.
+            // The test plays the change feed.
             cache.tiers().apply(FeedEvent::SingleProcess);
             if let Some(shared) = &shared {
                 shared.belongs_to("model");
@@ -149,7 +149,7 @@ impl World {
             }
             assert!(probe.cache.set(Arc::clone(&cache)).is_ok());
             epr.engines.cache = cache;
-            processes.push(Process { epr, shared, probe, heard: 0 });
+            processes.push(Process { epr, shared, probe, received: 0 });
         }
         let epr = &processes[0].epr;
         let call = Call::default();
@@ -194,10 +194,11 @@ impl World {
         decide(question, &facts, self.clock.now()).allowed
     }
 
-    /// Whether a process may not know of a change yet: one that is not answered, or was made elsewhere and not told.
+    /// Whether a process may not know of a change yet: one that is in progress, or was made elsewhere and not
+    /// delivered.
     fn may_lag(&self, at: usize) -> bool {
-        let told = self.processes[at].heard;
-        self.under_way.is_some() || self.renewals[told..].iter().any(|(by, _)| *by != at)
+        let received = self.processes[at].received;
+        self.under_way.is_some() || self.renewals[received..].iter().any(|(by, _)| *by != at)
     }
 
     async fn check(&mut self, at: usize, asked: u8) -> Result<(), TestCaseError> {
@@ -273,10 +274,10 @@ impl World {
             return;
         }
         let process = &mut self.processes[at];
-        for (_, renewal) in &self.renewals[process.heard..] {
+        for (_, renewal) in &self.renewals[process.received..] {
             process.epr.engines.cache.tiers().apply(FeedEvent::Changed(*renewal));
         }
-        process.heard = self.renewals.len();
+        process.received = self.renewals.len();
     }
 
     async fn reconnect_and_renew(&self, at: usize) {

@@ -1,7 +1,7 @@
 //! The offset of this process's clock from the database's, measured once a minute in the background.
 //!
-//! Windows of assignments are compared with the clock of the process that answers. Two processes whose clocks differ answer
-//! differently around the start and the end of a window. Must never measure in the path of a call.
+//! Windows of assignments are compared with the clock of the process that answers. Two processes whose clocks differ
+//! answer differently around the start and the end of a window. Must never measure in the path of a call.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
@@ -106,7 +106,8 @@ impl ClockOffset {
                     let differs = reading.exceeds_tolerance();
                     let seconds = reading.seconds();
                     if differs && !warned {
-                        let hint = "assignments start and end at another time here than on other processes; synchronize the clocks";
+                        let hint = "assignments start and end at another time here than on other processes; \
+                                    synchronize the clocks";
                         warn!(seconds, hint, "clock_offset");
                     } else if warned && !differs {
                         info!(seconds, "clock_offset_ended");

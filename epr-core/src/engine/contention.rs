@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 /// Attempts in all, before the caller gets the error.
 const MAX_ATTEMPTS: u32 = 6;
-/// The time from the first attempt after which there is no further one. A transaction that waited this long for a lock did not
-/// lose by chance.
+/// The time from the first attempt after which there is no further one. A transaction that waited this long for a lock
+/// did not lose by chance.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
 
 /// Counts the attempts of one transaction.
@@ -22,7 +22,8 @@ impl ContentionRetry {
         Self { attempts: 0, begun: Instant::now() }
     }
 
-    /// Called after an attempt that lost. Returns the number of attempts so far, or `None` when there may be no further one.
+    /// Called after an attempt that lost. Returns the number of attempts so far, or `None` when there may be no further
+    /// one.
     pub(crate) fn next_attempt(&mut self) -> Option<u32> {
         self.attempts += 1;
         (self.attempts < MAX_ATTEMPTS && self.begun.elapsed() < TIME_LIMIT).then_some(self.attempts)

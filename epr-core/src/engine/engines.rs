@@ -7,15 +7,12 @@ use uuid::Uuid;
 use super::cache::Cache;
 use super::clock_offset::ClockOffset;
 use super::core::Core;
+use super::delivery::Delivery;
 use super::fact_reader::FactReader;
 use super::ledger_writer::LedgerWriter;
 use crate::domain::Timestamp;
-use crate::error::Result;
-use crate::metrics::Metrics;
-use crate::outbox::Outbox;
 use crate::publish::Publisher;
-use crate::settings::EventSettings;
-use crate::store::{Backlog, Store};
+use crate::store::Store;
 
 /// The core and the engines over it. Clones share everything.
 #[derive(Clone)]
@@ -24,8 +21,7 @@ pub(crate) struct Engines {
     pub(crate) cache: Arc<Cache>,
     pub(crate) facts: Arc<FactReader>,
     pub(crate) ledger: Arc<LedgerWriter>,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) publisher: Option<Arc<dyn Publisher>>,
+    pub(crate) delivery: Arc<Delivery>,
     pub(crate) clock_offset: Arc<ClockOffset>,
 }
 
@@ -37,8 +33,7 @@ impl Engines {
             cache: Arc::new(Cache::new(&core.settings.cache)),
             facts: Arc::new(FactReader::new(Arc::clone(&core.store))),
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
-            outbox: Arc::default(),
-            publisher,
+            delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),
             clock_offset: Arc::default(),
             core,
         }
@@ -57,29 +52,5 @@ impl Engines {
     /// A new id.
     pub(crate) fn new_id(&self) -> Uuid {
         self.core.new_id()
-    }
-
-    pub(crate) fn events(&self) -> &EventSettings {
-        &self.core.settings.events
-    }
-
-    pub(crate) fn publisher(&self) -> Option<&dyn Publisher> {
-        self.publisher.as_deref()
-    }
-
-    pub(crate) fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.core.metrics
-    }
-
-    pub(crate) fn spread(&self) -> f64 {
-        self.core.random.fraction()
-    }
-
-    pub(crate) async fn event_backlog(&self) -> Result<Backlog> {
-        Ok(self.store().event_backlog().await?)
     }
 }

@@ -4,14 +4,18 @@
 
 pub(crate) mod backoff;
 mod batcher;
+mod breaker;
 pub(crate) mod cache;
 pub(crate) mod clock_offset;
 pub(crate) mod commit_probe;
 pub(crate) mod contention;
 mod core;
+pub(crate) mod delivery;
 mod engines;
 pub(crate) mod fact_reader;
 pub(crate) mod ledger_writer;
+mod outbox_walk;
+mod relay;
 
 pub(crate) use self::core::{Core, CoreSettings};
 pub(crate) use self::engines::Engines;

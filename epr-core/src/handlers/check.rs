@@ -146,7 +146,7 @@ async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) 
             };
             let (made_now, draft) = match made_now {
                 Ok((decided, draft)) => (Ok(decided), draft),
-                Err(fault) => (Err(fault), None),
+                Err(error) => (Err(error), None),
             };
             *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made_now);
             *copy.lock().unwrap_or_else(PoisonError::into_inner) = draft.as_ref().and_then(audit_log::copy_of_decision);
@@ -154,7 +154,7 @@ async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) 
         };
         match engines.store().append_decisions(std::slice::from_ref(question), &decide).await {
             Err(StoreError::Contention(_)) if retry.next_attempt().is_some() => {}
-            Err(fault) => return Err(StoreError::Ledger(fault.into()).into()),
+            Err(error) => return Err(StoreError::Ledger(error.into()).into()),
             Ok(appended) => {
                 let appended: Vec<_> = appended.into_iter().flatten().collect();
                 engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));

@@ -75,12 +75,12 @@ fn refuse_own_source(engines: &Engines, source: &str) -> Result<()> {
 
 /// The delivery state of a new event: complete when there is no topic.
 pub(super) fn first_state(engines: &Engines) -> DeliveryState {
-    if engines.publisher.is_some() { DeliveryState::Pending } else { DeliveryState::Succeeded }
+    if engines.delivery.publishes() { DeliveryState::Pending } else { DeliveryState::Succeeded }
 }
 
 /// The delivery attempts of a new event: one when there is no topic, as in the older service.
 fn first_attempts(engines: &Engines) -> i32 {
-    i32::from(engines.publisher.is_none())
+    i32::from(!engines.delivery.publishes())
 }
 
 /// An event of EPR's own.

@@ -65,7 +65,7 @@ fn draft_by(
     };
     // Only the caller's input can make details too large: an entity's attributes, or the texts of a role.
     let field = if subject.kind == Some("role") { "permissions" } else { "attributes" };
-    Draft::new(event).map_err(|fault| Error::field(field, Problem::new("too_large", fault.to_string())))
+    Draft::new(event).map_err(|error| Error::field(field, Problem::new("too_large", error.to_string())))
 }
 
 /// A word of this program; all of them are within the bounds.

@@ -87,13 +87,13 @@ pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Resu
     loop {
         match attempt(engines, mutation).await {
             Ok(done) => return Ok(done),
-            Err(ChangeError::Store(fault)) => {
-                match retry.next_attempt().filter(|_| matches!(fault, StoreError::Contention(_))) {
+            Err(ChangeError::Store(error)) => {
+                match retry.next_attempt().filter(|_| matches!(error, StoreError::Contention(_))) {
                     // With a random delay: otherwise the same two transactions meet again.
                     Some(attempt) => {
                         tokio::time::sleep(RETRY.delay(attempt, &*engines.core.random)).await;
                     }
-                    None => return Err(fault.into()),
+                    None => return Err(error.into()),
                 }
             }
             Err(ChangeError::Caller(error)) => return Err(error),
@@ -104,7 +104,7 @@ pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Resu
 async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M::Done> {
     let mut change = Change {
         tx: engines.store().begin().await?,
-        claim: engines.new_claim(),
+        claim: engines.delivery.new_claim(),
         drafts: Vec::new(),
         events: Vec::new(),
     };
@@ -117,8 +117,8 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
     if !drafts.is_empty() {
         // The ledger's lock comes last: it is held briefly, and no transaction waits for it before it takes another
         // lock.
-        appended = tx.append(&drafts).await.map_err(|fault| match fault {
-            StoreError::Contention(_) => fault,
+        appended = tx.append(&drafts).await.map_err(|error| match error {
+            StoreError::Contention(_) => error,
             other => StoreError::Ledger(other.into()),
         })?;
     }
@@ -163,7 +163,7 @@ async fn conclude(
         cache.changed(&renewals, outcome.is_ok()).await;
         outcome
     });
-    task.await.map_err(|fault| StoreError::Unavailable(fault.into()))?
+    task.await.map_err(|error| StoreError::Unavailable(error.into()))?
 }
 
 /// An event that a committed transaction wrote.
@@ -181,11 +181,11 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
             info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
         } else if claimed {
             // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
-            let engines = engines.clone();
-            let task = tokio::spawn(async move { engines.deliver_now(claim, Claimed { position, event }).await });
+            let delivery = Arc::clone(&engines.delivery);
+            let task = tokio::spawn(async move { delivery.deliver_now(claim, Claimed { position, event }).await });
             let _ = task.await;
         } else {
-            engines.outbox.left_over.notify_one();
+            engines.delivery.leave_to_relay();
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Where things may live: `sqlx` under `store/` only, `axum` in the API only, pure modules import no others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::source_graph::SourceGraph;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -131,6 +134,31 @@ fn pure_modules_import_no_others() {
         }
     }
     assert_eq!(uses("epr-core/src/domain", "crate::decision", &[]), Vec::<String>::new());
+}
+
+#[test]
+fn no_engine_knows_the_facade() {
+    for facade in ["crate::epr", "crate::Epr", "crate::handlers", "crate::ingest"] {
+        assert_eq!(uses("epr-core/src/engine", facade, &[]), Vec::<String>::new());
+    }
+    let mut files = Vec::new();
+    rust_files(&root().join("epr-core/src/engine"), &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        assert!(!words.any(|word| word == "Epr"), "{} names the facade", file.display());
+    }
+}
+
+/// `source_graph.rs` says what counts as a dependency.
+#[test]
+fn no_files_of_the_library_depend_on_each_other_in_a_circle() {
+    let graph = SourceGraph::read(&root().join("epr-core/src"));
+    assert!(graph.edges().values().map(BTreeSet::len).sum::<usize>() > 300, "the imports are not found any more");
+    // The statements in `store/sql` are compiled inside each adapter, whose dialect they use, and the adapters use
+    // them.
+    let adapters = ["store/sql", "store/postgres"];
+    assert_eq!(graph.circles(&adapters), Vec::<Vec<String>>::new());
 }
 
 #[test]

@@ -73,6 +73,7 @@ mod races;
 mod refused_bodies;
 mod roles;
 mod settings_page;
+mod source_graph;
 mod sqlite_disk;
 mod takeover_large;
 mod tracing;

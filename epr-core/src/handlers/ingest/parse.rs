@@ -62,8 +62,8 @@ impl InvalidMessage {
             Self::NotNotification(_) | Self::NoMessage => "envelope".to_owned(),
             Self::NoKey => "event_id".to_owned(),
             Self::Details(_) => "details".to_owned(),
-            Self::Event(Invalid(faults)) => {
-                let names: Vec<_> = faults.iter().map(|fault| field_path(&fault.loc)).collect();
+            Self::Event(Invalid(errors)) => {
+                let names: Vec<_> = errors.iter().map(|error| field_path(&error.loc)).collect();
                 names.join(",")
             }
         }
@@ -83,8 +83,8 @@ fn field_path(loc: &[Step]) -> String {
     if steps.is_empty() { "body".to_owned() } else { steps.join(".") }
 }
 
-fn sentence(Invalid(faults): &Invalid) -> String {
-    let sentences: Vec<_> = faults.iter().map(|fault| format!("{}: {}", field_path(&fault.loc), fault.msg)).collect();
+fn sentence(Invalid(errors): &Invalid) -> String {
+    let sentences: Vec<_> = errors.iter().map(|error| format!("{}: {}", field_path(&error.loc), error.msg)).collect();
     sentences.join("; ")
 }
 
@@ -93,7 +93,7 @@ fn sentence(Invalid(faults): &Invalid) -> String {
 /// # Errors
 /// It is not an audit event.
 pub fn read(message: &Message, now: Timestamp) -> Result<Draft, InvalidMessage> {
-    let body = Json::parse_bounded(message.body.as_bytes()).map_err(|fault| InvalidMessage::Json(Part::Body, fault))?;
+    let body = Json::parse_bounded(message.body.as_bytes()).map_err(|error| InvalidMessage::Json(Part::Body, error))?;
     let body = match body {
         Json::Object(members) if is_envelope(&members) => open(members)?,
         Json::Object(members) => inner_event(&members).unwrap_or(Json::Object(members)),
@@ -136,7 +136,7 @@ fn open(mut envelope: JsonObject) -> Result<Json, InvalidMessage> {
     }
     match envelope.remove("Message") {
         Some(Json::Text(text)) => {
-            Json::parse_bounded(text.as_bytes()).map_err(|fault| InvalidMessage::Json(Part::Message, fault))
+            Json::parse_bounded(text.as_bytes()).map_err(|error| InvalidMessage::Json(Part::Message, error))
         }
         Some(object @ Json::Object(_)) => Ok(object),
         _ => Err(InvalidMessage::NoMessage),
