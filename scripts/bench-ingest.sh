@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/bench-ingest.sh
-Prints the disk's fsync rate, events per second through the handler (parse, one transaction a batch, commit) by batch size
-and by callers at a time, and the resident memory of an idle epr-audit-worker. Takes about a minute.
+Prints the disk's fsync rate, events per second through the handler (parse, one transaction a batch, commit) by batch
+size and by callers at a time, and the resident memory of an idle epr-audit-worker. Takes about a minute.
 HELP
     exit 0
 fi
@@ -18,7 +18,8 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_python moto 5.2.5 '[server]'
-cargo build --quiet --locked --profile measure -p epr-tests --bin ingest-bench -p epr-audit-worker --bin epr-audit-worker
+cargo build --quiet --locked --profile measure -p epr-bench --bin ingest-bench \
+    -p epr-audit-worker --bin epr-audit-worker
 WORKER_PID=
 trap 'kill "$WORKER_PID" 2>/dev/null; stop_moto; stop_postgres' EXIT
 start_postgres

@@ -22,12 +22,16 @@ start_postgres
 sql() { psql "$EPR_TEST_POSTGRES_URL/postgres" --quiet --no-psqlrc --set ON_ERROR_STOP=1 "$@"; }
 
 sql -c "ALTER SYSTEM SET max_wal_size = '20GB'" -c "SELECT pg_reload_conf()" >/dev/null
-for migration in migrations/postgres/*.sql; do sql --command "SET client_min_messages = warning" --file "$migration" >/dev/null; done
+for migration in migrations/postgres/*.sql; do
+    sql --command "SET client_min_messages = warning" --file "$migration" >/dev/null
+done
 sql --set rounds=$((${EPR_BENCH_ENTRIES:-200000} / 1000)) <<'SQL'
 -- The indexes, and the copies: name, the index that the copy lacks.
-CREATE TABLE copies (name text PRIMARY KEY, lacks text, seconds double precision NOT NULL DEFAULT 0, wal numeric NOT NULL DEFAULT 0);
+CREATE TABLE copies (name text PRIMARY KEY, lacks text, seconds double precision NOT NULL DEFAULT 0,
+    wal numeric NOT NULL DEFAULT 0);
 INSERT INTO copies (name, lacks)
-SELECT 'without_' || indexname, indexname FROM pg_indexes WHERE tablename = 'audit_logs' AND indexname <> 'audit_logs_pkey'
+SELECT 'without_' || indexname, indexname FROM pg_indexes
+WHERE tablename = 'audit_logs' AND indexname <> 'audit_logs_pkey'
 UNION ALL VALUES ('with_all', NULL), ('with_none', '*');
 DO $$
 DECLARE copy record; one record;
@@ -35,9 +39,12 @@ BEGIN
     FOR copy IN SELECT * FROM copies LOOP
         EXECUTE format('CREATE TABLE %I (LIKE audit_logs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', copy.name);
         EXECUTE format('ALTER TABLE %I ADD PRIMARY KEY (sequence)', copy.name);
-        FOR one IN SELECT * FROM pg_indexes WHERE tablename = 'audit_logs' AND indexname <> 'audit_logs_pkey' LOOP
+        FOR one IN
+            SELECT * FROM pg_indexes WHERE tablename = 'audit_logs' AND indexname <> 'audit_logs_pkey'
+        LOOP
             IF copy.lacks IS NULL OR copy.lacks NOT IN (one.indexname, '*') THEN
-                EXECUTE replace(replace(one.indexdef, 'public.audit_logs', quote_ident(copy.name)), ' INDEX ' || one.indexname, ' INDEX ');
+                EXECUTE replace(replace(one.indexdef, 'public.audit_logs', quote_ident(copy.name)),
+                    ' INDEX ' || one.indexname, ' INDEX ');
             END IF;
         END LOOP;
     END LOOP;
@@ -48,14 +55,16 @@ DECLARE copy record; begun timestamptz; lsn pg_lsn;
 BEGIN
     FOR round IN 0 .. rounds - 1 LOOP
         CREATE TEMP TABLE batch AS
-        SELECT round * 1000 + n AS sequence, repeat('a', 64) AS previous_hash, md5(n::text) || md5(round::text) AS entry_hash, 1 AS hash_version,
+        SELECT round * 1000 + n AS sequence, repeat('a', 64) AS previous_hash,
+            md5(n::text) || md5(round::text) AS entry_hash, 1 AS hash_version,
             CASE WHEN n % 4 = 0 THEN gen_random_uuid() END AS event_id,
             CASE WHEN n % 4 = 0 THEN 'document_vault' ELSE 'entity_permissions_core' END AS source,
             CASE WHEN n % 4 = 0 THEN 'document.downloaded' ELSE 'authorization.evaluate' END AS action,
             CAST(md5((random() * 100000)::integer::text) AS uuid) AS actor_id, 'user' AS actor_type,
             CAST(md5('e' || (random() * 100000)::integer) AS uuid) AS entity_id, 'spv' AS entity_type,
             gen_random_uuid()::text AS correlation_id,
-            json_build_object('action', 'document:download', 'authorized', true, 'assignment_id', gen_random_uuid(), 'role_id', gen_random_uuid()) AS details,
+            json_build_object('action', 'document:download', 'authorized', true,
+                'assignment_id', gen_random_uuid(), 'role_id', gen_random_uuid()) AS details,
             timestamptz '2026-01-01' + (round * 1000 + n) * interval '10 milliseconds' AS occurred_at
         FROM generate_series(1, 1000) n;
         COMMIT;
@@ -80,7 +89,8 @@ CALL append(:rounds);
 \pset fieldsep ' '
 SELECT rpad(CASE c.lacks WHEN '*' THEN 'all but the primary key' ELSE coalesce(c.lacks, '(none)') END, 32),
     lpad(round((c.seconds * 1000 / :rounds)::numeric, 1)::text, 9), lpad(round(c.wal / 1000 / :rounds)::text, 11),
-    lpad(round((100 * (1 - c.seconds / every.seconds))::numeric) || ' %', 15), lpad(round(100 * (1 - c.wal / every.wal)) || ' %', 14),
+    lpad(round((100 * (1 - c.seconds / every.seconds))::numeric) || ' %', 15),
+    lpad(round(100 * (1 - c.wal / every.wal)) || ' %', 14),
     lpad(pg_size_pretty(pg_indexes_size('with_all') - pg_indexes_size(CAST(c.name AS regclass))), 9)
 FROM copies c, copies every WHERE every.name = 'with_all' ORDER BY c.lacks NULLS FIRST;
 SQL

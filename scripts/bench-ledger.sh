@@ -16,7 +16,7 @@ source scripts/postgres.sh
 need_rust
 need_apt python3 python3
 need_postgres
-cargo build --quiet --locked --profile measure -p epr-tests --bin ledger-bench
+cargo build --quiet --locked --profile measure -p epr-bench --bin ledger-bench
 trap stop_postgres EXIT
 start_postgres
 "$CARGO_TARGET_DIR/measure/ledger-bench"

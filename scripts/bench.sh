@@ -37,7 +37,7 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_redis
-what=(-p epr-tests -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda)
+what=(-p epr-bench -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda)
 folder=$CARGO_TARGET_DIR/$profile
 if [[ $profile == dev ]]; then
     # The build of the tests, so that nothing is built twice.
@@ -48,7 +48,8 @@ cargo build --quiet --locked --profile "$profile" "${what[@]}"
 
 EPR_BENCH_PROFILE=$profile
 EPR_BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || echo unknown)
-EPR_BENCH_SERVERS="$("$(pg_bin)/postgres" --version), $(redis-server --version | grep -o 'v=[0-9.]*' | sed 's/v=/Redis /')"
+redis_version=$(redis-server --version | grep -o 'v=[0-9.]*' | sed 's/v=/Redis /')
+EPR_BENCH_SERVERS="$("$(pg_bin)/postgres" --version), $redis_version"
 if [[ $profile == release ]]; then
     EPR_BENCH_ZIP_BYTES=$(python3 - "$folder/epr-audit-lambda" <<'PYTHON'
 import io, sys, zipfile

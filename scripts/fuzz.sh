@@ -21,12 +21,14 @@ targets=("$@")
 ((${#targets[@]})) || targets=(message canonical json database_url credential)
 
 # The flags of cargo-fuzz without a sanitizer: EPR has no unsafe code for one to check.
-coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing'
 host=$(rustc -vV | sed -n 's/^host: //p')
 build=$CARGO_TARGET_DIR/fuzz
 # With --target, so that build scripts and macros are not instrumented.
-CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host"
+CARGO_TARGET_DIR=$build RUSTFLAGS=$coverage cargo build --quiet --locked --release \
+    --manifest-path fuzz/Cargo.toml --target "$host"
 
 for target in "${targets[@]}"; do
     found=$build/found/$target

@@ -60,6 +60,12 @@ need_npm() {
     npm install --silent --no-fund --no-audit --prefix "$folder" "$1@$2" >/dev/null
 }
 
+# need_typescript: the compiler and the types of Node.js, which check the examples and the generated clients.
+need_typescript() {
+    need_npm typescript 5.9.3
+    need_npm @types/node 20.19.0
+}
+
 # free_port: prints an unused TCP port on the loopback address.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'

@@ -28,7 +28,8 @@ start_postgres() {
     [[ $(id -u) != 0 ]] || chown postgres "$PG_DIR"
     (cd "$PG_DIR" && as_pg "$bin/initdb" -D "$PG_DIR/data" -U epr -A trust -E UTF8 --no-locale >"$PG_DIR.log")
     port=$(free_port)
-    (cd "$PG_DIR" && as_pg "$bin/pg_ctl" -D "$PG_DIR/data" -w -l "$PG_DIR/data/log" -o "-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300" start >>"$PG_DIR.log")
+    local options="-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300"
+    (cd "$PG_DIR" && as_pg "$bin/pg_ctl" -D "$PG_DIR/data" -w -l "$PG_DIR/data/log" -o "$options" start >>"$PG_DIR.log")
     PG_CTL=$bin/pg_ctl
     export EPR_TEST_POSTGRES_URL=postgres://epr@127.0.0.1:$port
 }

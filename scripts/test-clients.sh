@@ -19,8 +19,7 @@ need_apt python3 python3
 need_apt node nodejs
 need_python openapi-python-client 0.29.1
 need_python mypy 2.4.1
-need_npm typescript 5.9.3
-need_npm @types/node 20.19.0
+need_typescript
 need_npm openapi-typescript 7.13.0
 need_npm openapi-fetch 0.17.0
 need_npm @hey-api/openapi-ts 0.99.0

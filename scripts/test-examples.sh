@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the callers in examples/ against the API on an empty SQLite file, and holds what they print.
+# Runs the callers in examples/ against the API on an empty SQLite file, and compares their output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,9 +16,8 @@ source scripts/serve-example.sh
 need_rust
 need_apt python3 python3
 need_apt node nodejs
-need_npm typescript 5.9.3
-need_npm @types/node 20.19.0
-# The whole workspace: a part of it would be built with other features, that is, anew.
+need_typescript
+# The whole workspace: building a part of it would select other features and compile everything again.
 cargo build --quiet --locked --workspace --bins --examples
 
 serve_example "$CARGO_TARGET_DIR/debug"
@@ -29,6 +28,7 @@ done
 say "examples"
 expect_tour Python python3 examples/check.py
 types=$EPR_CACHE/npm/node_modules/@types
-tsc --strict --target es2022 --module nodenext --typeRoots "$types" --types node --outDir "$EXAMPLE_FOLDER" examples/check.mts
+tsc --strict --target es2022 --module nodenext --typeRoots "$types" --types node --outDir "$EXAMPLE_FOLDER" \
+    examples/check.mts
 expect_tour TypeScript node "$EXAMPLE_FOLDER/check.mjs"
 expect_tour Rust "$CARGO_TARGET_DIR/debug/examples/check"

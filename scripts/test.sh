@@ -7,31 +7,80 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'HELP'
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
+       scripts/test.sh --quick
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
-runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment (scripts/test-deploy.sh), the
-callers of examples/, generated clients, schemathesis, a small run of the bench, and 10 s of each fuzz target.
+runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment
+(scripts/test-deploy.sh), the callers of examples/, generated clients, schemathesis, a small run of the bench, and
+10 s of each fuzz target.
   --no-lint   only the tests
+  --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
+              servers, in under three minutes after the build. It leaves out by name: the case `postgres` of every
+              test, the tests that need PostgreSQL, Redis, SNS, SQS or the Lambda runtime, the soak tests, and the
+              slowest tests of processes (`quick_skips` in this script). A test that needs a server and is missing
+              from that list fails. Run the whole before a merge.
 EPR_TEST_SEED=N repeats a run of the tests with random parts (each prints its seed).
 HELP
 }
 
 lint=true
+quick=false
 while (($#)); do
     case $1 in
         --help) usage; exit 0 ;;
         --no-lint) lint=false; shift ;;
+        --quick) quick=true; shift ;;
         --) shift; break ;;
         *) usage >&2; exit 2 ;;
     esac
 done
 
+# The end-to-end tests that --quick leaves out, by a part of their names.
+quick_skips=(
+    # The second case of every test on both databases, and the tests of TLS to PostgreSQL.
+    postgres
+    # PostgreSQL only.
+    cache::a_cut_feed cache_renewals::a_running cache_renewals::a_transaction cache_renewals::changes_by
+    cache_renewals::the_cost cli_transfer::an_export_is_imported cli_transfer::an_interrupted client::calls_are_repeated
+    clock_offset::doctor clock_offset::readiness connections::a_connection connections::the_limit database_as_found::
+    database_start:: database_url:: event_trail::a_consumer events_delivery::events_of_concurrent failover::
+    hand_back::a_running hand_back::each_obstacle hierarchy_depth::creations ledger_lock:: ledger_readers::
+    ledger_store::an_entry limits::a_slow_call limits::healthz limits::one_call memory:: metrics::the_table plan::a_check
+    plan::the_result plan_ledger::no_plan pooler:: privileges:: process::a_request_that_waits process::the_sqlalchemy
+    process::without_migrations races::an_abandoned races::callers unread_output::sigterm
+    cli_doctor:: cli_registry::failures
+    # Redis, SNS, SQS or the Lambda runtime.
+    aws_regions::the_region cache_tls:: cache_upstash:: events_topic:: unread_output::the_worker vault:: worker::
+    # Clients in other languages, and nginx.
+    refused_bodies::a_proxy refused_bodies::python_and_node
+)
+
 source scripts/need.sh
+
+if $quick; then
+    (($# == 0)) || { echo "--quick takes no further arguments" >&2; exit 2; }
+    need_rust
+    need_apt python3 python3
+    need_apt script bsdutils
+    need_apt openssl openssl
+    unset EPR_TEST_POSTGRES_URL EPR_TEST_AWS_URL
+    say "build"
+    cargo build --quiet --locked --workspace --bins
+    cargo test --quiet --locked --workspace --lib --bins --test e2e --no-run
+    say "unit tests"
+    SECONDS=0
+    cargo test --quiet --locked --workspace --lib --bins -- --skip postgres
+    say "end-to-end tests on SQLite"
+    cargo test --quiet --locked --workspace --test e2e -- "${quick_skips[@]/#/--skip=}"
+    say "quick run without the build: $SECONDS s"
+    exit
+fi
+
 source scripts/postgres.sh
 source scripts/moto.sh
 source scripts/redis.sh
 need_rust
 need_apt python3 python3
-# A terminal for the tests of the command.
+# A terminal for the tests of the command line.
 need_apt script bsdutils
 need_apt openssl openssl
 # For the commands of docs/BACKUP.md.
@@ -39,7 +88,7 @@ need_apt sqlite3 sqlite3
 need_postgres
 need_redis
 need_apt pgbouncer pgbouncer
-# A proxy in front, and a client of another language, for refused bodies.
+# A proxy, and a client in another language, for refused bodies.
 [[ -x /usr/sbin/nginx ]] || need_apt nginx nginx
 need_apt node nodejs
 need_python moto 5.2.5 '[server]'
@@ -80,7 +129,7 @@ if (($# == 0)); then
     scripts/test-examples.sh
     scripts/test-clients.sh
     scripts/schemathesis.sh
-    say "the bench runs (its figures here say nothing)"
+    say "a small run of the bench (its measurements mean nothing)"
     scripts/bench.sh --smoke --profile dev
     say "fuzzing, 10 s a target"
     scripts/fuzz.sh 10

@@ -81,7 +81,7 @@
 //!    add some.
 //! 5. A new header of every call (a revision, for example) is a `with_…` method of [`Client`]; one of an answer
 //!    belongs to the return type of its method.
-//! 6. Add the call to the test `every_operation_over_a_real_service` in `tests/tests/e2e/client.rs`.
+//! 6. Add the call to the test `every_operation_works_over_a_real_service` in `tests/tests/e2e/client.rs`.
 
 mod assignments;
 mod audit;

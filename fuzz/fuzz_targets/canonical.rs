@@ -1,4 +1,5 @@
-//! The canonical form: printable ASCII, the same value, and the same text again, by our reader and by another.
+//! The canonical form is printable ASCII, reads back as the same value in this reader and in `serde_json`, and is
+//! written the same again.
 
 #![no_main]
 
@@ -14,8 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     let back = Json::parse(text.as_bytes()).expect("the canonical form is JSON");
     assert_eq!(back, value, "{text}");
     assert_eq!(text_of(&back), text);
-    // Whoever verifies an export reads it with something else.
-    let other: Value = serde_json::from_str(&text).expect("for everybody");
-    let given: Value = serde_json::from_slice(bytes).expect("what we took");
+    // An export is verified with other JSON readers.
+    let other: Value = serde_json::from_str(&text).expect("JSON for any reader");
+    let given: Value = serde_json::from_slice(bytes).expect("accepted input is JSON");
     assert_eq!(other, given, "{text}");
 });

@@ -1,4 +1,4 @@
-//! Credentials, up to the signature and behind it: headers, lists of tokens, claims, sets of keys.
+//! Credentials before and after the check of the signature: headers, lists of tokens, claims, sets of keys.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let now = Timestamp::from_unix_micros(1_780_000_000_000_000).expect("a time");
     authn::header(bytes, &RULES, &TokenList::default(), now);
     if let Some(caller) = authn::document(bytes, &RULES, now) {
-        // Who gets in by claims has named us, and no scope comes from nowhere.
+        // Every scope of an accepted caller is in the claims.
         let text = String::from_utf8_lossy(bytes);
         assert!(caller.scopes == Default::default() || text.contains("epr:") || text.contains('\\'), "{text}");
         assert!(caller.name.chars().count() <= 255);

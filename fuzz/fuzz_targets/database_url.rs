@@ -1,4 +1,4 @@
-//! Database URLs: what is accepted means the same the second time and and no password is shown.
+//! Database URLs: an accepted URL parses again to the same value, and no output contains a password.
 
 #![no_main]
 
@@ -16,12 +16,12 @@ fuzz_target!(|text: &str| {
         );
         assert!(url.port() > 0 && url.host() == url.host());
     }
-    // A password within the text: told apart by a word that is nowhere else.
+    // The password inside the input is recognised by a word that occurs nowhere else.
     let secret = "hunter2secret";
     if text.contains("hunter") || text.contains("secret") {
         return;
     }
-    // As SQLAlchemy takes it: up to the first `@`, with anything in it.
+    // As SQLAlchemy reads it: any characters up to the first `@`.
     let (head, tail) = text.split_at(text.char_indices().nth(3).map_or(0, |(at, _)| at));
     let url = format!("postgresql://epr:{head}{secret}{tail}@db.internal/epr");
     assert!(!masked(&url).contains(secret), "{url}: {}", masked(&url));

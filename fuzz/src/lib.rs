@@ -1,7 +1,7 @@
-//! The pure modules of `epr-core`, compiled here from their own files: what is fuzzed is the very source, without waiting
-//! for databases, clouds and TLS to be built under instrumentation.
+//! The pure modules of `epr-core`, compiled here from their own files: the targets fuzz the same source without
+//! building databases, clouds and TLS under instrumentation.
 
-#![allow(dead_code, missing_docs, reason = "every target uses some of it")]
+#![allow(dead_code, missing_docs, reason = "each target uses a part of these modules")]
 
 pub mod authn;
 #[path = "../../epr-core/src/domain/mod.rs"]

@@ -1,5 +1,5 @@
-//! The HTTP interface inside the test's process: any request goes through the whole router, and typed calls through a client
-//! that reaches it on a free port.
+//! The HTTP interface inside the test's process: any request goes through the whole router, and typed calls through a
+//! client that reaches it on a free port.
 
 use std::sync::Arc;
 
@@ -19,40 +19,40 @@ use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::database::{Database, DatabaseKind};
-use crate::patience;
+use crate::wait;
 
-/// A service on a fresh database, and the way to call it.
+/// A service in this process, and a client of its router.
 #[derive(Clone)]
 pub struct Api {
     service: epr_api::Service,
-    /// The service behind it.
+    /// The facade behind the router.
     pub epr: Epr,
-    /// Its database.
+    /// The database.
     pub database: Arc<Database>,
     client: Arc<OnceCell<Client>>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, which is JSON or the test fails.
+    /// The body, which must be JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The body, if the status is `status`.
+    /// The body; panics when the status is not `status`.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self.body
     }
 
-    /// The path and query of the next page of the list at `path`, if the answer says that there is one: its `Link` resolved
-    /// against the URL of the request, as RFC 3986 says.
+    /// The path and query of the next page of the list at `path`, if there is one: the `Link` header resolved against
+    /// the URL of the request (RFC 3986).
     #[track_caller]
     #[must_use]
     pub fn next_page(&self, path: &str) -> Option<String> {
@@ -64,17 +64,17 @@ impl Answer {
         Some(format!("{}?{}", next.path(), next.query().unwrap_or_default()))
     }
 
-    /// The `type` of every field error together with its `loc`, as `body.name: missing`.
+    /// Every field error of a 400 as `loc: type`, for example `body.name: missing`.
     #[track_caller]
     #[must_use]
-    pub fn faults(self) -> Vec<String> {
+    pub fn field_errors(self) -> Vec<String> {
         let body = self.expect(400);
         let list = body["detail"].as_array().unwrap_or_else(|| panic!("no list of fields: {body}"));
         list.iter()
-            .map(|fault| {
-                assert!(fault["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{fault}");
-                let loc: Vec<_> = fault["loc"].as_array().expect("a loc").iter().map(step).collect();
-                format!("{}: {}", loc.join("."), fault["type"].as_str().expect("a type"))
+            .map(|error| {
+                assert!(error["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{error}");
+                let loc: Vec<_> = error["loc"].as_array().expect("a loc").iter().map(step).collect();
+                format!("{}: {}", loc.join("."), error["type"].as_str().expect("a type"))
             })
             .collect()
     }
@@ -92,16 +92,16 @@ impl Api {
 
     /// A service on this database.
     pub async fn on(database: Arc<Database>) -> Self {
-        Self::at(database, Arc::new(SystemClock)).await
+        Self::with_clock(database, Arc::new(SystemClock)).await
     }
 
-    /// A service on this database that lives by this clock.
-    pub async fn at(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
-        Self::with(database, clock, &[]).await
+    /// A service on this database with this clock.
+    pub async fn with_clock(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_settings(database, clock, &[]).await
     }
 
-    /// The same with more of the environment.
-    pub async fn with(database: Arc<Database>, clock: Arc<dyn Clock>, environment: &[(&str, &str)]) -> Self {
+    /// A service on this database with this clock and further environment variables.
+    pub async fn with_settings(database: Arc<Database>, clock: Arc<dyn Clock>, environment: &[(&str, &str)]) -> Self {
         let own = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")];
         let source = Source::of(own.into_iter().chain(environment.iter().copied()));
         let settings = Settings::from_source(&source).expect("settings");
@@ -126,13 +126,13 @@ impl Api {
             .await
     }
 
-    /// The status of creating an entity of this number.
-    pub async fn entity_named(&self, n: u32) -> u16 {
+    /// Creates the entity `entity {n}`; returns the status.
+    pub async fn create_numbered_entity(&self, n: u32) -> u16 {
         let body = serde_json::json!({"name": format!("entity {n}"), "type": "spv"});
         self.post("/api/v1/entities", body).await.status.as_u16()
     }
 
-    /// Sends any request.
+    /// Sends a request, whose response has a JSON body or none.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.service.clone().oneshot(request).await.expect("the service never fails");
         let (parts, body) = response.into_parts();
@@ -145,13 +145,13 @@ impl Api {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends any request; gives the status, the headers and the body, whatever it is.
+    /// Sends a request; returns the status, the headers and the body as text.
     pub async fn text(&self, request: Request<Body>) -> (u16, HeaderMap, String) {
         let (status, headers, bytes) = self.bytes(request).await;
         (status, headers, String::from_utf8(bytes).expect("UTF-8"))
     }
 
-    /// Any request; status, headers, body as it is.
+    /// Sends a request; returns the status, the headers and the bytes of the body.
     pub async fn bytes(&self, request: Request<Body>) -> (u16, HeaderMap, Vec<u8>) {
         let response = self.service.clone().oneshot(request).await.expect("the service never fails");
         let (parts, body) = response.into_parts();
@@ -179,7 +179,7 @@ impl Api {
         self.raw(Method::PATCH, path, &[], body.to_string()).await
     }
 
-    /// Any bytes under any headers; `application/json` unless a content type is among them.
+    /// Sends any bytes with any headers; `application/json` unless a content type is among them.
     pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
@@ -223,12 +223,12 @@ fn uuid_of(text: &str) -> uuid::Uuid {
     text.parse().expect("a UUID")
 }
 
-/// Waits until the decision cache is in use: right after the start it is still finding out what it missed.
+/// Waits until the decision cache is in use: after the start it is bypassed until it has caught up with the changes.
 pub async fn until_cached(epr: &Epr) {
-    patience::until_so("a cache in use", async || epr.cache_state().0 != TierState::Bypassed).await;
+    wait::until("a cache in use", async || epr.cache_state().0 != TierState::Bypassed).await;
 }
 
-/// The `id` of a created thing.
+/// The member `id` of a response body.
 #[must_use]
 pub fn id_of(body: &Value) -> String {
     body["id"].as_str().expect("an id").to_owned()

@@ -4,7 +4,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sns::config::Credentials;
 use serde_json::Value;
 
-/// A topic, and a queue that gets everything published to it.
+/// A topic, and a queue that receives every message published to it.
 pub struct Topic {
     sns: aws_sdk_sns::Client,
     sqs: aws_sdk_sqs::Client,
@@ -15,23 +15,24 @@ pub struct Topic {
     queue_arn: String,
 }
 
-/// The server of the test run.
+/// The URL of the moto server of the test run.
 #[must_use]
 pub fn endpoint() -> String {
     std::env::var("EPR_TEST_AWS_URL").unwrap_or_else(|_| {
         panic!(
-            "these tests need SNS and SQS: run scripts/test.sh, which starts them, or `python3 scripts/moto_server.py -p 5000` \
+            "these tests need SNS and SQS: run scripts/test.sh, which starts them, or \
+             `python3 scripts/moto_server.py -p 5000` \
              (pip install 'moto[server]') and set EPR_TEST_AWS_URL=http://127.0.0.1:5000"
         )
     })
 }
 
-/// Clients of its SNS and its SQS.
+/// Clients of its SNS and SQS in `us-east-1`.
 pub(crate) async fn clients() -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
     clients_in("us-east-1").await
 }
 
-/// The same in a region: the server keeps regions apart, as AWS does.
+/// Clients of its SNS and SQS in `region`: moto separates regions as AWS does.
 pub async fn clients_in(region: &'static str) -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region))
@@ -42,7 +43,7 @@ pub async fn clients_in(region: &'static str) -> (aws_sdk_sns::Client, aws_sdk_s
     (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config))
 }
 
-/// What a process needs to reach it, beside the topic.
+/// The environment with which a process reaches SNS and SQS at `endpoint`.
 #[must_use]
 pub fn environment(endpoint: &str) -> [(&'static str, &str); 4] {
     [
@@ -53,7 +54,7 @@ pub fn environment(endpoint: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
-/// A message as it lies in the queue.
+/// A message received from the queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// The body that was published.
@@ -63,7 +64,7 @@ pub struct Received {
 }
 
 impl Topic {
-    /// A new topic with a queue.
+    /// Creates a topic with a subscribed queue.
     pub async fn create() -> Self {
         let (sns, sqs) = clients().await;
         let name = format!("epr-{:016x}", rand::random::<u64>());
@@ -71,17 +72,17 @@ impl Topic {
         let queue_url = queue.queue_url().expect("its URL").to_owned();
         let queue_arn = format!("arn:aws:sqs:us-east-1:123456789012:{name}");
         let mut topic = Self { sns, sqs, name, arn: String::new(), queue_url, queue_arn };
-        topic.bring_back().await;
+        topic.create_topic().await;
         topic
     }
 
-    /// The queue that is subscribed, without a redrive policy.
+    /// The URL of the subscribed queue, which has no redrive policy.
     #[must_use]
     pub fn queue_url(&self) -> &str {
         &self.queue_url
     }
 
-    /// Another queue, whose bad messages go to the one that is subscribed.
+    /// Creates another queue whose dead-letter queue is the subscribed one; returns its URL.
     pub async fn queue_with_redrive(&self) -> String {
         let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":"3"}}"#, self.queue_arn);
         let queue = self.sqs.create_queue().queue_name(format!("{}-in", self.name));
@@ -89,13 +90,13 @@ impl Topic {
         queue.expect("a queue").queue_url().expect("its URL").to_owned()
     }
 
-    /// Takes the topic away; the queue stays.
-    pub async fn take_away(&self) {
+    /// Deletes the topic; the queue stays.
+    pub async fn delete_topic(&self) {
         self.sns.delete_topic().topic_arn(&self.arn).send().await.expect("no topic");
     }
 
-    /// Makes it (again), with the queue subscribed.
-    pub async fn bring_back(&mut self) {
+    /// Creates the topic, again after a deletion, with the queue subscribed.
+    pub async fn create_topic(&mut self) {
         let topic = self.sns.create_topic().name(&self.name).send().await.expect("a topic");
         topic.topic_arn().expect("its ARN").clone_into(&mut self.arn);
         self.sns
@@ -108,7 +109,7 @@ impl Topic {
             .expect("a subscription");
     }
 
-    /// Everything in the queue that was not taken before, in its order.
+    /// The messages in the queue that were not drained before, in their order.
     pub async fn drain(&self) -> Vec<Received> {
         let mut all = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! A bound for the memory of a program, as a container has it: a memory control group of Linux, version 2 or 1.
+//! A memory limit for a program, as in a container: a memory control group of Linux, version 2 or 1.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// One with this many bytes, or `None` where this process may not make one: in most containers of a CI.
+    /// A group with this limit in bytes, or `None` where this process may not create one, as in most CI containers.
     pub fn with_memory(bytes: u64) -> Option<Self> {
         let name = format!("epr-test-{:016x}", rand::random::<u64>());
         for (parent, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
@@ -24,7 +24,7 @@ impl Cgroup {
         None
     }
 
-    /// The line of a shell that moves the shell, and what it executes, into the group.
+    /// A shell command that moves the shell and the programs it executes into the group.
     pub fn enter(&self) -> String {
         format!("echo $$ > {}", self.folder.join("cgroup.procs").display())
     }

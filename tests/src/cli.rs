@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::process::program;
 
-/// Whom the command speaks to, and in which surroundings.
+/// The command `epr` with its target (a database or an API), environment and working folder.
 #[derive(Clone)]
 pub struct Cli {
     environment: Vec<(String, String)>,
@@ -17,9 +17,9 @@ pub struct Cli {
     folder: PathBuf,
 }
 
-/// What it said.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct CliOutput {
     /// Its exit code.
     pub code: i32,
     /// Standard output.
@@ -29,14 +29,14 @@ pub struct Said {
 }
 
 impl Cli {
-    /// On a database.
+    /// The command on a database.
     pub fn on(database_url: &str) -> Self {
         let mut cli = Self { environment: Vec::new(), always: Vec::new(), folder: std::env::temp_dir() };
         cli.environment.push(("EPR_DATABASE_URL".into(), database_url.into()));
         cli.with("COLUMNS", "80")
     }
 
-    /// Over an API.
+    /// The command over an API at the base URL `base`.
     pub fn over(base: &str) -> Self {
         let cli = Self { environment: Vec::new(), always: Vec::new(), folder: std::env::temp_dir() };
         let mut cli = cli.with("COLUMNS", "80");
@@ -44,7 +44,7 @@ impl Cli {
         cli
     }
 
-    /// With one more variable, or another value for one.
+    /// Sets an environment variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
@@ -52,29 +52,29 @@ impl Cli {
         self
     }
 
-    /// In this folder.
+    /// Sets the working folder.
     #[must_use]
-    pub fn within(mut self, folder: &std::path::Path) -> Self {
+    pub fn in_folder(mut self, folder: &std::path::Path) -> Self {
         folder.clone_into(&mut self.folder);
         self
     }
 
-    /// Runs it to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Said {
+    /// Runs the command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> CliOutput {
         self.end_of(Command::new(program("epr")).args(&self.always).args(arguments)).await
     }
 
-    /// Runs it on a terminal of its own; gives what appeared there. The terminal ends lines as terminals do.
-    pub async fn on_a_terminal(&self, arguments: &[&str]) -> String {
+    /// Runs the command on a terminal of its own; returns the text on it, with line feeds as line ends.
+    pub async fn run_on_terminal(&self, arguments: &[&str]) -> String {
         let epr = program("epr").display().to_string();
         let words: Vec<_> = std::iter::once(epr.as_str()).chain(self.always.iter().map(String::as_str)).collect();
         let line: Vec<_> = words.iter().chain(arguments).map(|word| format!("'{word}'")).collect();
-        // Without a session of its own, `script` of util-linux hands our own terminal on.
+        // `script` of util-linux, because a child without a session of its own would inherit this terminal.
         let said = self.end_of(Command::new("script").args(["-qec", &line.join(" "), "/dev/null"])).await;
         said.out.replace("\r\n", "\n")
     }
 
-    async fn end_of(&self, command: &mut Command) -> Said {
+    async fn end_of(&self, command: &mut Command) -> CliOutput {
         let output = command
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -85,25 +85,29 @@ impl Cli {
             .await
             .expect("the command");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Said { code: output.status.code().expect("an exit code"), out: text(output.stdout), err: text(output.stderr) }
+        CliOutput {
+            code: output.status.code().expect("an exit code"),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
-    /// Runs it, expects exit code 0, and gives standard output.
+    /// Runs the command, expects exit code 0, and returns standard output.
     pub async fn ok(&self, arguments: &[&str]) -> String {
         let said = self.run(arguments).await;
         assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
         said.out
     }
 
-    /// The same with `--json`: every line.
+    /// Runs the command with `--json`, expects exit code 0, and returns each line of standard output.
     pub async fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let out = self.ok(&[arguments, &["--json"]].concat()).await;
         out.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 }
 
-/// Text that is the same in every run, and as wide: ids by the order in which they appear, moments as zeros.
-pub fn steady(text: &str) -> String {
+/// Replaces the parts of `text` that differ between runs, keeping its width: ids by their order, times by zeros.
+pub fn normalized(text: &str) -> String {
     let mut ids: HashMap<String, usize> = HashMap::new();
     let mut out = String::new();
     let mut rest = text;

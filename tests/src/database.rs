@@ -1,4 +1,4 @@
-//! Throw-away databases: a PostgreSQL database of its own, or a SQLite file in a folder of its own.
+//! Throw-away databases, one for each test: a PostgreSQL database of its own, or a SQLite file in a folder of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,29 +9,29 @@ use epr_core::store::{Store, sqlite};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::patience;
+use crate::wait;
 
-/// Between two looks at what a wait is for.
-const LOOKING: Duration = Duration::from_millis(50);
+/// Time between two readings of a value that a test waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many sessions of a PostgreSQL database wait for a lock.
-pub const WAITING: &str =
+/// SQL: the number of sessions of this PostgreSQL database that wait for a lock.
+pub const LOCK_WAITERS: &str =
     "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
-/// Which kind of database a test runs on.
+/// The kind of database that a test runs on: the parameter of `#[case::sqlite]` and `#[case::postgres]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseKind {
-    /// An embedded file.
+    /// A file.
     Sqlite,
     /// A database on the server of the test run.
     Postgres,
 }
 
-/// An empty database that nobody else uses.
+/// A database that no other test uses.
 pub struct Database {
-    /// Its URL in the contract's form.
+    /// The URL in the form of `EPR_DATABASE_URL`.
     pub url: String,
-    /// Which kind.
+    /// The kind of database.
     pub kind: DatabaseKind,
     folder: Option<TempDir>,
 }
@@ -48,7 +48,7 @@ pub fn postgres_server() -> String {
 }
 
 impl Database {
-    /// Makes one.
+    /// Creates an empty database.
     pub async fn create(kind: DatabaseKind) -> Self {
         match kind {
             DatabaseKind::Sqlite => {
@@ -75,10 +75,10 @@ impl Database {
         }
     }
 
-    /// Runs SQL behind the service's back.
+    /// Runs SQL on a connection of its own, past the service.
     ///
     /// # Errors
-    /// What the database says.
+    /// The error of the database.
     pub async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         match self.file() {
@@ -94,7 +94,7 @@ impl Database {
         Ok(())
     }
 
-    /// The first column of the only row, as a whole number.
+    /// The first column of the only row of `sql` as a whole number.
     pub async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         match self.file() {
@@ -110,18 +110,17 @@ impl Database {
         }
     }
 
-    /// Waits until `sql` gives `expected`. Looks now and then, so that the looking does not take the machine from those
-    /// who work towards it.
+    /// Waits until `sql` returns `expected`. Polls at an interval that leaves the processor to the code under test.
     pub async fn until(&self, sql: &str, expected: i64) {
-        patience::until(sql, LOOKING, || self.number(sql), |seen| *seen == expected).await;
+        wait::until_value(sql, POLL_INTERVAL, || self.number(sql), |seen| *seen == expected).await;
     }
 
-    /// Waits until `sql` gives at least `least`, in the same way.
+    /// Waits until `sql` returns at least `least`.
     pub async fn until_at_least(&self, sql: &str, least: i64) {
-        patience::until(sql, LOOKING, || self.number(sql), |seen| *seen >= least).await;
+        wait::until_value(sql, POLL_INTERVAL, || self.number(sql), |seen| *seen >= least).await;
     }
 
-    /// The storage contract on it, migrated.
+    /// The store of this database, migrated.
     pub async fn store(&self) -> Arc<dyn Store> {
         let options = Options::default();
         let store: Arc<dyn Store> = match self.file() {
@@ -132,19 +131,20 @@ impl Database {
         store
     }
 
-    /// Takes the triggers off that make the ledger append-only.
-    pub async fn disarm(&self) {
+    /// Removes the triggers that make the ledger append-only.
+    pub async fn remove_ledger_triggers(&self) {
         let sql = match self.kind {
             DatabaseKind::Postgres => "ALTER TABLE audit_logs DISABLE TRIGGER USER",
             DatabaseKind::Sqlite => {
-                "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; DROP TRIGGER audit_logs_no_replace; \
+                "DROP TRIGGER audit_logs_no_update; DROP TRIGGER audit_logs_no_delete; \
+                 DROP TRIGGER audit_logs_no_replace; \
                  DROP TRIGGER audit_logs_behind_head; DROP TRIGGER audit_logs_registry_head"
             }
         };
         self.execute(sql).await.expect("triggers off");
     }
 
-    /// The file, if it is one.
+    /// The path of a SQLite file.
     #[must_use]
     pub fn file(&self) -> Option<std::path::PathBuf> {
         self.folder.as_ref().map(|folder| folder.path().join("epr.db"))

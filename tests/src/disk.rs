@@ -1,4 +1,4 @@
-//! A small file system of its own, to be full or read-only.
+//! A small file system that a test can fill or make read-only.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use tokio::process::Command;
 pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// Mounts one of this size, as `mount` understands it (`4m`).
+    /// Mounts a file system of `size`, in the notation of `mount` (`4m`).
     pub async fn mount(size: &str) -> Self {
         let disk = Self(tempfile::tempdir().expect("a temporary folder"));
         mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], disk.path()).await;
         disk
     }
 
-    /// Makes it read-only. No file on it may be open for writing.
-    pub async fn protect(&self) {
+    /// Remounts it read-only. No file on it may be open for writing.
+    pub async fn make_read_only(&self) {
         mount(&["-o", "remount,ro"], self.path()).await;
     }
 
-    /// Where it is.
+    /// The mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.0.path()

@@ -1,4 +1,4 @@
-//! An issuer of JWTs: real keys made for one test, tokens signed by them, and its set of keys over HTTP.
+//! An issuer of JWTs: keys generated for one test, tokens signed by them, and the set of keys over HTTP.
 //!
 //! Signs with the crypto library itself, not with the crate that verifies.
 
@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 
 /// The issuer's name in its tokens.
 pub const ISSUER: &str = "https://issuer.test";
-/// Whom its tokens are for.
+/// The audience of its tokens.
 pub const AUDIENCE: &str = "epr";
 
-/// Bytes as a JWT spells them.
+/// Bytes in the base64url encoding of JWTs.
 #[must_use]
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -83,7 +83,8 @@ impl SigningKey {
             Pair::Rsa(pair) => {
                 let key = pair.public_key();
                 let (n, e) = (key.modulus(), key.exponent());
-                json!({"kty": "RSA", "n": base64url(n.big_endian_without_leading_zero()), "e": base64url(e.big_endian_without_leading_zero())})
+                json!({"kty": "RSA", "n": base64url(n.big_endian_without_leading_zero()),
+                    "e": base64url(e.big_endian_without_leading_zero())})
             }
             Pair::Ec256(pair) => ec("P-256", pair.public_key().as_ref()),
             Pair::Ec384(pair) => ec("P-384", pair.public_key().as_ref()),
@@ -104,7 +105,7 @@ impl SigningKey {
         }
     }
 
-    /// A signature as a JWT spells it; RSA's by the algorithm named.
+    /// A signature in the encoding of JWTs; RSA keys use `algorithm`.
     #[must_use]
     pub fn signature(&self, algorithm: &str, message: &str) -> String {
         let message = message.as_bytes();
@@ -145,10 +146,11 @@ impl SigningKey {
     }
 }
 
-/// Claims that are in order: from `now` (seconds since 1970) for an hour.
+/// Valid claims: from `now` (seconds since 1970) for an hour.
 #[must_use]
 pub fn claims(now: i64, scope: &str) -> Value {
-    json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "aaaaaaaa-0000-4000-8000-000000000001", "iat": now, "nbf": now, "exp": now + 3600, "scope": scope})
+    json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "aaaaaaaa-0000-4000-8000-000000000001", "iat": now, "nbf": now,
+        "exp": now + 3600, "scope": scope})
 }
 
 /// A JWKS document.
@@ -157,22 +159,22 @@ pub fn key_set(keys: &[&SigningKey]) -> String {
     json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
-/// What the issuer answers.
+/// The issuer's response to a fetch of its keys.
 #[derive(Clone)]
 pub enum Answers {
-    /// With this document.
+    /// This document.
     Document(String),
-    /// With this status and nothing else.
+    /// This status without a body.
     Status(u16),
-    /// That it is elsewhere.
+    /// A redirect to this URL.
     Redirect(String),
-    /// Not at all.
+    /// No response.
     Never,
 }
 
 /// A web server with an issuer's keys.
 pub struct Issuer {
-    /// Where they are.
+    /// The URL of the keys.
     pub url: String,
     answers: Arc<Mutex<Answers>>,
     fetched: Arc<AtomicUsize>,
@@ -180,7 +182,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Starts one with this answer.
+    /// Starts an issuer with this response.
     pub async fn start(first: Answers) -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}/keys", listener.local_addr().expect("its address"));
@@ -200,17 +202,17 @@ impl Issuer {
         Self { url, answers, fetched, server }
     }
 
-    /// Starts one with these keys.
+    /// Starts an issuer with these keys.
     pub async fn with(keys: &[&SigningKey]) -> Self {
         Self::start(Answers::Document(key_set(keys))).await
     }
 
-    /// Answers differently from now on.
+    /// Changes the response.
     pub fn answer(&self, next: Answers) {
         *self.answers.lock().expect("the answer") = next;
     }
 
-    /// How often it was asked.
+    /// The number of fetches.
     #[must_use]
     pub fn fetched(&self) -> usize {
         self.fetched.load(Ordering::SeqCst)

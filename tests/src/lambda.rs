@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::patience;
 use crate::process::{Process, free_port};
 use crate::queue::AuditQueue;
+use crate::wait;
 
-/// The runtime and the function in it; both end when dropped.
+/// The runtime and the function in it; both are killed when dropped.
 pub struct Lambda {
     /// The function's process, with its log.
     pub function: Process,
@@ -22,7 +22,7 @@ pub struct Lambda {
 }
 
 impl Lambda {
-    /// Starts both, the function with exactly these variables and those of the runtime.
+    /// Starts the runtime and the function, which gets exactly `environment` and the variables of the runtime.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut runtime = Command::new("cargo-lambda")
@@ -40,7 +40,7 @@ impl Lambda {
                 break;
             }
         }
-        // Its further output is nobody's concern, but it must not stop for it.
+        // The pipe is read to its end, because the runtime blocks on a full one.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let api = format!("http://127.0.0.1:{port}/.rt");
         let mut all = vec![
@@ -53,13 +53,13 @@ impl Lambda {
         // Longer than a batch may take, outages included: an invocation that never ends is a failure.
         let client = reqwest::Client::builder().timeout(Duration::from_mins(3)).build().expect("a client");
         let connected = async || tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok();
-        patience::until("the Lambda runtime", Duration::from_millis(20), connected, |up| *up).await;
+        wait::until_value("the Lambda runtime", Duration::from_millis(20), connected, |up| *up).await;
         let function = Process::start("epr-audit-lambda", &all);
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
         Self { function, url, client, _runtime: runtime }
     }
 
-    /// Invokes the function; its answer, or `None` when it failed as a whole.
+    /// Invokes the function; returns its answer, or `None` when the invocation failed.
     pub async fn invoke(&self, event: &Value) -> Option<Value> {
         let answer = self.client.post(&self.url).json(event).send().await.expect("an answer");
         let failed = !answer.status().is_success();
@@ -67,7 +67,8 @@ impl Lambda {
         (!failed && body.get("errorMessage").is_none()).then_some(body)
     }
 
-    /// Takes one batch from the queue through the function. Gives how many messages it had and how many failed.
+    /// Receives one batch from the queue, hidden for `hidden_seconds`, and invokes the function with it. Returns the
+    /// number of messages and the number of failed ones.
     pub async fn feed(&self, queue: &AuditQueue, hidden_seconds: i32) -> (usize, usize) {
         let messages = queue.receive(hidden_seconds).await;
         if messages.is_empty() {

@@ -1,4 +1,4 @@
-//! The ledger from outside: events from JSON, everything in it, and the verdict of `epr audit verify`.
+//! Helpers for tests of the ledger: events from JSON, all stored entries, and the result of `epr audit verify`.
 
 use epr_core::domain::{AuditEvent, Json, Timestamp};
 use epr_core::ledger::chain::Draft;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::process::epr;
 
-/// An event from the form that the vectors use.
+/// An event from the JSON form of the vectors.
 pub fn event(input: &Value) -> AuditEvent {
     let text = |name: &str| input.get(name).and_then(Value::as_str);
     let id = |name: &str| text(name).map(|id| id.parse().expect("a UUID"));
@@ -27,13 +27,13 @@ pub fn event(input: &Value) -> AuditEvent {
     }
 }
 
-/// The same, ready to be appended.
+/// A draft of an entry from the JSON form of the vectors.
 pub fn draft(input: &Value) -> Draft {
     Draft::new(event(input)).expect("details within the bounds")
 }
 
-/// What became of an event, in words.
-pub fn brief(outcome: &Appended) -> String {
+/// The outcome of an append as text.
+pub fn outcome_text(outcome: &Appended) -> String {
     match outcome {
         Appended::Recorded { sequence, .. } => format!("recorded {sequence}"),
         Appended::Duplicate { sequence } => format!("duplicate of {sequence}"),
@@ -42,22 +42,22 @@ pub fn brief(outcome: &Appended) -> String {
     }
 }
 
-/// One entry as it is stored.
+/// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Its place.
+pub struct LedgerEntry {
+    /// The sequence number.
     pub sequence: i64,
-    /// The hash before.
+    /// The hash of the previous entry.
     pub previous_hash: String,
-    /// Its hash.
+    /// The hash of this entry.
     pub entry_hash: String,
-    /// The text that is hashed, rebuilt from what is stored.
+    /// The hashed text, rebuilt from the stored columns.
     pub canonical: String,
 }
 
-/// Everything in the ledger.
-pub async fn everything(store: &dyn Store) -> Vec<Seen> {
-    struct Collect(Vec<Seen>);
+/// All entries of the ledger in their order.
+pub async fn all_entries(store: &dyn Store) -> Vec<LedgerEntry> {
+    struct Collect(Vec<LedgerEntry>);
     impl LedgerVisitor for Collect {
         fn begin(&mut self, _: ScanStart) -> bool {
             true
@@ -67,7 +67,7 @@ pub async fn everything(store: &dyn Store) -> Vec<Seen> {
             let entry = row.expect("a row that can be read");
             let mut canonical = String::new();
             entry.fields.write(&mut canonical);
-            self.0.push(Seen {
+            self.0.push(LedgerEntry {
                 sequence: entry.fields.sequence,
                 previous_hash: entry.fields.previous_hash.to_owned(),
                 entry_hash: entry.entry_hash.to_owned(),
@@ -81,8 +81,8 @@ pub async fn everything(store: &dyn Store) -> Vec<Seen> {
     all.0
 }
 
-/// The exit code of `epr audit verify --json` with these arguments, and what it said.
-pub async fn verdict(database_url: &str, arguments: &[&str]) -> (i32, Value) {
+/// Runs `epr audit verify --json` with these arguments; returns the exit code and the report.
+pub async fn audit_verify(database_url: &str, arguments: &[&str]) -> (i32, Value) {
     let (code, said, failed) = epr(database_url, &[&["audit", "verify", "--json"], arguments].concat()).await;
     (code, serde_json::from_str(&said).unwrap_or_else(|_| failed.into()))
 }

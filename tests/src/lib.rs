@@ -1,6 +1,6 @@
 //! The test kit: real databases, real processes, and a client that speaks to them.
 //!
-//! Nothing here stands in for a real part. A server that is missing is a failure with a sentence, never a skip.
+//! No part is simulated. A missing server is a failure with a message, never a skip.
 
 pub mod api;
 pub mod aws;
@@ -12,10 +12,8 @@ pub mod disk;
 pub mod issuer;
 pub mod lambda;
 pub mod ledger;
-pub mod measure;
 pub mod metrics;
 pub mod nginx;
-pub mod patience;
 pub mod pgbouncer;
 pub mod postgres_server;
 pub mod process;
@@ -25,3 +23,4 @@ pub mod redis;
 pub mod seed;
 pub mod stream;
 pub mod upstash;
+pub mod wait;

@@ -1,4 +1,4 @@
-//! Throw-away nginx in front of a service, with the configuration that a test gives.
+//! Throw-away nginx in front of a service, with the configuration of a test.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::patience;
 use crate::process::free_port;
+use crate::wait;
 
 /// An nginx of its own on a free port; killed when dropped.
 pub struct Nginx {
     _child: Child,
     _folder: TempDir,
-    /// Its base URL.
+    /// The base URL.
     pub url: String,
 }
 
 impl Nginx {
-    /// Starts one that passes everything to `service`, a base URL. `more` are directives of the location.
+    /// Starts an nginx that forwards every request to the base URL `service`. `more` are directives of the location.
     pub async fn start(service: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (port, path) = (free_port(), folder.path().display().to_string());
@@ -29,7 +29,8 @@ impl Nginx {
         let service = service.trim_start_matches("http://");
         // One process: a master would start workers as another user, who cannot write to the folder.
         let configuration = format!(
-            "daemon off;\nmaster_process off;\npid {path}/pid;\nerror_log {path}/error.log;\nevents {{}}\nhttp {{\n{temporary}\n\
+            "daemon off;\nmaster_process off;\npid {path}/pid;\nerror_log {path}/error.log;\nevents {{}}\n\
+             http {{\n{temporary}\n\
              access_log off;\nclient_max_body_size 0;\nupstream service {{ server {service}; keepalive 8; }}\n\
              server {{\nlisten 127.0.0.1:{port};\nlocation / {{\nproxy_pass http://service;\nproxy_http_version 1.1;\n\
              proxy_set_header Connection \"\";\nproxy_next_upstream off;\n{more}\n}}\n}}\n}}\n"
@@ -45,7 +46,7 @@ impl Nginx {
             .unwrap_or_else(|error| panic!("nginx: {error}; install it, as scripts/test.sh does"));
         let address = format!("127.0.0.1:{port}");
         let up = async || TcpStream::connect(&address).await.is_ok();
-        patience::until("nginx", Duration::from_millis(10), up, |up| *up).await;
+        wait::until_value("nginx", Duration::from_millis(10), up, |up| *up).await;
         Self { _child: child, _folder: folder, url: format!("http://{address}") }
     }
 }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::database::postgres_server;
-use crate::patience;
 use crate::process::free_port;
+use crate::wait;
 
 /// A pooler of its own on a free port; killed when dropped.
 pub struct PgBouncer {
@@ -19,12 +19,12 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one in `pool_mode` with as many sessions of the server for each database.
+    /// Starts a pooler in `pool_mode` with at most `sessions` connections to the server for each database.
     pub async fn start(pool_mode: &str, sessions: u32) -> Self {
         Self::start_with(pool_mode, sessions, "").await
     }
 
-    /// The same with more lines in its configuration.
+    /// Starts a pooler with `more` lines in its configuration.
     pub async fn start_with(pool_mode: &str, sessions: u32, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
@@ -44,14 +44,14 @@ impl PgBouncer {
         pooler
     }
 
-    /// The URL of a database behind it.
+    /// The URL of a database through the pooler, from its direct URL.
     #[must_use]
     pub fn url(&self, direct: &str) -> String {
         let name = direct.rsplit('/').next().expect("a database");
         format!("postgres://epr@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// Kills it and starts it again on the same port.
+    /// Kills the pooler and starts it again on the same port.
     pub async fn restart(&mut self) {
         self.child.kill().await.expect("a kill");
         self.child = spawn(&self.folder);
@@ -63,17 +63,18 @@ impl PgBouncer {
         let up = async || {
             let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
             let answer = PgConnection::connect_with(&options.extra_float_digits(None)).await;
-            // Its own database answers, and refuses everybody but its administrators.
+            // The pooler's own database answers, and refuses every user but its administrators.
             matches!(answer, Ok(_) | Err(sqlx::Error::Database(_)))
         };
-        patience::until("pgbouncer", Duration::from_millis(10), up, |up| *up).await;
+        wait::until_value("pgbouncer", Duration::from_millis(10), up, |up| *up).await;
     }
 }
 
 fn spawn(folder: &TempDir) -> Child {
     let mut command = Command::new("pgbouncer");
     if is_root() {
-        // It refuses to run as root. It gives the rights up itself: a program that does it for it would be what a kill reaches.
+        // PgBouncer refuses to run as root. It drops its rights itself (`-u`), because a kill would reach a wrapper
+        // program instead of the pooler.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(folder.path(), mode).expect("a folder for its log");
         command.args(["-u", "postgres"]);
@@ -84,7 +85,7 @@ fn spawn(folder: &TempDir) -> Child {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|fault| panic!("pgbouncer: {fault}; install it, as scripts/test.sh does"))
+        .unwrap_or_else(|error| panic!("pgbouncer: {error}; install it, as scripts/test.sh does"))
 }
 
 fn is_root() -> bool {

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, whose certificate and admission can be changed while it runs.
+//! A PostgreSQL server of one test, whose certificates and access rules can be changed while it runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +7,11 @@ use tempfile::TempDir;
 
 use crate::process::free_port;
 
-/// A server, stopped when dropped.
-pub struct Server {
+/// A PostgreSQL server; stopped and deleted when dropped.
+pub struct PostgresServer {
     folder: TempDir,
     bin: PathBuf,
-    /// Where it listens, on `127.0.0.1`.
+    /// The port on `127.0.0.1`.
     pub port: String,
 }
 
@@ -38,8 +38,21 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-impl Server {
-    /// Makes one with the user and database `epr`, which admits everyone. It does not run yet.
+impl PostgresServer {
+    /// Creates a server whose superuser is `epr`, writes `files` (name and text) into its data folder, and starts it
+    /// with
+    /// `settings` (options of `postgres`). Without a `pg_hba.conf` among the files it admits every user.
+    #[must_use]
+    pub fn create(files: &[(&str, &str)], settings: &str) -> Self {
+        let server = Self::prepare();
+        for (name, text) in files {
+            server.write(name, text);
+        }
+        server.start(settings);
+        server
+    }
+
+    /// The same server before its first start, for a test that starts it later.
     #[must_use]
     pub fn prepare() -> Self {
         let folder = tempfile::Builder::new().prefix("epr-pg").tempdir().expect("a folder");
@@ -53,7 +66,7 @@ impl Server {
         server
     }
 
-    /// Makes a copy of a running server that follows it once it is started. It does not run yet.
+    /// Copies a running server; the copy follows it once it is started.
     #[must_use]
     pub fn standby_of(primary: &Self) -> Self {
         let folder = tempfile::Builder::new().prefix("epr-pg").tempdir().expect("a folder");
@@ -68,23 +81,23 @@ impl Server {
         server
     }
 
-    /// Ends being a standby.
+    /// Promotes a standby to a primary.
     pub fn promote(&self) {
         self.control(&["promote"]);
     }
 
-    /// Stops it: connections are ended, and standbys have received everything.
+    /// Stops the server: connections are closed, and standbys have received everything.
     pub fn stop(&self) {
         self.control(&["-m", "fast", "stop"]);
     }
 
-    /// Starts it, after it was stopped, as a standby of `primary`.
+    /// Starts the stopped server as a standby of `primary`.
     pub fn start_as_standby_of(&self, primary: &Self) {
         self.write("standby.signal", "");
         self.start(&format!("-c 'primary_conninfo=host=127.0.0.1 user=epr port={}'", primary.port));
     }
 
-    /// Where it listens, as `host:port`.
+    /// The address of the server as `host:port`.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -96,7 +109,7 @@ impl Server {
         format!("postgres://epr@{}/postgres", self.address())
     }
 
-    /// Its folder.
+    /// The folder of the server; its data folder is below it.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -106,11 +119,11 @@ impl Server {
         self.folder.path().join("data")
     }
 
-    /// Writes a file of its configuration.
+    /// Writes a file into the data folder, owned by the server's user.
     pub fn write(&self, name: &str, text: &str) {
         let own = self.folder.path().join(format!("new-{name}"));
         std::fs::write(&own, text).expect("a file");
-        // By the server's own user, who must own keys.
+        // The server refuses keys that its user does not own.
         let to = self.data().join(name);
         run(as_server(Path::new("cp")).arg(&own).arg(&to));
         run(as_server(Path::new("chmod")).arg("600").arg(&to));
@@ -125,7 +138,7 @@ impl Server {
         assert!(status.success(), "pg_ctl {arguments:?}");
     }
 
-    /// Starts it, with these settings besides.
+    /// Starts the server with `settings`, options of `postgres`.
     pub fn start(&self, settings: &str) {
         let options =
             format!("-p {} -k {} -h 127.0.0.1 -c fsync=off {settings}", self.port, self.folder.path().display());
@@ -133,20 +146,20 @@ impl Server {
         self.control(&["-l", &log.display().to_string(), "-o", &options, "start"]);
     }
 
-    /// What it has logged.
+    /// The text of the server's log.
     #[must_use]
     pub fn log(&self) -> String {
         let output = as_server(Path::new("cat")).arg(self.data().join("log")).output().expect("its log");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Has it read its files again, certificates as well.
+    /// Makes the server reload its configuration and certificates.
     pub fn reload(&self) {
         self.control(&["reload"]);
     }
 }
 
-impl Drop for Server {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         let stop = as_server(&self.bin.join("pg_ctl"))
             .current_dir("/")
@@ -155,7 +168,7 @@ impl Drop for Server {
             .args(["-m", "immediate", "stop"])
             .output();
         drop(stop);
-        // What belongs to the server's user goes by its own hand.
+        // Only the server's user may delete its files.
         let _ = as_server(Path::new("rm")).arg("-rf").arg(self.data()).output();
     }
 }

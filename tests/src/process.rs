@@ -1,4 +1,4 @@
-//! The project's own programs as real processes.
+//! The programs of this project as real processes.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -9,10 +9,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::patience;
+use crate::wait;
 
-/// How long a process may take for what it should do at once. Generous: it bounds a failure, it measures nothing.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time for a log line or an exit that is expected at once. Generous: the timeout ends a failing test and measures
+/// nothing.
+const PROCESS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The path of a program of this workspace.
 #[must_use]
@@ -26,14 +27,14 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// A port of the loopback address that nobody listens on.
+/// A port of the loopback address that no process listens on.
 #[must_use]
 pub fn free_port() -> String {
     let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     socket.local_addr().expect("its address").port().to_string()
 }
 
-/// Runs `epr` on this database to its end; gives its exit code, standard output and standard error.
+/// Runs `epr` on this database to its end; returns its exit code, standard output and standard error.
 pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(program("epr"))
         .env_clear()
@@ -50,7 +51,7 @@ pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String
 /// A running program; killed when dropped.
 pub struct Process {
     child: Child,
-    /// Read all the time: a process whose output nobody takes stands still.
+    /// The lines of standard output, read continuously, because a process blocks on a full pipe.
     lines: mpsc::UnboundedReceiver<String>,
     /// Every log line read so far.
     pub log: Vec<Value>,
@@ -100,28 +101,27 @@ impl Process {
         Self { child, lines, log: Vec::new() }
     }
 
-    /// Starts the API on a free port and waits until it listens; gives its base URL.
+    /// Starts the API on a free port and waits until it listens; returns the process and its base URL.
     pub async fn api(environment: &[(&str, &str)]) -> (Self, String) {
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
         all.extend_from_slice(environment);
         let mut process = Self::start("epr-api", &all);
-        let line = process.line("listening").await;
+        let line = process.wait_for_log("listening").await;
         let address = line["extra"]["address"].as_str().expect("an address").to_owned();
         (process, format!("http://{address}"))
     }
 
-    /// The same under limits that a line of a shell sets.
+    /// Starts the API as [`api`](Self::api) does, after the shell command `limits`.
     pub async fn api_limited(limits: &str, environment: &[(&str, &str)]) -> (Self, String) {
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
         all.extend_from_slice(environment);
         let mut process = Self::start_wrapped(&["/bin/sh", "-c", &format!("{limits}; exec \"$0\"")], "epr-api", &all);
-        let line = process.line("listening").await;
+        let line = process.wait_for_log("listening").await;
         let address = line["extra"]["address"].as_str().expect("an address").to_owned();
         (process, format!("http://{address}"))
     }
 
-    /// Starts the API on a port of the caller's choosing and waits until it is ready: for log levels at which it does not
-    /// say where it listens.
+    /// Starts the API on a port known in advance and waits until it is ready, for log levels that suppress `listening`.
     pub async fn api_at(environment: &[(&str, &str)]) -> (Self, String) {
         let port = free_port();
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", port.as_str())];
@@ -133,14 +133,14 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, ready).await.expect("a service that is ready within a minute");
+        tokio::time::timeout(PROCESS_TIMEOUT, ready).await.expect("a service that is ready within a minute");
         (process, base)
     }
 
-    /// Reads the log until an event of this name.
-    pub async fn line(&mut self, message: &str) -> Value {
+    /// Reads the log until the event `message`; returns its line.
+    pub async fn wait_for_log(&mut self, message: &str) -> Value {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.lines.recv()).await;
+            let next = tokio::time::timeout(PROCESS_TIMEOUT, self.lines.recv()).await;
             let Some(text) = next.unwrap_or_else(|_| panic!("no `{message}` in the log within a minute")) else {
                 panic!("the process ended without `{message}`; its log: {:#?}", self.log);
             };
@@ -152,7 +152,7 @@ impl Process {
         }
     }
 
-    /// Its process id.
+    /// The process id.
     ///
     /// # Panics
     /// When it has ended.
@@ -168,15 +168,15 @@ impl Process {
         line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of KiB")
     }
 
-    /// The most memory it had at a time, in KiB.
+    /// The peak of its resident memory in KiB.
     #[must_use]
-    pub fn peak(&self) -> u64 {
+    pub fn peak_memory_kib(&self) -> u64 {
         self.status("VmHWM")
     }
 
-    /// The memory it has now, in KiB.
+    /// Its resident memory in KiB.
     #[must_use]
-    pub fn memory(&self) -> u64 {
+    pub fn memory_kib(&self) -> u64 {
         self.status("VmRSS")
     }
 
@@ -188,8 +188,8 @@ impl Process {
         assert!(sent.success(), "kill -{name} {id}");
     }
 
-    /// Stops it as `SIGSTOP` does, and waits until none of its threads runs any more.
-    pub async fn stop(&self) {
+    /// Suspends the process with `SIGSTOP` and waits until none of its threads runs any more.
+    pub async fn suspend(&self) {
         self.signal("STOP").await;
         let tasks = format!("/proc/{}/task", self.child.id().expect("a running process"));
         let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
@@ -197,14 +197,12 @@ impl Process {
             // The state follows the name, which is in parentheses.
             stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
         };
-        patience::until_so("a stopped process", async || {
-            std::fs::read_dir(&tasks).expect("its threads").all(is_stopped)
-        })
-        .await;
+        wait::until("a stopped process", async || std::fs::read_dir(&tasks).expect("its threads").all(is_stopped))
+            .await;
     }
 
-    /// Reads the rest of the log and waits for the end.
-    pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
+    /// Reads the rest of the log and waits for the exit; returns the status and every log line.
+    pub async fn wait_for_exit(mut self) -> (ExitStatus, Vec<Value>) {
         let rest = async {
             while let Some(text) = self.lines.recv().await {
                 if let Ok(line) = serde_json::from_str(&text) {
@@ -213,7 +211,7 @@ impl Process {
             }
             self.child.wait().await.expect("an exit status")
         };
-        let status = tokio::time::timeout(PATIENCE, rest).await.expect("the process ends within a minute");
+        let status = tokio::time::timeout(PROCESS_TIMEOUT, rest).await.expect("the process ends within a minute");
         (status, self.log)
     }
 }

@@ -1,5 +1,5 @@
-//! A way to a server that can be cut (connections end, new ones are refused) and can go silent (connections stay, and
-//! nothing more comes through).
+//! A TCP proxy in front of a server that can be cut (connections close, new ones are refused) and silenced (connections
+//! stay open and forward nothing more).
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::database::{Database, postgres_server};
 
 /// Forwards connections to one address.
 pub struct Proxy {
-    /// Where it listens.
+    /// The address that it listens on, as `host:port`.
     pub address: String,
     target: Arc<std::sync::Mutex<String>>,
     open: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -30,8 +30,8 @@ impl Proxy {
         proxy
     }
 
-    /// A way to a database on the server of the test run, and the database's URL by this way.
-    pub async fn before(database: &Database) -> (Arc<Self>, String) {
+    /// A proxy in front of the server of the test run, and the URL of `database` through it.
+    pub async fn in_front_of(database: &Database) -> (Arc<Self>, String) {
         let server = postgres_server();
         let address = server.rsplit(['@', '/']).next().expect("host and port");
         let proxy = Self::to(address).await;
@@ -52,7 +52,7 @@ impl Proxy {
                     let Ok(mut far) = TcpStream::connect(target).await else { return };
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        // Both ends stay open: neither hears of it.
+                        // Both ends stay open and are not notified.
                         _ = silence.changed() => std::future::pending().await,
                     }
                 });
@@ -61,17 +61,17 @@ impl Proxy {
         *self.open.lock().await = Some(task);
     }
 
-    /// New connections lead to `target` (`host:port`) from now on, as after a change of a name. Those that are open stay where they are.
-    pub fn lead_to(&self, target: &str) {
+    /// Forwards new connections to `target` (`host:port`), as after a change of a DNS name. Open connections stay.
+    pub fn redirect_to(&self, target: &str) {
         target.clone_into(&mut self.target.lock().expect("a target"));
     }
 
-    /// From now on nothing comes through the connections that there are, in either direction; new ones work.
+    /// Stops forwarding on all open connections, in both directions, without closing them; new connections work.
     pub fn silence(&self) {
         self.silences.send_replace(());
     }
 
-    /// Ends every connection and takes no more.
+    /// Closes every connection and refuses new ones.
     pub async fn cut(&self) {
         if let Some(task) = self.open.lock().await.take() {
             task.abort();

@@ -1,4 +1,5 @@
-//! The queue of audit events on the test run's moto server: a topic, the queue subscribed to it, and its dead-letter queue.
+//! The queue of audit messages on the moto server of the test run: a topic, the subscribed queue, and its dead-letter
+//! queue.
 
 use std::time::Duration;
 
@@ -6,12 +7,12 @@ use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry};
 
 use crate::aws::clients;
-use crate::patience;
+use crate::wait;
 
-/// Most entries in one batch call.
+/// Maximum of entries in one batch call of SNS and SQS.
 const BATCH: usize = 10;
 
-/// A queue, what feeds it, and where its undeliverable messages go.
+/// A queue, the topic that feeds it, and its dead-letter queue.
 pub struct AuditQueue {
     sns: aws_sdk_sns::Client,
     sqs: aws_sdk_sqs::Client,
@@ -21,17 +22,17 @@ pub struct AuditQueue {
     dead_url: String,
 }
 
-/// How a message gets into the queue.
+/// The form of a message in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Published to the topic, which puts it into an envelope.
+pub enum MessageForm {
+    /// Published to the topic, which wraps the body in an envelope.
     Enveloped,
     /// Sent to the queue as it is.
     Raw,
 }
 
 impl AuditQueue {
-    /// New ones. A message that was received `max_receives` times goes to the dead-letter queue.
+    /// Creates the queues. A message that was received `max_receives` times goes to the dead-letter queue.
     pub async fn create(max_receives: u32) -> Self {
         let (sns, sqs) = clients().await;
         let name = format!("epr-audit-{:016x}", rand::random::<u64>());
@@ -47,11 +48,11 @@ impl AuditQueue {
         Self { sns, sqs, topic_arn, url, dead_url }
     }
 
-    /// Puts these bodies into the queue, all the same way.
-    pub async fn put(&self, way: Way, bodies: &[String]) {
+    /// Sends these bodies to the queue, all in one form.
+    pub async fn put(&self, way: MessageForm, bodies: &[String]) {
         for chunk in bodies.chunks(BATCH) {
             match way {
-                Way::Enveloped => {
+                MessageForm::Enveloped => {
                     let entries = chunk.iter().enumerate().map(|(at, body)| {
                         PublishBatchRequestEntry::builder().id(at.to_string()).message(body).build().expect("an entry")
                     });
@@ -59,7 +60,7 @@ impl AuditQueue {
                     let answer = call.set_publish_batch_request_entries(Some(entries.collect())).send().await;
                     assert!(answer.expect("published").failed().is_empty());
                 }
-                Way::Raw => {
+                MessageForm::Raw => {
                     let entries = chunk.iter().enumerate().map(|(at, body)| {
                         let entry = SendMessageBatchRequestEntry::builder().id(at.to_string());
                         entry.message_body(body).build().expect("an entry")
@@ -72,14 +73,14 @@ impl AuditQueue {
         }
     }
 
-    /// Up to ten messages, hidden for `seconds`.
+    /// Receives up to ten messages, hidden for `seconds`.
     pub async fn receive(&self, seconds: i32) -> Vec<Message> {
         let call = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
         let call = call.visibility_timeout(seconds).message_system_attribute_names("All".into());
         call.send().await.expect("a receive").messages.unwrap_or_default()
     }
 
-    /// Deletes up to ten.
+    /// Deletes up to ten messages by their receipt handles.
     pub async fn delete(&self, receipts: &[&str]) {
         let entries = receipts.iter().enumerate().map(|(at, receipt)| {
             let entry = DeleteMessageBatchRequestEntry::builder().id(at.to_string());
@@ -89,7 +90,7 @@ impl AuditQueue {
         assert!(call.send().await.expect("deleted").failed().is_empty());
     }
 
-    /// Messages in the queue, visible or not.
+    /// The number of messages in the queue, visible or not.
     pub async fn depth(&self) -> usize {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -98,11 +99,11 @@ impl AuditQueue {
         self.count(&self.url, &names).await
     }
 
-    /// Waits until few messages are waiting. What moto does for a message takes time in proportion to the queue's depth.
+    /// Waits until at most 20 messages are visible. The time moto takes for a message grows with the queue's depth.
     pub async fn until_shallow(&self) {
         let names = [QueueAttributeName::ApproximateNumberOfMessages];
         let every = Duration::from_millis(20);
-        patience::until("a shallow queue", every, || self.count(&self.url, &names), |seen| *seen <= 20).await;
+        wait::until_value("a shallow queue", every, || self.count(&self.url, &names), |seen| *seen <= 20).await;
     }
 
     async fn count(&self, url: &str, names: &[QueueAttributeName]) -> usize {
@@ -112,13 +113,13 @@ impl AuditQueue {
         names.iter().map(|name| all[name].parse::<usize>().expect("a count")).sum()
     }
 
-    /// Waits until the queue holds nothing more. Looks now and then.
+    /// Waits until the queue is empty.
     pub async fn until_empty(&self) {
-        patience::until("an empty queue", Duration::from_millis(200), || self.depth(), |seen| *seen == 0).await;
+        wait::until_value("an empty queue", Duration::from_millis(200), || self.depth(), |seen| *seen == 0).await;
     }
 
-    /// The bodies in the dead-letter queue, taken out of it.
-    pub async fn dead(&self) -> Vec<String> {
+    /// The bodies in the dead-letter queue; they are received and hidden.
+    pub async fn take_dead_letters(&self) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
             let call = self.sqs.receive_message().queue_url(&self.dead_url).max_number_of_messages(10);

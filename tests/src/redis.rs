@@ -10,24 +10,24 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::process::free_port;
-use crate::{certificate, patience};
+use crate::{certificate, wait};
 
 /// A server of its own on a free port; killed when dropped.
 pub struct RedisServer {
     child: Child,
     port: String,
-    /// Where it talks TLS, if it does.
+    /// The port for TLS.
     tls_port: Option<String>,
     folder: TempDir,
 }
 
 impl RedisServer {
-    /// Starts one that keeps nothing on its own account; `SAVE` still writes its snapshot.
+    /// Starts a server that persists nothing by itself; `SAVE` still writes a snapshot.
     pub async fn start() -> Self {
         Self::start_on(free_port(), None, tempfile::tempdir().expect("a temporary folder")).await
     }
 
-    /// Starts one that also talks TLS, with a certificate for `localhost` that nobody signed but itself.
+    /// Starts a server that also accepts TLS, with a self-signed certificate for `localhost`.
     pub async fn start_with_tls() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         certificate::self_signed(folder.path()).await;
@@ -64,7 +64,7 @@ impl RedisServer {
 
     async fn ready(&self) {
         let up = async || self.try_command(&["PING"]).await.is_ok();
-        patience::until("redis-server", Duration::from_millis(5), up, |up| *up).await;
+        wait::until_value("redis-server", Duration::from_millis(5), up, |up| *up).await;
     }
 
     async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
@@ -78,11 +78,11 @@ impl RedisServer {
 
     /// Runs one command.
     pub async fn command(&self, words: &[&str]) -> Value {
-        self.try_command(words).await.unwrap_or_else(|fault| panic!("{words:?}: {fault}"))
+        self.try_command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// How many keys there are.
-    pub async fn keys(&self) -> i64 {
+    /// The number of keys.
+    pub async fn key_count(&self) -> i64 {
         match self.command(&["DBSIZE"]).await {
             Value::Int(count) => count,
             other => panic!("{other:?}"),
@@ -96,12 +96,12 @@ impl RedisServer {
         assert!(sent.success());
     }
 
-    /// Ends it at once.
+    /// Kills the server.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("a server that ends");
     }
 
-    /// Starts it again, with its last snapshot.
+    /// Starts the killed server again with its last snapshot.
     pub async fn again(&mut self) {
         self.child = spawn(&self.port, self.tls_port.as_deref(), &self.folder);
         self.ready().await;
@@ -115,7 +115,7 @@ fn spawn(port: &str, tls_port: Option<&str>, folder: &TempDir) -> Child {
     if let Some(tls_port) = tls_port {
         command.args(["--tls-port", tls_port, "--tls-auth-clients", "no"]);
         command.args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "cert.pem"]);
-        // The names of the files are looked up before --dir counts.
+        // The server resolves these file names before it applies --dir.
         command.current_dir(folder.path());
     }
     command

@@ -1,9 +1,9 @@
-//! Seeded randomness: the seed is printed, and can be given back by `EPR_TEST_SEED`.
+//! Seeded randomness: each test prints its seed, and `EPR_TEST_SEED` repeats a run.
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-/// A generator whose seed is on standard output.
+/// A random generator for `test`, whose seed is printed to standard output.
 #[must_use]
 pub fn rng(test: &str) -> StdRng {
     let seed = match std::env::var("EPR_TEST_SEED") {

@@ -8,18 +8,18 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::ledger::Seen;
-use crate::queue::{AuditQueue, Way};
+use crate::ledger::LedgerEntry;
+use crate::queue::{AuditQueue, MessageForm};
 
-/// Messages, and what must come of them.
+/// Messages, and their expected entries in the ledger.
 pub struct Stream {
     /// Valid, repeated and invalid ones, mixed.
-    pub mixed: Vec<(Way, String)>,
-    /// Those that contradict a valid one: to be sent when the valid ones are recorded.
-    pub conflicts: Vec<(Way, String)>,
-    /// What the ledger must hold, by correlation id: the fields that were given.
+    pub mixed: Vec<(MessageForm, String)>,
+    /// Messages that contradict a valid one; to be sent after the valid ones are recorded.
+    pub conflicts: Vec<(MessageForm, String)>,
+    /// The expected fields of each entry by correlation id.
     pub expected: BTreeMap<String, Value>,
-    /// How many of the mixed ones are no events.
+    /// The number of mixed messages that are no events.
     pub invalid: usize,
 }
 
@@ -64,11 +64,11 @@ impl Stream {
         stream
     }
 
-    /// Puts messages into the queue in their order, as far as it goes with batches of one way.
-    pub async fn send(queue: &AuditQueue, messages: &[(Way, String)]) {
+    /// Sends messages to the queue, in their order as far as batches of one form allow.
+    pub async fn send(queue: &AuditQueue, messages: &[(MessageForm, String)]) {
         for chunk in messages.chunks(40) {
             queue.until_shallow().await;
-            for wanted in [Way::Enveloped, Way::Raw] {
+            for wanted in [MessageForm::Enveloped, MessageForm::Raw] {
                 let bodies: Vec<String> =
                     chunk.iter().filter(|(way, _)| *way == wanted).map(|(_, body)| body.clone()).collect();
                 queue.put(wanted, &bodies).await;
@@ -76,13 +76,13 @@ impl Stream {
         }
     }
 
-    /// Holds the ledger against what must be in it.
-    pub fn check(&self, ledger: &[Seen]) {
+    /// Compares the entries of the ledger with the expected ones.
+    pub fn check(&self, ledger: &[LedgerEntry]) {
         let mut found = BTreeMap::new();
         for entry in ledger {
             let stored: Value = serde_json::from_str(&entry.canonical).expect("canonical JSON");
             let key = stored["correlation_id"].as_str().expect("a correlation id").to_owned();
-            assert!(found.insert(key.clone(), stored).is_none(), "{key} stands twice");
+            assert!(found.insert(key.clone(), stored).is_none(), "{key} is recorded twice");
         }
         assert_eq!(found.len(), self.expected.len());
         for (key, expected) in &self.expected {
@@ -95,13 +95,13 @@ impl Stream {
     }
 }
 
-/// A time as the ledger's canonical text has it.
+/// A time in the notation of the ledger's canonical text.
 fn spelled(at: &Value) -> Value {
     at.as_str().expect("a time").replace('Z', "+00:00").into()
 }
 
-fn way(rng: &mut StdRng) -> Way {
-    if rng.random() { Way::Enveloped } else { Way::Raw }
+fn way(rng: &mut StdRng) -> MessageForm {
+    if rng.random() { MessageForm::Enveloped } else { MessageForm::Raw }
 }
 
 fn id(rng: &mut StdRng) -> String {
@@ -146,8 +146,8 @@ fn details(rng: &mut StdRng) -> Value {
     members.into()
 }
 
-/// Everything that a message can be without being an audit event, one after the other.
-fn not_an_event(n: usize, rng: &mut StdRng) -> (Way, String) {
+/// The `n`th form of a message that is no audit event.
+fn not_an_event(n: usize, rng: &mut StdRng) -> (MessageForm, String) {
     let good = |name: &str, value: Value| {
         let mut event = json!({"source": "s", "action": "a", "correlation_id": format!("bad-{n}")});
         event[name] = value;
@@ -187,11 +187,11 @@ fn not_an_event(n: usize, rng: &mut StdRng) -> (Way, String) {
         (way(rng), good("occurred_at", json!("yesterday"))),
         (way(rng), good("occurred_at", json!(true))),
         (way(rng), good("occurred_at", json!("2026-02-30T00:00:00Z"))),
-        (Way::Raw, envelope("SubscriptionConfirmation", event.into())),
-        (Way::Raw, envelope("Notification", json!(7))),
-        (Way::Raw, envelope("Notification", "no JSON".into())),
-        (Way::Raw, envelope("Notification", envelope("Notification", event.into()).into())),
-        (Way::Raw, json!({"Message": "no event"}).to_string()),
+        (MessageForm::Raw, envelope("SubscriptionConfirmation", event.into())),
+        (MessageForm::Raw, envelope("Notification", json!(7))),
+        (MessageForm::Raw, envelope("Notification", "no JSON".into())),
+        (MessageForm::Raw, envelope("Notification", envelope("Notification", event.into()).into())),
+        (MessageForm::Raw, json!({"Message": "no event"}).to_string()),
     ];
     forms[n % forms.len()].clone()
 }

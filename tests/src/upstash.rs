@@ -1,4 +1,4 @@
-//! Upstash's REST protocol over a real Redis server. That it speaks the real protocol is checked with Upstash's own client.
+//! Upstash's REST protocol over a real Redis server. A test compares it with Upstash's own client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,13 +15,13 @@ use serde_json::{Value as Json, json};
 
 use crate::redis::RedisServer;
 
-/// The token that it wants.
+/// The token that it requires.
 pub const TOKEN: &str = "rest-token-that-no-log-may-hold";
 const SYNC_TOKEN: &str = "upstash-sync-token";
 
-/// A front over a server; ends with the test's runtime.
+/// An HTTP front of a Redis server; ends with the test's runtime.
 pub struct Front {
-    /// Where it listens.
+    /// The address that it listens on, as `host:port`.
     pub url: String,
     seen: Arc<Seen>,
 }
@@ -30,17 +30,17 @@ pub struct Front {
 struct Seen {
     answers: AtomicU64,
     requests: Mutex<Vec<Request>>,
-    /// Requests to be answered 503 before one is answered well.
+    /// The number of requests still to be answered 503.
     failing: AtomicU64,
     full: AtomicU64,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The names of its commands.
     pub commands: Vec<String>,
-    /// The sync token that came with it.
+    /// The sync token of the request.
     pub sync_token: Option<u64>,
 }
 
@@ -51,7 +51,7 @@ struct App {
 }
 
 impl Front {
-    /// Starts one over `server`.
+    /// Starts a front of `server`.
     pub async fn start(server: &RedisServer) -> Self {
         let client = redis::Client::open(server.url()).expect("a URL");
         let redis = client.get_multiplexed_async_connection().await.expect("a connection");
@@ -64,18 +64,18 @@ impl Front {
         Self { url, seen }
     }
 
-    /// What was asked so far.
+    /// The requests received so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.seen.requests.lock().expect("no panic").clone()
     }
 
-    /// The next `count` requests are answered 503.
+    /// Answers the next `count` requests with 503.
     pub fn fail_next(&self, count: u64) {
         self.seen.failing.store(count, Ordering::SeqCst);
     }
 
-    /// Whether the plan's quota is used up.
+    /// Sets whether the plan's quota is exhausted.
     pub fn quota_used_up(&self, used_up: bool) {
         self.seen.full.store(u64::from(used_up), Ordering::SeqCst);
     }
@@ -125,10 +125,10 @@ async fn answer(mut app: App, headers: HeaderMap, body: &[u8], one: bool) -> Res
         redis_command.arg(&command[1..]);
         results.push(match redis_command.query_async::<Value>(&mut app.redis).await {
             Ok(value) => json!({"result": json_of(value, encode)}),
-            Err(fault) => {
+            Err(error) => {
                 failed = true;
-                let code = fault.code().unwrap_or("ERR").to_owned();
-                json!({"error": format!("{code} {}", fault.detail().unwrap_or_default())})
+                let code = error.code().unwrap_or("ERR").to_owned();
+                json!({"error": format!("{code} {}", error.detail().unwrap_or_default())})
             }
         });
     }
@@ -142,7 +142,7 @@ async fn answer(mut app: App, headers: HeaderMap, body: &[u8], one: bool) -> Res
     response
 }
 
-/// Texts are base64 when the client asks for it, but for `OK`.
+/// Texts are base64 if the client requests it, except `OK`.
 fn json_of(value: Value, encode: bool) -> Json {
     let text = |bytes: &[u8]| {
         if encode {

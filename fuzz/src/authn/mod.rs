@@ -1,4 +1,4 @@
-//! The readers of credentials, without the crypto library: what is done with a key is not fuzzed here.
+//! The readers of credentials, without the crypto library: the use of keys is not fuzzed here.
 
 use crate::domain::{Json, Timestamp};
 
@@ -20,15 +20,15 @@ pub mod token_list;
 pub use caller::{Caller, Reason, Refused};
 pub use scope::{Scope, Scopes};
 
-/// Everything that is done with the bytes of one header before and after its signature.
+/// Reads one header: the steps before and after the check of its signature.
 pub fn header(value: &[u8], rules: &jwt::JwtRules, tokens: &token_list::TokenList, now: Timestamp) {
     if let Ok(Some(token)) = bearer::token([value]) {
-        assert!(tokens.caller(token, now).is_err(), "nobody is registered");
+        assert!(tokens.caller(token, now).is_err(), "the list of tokens is empty");
         let _ = jwt::Jwt::parse(token, rules);
     }
 }
 
-/// Claims as they come, and a set of keys as it comes.
+/// Reads a document as claims and as a set of keys.
 pub fn document(bytes: &[u8], rules: &jwt::JwtRules, now: Timestamp) -> Option<Caller> {
     if let Ok(keys) = jwk::KeySet::parse(bytes) {
         assert!(keys.len() <= 100);

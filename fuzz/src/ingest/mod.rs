@@ -1,4 +1,4 @@
-//! The reader of messages, with the one type that it takes from its surroundings.
+//! The reader of messages, with the one type that it takes from the rest of `epr-core`.
 
 #[path = "../../../epr-core/src/handlers/ingest/parse.rs"]
 pub mod parse;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -26,17 +26,25 @@ pub(crate) fn older_tables(kind: DatabaseKind, with_zone: bool) -> String {
         DatabaseKind::Sqlite => ("CHAR(32)", "JSON", "DATETIME"),
     };
     let mut sql = format!(
-        "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, status VARCHAR(16) NOT NULL, \
-           parent_id {id}, attributes {json}, created_at {time} NOT NULL, updated_at {time} NOT NULL, CONSTRAINT uq_entities_name_type UNIQUE (name, type));
-         CREATE TABLE roles (id {id} PRIMARY KEY, name VARCHAR(120) UNIQUE, description VARCHAR(512), scope_types {json}, is_system BOOLEAN, \
+        "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, \
+         status VARCHAR(16) NOT NULL, \
+           parent_id {id}, attributes {json}, created_at {time} NOT NULL, updated_at {time} NOT NULL, \
+           CONSTRAINT uq_entities_name_type UNIQUE (name, type));
+         CREATE TABLE roles (id {id} PRIMARY KEY, name VARCHAR(120) UNIQUE, description VARCHAR(512), \
+         scope_types {json}, is_system BOOLEAN, \
            created_at {time} NOT NULL, updated_at {time} NOT NULL);
          CREATE TABLE permissions (id {id} PRIMARY KEY, action VARCHAR(255) UNIQUE);
-         CREATE TABLE role_permissions (role_id {id} REFERENCES roles (id), permission_id {id} REFERENCES permissions (id), PRIMARY KEY (role_id, permission_id));
-         CREATE TABLE role_assignments (id {id} PRIMARY KEY, principal_id {id} NOT NULL, principal_type VARCHAR(64) NOT NULL, role_id {id} NOT NULL REFERENCES roles (id), \
-           entity_id {id} REFERENCES entities (id), effective_at {time} NOT NULL, expires_at {time}, created_at {time} NOT NULL, updated_at {time} NOT NULL);
+         CREATE TABLE role_permissions (role_id {id} REFERENCES roles (id), \
+         permission_id {id} REFERENCES permissions (id), PRIMARY KEY (role_id, permission_id));
+         CREATE TABLE role_assignments (id {id} PRIMARY KEY, principal_id {id} NOT NULL, \
+         principal_type VARCHAR(64) NOT NULL, role_id {id} NOT NULL REFERENCES roles (id), \
+           entity_id {id} REFERENCES entities (id), effective_at {time} NOT NULL, expires_at {time}, \
+           created_at {time} NOT NULL, updated_at {time} NOT NULL);
          CREATE INDEX ix_role_assignments_role ON role_assignments (role_id);
-         CREATE TABLE audit_logs (id {id}, sequence BIGINT NOT NULL UNIQUE, previous_hash VARCHAR(64), entry_hash VARCHAR(64), hash_version INTEGER, event_id {id} UNIQUE, \
-           source VARCHAR(128), action VARCHAR(120), actor_id {id}, actor_type VARCHAR(64), entity_id {id}, entity_type VARCHAR(64), correlation_id VARCHAR(120), \
+         CREATE TABLE audit_logs (id {id}, sequence BIGINT NOT NULL UNIQUE, previous_hash VARCHAR(64), \
+         entry_hash VARCHAR(64), hash_version INTEGER, event_id {id} UNIQUE, \
+           source VARCHAR(128), action VARCHAR(120), actor_id {id}, actor_type VARCHAR(64), entity_id {id}, \
+           entity_type VARCHAR(64), correlation_id VARCHAR(120), \
            details {json}, occurred_at {time});
          CREATE INDEX ix_audit_logs_action ON audit_logs (action);"
     );
@@ -55,15 +63,18 @@ pub(crate) fn older_tables(kind: DatabaseKind, with_zone: bool) -> String {
          INSERT INTO roles VALUES ('{role}', 'Reader', NULL, '[\"spv\", \"issuer\"]', FALSE, {at}, {at});
          INSERT INTO permissions VALUES ('{permission}', 'document:download');
          INSERT INTO role_permissions VALUES ('{role}', '{permission}');
-         INSERT INTO role_assignments VALUES ('{child}', '{permission}', 'user', '{role}', '{parent}', {at}, NULL, {at}, {at});
-         INSERT INTO role_assignments VALUES ('{parent}', '{permission}', 'service', '{role}', NULL, {at}, NULL, {at}, {at});
-         INSERT INTO role_assignments VALUES ('{role}', '{permission}', 'service', '{role}', NULL, {at}, NULL, {at}, {at});"
+         INSERT INTO role_assignments VALUES ('{child}', '{permission}', 'user', '{role}', '{parent}', {at}, NULL, \
+         {at}, {at});
+         INSERT INTO role_assignments VALUES ('{parent}', '{permission}', 'service', '{role}', NULL, {at}, NULL, {at}, \
+         {at});
+         INSERT INTO role_assignments VALUES ('{role}', '{permission}', 'service', '{role}', NULL, {at}, NULL, {at}, \
+         {at});"
     );
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     for entry in vectors["entries"].as_array().unwrap() {
-        let told: Value = serde_json::from_str(entry["canonical"].as_str().unwrap()).unwrap();
-        let id = |name: &str| quoted(&told[name].as_str().map_or(Value::Null, |id| old(id).into()));
-        let at = told["occurred_at"].as_str().unwrap();
+        let reported: Value = serde_json::from_str(entry["canonical"].as_str().unwrap()).unwrap();
+        let id = |name: &str| quoted(&reported[name].as_str().map_or(Value::Null, |id| old(id).into()));
+        let at = reported["occurred_at"].as_str().unwrap();
         let at = if kind == DatabaseKind::Sqlite || !with_zone {
             at.trim_end_matches("+00:00").replace('T', " ")
         } else {
@@ -76,14 +87,14 @@ pub(crate) fn older_tables(kind: DatabaseKind, with_zone: bool) -> String {
             quoted(&entry["previous_hash"]),
             quoted(&entry["entry_hash"]),
             id("event_id"),
-            quoted(&told["source"]),
-            quoted(&told["action"]),
+            quoted(&reported["source"]),
+            quoted(&reported["action"]),
             id("actor_id"),
-            quoted(&told["actor_type"]),
+            quoted(&reported["actor_type"]),
             id("entity_id"),
-            quoted(&told["entity_type"]),
-            quoted(&told["correlation_id"]),
-            quoted(&told["details"]),
+            quoted(&reported["entity_type"]),
+            quoted(&reported["correlation_id"]),
+            quoted(&reported["details"]),
         );
     }
     sql
@@ -102,7 +113,7 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
     database.execute(&older_tables(kind, with_zone)).await.unwrap();
     let (code, said) = migrate(&database).await;
     assert_eq!(code, 0, "{said}");
-    let (code, said) = verdict(&database.url, &[]).await;
+    let (code, said) = audit_verify(&database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
     assert_eq!(migrate(&database).await.0, 0);
 
@@ -124,7 +135,7 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
         2,
         "the global one stood twice"
     );
-    let (code, said) = verdict(&api.database.url, &[]).await;
+    let (code, said) = audit_verify(&api.database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &json!(41)));
     let entry = api.get("/api/v1/audit/entries?to_sequence=40&limit=1").await.expect(200);
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();

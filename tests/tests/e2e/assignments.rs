@@ -12,7 +12,7 @@ const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn assign_list_revoke(#[case] kind: DatabaseKind) {
+async fn an_assignment_is_created_listed_and_revoked(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let spv = api.entity("S", "spv", None).await;
     let role = api.role("Reader", &["spv"], &["document:download"]).await;
@@ -38,7 +38,7 @@ async fn assign_list_revoke(#[case] kind: DatabaseKind) {
     assert_eq!(made["principal_type"], "user");
     assert_eq!(made["effective_at"], "2025-01-01T00:00:00.000000Z");
     assert_eq!(made["expires_at"], "2099-01-01T00:00:00.000000Z");
-    // The same again gives the one that stands, whatever else is asked for.
+    // The same assignment again returns the existing one, whatever else the request contains.
     let mut later = body;
     later["expires_at"] = json!("2050-01-01T00:00:00Z");
     assert_eq!(api.post("/api/v1/assignments", later).await.expect(201), made);
@@ -72,7 +72,7 @@ async fn assign_list_revoke(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_fit(#[case] kind: DatabaseKind) {
+async fn an_assignment_that_does_not_fit_is_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let spv = api.entity("S", "spv", None).await;
     let role = api.role("Issuers only", &["issuer", "agent"], &["a:do"]).await;
@@ -88,17 +88,17 @@ async fn what_does_not_fit(#[case] kind: DatabaseKind) {
     {
         let backwards =
             post(json!({"principal_id": USER, "role_id": role, "effective_at": from, "expires_at": to})).await;
-        assert_eq!(backwards.faults(), ["body.expires_at: value_error"]);
+        assert_eq!(backwards.field_errors(), ["body.expires_at: value_error"]);
     }
     // Without effective_at, now counts.
     let past = post(json!({"principal_id": USER, "role_id": role, "expires_at": "2020-01-01T00:00:00Z"})).await;
-    assert_eq!(past.faults(), ["body.expires_at: value_error"]);
+    assert_eq!(past.field_errors(), ["body.expires_at: value_error"]);
     let all_wrong = post(
         json!({"principal_id": 5, "principal_type": "", "entity_id": "x", "effective_at": "soon", "expires_at": true}),
     )
     .await;
     assert_eq!(
-        all_wrong.faults(),
+        all_wrong.field_errors(),
         [
             "body.principal_id: uuid_parsing",
             "body.principal_type: string_too_short",

@@ -70,7 +70,7 @@ fn without(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_algorithm_that_is_allowed() {
+async fn every_allowed_algorithm_is_accepted() {
     let keys = [SigningKey::rsa("r"), SigningKey::ec256("p"), SigningKey::ec384("q"), SigningKey::ed("e")];
     let door = Door::of(&keys.each_ref()).await;
     let [rsa, p256, p384, ed] = &keys;
@@ -93,7 +93,7 @@ async fn every_algorithm_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn signatures_and_headers_that_lie() {
+async fn forged_signatures_and_headers_are_refused() {
     let (rsa, ec, stranger) = (SigningKey::rsa("r"), SigningKey::ec256("p"), SigningKey::rsa("r"));
     let door = Door::of(&[&rsa, &ec]).await;
     let good = rsa.sign(&claims(NOW, "epr:read"));
@@ -169,7 +169,7 @@ async fn signatures_and_headers_that_lie() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_none() {
+async fn malformed_tokens_are_refused() {
     let key = SigningKey::ed("e");
     let door = Door::of(&[&key]).await;
     let good = key.sign(&claims(NOW, "epr:read"));
@@ -210,7 +210,7 @@ async fn tokens_that_are_none() {
 }
 
 #[tokio::test]
-async fn claims_that_are_not_for_us_or_not_for_now() {
+async fn claims_for_another_audience_or_time_are_refused() {
     let key = SigningKey::ec256("p");
     let door = Door::of(&[&key]).await;
     let cases = [
@@ -260,7 +260,7 @@ async fn claims_that_are_not_for_us_or_not_for_now() {
 }
 
 #[tokio::test]
-async fn a_token_ends_to_the_microsecond() {
+async fn a_token_expires_to_the_microsecond() {
     let key = SigningKey::ed("e");
     let door = Door::with(&key_set(&[&key]), &[("EPR_JWT_LEEWAY", "10")]).await;
     let whole = key.sign(&claims(NOW, "epr:read"));
@@ -275,7 +275,7 @@ async fn a_token_ends_to_the_microsecond() {
 }
 
 #[tokio::test]
-async fn scopes_and_actors() {
+async fn scopes_and_actors_come_from_the_claims() {
     let key = SigningKey::ed("e");
     let door = Door::with(&key_set(&[&key]), &[("EPR_JWT_ACTOR_CLAIM", "uid"), ("EPR_JWT_TYPE", "at+jwt")]).await;
     let sign = |claims: &Value, typ: &str| {
@@ -305,7 +305,7 @@ async fn scopes_and_actors() {
 }
 
 #[tokio::test]
-async fn keys_are_used_for_what_they_say() {
+async fn a_key_is_used_only_for_its_declared_purpose() {
     let (rsa, stated, other) = (SigningKey::rsa("r"), SigningKey::rsa("stated"), SigningKey::ed("e"));
     let of = |key: &SigningKey, name: &str, value: Value| {
         let mut jwk = key.jwk();

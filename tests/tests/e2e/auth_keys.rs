@@ -39,7 +39,7 @@ const UNKNOWN: Result<(), AuthenticationError> = Err(AuthenticationError::Invali
 const UNAVAILABLE: Result<(), AuthenticationError> = Err(AuthenticationError::Unavailable);
 
 #[tokio::test]
-async fn keys_rotate_and_strangers_cannot_make_us_fetch() {
+async fn keys_rotate_and_forged_tokens_cause_no_fetches() {
     let (old, new) = (SigningKey::ed("old"), SigningKey::ed("new"));
     let issuer = Issuer::with(&[&old]).await;
     let (door, clock) = door(("EPR_JWT_JWKS_URL", &issuer.url)).await;
@@ -67,7 +67,7 @@ async fn keys_rotate_and_strangers_cannot_make_us_fetch() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_away_locks_nobody_out_for_a_while() {
+async fn a_short_outage_of_the_issuer_locks_no_caller_out() {
     let (old, new) = (SigningKey::ec256("old"), SigningKey::ec256("new"));
     let issuer = Issuer::with(&[&old]).await;
     let (door, clock) = door(("EPR_JWT_JWKS_URL", &issuer.url)).await;
@@ -76,7 +76,7 @@ async fn an_issuer_that_is_away_locks_nobody_out_for_a_while() {
     {
         issuer.answer(away);
         clock.advance_micros(60 * SECOND);
-        assert_eq!(knock(&door, &new).await, UNAVAILABLE, "nobody can tell whether the issuer has this key");
+        assert_eq!(knock(&door, &new).await, UNAVAILABLE, "unknown whether the issuer has this key");
         assert_eq!(knock(&door, &old).await, Ok(()));
     }
     clock.advance_micros((3600 - 180) * SECOND - 1);
@@ -90,7 +90,7 @@ async fn an_issuer_that_is_away_locks_nobody_out_for_a_while() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_keys() {
+async fn answers_without_keys_are_refused() {
     let key = SigningKey::ed("e");
     let elsewhere = Issuer::with(&[&key]).await;
     let many: Vec<_> = (0..101).map(|n| SigningKey::ed(&n.to_string()).jwk()).collect();
@@ -114,14 +114,14 @@ async fn answers_that_are_no_keys() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_never_answers_is_not_waited_for_without_end() {
+async fn the_wait_for_a_silent_issuer_has_a_deadline() {
     let issuer = Issuer::start(Answers::Never).await;
     let (door, _) = door(("EPR_JWT_JWKS_URL", &issuer.url)).await;
     assert_eq!(knock(&door, &SigningKey::ed("e")).await, UNAVAILABLE);
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_takes_nobodys_keys_along() {
+async fn a_cancelled_request_does_not_cancel_the_fetch_of_keys() {
     let (old, new) = (SigningKey::ed("old"), SigningKey::ed("new"));
     let issuer = Issuer::with(&[&old]).await;
     let (door, clock) = door(("EPR_JWT_JWKS_URL", &issuer.url)).await;
@@ -138,7 +138,7 @@ async fn a_caller_who_goes_away_takes_nobodys_keys_along() {
 }
 
 #[tokio::test]
-async fn keys_from_a_file() {
+async fn keys_are_read_from_a_file() {
     let key = SigningKey::rsa("r");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");

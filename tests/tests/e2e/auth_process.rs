@@ -1,5 +1,5 @@
-//! Authentication as an operator meets it: tokens from the command, a file that changes, an issuer behind TLS, and what the
-//! log says and does not say.
+//! Authentication as an operator meets it: tokens from the command, a file that changes, an issuer behind TLS, and what
+//! the log says and does not say.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ async fn status(base: &str, path: &str, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn tokens_from_the_command_open_the_door_until_they_leave_the_file() {
+async fn a_token_is_accepted_until_it_is_removed_from_the_file() {
     let (reader, reader_entry) = token("reader", &["--scopes", "epr:read,epr:operate"]).await;
     let actor = "aaaaaaaa-0000-4000-8000-000000000001";
     let (writer, writer_entry) =
@@ -64,42 +64,42 @@ async fn tokens_from_the_command_open_the_door_until_they_leave_the_file() {
     assert_eq!(status(&base, entities, &reader).await, 200);
     assert_eq!(status(&base, entities, &past).await, 401);
     assert_eq!(status(&base, entities, &writer).await, 403);
-    let line = process.line("request_refused").await;
+    let line = process.wait_for_log("request_refused").await;
     assert_eq!(line["level"], "WARNING");
     assert_eq!((&line["extra"]["reason"], &line["extra"]["path"]), (&json!("missing"), &json!(entities)));
-    let line = process.line("request_refused").await;
+    let line = process.wait_for_log("request_refused").await;
     assert_eq!(line["extra"]["reason"], "expired");
-    let line = process.line("request_refused").await;
+    let line = process.wait_for_log("request_refused").await;
     assert_eq!((&line["extra"]["caller"], &line["extra"]["needed"]), (&json!("writer"), &json!("epr:read")));
 
     let made = reqwest::Client::new().post(format!("{base}{entities}")).bearer_auth(&writer);
     assert_eq!(made.json(&json!({"name": "n", "type": "spv"})).send().await.unwrap().status(), 201);
-    let line = process.line("entity_created").await;
+    let line = process.wait_for_log("entity_created").await;
     assert_eq!(line["extra"]["caller"], "writer", "every line says whose credential it was");
 
     // Rotated without a restart.
     let (next, next_entry) = token("next", &["--scopes", "epr:read"]).await;
     std::fs::write(&file, json!([next_entry]).to_string()).unwrap();
-    process.line("api_tokens_changed").await;
+    process.wait_for_log("api_tokens_changed").await;
     assert_eq!(status(&base, entities, &next).await, 200);
     assert_eq!(status(&base, entities, &writer).await, 401);
     assert_eq!(status(&base, entities, &reader).await, 200, "what the environment holds stays");
 
     process.signal("TERM").await;
-    let (ended, log) = process.ended().await;
+    let (ended, log) = process.wait_for_exit().await;
     assert_eq!(ended.code(), Some(0));
     let log = Value::from(log).to_string();
     assert!(!log.contains("authentication_off"));
     for secret in [&reader, &writer, &past, &next] {
-        assert!(!log.contains(&secret[4..]), "a token stands in the log");
+        assert!(!log.contains(&secret[4..]), "a token is in the log");
     }
     for entry in [&reader_entry, &writer_entry] {
-        assert!(!log.contains(entry["sha256"].as_str().unwrap()), "a hash stands in the log");
+        assert!(!log.contains(entry["sha256"].as_str().unwrap()), "a hash is in the log");
     }
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_changes_nothing() {
+async fn an_unusable_file_of_tokens_changes_nothing() {
     let (token, entry) = token("only", &["--scopes", "epr:read"]).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.json");
@@ -126,7 +126,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_before_the_body_is_read() {
+async fn an_unauthenticated_caller_is_refused_before_the_body_is_read() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) =
         Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", "[]")])
@@ -139,11 +139,11 @@ async fn a_stranger_is_refused_before_the_body_is_read() {
     assert_eq!(&start, b"HTTP/1.1 401", "and not 100: the body was not asked for");
     drop(stream);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
 #[tokio::test]
-async fn what_is_half_set_up_does_not_start() {
+async fn an_incomplete_authentication_setup_does_not_start() {
     let run = async |environment: &[(&str, &str)]| {
         let output =
             Command::new(program("epr-api")).env_clear().envs(environment.iter().copied()).output().await.unwrap();
@@ -160,14 +160,14 @@ async fn what_is_half_set_up_does_not_start() {
             "EPR_API_TOKENS_FILE `/nowhere`",
         ),
     ] {
-        let (ended, told) = run(environment).await;
-        assert_eq!(ended, code, "{told}");
-        assert!(told.contains(expected), "{told}");
+        let (ended, reported) = run(environment).await;
+        assert_eq!(ended, code, "{reported}");
+        assert!(reported.contains(expected), "{reported}");
     }
 }
 
 #[tokio::test]
-async fn open_in_production_is_said_loudly_and_once() {
+async fn open_access_in_production_is_logged_once_as_a_warning() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_ENVIRONMENT", "production")];
     let (process, base) = Process::api(&environment).await;
@@ -176,10 +176,10 @@ async fn open_in_production_is_said_loudly_and_once() {
     // As today: whatever is in the header.
     assert_eq!(status(&base, "/api/v1/entities", "whatever").await, 200);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
-/// A web server behind TLS that serves the files of a folder, its certificate signed by nobody but itself.
+/// A web server behind TLS that serves the files of a folder, with a self-signed certificate.
 async fn tls_server(folder: &Path) -> (Child, String) {
     let port = free_port();
     certificate::self_signed(folder).await;
@@ -200,7 +200,7 @@ async fn tls_server(folder: &Path) -> (Child, String) {
 }
 
 #[tokio::test]
-async fn an_issuer_behind_tls_is_believed_by_its_certificate_only() {
+async fn an_issuer_behind_tls_is_trusted_by_its_certificate_only() {
     let key = SigningKey::rsa("r");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("keys.json"), key_set(&[&key])).unwrap();
@@ -216,25 +216,26 @@ async fn an_issuer_behind_tls_is_believed_by_its_certificate_only() {
         ("EPR_JWT_JWKS_URL", &url),
     ];
     let (mut process, base) = Process::api(&environment).await;
-    let told = process.log.iter().find(|line| line["message"] == "jwks_refresh_failed").cloned();
-    let told = if let Some(told) = told { told } else { process.line("jwks_refresh_failed").await };
-    assert!(told["extra"]["error"].as_str().unwrap().contains("certificate"), "{told}");
+    let reported = process.log.iter().find(|line| line["message"] == "jwks_refresh_failed").cloned();
+    let reported =
+        if let Some(reported) = reported { reported } else { process.wait_for_log("jwks_refresh_failed").await };
+    assert!(reported["extra"]["error"].as_str().unwrap().contains("certificate"), "{reported}");
     let now = epr_core::clock::Clock::now(&SystemClock).unix_micros() / 1_000_000;
     let token = key.sign(&claims(now, "epr:read"));
-    assert_eq!(status(&base, "/api/v1/entities", &token).await, 503, "nobody can tell who that is");
+    assert_eq!(status(&base, "/api/v1/entities", &token).await, 503, "the caller cannot be authenticated");
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 
     environment.push(("SSL_CERT_FILE", trusted.to_str().unwrap()));
     let (process, base) = Process::api(&environment).await;
     assert_eq!(status(&base, "/api/v1/entities", &token).await, 200);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
     drop(server);
 }
 
 #[tokio::test]
-async fn tokens_of_an_issuer_work_beside_ones_own() {
+async fn tokens_of_an_issuer_work_beside_configured_tokens() {
     let key = SigningKey::ed("e");
     let issuer = Issuer::with(&[&key]).await;
     let (own, entry) = token("own", &["--scopes", "epr:audit"]).await;
@@ -254,5 +255,5 @@ async fn tokens_of_an_issuer_work_beside_ones_own() {
     assert_eq!(status(&base, "/api/v1/entities", &jwt).await, 200);
     assert_eq!(status(&base, "/api/v1/audit/entries", &jwt).await, 403);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }

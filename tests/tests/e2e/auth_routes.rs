@@ -1,5 +1,5 @@
-//! Every route of the router against every kind of credential. The routes are those of the OpenAPI document, which is built
-//! with the router: a route without a rule fails here.
+//! Every route of the router against every kind of credential. The routes are those of the OpenAPI document, which is
+//! built with the router: a route without a rule fails here.
 
 use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
@@ -20,7 +20,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::issuer::{Answers, ISSUER, Issuer, SigningKey, claims};
 use serde_json::{Value, json};
 
-/// A body under which every mutation would succeed or be told what is wrong with it.
+/// A body with which every mutation would succeed or get a validation error.
 const BODY: &str = "{}";
 const ACTOR: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 const OTHER: &str = "bbbbbbbb-0000-4000-8000-000000000002";
@@ -72,7 +72,7 @@ impl World {
             ("EPR_CORS_ORIGINS", "https://console.test"),
         ];
         let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
-        let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+        let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
         Self { api, tokens, expired, key, issuer }
     }
 
@@ -172,7 +172,7 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
         let unknown = token::mint().unwrap();
         let invalid: [(&str, String); 10] = [
             ("garbage", "garbage".into()),
-            ("a token nobody registered", unknown),
+            ("a token that is not registered", unknown),
             ("an expired token", world.expired.clone()),
             ("the hash of a token", token::hex(&token::hash(&world.tokens["all"]).unwrap())),
             ("a token of the wrong length", format!("{}x", world.tokens["all"])),
@@ -232,17 +232,17 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_route_with_nothing_left_open() {
+async fn every_route_requires_its_scope_when_nothing_is_open() {
     every_route_against_every_credential("none", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_route_with_all_left_open_that_can_be() {
+async fn every_route_that_can_be_open_is_open_when_it_is_set() {
     every_route_against_every_credential("/readyz,/metrics,/docs", OpenPath::ALL).await;
 }
 
 #[tokio::test]
-async fn strangers_do_not_learn_what_there_is() {
+async fn unauthenticated_callers_do_not_learn_which_paths_exist() {
     let world = World::new("none").await;
     for (method, path) in
         [(Method::GET, "/nope"), (Method::GET, "/"), (Method::PUT, "/api/v1/entities"), (Method::TRACE, "/healthz")]
@@ -258,7 +258,7 @@ async fn strangers_do_not_learn_what_there_is() {
 }
 
 #[tokio::test]
-async fn browsers_may_ask_before_they_call() {
+async fn preflight_requests_need_no_credential() {
     let world = World::new("none").await;
     let preflight = [
         ("origin", "https://console.test"),
@@ -276,7 +276,7 @@ async fn browsers_may_ask_before_they_call() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_issuer_takes_no_place() {
+async fn a_request_that_waits_for_the_issuer_holds_no_permit() {
     let issuer = Issuer::start(Answers::Never).await;
     let own = token::mint().unwrap();
     let list = json!([entry("own", &own, &["epr:read"], json!({}))]).to_string();
@@ -289,7 +289,7 @@ async fn who_waits_for_the_issuer_takes_no_place() {
         ("EPR_MAX_CONCURRENCY", "1"),
     ];
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
-    let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+    let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
     let send = async |token: &str| {
         let header = format!("Bearer {token}");
         api.raw(Method::GET, "/api/v1/entities", &[("authorization", &header)], "").await.status.as_u16()
@@ -306,7 +306,7 @@ fn detail(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn headers_that_are_odd() {
+async fn malformed_authorization_headers_are_refused() {
     let world = World::new("none").await;
     let token = &world.tokens["epr:read"];
     let send = async |values: &[String]| {
@@ -336,7 +336,7 @@ async fn headers_that_are_odd() {
         assert_eq!((answer.status.as_u16(), detail(&answer)), (401, "The bearer token is not valid"), "{odd:?}");
     }
     for first in ["Basic x".to_owned(), format!("Bearer {token}")] {
-        assert_eq!(send(&[first, format!("Bearer {token}")]).await.faults(), ["header.Authorization: duplicate"]);
+        assert_eq!(send(&[first, format!("Bearer {token}")]).await.field_errors(), ["header.Authorization: duplicate"]);
     }
 }
 
@@ -358,11 +358,12 @@ async fn the_ledger_names_the_credentials_actor() {
     create("proxy itself", &[("authorization", &proxy)]).await.expect(201);
     create("not allowed", &[("authorization", &own), ("x-actor-id", OTHER)]).await.expect(403);
     let malformed = create("malformed", &[("authorization", &proxy), ("x-actor-id", "nobody")]).await;
-    assert_eq!(malformed.faults(), ["header.X-Actor-Id: uuid_parsing"]);
+    assert_eq!(malformed.field_errors(), ["header.X-Actor-Id: uuid_parsing"]);
     let asked = [("authorization", own.as_str())];
     let entries = world.api.raw(Method::GET, "/api/v1/audit/entries?order=asc", &asked, "").await.expect(200);
-    let told: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["actor_id"].as_str().unwrap()).collect();
-    assert_eq!(told, [ACTOR, OTHER, OTHER, ACTOR], "and no entry for what was refused");
+    let reported: Vec<_> =
+        entries.as_array().unwrap().iter().map(|entry| entry["actor_id"].as_str().unwrap()).collect();
+    assert_eq!(reported, [ACTOR, OTHER, OTHER, ACTOR], "and no entry for what was refused");
     // Refusals are counted.
     let (_, _, text) = world.bearing(&Method::GET, "/metrics", &world.tokens["epr:operate"]).await;
     assert!(text.contains("epr_requests_refused_total{reason=\"scope\"} 1"), "{text}");
@@ -384,7 +385,7 @@ async fn the_ledger_names_a_credential_that_has_no_actor() {
     };
     let derived = NamedCaller::new(CallerKind::Jwt, "not-a-uuid").actor_id().to_string();
     assert_eq!(actor(0), (json!("credential"), json!(derived), json!("not-a-uuid")));
-    // A decision's actor is the principal, and the credential stands beside it.
+    // A decision's actor is the principal, and the credential is recorded beside it.
     assert_eq!(actor(1), (json!("user"), json!(OTHER), json!("not-a-uuid")));
 }
 

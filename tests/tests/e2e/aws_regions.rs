@@ -38,7 +38,7 @@ async fn the_region_of_a_topic_and_of_a_queue_wins() {
     assert_eq!(line["extra"]["region"], REGION, "{line}");
     assert_eq!((&line["extra"]["variable"], &line["extra"]["configured"]), (&json!("AWS_REGION"), &json!("us-east-1")));
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 
     let said = variables.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
     let report: Value = serde_json::from_str(&said.run(&["doctor", "--json"]).await.out).unwrap();
@@ -52,17 +52,17 @@ async fn the_region_of_a_topic_and_of_a_queue_wins() {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_topic_cannot_carry_is_refused(#[case] kind: DatabaseKind) {
+async fn an_event_that_a_topic_cannot_carry_is_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let send = async |event_type: &str, source: &str| {
         api.post("/api/v1/events", json!({"event_type": event_type, "source": source})).await
     };
     for refused in ["\u{1}", "\u{8}", "\u{b}", "\u{c}", "\u{1b}", "\u{1f}", "\u{fffe}", "\u{ffff}"] {
         let (event_type, source) = (format!("a.b{refused}"), format!("{refused}vault"));
-        assert_eq!(send(&event_type, "vault").await.faults(), ["body.event_type: string_characters"]);
-        assert_eq!(send("a.b", &source).await.faults(), ["body.source: string_characters"]);
+        assert_eq!(send(&event_type, "vault").await.field_errors(), ["body.event_type: string_characters"]);
+        assert_eq!(send("a.b", &source).await.field_errors(), ["body.source: string_characters"]);
         let both = send(&event_type, &source).await;
-        assert_eq!(both.faults(), ["body.event_type: string_characters", "body.source: string_characters"]);
+        assert_eq!(both.field_errors(), ["body.event_type: string_characters", "body.source: string_characters"]);
     }
     for carried in ["\t", "\n", "\r", "\u{7f}", "\u{85}", "\u{d7ff}", "\u{e000}", "\u{fdd0}", "\u{fffd}", "\u{1ffff}"] {
         send(&format!("a.b{carried}"), &format!("{carried}vault")).await.expect(201);

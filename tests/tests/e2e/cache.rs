@@ -1,4 +1,4 @@
-//! The decision cache: what is answered from it, and what makes it forget.
+//! The decision cache: which checks it answers, and which changes invalidate it.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use epr_core::{Epr, TierState};
 use epr_testkit::api::{Api, id_of, until_cached};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::metrics;
-use epr_testkit::patience;
 use epr_testkit::process::{Process, epr};
 use epr_testkit::redis::RedisServer;
+use epr_testkit::wait;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl World {
     }
 }
 
-/// The sum of a figure's samples whose line starts with `name`.
+/// The sum of a metric's samples whose line starts with `name`.
 pub(crate) async fn metric(epr: &Epr, name: &str) -> u64 {
     metrics::sum(&epr.metrics_text().await, name)
 }
@@ -45,14 +45,14 @@ pub(crate) async fn metric(epr: &Epr, name: &str) -> u64 {
 /// Waits until the shared cache is in use.
 pub(crate) async fn until_up(epr: &Epr) {
     let up = async || epr.cache_state().1.is_some_and(|(_, state)| state == TierState::Ok);
-    patience::until_so("a shared cache in use", up).await;
+    wait::until("a shared cache in use", up).await;
 }
 
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_answered_again_without_being_recorded(#[case] kind: DatabaseKind) {
+async fn a_repeated_check_is_answered_from_the_cache_and_not_recorded(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let world = World::create(&api).await;
     for _ in 0..5 {
@@ -74,21 +74,25 @@ async fn what_was_answered_is_answered_again_without_being_recorded(#[case] kind
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_exist_is_not_remembered(#[case] kind: DatabaseKind) {
+async fn an_entity_that_does_not_exist_is_not_cached(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let id = "11111111-2222-4333-8444-555555555555";
     let asked = json!({"user_id": USER, "action": "a:b", "resource_id": id});
     api.post("/api/v1/authorize", asked.clone()).await.expect(404);
-    api.database.execute(&format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{id}', 'n', 'spv', '{MOMENT}', '{MOMENT}')")).await.unwrap_or_else(|fault| panic!("{fault}"));
+    let insert = format!(
+        "INSERT INTO entities (id, name, type, created_at, updated_at) \
+         VALUES ('{id}', 'n', 'spv', '{MOMENT}', '{MOMENT}')"
+    );
+    api.database.execute(&insert).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(api.post("/api/v1/authorize", asked).await.expect(200), json!({"authorized": false}));
 }
 
-/// By someone with a SQL shell: nobody tells the service but the database.
+/// Changes by a SQL shell: only the database notifies the service.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_behind_the_services_back_are_heard(#[case] kind: DatabaseKind) {
+async fn changes_made_directly_in_the_database_invalidate(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let world = World::create(&api).await;
     let World { top, spv, role, assignment } = &world;
@@ -109,11 +113,11 @@ async fn changes_behind_the_services_back_are_heard(#[case] kind: DatabaseKind) 
     let mut expected = true;
     for change in changes {
         assert_eq!((may().await, may().await), (expected, expected), "before {change}");
-        api.database.execute(&change).await.unwrap_or_else(|fault| panic!("{change}: {fault}"));
+        api.database.execute(&change).await.unwrap_or_else(|error| panic!("{change}: {error}"));
         expected = !expected;
-        patience::until_so(&change, async || may().await == expected).await;
+        wait::until(&change, async || may().await == expected).await;
     }
-    // What no decision rests on makes nobody forget.
+    // A change on which no decision depends invalidates nothing.
     let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
     api.post(&format!("/api/v1/entities/{spv}/archive"), json!({})).await.expect(200);
     api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "d"})).await.expect(200);
@@ -123,7 +127,7 @@ async fn changes_behind_the_services_back_are_heard(#[case] kind: DatabaseKind) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
+async fn a_cut_feed_bypasses_the_cache_until_it_is_back_and_cleared() {
     let api = Api::start(DatabaseKind::Postgres).await;
     let world = World::create(&api).await;
     assert!(api.authorized(USER, "document:download", &world.spv).await);
@@ -134,7 +138,7 @@ async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'omen-epr changes'";
     api.database.execute(cut).await.unwrap();
-    patience::until_so("a cut line", async || api.epr.cache_state().0 == TierState::Bypassed).await;
+    wait::until("a cut line", async || api.epr.cache_state().0 == TierState::Bypassed).await;
     // Not ready for the table that is missing; the cache says how it is.
     assert_eq!(api.get("/readyz").await.expect(503)["dependencies"]["cache"]["status"], "bypassed");
     // Evaluated, each time.
@@ -155,15 +159,15 @@ async fn a_cut_line_takes_the_cache_out_until_it_is_back_and_cleared() {
 
 /// A file that several processes share: what one changes, the others see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_on_one_file_hear_each_other() {
+async fn processes_on_one_file_invalidate_each_other() {
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let (one, two) = (Api::on(database.clone()).await, Api::on(database.clone()).await);
     let world = World::create(&one).await;
     let at_two = async || two.authorized(USER, "document:download", &world.spv).await;
-    patience::until_so("allowed at the other process", &at_two).await;
+    wait::until("allowed at the other process", &at_two).await;
     one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
     assert!(!one.authorized(USER, "document:download", &world.spv).await);
-    patience::until_so("denied at the other process", async || !at_two().await).await;
+    wait::until("denied at the other process", async || !at_two().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,16 +181,17 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
         Arc::new(Database::create(DatabaseKind::Sqlite).await),
     );
     let (one, two) = (
-        Api::with(one, Arc::new(SystemClock), &settings).await,
-        Api::with(two, Arc::new(SystemClock), &settings).await,
+        Api::with_settings(one, Arc::new(SystemClock), &settings).await,
+        Api::with_settings(two, Arc::new(SystemClock), &settings).await,
     );
     until_up(&one.epr).await;
     until_up(&two.epr).await;
     let world = World::create(&one).await;
     assert!(one.authorized(USER, "document:download", &world.spv).await);
-    patience::until_so("a stored decision", async || redis.keys().await >= 3).await;
+    wait::until("a stored decision", async || redis.key_count().await >= 3).await;
     let copy = format!(
-        "INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{}', 'spv', 'spv', '{MOMENT}', '{MOMENT}')",
+        "INSERT INTO entities (id, name, type, created_at, updated_at) VALUES ('{}', 'spv', 'spv', '{MOMENT}', \
+         '{MOMENT}')",
         world.spv
     );
     two.database.execute(&copy).await.unwrap();
@@ -195,22 +200,22 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
 
 /// Its keys outlive the process that made them, and what it missed meanwhile is made good by who starts next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_no_process_renewed_is_made_good() {
+async fn a_change_that_no_process_renewed_is_renewed_later() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     // What is not stored in time is not stored at all.
     let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
-    let before = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    let before = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&before.epr).await;
     let world = World::create(&before).await;
     assert!(before.authorized(USER, "document:download", &world.spv).await);
-    patience::until_so("a stored decision", async || redis.keys().await >= 3).await;
+    wait::until("a stored decision", async || redis.key_count().await >= 3).await;
     // What its own changes left to do is done, and said to be.
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
     before.epr.close().await;
-    // Who begins trusts nothing that was shared before: it did not hear of every change since. From then on it does.
-    let next = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    // A process that starts trusts no shared decision of before, because it missed changes since. From then on it does.
+    let next = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&next.epr).await;
     assert!(next.authorized(USER, "document:download", &world.spv).await);
     assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 1);
@@ -218,7 +223,7 @@ async fn a_change_that_no_process_renewed_is_made_good() {
     // As a process that dies after its commit leaves it: the change is there, its renewal is still to be done.
     let revoke = format!("DELETE FROM role_assignments WHERE id = '{}'", world.assignment);
     database.execute(&revoke).await.unwrap();
-    let last = Api::with(database.clone(), Arc::new(SystemClock), &settings).await;
+    let last = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&last.epr).await;
     assert!(!last.authorized(USER, "document:download", &world.spv).await);
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
@@ -233,14 +238,14 @@ async fn hits_are_logged_under_the_contracts_word() {
         client.post(format!("{base}{path}")).json(&body).send().await.unwrap().json::<Value>().await.unwrap()
     };
     let ready = async || reqwest::get(format!("{base}/readyz")).await.unwrap().json::<Value>().await.unwrap();
-    patience::until_so("a cache in use", async || ready().await["dependencies"]["cache"]["status"] == "ok").await;
+    wait::until("a cache in use", async || ready().await["dependencies"]["cache"]["status"] == "ok").await;
     let spv = send("/api/v1/entities", json!({"name": "n", "type": "spv"})).await;
     let asked = json!({"user_id": USER, "action": "a:read", "resource_id": spv["id"]});
     send("/api/v1/authorize", asked.clone()).await;
     send("/api/v1/authorize", asked).await;
-    process.line("authorization_denied").await;
-    let hit = process.line("authorization_cache_hit").await;
+    process.wait_for_log("authorization_denied").await;
+    let hit = process.wait_for_log("authorization_cache_hit").await;
     assert_eq!((hit["extra"]["allowed"].as_bool(), hit["extra"]["principal_id"].as_str()), (Some(false), Some(USER)));
-    let (code, told, _) = epr(&database.url, &["audit", "verify"]).await;
-    assert_eq!(code, 0, "{told}");
+    let (code, reported, _) = epr(&database.url, &["audit", "verify"]).await;
+    assert_eq!(code, 0, "{reported}");
 }

@@ -2,9 +2,9 @@
 
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
-use epr_testkit::postgres_server::Server;
+use epr_testkit::postgres_server::PostgresServer;
 use epr_testkit::process::epr;
+use epr_testkit::wait;
 use rstest::rstest;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -28,15 +28,16 @@ async fn assign(database: &Database, count: u32) {
     let sql = format!(
         "INSERT INTO roles (id, name, scope_types, is_system, created_at, updated_at) \
            VALUES ('{ROLE}', 'Reader', '[]', FALSE, {at}, {at}) ON CONFLICT DO NOTHING; \
-         INSERT INTO role_assignments (id, principal_id, principal_type, role_id, effective_at, created_at, updated_at) \
+         INSERT INTO role_assignments (id, principal_id, principal_type, role_id, effective_at, created_at, \
+         updated_at) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
          SELECT {id}, {id}, 'user', '{ROLE}', {at}, {at}, {at} FROM n"
     );
     database.execute(&sql).await.unwrap();
 }
 
-/// Many principals in one transaction are one renewal for everybody, so that an import costs the same for each assignment
-/// however many it has.
+/// Many principals in one transaction are one global renewal, so that an import costs the same for each
+/// assignment however many it has.
 #[tokio::test]
 async fn a_transaction_writes_a_bounded_number_of_renewals() {
     let database = Database::create(DatabaseKind::Postgres).await;
@@ -58,7 +59,7 @@ async fn rows_read(database: &Database, count: u32) -> i64 {
     database.execute("SELECT pg_stat_force_next_flush()").await.unwrap();
     let read = "SELECT CAST(seq_tup_read + COALESCE(idx_tup_fetch, 0) AS bigint) FROM pg_stat_user_tables \
                 WHERE relname = 'cache_renewals'";
-    patience::until_so("statistics", async || database.number(read).await > 0).await;
+    wait::until("statistics", async || database.number(read).await > 0).await;
     database.number(read).await
 }
 
@@ -85,7 +86,7 @@ async fn a_change_of_the_program_gets_a_bounded_number_of_renewals(#[case] kind:
     api.post("/api/v1/assignments", body).await.expect(201);
     assert!(api.authorized(USER, "document:upload", &own).await);
     if api.database.kind == DatabaseKind::Sqlite {
-        // Those of the other program were among its own, and became one for everybody.
+        // The renewals of the other program were among its own, and became one global renewal.
         assert!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await < 10);
     }
 }
@@ -136,7 +137,7 @@ async fn a_running_process_notices_changes_under_the_role_of_replication() {
     }
     let mut conn = replica(&api.database).await;
     sqlx::raw_sql("DELETE FROM role_assignments").execute(&mut conn).await.unwrap();
-    patience::until_so("a denial", async || !api.authorized(USER, "document:download", &entity).await).await;
+    wait::until("a denial", async || !api.authorized(USER, "document:download", &entity).await).await;
 }
 
 async fn publish(conn: &mut PgConnection, sql: String) {
@@ -146,8 +147,7 @@ async fn publish(conn: &mut PgConnection, sql: String) {
 /// Rows that real logical replication applies to the database of a running process end its cached decisions.
 #[tokio::test]
 async fn a_running_process_notices_what_logical_replication_applies() {
-    let server = Server::prepare();
-    server.start("-c wal_level=logical");
+    let server = PostgresServer::create(&[], "-c wal_level=logical");
     let publisher = format!("postgres://epr@127.0.0.1:{}/postgres", server.port);
     assert_eq!(epr(&publisher, &["migrate"]).await.0, 0);
     let mut source = PgConnection::connect(&publisher).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_running_process_notices_what_logical_replication_applies() {
     let connection = format!("host=127.0.0.1 port={} user=epr dbname=postgres", server.port);
     let subscribe = format!("CREATE SUBSCRIPTION registry CONNECTION '{connection}' PUBLICATION registry");
     api.database.execute(&subscribe).await.unwrap();
-    patience::until_so("the entity", async || {
+    wait::until("the entity", async || {
         api.get(&format!("/api/v1/entities/{ENTITY}")).await.status.as_u16() == 200
             && api.database.number("SELECT COUNT(*) FROM role_permissions").await == 1
     })
@@ -181,14 +181,15 @@ async fn a_running_process_notices_what_logical_replication_applies() {
     publish(
         &mut source,
         format!(
-            "INSERT INTO role_assignments (id, principal_id, principal_type, role_id, effective_at, created_at, updated_at) \
+            "INSERT INTO role_assignments (id, principal_id, principal_type, role_id, effective_at, created_at, \
+             updated_at) \
              VALUES ('{USER}', '{USER}', 'user', '{ROLE}', {at}, {at}, {at})"
         ),
     )
     .await;
-    patience::until_so("an allow", async || api.authorized(USER, "a:read", ENTITY).await).await;
+    wait::until("an allow", async || api.authorized(USER, "a:read", ENTITY).await).await;
     publish(&mut source, "DELETE FROM role_permissions".into()).await;
-    patience::until_so("a denial", async || !api.authorized(USER, "a:read", ENTITY).await).await;
+    wait::until("a denial", async || !api.authorized(USER, "a:read", ENTITY).await).await;
     for end in ["DISABLE", "SET (slot_name = NONE)"] {
         api.database.execute(&format!("ALTER SUBSCRIPTION registry {end}")).await.unwrap();
     }

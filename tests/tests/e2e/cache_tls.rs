@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
+use epr_testkit::wait;
 use serde_json::{Value, json};
 
 use crate::cache::{USER, World};
@@ -23,7 +23,7 @@ async fn shared(base: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_behind_tls_is_believed_by_its_certificate_only() {
+async fn a_server_behind_tls_is_trusted_by_its_certificate_only() {
     let redis = RedisServer::start_with_tls().await;
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let world = World::create(&Api::on(database.clone()).await).await;
@@ -34,30 +34,30 @@ async fn a_server_behind_tls_is_believed_by_its_certificate_only() {
         ("EPR_REDIS_TIMEOUT_MS", "5000"),
     ];
 
-    // Nobody vouches for the certificate: no cache, and right answers.
+    // No authority vouches for the certificate: no cache, and right answers.
     let (mut process, base) = Process::api(&environment).await;
-    let told = process.line("decision_cache_down").await;
-    assert!(told["extra"]["error"].as_str().unwrap().contains("certificate"), "{told}");
+    let reported = process.wait_for_log("decision_cache_down").await;
+    assert!(reported["extra"]["error"].as_str().unwrap().contains("certificate"), "{reported}");
     assert_eq!(answer(&base, &world.spv).await, json!({"authorized": true}));
-    assert_eq!(redis.keys().await, 0);
+    assert_eq!(redis.key_count().await, 0);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 
     // What one process decided another answers, over TLS both.
     environment.push(("SSL_CERT_FILE", certificate.to_str().unwrap()));
     let (one, at_one) = Process::api(&environment).await;
     let (two, at_two) = Process::api(&environment).await;
     for base in [&at_one, &at_two] {
-        patience::until_so("a shared cache in use", async || shared(base).await == "ok").await;
+        wait::until("a shared cache in use", async || shared(base).await == "ok").await;
     }
     assert_eq!(answer(&at_one, &world.spv).await, json!({"authorized": true}));
-    // An entry, an epoch for everybody and one for the user.
-    patience::until_so("a stored decision", async || redis.keys().await >= 3).await;
+    // An entry, a global epoch and one of the user.
+    wait::until("a stored decision", async || redis.key_count().await >= 3).await;
     assert_eq!(answer(&at_two, &world.spv).await, json!({"authorized": true}));
-    let figures = reqwest::get(format!("{at_two}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(figures.contains(r#"epr_decisions_total{outcome="allowed",tier="shared"} 1"#), "{figures}");
+    let metrics = reqwest::get(format!("{at_two}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains(r#"epr_decisions_total{outcome="allowed",tier="shared"} 1"#), "{metrics}");
     for process in [one, two] {
         process.signal("TERM").await;
-        process.ended().await;
+        process.wait_for_exit().await;
     }
 }

@@ -5,17 +5,17 @@ use std::process::Command;
 use epr_core::clock::SystemClock;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
 use epr_testkit::upstash::{Front, TOKEN};
+use epr_testkit::wait;
 use serde_json::json;
 use std::sync::Arc;
 
 use crate::cache::{USER, World, metric, until_up};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_front_speaks_to_upstashs_own_client() {
+async fn the_emulator_serves_upstashs_own_client() {
     let redis = RedisServer::start().await;
     let front = Front::start(&redis).await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/upstash_client.py");
@@ -36,24 +36,24 @@ async fn two_processes_share_decisions_over_rest() {
     let settings =
         [("EPR_REDIS_URL", front.url.as_str()), ("EPR_REDIS_TOKEN", TOKEN), ("EPR_REDIS_TIMEOUT_MS", "2000")];
     let (one, two) = (
-        Api::with(database.clone(), Arc::new(SystemClock), &settings).await,
-        Api::with(database.clone(), Arc::new(SystemClock), &settings).await,
+        Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await,
+        Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await,
     );
     until_up(&one.epr).await;
     until_up(&two.epr).await;
     let world = World::create(&one).await;
     assert!(one.authorized(USER, "document:download", &world.spv).await);
-    // An entry, an epoch for everybody and one for the user, and the mark. An answer is not stored when a change, such as the
-    // last one of the world, is heard of while it is evaluated: ask until one is.
-    let stored = async || one.authorized(USER, "document:download", &world.spv).await && redis.keys().await >= 4;
-    patience::until_so("a stored decision", stored).await;
+    // An entry, a global epoch and one of the user, and the mark. An answer is not stored when a change, such
+    // as the last one of the world, is heard of while it is evaluated: ask until one is.
+    let stored = async || one.authorized(USER, "document:download", &world.spv).await && redis.key_count().await >= 4;
+    wait::until("a stored decision", stored).await;
     assert!(two.authorized(USER, "document:download", &world.spv).await);
     assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await, 1);
     assert_eq!(metric(&two.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 0);
     one.delete(&format!("/api/v1/assignments/{}", world.assignment)).await.expect(200);
     assert!(!one.authorized(USER, "document:download", &world.spv).await);
     let denied = async || !two.authorized(USER, "document:download", &world.spv).await;
-    patience::until_so("denied at the other process", denied).await;
+    wait::until("denied at the other process", denied).await;
 
     let requests = front.requests();
     // One round trip for a lookup, one more where epochs are made, one for a store, one for an invalidation.
@@ -82,7 +82,7 @@ async fn two_processes_share_decisions_over_rest() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_told_and_not_logged() {
+async fn a_wrong_token_is_reported_and_not_logged() {
     let redis = RedisServer::start().await;
     let front = Front::start(&redis).await;
     let database = Database::create(DatabaseKind::Sqlite).await;
@@ -94,10 +94,10 @@ async fn a_wrong_token_is_told_and_not_logged() {
         ("EPR_LOG_LEVEL", "DEBUG"),
     ])
     .await;
-    let line = process.line("decision_cache_down").await;
+    let line = process.wait_for_log("decision_cache_down").await;
     assert!(line["extra"]["error"].as_str().unwrap().contains("WRONGPASS"), "{line}");
     assert_eq!(reqwest::get(format!("{base}/readyz")).await.unwrap().status(), 200);
     process.signal("TERM").await;
-    let (_, log) = process.ended().await;
+    let (_, log) = process.wait_for_exit().await;
     assert!(log.iter().all(|line| !line.to_string().contains(wrong)));
 }

@@ -22,7 +22,7 @@ const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: DatabaseKind) {
     let start = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
     let clock = Arc::new(ManualClock::new(start));
-    let api = Api::at(Arc::new(Database::create(kind).await), clock.clone()).await;
+    let api = Api::with_clock(Arc::new(Database::create(kind).await), clock.clone()).await;
     let end = start.plus_seconds(10);
 
     let parent = api.entity("parent", "issuer", None).await;
@@ -95,7 +95,7 @@ async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: Dat
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_count_at_once(#[case] kind: DatabaseKind) {
+async fn changes_take_effect_at_once(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let top = api.entity("top", "issuer", None).await;
     let spv = api.entity("spv", "spv", Some(&top)).await;
@@ -121,19 +121,19 @@ async fn changes_count_at_once(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_resource_and_bad_questions(#[case] kind: DatabaseKind) {
+async fn unknown_resources_and_malformed_questions_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for (path, principal) in [("/api/v1/authorize", "user_id"), ("/api/v1/permissions/check", "principal_id")] {
         let unknown =
             api.post(path, json!({principal: USER, "action": "a:b", "resource_id": UNKNOWN})).await.expect(404);
         assert_eq!(unknown["detail"], format!("Entity {UNKNOWN} not found"));
         assert_eq!(
-            api.post(path, json!({})).await.faults(),
+            api.post(path, json!({})).await.field_errors(),
             [format!("body.{principal}: missing"), "body.action: missing".into(), "body.resource_id: missing".into()]
         );
         let wrong = json!({principal: "me", "action": "", "resource_id": 7, "principal_type": null});
         assert_eq!(
-            api.post(path, wrong).await.faults(),
+            api.post(path, wrong).await.field_errors(),
             [
                 format!("body.{principal}: uuid_parsing"),
                 "body.action: string_too_short".into(),

@@ -26,7 +26,7 @@ fn with_aws(cli: Cli, endpoint: &str) -> Cli {
 }
 
 #[tokio::test]
-async fn a_healthy_service() {
+async fn a_healthy_service_has_no_findings() {
     let (database, topic, endpoint) =
         (Database::create(DatabaseKind::Postgres).await, Topic::create().await, aws::endpoint());
     let url = database.url.replace("postgres://epr@", "postgres://epr:hunter2@");
@@ -55,7 +55,7 @@ async fn a_healthy_service() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_and_what_to_do() {
+async fn each_problem_is_reported_with_its_remedy() {
     let (database, endpoint) = (Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let cli = with_aws(Cli::on(&database.url), &endpoint);
     // An empty database, a topic and a queue that are not there.
@@ -85,13 +85,15 @@ async fn what_is_wrong_and_what_to_do() {
     let cli = cli.with("EPR_AUDIT_SQS_URL", topic.queue_url()).with("EPR_DATABASE_POOL_SIZE", "1000");
     database
         .execute(
-            "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, occurred_at, schema_version, \
-             delivery_state, created_at, updated_at, ingested, next_attempt_at) VALUES (gen_random_uuid(), gen_random_uuid(), \
+            "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, occurred_at, \
+             schema_version, \
+             delivery_state, created_at, updated_at, ingested, next_attempt_at) VALUES (gen_random_uuid(), \
+             gen_random_uuid(), \
              'a.b', 'abc', '{}', '{}', now(), 'v1', 'failed', now(), now(), true, now())",
         )
         .await
         .unwrap();
-    topic.take_away().await;
+    topic.delete_topic().await;
     let (_, report) = ask(&cli.clone().with("EPR_DOCUMENT_VAULT_TOPIC_ARN", "")).await;
     assert_eq!(report["healthy"], json!(true), "{report:#}");
     assert_eq!(finding(&report, "queue").0, "doubtful");
@@ -116,7 +118,7 @@ async fn what_is_wrong_and_what_to_do() {
 async fn settings_come_with_their_origin() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "EPR_SERVICE_NAME=from-file\nEPR_LOG_LEVEL=DEBUG\n").unwrap();
-    let cli = Cli::on("sqlite:///./epr.db").with("EPR_LOG_LEVEL", "ERROR").within(folder.path());
+    let cli = Cli::on("sqlite:///./epr.db").with("EPR_LOG_LEVEL", "ERROR").in_folder(folder.path());
     let (code, report) = ask(&cli).await;
     assert_eq!(code, 1, "there is no database");
     assert!(!folder.path().join("epr.db").exists(), "and doctor makes none");
@@ -130,17 +132,17 @@ async fn settings_come_with_their_origin() {
     assert_eq!(origin("PORT"), ("default".into(), json!(null)));
     let text = cli.run(&["doctor"]).await.out;
     assert!(text.contains("EPR_SERVICE_NAME=from-file (.env)\n") && text.contains("EPR_LOG_LEVEL=ERROR\n"), "{text}");
-    // What does not parse is told, and the rest of the settings all the same.
+    // A setting that does not parse is reported, and so are the others.
     let (code, report) = ask(&cli.with("PORT", "x")).await;
     assert_eq!(code, 1);
     assert_eq!(finding(&report, "settings").1, "PORT is `x`; allowed: a whole number from 0 to 65535");
     std::fs::write(folder.path().join(".env"), "SECRET hunter2\n").unwrap();
-    let (code, report) = ask(&Cli::on("sqlite:///./epr.db").within(folder.path())).await;
+    let (code, report) = ask(&Cli::on("sqlite:///./epr.db").in_folder(folder.path())).await;
     assert!(code == 1 && finding(&report, "settings").1.contains("line 1") && !report.to_string().contains("hunter2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_shared_cache() {
+async fn the_shared_cache_is_examined() {
     let (database, mut redis) = (Database::create(DatabaseKind::Sqlite).await, RedisServer::start_with_tls().await);
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
@@ -161,7 +163,7 @@ async fn the_shared_cache() {
     let rest = cli.with("EPR_REDIS_URL", &front.url).with("EPR_REDIS_TIMEOUT_MS", "2000");
     let (code, word, seen) = state(rest.clone().with("EPR_REDIS_TOKEN", TOKEN)).await;
     assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
-    assert_eq!(redis.keys().await, 0, "looking leaves nothing behind");
+    assert_eq!(redis.key_count().await, 0, "looking leaves nothing behind");
     let (code, word, seen) = state(rest.with("EPR_REDIS_TOKEN", "hunter2")).await;
     assert_eq!((code, word.as_str()), (1, "wrong"), "{seen}");
     let with_password = redis.url().replace("redis://", "redis://:hunter2@");

@@ -1,4 +1,4 @@
-//! What an operator is told when the answer is not what an EPR API gives: tokens, limits, failures, strangers.
+//! Messages of the command when a server does not answer as an EPR API: tokens, limits, failures, other services.
 
 use std::sync::{Arc, Mutex};
 
@@ -34,24 +34,24 @@ fn body(status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_becomes_a_sentence() {
     let none = [("x-nothing", "")];
-    let told = async |status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'static str| {
+    let reported = async |status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'static str| {
         let (address, _) = server(move || body(status, headers, text)).await;
         let said = Cli::over(&address).run(&["roles", "list"]).await;
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
         said.err
     };
-    let said = told(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
+    let said = reported(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
     assert_eq!(
         said,
         "epr: the API requires a token: write it to a file and give that with --token-file, or set EPR_API_TOKEN\n"
     );
-    let said = told(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
+    let said = reported(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
     assert_eq!(said, "epr: this token does not allow that: The token lacks roles:read\n");
-    let said = told(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
+    let said = reported(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
     assert_eq!(said, "epr: the API is unavailable (503: busy): try again in 3 s\n");
-    let said = told(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
+    let said = reported(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
     assert_eq!(said, "epr: the API failed (500): the log of the service has the details under request id r-1\n");
-    let said = told(
+    let said = reported(
         StatusCode::BAD_REQUEST,
         none,
         r#"{"detail": [{"loc": ["query", "limit"], "msg": "too much", "type": "x"}]}"#,
@@ -64,10 +64,10 @@ async fn every_refusal_becomes_a_sentence() {
         (StatusCode::NOT_FOUND, "nothing here"),
         (StatusCode::OK, "[{}]"),
     ] {
-        let said = told(status, none, text).await;
+        let said = reported(status, none, text).await;
         assert!(said.contains("answered, but not as an EPR API does: check the address"), "{said}");
     }
-    let said = told(StatusCode::BAD_REQUEST, none, "{\"detail\": \"\\u001b[2Jgone\"}").await;
+    let said = reported(StatusCode::BAD_REQUEST, none, "{\"detail\": \"\\u001b[2Jgone\"}").await;
     assert_eq!(said, "epr: \\u{1b}[2Jgone\n", "a stranger does not write to the terminal");
 }
 
@@ -131,5 +131,5 @@ async fn a_real_service_with_real_tokens() {
     let said = cli.run(&["roles", "create", "Another"]).await;
     assert!(said.code == 2 && said.err.starts_with("epr: this token does not allow that"), "{said:?}");
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }

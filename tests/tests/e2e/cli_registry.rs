@@ -1,7 +1,7 @@
 //! `epr check|entities|roles|assignments|seed`: the same on both databases and over the API, at 80 columns.
 
 use epr_testkit::api::Api;
-use epr_testkit::cli::{Cli, steady};
+use epr_testkit::cli::{Cli, normalized};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use rstest::rstest;
@@ -14,9 +14,9 @@ const BEN: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a02";
 async fn a_day_at_work(cli: &Cli, api: bool) {
     let seed = cli.ok(&["seed"]).await;
     assert!(seed.lines().all(|line| line.chars().count() <= 80), "{seed}");
-    assert_eq!(steady(&cli.ok(&["seed"]).await), steady(&seed), "seeding again finds what is there");
+    assert_eq!(normalized(&cli.ok(&["seed"]).await), normalized(&seed), "seeding again finds what is there");
     assert_eq!(
-        steady(&cli.ok(&["entities", "list"]).await),
+        normalized(&cli.ok(&["entities", "list"]).await),
         "\
 ID                                    TYPE      NAME
 00000000-0000-0000-0000-000000000001  investor  Delta Pension Fund
@@ -28,7 +28,7 @@ ID                                    TYPE      NAME
 "
     );
     assert_eq!(
-        steady(&cli.ok(&["assignments", "list"]).await),
+        normalized(&cli.ok(&["assignments", "list"]).await),
         "\
 00000000-0000-0000-0000-000000000001  Compliance officer everywhere
   user 00000000-0000-0000-0000-000000000002  in force
@@ -39,7 +39,7 @@ ID                                    TYPE      NAME
 "
     );
     assert_eq!(
-        steady(&cli.ok(&["roles", "list"]).await),
+        normalized(&cli.ok(&["roles", "list"]).await),
         "\
 00000000-0000-0000-0000-000000000001  Compliance officer
   document:download, document:verify
@@ -50,7 +50,7 @@ ID                                    TYPE      NAME
 "
     );
     assert_eq!(
-        steady(&cli.ok(&["entities", "show", "spv:Berlin One"]).await),
+        normalized(&cli.ok(&["entities", "show", "spv:Berlin One"]).await),
         "\
 id          00000000-0000-0000-0000-000000000001
 type        spv
@@ -65,17 +65,17 @@ updated     0000-00-00T00:00:00.000000Z
 
     // The three answers of a check.
     let granted = cli.run(&["check", ADA, "document:download", "spv:Berlin One"]).await;
-    let told = if api {
+    let reported = if api {
         ""
     } else {
         "assignment  00000000-0000-0000-0000-000000000001\n\
          role        Document reader\n\
          reason      the assignment is on an ancestor of the entity\n"
     };
-    assert_eq!((granted.code, steady(&granted.out)), (0, format!("ALLOWED\n{told}")));
+    assert_eq!((granted.code, normalized(&granted.out)), (0, format!("ALLOWED\n{reported}")));
     let denied = cli.run(&["check", ADA, "document:upload", "spv:Berlin One"]).await;
-    let told = if api { "" } else { "reason  no role that the principal holds there has the action\n" };
-    assert_eq!((denied.code, denied.out), (1, format!("DENIED\n{told}")));
+    let reported = if api { "" } else { "reason  no role that the principal holds there has the action\n" };
+    assert_eq!((denied.code, denied.out), (1, format!("DENIED\n{reported}")));
     let unknown = cli.run(&["check", ADA, "document:upload", "00000000-0000-4000-8000-000000000000"]).await;
     assert_eq!((unknown.code, unknown.out.as_str()), (2, ""));
     assert_eq!(unknown.err, "epr: Entity 00000000-0000-4000-8000-000000000000 not found\n");
@@ -122,7 +122,7 @@ updated     0000-00-00T00:00:00.000000Z
     assert_eq!((gone.code, gone.err), (2, format!("epr: Assignment {id} not found\n")));
     assert!(cli.ok(&["entities", "archive", "spv:Köln"]).await.contains("status      archived"));
 
-    // Input that is not valid is told field by field, and what is taken is named.
+    // Invalid input is reported field by field, and a name in use is named.
     let taken = cli.run(&["roles", "create", "Verifier"]).await;
     assert_eq!((taken.code, taken.err.as_str()), (2, "epr: Role 'Verifier' already exists\n"));
     let refused = cli.run(&["assignments", "create", ADA, "SPV manager", "--on", "issuer:Nordhaus"]).await;
@@ -147,7 +147,7 @@ updated     0000-00-00T00:00:00.000000Z
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_database(#[case] kind: DatabaseKind) {
+async fn the_registry_commands_work_on_the_database(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     a_day_at_work(&Cli::on(&api.database.url), false).await;
     let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
@@ -158,21 +158,21 @@ async fn on_the_database(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_the_api(#[case] kind: DatabaseKind) {
+async fn the_registry_commands_work_over_the_api(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
     a_day_at_work(&Cli::over(&base), true).await;
     let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
     assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_go_on_over_the_pages_of_the_api(#[case] kind: DatabaseKind) {
+async fn lists_follow_the_pages_of_the_api(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     api.database.execute(&many(1100)).await.unwrap();
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
@@ -181,25 +181,26 @@ async fn lists_go_on_over_the_pages_of_the_api(#[case] kind: DatabaseKind) {
         assert_eq!(seen.len(), 1100);
         let ids: std::collections::HashSet<_> = seen.iter().map(|entity| entity["id"].to_string()).collect();
         assert_eq!(ids.len(), 1100);
-        // A reader that has seen enough is no fault.
+        // A reader that has seen enough is no error.
         let said = cli.run(&["entities", "show", "spv:n 7"]).await;
         assert_eq!(said.code, 0, "{said:?}");
     }
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
 /// So many entities, behind the service's back.
 fn many(count: usize) -> String {
-    let rows: Vec<_> =
-        (0..count).map(|n| format!("('00000000-0000-4000-8000-{:012}', 'n {n}', 'spv', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z')", n + 1)).collect();
+    let moment = "2026-01-01T00:00:00.000000Z";
+    let row = |n| format!("('00000000-0000-4000-8000-{:012}', 'n {n}', 'spv', '{moment}', '{moment}')", n + 1);
+    let rows: Vec<_> = (0..count).map(row).collect();
     format!("INSERT INTO entities (id, name, type, created_at, updated_at) VALUES {}", rows.join(", "))
 }
 
 #[tokio::test]
-async fn what_an_operator_is_told_when_it_does_not_work() {
+async fn failures_are_reported_with_their_cause() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = Cli::on("sqlite:///./data/epr.db").within(folder.path());
+    let missing = Cli::on("sqlite:///./data/epr.db").in_folder(folder.path());
     let said = missing.run(&["entities", "list"]).await;
     assert_eq!(
         (said.code, said.err.as_str()),

@@ -1,7 +1,7 @@
-//! `epr report …`: what stands in each, and what does not.
+//! `epr report …`: the rows of each report.
 
 use epr_testkit::api::Api;
-use epr_testkit::cli::{Cli, steady};
+use epr_testkit::cli::{Cli, normalized};
 use epr_testkit::database::DatabaseKind;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn in_days(days: i64) -> String {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_shows_what_it_should_and_nothing_else(#[case] kind: DatabaseKind) {
+async fn each_report_shows_exactly_its_rows(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let cli = Cli::on(&api.database.url);
     let issuer = api.entity("Acme", "issuer", None).await;
@@ -72,7 +72,7 @@ async fn each_shows_what_it_should_and_nothing_else(#[case] kind: DatabaseKind) 
     let said = cli.run(&["report", "global-roles"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a global assignment.\n"));
     assert_eq!(
-        steady(&said.out),
+        normalized(&said.out),
         "\
 user 00000000-0000-0000-0000-000000000001
   00000000-0000-0000-0000-000000000002  Reader  in force
@@ -82,7 +82,7 @@ user 00000000-0000-0000-0000-000000000004
 "
     );
     assert_eq!(
-        steady(&cli.ok(&["report", "unheld-roles"]).await),
+        normalized(&cli.ok(&["report", "unheld-roles"]).await),
         "\
 00000000-0000-0000-0000-000000000001  Past
   a:past
@@ -92,7 +92,7 @@ user 00000000-0000-0000-0000-000000000004
 "
     );
     assert_eq!(
-        steady(&cli.ok(&["report", "orphaned"]).await),
+        normalized(&cli.ok(&["report", "orphaned"]).await),
         "00000000-0000-0000-0000-000000000001  spv:Berlin\n  below 00000000-0000-0000-0000-000000000002  issuer:Acme\n"
     );
     assert_eq!(cli.run(&["report", "expiring"]).await.err, "3 assignments expire within 30 days.\n");

@@ -12,15 +12,15 @@ async fn seeded() -> (Database, Cli) {
 }
 
 #[tokio::test]
-async fn colours_on_a_terminal_only() {
+async fn colours_appear_on_a_terminal_only() {
     let (_database, cli) = seeded().await;
     let check = ["check", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "document:download", "spv:Berlin One"];
     let cli = cli.with("TERM", "xterm-256color");
-    assert!(cli.on_a_terminal(&check).await.contains("\u{1b}[32mALLOWED\u{1b}[0m"), "green");
+    assert!(cli.run_on_terminal(&check).await.contains("\u{1b}[32mALLOWED\u{1b}[0m"), "green");
     assert!(!cli.ok(&check).await.contains('\u{1b}'), "into a pipe");
-    assert!(!cli.clone().with("NO_COLOR", "1").on_a_terminal(&check).await.contains('\u{1b}'), "unwanted");
-    assert!(!cli.clone().with("TERM", "dumb").on_a_terminal(&check).await.contains('\u{1b}'), "not understood");
-    let json = cli.on_a_terminal(&[&check[..], &["--json"]].concat()).await;
+    assert!(!cli.clone().with("NO_COLOR", "1").run_on_terminal(&check).await.contains('\u{1b}'), "unwanted");
+    assert!(!cli.clone().with("TERM", "dumb").run_on_terminal(&check).await.contains('\u{1b}'), "not understood");
+    let json = cli.run_on_terminal(&[&check[..], &["--json"]].concat()).await;
     assert!(!json.contains('\u{1b}'), "JSON has none anywhere: {json}");
 }
 
@@ -52,7 +52,7 @@ async fn lines_fit_a_terminal_and_are_whole_in_a_pipe() {
 }
 
 #[tokio::test]
-async fn help_fits_and_says_the_exit_codes() {
+async fn help_fits_and_lists_the_exit_codes() {
     let cli = Cli::on("sqlite:///none.db");
     let commands: [&[&str]; 12] = [
         &["--help"],
@@ -80,7 +80,7 @@ async fn help_fits_and_says_the_exit_codes() {
 }
 
 #[tokio::test]
-async fn completions_are_what_the_shell_reads() {
+async fn completions_are_readable_by_the_shell() {
     let folder = tempfile::tempdir().unwrap();
     let cli = Cli::on("sqlite:///none.db");
     for shell in ["bash", "zsh", "fish"] {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use epr_testkit::api::Api;
-use epr_testkit::cli::{Cli, Said};
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
+use epr_testkit::cli::{Cli, CliOutput};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::process::{Process, epr, program};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn content(cli: &Cli) -> Vec<Value> {
     rows
 }
 
-fn summary(said: &Said) -> Value {
+fn summary(said: &CliOutput) -> Value {
     serde_json::from_str(said.out.lines().last().unwrap()).unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn hard_world(cli: &Cli) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_and_back_in_both_formats(#[case] kind: DatabaseKind) {
+async fn an_export_is_imported_unchanged_in_both_formats(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let folder = tempfile::tempdir().unwrap();
     let here = Cli::on(&api.database.url);
@@ -176,7 +176,7 @@ async fn a_dry_run_shows_the_difference_and_the_run_makes_it(#[case] kind: Datab
     }
     assert_eq!(epr(&api.database.url, &["audit", "verify"]).await.0, 0);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
 #[rstest]
@@ -197,7 +197,8 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
         said.err.replace(&file, name)
     };
     let csv = format!(
-        "kind,name,description,scope_types,is_system,permissions,principal_id,principal_type,role,entity_type,entity_name,entity_id,effective_at,expires_at\n\
+        "kind,name,description,scope_types,is_system,permissions,principal_id,principal_type,role,\
+         entity_type,entity_name,entity_id,effective_at,expires_at\n\
              role,ab,,ship,maybe,x,,,,,,,,\n\
              role,\"two\nlines\",,,,a:b,,,,,,,,\n\
              assignment,,,,,,{ADA},,Document reader,,,,,\n\
@@ -209,8 +210,11 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
     );
     assert_eq!(
         try_out("flawed.csv", &csv).await,
-        "flawed.csv:2: name: String should have at least 3 characters; scope_types.0: Input should be one of 'issuer', 'spv', 'offering', 'investor', 'agent', 'other'; permissions.0: String should have at least 3 characters; is_system: Input should be true or false\n\
-             flawed.csv:5: entity_type: give entity_type and entity_name, or entity_id, or `everywhere` as entity_type\n\
+        "flawed.csv:2: name: String should have at least 3 characters; scope_types.0: Input should be one of 'issuer', \
+         'spv', 'offering', 'investor', 'agent', 'other'; permissions.0: String should have at least 3 characters; \
+         is_system: Input should be true or false\n\
+             flawed.csv:5: entity_type: give entity_type and entity_name, or entity_id, or `everywhere` as \
+             entity_type\n\
              flawed.csv:6: role: there is no role named `Nobody`, here or in the file\n\
              flawed.csv:7: role: `SPV manager` is not meant for entities of type issuer\n\
              flawed.csv:8: expires_at: it should be after effective_at\n\
@@ -249,7 +253,7 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_that_stops_says_what_it_did_and_goes_on_from_there(#[case] kind: DatabaseKind) {
+async fn an_import_that_stops_reports_its_changes_and_can_be_resumed(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let folder = tempfile::tempdir().unwrap();
     let cli = Cli::on(&api.database.url);
@@ -266,13 +270,15 @@ async fn an_import_that_stops_says_what_it_did_and_goes_on_from_there(#[case] ki
     // The database refuses one of them, in the second batch of two hundred.
     let refuse = match api.database.kind {
         DatabaseKind::Postgres => {
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$; \
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END \
+             $$; \
                  CREATE TRIGGER refuse BEFORE INSERT ON role_assignments FOR EACH ROW \
                  WHEN (NEW.principal_id = '00000000-0000-4000-8000-000000000300') EXECUTE FUNCTION refuse()"
         }
         DatabaseKind::Sqlite => {
             "CREATE TRIGGER refuse BEFORE INSERT ON role_assignments \
-                 WHEN NEW.principal_id = '00000000-0000-4000-8000-000000000300' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+                 WHEN NEW.principal_id = '00000000-0000-4000-8000-000000000300' BEGIN SELECT RAISE(ABORT, 'not this \
+                 one'); END"
         }
     };
     api.database.execute(refuse).await.unwrap();
@@ -307,7 +313,7 @@ async fn an_import_that_stops_says_what_it_did_and_goes_on_from_there(#[case] ki
 }
 
 #[tokio::test]
-async fn an_interrupted_import_finishes_its_transaction_and_says_where_it_stands() {
+async fn an_interrupted_import_finishes_its_transaction_and_reports_its_position() {
     use sqlx::Connection as _;
     let (folder, database) = (tempfile::tempdir().unwrap(), Database::create(DatabaseKind::Postgres).await);
     let cli = Cli::on(&database.url);
@@ -334,7 +340,7 @@ async fn an_interrupted_import_finishes_its_transaction_and_says_where_it_stands
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    database.until(WAITING, 1).await;
+    database.until(LOCK_WAITERS, 1).await;
     let kill = format!("kill -INT {}", child.id().unwrap());
     assert!(tokio::process::Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap().success());
     sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();

@@ -15,6 +15,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
 use futures_util::TryStreamExt as _;
+use rstest::rstest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -41,18 +42,19 @@ fn quick_retries() -> RetryPolicy {
 
 async fn ends(process: Process) {
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_operation_over_a_real_service() {
-    for kind in [DatabaseKind::Sqlite, DatabaseKind::Postgres] {
-        let database = Database::create(kind).await;
-        let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
-        registry(&client(&base)).await;
-        events_and_ledger(&client(&base)).await;
-        ends(process).await;
-    }
+async fn every_operation_works_over_a_real_service(#[case] kind: DatabaseKind) {
+    let database = Database::create(kind).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    registry(&client(&base)).await;
+    events_and_ledger(&client(&base)).await;
+    ends(process).await;
 }
 
 async fn registry(client: &Client) {
@@ -216,7 +218,7 @@ fn mending(base: &str, way: &Arc<Proxy>) -> (Client, Arc<AtomicUsize>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_repeated_while_the_service_has_no_database() {
     let database = Database::create(DatabaseKind::Postgres).await;
-    let (way, url) = Proxy::before(&database).await;
+    let (way, url) = Proxy::in_front_of(&database).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &url)]).await;
     let plain = client(&base);
     let acme = plain.create_entity(&entity("Acme", EntityType::Issuer)).await.unwrap();
@@ -278,7 +280,7 @@ async fn a_service_that_is_stopped_in_the_middle_of_a_list_is_an_error() {
     let mut rows = list.stream();
     assert_eq!(rows.try_next().await.unwrap().unwrap().name, "Three");
     process.signal("KILL").await;
-    process.ended().await;
+    process.wait_for_exit().await;
     assert_eq!(rows.try_next().await.unwrap().unwrap().name, "Two", "of the page that was there");
     let ended = rows.try_next().await.unwrap_err();
     assert!(matches!(ended, Error::Transport { .. }), "{ended:?}");
@@ -318,7 +320,7 @@ async fn a_service_that_stands_still_is_a_timeout_and_another_server_a_protocol_
     let database = Database::create(DatabaseKind::Sqlite).await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     let hasty = Client::builder(&base).timeout(Duration::from_millis(200)).build().unwrap();
-    process.stop().await;
+    process.suspend().await;
     let late = hasty.create_entity(&entity("Acme", EntityType::Issuer)).await.unwrap_err();
     assert!(matches!(late, Error::Transport { kind: TransportKind::Timeout, .. }), "{late:?}");
     process.signal("CONT").await;

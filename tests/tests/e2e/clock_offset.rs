@@ -6,8 +6,8 @@ use epr_core::clock::{Clock, SystemClock};
 use epr_core::domain::Timestamp;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::epr;
+use epr_testkit::wait;
 use serde_json::Value;
 
 /// A clock that is wrong by so many microseconds.
@@ -24,11 +24,11 @@ async fn offset(api: &Api) -> Option<f64> {
 }
 
 #[tokio::test]
-async fn readiness_and_metrics_show_how_wrong_the_clock_is() {
+async fn readiness_and_metrics_show_the_offset_of_the_clock() {
     for (wrong, sign) in [(5_000_000, 1.0), (-5_000_000, -1.0)] {
         let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
-        let api = Api::at(database, Arc::new(WrongClock(wrong))).await;
-        patience::until_so("a measurement", async || offset(&api).await.is_some()).await;
+        let api = Api::with_clock(database, Arc::new(WrongClock(wrong))).await;
+        wait::until("a measurement", async || offset(&api).await.is_some()).await;
         // Half of a round trip is added at most.
         let seconds = offset(&api).await.unwrap() * sign;
         assert!((4.0..6.0).contains(&seconds), "{seconds}");

@@ -1,10 +1,11 @@
-//! Connections that are open and say nothing: they do not shut others out, and the process keeps files for everything else.
+//! Connections that are open and say nothing: they do not shut others out, and the process keeps files for everything
+//! else.
 
 use std::time::Duration;
 
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
-use epr_testkit::patience;
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::process::Process;
+use epr_testkit::wait;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::AsyncReadExt as _;
@@ -39,7 +40,7 @@ async fn calls_are_answered(base: &str) {
 }
 
 #[tokio::test]
-async fn the_connection_that_is_silent_for_longest_makes_room() {
+async fn the_connection_that_is_idle_for_longest_is_closed_for_a_new_one() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONNECTIONS", "32")]).await;
     let mut crowd = crowd(&base, 300).await;
@@ -50,7 +51,7 @@ async fn the_connection_that_is_silent_for_longest_makes_room() {
     let last = crowd.last_mut().unwrap();
     assert!(tokio::time::timeout(Duration::ZERO, last.read(&mut byte)).await.is_err());
     let settled = async || number(&base, "epr_http_connections ").await;
-    patience::until("connections within the bound", Duration::from_millis(10), settled, |open| *open <= 33).await;
+    wait::until_value("connections within the bound", Duration::from_millis(10), settled, |open| *open <= 33).await;
     assert!(number(&base, "epr_http_connections_evicted_total ").await >= 300 - 32 - 32);
 }
 
@@ -62,7 +63,7 @@ async fn a_connection_whose_request_is_worked_on_is_not_closed() {
     sqlx::raw_sql("BEGIN; LOCK TABLE entities IN ACCESS EXCLUSIVE MODE").execute(&mut holder).await.unwrap();
     let url = format!("{base}{ENTITIES}");
     let call = tokio::spawn(async move { reqwest::get(url).await.unwrap().status() });
-    database.until(WAITING, 1).await;
+    database.until(LOCK_WAITERS, 1).await;
     let _crowd = crowd(&base, 100).await;
     assert_eq!(reqwest::get(format!("{base}/healthz")).await.unwrap().status(), 200);
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();

@@ -64,7 +64,7 @@ async fn defaults_of_the_database_change_nothing() {
         let setting = format!("CREATE SCHEMA elsewhere; ALTER DATABASE {} SET {default}", name_of(&database));
         database.execute(&setting).await.unwrap();
         let api = Api::on(Arc::clone(&database)).await;
-        let creating = (0..12).map(|n| api.entity_named(n));
+        let creating = (0..12).map(|n| api.create_numbered_entity(n));
         for created in join_all(creating).await {
             assert_eq!(created, 201, "{default}");
         }
@@ -72,7 +72,8 @@ async fn defaults_of_the_database_change_nothing() {
         let place = api.entity("Café", "spv", None).await;
         let user = "99999999-0000-4000-8000-000000000009";
         assert!(!api.authorized(user, "document:download", &place).await, "{default}");
-        let grant = json!({"principal_id": user, "role_id": role, "entity_id": place, "effective_at": "2020-02-03T04:05:06.789Z"});
+        let grant = json!({"principal_id": user, "role_id": role, "entity_id": place,
+            "effective_at": "2020-02-03T04:05:06.789Z"});
         let grant = api.post("/api/v1/assignments", grant).await.expect(201);
         assert_eq!(grant["effective_at"], "2020-02-03T04:05:06.789000Z", "{default}");
         assert!(api.authorized(user, "document:download", &place).await, "{default}");
@@ -118,7 +119,8 @@ async fn another_applications_tables_are_left_alone() {
         let database = Database::create(DatabaseKind::Postgres).await;
         database.execute(neighbour).await.unwrap();
         let tables = "SELECT COUNT(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
-                      WHERE relkind IN ('r', 'i', 'S') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
+                      WHERE relkind IN ('r', 'i', 'S') AND nspname NOT IN ('pg_catalog', 'information_schema', \
+                      'pg_toast')";
         let before = database.number(tables).await;
         let (code, out, err) = epr(&database.url, &["migrate"]).await;
         assert_ne!(code, 0, "{out}{err}");
@@ -163,9 +165,7 @@ async fn a_server_without_room_costs_no_caller_anything() {
     // As soon as there is room, the pool is as large as it should be.
     drop(others);
     admin(&format!("ALTER DATABASE {} CONNECTION LIMIT 50", name_of(&database))).await;
-    epr_testkit::patience::until_so("ten connections", async || {
-        store.pools().iter().map(|pool| pool.open).sum::<u32>() == 10
-    })
-    .await;
+    epr_testkit::wait::until("ten connections", async || store.pools().iter().map(|pool| pool.open).sum::<u32>() == 10)
+        .await;
     store.close().await;
 }

@@ -1,14 +1,12 @@
 //! Database URLs as other drivers write them, on a real server. Their parsing is tested where it is written.
 
-use epr_testkit::postgres_server::Server;
+use epr_testkit::postgres_server::PostgresServer;
 use epr_testkit::process::{epr, program};
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn urls_of_other_drivers_reach_the_server() {
-    let server = Server::prepare();
-    server.write("pg_hba.conf", "local all all trust\nhost all epr all trust\n");
-    server.start("");
+    let server = PostgresServer::create(&[("pg_hba.conf", "local all all trust\nhost all epr all trust\n")], "");
     let (folder, port) = (server.folder().display().to_string(), &server.port);
     let encoded = folder.replace('/', "%2F");
     for url in [
@@ -32,9 +30,10 @@ async fn urls_of_other_drivers_reach_the_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_passwords_come_from_where_libpq_takes_them() {
-    let server = Server::prepare();
-    server.write("pg_hba.conf", "local all epr trust\nhost all all all scram-sha-256\n");
-    server.start("-c log_line_prefix=[%a] -c log_connections=on -c log_statement=all");
+    let server = PostgresServer::create(
+        &[("pg_hba.conf", "local all epr trust\nhost all all all scram-sha-256\n")],
+        "-c log_line_prefix=[%a] -c log_connections=on -c log_statement=all",
+    );
     let port = &server.port;
     let admin = format!("postgresql://epr@/postgres?host={}&port={port}", server.folder().display());
     let password = std::process::Command::new("psql")

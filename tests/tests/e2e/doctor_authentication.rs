@@ -57,7 +57,7 @@ async fn doctor_opens_the_files_of_tokens_and_keys() {
 }
 
 #[tokio::test]
-async fn production_without_a_word_about_authentication_is_said() {
+async fn production_without_authentication_settings_is_reported() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     Cli::on(&database.url).ok(&["migrate"]).await;
     for (environment, mode, said) in
@@ -74,7 +74,7 @@ async fn production_without_a_word_about_authentication_is_said() {
         // It is said, and serves all the same: deployments of before go on.
         assert_eq!(reqwest::get(format!("{base}/api/v1/entities")).await.unwrap().status(), 200);
         process.signal("TERM").await;
-        process.ended().await;
+        process.wait_for_exit().await;
         let cli = variables.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
         let (state, seen) = finding(&cli, "auth").await;
         assert_eq!(state, if said { "wrong" } else { "unused" }, "{seen}");

@@ -12,7 +12,7 @@ const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn create_gives_the_whole_entity(#[case] kind: DatabaseKind) {
+async fn create_returns_the_whole_entity(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let made = api
         .post("/api/v1/entities", json!({"name": "Berlin One", "type": "spv", "attributes": {"b": 1, "a": {"x": 1.0}}}))
@@ -57,7 +57,7 @@ async fn name_and_type_are_unique_together(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_ids(#[case] kind: DatabaseKind) {
+async fn unknown_ids_are_not_found(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for answer in [
         api.get(&format!("/api/v1/entities/{UNKNOWN}")).await,
@@ -75,7 +75,7 @@ async fn unknown_ids(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn patch_changes_what_is_given(#[case] kind: DatabaseKind) {
+async fn patch_changes_only_the_given_fields(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let parent = api.entity("Parent", "issuer", None).await;
     let id = api.entity("Child", "spv", Some(&parent)).await;
@@ -92,9 +92,10 @@ async fn patch_changes_what_is_given(#[case] kind: DatabaseKind) {
     assert!(after["updated_at"].as_str() > before["updated_at"].as_str());
     assert_eq!(after["created_at"], before["created_at"]);
     assert_eq!(api.patch(&path, json!({"parent_id": null})).await.expect(200)["parent_id"], json!(null));
-    let faults = api.patch(&path, json!({"type": "issuer", "id": UNKNOWN, "wat": 1, "name": null})).await.faults();
+    let errors =
+        api.patch(&path, json!({"type": "issuer", "id": UNKNOWN, "wat": 1, "name": null})).await.field_errors();
     assert_eq!(
-        faults,
+        errors,
         [
             "body.id: extra_forbidden",
             "body.type: extra_forbidden",
@@ -154,9 +155,9 @@ async fn lists_filter_and_page_without_cutting_short(#[case] kind: DatabaseKind)
         pages += 1;
     }
     assert_eq!((seen, pages), (expected, 3));
-    let faults = api.get("/api/v1/entities?limit=0&type=moon&parent_id=x&cursor=zzz").await.faults();
+    let errors = api.get("/api/v1/entities?limit=0&type=moon&parent_id=x&cursor=zzz").await.field_errors();
     assert_eq!(
-        faults,
+        errors,
         [
             "query.type: enum",
             "query.parent_id: uuid_parsing",
@@ -164,7 +165,7 @@ async fn lists_filter_and_page_without_cutting_short(#[case] kind: DatabaseKind)
             "query.cursor: cursor"
         ]
     );
-    assert_eq!(api.get("/api/v1/entities?limit=1001").await.faults(), ["query.limit: less_than_equal"]);
-    assert_eq!(api.get("/api/v1/entities?limit=ten").await.faults(), ["query.limit: int_parsing"]);
-    assert_eq!(api.get("/api/v1/entities?limit=1&limit=2").await.faults(), ["query.limit: int_parsing"]);
+    assert_eq!(api.get("/api/v1/entities?limit=1001").await.field_errors(), ["query.limit: less_than_equal"]);
+    assert_eq!(api.get("/api/v1/entities?limit=ten").await.field_errors(), ["query.limit: int_parsing"]);
+    assert_eq!(api.get("/api/v1/entities?limit=1&limit=2").await.field_errors(), ["query.limit: int_parsing"]);
 }

@@ -1,4 +1,5 @@
-//! Events of other services: which messages have flat fields, who may use EPR's own source, and what the ledger records.
+//! Events of other services: which messages have flat fields, who may use EPR's own source, and what the ledger
+//! records.
 
 use epr_testkit::api::Api;
 use epr_testkit::aws::{self, Topic};
@@ -15,8 +16,10 @@ const DOCUMENT: &str = "dddddddd-0000-4000-8000-000000000004";
 
 /// An audit event as the vault posts it.
 fn audit(correlation: &str, payload: &Value) -> Value {
-    json!({"event_type": "document.downloaded", "source": "document_vault", "correlation_id": correlation, "payload": payload,
-        "context": {"actor_id": ACTOR, "actor_type": "user", "entity_id": DOCUMENT, "entity_type": "document", "ip": "::1"}})
+    json!({"event_type": "document.downloaded", "source": "document_vault", "correlation_id": correlation,
+        "payload": payload,
+        "context": {"actor_id": ACTOR, "actor_type": "user", "entity_id": DOCUMENT, "entity_type": "document",
+            "ip": "::1"}})
 }
 
 #[rstest]
@@ -56,16 +59,16 @@ async fn an_audit_event_is_an_entry_each_time(#[case] kind: DatabaseKind) {
     assert_eq!(entries[0]["event_id"], first["event_id"]);
     assert!(entries[1]["event_id"] != entries[0]["event_id"] && entries[2]["event_id"] != entries[1]["event_id"]);
     assert_eq!(api.get(EVENTS).await.expect(200).as_array().unwrap().len(), 2, "one delivery each");
-    let figures = api.epr.metrics_text().await;
-    assert!(figures.contains("epr_events_deduplicated_total{content=\"same\"} 1"), "{figures}");
-    assert!(figures.contains("epr_events_deduplicated_total{content=\"different\"} 1"), "{figures}");
+    let metrics = api.epr.metrics_text().await;
+    assert!(metrics.contains("epr_events_deduplicated_total{content=\"same\"} 1"), "{metrics}");
+    assert!(metrics.contains("epr_events_deduplicated_total{content=\"different\"} 1"), "{metrics}");
 }
 
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_fit_a_column_is_kept_and_refuses_nothing(#[case] kind: DatabaseKind) {
+async fn a_value_that_fits_no_column_is_kept_and_refuses_nothing(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let mut event = audit("c".repeat(128).as_str(), &json!({"as_sent": 7}));
     event["event_type"] = json!("t".repeat(128));
@@ -102,8 +105,9 @@ async fn what_does_not_fit_a_column_is_kept_and_refuses_nothing(#[case] kind: Da
 async fn eprs_own_source_is_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for source in ["entity_permissions_core", " Entity_Permissions_Core "] {
-        let forged = json!({"event_type": "entity.archived", "source": source, "payload": {"entity_id": DOCUMENT, "entity_type": "spv"}});
-        assert_eq!(api.post(EVENTS, forged).await.faults(), ["body.source: reserved"], "{source}");
+        let forged = json!({"event_type": "entity.archived", "source": source, "payload": {"entity_id": DOCUMENT,
+            "entity_type": "spv"}});
+        assert_eq!(api.post(EVENTS, forged).await.field_errors(), ["body.source: reserved"], "{source}");
     }
     assert_eq!(api.get(EVENTS).await.expect(200), json!([]));
 }
@@ -138,8 +142,12 @@ async fn the_setting_says_which_events_are_recorded() {
     for (setting, expected) in [("off", 0), ("context", 1), ("all", 2)] {
         let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
         let clock = Arc::new(epr_core::clock::SystemClock);
-        let api =
-            Api::with(database, clock, &[("EPR_AUDIT_EVENTS", setting), ("EPR_DOCUMENT_EVENT_SOURCE", "epr-eu")]).await;
+        let api = Api::with_settings(
+            database,
+            clock,
+            &[("EPR_AUDIT_EVENTS", setting), ("EPR_DOCUMENT_EVENT_SOURCE", "epr-eu")],
+        )
+        .await;
         api.post(EVENTS, audit("c", &json!({}))).await.expect(201);
         let plain = json!({"event_type": "a.b", "source": "vault", "payload": {"entity_id": DOCUMENT}});
         api.post(EVENTS, plain).await.expect(201);
@@ -147,7 +155,7 @@ async fn the_setting_says_which_events_are_recorded() {
         assert_eq!(entries.as_array().unwrap().len(), expected, "{setting}");
         for own in ["epr-eu", "entity_permissions_core"] {
             let forged = json!({"event_type": "entity.archived", "source": own});
-            assert_eq!(api.post(EVENTS, forged).await.faults(), ["body.source: reserved"]);
+            assert_eq!(api.post(EVENTS, forged).await.field_errors(), ["body.source: reserved"]);
         }
     }
 }
@@ -173,7 +181,8 @@ async fn a_consumer_that_acts_on_flat_fields_archives_what_epr_archived_and_noth
     // The client uploads to the entity, which must not archive anything.
     let payload =
         json!({"document_id": DOCUMENT, "entity_id": entity, "entity_type": "spv", "action": "entity.archived"});
-    let uploaded = json!({"event_type": "document.uploaded", "source": "document_vault", "payload": payload, "context": {"ip": "::1"}});
+    let uploaded = json!({"event_type": "document.uploaded", "source": "document_vault", "payload": payload,
+        "context": {"ip": "::1"}});
     assert_eq!(post(EVENTS, uploaded).await.status(), 201);
     assert_eq!(
         post(EVENTS, json!({"event_type": "entity.archived", "source": "entity_permissions_core", "payload": payload}))
@@ -190,5 +199,5 @@ async fn a_consumer_that_acts_on_flat_fields_archives_what_epr_archived_and_noth
     assert_eq!(archived_by_the_vault(&archived), Some((entity.to_owned(), "spv".to_owned())));
     assert_eq!((&archived["action"], &archived["metadata"]), (&json!("entity.archived"), &json!({})));
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
 }

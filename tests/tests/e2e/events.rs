@@ -13,10 +13,19 @@ const EVENTS: &str = "/api/v1/events";
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ingest_and_read(#[case] kind: DatabaseKind) {
+async fn an_event_is_accepted_and_read_back(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
-    let made = api.post(EVENTS, json!({"event_type": "document.uploaded", "source": "document-vault", "payload": {"b": 1.0, "a": []},
-            "context": {"ip": "::1"}, "correlation_id": "c-1", "occurred_at": "2026-01-01T01:00:00+01:00", "schema_version": "v2"})).await.expect(201);
+    let made = api
+        .post(
+            EVENTS,
+            json!({
+                "event_type": "document.uploaded", "source": "document-vault", "payload": {"b": 1.0, "a": []},
+                "context": {"ip": "::1"}, "correlation_id": "c-1", "occurred_at": "2026-01-01T01:00:00+01:00",
+                "schema_version": "v2",
+            }),
+        )
+        .await
+        .expect(201);
     let mut keys: Vec<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(
@@ -70,7 +79,7 @@ async fn ingest_and_read(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_again_is_the_first(#[case] kind: DatabaseKind) {
+async fn a_repeated_event_returns_the_first(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let body = json!({"event_type": "a.b", "source": "vault", "correlation_id": "c", "payload": {"n": 1}});
     let first = api.post(EVENTS, body.clone()).await.expect(201);
@@ -91,7 +100,7 @@ async fn the_same_again_is_the_first(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_at_once_are_one(#[case] kind: DatabaseKind) {
+async fn fifty_equal_events_at_once_are_one_event(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let tasks: Vec<_> = (0..50)
         .map(|n| {
@@ -114,13 +123,14 @@ async fn fifty_at_once_are_one(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused(#[case] kind: DatabaseKind) {
+async fn invalid_events_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
-    assert_eq!(api.post(EVENTS, json!({})).await.faults(), ["body.event_type: missing", "body.source: missing"]);
-    let wrong = json!({"event_type": "ab", "source": "x".repeat(129), "payload": [], "context": "x", "correlation_id": "c".repeat(129),
+    assert_eq!(api.post(EVENTS, json!({})).await.field_errors(), ["body.event_type: missing", "body.source: missing"]);
+    let wrong = json!({"event_type": "ab", "source": "x".repeat(129), "payload": [], "context": "x",
+            "correlation_id": "c".repeat(129),
             "occurred_at": "never", "schema_version": "v".repeat(17)});
     assert_eq!(
-        api.post(EVENTS, wrong).await.faults(),
+        api.post(EVENTS, wrong).await.field_errors(),
         [
             "body.event_type: string_too_short",
             "body.source: string_too_long",
@@ -132,11 +142,11 @@ async fn what_is_refused(#[case] kind: DatabaseKind) {
         ]
     );
     let large = |bytes: usize| json!({"event_type": "a.b", "source": "vault", "payload": {"x": "y".repeat(bytes)}});
-    assert_eq!(api.post(EVENTS, large(256 * 1024)).await.faults(), ["body: too_large"]);
+    assert_eq!(api.post(EVENTS, large(256 * 1024)).await.field_errors(), ["body: too_large"]);
     api.post(EVENTS, large(255 * 1024)).await.expect(201);
-    assert_eq!(api.get(&format!("{EVENTS}?limit=201")).await.faults(), ["query.limit: less_than_equal"]);
+    assert_eq!(api.get(&format!("{EVENTS}?limit=201")).await.field_errors(), ["query.limit: less_than_equal"]);
     assert_eq!(
-        api.get(&format!("{EVENTS}?limit=0&source=")).await.faults(),
+        api.get(&format!("{EVENTS}?limit=0&source=")).await.field_errors(),
         ["query.limit: greater_than_equal"],
         "an empty filter is none"
     );
@@ -166,11 +176,15 @@ async fn changes_write_their_events(#[case] kind: DatabaseKind) {
     api.patch(&format!("/api/v1/entities/{other}"), json!({"status": "archived"})).await.expect(200);
     let mut events = api.get(EVENTS).await.expect(200).as_array().unwrap().clone();
     events.reverse();
-    let told: Vec<_> =
+    let reported: Vec<_> =
         events.iter().map(|event| (event["event_type"].as_str().unwrap(), event["payload"].clone())).collect();
-    let changed = |change: &str| json!({"principal_id": user, "principal_type": "user", "role_id": role, "entity_id": spv, "change": change});
+    let changed = |change: &str| {
+        json!({
+            "principal_id": user, "principal_type": "user", "role_id": role, "entity_id": spv, "change": change,
+        })
+    };
     assert_eq!(
-        told,
+        reported,
         [
             ("role.assignment.changed", changed("created")),
             ("role.assignment.changed", changed("revoked")),

@@ -11,7 +11,7 @@ use epr_core::publish::recording::Recording;
 use epr_core::store::postgres::{PLAN_SETTINGS, WALKS};
 use epr_core::store::{Claim, OutboxCursor, Settlement, Store, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::{patience, seed};
+use epr_testkit::{seed, wait};
 use rand::Rng as _;
 use rstest::rstest;
 use serde_json::Value;
@@ -36,7 +36,8 @@ async fn backlog(database: &Database, key: &str, count: u32) {
         "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, occurred_at, schema_version, \
            delivery_state, delivery_attempts, created_at, updated_at, ordering_key, ingested, next_attempt_at) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-         SELECT {id}, {id}, '{key}', 'vault', '{{}}', '{{}}', {at}, 'v1', 'pending', 0, {at}, {at}, '{key}', TRUE, {at} FROM n"
+         SELECT {id}, {id}, '{key}', 'vault', '{{}}', '{{}}', {at}, 'v1', 'pending', 0, {at}, {at}, '{key}', TRUE, \
+         {at} FROM n"
     );
     database.execute(&sql).await.unwrap();
 }
@@ -51,7 +52,7 @@ async fn delivered_before(database: &Database, other: &str) -> usize {
         async move { epr.relay(async { drop(stopped.await) }).await }
     });
     let delivered = async || topic.published().iter().any(|message| message.event_type == other);
-    patience::until_so("the other key's event", delivered).await;
+    wait::until("the other key's event", delivered).await;
     drop(stop);
     relay.await.unwrap();
     epr.close().await;
@@ -165,7 +166,8 @@ struct Run {
     delivered: Mutex<Vec<(String, i64)>>,
 }
 
-/// Relays, writers and retries at the same time: each key's events are delivered in their order, and none is left behind.
+/// Relays, writers and retries at the same time: each key's events are delivered in their order, and none is left
+/// behind.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]

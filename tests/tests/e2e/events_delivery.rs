@@ -1,4 +1,4 @@
-//! Delivery, attempt by attempt, against a topic in memory that can be told to fail.
+//! Delivery, attempt by attempt, against a topic in memory that can be made to fail.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use epr_core::settings::EventSettings;
 use epr_core::store::Page;
 use epr_core::{Call, Epr};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
+use epr_testkit::wait;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
@@ -18,7 +18,8 @@ async fn service(topic: &Arc<Recording>) -> Epr {
 }
 
 fn event(entity: &str) -> NewEvent {
-    let body = json!({"event_type": "a.happened", "source": "vault", "payload": {"entity_id": entity, "entity_type": "spv", "n": 1}});
+    let body = json!({"event_type": "a.happened", "source": "vault", "payload": {"entity_id": entity,
+        "entity_type": "spv", "n": 1}});
     NewEvent::from_body(&epr_core::domain::Json::parse(body.to_string().as_bytes()).unwrap()).unwrap()
 }
 
@@ -33,12 +34,12 @@ async fn relayed(epr: &Epr) {
         let epr = epr.clone();
         async move { epr.relay(async { drop(stopped.await) }).await }
     });
-    patience::until_so("nothing pending", async || epr.event_backlog().await.unwrap().pending == 0).await;
+    wait::until("nothing pending", async || epr.event_backlog().await.unwrap().pending == 0).await;
     drop(stop);
     relay.await.unwrap();
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "stands beside `outage` in lists of answers")]
+#[allow(clippy::unnecessary_wraps, reason = "has the type of `outage`, with which it shares lists of answers")]
 fn failed() -> Result<PublishOutcome, Outage> {
     Ok(PublishOutcome::Failed("busy".into()))
 }
@@ -48,7 +49,7 @@ fn outage() -> Result<PublishOutcome, Outage> {
 }
 
 #[tokio::test]
-async fn the_message_is_the_contracts() {
+async fn the_message_has_the_form_of_the_contract() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     let made = epr.ingest_event(&Call::default(), event("11111111-0000-4000-8000-000000000001")).await.unwrap().event;
@@ -57,9 +58,12 @@ async fn the_message_is_the_contracts() {
     let body: Value = serde_json::from_str(&message.body).unwrap();
     assert_eq!(
         body,
-        json!({"event_id": made.event_id, "event_type": "a.happened", "source": "vault", "occurred_at": made.occurred_at.to_string(),
-        "correlation_id": null, "schema_version": "v1", "payload": {"entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv", "n": 1},
-        "context": {}, "metadata": {}})
+        json!({
+            "event_id": made.event_id, "event_type": "a.happened", "source": "vault",
+            "occurred_at": made.occurred_at.to_string(), "correlation_id": null, "schema_version": "v1",
+            "payload": {"entity_id": "11111111-0000-4000-8000-000000000001", "entity_type": "spv", "n": 1},
+            "context": {}, "metadata": {},
+        })
     );
     assert_eq!(
         message.attributes(),
@@ -68,7 +72,7 @@ async fn the_message_is_the_contracts() {
 }
 
 #[tokio::test]
-async fn a_failure_is_tried_again_in_the_request_then_by_the_relay() {
+async fn a_failure_is_retried_in_the_request_and_then_by_the_relay() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     topic.answer_next([failed()]);
@@ -96,7 +100,7 @@ async fn a_refusal_fails_at_once_with_the_reason() {
         (made.delivery_state, made.delivery_attempts, made.last_error.as_deref()),
         (DeliveryState::Failed, 1, Some("InvalidParameter: no"))
     );
-    // It holds nobody up, and can be put back.
+    // It blocks no other event, and can be requeued.
     epr.ingest_event(&Call::default(), event("e")).await.unwrap();
     assert_eq!(topic.published().len(), 1);
     assert_eq!(epr.requeue_events(Some(made.event_id)).await.unwrap(), 1);
@@ -126,7 +130,7 @@ async fn an_outage_uses_up_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_moment_is_tried_again_in_the_request() {
+async fn a_transient_error_is_retried_in_the_request() {
     let topic = Arc::new(Recording::default());
     let epr = service(&topic).await;
     let moment = || Err(Outage { why: "503".into(), retryable: true });
@@ -153,13 +157,13 @@ async fn events_of_one_entity_stay_in_order() {
     assert_eq!(topic.published().iter().map(|message| message.event_id).collect::<Vec<_>>(), [b.event_id]);
     // Two relays at once do not pass each other.
     tokio::join!(relayed(&epr), relayed(&epr));
-    let told: Vec<_> =
+    let reported: Vec<_> =
         topic.published().iter().map(|message| message.event_id).filter(|id| *id != b.event_id).collect();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[tokio::test]
-async fn after_the_last_attempt_it_is_given_up() {
+async fn an_event_fails_after_its_last_attempt() {
     let topic = Arc::new(Recording::default());
     let events = EventSettings { publish_attempts: 2, max_attempts: 3, ..EventSettings::default() };
     let epr = Epr::builder().events(events).publisher(topic.clone()).start().await.unwrap();
@@ -177,7 +181,7 @@ async fn after_the_last_attempt_it_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_at_once_stand_in_one_line() {
+async fn events_of_concurrent_writers_are_delivered_in_one_order() {
     let (topic, database) = (Arc::new(Recording::default()), Database::create(DatabaseKind::Postgres).await);
     let epr = Epr::builder().store(database.store().await).publisher(topic.clone()).build();
     let writers: Vec<_> = (0..30)

@@ -24,9 +24,9 @@ async fn the_vaults_consumer_finds_what_it_reads() {
     let (mut process, base) = Process::api(&environment).await;
     let entity = post(&base, "/api/v1/entities", json!({"name": "Zoë", "type": "spv"})).await;
     post(&base, &format!("/api/v1/entities/{}/archive", entity["id"].as_str().unwrap()), json!({})).await;
-    let line = process.line("events_engine_published").await;
+    let line = process.wait_for_log("events_engine_published").await;
     assert_eq!((&line["extra"]["attempts"], &line["extra"]["event_type"]), (&json!(1), &json!("entity.archived")));
-    let figures = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
     for line in [
         "epr_event_publish_attempts_total{outcome=\"delivered\"} 1",
         "epr_event_publish_duration_seconds_count 1",
@@ -34,7 +34,7 @@ async fn the_vaults_consumer_finds_what_it_reads() {
         "epr_events_failed 0",
         "epr_event_oldest_pending_seconds 0.0",
     ] {
-        assert!(figures.lines().any(|told| told == line), "{line} is not in {figures}");
+        assert!(metrics.lines().any(|reported| reported == line), "{line} is not in {metrics}");
     }
     let received = topic.drain().await;
     assert_eq!(received.len(), 1);
@@ -52,10 +52,11 @@ async fn the_vaults_consumer_finds_what_it_reads() {
     let attribute = |value: &Value| json!({"Type": "String", "Value": value});
     assert_eq!(
         received[0].attributes,
-        json!({"event_type": attribute(&body["event_type"]), "source": attribute(&body["source"]), "event_id": attribute(&body["event_id"])})
+        json!({"event_type": attribute(&body["event_type"]), "source": attribute(&body["source"]),
+            "event_id": attribute(&body["event_id"])})
     );
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn a_topic_that_is_gone_loses_nothing() {
         ("EPR_EVENT_POLL_MS", "100"),
     ];
     environment.extend(aws::environment(&endpoint));
-    topic.take_away().await;
+    topic.delete_topic().await;
     let (process, base) = Process::api(&environment).await;
     let event =
         json!({"event_type": "a.happened", "source": "vault", "payload": {"entity_id": "e", "entity_type": "spv"}});
@@ -83,12 +84,12 @@ async fn a_topic_that_is_gone_loses_nothing() {
     assert!(said.contains("pending, 0 attempts") && said.contains("the topic cannot be used"), "{said}");
     // The process is stopped so that nothing is published to a topic without its queue.
     process.signal("TERM").await;
-    process.ended().await;
-    topic.bring_back().await;
+    process.wait_for_exit().await;
+    topic.create_topic().await;
     let (process, _) = Process::api(&environment).await;
     database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'", 0).await;
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
     let received: Vec<_> = topic.drain().await.into_iter().map(|message| message.body["event_id"].clone()).collect();
     assert_eq!(received, made, "each once, in order");
 }
@@ -109,11 +110,11 @@ async fn a_relay_in_another_process_is_woken() {
     let (writer, base) = Process::api(&[&environment[..], &silent].concat()).await;
     let made = post(&base, "/api/v1/events", json!({"event_type": "a.happened", "source": "vault"})).await;
     assert_eq!((&made["delivery_state"], &made["delivery_attempts"]), (&json!("pending"), &json!(0)));
-    let line = relay.line("events_engine_published").await;
+    let line = relay.wait_for_log("events_engine_published").await;
     assert_eq!(line["extra"]["event_id"], made["event_id"]);
     for process in [relay, writer] {
         process.signal("TERM").await;
-        assert_eq!(process.ended().await.0.code(), Some(0));
+        assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
     }
     assert_eq!(topic.drain().await.len(), 1);
 }

@@ -1,42 +1,42 @@
-//! Two PostgreSQL servers, one of which follows the other, and a name that leads to one of them: what callers are answered while
-//! the other takes over. Must hold whatever the timing: no allow after a revocation was answered, by the process that answered it.
+//! A primary, its standby, and a name that leads to one of them: the answers to callers while the standby takes over.
+//! INVARIANT, whatever the timing: a process allows nothing after it answered the revocation.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use epr_testkit::patience;
-use epr_testkit::postgres_server::Server;
+use epr_testkit::postgres_server::PostgresServer;
 use epr_testkit::process::{Process, epr};
 use epr_testkit::proxy::Proxy;
+use epr_testkit::wait;
+use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 const CALLERS: usize = 8;
-/// Between two looks at what a wait is for.
-const EVERY: Duration = Duration::from_millis(20);
-/// What is answered is on both.
+/// Between two readings of a value that a test waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Every answered change is on both servers.
 const SYNCHRONOUS: &str = "synchronous_standby_names = '*'\n";
 
 /// A primary, its standby, and the name under which processes know the one to use.
 struct Pair {
-    old: Server,
-    new: Server,
+    old: PostgresServer,
+    new: PostgresServer,
     name: Arc<Proxy>,
     url: String,
 }
 
 impl Pair {
-    /// Both run. With `settings` for the primary besides.
+    /// Starts both servers, the primary with `settings` in its configuration.
     async fn start(settings: &str) -> Self {
         let (old, new) = tokio::task::spawn_blocking({
             let settings = settings.to_owned();
             move || {
-                let old = Server::prepare();
-                old.start("");
-                let new = Server::standby_of(&old);
+                let old = PostgresServer::create(&[], "");
+                let new = PostgresServer::standby_of(&old);
                 new.start("");
                 old.write("postgresql.auto.conf", &settings);
                 old.reload();
@@ -49,7 +49,8 @@ impl Pair {
         let url = format!("postgres://epr@{}/postgres", name.address);
         let pair = Self { old, new, name, url };
         let followed = "SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming'";
-        patience::until("a standby that follows", EVERY, || number(&pair.old, followed), |seen| *seen == 1).await;
+        wait::until_value("a standby that follows", POLL_INTERVAL, || number(&pair.old, followed), |seen| *seen == 1)
+            .await;
         pair
     }
 
@@ -59,15 +60,16 @@ impl Pair {
     }
 }
 
-async fn number(server: &Server, sql: &'static str) -> i64 {
+async fn number(server: &PostgresServer, sql: &'static str) -> i64 {
     let mut conn = PgConnection::connect(&server.url()).await.unwrap();
     sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
 }
 
-/// Has the standby received and applied everything?
+/// Waits until the standby has applied everything.
 async fn until_applied(pair: &Pair) {
     let behind = "SELECT COUNT(*) FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()";
-    patience::until("a standby that has everything", EVERY, || number(&pair.old, behind), |seen| *seen == 0).await;
+    wait::until_value("a standby that has everything", POLL_INTERVAL, || number(&pair.old, behind), |seen| *seen == 0)
+        .await;
 }
 
 /// A running API.
@@ -94,7 +96,7 @@ impl Service {
     }
 }
 
-/// A way to call a service.
+/// A client of one service.
 #[derive(Clone)]
 struct Caller {
     base: Arc<str>,
@@ -108,24 +110,24 @@ impl Caller {
         (answer.status().as_u16(), answer.json().await.expect("JSON"))
     }
 
-    /// A POST that is repeated while it is refused with a 503.
+    /// Sends a POST, again for as long as the answer is a 503.
     async fn post(&self, path: &str, body: Value) -> Value {
         loop {
             let (status, said) = self.send(Method::POST, path, &body).await;
             match status {
-                503 => tokio::time::sleep(EVERY).await,
+                503 => tokio::time::sleep(POLL_INTERVAL).await,
                 200 | 201 => return said,
                 _ => panic!("{path}: {status} {said}"),
             }
         }
     }
 
-    /// Revokes, and is sure of it.
+    /// Revokes an assignment, again until the service confirms it.
     async fn revoke(&self, assignment: &str) {
         loop {
             let path = format!("/api/v1/assignments/{assignment}");
             match self.send(Method::DELETE, &path, &Value::Null).await.0 {
-                503 => tokio::time::sleep(EVERY).await,
+                503 => tokio::time::sleep(POLL_INTERVAL).await,
                 // An earlier attempt took effect although its answer did not arrive.
                 200 | 404 => return,
                 status => panic!("{path}: {status}"),
@@ -133,7 +135,7 @@ impl Caller {
         }
     }
 
-    /// `None` when the service does not say.
+    /// The decision, or `None` when the service answers 503.
     async fn authorized(&self, user: &str, entity: &str) -> Option<bool> {
         let asked = json!({"user_id": user, "action": "a:read", "resource_id": entity});
         match self.send(Method::POST, "/api/v1/authorize", &asked).await {
@@ -188,7 +190,7 @@ async fn work(
 }
 
 /// The ledger of a server, replayed: no decision is allowed by an assignment that is not in force at that point.
-async fn verify(server: &Server) {
+async fn verify(server: &PostgresServer) {
     let (code, out, err) = epr(&server.url(), &["audit", "verify"]).await;
     assert_eq!(code, 0, "{out}{err}");
     let mut conn = PgConnection::connect(&server.url()).await.unwrap();
@@ -213,7 +215,7 @@ async fn verify(server: &Server) {
     assert!(allowed > 0);
 }
 
-/// The standby takes over while the old primary runs on: its connections stay open, and its commits are never confirmed.
+/// The standby takes over while the old primary runs on: its connections stay open, its commits are never confirmed.
 async fn promotion_under_load(environment: &[(&str, &str)]) {
     let pair = Pair::start(SYNCHRONOUS).await;
     let service = pair.service(environment).await;
@@ -224,12 +226,13 @@ async fn promotion_under_load(environment: &[(&str, &str)]) {
         .collect();
     let more = async |rounds| {
         let target = done.load(SeqCst) + rounds;
-        patience::until("rounds that succeed", EVERY, async || done.load(SeqCst), |done| *done >= target).await;
+        wait::until_value("rounds that succeed", POLL_INTERVAL, async || done.load(SeqCst), |done| *done >= target)
+            .await;
     };
     more(3 * CALLERS).await;
     let promoted = Instant::now();
     pair.new.promote();
-    pair.name.lead_to(&pair.new.address());
+    pair.name.redirect_to(&pair.new.address());
     let flipped = Instant::now();
     more(3 * CALLERS).await;
     println!("promotion took {:?}; rounds succeed {:?} after the name changed", flipped - promoted, flipped.elapsed());
@@ -260,11 +263,17 @@ async fn no_allow_follows_a_revocation_over_a_promotion_without_cache_and_record
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_answers_nothing_after_a_planned_switchover() {
     let pair = Pair::start(SYNCHRONOUS).await;
-    let service = pair.service(&[]).await;
+    // Each call below runs into this deadline, because the service keeps looking for a primary until then.
+    let service = pair.service(&[("EPR_REQUEST_TIMEOUT", "2")]).await;
     let caller = service.caller();
     let (entity, role) = setup(&caller).await;
     let held = grant(&caller, &user(1), &role, &entity).await;
-    assert_eq!(caller.authorized(&user(1), &entity).await, Some(true));
+    let allowed = loop {
+        if let Some(allowed) = caller.authorized(&user(1), &entity).await {
+            break allowed;
+        }
+    };
+    assert!(allowed);
 
     tokio::task::block_in_place(|| {
         pair.old.stop();
@@ -274,21 +283,25 @@ async fn a_standby_answers_nothing_after_a_planned_switchover() {
     // Another process uses the new one already.
     let other = Service::start(&pair.new.url(), &[]).await;
     other.caller().revoke(&held).await;
-    for _ in 0..10 {
+    // Five callers on six connections: each call has a connection of its own to try.
+    let calls_find_no_primary = async || {
         assert_eq!(caller.authorized(&user(1), &entity).await, None);
         assert!(!caller.is_ready().await);
         let path = format!("/api/v1/entities/{entity}");
         assert_eq!(caller.send(Method::GET, &path, &Value::Null).await.0, 503);
+    };
+    for _ in 0..2 {
+        join_all((0..5).map(|_| calls_find_no_primary())).await;
     }
-    pair.name.lead_to(&pair.new.address());
+    pair.name.redirect_to(&pair.new.address());
     let flipped = Instant::now();
-    patience::until_so("ready again", async || caller.is_ready().await).await;
+    wait::until("ready again", async || caller.is_ready().await).await;
     assert_eq!(caller.authorized(&user(1), &entity).await, Some(false));
     println!("answers {:?} after the name changed", flipped.elapsed());
 }
 
-/// Both servers take changes. A process whose connections lead to the old one finds out by itself that the name leads elsewhere, and
-/// does not go back when the name does.
+/// Both servers accept changes. A process that is connected to the old one detects that the name leads elsewhere, and
+/// does not return when the name does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_leaves_an_old_primary_that_goes_on_and_does_not_return() {
     let pair = Pair::start("").await;
@@ -300,28 +313,28 @@ async fn a_process_leaves_an_old_primary_that_goes_on_and_does_not_return() {
     until_applied(&pair).await;
 
     tokio::task::block_in_place(|| pair.new.promote());
-    pair.name.lead_to(&pair.new.address());
+    pair.name.redirect_to(&pair.new.address());
     let flipped = Instant::now();
     let other = Service::start(&pair.new.url(), &[]).await;
     other.caller().revoke(&held).await;
-    patience::until(
+    wait::until_value(
         "a denial",
-        EVERY,
+        POLL_INTERVAL,
         async || caller.authorized(&user(1), &entity).await,
         |said| *said == Some(false),
     )
     .await;
     println!("the revocation elsewhere shows {:?} after the name changed", flipped.elapsed());
 
-    // The old one says yes to this day.
-    pair.name.lead_to(&pair.old.address());
+    // The old primary still has the assignment.
+    pair.name.redirect_to(&pair.old.address());
     let before = number(&pair.old, "SELECT COUNT(*) FROM audit_logs").await;
     let stop = Instant::now() + Duration::from_secs(5);
     while Instant::now() < stop {
         assert_ne!(caller.authorized(&user(1), &entity).await, Some(true));
         let fresh = caller.authorized(&user(2), &entity).await;
         assert_ne!(fresh, Some(true));
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     assert_eq!(number(&pair.old, "SELECT COUNT(*) FROM audit_logs").await, before, "the old one was written");
     verify(&pair.new).await;

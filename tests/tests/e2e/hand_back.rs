@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::{epr, program};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -48,8 +48,8 @@ async fn dump(database: &Database) -> String {
         // Newer versions of pg_dump write a random word.
         DatabaseKind::Postgres => text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n"),
         DatabaseKind::Sqlite => {
-            // A table that was renamed is written in quotes and with IF NOT EXISTS, and an index that was built again last. The
-            // table of SQLite's own that counts keys stays, empty.
+            // A table that was renamed is written in quotes and with IF NOT EXISTS, and an index that was built again
+            // last. The table of SQLite's own that counts keys stays, empty.
             let lines = text.lines().filter(|line| !line.contains("sqlite_sequence"));
             let mut lines: Vec<_> =
                 lines.map(|line| line.replace('"', "").replace("TABLE IF NOT EXISTS", "TABLE")).collect();
@@ -127,7 +127,7 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
     let (success, printed) = go_back(&database, folder.path()).await;
     assert!(!success && printed.contains("is not empty"), "{printed}");
-    let (code, said) = verdict(&database.url, &[]).await;
+    let (code, said) = audit_verify(&database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
 }
 
@@ -135,12 +135,12 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
 async fn refusal(database: &Database, arguments: &[&str]) -> String {
     let (code, _, said) = epr(&database.url, &[&["migrate", "--back"], arguments].concat()).await;
     assert_eq!(code, 2, "{said}");
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
     said
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_named() {
+async fn each_obstacle_is_named() {
     let database = older_database(DatabaseKind::Postgres).await;
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
 

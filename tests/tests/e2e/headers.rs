@@ -54,7 +54,7 @@ async fn changes_refuse_what_is_not_one_actor(#[case] kind: DatabaseKind) {
         for (method, path) in [(Method::POST, "/api/v1/entities"), (Method::POST, "/api/v1/roles")] {
             let body = json!({"name": "Some name", "type": "spv"});
             let answer = api.raw(method, path, &actors(values), body.to_string()).await;
-            assert!(answer.faults().contains(&format!("header.X-Actor-Id: {kind}")), "{path} {values:?}");
+            assert!(answer.field_errors().contains(&format!("header.X-Actor-Id: {kind}")), "{path} {values:?}");
         }
     }
     assert_eq!(api.get("/api/v1/entities").await.expect(200), json!([]));
@@ -72,10 +72,13 @@ async fn a_header_that_is_read_is_given_once(#[case] kind: DatabaseKind) {
         let twice = [(name, value), (name, value)];
         let answer = api.raw(Method::POST, "/api/v1/entities", &twice, body.clone()).await;
         assert_ne!(answer.headers["x-request-id"], value);
-        assert_eq!(answer.faults(), [format!("header.{name}: duplicate")]);
+        assert_eq!(answer.field_errors(), [format!("header.{name}: duplicate")]);
     }
     let twice = [("x-request-id", "one"), ("x-request-id", "other")];
-    assert_eq!(api.raw(Method::GET, "/api/v1/roles", &twice, "").await.faults(), ["header.X-Request-ID: duplicate"]);
+    assert_eq!(
+        api.raw(Method::GET, "/api/v1/roles", &twice, "").await.field_errors(),
+        ["header.X-Request-ID: duplicate"]
+    );
     assert_eq!(api.get("/api/v1/entities").await.expect(200), json!([]));
     // What is not read is not looked at.
     for name in ["accept", "authorization", "user-agent", "x-forwarded-for", "traceparent", "epr-unknown"] {

@@ -1,9 +1,10 @@
-//! How deep the hierarchy may be, and hierarchies that are too deep or have a cycle already: of an older database, or restored.
+//! How deep the hierarchy may be, and hierarchies that are too deep or have a cycle already: of an older database, or
+//! restored.
 
 use std::sync::Arc;
 
 use epr_testkit::api::Api;
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -148,14 +149,14 @@ async fn creations_share_the_lock_that_moves_take() {
         let (api, top, other) = (api.clone(), top.clone(), other.clone());
         async move { move_to(&api, &other, &*top).await }
     });
-    api.database.until(WAITING, 1).await;
+    api.database.until(LOCK_WAITERS, 1).await;
     sqlx::raw_sql("COMMIT; BEGIN; SELECT pg_advisory_xact_lock(1162891777)").execute(&mut holder).await.unwrap();
     assert_eq!(moving.await.unwrap().0, 200);
     let creating = tokio::spawn({
         let (api, top) = (api.clone(), top.clone());
         async move { api.entity("while another moves", "spv", Some(&top)).await }
     });
-    api.database.until(WAITING, 1).await;
+    api.database.until(LOCK_WAITERS, 1).await;
     api.entity("a root", "spv", None).await;
     sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
     creating.await.unwrap();
@@ -177,7 +178,8 @@ async fn a_cycle_is_not_taken_over(#[case] kind: DatabaseKind) {
     };
     let table = format!(
         "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, \
-         status VARCHAR(16) NOT NULL, parent_id {id}, attributes JSON, created_at {time} NOT NULL, updated_at {time} NOT NULL)"
+         status VARCHAR(16) NOT NULL, parent_id {id}, attributes JSON, created_at {time} NOT NULL, \
+         updated_at {time} NOT NULL)"
     );
     database.execute(&table).await.unwrap();
     chain(&database, 6, 5).await;

@@ -7,7 +7,7 @@ use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::store::Store;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::{everything, verdict};
+use epr_testkit::ledger::{all_entries, audit_verify};
 use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn outcomes(epr: &Epr, bodies: &[Value]) -> Vec<IngestOutcome> {
 }
 
 async fn actions(store: &Arc<dyn Store>) -> Vec<String> {
-    let all = everything(&**store).await;
+    let all = all_entries(&**store).await;
     let action =
         |canonical: &str| serde_json::from_str::<Value>(canonical).unwrap()["action"].as_str().unwrap().to_owned();
     all.iter().map(|entry| action(&entry.canonical)).collect()
@@ -41,7 +41,7 @@ async fn actions(store: &Arc<dyn Store>) -> Vec<String> {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_taken_as_far_as_it_is_good(#[case] kind: DatabaseKind) {
+async fn the_valid_messages_of_a_mixed_batch_are_recorded(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let (epr, database) = (&api.epr, &api.database);
     let bodies = [event(1, "a"), json!({"action": 1}), event(1, "a"), event(1, "b"), event(2, "c")];
@@ -72,7 +72,7 @@ async fn a_batch_is_taken_as_far_as_it_is_good(#[case] kind: DatabaseKind) {
         ]
     ));
     assert_eq!(actions(&database.store().await).await, ["a", "c"]);
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
 }
 
 #[rstest]
@@ -127,29 +127,29 @@ async fn an_entry_that_the_database_refuses_does_not_take_its_neighbours_with_it
     let (epr, database) = (&api.epr, &api.database);
     database.execute(&refusing(database, "action = 'poison'")).await.unwrap();
     let bodies = [event(1, "a"), event(2, "poison"), event(3, "c")];
-    let told = outcomes(epr, &bodies).await;
+    let reported = outcomes(epr, &bodies).await;
     assert!(
         matches!(
-            &told[..],
+            &reported[..],
             [
                 IngestOutcome::Recorded { sequence: 1 },
                 IngestOutcome::Refused { .. },
                 IngestOutcome::Recorded { sequence: 2 }
             ]
         ),
-        "{told:?}"
+        "{reported:?}"
     );
-    // Alone, or beside what was recorded before, nobody knows whether it is the entry or the database.
+    // Alone, or beside messages recorded before, the entry cannot be told from the database as the cause.
     for nothing_recorded in [&bodies[1..2], &bodies[..]] {
-        let told = outcomes(epr, nothing_recorded).await;
+        let reported = outcomes(epr, nothing_recorded).await;
         assert!(
-            told.iter().any(|outcome| matches!(outcome, IngestOutcome::Retry { unavailable: false, .. })),
-            "{told:?}"
+            reported.iter().any(|outcome| matches!(outcome, IngestOutcome::Retry { unavailable: false, .. })),
+            "{reported:?}"
         );
-        assert!(!told.iter().any(|outcome| matches!(outcome, IngestOutcome::Refused { .. })), "{told:?}");
+        assert!(!reported.iter().any(|outcome| matches!(outcome, IngestOutcome::Refused { .. })), "{reported:?}");
     }
     assert_eq!(actions(&database.store().await).await, ["a", "c"]);
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
     let kept = epr.rejections(10, None).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert!(kept.iter().all(|kept| kept.rejection.reason.contains("poisoned")), "{kept:#?}");
@@ -159,14 +159,14 @@ async fn an_entry_that_the_database_refuses_does_not_take_its_neighbours_with_it
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_at_fault_condemns_no_message(#[case] kind: DatabaseKind) {
+async fn an_error_of_the_database_rejects_no_message(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let (epr, database) = (&api.epr, &api.database);
     database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
-    let told = epr.ingest(&messages(&[event(1, "a"), event(2, "b")])).await;
+    let reported = epr.ingest(&messages(&[event(1, "a"), event(2, "b")])).await;
     assert!(
-        told.retryable() && told.outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Retry { .. })),
-        "{told:?}"
+        reported.retryable() && reported.outcomes.iter().all(|outcome| matches!(outcome, IngestOutcome::Retry { .. })),
+        "{reported:?}"
     );
     assert_eq!(epr.rejections(10, None).await.unwrap(), []);
     database.execute("ALTER TABLE elsewhere RENAME TO audit_chain_head").await.unwrap();

@@ -18,7 +18,7 @@ async fn nothing_was_stored(api: &Api) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_are_not_json(#[case] kind: DatabaseKind) {
+async fn bodies_that_are_not_json_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let deep = format!(
         "{{\"name\":\"n\",\"type\":\"spv\",\"attributes\":{}1{}}}",
@@ -40,7 +40,7 @@ async fn bodies_that_are_not_json(#[case] kind: DatabaseKind) {
     ];
     for (body, expected) in bodies {
         let answer = api.raw(Method::POST, ENTITIES, &[], body.to_vec()).await;
-        assert_eq!(answer.faults(), [expected], "{}", String::from_utf8_lossy(&body[..body.len().min(80)]));
+        assert_eq!(answer.field_errors(), [expected], "{}", String::from_utf8_lossy(&body[..body.len().min(80)]));
     }
     nothing_was_stored(&api).await;
 }
@@ -49,12 +49,12 @@ async fn bodies_that_are_not_json(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn content_types(#[case] kind: DatabaseKind) {
+async fn only_json_content_types_are_accepted(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let body = json!({"name": "n", "type": "spv"}).to_string();
     for wrong in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""] {
         let answer = api.raw(Method::POST, ENTITIES, &[("content-type", wrong)], body.clone()).await;
-        assert_eq!(answer.faults(), ["body: content_type"], "{wrong}");
+        assert_eq!(answer.field_errors(), ["body: content_type"], "{wrong}");
     }
     nothing_was_stored(&api).await;
     for (n, right) in
@@ -69,7 +69,7 @@ async fn content_types(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_over_the_limit(#[case] kind: DatabaseKind) {
+async fn bodies_over_the_limit_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let body = json!({"name": "n", "type": "spv", "attributes": {"x": "y".repeat(3 << 20)}}).to_string();
     let answer = api.raw(Method::POST, ENTITIES, &[], body).await.expect(413);
@@ -94,8 +94,8 @@ async fn answers_about_bad_input_are_bounded(#[case] kind: DatabaseKind) {
     }
     let id = api.entity("n", "spv", None).await;
     let answer = api.raw(Method::PATCH, &format!("{ENTITIES}/{id}"), &[], json!(many).to_string()).await;
-    let faults = answer.faults();
-    assert_eq!((faults.len(), faults[1000].as_str()), (1001, "body: too_many_errors"));
+    let errors = answer.field_errors();
+    assert_eq!((errors.len(), errors[1000].as_str()), (1001, "body: too_many_errors"));
     let answer = api
         .raw(Method::PATCH, &format!("{ENTITIES}/{id}"), &[], json!({long.as_str(): 1}).to_string())
         .await
@@ -115,7 +115,7 @@ async fn every_failing_field_is_listed(#[case] kind: DatabaseKind) {
     let body = json!({"name": "", "type": "moon", "status": 1, "parent_id": "nope", "attributes": []});
     let answer = api.raw(Method::POST, ENTITIES, &[("x-actor-id", "nobody")], body.to_string()).await;
     assert_eq!(
-        answer.faults(),
+        answer.field_errors(),
         [
             "header.X-Actor-Id: uuid_parsing",
             "body.name: string_too_short",
@@ -126,16 +126,16 @@ async fn every_failing_field_is_listed(#[case] kind: DatabaseKind) {
         ]
     );
     let long = json!({"name": "x".repeat(256), "type": "spv"});
-    assert_eq!(api.post(ENTITIES, long).await.faults(), ["body.name: string_too_long"]);
+    assert_eq!(api.post(ENTITIES, long).await.field_errors(), ["body.name: string_too_long"]);
     for nul in [
         json!({"name": "a\0b", "type": "spv"}),
         json!({"name": "n", "type": "spv", "attributes": {"k": ["\0"]}}),
         json!({"name": "n", "type": "spv", "attributes": {"\0": 1}}),
     ] {
-        assert!(api.post(ENTITIES, nul).await.faults()[0].ends_with("string_nul"));
+        assert!(api.post(ENTITIES, nul).await.field_errors()[0].ends_with("string_nul"));
     }
     let many = json!({"name": "many", "permissions": vec!["a:b"; 1001]});
-    assert_eq!(api.post("/api/v1/roles", many).await.faults(), ["body.permissions: too_long"]);
+    assert_eq!(api.post("/api/v1/roles", many).await.field_errors(), ["body.permissions: too_long"]);
     nothing_was_stored(&api).await;
     api.post(ENTITIES, json!({"name": "x".repeat(255), "type": "spv"})).await.expect(201);
     api.post(ENTITIES, json!({"name": "'; DROP TABLE entities; --", "type": "spv"})).await.expect(201);
@@ -146,7 +146,7 @@ async fn every_failing_field_is_listed(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_that_are_no_uuids(#[case] kind: DatabaseKind) {
+async fn ids_that_are_no_uuids_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for bad in [
         "1",
@@ -158,11 +158,15 @@ async fn ids_that_are_no_uuids(#[case] kind: DatabaseKind) {
         "%ff",
         "a%2Fb",
     ] {
-        assert_eq!(api.get(&format!("/api/v1/entities/{bad}")).await.faults(), ["path.id: uuid_parsing"], "{bad}");
+        assert_eq!(
+            api.get(&format!("/api/v1/entities/{bad}")).await.field_errors(),
+            ["path.id: uuid_parsing"],
+            "{bad}"
+        );
     }
     let answer = api.raw(Method::PATCH, "/api/v1/entities/x", &[("x-actor-id", "y")], "{\"type\":1}").await;
     assert_eq!(
-        answer.faults(),
+        answer.field_errors(),
         ["path.id: uuid_parsing", "header.X-Actor-Id: uuid_parsing", "body.type: extra_forbidden"]
     );
 }
@@ -171,7 +175,7 @@ async fn ids_that_are_no_uuids(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paths_and_methods(#[case] kind: DatabaseKind) {
+async fn unknown_paths_and_methods_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for path in ["/", "/api", "/api/v1", "/healthz/x", "/..", "/api/v1/entities//archive/x"] {
         assert_eq!(api.get(path).await.expect(404), json!({"detail": "Not Found"}), "{path}");
@@ -192,7 +196,7 @@ async fn paths_and_methods(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn request_ids(#[case] kind: DatabaseKind) {
+async fn request_ids_are_echoed_and_recorded(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let made = api.get("/healthz").await;
     assert_eq!(made.headers["x-request-id"].len(), 36);
@@ -212,7 +216,7 @@ async fn request_ids(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health(#[case] kind: DatabaseKind) {
+async fn health_and_readiness_follow_the_database(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     assert_eq!(api.get("/healthz").await.expect(200), json!({"status": "ok"}));
     let mut ready = api.get("/readyz").await.expect(200);
@@ -256,5 +260,5 @@ async fn a_check_is_answered_while_a_large_document_is_parsed() {
     let begun = std::future::poll_fn(|context| std::task::Poll::Ready(parsing.as_mut().poll(context))).await;
     assert!(begun.is_pending(), "the document is parsed on the thread that serves calls");
     api.post("/api/v1/authorize", question).await.expect(200);
-    assert_eq!(parsing.await.faults(), ["body: json_invalid"]);
+    assert_eq!(parsing.await.field_errors(), ["body: json_invalid"]);
 }

@@ -122,7 +122,7 @@ async fn every_mutation_and_decision_is_recorded(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_changes_nothing_records_nothing(#[case] kind: DatabaseKind) {
+async fn a_call_that_changes_nothing_records_nothing(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let (spv, role, _) = story(&api).await;
     let count = || async { api.get(ENTRIES).await.expect(200).as_array().unwrap().len() };
@@ -145,7 +145,7 @@ async fn what_changes_nothing_records_nothing(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn filters_order_and_pages(#[case] kind: DatabaseKind) {
+async fn entries_are_filtered_ordered_and_paged(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let (spv, role, _) = story(&api).await;
     let sequences = async |query: &str| -> Vec<i64> {
@@ -178,11 +178,11 @@ async fn filters_order_and_pages(#[case] kind: DatabaseKind) {
         let expected = if order == "asc" { [1, 2, 5, 6, 7, 8] } else { [8, 7, 6, 5, 2, 1] };
         assert_eq!(seen, expected);
     }
-    let faults = api
+    let errors = api
         .get(&format!("{ENTRIES}?order=up&actor_id=me&occurred_from=x&from_sequence=0&limit=0&cursor=x&action=%00"))
         .await
-        .faults();
-    let fields: BTreeSet<_> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+        .field_errors();
+    let fields: BTreeSet<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(
         fields,
         BTreeSet::from([

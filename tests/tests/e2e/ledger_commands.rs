@@ -2,7 +2,7 @@
 
 use epr_testkit::api::Api;
 use epr_testkit::database::DatabaseKind;
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::json;
@@ -12,7 +12,7 @@ use tokio::process::Command;
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ranges_and_exit_codes(#[case] kind: DatabaseKind) {
+async fn ranges_are_verified_with_their_exit_codes(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let url = &api.database.url;
     assert_eq!(epr(url, &["audit", "verify"]).await, (0, "The ledger is empty.\n".into(), String::new()));
@@ -20,29 +20,29 @@ async fn ranges_and_exit_codes(#[case] kind: DatabaseKind) {
         api.entity(&format!("e{n}"), "spv", None).await;
     }
     assert_eq!(epr(url, &["audit", "verify"]).await.1, "The chain holds: 5 entries, 1 to 5.\n");
-    let (code, said) = verdict(url, &["--start-sequence", "2", "--end-sequence", "4"]).await;
+    let (code, said) = audit_verify(url, &["--start-sequence", "2", "--end-sequence", "4"]).await;
     assert_eq!(
         (code, said),
         (0, json!({"valid": true, "checked": 3, "start_sequence": 2, "end_sequence": 4, "finding": null}))
     );
-    assert_eq!(verdict(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
+    assert_eq!(audit_verify(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
 
-    // A fault before the range is not looked at; one in it is found; a missing entry just before it is.
-    api.database.disarm().await;
+    // An error before the range is not looked at; one in it is found; a missing entry just before it is.
+    api.database.remove_ledger_triggers().await;
     api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
-    assert_eq!(verdict(url, &["--start-sequence", "3"]).await.0, 0);
-    assert_eq!(verdict(url, &["--end-sequence", "1"]).await.0, 0);
+    assert_eq!(audit_verify(url, &["--start-sequence", "3"]).await.0, 0);
+    assert_eq!(audit_verify(url, &["--end-sequence", "1"]).await.0, 0);
     let (code, said, _) = epr(url, &["audit", "verify", "--end-sequence", "2"]).await;
     assert_eq!(code, 1);
     assert!(said.starts_with("BROKEN at entry 2: changed content: entry 2 is stored with hash "), "{said}");
     assert!(said.ends_with("Entries before it that are intact: 1.\n"), "{said}");
     api.database.execute("DELETE FROM audit_logs WHERE sequence = 2").await.unwrap();
-    let (code, said) = verdict(url, &["--start-sequence", "3"]).await;
+    let (code, said) = audit_verify(url, &["--start-sequence", "3"]).await;
     assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("gap"), &json!(2)));
     api.database.execute("DELETE FROM audit_logs WHERE sequence = 5").await.unwrap();
-    let (code, said) = verdict(url, &["--start-sequence", "6"]).await;
+    let (code, said) = audit_verify(url, &["--start-sequence", "6"]).await;
     assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
-    let (code, said) = verdict(url, &["--start-sequence", "9"]).await;
+    let (code, said) = audit_verify(url, &["--start-sequence", "9"]).await;
     assert_eq!((code, &said["finding"]["kind"], &said["finding"]["sequence"]), (1, &json!("missing_tail"), &json!(5)));
     assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "4", "--end-sequence", "3"]).await.0, 2);
     assert_eq!(epr(url, &["audit", "verify", "--start-sequence", "-1"]).await.0, 2);
@@ -56,7 +56,7 @@ async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let url = &api.database.url;
     let incomplete = async |arguments: &[&str], first: i64| {
-        let (code, said) = verdict(url, arguments).await;
+        let (code, said) = audit_verify(url, arguments).await;
         let found = (&said["valid"], &said["finding"]["kind"], &said["finding"]["sequence"]);
         assert_eq!((code, found), (1, (&json!(false), &json!("incomplete_range"), &json!(first))), "{arguments:?}");
     };
@@ -66,13 +66,13 @@ async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
         api.entity(&format!("e{n}"), "spv", None).await;
     }
     // The tail is cut and the head set back: the chain holds, but it is not the one that was asked for.
-    api.database.disarm().await;
+    api.database.remove_ledger_triggers().await;
     api.database.execute("DELETE FROM audit_logs WHERE sequence > 7").await.unwrap();
     let head =
         "UPDATE audit_chain_head SET sequence = 7, entry_hash = (SELECT entry_hash FROM audit_logs WHERE sequence = 7)";
     api.database.execute(head).await.unwrap();
-    assert_eq!(verdict(url, &[]).await.0, 0);
-    assert_eq!(verdict(url, &["--end-sequence", "7"]).await.0, 0);
+    assert_eq!(audit_verify(url, &[]).await.0, 0);
+    assert_eq!(audit_verify(url, &["--end-sequence", "7"]).await.0, 0);
     incomplete(&["--end-sequence", "10"], 8).await;
     incomplete(&["--end-sequence", "8"], 8).await;
     incomplete(&["--start-sequence", "8", "--end-sequence", "8"], 8).await;
@@ -106,7 +106,7 @@ async fn a_range_must_be_there_as_a_whole(#[case] kind: DatabaseKind) {
     // Without the head there is nothing that confirms the end.
     api.database.execute("DELETE FROM audit_chain_head").await.unwrap();
     for arguments in [&["--start-sequence", "1000"][..], &["--start-sequence", "7"]] {
-        let (code, said) = verdict(url, arguments).await;
+        let (code, said) = audit_verify(url, arguments).await;
         assert_eq!(code, 1, "{arguments:?}: {said}");
     }
 }
@@ -139,7 +139,7 @@ async fn an_export_verifies_offline_with_the_documented_script(#[case] kind: Dat
 }
 
 #[tokio::test]
-async fn it_could_not_look() {
+async fn a_ledger_that_cannot_be_read_has_an_exit_code_of_its_own() {
     let (code, _, said) = epr("postgres://nobody@127.0.0.1:1/none", &["audit", "verify"]).await;
     assert_eq!(code, 2);
     assert!(said.contains("not available"), "{said}");

@@ -1,4 +1,5 @@
-//! `EPR_AUDIT_DECISIONS=every`: answers from the cache are in the ledger, too, and none stands behind the change it contradicts.
+//! `EPR_AUDIT_DECISIONS=every`: answers from the cache are in the ledger, too, and none follows the change it
+//! contradicts.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ async fn decisions(api: &Api) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cached_answers_are_recorded(#[case] kind: DatabaseKind) {
     let database = Arc::new(Database::create(kind).await);
-    let api = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+    let api = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
     let spv = api.entity("S", "spv", None).await;
     let role = api.role("Reader", &[], &["a:read"]).await;
     let grant = |user: &str| json!({"principal_id": user, "role_id": role, "entity_id": spv});

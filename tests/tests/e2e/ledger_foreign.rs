@@ -6,7 +6,8 @@ use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-const COLUMNS: &str = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, \
+const COLUMNS: &str = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, \
+                       entity_type, \
                        correlation_id, details, occurred_at";
 
 fn foreign(sequence: u32) -> String {

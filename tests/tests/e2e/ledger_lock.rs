@@ -4,8 +4,8 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 
-/// 1 if the ledger's lock is held by a transaction whose process sends nothing. That its statement was named is not enough: it may be
-/// prepared only.
+/// 1 if the ledger's lock is held by a transaction whose process sends nothing. That its statement was named is not
+/// enough: it may be prepared only.
 const HELD: &str = "SELECT COUNT(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
     WHERE l.relation = 'audit_chain_head'::regclass AND l.mode = 'RowShareLock' AND a.state = 'idle in transaction' \
       AND NOT EXISTS (SELECT 1 FROM (SELECT h.id FROM audit_chain_head h FOR UPDATE SKIP LOCKED) free)";
@@ -31,13 +31,14 @@ async fn a_process_that_stops_with_the_ledgers_lock_loses_it_before_others_give_
         }
     });
     loop {
-        stopped.stop().await;
+        stopped.suspend().await;
         if database.number(HELD).await == 1 {
             break;
         }
         stopped.signal("CONT").await;
     }
-    // The first attempt, without a retry: a caller waits for a lock for at most 5 s, and the stopped process has it for 2.5 s.
+    // The first attempt, without a retry: a caller waits for a lock for at most 5 s, and the stopped process has it for
+    // 2.5 s.
     let begun = std::time::Instant::now();
     assert_eq!(create(&other_base, "after").await, 201);
     println!("a change of another process waited {:?}", begun.elapsed());

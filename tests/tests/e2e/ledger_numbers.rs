@@ -7,7 +7,7 @@ use epr_core::ledger::chain::Draft;
 use epr_core::store::Appended;
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::{draft, event, verdict};
+use epr_testkit::ledger::{audit_verify, draft, event};
 use epr_testkit::process::epr;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ async fn upgraded(api: &Api, count: usize) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_of_an_earlier_version_hold(#[case] kind: DatabaseKind) {
+async fn entries_of_an_earlier_version_still_verify(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     upgraded(&api, 3).await;
     let url = &api.database.url;
@@ -63,7 +63,7 @@ async fn entries_of_an_earlier_version_hold(#[case] kind: DatabaseKind) {
         ),
         "{failed}"
     );
-    let (code, said) = verdict(url, &["--start-sequence", "2"]).await;
+    let (code, said) = audit_verify(url, &["--start-sequence", "2"]).await;
     assert_eq!((code, &said["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
 }
 
@@ -76,7 +76,8 @@ async fn a_message_that_an_earlier_version_recorded_is_a_repeat(#[case] kind: Da
     upgraded(&api, 3).await;
     let store = api.database.store().await;
     assert_eq!(store.append(&[timed(1)]).await.unwrap(), [Appended::Duplicate { sequence: 2 }]);
-    let mut other = json!({"event_id": "eeeeeeee-0000-4000-8000-000000000001", "source": "vault", "action": "document.uploaded",
+    let mut other = json!({"event_id": "eeeeeeee-0000-4000-8000-000000000001", "source": "vault",
+        "action": "document.uploaded",
             "occurred_at": "2026-01-01T00:00:00Z"});
     other["details"] = json!({"at": TIES[1].0 + 0.125, "also": [TIES[2].0, 0.5]});
     assert_eq!(store.append(&[draft(&other)]).await.unwrap(), [Appended::Conflict { sequence: 2 }]);
@@ -101,7 +102,10 @@ async fn new_entries_have_the_contracts_form(#[case] kind: DatabaseKind) {
         assert_eq!(api.database.number(&holding(canonical)).await, 1);
         assert_eq!(api.database.number(&holding(former)).await, 0);
     }
-    assert_eq!(verdict(&api.database.url, &[]).await.1["former_numbers"], json!({"entries": 1, "accepted_up_to": 1}));
+    assert_eq!(
+        audit_verify(&api.database.url, &[]).await.1["former_numbers"],
+        json!({"entries": 1, "accepted_up_to": 1})
+    );
 }
 
 #[rstest]
@@ -113,14 +117,14 @@ async fn the_former_form_after_the_upgrade_is_a_finding(#[case] kind: DatabaseKi
     upgraded(&api, 1).await;
     let (url, store) = (&api.database.url, api.database.store().await);
     store.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
-    let (code, said) = verdict(url, &[]).await;
+    let (code, said) = audit_verify(url, &[]).await;
     assert_eq!((code, &said["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
     // A process of the earlier version that still ran: the operator says so.
-    assert_eq!(verdict(url, &["--former-numbers-to", "2"]).await.0, 0);
+    assert_eq!(audit_verify(url, &["--former-numbers-to", "2"]).await.0, 0);
     // A new database accepts none.
     let fresh = Database::create(api.database.kind).await;
     fresh.store().await.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
-    assert_eq!(verdict(&fresh.url, &[]).await.1["finding"]["kind"], "former_number");
+    assert_eq!(audit_verify(&fresh.url, &[]).await.1["finding"]["kind"], "former_number");
 }
 
 /// An older ledger in which an entry was hashed with the former form, between others that were not.
@@ -151,7 +155,8 @@ async fn a_ledger_with_former_numbers_is_taken_over(#[case] kind: DatabaseKind) 
         let key = draft.event_id().map_or_else(|| "NULL".into(), |key| format!("'{key}'"));
         let (source, action) = (&draft.event().source, &draft.event().action);
         let sql = format!(
-            "INSERT INTO audit_logs VALUES (NULL, {sequence}, '{previous}', '{hash}', 1, {key}, '{source}', '{action}', NULL, 'user', \
+            "INSERT INTO audit_logs VALUES (NULL, {sequence}, '{previous}', '{hash}', 1, {key}, '{source}', \
+             '{action}', NULL, 'user', \
              NULL, NULL, NULL, '{details}', '2026-01-01 00:00:00')"
         );
         database.execute(&sql).await.unwrap();
@@ -159,7 +164,7 @@ async fn a_ledger_with_former_numbers_is_taken_over(#[case] kind: DatabaseKind) 
     }
     let (code, said, failed) = epr(&database.url, &["migrate"]).await;
     assert_eq!(code, 0, "{said}{failed}");
-    let (code, said) = verdict(&database.url, &[]).await;
+    let (code, said) = audit_verify(&database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &json!(46)), "{said}");
     assert_eq!(said["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
     // What was hashed is what is read.

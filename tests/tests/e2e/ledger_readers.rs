@@ -10,13 +10,14 @@ use futures_util::future::join_all;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-/// Readers that wait for the table, and checks that do not need it, on few connections. Nothing here depends on how long anything takes.
+/// Readers that wait for the table, and checks that do not need it, on few connections. Nothing here depends on how
+/// long anything takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_readers_do_not_take_the_checks_connections() {
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     // Decisions that are recorded would wait for the table as the readers do; cached ones would need no connection.
     let environment = [("EPR_DATABASE_POOL_SIZE", "6"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_DECISION_CACHE", "off")];
-    let api = Api::with(Arc::clone(&database), Arc::new(SystemClock), &environment).await;
+    let api = Api::with_settings(Arc::clone(&database), Arc::new(SystemClock), &environment).await;
     let spv = api.entity("Berlin One", "spv", None).await;
     // All of them are open before the readers come: each could be taken at once.
     api.epr.keep_connections_open();

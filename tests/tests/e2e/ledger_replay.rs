@@ -1,4 +1,5 @@
-//! What the ledger says, read in its order: no decision rests on what an earlier entry has taken away, and only EPR writes to it.
+//! What the ledger says, read in its order: no decision rests on what an earlier entry has taken away, and only EPR
+//! writes to it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -102,12 +103,12 @@ async fn replay_under_load(api: &Api, name: &str) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_allow_stands_behind_the_revocation_of_its_assignment(#[case] kind: DatabaseKind) {
+async fn no_allow_follows_the_revocation_of_its_assignment(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     replay_under_load(&api, "evaluated").await;
     // Answers from the cache as well.
     let database = Arc::clone(&api.database);
-    let every = Api::with(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+    let every = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
     replay_under_load(&every, "every").await;
 }
 
@@ -118,7 +119,8 @@ async fn no_allow_stands_behind_the_revocation_of_its_assignment(#[case] kind: D
 async fn a_row_that_the_head_was_not_moved_to_is_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     api.entity("S", "spv", None).await;
-    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, \
+    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, \
+     entity_type, \
                        correlation_id, details, occurred_at";
     let foreign = format!("INSERT INTO audit_logs SELECT 2, {columns} FROM audit_logs WHERE sequence = 1");
     let said = api.database.execute(&foreign).await.unwrap_err().to_string();
@@ -146,7 +148,7 @@ async fn a_row_that_the_head_was_not_moved_to_is_refused(#[case] kind: DatabaseK
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_ready_while_facts_can_be_read_and_an_entry_can_be_written(#[case] kind: DatabaseKind) {
+async fn the_service_is_ready_while_facts_can_be_read_and_an_entry_can_be_written(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     api.get("/readyz").await.expect(200);
     api.database.execute("CREATE TABLE kept AS SELECT * FROM audit_chain_head").await.unwrap();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use epr_core::domain::{Json, JsonObject};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::{Appended, Store};
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
-use epr_testkit::ledger::{brief, draft, event, everything, verdict};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
+use epr_testkit::ledger::{all_entries, audit_verify, draft, event, outcome_text};
 use epr_testkit::seed;
 use rand::Rng as _;
 use rstest::rstest;
@@ -43,7 +43,7 @@ async fn the_vectors_come_out_byte_for_byte(#[case] kind: DatabaseKind) {
             store.append(piece).await.unwrap()
         };
     }
-    let stored = everything(&*store).await;
+    let stored = all_entries(&*store).await;
     assert_eq!(stored.len(), 40);
     for ((expected, seen), draft) in entries.iter().zip(&stored).zip(&drafts) {
         let mut written = String::new();
@@ -60,22 +60,26 @@ async fn the_vectors_come_out_byte_for_byte(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test]
-async fn duplicates_and_conflicts(#[case] kind: DatabaseKind) {
+async fn duplicates_and_conflicts_are_recognised(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let store = database.store().await;
-    let one = json!({"event_id": "11111111-0000-4000-8000-000000000001", "source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": 1}});
+    let one = json!({"event_id": "11111111-0000-4000-8000-000000000001", "source": "s", "action": "a",
+        "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": 1}});
     let mut other = one.clone();
     other["details"]["n"] = json!(2);
     let unkeyed = json!({"source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"});
     let outcomes = append(&store, &[draft(&one), draft(&unkeyed), draft(&one), draft(&other), draft(&unkeyed)]).await;
     assert_eq!(
-        outcomes.iter().map(brief).collect::<Vec<_>>(),
+        outcomes.iter().map(outcome_text).collect::<Vec<_>>(),
         ["recorded 1", "recorded 2", "duplicate of 1", "conflict with 1", "recorded 3"]
     );
     let outcomes = append(&store, &[draft(&other), draft(&one), draft(&unkeyed)]).await;
-    assert_eq!(outcomes.iter().map(brief).collect::<Vec<_>>(), ["conflict with 1", "duplicate of 1", "recorded 4"]);
+    assert_eq!(
+        outcomes.iter().map(outcome_text).collect::<Vec<_>>(),
+        ["conflict with 1", "duplicate of 1", "recorded 4"]
+    );
     assert_eq!(append(&store, &[draft(&one)]).await, [Appended::Duplicate { sequence: 1 }]);
-    let stored: Vec<_> = everything(&*store).await.into_iter().map(|seen| seen.sequence).collect();
+    let stored: Vec<_> = all_entries(&*store).await.into_iter().map(|seen| seen.sequence).collect();
     assert_eq!(stored, [1, 2, 3, 4], "no gap where a duplicate was");
 }
 
@@ -86,7 +90,10 @@ async fn duplicates_and_conflicts(#[case] kind: DatabaseKind) {
 async fn the_database_refuses_changes(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let store = database.store().await;
-    append(&store, &[draft(&json!({"event_id": "11111111-0000-4000-8000-000000000001", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"}))]).await;
+    let keyed = json!({
+        "event_id": "11111111-0000-4000-8000-000000000001", "action": "a", "occurred_at": "2026-01-01T00:00:00Z",
+    });
+    append(&store, &[draft(&keyed)]).await;
     let mut statements = vec![
         "UPDATE audit_logs SET action = 'b'",
         "UPDATE audit_logs SET action = action",
@@ -97,7 +104,8 @@ async fn the_database_refuses_changes(#[case] kind: DatabaseKind) {
     match database.kind {
         DatabaseKind::Postgres => statements.push("TRUNCATE audit_logs"),
         DatabaseKind::Sqlite => statements.push(
-            "INSERT OR REPLACE INTO audit_logs SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, 'b', \
+            "INSERT OR REPLACE INTO audit_logs SELECT sequence, previous_hash, entry_hash, hash_version, event_id, \
+             source, 'b', \
              actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at FROM audit_logs",
         ),
     }
@@ -108,7 +116,7 @@ async fn the_database_refuses_changes(#[case] kind: DatabaseKind) {
             "{statement}: {said}"
         );
     }
-    let seen = everything(&*store).await;
+    let seen = all_entries(&*store).await;
     assert_eq!(seen.len(), 1);
     assert!(seen[0].canonical.contains(r#""action":"a""#));
 }
@@ -150,7 +158,7 @@ fn text(rng: &mut impl rand::Rng) -> String {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test]
-async fn what_was_accepted_reads_back(#[case] kind: DatabaseKind) {
+async fn accepted_details_read_back_unchanged(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let mut rng = seed::rng("what_was_accepted_reads_back");
     let store = database.store().await;
@@ -161,7 +169,7 @@ async fn what_was_accepted_reads_back(#[case] kind: DatabaseKind) {
         drafts.push(Draft::new(event).unwrap());
     }
     append(&store, &drafts).await;
-    for (draft, seen) in drafts.iter().zip(everything(&*store).await) {
+    for (draft, seen) in drafts.iter().zip(all_entries(&*store).await) {
         let mut written = String::new();
         draft.write_canonical(seen.sequence, &seen.previous_hash, &mut written);
         assert_eq!(seen.canonical, written);
@@ -172,12 +180,13 @@ async fn what_was_accepted_reads_back(#[case] kind: DatabaseKind) {
 /// What a writer says about its entries, in `details`.
 fn numbered(writer: u64, n: u64, keyed: bool) -> Draft {
     let id = keyed.then(|| Uuid::from_u128(u128::from(writer) << 64 | u128::from(n)));
-    draft(
-        &json!({"event_id": id, "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"writer": writer, "n": n}}),
-    )
+    draft(&json!({
+        "event_id": id, "action": "a", "occurred_at": "2026-01-01T00:00:00Z", "details": {"writer": writer, "n": n},
+    }))
 }
 
-/// Several processes, each of which believes to know where the chain ends; some entries come with a change, some changes fail.
+/// Several processes, each of which believes to know where the chain ends; some entries come with a change, some
+/// changes fail.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
@@ -221,14 +230,14 @@ async fn many_writers_make_one_chain(#[case] kind: DatabaseKind) {
             assert_eq!(expected.insert(sequence, format!(r#""details":{{"n":{n},"writer":{writer}}}"#)), None);
         }
     }
-    let stored = everything(&*store).await;
+    let stored = all_entries(&*store).await;
     assert_eq!(stored.len(), expected.len());
     for (sequence, entry) in (1..).zip(&stored) {
         assert_eq!(entry.sequence, sequence);
         assert!(entry.canonical.contains(&expected[&entry.sequence]), "{entry:?}");
     }
-    let (code, verdict) = verdict(&database.url, &[]).await;
-    assert_eq!(code, 0, "{verdict}");
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!(code, 0, "{report}");
 }
 
 /// An entry that waits behind a change goes where the chain ends when its turn comes, whatever became of that change.
@@ -244,16 +253,16 @@ async fn an_entry_that_had_to_wait_goes_to_the_end() {
             let store = Arc::clone(&store);
             async move { store.append(&[numbered(0, 1, false)]).await.unwrap() }
         });
-        database.until(WAITING, 1).await;
+        database.until(LOCK_WAITERS, 1).await;
         if keep {
             tx.commit().await.unwrap();
         } else {
             drop(tx);
         }
         let appended = waiting.await.unwrap();
-        assert_eq!(brief(&appended[0]), format!("recorded {expected}"));
+        assert_eq!(outcome_text(&appended[0]), format!("recorded {expected}"));
     }
-    let (code, verdict) = verdict(&database.url, &[]).await;
-    assert_eq!(code, 0, "{verdict}");
-    assert_eq!(everything(&*store).await.len(), 4);
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(all_entries(&*store).await.len(), 4);
 }

@@ -3,7 +3,7 @@
 use epr_core::ledger::chain::Draft;
 use epr_testkit::api::Api;
 use epr_testkit::database::DatabaseKind;
-use epr_testkit::ledger::{draft, everything, verdict};
+use epr_testkit::ledger::{all_entries, audit_verify, draft};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -16,7 +16,8 @@ fn rich(n: i64, action: &str) -> Draft {
     draft(&json!({
         "event_id": format!("eeeeeeee-0000-4000-8000-00000000000{n}"), "source": "issuer-service", "action": action,
         "actor_id": format!("abcdefab-0000-4000-8000-00000000000{n}"), "actor_type": "service",
-        "entity_id": format!("fedcbafe-0000-4000-8000-00000000000{n}"), "entity_type": "document", "correlation_id": "req-1",
+        "entity_id": format!("fedcbafe-0000-4000-8000-00000000000{n}"), "entity_type": "document",
+            "correlation_id": "req-1",
         "occurred_at": "2026-01-01T00:00:00.123456Z",
         "details": {"a": 1, "b": 1.5, "c": "Zoë \u{1F600} \n", "d": [1, 2], "e": null, "f": true},
     }))
@@ -24,7 +25,7 @@ fn rich(n: i64, action: &str) -> Draft {
 
 /// A statement that puts another action into an entry, and the hash that belongs to it.
 async fn forged(api: &Api, sequence: i64) -> String {
-    let seen = everything(&*api.database.store().await).await;
+    let seen = all_entries(&*api.database.store().await).await;
     let before = &seen[usize::try_from(sequence).unwrap() - 2].entry_hash;
     let hash = rich(sequence, "forged").hash_at(sequence, before);
     format!("UPDATE audit_logs SET action = 'forged', entry_hash = '{hash}' WHERE sequence = {sequence}")
@@ -36,7 +37,7 @@ async fn ledger(kind: DatabaseKind) -> Api {
     let mut tx = store.begin().await.unwrap();
     tx.append(&(1..=LAST).map(|n| rich(n, "document.uploaded")).collect::<Vec<_>>()).await.unwrap();
     tx.commit().await.unwrap();
-    api.database.disarm().await;
+    api.database.remove_ledger_triggers().await;
     api.database.execute("CREATE TABLE whole AS SELECT * FROM audit_logs").await.unwrap();
     api.database.execute("CREATE TABLE whole_head AS SELECT * FROM audit_chain_head").await.unwrap();
     api
@@ -55,8 +56,8 @@ async fn restore(api: &Api) {
 
 /// Runs `sql`, expects the verdict, and puts everything back.
 async fn found(api: &Api, sql: &str, kind: &str, sequence: i64) {
-    api.database.execute(sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
-    let (code, said) = verdict(&api.database.url, &[]).await;
+    api.database.execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let (code, said) = audit_verify(&api.database.url, &[]).await;
     assert_eq!(
         (code, &said["finding"]["kind"], &said["finding"]["sequence"]),
         (1, &json!(kind), &json!(sequence)),
@@ -76,7 +77,7 @@ fn set(column: &str, expression: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_is_found(#[case] kind: DatabaseKind) {
     let api = ledger(kind).await;
-    assert_eq!(verdict(&api.database.url, &[]).await.0, 0);
+    assert_eq!(audit_verify(&api.database.url, &[]).await.0, 0);
 
     // Every column: another value, and none where there can be none.
     let id = |n: u32| format!("'abcdefab-0000-4000-8000-0000000000{n:02}'");
@@ -106,7 +107,8 @@ async fn every_change_is_found(#[case] kind: DatabaseKind) {
     for (column, value) in &content {
         found(&api, &set(column, value), "changed_content", VICTIM).await;
     }
-    // The details, one class of bytes at a time: digit, fraction, exponent, letter case, escape, space, order, literal, key, structure.
+    // The details, one class of bytes at a time: digit, fraction, exponent, letter case, escape, space, order, literal,
+    // key, structure.
     let whole = r#"{"a":1,"b":1.5,"c":"Zo\u00eb \ud83d\ude00 \n","d":[1,2],"e":null,"f":true}"#;
     for (from, to) in [
         ("\"a\":1", "\"a\":2"),
@@ -149,7 +151,8 @@ async fn every_change_is_found(#[case] kind: DatabaseKind) {
         DatabaseKind::Postgres => "ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_sequence_check;",
         DatabaseKind::Sqlite => "PRAGMA ignore_check_constraints = 1;",
     };
-    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at";
+    let columns = "previous_hash, entry_hash, hash_version, NULL, source, action, actor_id, actor_type, entity_id, \
+     entity_type, correlation_id, details, occurred_at";
     found(
         &api,
         &format!("{unchecked} INSERT INTO audit_logs SELECT -7, {columns} FROM audit_logs WHERE sequence = 1"),
@@ -199,6 +202,6 @@ async fn every_change_is_found(#[case] kind: DatabaseKind) {
             found(&api, &set("occurred_at", at), "unreadable", VICTIM).await;
         }
     }
-    let (code, said) = verdict(&api.database.url, &[]).await;
+    let (code, said) = audit_verify(&api.database.url, &[]).await;
     assert_eq!((code, &said["checked"]), (0, &Value::from(LAST)));
 }

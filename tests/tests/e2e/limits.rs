@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::process::Process;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 const ENTITIES: &str = "/api/v1/entities";
 
-/// A service, and a connection that keeps everybody else from the entities.
+/// A service, and a connection that locks the table of entities.
 async fn blocked(database: &Database, environment: &[(&str, &str)]) -> (Process, String, PgConnection) {
     let mut all = vec![("EPR_DATABASE_URL", database.url.as_str())];
     all.extend_from_slice(environment);
@@ -27,13 +27,13 @@ async fn post(base: &str, body: &Value) -> reqwest::Response {
     reqwest::Client::new().post(format!("{base}{ENTITIES}")).json(body).send().await.unwrap()
 }
 
-/// A GET that nobody waits for yet.
+/// A GET whose response is awaited later.
 fn begun(base: &str) -> tokio::task::JoinHandle<reqwest::Response> {
     let url = format!("{base}{ENTITIES}");
     tokio::spawn(async move { reqwest::get(url).await.unwrap() })
 }
 
-async fn figure(base: &str, line: &str) -> String {
+async fn metric(base: &str, line: &str) -> String {
     let text = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
     let found = text.lines().find_map(|each| each.strip_prefix(line)).unwrap_or_else(|| panic!("no {line} in {text}"));
     found.trim().to_owned()
@@ -46,7 +46,7 @@ async fn healthz_answers_while_the_pool_is_exhausted() {
         [("EPR_DATABASE_POOL_SIZE", "1"), ("EPR_DATABASE_ACQUIRE_TIMEOUT", "1"), ("EPR_EVENT_RELAY", "false")];
     let (_process, base, mut holder) = blocked(&database, &settings).await;
     let first = begun(&base);
-    database.until(WAITING, 1).await;
+    database.until(LOCK_WAITERS, 1).await;
 
     // The only connection is taken.
     assert_eq!(reqwest::get(format!("{base}/healthz")).await.unwrap().status(), 200);
@@ -58,20 +58,20 @@ async fn healthz_answers_while_the_pool_is_exhausted() {
         json!({"detail": "Too many lists are being read; try again later"})
     );
     assert_eq!(reqwest::get(format!("{base}/readyz")).await.unwrap().status(), 503);
-    // The figures, too, and they say so.
-    assert_eq!(figure(&base, "epr_database_connections_idle{pool=\"all\"}").await, "0");
-    assert_eq!(figure(&base, "epr_database_connections_max{pool=\"all\"}").await, "1");
+    // The metrics, too, and they show it.
+    assert_eq!(metric(&base, "epr_database_connections_idle{pool=\"all\"}").await, "0");
+    assert_eq!(metric(&base, "epr_database_connections_max{pool=\"all\"}").await, "1");
 
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     assert_eq!(first.await.unwrap().status(), 200);
 }
 
 #[tokio::test]
-async fn one_call_too_many_is_turned_away_at_once() {
+async fn one_call_over_the_limit_is_refused_at_once() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let (_process, base, mut holder) = blocked(&database, &[("EPR_MAX_CONCURRENCY", "2")]).await;
     let waiting = [begun(&base), begun(&base)];
-    database.until(WAITING, 2).await;
+    database.until(LOCK_WAITERS, 2).await;
 
     let turned_away = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
     assert_eq!(turned_away.status(), 503);
@@ -80,7 +80,7 @@ async fn one_call_too_many_is_turned_away_at_once() {
     let said = turned_away.json::<Value>().await.unwrap();
     assert_eq!(said, json!({"detail": "The service is overloaded; retry after the time in `Retry-After`"}));
     // Nothing but its own answer was needed for that: the others still wait.
-    assert_eq!(database.number(WAITING).await, 2);
+    assert_eq!(database.number(LOCK_WAITERS).await, 2);
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
         assert_eq!(reqwest::get(format!("{base}{path}")).await.unwrap().status(), 200, "{path}");
     }
@@ -93,7 +93,7 @@ async fn one_call_too_many_is_turned_away_at_once() {
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_answered_and_a_change_is_brought_to_its_end() {
+async fn a_slow_call_is_answered_and_its_change_is_completed() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let (mut process, base, mut holder) = blocked(&database, &[("EPR_REQUEST_TIMEOUT", "1")]).await;
     let read = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
@@ -105,7 +105,7 @@ async fn what_takes_too_long_is_answered_and_a_change_is_brought_to_its_end() {
     let said = change.json::<Value>().await.unwrap();
     assert_eq!(said["detail"], "The request timed out; the change may still be made, read the result before you retry");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
-    process.line("request_ended_late").await;
+    process.wait_for_log("request_ended_late").await;
     assert_eq!(database.number("SELECT COUNT(*) FROM entities WHERE name = 'late'").await, 1);
     assert_eq!(database.number("SELECT COUNT(*) FROM audit_logs WHERE action = 'entity.create'").await, 2);
 }
@@ -125,7 +125,7 @@ const HALF: &str =
     "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{\"na";
 
 #[tokio::test]
-async fn slow_callers_are_hung_up_on() {
+async fn slow_callers_are_disconnected() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let settings =
         [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_HEADER_TIMEOUT", "1"), ("EPR_BODY_TIMEOUT", "1")];
@@ -158,12 +158,12 @@ async fn slow_callers_are_hung_up_on() {
     again.write_all(b"GET /he").await.unwrap();
     assert!(rest(&mut again).await.ends_with("{\"status\":\"ok\"}"));
 
-    // A body that does not come is told, and then hung up on.
+    // A body that does not arrive is answered, and then the connection is closed.
     let mut body = socket(&base).await;
     body.write_all(HALF.as_bytes()).await.unwrap();
     let answer = rest(&mut body).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("body_timeout"), "{answer}");
-    assert_eq!(figure(&base, "epr_http_connections_timed_out_total").await, "3");
+    assert_eq!(metric(&base, "epr_http_connections_timed_out_total").await, "3");
 }
 
 #[tokio::test]
@@ -175,15 +175,16 @@ async fn idle_connections_are_closed() {
     used.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert!(rest(&mut used).await.ends_with("{\"status\":\"ok\"}"));
     assert_eq!(rest(&mut unused).await, "");
-    assert_eq!(figure(&base, "epr_http_connections_timed_out_total").await, "0", "nobody was slow");
+    assert_eq!(metric(&base, "epr_http_connections_timed_out_total").await, "0", "no caller was slow");
 }
 
 #[tokio::test]
-async fn a_body_that_is_slow_takes_no_place() {
+async fn a_slow_body_holds_no_permit() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let (mut process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_CONCURRENCY", "1")]).await;
     let mut slow = socket(&base).await;
-    let head = "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 31\r\nconnection: close\r\n\r\n";
+    let head = "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 31\r\n\
+                connection: close\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
     let mut interim = [0; 25];
     // Asked for once the service reads the body.
@@ -192,11 +193,11 @@ async fn a_body_that_is_slow_takes_no_place() {
     assert_eq!(post(&base, &json!({"name": "quick", "type": "spv"})).await.status(), 201);
     slow.write_all(b"{\"name\": \"slow\", \"type\": \"spv\"}").await.unwrap();
     assert!(rest(&mut slow).await.starts_with("HTTP/1.1 201"));
-    process.line("entity_created").await;
+    process.wait_for_log("entity_created").await;
 }
 
 #[tokio::test]
-async fn heads_are_bounded() {
+async fn the_size_of_a_request_head_is_bounded() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let (_process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url), ("EPR_MAX_HEADER_BYTES", "8192")]).await;
     let many = (0..101).fold(String::new(), |all, n| format!("{all}x-{n}: 1\r\n"));

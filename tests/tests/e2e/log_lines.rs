@@ -26,7 +26,7 @@ async fn log_of(database: &Database, variables: &[(&str, &str)]) -> Vec<Value> {
         {"actor_id": USER, "actor_type": "user", "entity_id": spv["id"], "entity_type": "spv"}});
     post(&base, "/api/v1/events", &event).await;
     process.signal("TERM").await;
-    process.ended().await.1
+    process.wait_for_exit().await.1
 }
 
 fn lines<'a>(log: &'a [Value], message: &str) -> Vec<&'a Value> {
@@ -76,18 +76,18 @@ async fn names_of_the_older_service_stay() {
     // No line for the entry of a decision at INFO.
     assert!(lines(&log, "audit_event").iter().all(|line| line["extra"]["action"] != "authorization.evaluate"));
     let access = lines(&log, "http_request");
-    let told: Vec<_> = access
+    let reported: Vec<_> = access
         .iter()
         .map(|line| (&line["extra"]["method"], &line["extra"]["path"], &line["extra"]["status"]))
         .collect();
-    assert!(told.contains(&(&json!("POST"), &json!("/api/v1/authorize"), &json!(200))), "{told:?}");
+    assert!(reported.contains(&(&json!("POST"), &json!("/api/v1/authorize"), &json!(200))), "{reported:?}");
     assert!(
         access.iter().all(|line| line["extra"]["request_id"].is_string() && line["extra"]["duration_ms"].is_number())
     );
 }
 
 #[tokio::test]
-async fn access_lines_and_adjusted_settings() {
+async fn access_and_adjusted_settings_are_logged() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let log = log_of(&database, &[("EPR_LOG_ACCESS", "off"), ("ENV", "qa-2")]).await;
     assert_eq!(lines(&log, "http_request").len(), 0);

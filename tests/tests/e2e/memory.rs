@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::Process;
+use epr_testkit::wait;
 use reqwest::{Client, Response};
 use rstest::rstest;
 use serde_json::json;
@@ -20,13 +20,15 @@ const MOST: u64 = 512 << 10;
 async fn fill(database: &Database, kind: DatabaseKind, count: u32, bytes: u32) {
     let statement = match kind {
         DatabaseKind::Postgres => format!(
-            "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) SELECT gen_random_uuid(), \
+            "INSERT INTO entities (id, name, type, status, attributes, created_at, \
+             updated_at) SELECT gen_random_uuid(), \
              'n' || n, 'spv', 'active', json_build_object('x', repeat('a', {bytes})), now(), now() \
              FROM generate_series(1, {count}) n"
         ),
         DatabaseKind::Sqlite => format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO entities \
-             (id, name, type, status, attributes, created_at, updated_at) SELECT printf('%08x-0000-4000-8000-%012x', i, i), \
+             (id, name, type, status, attributes, created_at, updated_at) SELECT printf('%08x-0000-4000-8000-%012x', \
+             i, i), \
              'n' || i, 'spv', 'active', '{{\"x\":\"' || replace(hex(zeroblob({bytes} / 2)), '0', 'a') || '\"}}', \
              '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z' FROM n"
         ),
@@ -91,7 +93,7 @@ async fn answers_end_by_bytes_and_say_so() {
     let (sizes, ids) = walk(&base, ENTITIES).await;
     assert_eq!(ids.len(), 70);
     assert!(sizes[0] > 60 << 20 && sizes[0] <= 64 << 20, "{sizes:?}");
-    assert!(process.peak() < MOST, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < MOST, "{} KiB", process.peak_memory_kib());
 }
 
 #[tokio::test]
@@ -105,7 +107,7 @@ async fn a_list_that_cannot_be_finished_is_not_closed() {
     let answer = reqwest::get(format!("{base}{ENTITIES}")).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.bytes().await.is_err(), "the connection is cut");
-    process.line("list_interrupted").await;
+    process.wait_for_log("list_interrupted").await;
 }
 
 #[tokio::test]
@@ -129,7 +131,7 @@ async fn callers_that_read_slowly_hold_little() {
     let question = json!({"user_id": entity, "action": "document:download", "resource_id": entity});
     let check = Client::new().post(format!("{base}/api/v1/authorize")).json(&question).send().await.unwrap();
     assert_eq!(check.status(), 404);
-    assert!(process.peak() < MOST, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < MOST, "{} KiB", process.peak_memory_kib());
 }
 
 /// Connects and sends a request with this body but for its last byte.
@@ -162,7 +164,7 @@ async fn bodies_that_are_half_sent_hold_little() {
     let small = json!({"name": "small", "type": "spv"});
     let made = Client::new().post(format!("{base}{ENTITIES}")).json(&small).send().await.unwrap();
     assert_eq!(made.status(), 201);
-    assert!(process.peak() < 200 << 10, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());
     let mut answers = std::collections::BTreeMap::<String, usize>::new();
     for caller in &mut callers {
         let _ = caller.write_all(b" ").await;
@@ -171,11 +173,11 @@ async fn bodies_that_are_half_sent_hold_little() {
     // The name is taken by the first of those that got in.
     assert_eq!(answers.keys().collect::<Vec<_>>(), ["201", "409", "503"], "{answers:?}");
     assert_eq!(answers["201"], 1);
-    assert!(process.peak() < 200 << 10, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());
     // What they took goes back to the system.
     drop(callers);
-    let little = async || process.memory() < 100 << 10;
-    patience::until("memory that is given back", Duration::from_millis(50), little, |little| *little).await;
+    let little = async || process.memory_kib() < 100 << 10;
+    wait::until_value("memory that is given back", Duration::from_millis(50), little, |little| *little).await;
 }
 
 #[tokio::test]
@@ -192,5 +194,5 @@ async fn documents_of_many_values_are_admitted_by_bytes() {
     assert!(answers.iter().all(|status| matches!(status, 201 | 503)), "{answers:?}");
     assert!(answers.contains(&201));
     // Without the budget it is 250 MiB.
-    assert!(process.peak() < 190 << 10, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < 190 << 10, "{} KiB", process.peak_memory_kib());
 }

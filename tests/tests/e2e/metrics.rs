@@ -1,4 +1,4 @@
-//! Every figure is told in `docs/METRICS.md`, and the dashboard asks for none that is not there.
+//! `docs/METRICS.md` describes every metric, and the dashboard queries existing ones only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +22,7 @@ async fn scrape(api: &Api) -> String {
     text
 }
 
-/// Name and type of every figure.
+/// Name and type of every metric.
 fn families(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     lines.map(|line| line.split_once(' ').unwrap()).map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
@@ -34,7 +34,7 @@ fn value(text: &str, line: &str) -> i64 {
     found.trim().split('.').next().unwrap().parse().unwrap()
 }
 
-/// A little of everything, so that every figure has a value.
+/// A little of everything, so that every metric has a value.
 async fn traffic(api: &Api) {
     let user = "aaaaaaaa-0000-4000-8000-000000000001";
     let spv = api.entity("n", "spv", None).await;
@@ -100,7 +100,7 @@ async fn nothing_that_a_caller_writes_becomes_a_label() {
 const ELSEWHERE: [&str; 2] = ["epr_event_publish_attempts", "epr_requests_refused"];
 
 #[tokio::test]
-async fn the_table_tells_every_figure() {
+async fn the_table_lists_every_metric() {
     let api = Api::start(DatabaseKind::Sqlite).await;
     traffic(&api).await;
     // The answer to one scrape is counted for the next.
@@ -113,19 +113,19 @@ async fn the_table_tells_every_figure() {
     there.insert("epr_clock_offset_seconds".into(), "gauge".into());
     let document = file("docs/METRICS.md");
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
-    let told: BTreeMap<String, String> = rows
+    let documented: BTreeMap<String, String> = rows
         .map(|row| {
             let (name, rest) = row.split_once("` | ").expect("a name and a type");
             (name.to_owned(), rest.split(" | ").next().unwrap().to_owned())
         })
         .collect();
-    assert_eq!(told, there, "docs/METRICS.md and /metrics differ");
+    assert_eq!(documented, there, "docs/METRICS.md and /metrics differ");
 }
 
 #[tokio::test]
-async fn the_dashboard_asks_for_what_is_there() {
+async fn the_dashboard_queries_existing_metrics_only() {
     let document = file("docs/METRICS.md");
-    let told: BTreeSet<&str> =
+    let documented: BTreeSet<&str> =
         document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let dashboard: Value = serde_json::from_str(&file("infra/grafana/epr.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -138,8 +138,9 @@ async fn the_dashboard_asks_for_what_is_there() {
             assert!(!names.is_empty(), "{expression}");
             for name in names {
                 let suffixes = ["", "_total", "_bucket", "_sum", "_count", "_info"];
-                let known =
-                    suffixes.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|base| told.contains(base)));
+                let known = suffixes
+                    .iter()
+                    .any(|suffix| name.strip_suffix(suffix).is_some_and(|base| documented.contains(base)));
                 assert!(known, "the dashboard asks for {name}, which is not in docs/METRICS.md");
                 asked += 1;
             }

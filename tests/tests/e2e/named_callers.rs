@@ -31,7 +31,7 @@ fn derived(kind: CallerKind, name: &str) -> Value {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_command_on_the_database(#[case] kind: DatabaseKind) {
+async fn a_change_by_the_command_names_user_and_host(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let url = &api.database.url;
     let cli = Cli::on(url);
@@ -60,7 +60,7 @@ async fn the_command_on_the_database(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_authentication_the_principal_of_a_decision(#[case] kind: DatabaseKind) {
+async fn the_principal_is_the_actor_of_a_decision_without_authentication(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let entity = api.entity("e", "spv", None).await;
     let question = json!({"principal_id": USER, "principal_type": "robot", "action": "a:b", "resource_id": entity});
@@ -71,7 +71,7 @@ async fn without_authentication_the_principal_of_a_decision(#[case] kind: Databa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_without_an_actor() {
+async fn a_token_without_an_actor_is_recorded_by_its_name() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let cli = Cli::on(&database.url);
     let scopes = ["--scopes", "epr:read,epr:write,epr:authorize,epr:act-as"];
@@ -93,7 +93,7 @@ async fn a_token_without_an_actor() {
     over.ok(&["entities", "create", "spv", "One"]).await;
     over.run(&["check", USER, "document:download", "spv:One"]).await;
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
     let entries = entries(&database.url).await;
     let credential = (&json!("credential"), &json!(id), &json!("vault"));
     assert_eq!(actor(&entries[0]), credential);

@@ -1,5 +1,5 @@
-//! The differential table: requests, messages, variables and rows with the answers of the older service as recorded facts
-//! (`tests/vectors/older_service`). Every difference has its reason beside it, or it fails.
+//! The differential table: requests, messages, variables and rows with the answers of the older service as recorded
+//! facts (`tests/vectors/older_service`). Every difference has its reason beside it, or it fails.
 
 use axum::http::Method;
 use epr_core::ingest::{IngestOutcome, Message};
@@ -74,7 +74,7 @@ fn is_answer(status: u16, body: &Value, expected: &Value) -> bool {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests(#[case] kind: DatabaseKind) {
+async fn requests_are_answered_as_by_the_older_service(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let issuer = api.entity("Issuer", "issuer", None).await;
     let spv = api.entity("Spv", "spv", Some(&issuer)).await;
@@ -117,7 +117,7 @@ async fn requests(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages(#[case] kind: DatabaseKind) {
+async fn messages_are_recorded_as_by_the_older_service(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let mut tally = Tally::default();
     for (at, case) in cases(include_str!("../../vectors/older_service/messages.json")).iter().enumerate() {
@@ -151,7 +151,7 @@ fn replaced(value: &Value, filled: &impl Fn(String) -> String) -> Value {
 }
 
 #[test]
-fn variables() {
+fn variables_are_read_as_by_the_older_service() {
     let mut tally = Tally::default();
     for case in cases(include_str!("../../vectors/older_service/variables.json")) {
         let variables = case["variables"].as_object().unwrap();
@@ -169,7 +169,8 @@ fn variables() {
     tally.close("variables");
 }
 
-/// The older tables with the changes of each case: what they authorize after the takeover, and what the plan says before it.
+/// The older tables with the changes of each case: what they authorize after the takeover, and what the plan says
+/// before it.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
@@ -188,7 +189,7 @@ async fn rows_of_the_older_service_are_taken_over(#[case] kind: DatabaseKind) {
         for sql in case["sql"].as_array().unwrap() {
             let sql = sql.as_str().unwrap().replace("{id}", &id("77777777-0000-4000-8000-000000000007"));
             let sql = sql.replace("{role}", &id(role)).replace("{user}", &id(user));
-            database.execute(&sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+            database.execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         }
         let (code, said, failed) = epr(&database.url, &["migrate", "--plan", "--json"]).await;
         let plan: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{code} {said}{failed}"));

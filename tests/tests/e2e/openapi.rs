@@ -99,11 +99,11 @@ fn find_references(value: &Value, found: &mut Vec<String>) {
 #[tokio::test]
 async fn a_method_that_is_not_described_is_not_allowed() {
     let api = Api::start(DatabaseKind::Sqlite).await;
-    let mut told: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
+    let mut documented: BTreeMap<String, BTreeSet<Method>> = BTreeMap::new();
     for (method, path, _) in operations(&document()) {
-        told.entry(path).or_default().insert(method);
+        documented.entry(path).or_default().insert(method);
     }
-    for (path, methods) in told {
+    for (path, methods) in documented {
         let uri =
             path.replace("{id}", &uuid::Uuid::nil().to_string()).replace("{event_id}", &uuid::Uuid::nil().to_string());
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE] {
@@ -118,13 +118,13 @@ async fn a_method_that_is_not_described_is_not_allowed() {
     }
 }
 
-/// The answer has the members that the document tells, no more and no fewer.
+/// The response has exactly the documented members.
 fn holds(document: &Value, operation: &str, answer: Answer, status: u16) -> Value {
-    let (_, _, told) = operations(document)
+    let (_, _, documented) = operations(document)
         .into_iter()
-        .find(|(_, _, told)| told["operationId"] == operation)
+        .find(|(_, _, documented)| documented["operationId"] == operation)
         .unwrap_or_else(|| panic!("no {operation}"));
-    let mut schema = &told["responses"][status.to_string()]["content"]["application/json"]["schema"];
+    let mut schema = &documented["responses"][status.to_string()]["content"]["application/json"]["schema"];
     let body = answer.expect(status);
     let one = body.as_array().map_or_else(|| body.clone(), |rows| rows.first().expect("a row").clone());
     if schema["type"] == "array" {

@@ -1,5 +1,5 @@
-//! Paths as callers join them: runs of slashes and trailing slashes reach the same route under the same rule, and nothing
-//! that is encoded or climbs does.
+//! Paths as callers join them: runs of slashes and trailing slashes reach the same route under the same rule, and
+//! nothing that is encoded or climbs does.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn with_tokens() -> (Api, impl Fn(Scope) -> String) {
     let list = serde_json::Value::from(made.iter().map(entry).collect::<Vec<_>>()).to_string();
     let environment = [("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", list.as_str()), ("EPR_OPEN_PATHS", "none")];
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
-    let api = Api::with(database, Arc::new(SystemClock), &environment).await;
+    let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
     let bearer = move |wanted: Scope| {
         let (_, token) = made.iter().find(|(scope, _)| *scope == wanted).unwrap();
         format!("Bearer {token}")

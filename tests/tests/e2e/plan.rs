@@ -1,5 +1,5 @@
-//! What the databases do for a check: they look up what matters, however much else the principal holds and whatever they
-//! expect to find.
+//! What the databases do for a check: they look up what matters, however much else the principal holds and whatever
+//! they expect to find.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ pub(crate) fn looked_at(node: &Value, table: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn postgres_looks_at_what_matters() {
+async fn postgres_reads_relevant_rows_only() {
     let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     database.execute(WORLD).await.unwrap();
@@ -81,7 +81,7 @@ async fn postgres_looks_at_what_matters() {
 }
 
 #[tokio::test]
-async fn sqlite_looks_at_what_matters() {
+async fn sqlite_reads_relevant_rows_only() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     database.store().await.close().await;
     let url = format!("sqlite://{}", database.file().unwrap().display());
@@ -109,9 +109,10 @@ async fn sqlite_looks_at_what_matters() {
     );
 }
 
-/// Statistics change plans, and a plan must not change what is found: an older SQLite loses rows of this statement once it has them.
+/// Statistics change plans, and a plan must not change what is found: an older SQLite loses rows of this statement once
+/// it has them.
 #[tokio::test]
-async fn what_is_found_does_not_depend_on_statistics() {
+async fn the_result_does_not_depend_on_statistics() {
     const ENTITIES: u32 = 300;
     let mut rng = seed::rng("what_is_found_does_not_depend_on_statistics");
     let entity = |n: u32| Uuid::from_u128(0xe << 64 | u128::from(n));
@@ -140,7 +141,7 @@ async fn what_is_found_does_not_depend_on_statistics() {
             entity(n)
         );
     }
-    // 0 stands for everywhere.
+    // 0 means everywhere.
     let mut held = HashSet::new();
     for who in 0..40 {
         for _ in 0..rng.random_range(1..40) {
@@ -208,7 +209,7 @@ async fn what_is_found_does_not_depend_on_statistics() {
     }
 }
 
-/// Reading is asked for again when nothing but the connection was at fault.
+/// A read is repeated when only the connection failed.
 #[tokio::test]
 async fn a_check_outlives_its_connection() {
     let database = Database::create(DatabaseKind::Postgres).await;

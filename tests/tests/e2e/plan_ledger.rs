@@ -1,4 +1,5 @@
-//! What the databases do for a page of the ledger: every documented filter reads its own entries, and no plan leaves one out.
+//! What the databases do for a page of the ledger: every documented filter reads its own entries, and no plan leaves
+//! one out.
 
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};
 use epr_core::store::{postgres, sqlite};
@@ -16,18 +17,19 @@ const ENTRIES: u32 = 60_000;
 
 const POSTGRES: &str = "
     ALTER TABLE audit_logs DISABLE TRIGGER ALL;
-    INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type,
-      entity_id, entity_type, correlation_id, details, occurred_at)
+    INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id,
+      actor_type, entity_id, entity_type, correlation_id, details, occurred_at)
     SELECT n, repeat('0', 64), repeat('0', 64), 1, CAST(lpad(to_hex(n), 32, '0') AS uuid),
       CASE WHEN n = 7 THEN 'rare' ELSE 'x' END, CASE WHEN n = 7 THEN 'rare' ELSE 'x' END,
       CAST(lpad(to_hex(n % 9999), 32, '0') AS uuid), 'user', CAST(lpad(to_hex(n % 9999), 32, '0') AS uuid),
-      CASE WHEN n = 7 THEN 'rare' ELSE 'spv' END, 'c' || n, '{}', timestamptz '2026-01-01 00:00Z' + n * interval '1 second'
+      CASE WHEN n = 7 THEN 'rare' ELSE 'spv' END, 'c' || n, '{}',
+      timestamptz '2026-01-01 00:00Z' + n * interval '1 second'
     FROM generate_series(1, 60000) n;
     ANALYZE audit_logs";
 
 const SQLITE: &str = "
-    INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type,
-      entity_id, entity_type, correlation_id, details, occurred_at)
+    INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id,
+      actor_type, entity_id, entity_type, correlation_id, details, occurred_at)
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 60000)
     SELECT n, printf('%064d', 0), printf('%064d', 0), 1, printf('00000000-0000-0000-0000-%012x', n),
       CASE WHEN n = 7 THEN 'rare' ELSE 'x' END, CASE WHEN n = 7 THEN 'rare' ELSE 'x' END,
@@ -140,7 +142,7 @@ async fn sqlite_reads_the_entries_of_a_filter() {
 
 /// Entries with any times, also such that arrive late, by each way to read a span of time.
 #[tokio::test]
-async fn no_way_to_read_a_span_of_time_leaves_an_entry_out() {
+async fn no_plan_for_a_time_range_leaves_an_entry_out() {
     let mut rng = seed::rng("no_way_to_read_a_span_of_time_leaves_an_entry_out");
     let times: Vec<u32> = (0..200).map(|n| if rng.random_bool(0.2) { rng.random_range(0..200) } else { n }).collect();
     let rows: Vec<_> = times
@@ -152,7 +154,8 @@ async fn no_way_to_read_a_span_of_time_leaves_an_entry_out() {
         })
         .collect();
     let insert = format!(
-        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, source, action, actor_type, details, \
+        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, source, action, actor_type, \
+         details, \
          occurred_at) VALUES {}",
         rows.join(", ")
     );

@@ -57,7 +57,8 @@ async fn transaction_mode_serves_many_callers_and_outlives_a_kill() {
     let mut other = PgConnection::connect_with(&options.extra_float_digits(None)).await.unwrap();
     for _ in 0..10 {
         let look = "SELECT current_setting('statement_timeout') || current_setting('lock_timeout') || \
-                    current_setting('idle_in_transaction_session_timeout') || (SELECT COUNT(*) FROM pg_prepared_statements)";
+                    current_setting('idle_in_transaction_session_timeout') || (SELECT COUNT(*) FROM \
+                    pg_prepared_statements)";
         let seen: String = sqlx::raw_sql(look).fetch_one(&mut other).await.unwrap().get(0);
         assert_eq!(seen, "0000");
     }
@@ -71,7 +72,7 @@ async fn transaction_mode_serves_many_callers_and_outlives_a_kill() {
         tour(&base, n).await;
     }
     pooler.restart().await;
-    epr_testkit::patience::until_so("a check after the pooler was killed", async || {
+    epr_testkit::wait::until("a check after the pooler was killed", async || {
         let body = json!({"name": format!("e{}", rand::random::<u64>()), "type": "spv"});
         post(&base, "/entities", body).await.0 == 201
     })
@@ -97,6 +98,6 @@ async fn statement_mode_is_refused_with_a_sentence() {
     let url = pooler.url(&database.url);
     let source = Source::of([("EPR_DATABASE_URL", url.as_str())]);
     let service = Epr::from_settings(&Settings::from_source(&source).unwrap()).await.unwrap();
-    let fault = epr_core::error::chain(&service.start(true).await.unwrap_err());
-    assert!(fault.contains("statement mode"), "{fault}");
+    let error = epr_core::error::chain(&service.start(true).await.unwrap_err());
+    assert!(error.contains("statement mode"), "{error}");
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use epr_testkit::patience;
-use epr_testkit::postgres_server::Server;
+use epr_testkit::postgres_server::PostgresServer;
 use epr_testkit::process::{Process, epr};
+use epr_testkit::wait;
 use sqlx::{Connection as _, PgConnection};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -17,7 +17,8 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Two authorities, and of the first one certificates for `localhost`: good, expired, without names; of the second a good one.
+/// Two authorities, and of the first one certificates for `localhost`: good, expired, without names; of the second a
+/// good one.
 fn certificates(folder: &Path) {
     for authority in ["ours", "foreign"] {
         openssl(
@@ -40,7 +41,8 @@ fn certificates(folder: &Path) {
         openssl(
             folder,
             &format!(
-                "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout {name}.key -out {name}.csr"
+                "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout {name}.key -out \
+                 {name}.csr"
             ),
         );
         openssl(
@@ -54,16 +56,15 @@ fn certificates(folder: &Path) {
 }
 
 struct Setup {
-    server: Server,
+    server: PostgresServer,
     folder: PathBuf,
 }
 
 impl Setup {
     async fn start() -> Self {
-        let server = Server::prepare();
+        let server = PostgresServer::create(&[], "");
         let folder = server.folder().to_owned();
         certificates(&folder);
-        server.start("");
         let setup = Self { server, folder };
         setup.present("good").await;
         setup
@@ -85,7 +86,7 @@ impl Setup {
         );
         self.server.reload();
         let wanted = work_mem(name);
-        patience::until(
+        wait::until_value(
             "the server's new certificate",
             Duration::from_millis(20),
             async || {
@@ -156,7 +157,7 @@ async fn every_sslmode_accepts_what_psql_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_authorities_that_are_named_count() {
+async fn only_the_named_authorities_are_trusted() {
     let setup = Setup::start().await;
     let ours = setup.file("ours-ca.pem");
     setup.present("foreign").await;
@@ -217,10 +218,10 @@ async fn the_service_starts_with_verify_ca_and_ends_at_once_on_a_foreign_certifi
     let right = setup.url(&format!("sslmode=verify-ca&sslrootcert={}", setup.file("ours-ca.pem")));
     let (process, _) = Process::api(&[("EPR_DATABASE_URL", &right)]).await;
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
     let wrong = setup.url(&format!("sslmode=require&sslrootcert={}", setup.file("foreign-ca.pem")));
     let process = Process::start("epr-api", &[("EPR_DATABASE_URL", &wrong), ("EPR_DATABASE_START_TIMEOUT", "3600")]);
-    let (status, log) = process.ended().await;
+    let (status, log) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(1));
     let said = log.last().unwrap()["extra"]["error"].as_str().unwrap();
     assert!(said.contains("certificate"), "{said}");

@@ -51,7 +51,7 @@ async fn every_table_is_in_the_list_and_the_page_shows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_service_runs_with_them() {
+async fn the_whole_service_runs_with_the_listed_privileges() {
     let (database, role, url) = granted().await;
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &url), ("RUN_MIGRATIONS", "false")]).await;
     let client = reqwest::Client::new();
@@ -100,7 +100,7 @@ async fn the_whole_service_runs_with_them() {
     assert_eq!(ready().await, (200, json!("ok")));
     assert_eq!(client.get(format!("{base}/metrics")).send().await.unwrap().status(), 200);
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 
     // The worker, by the library: an entry, a repeat, a message that is none, again.
     let source = Source::of([("EPR_DATABASE_URL", url.as_str()), ("RUN_MIGRATIONS", "false")]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::process::{Process, program};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -28,7 +28,8 @@ async fn a_signal_lets_a_request_in_flight_finish(#[case] kind: DatabaseKind, #[
     let (first, second) = body.split_at(10);
     let mut slow = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
     let head = format!(
-        "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "POST /api/v1/entities HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -41,16 +42,16 @@ async fn a_signal_lets_a_request_in_flight_finish(#[case] kind: DatabaseKind, #[
     let mut process = process;
     let asked = Instant::now();
     process.signal(signal).await;
-    process.line("stopping").await;
+    process.wait_for_log("stopping").await;
     slow.write_all(second.as_bytes()).await.unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    let (status, _) = process.ended().await;
+    let (status, _) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     // A promise of the contract about behaviour (the drain is bounded), not a measurement of speed.
     assert!(asked.elapsed() < Duration::from_secs(10));
-    assert!(client.get(format!("{base}/healthz")).send().await.is_err(), "nobody listens any more");
+    assert!(client.get(format!("{base}/healthz")).send().await.is_err(), "no process listens any more");
 }
 
 #[tokio::test]
@@ -64,8 +65,8 @@ async fn a_request_that_never_ends_does_not_hold_up_the_end() {
     stuck.read_exact(&mut interim).await.unwrap();
     let asked = Instant::now();
     process.signal("TERM").await;
-    process.line("stopping").await;
-    let (status, _) = process.ended().await;
+    process.wait_for_log("stopping").await;
+    let (status, _) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(10));
 }
@@ -83,11 +84,11 @@ async fn a_request_that_waits_for_a_lock_does_not_hold_up_the_end() {
     let patch = client.patch(format!("{base}/api/v1/entities/{id}")).json(&json!({"name": "m"})).send();
     let patch = tokio::spawn(patch);
     // The request waits for the lock once the database says so.
-    database.until(WAITING, 1).await;
+    database.until(LOCK_WAITERS, 1).await;
     let asked = Instant::now();
     process.signal("TERM").await;
-    process.line("stopping").await;
-    let (status, _) = process.ended().await;
+    process.wait_for_log("stopping").await;
+    let (status, _) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(10));
     assert_eq!(patch.await.unwrap().unwrap().status(), 503);
@@ -118,7 +119,7 @@ async fn ten_start_at_once_on_an_empty_database(#[case] kind: DatabaseKind) {
     }
     for (process, _) in running {
         process.signal("TERM").await;
-        assert_eq!(process.ended().await.0.code(), Some(0));
+        assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
     }
 }
 
@@ -130,8 +131,9 @@ async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let (process, _) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     process.signal("TERM").await;
-    process.ended().await;
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', TRUE, ";
+    process.wait_for_exit().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, \
+     'later', TRUE, ";
     match kind {
         DatabaseKind::Postgres => {
             let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
@@ -149,7 +151,7 @@ async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
             "epr-api",
             &[("EPR_DATABASE_URL", &database.url), ("RUN_MIGRATIONS", migrate), ("PORT", "0")],
         );
-        let (status, log) = process.ended().await;
+        let (status, log) = process.wait_for_exit().await;
         assert_eq!(status.code(), Some(1));
         let said = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
         assert!(said.contains("schema is at version 9999") && said.contains("run a newer program"), "{said}");
@@ -160,7 +162,7 @@ async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
 async fn without_migrations_an_empty_database_is_refused() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let process = Process::start("epr-api", &[("EPR_DATABASE_URL", &database.url), ("RUN_MIGRATIONS", "false")]);
-    let (status, log) = process.ended().await;
+    let (status, log) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(1));
     let said = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
     assert!(said.contains("version 0") && said.contains("epr migrate"), "{said}");
@@ -193,10 +195,10 @@ async fn the_sqlalchemy_spelling_and_a_dot_env_file_work() {
         .unwrap();
     let mut process =
         Process::start_in("epr-api", folder.path(), &[("HOST", "127.0.0.1"), ("EPR_SERVICE_NAME", "from-environment")]);
-    let line = process.line("listening").await;
+    let line = process.wait_for_log("listening").await;
     assert_eq!(line["service"], "from-environment", "the environment wins over the file");
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
     let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
     let actions: Vec<String> =
         sqlx::query_scalar("SELECT action FROM permissions ORDER BY action").fetch_all(&mut conn).await.unwrap();
@@ -234,7 +236,7 @@ async fn log_lines_have_the_contracts_fields_and_names() {
         "role_assignment_revoked",
         "entity_archived",
     ] {
-        let line = process.line(word).await;
+        let line = process.wait_for_log(word).await;
         let mut keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["extra", "level", "logger", "message", "service", "timestamp"]);
@@ -244,7 +246,7 @@ async fn log_lines_have_the_contracts_fields_and_names() {
         );
     }
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_testkit::api::{Answer, Api};
-use epr_testkit::database::{Database, DatabaseKind, WAITING};
-use epr_testkit::ledger::{draft, verdict};
+use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
+use epr_testkit::ledger::{audit_verify, draft};
 use epr_testkit::seed;
 use rand::Rng as _;
 use rstest::rstest;
@@ -16,7 +16,8 @@ use sqlx::Connection as _;
 const USER: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 const CALLERS: usize = 50;
 /// Sessions of others that do something, or have a transaction open.
-const BUSY: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+const BUSY: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND pid <> pg_backend_pid() \
                     AND backend_type = 'client backend' AND state <> 'idle'";
 
 async fn at_once(api: &Api, path: &'static str, body: Value) -> Vec<Answer> {
@@ -44,7 +45,7 @@ fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_entity(#[case] kind: DatabaseKind) {
+async fn equal_entities_at_once_are_created_once(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let answers = at_once(&api, "/api/v1/entities", json!({"name": "Acme", "type": "issuer"})).await;
     assert_eq!(statuses(&answers), BTreeMap::from([(201, 1), (409, CALLERS - 1)]));
@@ -55,7 +56,7 @@ async fn one_entity(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_role(#[case] kind: DatabaseKind) {
+async fn equal_roles_at_once_are_created_once(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let answers =
         at_once(&api, "/api/v1/roles", json!({"name": "Reader", "permissions": ["a:new", "b:new", "c:new"]})).await;
@@ -66,7 +67,7 @@ async fn one_role(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_assignment_on_an_entity_or_everywhere(#[case] kind: DatabaseKind) {
+async fn equal_assignments_at_once_are_created_once(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let entity = api.entity("S", "spv", None).await;
     let role = api.role("Reader", &[], &["a:do"]).await;
@@ -84,7 +85,7 @@ async fn one_assignment_on_an_entity_or_everywhere(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn actions_that_many_roles_create_at_once(#[case] kind: DatabaseKind) {
+async fn roles_at_once_create_the_same_actions_without_deadlock(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let tasks: Vec<_> = (0..CALLERS)
         .map(|n| {
@@ -104,7 +105,7 @@ async fn actions_that_many_roles_create_at_once(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_that_are_swapped_at_once(#[case] kind: DatabaseKind) {
+async fn names_swapped_at_once_end_in_success_or_conflict(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let one = api.entity("one", "spv", None).await;
     let two = api.entity("two", "spv", None).await;
@@ -126,7 +127,7 @@ async fn names_that_are_swapped_at_once(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoked_and_assigned_at_once(#[case] kind: DatabaseKind) {
+async fn assigning_and_revoking_at_once_never_fails(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let role = api.role("Reader", &[], &["a:do"]).await;
     let tasks: Vec<_> = (0..8)
@@ -171,15 +172,15 @@ async fn callers_that_go_away_leave_no_transaction_open() {
     // Well before the server itself would end such a session.
     let closed = tokio::time::timeout(Duration::from_secs(10), api.database.until(BUSY, 0)).await;
     assert!(closed.is_ok(), "transactions were left open");
-    let (code, said) = verdict(&api.database.url, &[]).await;
+    let (code, said) = audit_verify(&api.database.url, &[]).await;
     let entities = api.database.number("SELECT COUNT(*) FROM entities").await;
     assert_eq!((code, said["checked"].as_i64()), (0, Some(entities)), "{said}");
 }
 
-/// What is given up in the middle of a statement is rolled back though the process does nothing more, as a function does that
-/// is frozen with its answer.
+/// What is given up in the middle of a statement is rolled back though the process does nothing more, as a function
+/// does that is frozen with its answer.
 #[tokio::test]
-async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
+async fn an_abandoned_statement_keeps_no_lock_in_a_suspended_process() {
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let store = database.store().await;
     let (locked, until_locked) = tokio::sync::oneshot::channel();
@@ -205,7 +206,7 @@ async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
     let drafts = [draft(&json!({"action": "a.b", "occurred_at": "2026-01-01T00:00:00Z"}))];
     tokio::select! {
         outcome = tx.append(&drafts) => panic!("{outcome:?}"),
-        () = database.until(WAITING, 1) => {}
+        () = database.until(LOCK_WAITERS, 1) => {}
     }
     drop(tx);
     // What is sent for it is sent by the tasks that are ready now.
@@ -213,6 +214,6 @@ async fn what_is_given_up_keeps_no_lock_in_a_process_that_stands_still() {
         tokio::task::yield_now().await;
     }
     go.send(()).unwrap();
-    // From here on this process stands still.
+    // From here on this process is suspended.
     assert!(somebody.join().unwrap(), "a transaction was left open");
 }

@@ -1,4 +1,5 @@
-//! Requests that are refused before their body was read: the caller gets the answer, not a reset, however it sends the body.
+//! Requests that are refused before their body was read: the caller gets the answer, not a reset, however it sends the
+//! body.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -78,7 +79,7 @@ async fn a_caller_that_writes_all_before_it_reads_gets_the_answer() {
     // A head that is refused by itself.
     let long = format!("{}x: {}\r\n\r\n", head("GET", "/healthz"), "a".repeat(LARGE));
     assert_eq!(written_then_read(&open, &long, b"").await.0, 431);
-    assert!(process.peak() < 200 << 10, "{} KiB", process.peak());
+    assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());
 }
 
 #[tokio::test]
@@ -95,7 +96,7 @@ async fn a_caller_that_asks_first_need_not_send_the_body() {
 }
 
 #[tokio::test]
-async fn a_body_at_the_limit_is_taken() {
+async fn a_body_at_the_limit_is_accepted() {
     let (_database, _process, base) = api(&[]).await;
     let start = r#"{"name": "n", "type": "spv"}"#;
     let body = format!("{start}{}", " ".repeat((1 << 20) - start.len()));
@@ -143,7 +144,8 @@ at = urllib.parse.urlsplit(url)
 body = b"a" * (12 << 20)
 for sent, headers in ((body, {}), (iter([body[:5000000], body]), {"Transfer-Encoding": "chunked"})):
     connection = http.client.HTTPConnection(at.hostname, at.port, timeout=60)
-    connection.request("POST", at.path, sent, {"Content-Type": "application/json", **headers}, encode_chunked=bool(headers))
+    all = {"Content-Type": "application/json", **headers}
+    connection.request("POST", at.path, sent, all, encode_chunked=bool(headers))
     answer = connection.getresponse()
     print(answer.status, answer.read().decode())
 try:

@@ -11,7 +11,7 @@ const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn create_read_list(#[case] kind: DatabaseKind) {
+async fn a_role_is_created_read_and_listed(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let body = json!({"name": "Reader", "description": "reads", "scope_types": ["spv", "issuer", "spv"],
             "permissions": ["zeta:do", "document:download", "Alpha:do", "zeta:do"]});
@@ -42,7 +42,7 @@ async fn create_read_list(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn name_is_unique(#[case] kind: DatabaseKind) {
+async fn a_role_name_is_unique(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     api.role("Reader", &[], &[]).await;
     let again = api.post("/api/v1/roles", json!({"name": "Reader"})).await.expect(409);
@@ -53,7 +53,7 @@ async fn name_is_unique(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn patch_replaces(#[case] kind: DatabaseKind) {
+async fn patch_replaces_the_given_lists(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let id = api.role("Editor", &["spv"], &["a:one", "b:two"]).await;
     let path = format!("/api/v1/roles/{id}");
@@ -71,11 +71,11 @@ async fn patch_replaces(#[case] kind: DatabaseKind) {
         "null changes nothing"
     );
     assert_eq!(api.get(&path).await.expect(200), emptied);
-    let faults = api
+    let errors = api
         .patch(&path, json!({"name": "New", "is_system": true, "permissions": ["ab", 7], "scope_types": "spv"}))
         .await;
     assert_eq!(
-        faults.faults(),
+        errors.field_errors(),
         ["body.permissions.0: string_too_short", "body.permissions.1: string_type", "body.scope_types: list_type"]
     );
 }
@@ -84,7 +84,7 @@ async fn patch_replaces(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_and_bounds(#[case] kind: DatabaseKind) {
+async fn unknown_roles_and_values_out_of_bounds_are_refused(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     for answer in [
         api.get(&format!("/api/v1/roles/{UNKNOWN}")).await,
@@ -94,7 +94,7 @@ async fn unknown_and_bounds(#[case] kind: DatabaseKind) {
     }
     let long = json!({"name": "x".repeat(121), "description": "d".repeat(513), "permissions": ["p".repeat(256)]});
     assert_eq!(
-        api.post("/api/v1/roles", long).await.faults(),
+        api.post("/api/v1/roles", long).await.field_errors(),
         ["body.name: string_too_long", "body.description: string_too_long", "body.permissions.0: string_too_long"]
     );
     api.post(
@@ -103,5 +103,5 @@ async fn unknown_and_bounds(#[case] kind: DatabaseKind) {
     )
     .await
     .expect(201);
-    assert_eq!(api.post("/api/v1/roles", json!({"name": "ab"})).await.faults(), ["body.name: string_too_short"]);
+    assert_eq!(api.post("/api/v1/roles", json!({"name": "ab"})).await.field_errors(), ["body.name: string_too_short"]);
 }

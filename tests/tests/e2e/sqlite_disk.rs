@@ -1,11 +1,11 @@
-//! A SQLite file whose disk is full, limited, read-only or missing: calls fail with a 503 while it is, nothing is lost, and they
-//! succeed again without a restart.
+//! A SQLite file whose disk is full, limited, read-only or missing: calls fail with a 503 while it is, nothing is lost,
+//! and they succeed again without a restart.
 
 use std::path::Path;
 
 use epr_testkit::disk::SmallDisk;
-use epr_testkit::patience;
 use epr_testkit::process::{Process, epr};
+use epr_testkit::wait;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -62,7 +62,7 @@ async fn the_chain_holds(url: &str) {
 
 /// The error of the log line about the last failed request.
 async fn logged(process: &mut Process) -> String {
-    let line = process.line("request_failed").await;
+    let line = process.wait_for_log("request_failed").await;
     line["extra"]["error"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned()
 }
 
@@ -100,7 +100,7 @@ async fn a_limit_of_file_size_is_a_503_until_it_is_lifted() {
     assert_eq!(caller.create("after", 200_000).await.0, 201);
     assert_eq!(caller.check(&first).await, 200);
     process.signal("TERM").await;
-    assert!(process.ended().await.0.success());
+    assert!(process.wait_for_exit().await.0.success());
     the_chain_holds(&url(folder.path())).await;
 }
 
@@ -110,16 +110,17 @@ async fn limit_file_size(process: &Process, bytes: &str) {
     assert!(set.success());
 }
 
-/// A folder that cannot be written, and no folder at all: the start ends with the path in its error, doctor says the same.
+/// A folder that cannot be written, and no folder at all: the start ends with the path in its error, doctor says the
+/// same.
 #[tokio::test]
 async fn a_read_only_folder_is_named() {
     let disk = SmallDisk::mount("4m").await;
     let database = url(disk.path());
     assert_eq!(epr(&database, &["migrate"]).await.0, 0);
-    disk.protect().await;
+    disk.make_read_only().await;
     let named = format!("{}/epr.db", disk.path().display());
     let start = Process::start("epr-api", &[("EPR_DATABASE_URL", &database), ("EPR_DATABASE_START_TIMEOUT", "1")]);
-    let (status, log) = start.ended().await;
+    let (status, log) = start.wait_for_exit().await;
     assert!(!status.success() && format!("{log:?}").contains(&named), "{log:#?}");
     let (code, said, failed) = epr(&database, &["doctor"]).await;
     assert!(code == 1 && said.replace(['\n', ' '], "").contains(&named), "{said}{failed}");
@@ -136,7 +137,7 @@ async fn no_folder_for_temporary_files_is_needed() {
     let database = url(folder.path());
     let environment = [("EPR_DATABASE_URL", database.as_str()), ("HOST", "127.0.0.1"), ("PORT", "0")];
     let mut process = Process::start_wrapped(&["unshare", "--mount", "sh", "-c", script], "epr-api", &environment);
-    let line = process.line("listening").await;
+    let line = process.wait_for_log("listening").await;
     let caller = Caller::new(format!("http://{}", line["extra"]["address"].as_str().unwrap()));
     let entity = caller.create("e", 0).await.1["id"].clone();
     let role = caller.post("roles", json!({"name": "Reader", "permissions": ["a:read"]})).await.1["id"].clone();
@@ -164,7 +165,7 @@ async fn a_file_that_was_replaced_is_not_used_until_the_restart() {
     let error = logged(&mut process).await;
     assert!(error.contains(&format!("the database file {} was deleted or moved", file.display())), "{error}");
     // No decision from memory either, and no new file in its place.
-    patience::until_so("no decision", async || caller.check(&first).await == 503).await;
+    wait::until("no decision", async || caller.check(&first).await == 503).await;
     assert!(!file.exists());
     std::fs::rename(&aside, &file).unwrap();
     assert_eq!(caller.create("after it is back", 0).await.0, 201);
@@ -174,7 +175,7 @@ async fn a_file_that_was_replaced_is_not_used_until_the_restart() {
     assert_eq!(epr(&url(replacement.path()), &["migrate"]).await.0, 0);
     std::fs::copy(replacement.path().join("epr.db"), &aside).unwrap();
     std::fs::rename(&aside, &file).unwrap();
-    patience::until_so("no decision", async || caller.check(&first).await == 503).await;
+    wait::until("no decision", async || caller.check(&first).await == 503).await;
     assert_eq!(caller.create("in neither", 0).await.0, 503);
     let ready = caller.client.get(format!("{}/readyz", caller.base)).send().await.unwrap();
     assert_eq!(ready.status(), 503);

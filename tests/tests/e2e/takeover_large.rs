@@ -10,7 +10,8 @@ const AT: &str = "'2024-05-06 07:08:09.500000'";
 const ROLE: &str = "33333333-0000-4000-8000-000000000003";
 const PRINCIPAL: &str = "44444444-0000-4000-8000-000000000004";
 
-/// Older tables with `count` assignments of as many principals, and the same global assignment `doubles` times more at the end.
+/// Older tables with `count` assignments of as many principals, and the same global assignment `doubles` times more at
+/// the end.
 async fn older(kind: DatabaseKind, count: u32, doubles: u32) -> Database {
     let database = Database::create(kind).await;
     if let Some(file) = database.file() {
@@ -22,11 +23,14 @@ async fn older(kind: DatabaseKind, count: u32, doubles: u32) -> Database {
     };
     let mut sql = format!(
         "CREATE TABLE entities (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, type VARCHAR(16) NOT NULL, \
-           status VARCHAR(16) NOT NULL, parent_id {id}, attributes JSON, created_at {time} NOT NULL, updated_at {time} NOT NULL); \
+           status VARCHAR(16) NOT NULL, parent_id {id}, attributes JSON, created_at {time} NOT NULL, \
+           updated_at {time} NOT NULL); \
          CREATE TABLE roles (id {id} PRIMARY KEY, name VARCHAR(120), description VARCHAR(512), scope_types JSON, \
            is_system BOOLEAN, created_at {time} NOT NULL, updated_at {time} NOT NULL); \
-         CREATE TABLE role_assignments (id {id} PRIMARY KEY, principal_id {id} NOT NULL, principal_type VARCHAR(64) NOT NULL, \
-           role_id {id} NOT NULL, entity_id {id}, effective_at {time} NOT NULL, expires_at {time}, created_at {time} NOT NULL, \
+         CREATE TABLE role_assignments (id {id} PRIMARY KEY, principal_id {id} NOT NULL, \
+         principal_type VARCHAR(64) NOT NULL, \
+           role_id {id} NOT NULL, entity_id {id}, effective_at {time} NOT NULL, expires_at {time}, \
+           created_at {time} NOT NULL, \
            updated_at {time} NOT NULL); \
          INSERT INTO roles VALUES ('{ROLE}', 'Reader', NULL, '[]', FALSE, {AT}, {AT}); \
          INSERT INTO role_assignments VALUES "

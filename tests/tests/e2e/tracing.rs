@@ -65,7 +65,7 @@ async fn traceparent_is_passed_on_also_by_the_relay(#[case] kind: DatabaseKind) 
     send(&[CALLER]).await;
     send(&["00-nonsense"]).await;
     send(&[CALLER, CALLER]).await;
-    let told: Vec<_> = topic
+    let reported: Vec<_> = topic
         .published()
         .iter()
         .map(|message| {
@@ -73,7 +73,7 @@ async fn traceparent_is_passed_on_also_by_the_relay(#[case] kind: DatabaseKind) 
         })
         .collect();
     let caller = Some(CALLER.to_owned());
-    assert_eq!(told.last_chunk().unwrap(), &[caller.clone(), caller, None, None]);
+    assert_eq!(reported.last_chunk().unwrap(), &[caller.clone(), caller, None, None]);
 }
 
 /// A collector: its base URL, and what it is sent.
@@ -123,7 +123,7 @@ async fn spans_go_where_the_variables_say() {
     }
     client.get(format!("{api}/api/v1/roles")).send().await.unwrap();
     process.signal("TERM").await;
-    let (status, log) = process.ended().await;
+    let (status, log) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     assert!(!log.iter().any(|line| line.to_string().contains("otel.")), "traces are not in the log");
 
@@ -142,12 +142,15 @@ async fn spans_go_where_the_variables_say() {
         assert!(found.next().is_none());
         first
     };
-    let told = span("GET /api/v1/entities/{id}");
-    assert_eq!((hex(&told.trace_id), hex(&told.parent_span_id)), (TRACE.to_owned(), "00f067aa0ba902b7".to_owned()));
-    assert_eq!(told.kind, 2, "a server's");
-    assert_eq!(text(&told.attributes, "http.route"), "/api/v1/entities/{id}");
-    assert_eq!(text(&told.attributes, "http.response.status_code"), "400");
-    assert!(!format!("{told:?}").contains("secret"), "what a caller writes is not exported");
+    let reported = span("GET /api/v1/entities/{id}");
+    assert_eq!(
+        (hex(&reported.trace_id), hex(&reported.parent_span_id)),
+        (TRACE.to_owned(), "00f067aa0ba902b7".to_owned())
+    );
+    assert_eq!(reported.kind, 2, "a server's");
+    assert_eq!(text(&reported.attributes, "http.route"), "/api/v1/entities/{id}");
+    assert_eq!(text(&reported.attributes, "http.response.status_code"), "400");
+    assert!(!format!("{reported:?}").contains("secret"), "what a caller writes is not exported");
     let root = span("GET /api/v1/roles");
     assert!(root.parent_span_id.is_empty() && hex(&root.trace_id) != TRACE);
     assert!(!spans.iter().any(|span| span.name == "GET /healthz"), "its caller does not record");

@@ -1,4 +1,5 @@
-//! Misspelt members and query parameters: a 400 that names what was meant, and nothing granted. Headers that are given twice.
+//! Misspelt members and query parameters: a 400 that names what was meant, and nothing granted. Headers that are given
+//! twice.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ const USER: &str = "11111111-2222-4333-8444-555555555555";
 
 /// The same database under another `EPR_UNKNOWN_MEMBERS`.
 async fn under(api: &Api, mode: &str) -> Api {
-    Api::with(Arc::clone(&api.database), Arc::new(SystemClock), &[("EPR_UNKNOWN_MEMBERS", mode)]).await
+    Api::with_settings(Arc::clone(&api.database), Arc::new(SystemClock), &[("EPR_UNKNOWN_MEMBERS", mode)]).await
 }
 
 /// The loc and the message of each failing field.
 fn named(body: &Value) -> Vec<(String, String)> {
     let list = body["detail"].as_array().expect("a list");
-    list.iter().map(|fault| (fault["loc"].to_string(), fault["msg"].as_str().unwrap().to_owned())).collect()
+    list.iter().map(|error| (error["loc"].to_string(), error["msg"].as_str().unwrap().to_owned())).collect()
 }
 
 #[rstest]
@@ -48,7 +49,7 @@ async fn a_misspelt_member_grants_nothing(#[case] kind: DatabaseKind) {
     }
     assert_eq!(api.get("/api/v1/assignments").await.expect(200), json!([]));
     let both = api.post("/api/v1/entities", json!({"name": "n", "type": "spv", "parent": spv, "colour": 1})).await;
-    assert_eq!(both.faults(), ["body.colour: extra_forbidden", "body.parent: extra_forbidden"]);
+    assert_eq!(both.field_errors(), ["body.colour: extra_forbidden", "body.parent: extra_forbidden"]);
     let scope = api.post("/api/v1/roles", json!({"name": "Other", "scope_type": ["spv"]})).await.expect(400);
     assert!(named(&scope)[0].1.contains("`scope_types`"), "{scope}");
     let path = format!("/api/v1/entities/{spv}");
@@ -60,7 +61,7 @@ async fn a_misspelt_member_grants_nothing(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_ignores_them_still_does(#[case] kind: DatabaseKind) {
+async fn routes_that_ignored_unknown_members_still_ignore_them(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let spv = api.entity("Berlin One", "spv", None).await;
     let role = api.role("Reader", &[], &["document:download"]).await;
@@ -78,7 +79,7 @@ async fn what_ignores_them_still_does(#[case] kind: DatabaseKind) {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_of_the_older_service_may_be_let_through(#[case] kind: DatabaseKind) {
+async fn a_setting_accepts_the_members_of_the_older_service(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let warned = under(&api, "warn").await;
     let answer = warned.post("/api/v1/entities", json!({"name": "a", "type": "spv", "colour": 1, "größe": 2})).await;
@@ -127,7 +128,7 @@ async fn an_actor_is_named_once(#[case] kind: DatabaseKind) {
         let twice = [("x-actor-id", USER), ("x-actor-id", second)];
         let body = json!({"name": "n", "type": "spv"}).to_string();
         let answer = api.raw(Method::POST, "/api/v1/entities", &twice, body).await;
-        assert_eq!(answer.faults(), ["header.X-Actor-Id: duplicate"]);
+        assert_eq!(answer.field_errors(), ["header.X-Actor-Id: duplicate"]);
     }
     assert_eq!(api.get("/api/v1/entities").await.expect(200), json!([]));
 }

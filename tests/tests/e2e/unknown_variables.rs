@@ -16,17 +16,17 @@ async fn a_misspelt_variable_is_named_at_start_and_wrong_for_doctor() {
     let environment = [&[("EPR_DATABASE_URL", database.url.as_str())], &misspelt[..]].concat();
     let (process, _) = Process::api(&environment).await;
     let lines: Vec<_> = process.log.iter().filter(|line| line["message"] == "unknown_variable_ignored").collect();
-    let told: Vec<_> =
+    let reported: Vec<_> =
         lines.iter().map(|line| (line["extra"]["variable"].clone(), line["extra"]["nearest"].clone())).collect();
     assert_eq!(
-        told,
+        reported,
         [(json!("EPR_LOG_LEVL"), json!("EPR_LOG_LEVEL")), (json!("EPR_SOMETHING_ELSE"), Value::Null)],
         "{:?}",
         process.log
     );
     assert!(lines.iter().all(|line| line["level"] == "WARNING"));
     process.signal("TERM").await;
-    let (_, log) = process.ended().await;
+    let (_, log) = process.wait_for_exit().await;
     assert!(!Value::from(log).to_string().contains("hunter2"));
 
     let cli = misspelt.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
@@ -58,11 +58,11 @@ async fn run(name: &str, environment: &[(&str, &str)], argument: Option<&[u8]>) 
 async fn a_variable_that_is_missing_may_be_the_misspelt_one() {
     let output =
         run("epr-audit-worker", &[("EPR_AUDIT_SQS_ULR", "https://sqs.eu-west-1.amazonaws.com/1/q")], None).await;
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{reported}");
     assert!(
-        told.contains("EPR_AUDIT_SQS_URL is not set") && told.contains("did you mean EPR_AUDIT_SQS_URL?"),
-        "{told}"
+        reported.contains("EPR_AUDIT_SQS_URL is not set") && reported.contains("did you mean EPR_AUDIT_SQS_URL?"),
+        "{reported}"
     );
 }
 
@@ -73,13 +73,13 @@ async fn programs_answer_for_their_arguments() {
             [(&b"--help"[..], 0), (b"--version", 0), (b"--nonsense", 2), (b"nonsense", 2), (b"\xff\xfe", 2)]
         {
             let output = run(name, &[], Some(argument)).await;
-            let (out, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            assert_eq!(output.status.code(), Some(code), "{name} {argument:?}: {told}");
+            let (out, reported) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(output.status.code(), Some(code), "{name} {argument:?}: {reported}");
             assert_eq!(out.contains(name), code == 0, "{name} {argument:?}: {out}");
         }
     }
     let output = run("epr-audit-lambda", &[], None).await;
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{told}");
-    assert!(told.contains("AWS_LAMBDA_RUNTIME_API is not set"), "{told}");
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), reported.lines().count()), (Some(2), 1), "{reported}");
+    assert!(reported.contains("AWS_LAMBDA_RUNTIME_API is not set"), "{reported}");
 }

@@ -1,13 +1,13 @@
-//! Standard output that nobody reads: calls are answered, messages are recorded, and a signal ends the program.
+//! Standard output that no process reads: calls are answered, messages are recorded, and a signal ends the program.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::{free_port, program};
-use epr_testkit::queue::{AuditQueue, Way};
+use epr_testkit::queue::{AuditQueue, MessageForm};
+use epr_testkit::wait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -45,7 +45,7 @@ fn client() -> reqwest::Client {
 async fn ready(base: &str) {
     let client = client();
     let up = async || client.get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200);
-    patience::until("a service that is ready", Duration::from_millis(10), up, |up| *up).await;
+    wait::until_value("a service that is ready", Duration::from_millis(10), up, |up| *up).await;
 }
 
 async fn dropped(base: &str) -> u64 {
@@ -117,7 +117,7 @@ async fn the_worker_records_and_ends_though_nobody_reads() {
     environment.extend(aws::environment(&endpoint));
     let worker = unread("epr-audit-worker", &environment);
     let event = |n| json!({"source": "unread", "action": "a", "correlation_id": format!("m-{n}")}).to_string();
-    queue.put(Way::Raw, &(0..300).map(event).collect::<Vec<_>>()).await;
+    queue.put(MessageForm::Raw, &(0..300).map(event).collect::<Vec<_>>()).await;
     database.until_at_least("SELECT COUNT(*) FROM sqlite_master WHERE name = 'audit_logs'", 1).await;
     database.until("SELECT COUNT(*) FROM audit_logs WHERE source = 'unread'", 300).await;
     terminated(worker, Duration::from_secs(20)).await;

@@ -65,7 +65,7 @@ fn refused(arguments: &[&str], output: &Output) {
 }
 
 #[tokio::test]
-async fn a_full_device() {
+async fn a_full_device_fails_the_command() {
     let database = seeded().await;
     for arguments in COMMANDS {
         let to_file = arguments.contains(&"--output");

@@ -1,16 +1,16 @@
 //! A document vault in both of its versions, end to end: API and worker as processes, SNS and SQS by moto, PostgreSQL.
 //!
-//! The vault is a stand-in that makes the calls of the real one. The older version asks `/authorize` and sends its audit events
-//! through the topic; the newer one asks `/permissions/check` and posts them to `/events`. Both act on every message that has
-//! flat `entity_id` and `entity_type`.
+//! The vault is a stand-in that makes the calls of the real one. The older version asks `/authorize` and sends its
+//! audit events through the topic; the newer one asks `/permissions/check` and posts them to `/events`. Both act on
+//! every message that has flat `entity_id` and `entity_type`.
 
 use std::collections::BTreeMap;
 
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
-use epr_testkit::queue::{AuditQueue, Way};
+use epr_testkit::queue::{AuditQueue, MessageForm};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -51,7 +51,7 @@ impl<'a> Vault<'a> {
         body[answer].as_bool().unwrap()
     }
 
-    /// Whether the user may; then the document is there, and everybody hears of it.
+    /// Checks whether the user may upload; then stores the document and publishes the event.
     async fn upload(&mut self, user: &str, entity: &str, name: &str) -> bool {
         if !self.may(user, "document:upload", entity).await {
             return false;
@@ -70,7 +70,7 @@ impl<'a> Vault<'a> {
         if self.version == Version::Older {
             let mut audit = json!({"source": "document_vault", "action": "document.uploaded", "details": payload});
             audit.as_object_mut().unwrap().extend(context.as_object().unwrap().clone());
-            self.queue.put(Way::Enveloped, &[audit.to_string()]).await;
+            self.queue.put(MessageForm::Enveloped, &[audit.to_string()]).await;
         }
         true
     }
@@ -118,7 +118,7 @@ async fn both_versions_of_the_vault_work_as_with_the_older_service() {
     assert!(older.upload(&ada, &one, "one.pdf").await && newer.upload(&ada, &two, "two.pdf").await);
     assert!(!older.upload(&eve, &one, "three.pdf").await && !newer.upload(&eve, &two, "three.pdf").await);
 
-    // Both vaults hear of every upload, and archive nothing.
+    // Both vaults receive every upload, and archive nothing.
     let delivered = "SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'succeeded'";
     // The assignment's event is one of them.
     database.until(delivered, 3).await;
@@ -150,9 +150,9 @@ async fn both_versions_of_the_vault_work_as_with_the_older_service() {
     );
     database.until(&uploads, 2).await;
     worker.signal("TERM").await;
-    assert_eq!(worker.ended().await.0.code(), Some(0));
+    assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
     api.signal("TERM").await;
-    assert_eq!(api.ended().await.0.code(), Some(0));
-    let (code, said) = verdict(&database.url, &[]).await;
+    assert_eq!(api.wait_for_exit().await.0.code(), Some(0));
+    let (code, said) = audit_verify(&database.url, &[]).await;
     assert_eq!(code, 0, "{said}");
 }

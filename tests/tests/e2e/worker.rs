@@ -1,12 +1,13 @@
-//! The worker as a process, on moto's SQS: what it refuses to start with, how it is asked whether it is well, and how it ends.
+//! The worker as a process, on moto's SQS: what it refuses to start with, how it is asked whether it is well, and how
+//! it ends.
 
 use std::time::Duration;
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::{Process, free_port, program};
-use epr_testkit::queue::{AuditQueue, Way};
+use epr_testkit::queue::{AuditQueue, MessageForm};
+use epr_testkit::wait;
 use serde_json::json;
 use tokio::process::Command;
 
@@ -50,7 +51,7 @@ async fn until_health(port: &str, well: bool) -> String {
 }
 
 #[tokio::test]
-async fn without_a_queue_it_ends_at_once_with_one_line() {
+async fn the_worker_ends_at_once_with_one_line_without_a_queue() {
     let (code, said) = run(&[], &[]).await;
     assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
     assert!(said.contains("EPR_AUDIT_SQS_URL is not set"), "{said}");
@@ -61,37 +62,37 @@ async fn without_a_queue_it_ends_at_once_with_one_line() {
     assert_eq!(run(&[], &["--help"]).await.0, Some(0));
     let port = free_port();
     let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
-    assert_eq!(code, Some(1), "nobody is there: {said}");
+    assert_eq!(code, Some(1), "no process answers: {said}");
 }
 
 #[tokio::test]
-async fn it_records_answers_for_its_health_and_ends_on_sigterm() {
+async fn the_worker_records_answers_health_checks_and_ends_on_sigterm() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let (queue, port) = (AuditQueue::create(3).await, free_port());
     let more = [("EPR_AUDIT_HEALTH_PORT", port.as_str())];
     let mut worker = start(&database, &queue, &more);
-    worker.line("audit_worker_started").await;
+    worker.wait_for_log("audit_worker_started").await;
     until_health(&port, true).await;
-    queue.put(Way::Raw, &(0..7).map(event).collect::<Vec<_>>()).await;
-    queue.put(Way::Enveloped, &(7..14).map(event).collect::<Vec<_>>()).await;
-    let line = worker.line("audit_batch_ingested").await;
-    for figure in
+    queue.put(MessageForm::Raw, &(0..7).map(event).collect::<Vec<_>>()).await;
+    queue.put(MessageForm::Enveloped, &(7..14).map(event).collect::<Vec<_>>()).await;
+    let line = worker.wait_for_log("audit_batch_ingested").await;
+    for metric in
         ["received", "recorded", "duplicates", "conflicts", "invalid", "failures", "commit_ms", "oldest_age_ms"]
     {
-        assert!(line["extra"][figure].is_u64(), "{figure} in {line}");
+        assert!(line["extra"][metric].is_u64(), "{metric} in {line}");
     }
     assert_eq!(line["logger"], "audit_consumer");
     database.until(ENTRIES, 14).await;
     queue.until_empty().await;
     worker.signal("TERM").await;
-    let (status, log) = worker.ended().await;
+    let (status, log) = worker.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(log.iter().filter(|line| line["message"] == "audit_event_ingested").count(), 14);
     assert!(!log.iter().any(|line| line.to_string().contains("vault")), "bodies stay out of the log");
 }
 
 #[tokio::test]
-async fn a_loop_that_takes_no_step_is_not_well() {
+async fn a_loop_that_makes_no_progress_is_unhealthy() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let (queue, port) = (AuditQueue::create(3).await, free_port());
     let more = [
@@ -103,7 +104,7 @@ async fn a_loop_that_takes_no_step_is_not_well() {
     let said = until_health(&port, false).await;
     assert!(said.contains("stalled"), "{said}");
     // Well again with the next step.
-    queue.put(Way::Raw, &[event(1)]).await;
+    queue.put(MessageForm::Raw, &[event(1)]).await;
     until_health(&port, true).await;
     // A process that hangs does not answer at all.
     worker.signal("STOP").await;
@@ -112,7 +113,7 @@ async fn a_loop_that_takes_no_step_is_not_well() {
     assert!(said.contains("does not answer"), "{said}");
     worker.signal("CONT").await;
     worker.signal("INT").await;
-    assert_eq!(worker.ended().await.0.code(), Some(0));
+    assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -123,27 +124,27 @@ async fn a_receive_that_fails_does_not_end_the_loop() {
     let more = [("EPR_AUDIT_SQS_URL", missing.as_str()), ("EPR_AUDIT_HEALTH_PORT", "0")];
     let mut worker = start(&database, &queue, &more);
     for failures in 1..=3 {
-        let line = worker.line("audit_queue_receive_failed").await;
+        let line = worker.wait_for_log("audit_queue_receive_failed").await;
         assert_eq!(line["extra"]["failures"], failures, "{line}");
         assert!(line["extra"]["error"].as_str().unwrap().contains("NonExistent"), "{line}");
     }
     worker.signal("TERM").await;
-    assert_eq!(worker.ended().await.0.code(), Some(0));
+    assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
 }
 
 #[tokio::test]
-async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
+async fn received_messages_are_returned_when_the_database_stays_away() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let queue = AuditQueue::create(100).await;
     database.store().await.close().await;
     let more = [("EPR_AUDIT_HEALTH_PORT", "0"), ("EPR_AUDIT_SQS_VISIBILITY_TIMEOUT", "43200")];
     let mut worker = start(&database, &queue, &more);
-    worker.line("audit_worker_started").await;
+    worker.wait_for_log("audit_worker_started").await;
     database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
-    queue.put(Way::Raw, &[event(1), event(2)]).await;
-    worker.line("audit_batch_not_recorded").await;
+    queue.put(MessageForm::Raw, &[event(1), event(2)]).await;
+    worker.wait_for_log("audit_batch_not_recorded").await;
     worker.signal("TERM").await;
-    let (status, log) = worker.ended().await;
+    let (status, log) = worker.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
     assert!(log.iter().any(|line| line["message"] == "audit_messages_given_back"), "{log:#?}");
     // Not hidden for half a day, but there for the next one.
@@ -152,5 +153,5 @@ async fn what_is_in_hand_is_given_back_when_the_database_does_not_come_back() {
         seen += queue.receive(43_200).await.len();
         seen == 2
     };
-    patience::until_so("both given back", both).await;
+    wait::until("both given back", both).await;
 }

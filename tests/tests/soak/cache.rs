@@ -1,5 +1,5 @@
-//! Two API processes on one PostgreSQL, without Redis, with one, and with one in trouble: how long a revocation takes from
-//! one to the other, and that nothing that happens to the cache changes an answer.
+//! Two API processes on one PostgreSQL, without Redis, with one, and with one in trouble: how long a revocation takes
+//! from one to the other, and that nothing that happens to the cache changes an answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::metrics;
-use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::redis::RedisServer;
 use epr_testkit::seed;
+use epr_testkit::wait;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Client;
@@ -47,12 +47,12 @@ impl Api {
 
     async fn may(&self, user: &str, action: &str, resource: &str) -> bool {
         let asked = json!({"user_id": user, "action": action, "resource_id": resource});
-        let (status, told) = self.post("/api/v1/authorize", &asked).await;
-        assert_eq!(status, 200, "{told}");
-        told["authorized"].as_bool().expect("a decision")
+        let (status, reported) = self.post("/api/v1/authorize", &asked).await;
+        assert_eq!(status, 200, "{reported}");
+        reported["authorized"].as_bool().expect("a decision")
     }
 
-    async fn figure(&self, name: &str) -> u64 {
+    async fn metric(&self, name: &str) -> u64 {
         let text = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer").text().await;
         metrics::sum(&text.expect("text"), name)
     }
@@ -65,7 +65,7 @@ impl Api {
             let shared = tiers["shared_cache"]["status"].as_str();
             tiers["cache"]["status"] == status && shared.is_none_or(|shared| shared == status)
         };
-        patience::until("the cache's state", Duration::from_millis(5), ready, |ready| *ready).await;
+        wait::until_value("the cache's state", Duration::from_millis(5), ready, |ready| *ready).await;
     }
 }
 
@@ -97,21 +97,22 @@ async fn time_to_denial(redis: Option<&RedisServer>) {
         let body = json!({"principal_id": user, "role_id": role, "entity_id": spv});
         let assignment = one.create("/api/v1/assignments", &body).await;
         // In the caches of both, and used from there.
-        patience::until_so("allowed at the other process", async || two.may(&user, "a:read", &spv).await).await;
+        wait::until("allowed at the other process", async || two.may(&user, "a:read", &spv).await).await;
         assert!(one.may(&user, "a:read", &spv).await && two.may(&user, "a:read", &spv).await);
         one.revoke(&assignment).await;
         let answered = Instant::now();
         assert!(!one.may(&user, "a:read", &spv).await, "a stale allow on the process that answered the revocation");
         let answered_here = answered.elapsed();
-        patience::until_so("denied at the other process", async || !two.may(&user, "a:read", &spv).await).await;
+        wait::until("denied at the other process", async || !two.may(&user, "a:read", &spv).await).await;
         // The other process was asked after this one; what that took says nothing about it.
         times.push(answered.elapsed().saturating_sub(answered_here));
     }
     times.sort_unstable();
-    let hits = two.figure(r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await
-        + two.figure(r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await;
+    let hits = two.metric(r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await
+        + two.metric(r#"epr_decisions_total{outcome="allowed",tier="shared"}"#).await;
     println!(
-        "{}: time to denial at the other process over {ROUNDS} revocations: median {:.1?}, p99 {:.1?}, worst {:.1?}; {hits} of \
+        "{}: time to denial at the other process over {ROUNDS} revocations: median {:.1?}, p99 {:.1?}, worst {:.1?}; \
+         {hits} of \
          its answers came from a cache; stale allows on the process that revoked: 0",
         if redis.is_some() { "with Redis" } else { "without Redis" },
         at(&times, 0.5),
@@ -175,7 +176,7 @@ impl Load {
             let assignment = here.create("/api/v1/assignments", &body).await;
             assert!(here.may(user, "a:read", &self.spv).await, "{phase}: granted at the same process");
             let allowed = async || there.may(user, "a:read", &self.spv).await;
-            patience::until_so("allowed at the other process", allowed).await;
+            wait::until("allowed at the other process", allowed).await;
             here.revoke(&assignment).await;
             let answered = Instant::now();
             assert!(!here.may(user, "a:read", &self.spv).await, "{phase}: a stale allow at the same process");
@@ -208,7 +209,7 @@ async fn a_redis_in_trouble_changes_no_answer() {
         let load = Arc::new(Load {
             apis: apis.into_iter().map(Arc::new).collect(),
             spv: spv.clone(),
-            // The driver's own: nobody else changes what they may do.
+            // Users of the driver: no other task changes their assignments.
             users: (0..PRINCIPALS).map(|n| format!("aaaaaaaa-0000-4000-8000-{n:012}")).collect(),
             phase: Mutex::new("warming up"),
             took: Mutex::default(),
@@ -256,7 +257,8 @@ async fn a_redis_in_trouble_changes_no_answer() {
     for (phase, mut took) in took {
         took.sort_unstable();
         println!(
-            "{phase:38} {:6} checks, p50 {:8.2?}, p99 {:8.2?}, worst {:8.2?}; worst time to denial at the other process {:.1?}",
+            "{phase:38} {:6} checks, p50 {:8.2?}, p99 {:8.2?}, worst {:8.2?}; worst time to denial at the other \
+             process {:.1?}",
             took.len(),
             at(&took, 0.5),
             at(&took, 0.99),

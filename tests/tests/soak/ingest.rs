@@ -1,13 +1,13 @@
-//! Ten thousand audit messages through the worker, which is killed ten times and stopped ten times, two of them at once part
-//! of the time; the same through the Lambda function. Each valid event stands in the ledger once, everything else is in the
-//! dead-letter queue and in `audit_rejections`.
+//! Ten thousand audit messages through the worker, which is killed ten times and stopped ten times, two of them at once
+//! part of the time; the same through the Lambda function. Each valid event is in the ledger once, everything else
+//! is in the dead-letter queue and in `audit_rejections`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::lambda::Lambda;
-use epr_testkit::ledger::{everything, verdict};
+use epr_testkit::ledger::{all_entries, audit_verify};
 use epr_testkit::process::Process;
 use epr_testkit::queue::AuditQueue;
 use epr_testkit::seed;
@@ -25,14 +25,14 @@ const ENTRIES: &str = "SELECT COUNT(*) FROM audit_logs";
 /// What must be true in the end.
 async fn settled(database: &Database, queue: &AuditQueue, stream: &Stream) {
     let conflicts = stream.conflicts.len();
-    let dead = queue.dead().await;
+    let dead = queue.take_dead_letters().await;
     assert_eq!(dead.len(), stream.invalid + conflicts, "dead letters");
     let kept = |kind| format!("SELECT COUNT(*) FROM audit_rejections WHERE kind = '{kind}'");
     assert_eq!(database.number(&kept("invalid")).await, i64::try_from(stream.invalid).unwrap());
     assert_eq!(database.number(&kept("conflict")).await, i64::try_from(conflicts).unwrap());
     assert_eq!(database.number("SELECT COUNT(*) FROM audit_rejections").await, i64::try_from(dead.len()).unwrap());
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
-    stream.check(&everything(&*database.store().await).await);
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
+    stream.check(&all_entries(&*database.store().await).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,10 +67,10 @@ async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
             let worker = workers.remove(0);
             if end % 2 == 1 {
                 worker.signal("KILL").await;
-                worker.ended().await;
+                worker.wait_for_exit().await;
             } else {
                 worker.signal("TERM").await;
-                let (status, _) = worker.ended().await;
+                let (status, _) = worker.wait_for_exit().await;
                 assert_eq!(status.code(), Some(0));
             }
             // Every third time two work at once.
@@ -87,7 +87,7 @@ async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
     queue.until_empty().await;
     for worker in workers {
         worker.signal("TERM").await;
-        assert_eq!(worker.ended().await.0.code(), Some(0));
+        assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
     }
     settled(&database, &queue, stream).await;
     println!("worker: {valid} events of {MESSAGES} messages, {ENDS} ends");

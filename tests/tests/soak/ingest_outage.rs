@@ -1,11 +1,11 @@
-//! The database is away for half a minute while messages keep coming: nothing is lost, and no message reaches its receive
-//! limit because of it.
+//! The database is away for half a minute while messages keep coming: nothing is lost, and no message reaches its
+//! receive limit because of it.
 
 use std::time::Duration;
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::{everything, verdict};
+use epr_testkit::ledger::{all_entries, audit_verify};
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
 use epr_testkit::queue::AuditQueue;
@@ -23,7 +23,7 @@ async fn an_outage_of_the_database_costs_nothing() {
     let database = Database::create(DatabaseKind::Postgres).await;
     // Every valid message may come three times; half a minute is six of its visibility timeouts.
     let (queue, endpoint) = (AuditQueue::create(3).await, aws::endpoint());
-    let (proxy, url) = Proxy::before(&database).await;
+    let (proxy, url) = Proxy::in_front_of(&database).await;
     let mut environment = vec![
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_AUDIT_SQS_URL", queue.url.as_str()),
@@ -35,26 +35,26 @@ async fn an_outage_of_the_database_costs_nothing() {
     let mut worker = Process::start("epr-audit-worker", &environment);
     let valid = i64::try_from(stream.expected.len()).unwrap();
     let outage = async {
-        worker.line("audit_worker_started").await;
+        worker.wait_for_log("audit_worker_started").await;
         database.until_at_least(ENTRIES, valid / 3).await;
         proxy.cut().await;
-        worker.line("audit_worker_waits_for_database").await;
+        worker.wait_for_log("audit_worker_waits_for_database").await;
         let before = database.number(ENTRIES).await;
         tokio::time::sleep(AWAY).await;
         assert_eq!(database.number(ENTRIES).await, before, "the way to the database is cut");
         proxy.restore().await;
-        worker.line("audit_worker_goes_on").await;
+        worker.wait_for_log("audit_worker_goes_on").await;
         database.until(ENTRIES, valid).await;
     };
     let mixed = std::mem::take(&mut stream.mixed);
     tokio::join!(outage, Stream::send(&queue, &mixed));
     queue.until_empty().await;
     worker.signal("TERM").await;
-    let (status, log) = worker.ended().await;
+    let (status, log) = worker.wait_for_exit().await;
     assert_eq!(status.code(), Some(0));
-    assert_eq!(queue.dead().await.len(), stream.invalid, "only what is no event");
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
-    stream.check(&everything(&*database.store().await).await);
+    assert_eq!(queue.take_dead_letters().await.len(), stream.invalid, "only what is no event");
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
+    stream.check(&all_entries(&*database.store().await).await);
     let receives = log.iter().filter(|line| line["message"] == "audit_batch_ingested").count();
     println!("{valid} events of {MESSAGES} messages, {receives} batches, the database away for {AWAY:?}");
 }

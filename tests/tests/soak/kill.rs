@@ -1,11 +1,12 @@
-//! The API is killed with -9 in mid-load, ten times: every answered mutation has its entry, no entry lacks its mutation.
+//! The API is killed with -9 in mid-load, ten times: every answered mutation has its entry, no entry lacks its
+//! mutation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
 use rand::Rng as _;
@@ -31,7 +32,7 @@ async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
         Client::new().post(format!("{base}/api/v1/roles")).json(&json!({"name": "Reader"})).send().await.unwrap();
     let role = made.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
     process.signal("KILL").await;
-    process.ended().await;
+    process.wait_for_exit().await;
     for round in 0..KILLS {
         let (process, base) = Process::api_at(&environment).await;
         let acknowledged = Arc::new(RwLock::new(Vec::new()));
@@ -103,7 +104,8 @@ async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
         let rows = database.number(&format!("SELECT COUNT(*) FROM {table}")).await;
         let entries = database.number(&format!("SELECT COUNT(*) FROM audit_logs WHERE action = '{entry}'")).await;
         let paired = format!(
-            "SELECT COUNT(*) FROM {table} AND EXISTS (SELECT 1 FROM audit_logs l WHERE l.action = '{entry}' AND {key} = t.id)"
+            "SELECT COUNT(*) FROM {table} AND EXISTS (SELECT 1 FROM audit_logs l WHERE l.action = '{entry}' AND {key} \
+             = t.id)"
         );
         assert_eq!(
             (entries, database.number(&paired).await),
@@ -115,7 +117,7 @@ async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
     println!(
         "{kind:?}: answered {answers:?}, stored {stored:?} entities, assignments, archived ones, after {KILLS} kills"
     );
-    let (code, said) = verdict(&database.url, &[]).await;
+    let (code, said) = audit_verify(&database.url, &[]).await;
     let entries = database.number("SELECT COUNT(*) FROM audit_logs").await;
     assert_eq!((code, said["checked"].as_i64()), (0, Some(entries)), "{said}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
 use rand::rngs::StdRng;
@@ -78,7 +78,7 @@ impl Shared {
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_minute_of_load(#[case] kind: DatabaseKind) {
+async fn a_minute_of_load_ends_without_5xx_and_with_a_whole_chain(#[case] kind: DatabaseKind) {
     let mut rng = seed::rng("a_minute_of_load");
     let database = Database::create(kind).await;
     let environment =
@@ -124,8 +124,8 @@ async fn a_minute_of_load(#[case] kind: DatabaseKind) {
     assert!(counts.keys().all(|status| *status < 500), "{counts:?}");
     assert!(counts[&200] > 0 && counts[&201] > 0);
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
-    let (code, said) = verdict(&database.url, &[]).await;
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    let (code, said) = audit_verify(&database.url, &[]).await;
     assert_eq!(code, 0, "{said}");
     let entries = database.number("SELECT COUNT(*) FROM audit_logs").await;
     assert_eq!(

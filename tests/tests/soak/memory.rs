@@ -1,6 +1,6 @@
-//! The API within 512 MiB, what the documented task leaves to it, while callers do everything that takes memory at once: large
-//! answers, slow readers, large bodies, bodies and heads that never end, idle connections. It goes on answering checks, does not
-//! end, and gives the memory back.
+//! The API within 512 MiB, what the documented task leaves to it, while callers do everything that takes memory at
+//! once: large answers, slow readers, large bodies, bodies and heads that never end, idle connections. It goes on
+//! answering checks, does not end, and gives the memory back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use epr_testkit::cgroup::Cgroup;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
+use epr_testkit::wait;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Client;
@@ -47,7 +47,8 @@ impl World {
         TcpStream::connect(&self.address).await.unwrap()
     }
 
-    /// Writes `text`, and waits for a while that is not the same twice. The service may close the connection at any time.
+    /// Writes `text`, and waits for a while that is not the same twice. The service may close the connection at any
+    /// time.
     async fn write_and_wait(&self, stream: &mut TcpStream, text: &[u8], wait: Duration) {
         let _ = stream.write_all(text).await;
         let mut byte = [0];
@@ -55,8 +56,8 @@ impl World {
     }
 }
 
-/// Checks in a thread of their own: beside hundreds of other callers they would be sent so late after they connect that the service
-/// takes them for silent.
+/// Checks in a thread of their own: beside hundreds of other callers they would be sent so late after they connect that
+/// the service takes them for silent.
 fn check_in_a_thread(world: Arc<World>) -> std::thread::JoinHandle<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::spawn(move || runtime.block_on(check(world)))
@@ -156,7 +157,8 @@ async fn start(database: &Database) -> (Option<Cgroup>, Process, String) {
 }
 
 async fn fill(database: &Database, base: &str) -> serde_json::Value {
-    let large = "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) SELECT gen_random_uuid(), \
+    let large = "INSERT INTO entities (id, name, type, status, attributes, created_at, \
+     updated_at) SELECT gen_random_uuid(), \
                  'n' || n, 'spv', 'active', json_build_object('x', repeat('a', 1000000)), now(), now() \
                  FROM generate_series(1, 70) n";
     database.execute(large).await.unwrap();
@@ -179,7 +181,7 @@ async fn everything_that_takes_memory_at_once_stays_within_512_mib() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let (_group, process, base) = start(&database).await;
     let question = fill(&database, &base).await;
-    let before = process.memory();
+    let before = process.memory_kib();
     let address = base.trim_start_matches("http://").to_owned();
     let (over, checks, bodies) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let world = Arc::new(World { base, address, over, checks, bodies, question });
@@ -222,19 +224,19 @@ async fn everything_that_takes_memory_at_once_stays_within_512_mib() {
         assert!(ended.map_or_else(|error| error.is_cancelled(), |()| true), "a caller met something that it must not");
     }
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let (checks, bodies, peak) = (count(&world.checks), count(&world.bodies), process.peak());
+    let (checks, bodies, peak) = (count(&world.checks), count(&world.bodies), process.peak_memory_kib());
     println!("{checks} checks, {bodies} large bodies; memory in MiB: {} before, {} at most", before >> 10, peak >> 10);
     assert!(checks > 0 && bodies > 0);
     assert!(peak < LIMIT_MIB << 10, "{peak} KiB");
     let back = before + (64 << 10);
-    patience::until(
+    wait::until_value(
         "memory that is given back",
         Duration::from_millis(200),
-        async || process.memory() < back,
+        async || process.memory_kib() < back,
         |back| *back,
     )
     .await;
-    println!("{} MiB after", process.memory() >> 10);
+    println!("{} MiB after", process.memory_kib() >> 10);
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
 use epr_testkit::seed;
 use rand::Rng as _;
@@ -117,13 +117,13 @@ async fn no_event_is_lost() {
             progress.notified().await;
         }
         process.signal("KILL").await;
-        process.ended().await;
+        process.wait_for_exit().await;
         // Away in every second round. It comes back while no process runs: what is published to a topic without its
-        // subscription is delivered to nobody, and no sender could know.
+        // subscription reaches no queue, and no sender could know.
         if kill % 2 == 1 {
-            topic.take_away().await;
+            topic.delete_topic().await;
         } else {
-            topic.bring_back().await;
+            topic.create_topic().await;
         }
         let (next, base) = Process::api_at(&environment).await;
         process = next;
@@ -134,25 +134,25 @@ async fn no_event_is_lost() {
     }
     database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'pending'", 0).await;
     process.signal("TERM").await;
-    process.ended().await;
+    process.wait_for_exit().await;
 
     assert_eq!(database.number("SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'").await, 0);
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
     let received = topic.drain().await;
     let mut bodies: HashMap<String, &Value> = HashMap::new();
-    let mut told: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut reported: HashMap<&str, Vec<&str>> = HashMap::new();
     for message in &received {
         let id = message.body["event_id"].as_str().unwrap().to_owned();
         match bodies.insert(id, &message.body) {
             Some(before) => assert_eq!(before, &message.body, "the same id, the same event"),
             None => {
                 let what = message.body["payload"]["change"].as_str().unwrap_or("archived");
-                told.entry(message.body["entity_id"].as_str().unwrap()).or_default().push(what);
+                reported.entry(message.body["entity_id"].as_str().unwrap()).or_default().push(what);
             }
         }
     }
     for entity in &entities {
-        assert_eq!(told.get(entity.as_str()).map(Vec::as_slice), Some(&["created", "archived"][..]), "{entity}");
+        assert_eq!(reported.get(entity.as_str()).map(Vec::as_slice), Some(&["created", "archived"][..]), "{entity}");
     }
     println!(
         "{} events, {} deliveries, {KILLS} kills, {} outages of the topic",

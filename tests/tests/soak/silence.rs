@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::verdict;
+use epr_testkit::ledger::audit_verify;
 use epr_testkit::metrics;
-use epr_testkit::patience;
 use epr_testkit::process::Process;
 use epr_testkit::proxy::Proxy;
+use epr_testkit::wait;
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -18,11 +18,11 @@ const CLIENTS: usize = 12;
 const SILENCES: usize = 3;
 /// What must be done between two silences.
 const DONE: usize = 500;
-/// Between two looks at what a wait is for.
-const EVERY: Duration = Duration::from_millis(20);
+/// Time between two readings of a value that a test waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The sum of a figure's samples.
-async fn figure(base: &str, name: &str) -> u64 {
+/// The sum of a metric's samples.
+async fn metric(base: &str, name: &str) -> u64 {
     let text = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
     metrics::sum(&text, name)
 }
@@ -30,7 +30,13 @@ async fn figure(base: &str, name: &str) -> u64 {
 /// Waits until [`DONE`] more calls have succeeded.
 async fn until_more(done: &AtomicUsize) {
     let target = done.load(Ordering::SeqCst) + DONE;
-    patience::until("calls that succeed", EVERY, async || done.load(Ordering::SeqCst), |done| *done >= target).await;
+    wait::until_value(
+        "calls that succeed",
+        POLL_INTERVAL,
+        async || done.load(Ordering::SeqCst),
+        |done| *done >= target,
+    )
+    .await;
 }
 
 /// Creates an entity and asks about it, again and again. What was refused was refused with a 503.
@@ -54,8 +60,8 @@ async fn work(base: Arc<str>, client: usize, done: Arc<AtomicUsize>, stop: Arc<A
         let Some(entity) = send("/api/v1/entities", &json!({"name": name, "type": "spv"})).await else { continue };
         made += 1;
         let asked = json!({"user_id": entity["id"], "action": "document:download", "resource_id": entity["id"]});
-        if let Some(told) = send("/api/v1/authorize", &asked).await {
-            assert_eq!(told, json!({"authorized": false}));
+        if let Some(reported) = send("/api/v1/authorize", &asked).await {
+            assert_eq!(reported, json!({"authorized": false}));
         }
     }
     made
@@ -64,7 +70,7 @@ async fn work(base: Arc<str>, client: usize, done: Arc<AtomicUsize>, stop: Arc<A
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_silent_keeps_no_connection() {
     let database = Database::create(DatabaseKind::Postgres).await;
-    let (proxy, url) = Proxy::before(&database).await;
+    let (proxy, url) = Proxy::in_front_of(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_DATABASE_POOL_SIZE", "6"),
@@ -87,21 +93,21 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
         made += client.await.expect("a client that found everything as it should be");
     }
     let in_use = async || {
-        figure(&base, "epr_database_connections{").await.abs_diff(figure(&base, "epr_database_connections_idle{").await)
+        metric(&base, "epr_database_connections{").await.abs_diff(metric(&base, "epr_database_connections_idle{").await)
     };
-    patience::until("all connections given back", EVERY, in_use, |in_use| *in_use == 0).await;
+    wait::until_value("all connections given back", POLL_INTERVAL, in_use, |in_use| *in_use == 0).await;
     // Whose answer did not arrive may have been made, too.
     assert!(database.number("SELECT COUNT(*) FROM entities").await >= i64::try_from(made).unwrap());
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
-    assert_eq!(verdict(&database.url, &[]).await.0, 0);
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
 }
 
 /// A check that changes nothing is asked again on another connection: its caller waits, and is not refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_get_their_answers_from_connections_that_answer() {
     let database = Database::create(DatabaseKind::Postgres).await;
-    let (proxy, url) = Proxy::before(&database).await;
+    let (proxy, url) = Proxy::in_front_of(&database).await;
     let (process, base) = Process::api_at(&[
         ("EPR_DATABASE_URL", url.as_str()),
         ("EPR_DATABASE_ACQUIRE_TIMEOUT", "20"),
@@ -123,8 +129,8 @@ async fn checks_get_their_answers_from_connections_that_answer() {
                 while !stop.load(Ordering::SeqCst) {
                     let answer =
                         http.post(format!("{base}/api/v1/authorize")).json(&asked).send().await.expect("an answer");
-                    let (status, told) = (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"));
-                    assert_eq!((status, told), (200, json!({"authorized": false})));
+                    let (status, reported) = (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"));
+                    assert_eq!((status, reported), (200, json!({"authorized": false})));
                     done.fetch_add(1, Ordering::SeqCst);
                 }
             })
@@ -139,5 +145,5 @@ async fn checks_get_their_answers_from_connections_that_answer() {
         client.await.expect("a client that was never refused");
     }
     process.signal("TERM").await;
-    assert_eq!(process.ended().await.0.code(), Some(0));
+    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
 }

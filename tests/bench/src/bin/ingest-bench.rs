@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use epr_bench::measure::fsync_rate;
 use epr_core::Epr;
 use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::settings::{Settings, Source};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::measure::fsync_rate;
 use serde_json::json;
 
-/// How long each figure is measured.
+/// Duration of each measurement.
 const SPAN: Duration = Duration::from_secs(4);
 
 #[tokio::main]
@@ -37,7 +37,8 @@ async fn main() {
 /// Half of them in an envelope.
 fn body(n: usize) -> String {
     let event = json!({
-        "event_id": uuid::Uuid::from_u128(rand::random()), "source": "document-vault-service", "action": "document.uploaded",
+        "event_id": uuid::Uuid::from_u128(rand::random()), "source": "document-vault-service",
+            "action": "document.uploaded",
         "actor_id": "aaaaaaaa-0000-4000-8000-000000000001", "entity_id": "bbbbbbbb-0000-4000-8000-000000000002",
         "entity_type": "document", "correlation_id": format!("req-{n}"), "occurred_at": "2026-01-01T00:00:00.123456Z",
         "details": {"name": "prospectus.pdf", "size": 123_456, "tags": ["a", "b"]},
@@ -46,7 +47,8 @@ fn body(n: usize) -> String {
         return event.to_string();
     }
     json!({
-        "Type": "Notification", "MessageId": uuid::Uuid::from_u128(rand::random()), "TopicArn": "arn:aws:sns:us-east-1:1:audit",
+        "Type": "Notification", "MessageId": uuid::Uuid::from_u128(rand::random()),
+            "TopicArn": "arn:aws:sns:us-east-1:1:audit",
         "Message": event.to_string(), "Timestamp": "2026-01-01T00:00:00.000Z", "SignatureVersion": "1",
     })
     .to_string()

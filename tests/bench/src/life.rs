@@ -1,4 +1,4 @@
-//! How fast the programs are there.
+//! Start times of the programs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
-use crate::server::{PATIENCE, Server};
+use crate::server::{PROCESS_TIMEOUT, Server};
 
 fn middle(mut times: Vec<Duration>) -> f64 {
     times.sort();
@@ -35,7 +35,8 @@ pub(crate) async fn starts(scale: &Scale, database: &str, report: &mut Report) {
     }
 }
 
-/// From the start of the function until it asks its runtime for the first batch. The runtime is a server that only listens.
+/// From the start of the function until it asks its runtime for the first batch. The runtime is a server that only
+/// listens.
 async fn function(database: &str) -> Duration {
     let asked = Arc::new(Notify::new());
     let next = {
@@ -63,7 +64,9 @@ async fn function(database: &str) -> Duration {
         .kill_on_drop(true)
         .spawn()
         .expect("epr-audit-lambda");
-    tokio::time::timeout(PATIENCE, asked.notified()).await.expect("a function that asks for work within a minute");
+    tokio::time::timeout(PROCESS_TIMEOUT, asked.notified())
+        .await
+        .expect("a function that asks for work within a minute");
     let taken = begun.elapsed();
     server.abort();
     taken

@@ -1,4 +1,5 @@
-//! The seeded world: entities in trees four deep, roles, principals, assignments, and questions with their right answers.
+//! The seeded world: entities in trees four deep, roles, principals, assignments, and questions with their right
+//! answers.
 //!
 //! The answers come from the world as it is in memory, by the contract's sentence and not by the service's code.
 
@@ -168,7 +169,7 @@ impl World {
             .collect()
     }
 
-    /// Somewhere in the tree under `place`.
+    /// A random entity in the tree under `place`.
     fn below(&self, mut place: usize, rng: &mut StdRng) -> usize {
         while rng.random_bool(0.7)
             && let Some(child) = self.entities[place].children.choose(rng)
@@ -194,7 +195,7 @@ impl World {
         })
     }
 
-    /// Puts it into a database with an empty schema, without the triggers that changes have.
+    /// Loads it into a database with an empty schema, with the triggers disabled.
     pub(crate) async fn load(&self, url: &str) {
         let mut conn = PgConnection::connect(url).await.expect("the database");
         conn.execute("SET session_replication_role = replica").await.expect("the right to load");

@@ -1,8 +1,8 @@
-//! How much of everything.
+//! The sizes of the seeded data and of the measurements.
 
 use std::time::Duration;
 
-/// The size of the world and of the measurements.
+/// The sizes of one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     /// Entities, in trees four deep.
@@ -10,15 +10,15 @@ pub(crate) struct Scale {
     pub(crate) roles: usize,
     pub(crate) principals: usize,
     pub(crate) assignments: usize,
-    /// Different questions that are asked.
+    /// Different questions.
     pub(crate) questions: usize,
-    /// Assignments of the one principal who has many.
+    /// Assignments of the one principal that has many.
     pub(crate) many: usize,
     /// Rows in the ledger and among the events, for the lists.
     pub(crate) rows: usize,
-    /// Each thing is measured this often, in turn with what it is held against.
+    /// Repetitions of each measurement, in turn with its yardstick.
     pub(crate) rounds: usize,
-    /// For so long each time.
+    /// Duration of each repetition.
     pub(crate) span: Duration,
     /// Starts of each program.
     pub(crate) starts: usize,
@@ -38,7 +38,7 @@ impl Scale {
         starts: 15,
     };
 
-    /// Enough to see that all of it runs; its figures say nothing.
+    /// Enough to show that every part runs; its measurements mean nothing.
     pub(crate) const SMOKE: Self = Self {
         entities: 2_000,
         roles: 50,

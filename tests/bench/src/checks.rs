@@ -1,4 +1,5 @@
-//! The check: warm, cold, audited, shared; how it grows; when a revocation is seen. Everything in turn with its yardstick.
+//! The check: warm, cold, audited, shared; how it grows; when a revocation is seen. Everything in turn with its
+//! yardstick.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::bare::{self, Sql};
 use crate::http::{Connection, Script};
-use crate::load::{CONNECTIONS, Caller, Figures, at_once, middle, popular};
+use crate::load::{CONNECTIONS, Caller, Measurement, at_once, middle, popular};
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
@@ -24,7 +25,7 @@ use crate::world::{Asked, World};
 
 /// Neither cached nor recorded.
 const COLD: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")];
-/// Cached; what is not in the cache yet is not recorded, for the sake of the figures that follow.
+/// Cached; decisions that are not cached yet are not recorded, so that the ledger does not grow between measurements.
 const WARM: [(&str, &str); 1] = [("EPR_AUDIT_DECISIONS", "off")];
 /// Recorded, not cached.
 const AUDITED: [(&str, &str); 1] = [("EPR_DECISION_CACHE", "false")];
@@ -105,7 +106,7 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
         tier.push(script.even().run(&shared.address, scale.span).await);
     }
     let [sql, inside, handler, http, kept, tier] = [sql, inside, handler, http, kept, tier].map(|all| middle(&all));
-    errors += [&sql, &inside, &handler, &http, &kept, &tier].iter().map(|figures| figures.errors).sum::<u64>();
+    errors += [&sql, &inside, &handler, &http, &kept, &tier].iter().map(|measured| measured.errors).sum::<u64>();
     report.say("bare SQL of a check", sql.rate, "/s");
     report.say("bare SQL, p50", sql.millis(0.5), "ms");
     report.say("cold check in the library", inside.rate, "/s");
@@ -128,7 +129,7 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
     pools(scale, database, &asked, report).await;
 }
 
-/// What the size of the pool does to the same callers.
+/// The rate of the same callers by the size of the pool.
 async fn pools(scale: &Scale, database: &str, asked: &Arc<Vec<Asked>>, report: &mut Report) {
     const SIZES: [&str; 4] = ["2", "5", "10", "32"];
     let mut all = Vec::new();
@@ -136,13 +137,13 @@ async fn pools(scale: &Scale, database: &str, asked: &Arc<Vec<Asked>>, report: &
         all.push((size, library(database, size).await, Vec::new()));
     }
     for _ in 0..scale.rounds {
-        for (_, epr, figures) in &mut all {
+        for (_, epr, measured) in &mut all {
             let check = |_| Library { epr: epr.clone(), asked: Arc::clone(asked) };
-            figures.push(at_once((0..CONNECTIONS).map(check).collect(), scale.span / 2).await);
+            measured.push(at_once((0..CONNECTIONS).map(check).collect(), scale.span / 2).await);
         }
     }
-    for (size, epr, figures) in all {
-        report.say(format!("cold check in the library, a pool of {size}"), middle(&figures).rate, "/s");
+    for (size, epr, measured) in all {
+        report.say(format!("cold check in the library, a pool of {size}"), middle(&measured).rate, "/s");
         epr.close().await;
     }
 }
@@ -191,13 +192,13 @@ pub(crate) async fn growth(scale: &Scale, database: &str, world: &World, report:
     let scripts = cases.map(|(principal, resource)| {
         Script::checks(&[Asked { principal, action: action.clone(), resource, expected: true }])
     });
-    let mut figures = [const { Vec::<Figures>::new() }; 3];
+    let mut measured = [const { Vec::<Measurement>::new() }; 3];
     for _ in 0..scale.rounds {
-        for (script, all) in scripts.iter().zip(&mut figures) {
+        for (script, all) in scripts.iter().zip(&mut measured) {
             all.push(script.run(&server.address, scale.span / 2).await);
         }
     }
-    let [few, deep, many] = figures.map(|all| middle(&all));
+    let [few, deep, many] = measured.map(|all| middle(&all));
     let errors = few.errors + deep.errors + many.errors;
     report.say("cold p50, depth 1, 1 assignment", few.millis(0.5), "ms");
     report.aim("cold p50, depth 50 / depth 1", deep.millis(0.5) / few.millis(0.5), "x", Aim::AtMost(3.0));

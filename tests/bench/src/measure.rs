@@ -1,8 +1,8 @@
-//! What a bench says about the machine and about itself.
+//! Describes the machine and the measuring process: fsync rate, memory, CPU time.
 
 use std::time::{Duration, Instant};
 
-/// How many times a second the disk under the temporary folder keeps 8 KiB for good.
+/// Writes of 8 KiB with fsync per second on the disk of the temporary folder.
 pub fn fsync_rate() -> f64 {
     use std::io::{Seek as _, Write as _};
     let mut file = tempfile::tempfile().expect("a temporary file");
@@ -14,21 +14,21 @@ pub fn fsync_rate() -> f64 {
     count / begun.elapsed().as_secs_f64()
 }
 
-/// The most memory that this process had so far, in KiB.
+/// The peak resident memory of this process in KiB.
 pub fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// CPU time of this process so far; a hundred ticks a second on Linux.
+/// CPU time of this process in seconds; Linux counts a hundred ticks a second.
 pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     ticks.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// What this runs on: processor, cores, memory, kernel.
+/// The machine: processor, cores, memory, kernel.
 pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {

@@ -1,18 +1,18 @@
-//! What was measured, as a table, as JSON and as a plot.
+//! The measurements as a table, as JSON and as a plot.
 
 use std::path::Path;
 
 use plotters::prelude::*;
 use serde_json::{Value, json};
 
-/// What a figure should be.
+/// The aim of a measured value.
 #[derive(Clone, Copy)]
 pub(crate) enum Aim {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// One line: a figure, or a ratio of two that were measured in the same run.
+/// One line: a measured value, or the ratio of two values of the same run.
 pub(crate) struct Line {
     what: String,
     figure: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Line {
     aim: Option<Aim>,
 }
 
-/// All of it.
+/// All lines, and the circumstances of the run.
 pub(crate) struct Report {
     circumstances: Vec<(&'static str, String)>,
     lines: Vec<Line>,
@@ -35,7 +35,7 @@ impl Aim {
         }
     }
 
-    /// How many times better than asked for.
+    /// The factor by which the value is better than the aim.
     fn margin(self, figure: f64) -> f64 {
         match self {
             Self::AtLeast(aim) => figure / aim,
@@ -51,7 +51,7 @@ impl Aim {
     }
 }
 
-/// A figure with as many digits as mean something.
+/// A value with its significant digits and unit.
 fn number(figure: f64, unit: &str) -> String {
     match unit {
         "%" => format!("{:.0} %", figure * 100.0),
@@ -69,19 +69,19 @@ impl Report {
         Self { circumstances, lines: Vec::new(), errors: 0 }
     }
 
-    /// Adds a figure, and says it at once.
+    /// Adds a value and prints it.
     pub(crate) fn say(&mut self, what: impl Into<String>, figure: f64, unit: &'static str) {
         self.add(Line { what: what.into(), figure, unit, aim: None });
     }
 
-    /// Adds how many answers were wrong or none: there should be none.
+    /// Adds the number of wrong or missing answers, whose aim is 0.
     pub(crate) fn errors(&mut self, what: &str, errors: u64) {
         self.errors += errors;
         #[allow(clippy::cast_precision_loss, reason = "a count")]
         self.aim(what, errors as f64, "", Aim::AtMost(0.0));
     }
 
-    /// Adds one that should be something.
+    /// Adds a value with an aim and prints it.
     pub(crate) fn aim(&mut self, what: impl Into<String>, figure: f64, unit: &'static str, aim: Aim) {
         self.add(Line { what: what.into(), figure, unit, aim: Some(aim) });
     }
@@ -91,7 +91,7 @@ impl Report {
         self.lines.push(line);
     }
 
-    /// The table as it stands in the docs.
+    /// The table in the form of docs/PERFORMANCE.md.
     pub(crate) fn table(&self) -> String {
         let mut table = String::from("| Measured | Figure | Aim | |\n|---|---:|---:|---|\n");
         for line in &self.lines {
@@ -114,7 +114,7 @@ impl Report {
         self.plot(&folder.join("performance.svg")).expect("a plot");
     }
 
-    /// A bar for each aim: how many times better than asked for, up to five.
+    /// A bar for each aim: the factor by which the value is better, up to five.
     fn plot(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         const MOST: f64 = 5.0;
         const ROW: u32 = 26;
@@ -158,12 +158,12 @@ impl Report {
         Ok(())
     }
 
-    /// How many aims were not met.
+    /// The number of missed aims.
     pub(crate) fn missed(&self) -> usize {
         self.lines.iter().filter(|line| line.aim.is_some_and(|aim| !aim.met(line.figure))).count()
     }
 
-    /// How many answers were wrong or none.
+    /// The number of wrong or missing answers.
     pub(crate) fn wrong(&self) -> u64 {
         self.errors
     }

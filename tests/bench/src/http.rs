@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
 
-use crate::load::{CONNECTIONS, Caller, Figures, any, at_once, popular};
+use crate::load::{CONNECTIONS, Caller, Measurement, any, at_once, popular};
 use crate::world::Asked;
 
 /// Questions as requests.
@@ -31,18 +31,18 @@ impl Script {
         Self { path: "/api/v1/authorize", asked: Arc::new(asked), popular: true }
     }
 
-    /// The same for who does not know the answers.
+    /// Checks whose answers are not compared.
     pub(crate) fn any_answer(&self) -> Self {
         let asked = self.asked.iter().map(|(body, _)| (body.clone(), &b"authorized"[..])).collect();
         Self { asked: Arc::new(asked), ..*self }
     }
 
-    /// The same, each question as often as any other.
+    /// The same questions with equal frequency.
     pub(crate) fn even(&self) -> Self {
         Self { popular: false, ..self.clone() }
     }
 
-    /// Each question once, on all connections together. Gives the errors.
+    /// Sends each question once over all connections; returns the number of errors.
     pub(crate) async fn once(&self, address: &str) -> u64 {
         let tasks: Vec<_> = (0..CONNECTIONS)
             .map(|n| {
@@ -64,8 +64,8 @@ impl Script {
         errors
     }
 
-    /// Asks for `span`, each connection by itself.
-    pub(crate) async fn run(&self, address: &str, span: std::time::Duration) -> Figures {
+    /// Sends questions for `span`, each connection by itself.
+    pub(crate) async fn run(&self, address: &str, span: std::time::Duration) -> Measurement {
         let mut callers = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
             callers.push(Asking { script: self.clone(), connection: Connection::to(address).await });

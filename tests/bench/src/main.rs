@@ -16,14 +16,14 @@ mod world;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use epr_bench::measure::{fsync_rate, machine};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::measure::{fsync_rate, machine};
 use epr_testkit::seed;
 use report::Report;
 use scale::Scale;
 use world::World;
 
-/// What `--only` may name.
+/// The values of `--only`.
 const PARTS: [&str; 7] = ["starts", "warm", "cold", "growth", "revocation", "ledger", "lists"];
 
 #[tokio::main]

@@ -6,7 +6,7 @@ use epr_core::Epr;
 use epr_core::ingest::{IngestOutcome, Message};
 use epr_core::settings::{Settings, Source};
 use epr_core::store::ScanRange;
-use epr_testkit::ledger::everything;
+use epr_testkit::ledger::all_entries;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -20,7 +20,8 @@ const BATCH: usize = 100;
 fn batch(size: usize) -> Vec<Message> {
     let body = |n: usize| {
         json!({
-            "event_id": Uuid::from_u128(rand::random()), "source": "document-vault-service", "action": "document.uploaded",
+            "event_id": Uuid::from_u128(rand::random()), "source": "document-vault-service",
+                "action": "document.uploaded",
             "actor_id": "aaaaaaaa-0000-4000-8000-000000000001", "entity_id": "bbbbbbbb-0000-4000-8000-000000000002",
             "entity_type": "document", "correlation_id": format!("req-{n}"),
             "occurred_at": "2026-01-01T00:00:00.123456Z",
@@ -48,7 +49,7 @@ async fn service(database: &str) -> Epr {
     epr
 }
 
-/// Sees to it that the ledger has at least so many entries.
+/// Appends until the ledger has at least this many entries.
 pub(crate) async fn fill(database: &str, entries: usize) {
     let epr = service(database).await;
     let checked = epr.verify_ledger(ScanRange::ALL, None, &mut |_, _| {}).await.expect("a verification").checked;
@@ -66,7 +67,7 @@ pub(crate) async fn measure(scale: &Scale, database: &str, report: &mut Report) 
     report.say("ingestion, batches of 100 / one by one", many / one, "x");
 
     let store = epr_core::store::postgres::open(database, &epr_core::store::postgres::Options::default());
-    let entries = everything(&store.expect("a store")).await;
+    let entries = all_entries(&store.expect("a store")).await;
     #[allow(clippy::cast_precision_loss, reason = "a count of entries")]
     let count = entries.len() as f64;
     let (mut verified, mut hashed) = (Vec::new(), Vec::new());

@@ -10,20 +10,20 @@ use tokio::process::{Child, Command};
 
 use crate::http::Connection;
 
-/// How long a server may take until it is there. It bounds a failure, it measures nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Time for a server to become ready. It ends a failing run and measures nothing.
+pub(crate) const PROCESS_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
     /// Host and port.
     pub(crate) address: String,
-    /// From the start of the process until it said that it is ready.
+    /// Time from the start of the process until it logged that it is ready.
     pub(crate) ready_after: Duration,
 }
 
 impl Server {
-    /// `epr-api` on this database, with more of the environment, once it is ready.
+    /// Starts `epr-api` on this database with further environment variables and waits until it is ready.
     pub(crate) async fn api(database: &str, environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let begun = Instant::now();
@@ -49,11 +49,12 @@ impl Server {
             }
             begun.elapsed()
         };
-        let ready_after = tokio::time::timeout(PATIENCE, ready).await.expect("a service that is ready within a minute");
+        let ready_after =
+            tokio::time::timeout(PROCESS_TIMEOUT, ready).await.expect("a service that is ready within a minute");
         Self { child, address, ready_after }
     }
 
-    /// The same, once its decision cache is in use: right after the start it is still finding out what it missed.
+    /// Starts `epr-api` and waits until its decision cache is in use.
     pub(crate) async fn cached(database: &str, environment: &[(&str, &str)]) -> Self {
         let server = Self::api(database, environment).await;
         let mut connection = Connection::to(&server.address).await;
@@ -69,11 +70,11 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, caching).await.expect("a cache in use within a minute");
+        tokio::time::timeout(PROCESS_TIMEOUT, caching).await.expect("a cache in use within a minute");
         server
     }
 
-    /// The bare handler, with a database or without.
+    /// Starts the bare handler, with a database or without.
     pub(crate) async fn bare(database: Option<&str>) -> Self {
         let begun = Instant::now();
         let mut child = Command::new(std::env::current_exe().expect("this program"))
@@ -89,7 +90,7 @@ impl Server {
         Self { child, address, ready_after: begun.elapsed() }
     }
 
-    /// Memory that it has resident now, and the most that it had, in MB.
+    /// Its resident memory and the peak of it, in MB.
     pub(crate) fn resident(&self) -> (f64, f64) {
         let id = self.child.id().expect("a running process");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its figures");

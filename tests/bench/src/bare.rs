@@ -1,4 +1,4 @@
-//! The yardsticks: a bare axum handler for the same JSON, and the same SQL with nothing around it.
+//! The yardsticks: a bare axum handler for the same JSON, and the same SQL without a service.
 
 use std::sync::Arc;
 
@@ -44,12 +44,13 @@ async fn rows(pool: &sqlx::PgPool, resource: Uuid, principal: Uuid, kind: &str, 
     Ok(query.fetch_all(pool).await?.len())
 }
 
-/// A pool as the service has it.
+/// A connection pool with the service's settings.
 pub(crate) fn pool(database: &str) -> sqlx::PgPool {
     postgres::bare_pool(database, &postgres::Options::default()).expect("a pool")
 }
 
-/// Serves until it is killed, with a database or without; prints its address first. A process of its own, as the service is.
+/// Serves until it is killed, with a database or without; prints its address first. A process of its own, as the
+/// service is.
 pub(crate) async fn serve(database: Option<&str>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     println!("{}", listener.local_addr().expect("an address"));

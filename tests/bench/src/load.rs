@@ -1,4 +1,4 @@
-//! Callers at once, how many answers they get, and how long each takes.
+//! Concurrent callers: their rate of answers, and the latency of each answer.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,19 @@ use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-/// Callers at a time.
+/// Concurrent callers.
 pub(crate) const CONNECTIONS: usize = 32;
-/// How much more often a popular question is asked than a rare one.
+/// The exponent of the distribution of questions: higher means that popular questions are more frequent.
 const SKEW: i32 = 3;
 
-/// Asks one question after the other.
+/// A caller that sends one question after the other.
 pub(crate) trait Caller: Send + 'static {
-    /// Asks one; whether the answer was right.
+    /// Sends one question; returns whether the answer was right.
     fn ask(&mut self, rng: &mut StdRng) -> impl Future<Output = bool> + Send;
 }
 
-/// Lets all of them ask for `span`.
-pub(crate) async fn at_once<C: Caller>(callers: Vec<C>, span: Duration) -> Figures {
+/// Runs all callers for `span`.
+pub(crate) async fn at_once<C: Caller>(callers: Vec<C>, span: Duration) -> Measurement {
     let begun = Instant::now();
     let tasks: Vec<_> = callers
         .into_iter()
@@ -26,17 +26,17 @@ pub(crate) async fn at_once<C: Caller>(callers: Vec<C>, span: Duration) -> Figur
         .map(|(mut caller, n)| {
             tokio::spawn(async move {
                 let mut rng = StdRng::seed_from_u64(n);
-                let mut figures = Figures::empty();
+                let mut measured = Measurement::empty();
                 while begun.elapsed() < span {
                     let asked = Instant::now();
-                    figures.errors += u64::from(!caller.ask(&mut rng).await);
-                    figures.times.saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+                    measured.errors += u64::from(!caller.ask(&mut rng).await);
+                    measured.times.saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
                 }
-                figures
+                measured
             })
         })
         .collect();
-    let mut whole = Figures::empty();
+    let mut whole = Measurement::empty();
     for task in tasks {
         whole.add(&task.await.expect("a caller"));
     }
@@ -46,36 +46,36 @@ pub(crate) async fn at_once<C: Caller>(callers: Vec<C>, span: Duration) -> Figur
     whole
 }
 
-/// One of them, the first ones more often.
+/// A random element, the first ones more often.
 pub(crate) fn popular<'a, T>(all: &'a [T], rng: &mut StdRng) -> &'a T {
     &all[skewed(all.len(), SKEW, rng)]
 }
 
-/// One of them, each as often as any other.
+/// A random element, all with equal frequency.
 pub(crate) fn any<'a, T>(all: &'a [T], rng: &mut StdRng) -> &'a T {
     &all[skewed(all.len(), 1, rng)]
 }
 
-/// One of `count`, low ones more often: the more so the higher `power`.
+/// A random index below `count`; a higher `power` makes low ones more frequent.
 pub(crate) fn skewed(count: usize, power: i32, rng: &mut StdRng) -> usize {
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
     let place = (rng.random::<f64>().powi(power) * count as f64) as usize;
     place.min(count - 1)
 }
 
-/// What one measurement gave.
+/// The result of one measurement.
 #[derive(Clone)]
-pub(crate) struct Figures {
-    /// Answers in a second.
+pub(crate) struct Measurement {
+    /// Answers per second.
     pub(crate) rate: f64,
-    /// Times from question to answer, in microseconds.
+    /// Latencies in microseconds.
     pub(crate) times: Histogram<u64>,
-    /// Answers that were wrong or none.
+    /// Wrong or missing answers.
     pub(crate) errors: u64,
 }
 
-impl Figures {
-    /// The time that this share of all answers took at most, in milliseconds.
+impl Measurement {
+    /// The latency in milliseconds at the quantile `share`.
     pub(crate) fn millis(&self, share: f64) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "microseconds")]
         let micros = self.times.value_at_quantile(share) as f64;
@@ -92,9 +92,9 @@ impl Figures {
     }
 }
 
-/// Several measurements of the same: the rate in the middle, all times together.
-pub(crate) fn middle(all: &[Figures]) -> Figures {
-    let mut whole = Figures::empty();
+/// Combines repeated measurements: the median of the rates, and all latencies.
+pub(crate) fn middle(all: &[Measurement]) -> Measurement {
+    let mut whole = Measurement::empty();
     for one in all {
         whole.add(one);
     }

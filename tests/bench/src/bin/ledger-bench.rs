@@ -3,25 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use epr_bench::measure::{cpu_seconds, fsync_rate, peak_kib};
 use epr_core::settings::{Settings, Source};
 use epr_core::store::{ScanRange, Store};
 use epr_core::{Call, Epr};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::event;
-use epr_testkit::measure::{cpu_seconds, fsync_rate, peak_kib};
 use serde_json::json;
 
-/// How long each figure is measured.
+/// Duration of each measurement.
 const SPAN: Duration = Duration::from_secs(4);
-/// Entries that are verified; `EPR_BENCH_ENTRIES` changes it.
+/// Verified entries; `EPR_BENCH_ENTRIES` overrides it.
 const ENTRIES: usize = 1_000_000;
 
-/// What callers do at once.
+/// The operation of concurrent callers.
 #[derive(Clone, Copy)]
 enum Work {
-    /// Record one event of their own.
+    /// Records one event.
     Record,
-    /// Have a check evaluated, whose decision is recorded.
+    /// Evaluates a check, whose decision is recorded.
     Check,
 }
 
@@ -80,9 +80,11 @@ async fn service(database: &Database, pool: u32) -> Epr {
 
 fn fresh(n: usize) -> epr_core::ledger::chain::Draft {
     let mut event = event(&json!({
-        "source": "document-vault-service", "action": "document.uploaded", "actor_id": "aaaaaaaa-0000-4000-8000-000000000001",
+        "source": "document-vault-service", "action": "document.uploaded",
+            "actor_id": "aaaaaaaa-0000-4000-8000-000000000001",
         "entity_id": "bbbbbbbb-0000-4000-8000-000000000002", "entity_type": "document", "correlation_id": "req-12345",
-        "occurred_at": "2026-01-01T00:00:00.123456Z", "details": {"name": "prospectus.pdf", "size": 123_456, "tags": ["a", "b"]},
+        "occurred_at": "2026-01-01T00:00:00.123456Z", "details": {"name": "prospectus.pdf", "size": 123_456,
+            "tags": ["a", "b"]},
     }));
     // Random keys, as they come from outside.
     event.event_id = Some(uuid::Uuid::from_u128(rand::random::<u128>() ^ n as u128));
