@@ -168,45 +168,48 @@ pub struct KeptRejection {
     pub last_seen_at: Timestamp,
 }
 
-/// An entry of the ledger, as it is stored.
+/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditEntry {
-    /// Its place: 1, 2, 3 … without a gap.
-    #[schema(minimum = 1)]
+    /// The position in the ledger: 1, 2, 3 … without a gap.
+    #[schema(example = 17, minimum = 1)]
     pub sequence: i64,
-    /// The hash of the entry before it; 64 zeros for the first.
+    /// The hash of the previous entry; 64 zeros for the first entry.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub previous_hash: String,
-    /// Its hash.
+    /// The hash of this entry, which includes `previous_hash`.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub entry_hash: String,
-    /// How the hash is made; 1.
+    /// The version of the hash: 1.
     pub hash_version: i32,
-    /// The idempotency key.
+    /// The idempotency key, if the entry has one.
     #[schema(required)]
     pub event_id: Option<Uuid>,
-    /// Who reported it.
+    /// The service that reported the entry.
+    #[schema(example = "entity_permissions_core")]
     pub source: String,
-    /// What happened.
+    /// The action.
+    #[schema(example = "entity.create")]
     pub action: String,
-    /// Who did it.
+    /// The actor, if known.
     #[schema(required)]
     pub actor_id: Option<Uuid>,
-    /// What kind of actor that is.
+    /// The type of the actor.
+    #[schema(example = "user")]
     pub actor_type: String,
-    /// What it was done to.
+    /// The entity on which the action was performed.
     #[schema(required)]
     pub entity_id: Option<Uuid>,
-    /// What kind of thing that is.
+    /// The type of that entity.
     #[schema(required)]
     pub entity_type: Option<String>,
-    /// What ties it to other events.
+    /// An id that links the entry to others, for example the request id.
     #[schema(required)]
     pub correlation_id: Option<String>,
-    /// Everything else.
+    /// Further facts about the action.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub details: CanonicalDetails,
-    /// When it happened.
+    /// The time of the action.
     pub occurred_at: Timestamp,
 }
 

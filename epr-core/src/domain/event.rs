@@ -24,13 +24,13 @@ pub type SchemaVersion = Text<1, 16>;
 /// Most characters of an error that are kept with an event.
 pub const MAX_ERROR_CHARS: usize = 1024;
 
-/// How far the delivery of an event has come.
+/// The state of the delivery of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
-    /// Still to be delivered.
+    /// Not delivered yet.
     Pending,
-    /// Delivered at least once, or nobody is to be told.
+    /// Delivered at least once, or no topic is configured.
     Succeeded,
     /// Given up; `epr events requeue` starts again.
     Failed,
@@ -48,41 +48,47 @@ impl Choice for DeliveryState {
     }
 }
 
-/// An event with the state of its delivery.
+/// A platform event with the state of its delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Event {
-    /// The row's id.
+    /// The id of the stored row.
+    #[schema(example = "01a20864-77c2-7a15-b1f0-6d3e8c2a9b43")]
     pub id: Uuid,
-    /// The event's id, the same in every delivery.
+    /// The id of the event, the same in every delivery.
+    #[schema(example = "01a20864-77c2-7a15-b1f0-6d3e8c2a9b44")]
     pub event_id: Uuid,
-    /// What happened.
+    /// The type of the event.
+    #[schema(example = "document.uploaded")]
     pub event_type: String,
-    /// Who says so.
+    /// The service that reported the event.
+    #[schema(example = "document_vault")]
     pub source: String,
-    /// The facts.
+    /// The content of the event.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub payload: JsonObject,
-    /// Around the facts.
+    /// The circumstances of the event.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub context: JsonObject,
-    /// What ties it to other events.
+    /// An id that links the event to others, unique within the source.
     #[schema(required)]
     pub correlation_id: Option<String>,
-    /// When it happened.
+    /// The time at which the event occurred.
     pub occurred_at: Timestamp,
-    /// The version of the payload's shape.
+    /// The version of the payload's schema.
+    #[schema(example = "v1")]
     pub schema_version: String,
-    /// How far its delivery has come.
+    /// The state of the delivery.
     pub delivery_state: DeliveryState,
-    /// How often it was handed to the topic for a verdict on it. Outages of the whole topic do not count.
+    /// The number of delivery attempts that the topic accepted or rejected. Attempts during an outage of the topic do
+    /// not count.
     #[schema(minimum = 0)]
     pub delivery_attempts: i32,
-    /// What went wrong last.
+    /// The error of the last failed attempt.
     #[schema(required, max_length = 1024)]
     pub last_error: Option<String>,
-    /// When it was written.
+    /// The time at which the event was stored.
     pub created_at: Timestamp,
-    /// When its delivery last changed.
+    /// The time of the last change of the delivery.
     pub updated_at: Timestamp,
     /// The trace in which it came to be; passed on with its message, not shown.
     #[serde(skip)]
@@ -92,26 +98,27 @@ pub struct Event {
     pub ingested: bool,
 }
 
-/// An event that another service brings.
+/// A request to ingest an event.
 #[derive(Debug, Clone, PartialEq, ToSchema)]
 pub struct NewEvent {
-    /// What happened.
+    /// The type of the event, for example `document.uploaded`.
     pub event_type: EventType,
-    /// Who says so.
+    /// The service that reports the event, for example `document_vault`. EPR's own source is refused.
     pub source: EventSource,
-    /// The facts.
+    /// The content of the event; empty if absent.
     #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub payload: JsonObject,
-    /// Around the facts.
+    /// The circumstances of the event; empty if absent.
     #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub context: JsonObject,
-    /// With `source` the key under which a second one is the first one again. An empty text is no key.
+    /// The idempotency key within the source: a second event with the same key returns the first one. An empty text
+    /// counts as absent.
     #[schema(value_type = Option<Text<0, 128>>)]
     pub correlation_id: Option<EventCorrelationId>,
-    /// When it happened; now when absent.
+    /// The time at which the event occurred; now if absent.
     #[schema(value_type = Option<AnyTime>)]
     pub occurred_at: Option<Timestamp>,
-    /// The version of the payload's shape; `v1` when absent, `null` or empty.
+    /// The version of the payload's schema; `v1` if absent, `null` or empty.
     #[schema(value_type = Option<Text<0, 16>>, required = false)]
     pub schema_version: SchemaVersion,
 }

@@ -33,16 +33,17 @@ impl Serialize for Step {
     }
 }
 
-/// One failing field, as the contract's 400 shows it.
+/// One wrong field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// The way to the value, starting with `body`, `query`, `path` or `header`.
+    /// The location of the field: `body`, `query`, `path` or `header`, then the names and indexes that lead to it.
     pub loc: Vec<Step>,
-    /// What is wrong, for a person.
+    /// What is wrong, for people. The wording is not part of the interface.
+    #[schema(example = "Field required")]
     pub msg: String,
-    /// What is wrong, for a program: a stable word.
+    /// The kind of the error, for programs: a stable word.
     #[serde(rename = "type")]
-    #[schema(value_type = String)]
+    #[schema(example = "missing", value_type = String)]
     pub kind: &'static str,
 }
 
