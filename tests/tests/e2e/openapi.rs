@@ -228,6 +228,35 @@ async fn the_page_finds_its_files_from_every_spelling_of_its_address() {
     }
 }
 
+/// Whether the text of a description or a summary is a phrase for people.
+fn describes(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.trim().len() > 3)
+}
+
+#[test]
+fn every_field_parameter_header_and_response_is_described() {
+    let document = document();
+    for (method, path, operation) in operations(&document) {
+        let name = format!("{method} {path}");
+        let summary = operation["summary"].as_str().unwrap();
+        assert!(describes(&operation["summary"]) && !summary.contains('\n') && !summary.ends_with('.'), "{name}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(describes(&parameter["description"]), "{name}: {parameter}");
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(describes(&response["description"]), "{name} {status}");
+            for (header, value) in response["headers"].as_object().into_iter().flatten() {
+                assert!(describes(&value["description"]), "{name} {status} {header}");
+            }
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(describes(&property["description"]), "{name}.{field}: {property}");
+        }
+    }
+}
+
 #[test]
 fn every_operation_names_its_scope() {
     for (method, path, operation) in operations(&document()) {

@@ -6,6 +6,7 @@
 
 pub(crate) mod parameters;
 pub(crate) mod responses;
+mod schemas;
 mod security;
 
 use std::sync::Arc;
@@ -100,7 +101,9 @@ impl Routes {
     pub(crate) fn finish(self) -> Interface {
         let Self { router, access } = self;
         let (router, mut document) = router.split_for_parts();
-        security::add_scheme(document.components.get_or_insert_default());
+        let components = document.components.get_or_insert_default();
+        security::add_scheme(components);
+        schemas::move_descriptions(components);
         for (path, item) in &mut document.paths.paths {
             let limited = path.starts_with("/api/");
             for (method, operation) in operations_mut(item) {
