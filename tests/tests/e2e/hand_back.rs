@@ -103,7 +103,11 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     let new = api.entity("written since", "spv", None).await;
     let event = json!({"event_type": "document.uploaded", "source": "vault"});
     let event = api.post("/api/v1/events", event).await.expect(201);
+    api.epr.close().await;
     drop(api);
+    if kind == DatabaseKind::Postgres {
+        database.until(LISTENING, 0).await;
+    }
 
     let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
     assert!(code == 2 && said.contains("1 ledger entry, 1 event and 0 rejected messages"), "{said}");
