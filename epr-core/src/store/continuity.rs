@@ -1,8 +1,8 @@
 //! Continuity of the ledger: recognizes the database server that has the ledger this process knows.
 //!
-//! After a failover there may be two servers: the one that has the ledger, and one that lags behind, is in recovery, or has
-//! diverged. Facts and appends report the server's newest registry change, which is compared with the one recorded here.
-//! Must never wait: it is called in the middle of checks.
+//! After a failover there may be two servers: the one that has the ledger, and one that lags behind, is in recovery, or
+//! has diverged. Facts and appends report the server's newest registry change, which is compared with the one recorded
+//! here. Must never wait: it is called in the middle of checks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,12 +33,13 @@ pub(super) fn is_wrong_server(error: &StoreError) -> bool {
 
 /// The newest registry change that this process has committed or read, and the generation of usable connections.
 ///
-/// Only entries that change what decisions depend on are compared: a server that was promoted may lack the last decisions.
+/// Only entries that change what decisions depend on are compared: a server that was promoted may lack the last
+/// decisions.
 #[derive(Debug, Default)]
 pub(super) struct LedgerContinuity {
     newest_change: Mutex<Option<Head>>,
-    /// A connection belongs to the generation in which its opening began. Connections of earlier generations are retired: they may
-    /// lead to the wrong server.
+    /// A connection belongs to the generation in which its opening began. Connections of earlier generations are
+    /// retired: they may lead to the wrong server.
     generation: watch::Sender<u64>,
 }
 
@@ -57,8 +58,8 @@ impl LedgerContinuity {
         *self.generation.borrow()
     }
 
-    /// Retires every connection that is open, because one of `generation` leads to the wrong server. Does nothing when a newer
-    /// generation exists: those connections were opened since.
+    /// Retires every connection that is open, because one of `generation` leads to the wrong server. Does nothing when
+    /// a newer generation exists: those connections were opened since.
     pub(super) fn retire(&self, generation: u64) {
         self.generation.send_if_modified(|current| {
             let newest = *current == generation;
@@ -78,8 +79,8 @@ impl LedgerContinuity {
         let _ = self.generation.subscribe().wait_for(|current| generation < *current).await;
     }
 
-    /// Waits for a step on a connection of `generation`, or until that generation is retired: a server that lost its standby may
-    /// never answer a commit.
+    /// Waits for a step on a connection of `generation`, or until that generation is retired: a server that lost its
+    /// standby may never answer a commit.
     pub(super) async fn while_current<T>(&self, generation: u64, step: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! What can go wrong in a database, by what the caller can do about it.
+//! Errors of the store, by what the caller can do about them.
 
 /// A failed storage call.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum StoreError {
     /// A reference to a row that is not there.
     #[error("a referenced row does not exist")]
     MissingReference,
-    /// A row holds what this program could not have written.
+    /// A row has a value that this program could not have written.
     #[error("the stored {what} cannot be read: {why}")]
     Corrupt {
         /// Which column or row.
@@ -33,7 +33,7 @@ pub enum StoreError {
         /// Newest migration known.
         known: i64,
     },
-    /// The schema is older than this program, which was told not to migrate.
+    /// The schema is older than this program, and migrations are turned off.
     #[error(
         "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, or set RUN_MIGRATIONS=true"
     )]
@@ -58,7 +58,8 @@ pub enum StoreError {
     /// The connection cannot be set up as the settings say.
     #[error("the connection to PostgreSQL cannot be set up: {0}")]
     Connection(String),
-    /// The database cannot be used as it is: its encoding, a missing right, another application's tables, a pooler's mode.
+    /// The database cannot be used as it is: its encoding, a missing right, another application's tables, a pooler's
+    /// mode.
     #[error("{0}")]
     Unsuitable(String),
     /// Anything else: a error of this program or of the database.
@@ -84,7 +85,7 @@ impl StoreError {
         matches!(self, Self::Backend(_) | Self::Corrupt { .. })
     }
 
-    /// A column that cannot be read.
+    /// The error of a column that cannot be read.
     #[allow(clippy::needless_pass_by_value, reason = "errors are given away where they are made")]
     pub(crate) fn corrupt(what: &'static str, why: impl std::fmt::Display) -> Self {
         Self::Corrupt { what, why: why.to_string() }

@@ -1,15 +1,16 @@
-//! Rows of `audit_logs` beyond the head of the chain, which another program wrote there: what is known of them when they are set aside.
+//! Rows of `audit_logs` beyond the head of the chain, which another program has written: the summary of those that are
+//! set aside.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// Most ranges of sequences that are named one by one.
+/// The most ranges of sequences that are listed.
 const MAX_RANGES: usize = 1000;
 
 /// Rows beyond the head, in the order of their sequences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForeignRows {
-    /// Where the chain ends.
+    /// The sequence of the head of the chain.
     pub head: i64,
     /// How many there are.
     pub count: u64,
@@ -19,7 +20,7 @@ pub struct ForeignRows {
     pub sha256: String,
 }
 
-/// Collects rows one by one, in constant memory.
+/// Summarises rows one by one, in constant memory.
 pub(super) struct Tally {
     count: u64,
     ranges: Vec<(i64, i64)>,

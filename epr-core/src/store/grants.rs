@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-/// Every table, with the privileges that programs with `RUN_MIGRATIONS=false` use on it. Identity columns need no privilege
-/// on their sequences, foreign keys are checked with the rights of the owner, and so are the triggers that invalidate
-/// caches (their functions are `SECURITY DEFINER`).
+/// Every table, with the privileges that programs with `RUN_MIGRATIONS=false` use on it. Identity columns need no
+/// privilege on their sequences, foreign keys are checked with the rights of the owner, and so are the triggers that
+/// invalidate caches (their functions are `SECURITY DEFINER`).
 pub const TABLES: &[(&str, &[&str])] = &[
     ("_sqlx_migrations", &["SELECT"]),
     ("entities", &["SELECT", "INSERT", "UPDATE"]),
@@ -24,7 +24,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("cache_namespace", &["SELECT"]),
 ];
 
-/// The statements that give `role` what it needs on the tables in `schema`. Both names may be any that PostgreSQL takes.
+/// The statements that give `role` what it needs on the tables in `schema`. Both names may be any that PostgreSQL
+/// takes.
 #[must_use]
 pub fn statements(role: &str, schema: &str) -> String {
     let (role, schema) = (quoted(role), quoted(schema));

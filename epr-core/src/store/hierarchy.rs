@@ -1,18 +1,20 @@
-//! How deep the hierarchy of entities may be, and what a walk through it found.
+//! The depth limit of the hierarchy of entities, and the results of traversing it.
 //!
-//! Pure. Must never assume that a walk ends at a root: tables that were taken over or restored may contain a cycle.
+//! Pure. Must never assume that a traversal ends at a root: tables that were taken over or restored may contain a
+//! cycle.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// Most levels of a hierarchy: every check walks from the resource to the root. Deeper ones that exist go on working.
+/// The most levels of a hierarchy: every check traverses from the resource to the root. Deeper ones that exist keep
+/// working.
 pub const MAX_LEVELS: usize = 256;
 
-/// Most entities that one walk to the root reads.
+/// The most entities that one traversal to the root reads.
 pub const MAX_WALK: usize = 100_000;
 
-/// The longest chain of ids that an error names whole; of a longer one it names the ends.
+/// The longest chain of ids that an error shows in full; of a longer one it shows both ends.
 const MAX_NAMED_LINKS: usize = 256;
 
 /// An entity and its ancestors.
@@ -20,11 +22,11 @@ const MAX_NAMED_LINKS: usize = 256;
 pub struct PathToRoot {
     /// The ids, the entity first and the nearest ancestor next. Empty when the entity is unknown.
     pub ids: Vec<Uuid>,
-    /// How the walk ended.
+    /// How the traversal ended.
     pub end: PathEnd,
 }
 
-/// How a walk towards the root ended.
+/// How a traversal to the root ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathEnd {
     /// The last id is a root.
@@ -36,7 +38,7 @@ pub enum PathEnd {
 }
 
 impl PathToRoot {
-    /// Orders the rows of a walk, in each of which an id comes with its parent. `cut`: whether there may be more rows.
+    /// Orders the rows of a traversal, each an id with its parent. `cut`: whether there may be more rows.
     pub(super) fn new(start: Uuid, links: &HashMap<Uuid, Option<Uuid>>, cut: bool) -> Self {
         let mut ids = Vec::new();
         let mut indexes = HashMap::new();

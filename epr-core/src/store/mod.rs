@@ -1,9 +1,9 @@
 //! Storage: the contract, and the two adapters that keep it.
 //!
-//! The only place that knows sqlx. Everything above sees the traits of [`contract`]. The statements in `sql/` are written once
-//! and compiled inside each adapter (`postgres`, `sqlite`), which provides a `dialect` for what the databases express
-//! differently. The store suite (`tests/tests/store`) runs every promise of the contract on both. Must never import a handler
-//! or an engine.
+//! The only place that knows sqlx. Everything above sees the traits of [`contract`]. The statements in `sql/` are
+//! written once and compiled inside each adapter (`postgres`, `sqlite`), which provides a `dialect` for what the
+//! databases express differently. The store suite (`tests/tests/store`) runs every promise of the contract on both.
+//! Must never import a handler or an engine.
 
 mod acquire_stats;
 mod continuity;

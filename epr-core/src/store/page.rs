@@ -1,4 +1,4 @@
-//! Keyset pages: a bounded number of rows after a place in the order.
+//! Keyset pages: a bounded number of rows after a cursor.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,22 +6,22 @@ use uuid::Uuid;
 
 use crate::domain::Timestamp;
 
-/// A place in a list ordered by creation, newest first.
+/// A position in a list ordered by creation, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// Creation time of the last row seen.
     pub created_at: Timestamp,
-    /// Its id, which orders rows of the same moment.
+    /// The id of that row, which orders rows of the same moment.
     pub id: Uuid,
 }
 
-/// The text is no cursor that this service gave out.
+/// The text is not a cursor of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Input should be a cursor from a `Link` header of this service")]
 pub struct InvalidCursor;
 
 impl Cursor {
-    /// The opaque text that callers hand back.
+    /// Returns the opaque text that callers send back.
     #[must_use]
     pub fn encode(self) -> String {
         let mut bytes = self.created_at.unix_micros().to_be_bytes().to_vec();
@@ -29,10 +29,10 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads it back.
+    /// Decodes the text.
     ///
     /// # Errors
-    /// It was not made by [`Cursor::encode`].
+    /// The text was not returned by [`Cursor::encode`].
     pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (micros, id) = bytes.split_first_chunk::<8>().ok_or(InvalidCursor)?;
@@ -41,27 +41,27 @@ impl Cursor {
     }
 }
 
-/// A place in the ledger as opaque text.
+/// Returns a position in the ledger as an opaque cursor.
 #[must_use]
 pub fn encode_sequence(sequence: i64) -> String {
     URL_SAFE_NO_PAD.encode(sequence.to_be_bytes())
 }
 
-/// Reads it back.
+/// Decodes the cursor.
 ///
 /// # Errors
-/// It was not made by [`encode_sequence`].
+/// The text was not returned by [`encode_sequence`].
 pub fn decode_sequence(text: &str) -> Result<i64, InvalidCursor> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
     bytes.as_slice().try_into().map(i64::from_be_bytes).map_err(|_| InvalidCursor)
 }
 
-/// Which part of a list to read.
+/// The part of a list to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// At most this many rows.
+    /// The most rows to read.
     pub limit: u32,
-    /// Only rows after this place.
+    /// Read only rows after this cursor.
     pub after: Option<Cursor>,
 }
 

@@ -1,7 +1,7 @@
 //! PostgreSQL 13 and later.
 //!
-//! Owns the connections, how they are opened and which server they lead to. The statements are those of `sql/`, compiled here
-//! against [`dialect`].
+//! Owns the connections, how they are opened and which server they lead to. The statements are those of `sql/`,
+//! compiled here against [`dialect`].
 
 #[macro_use]
 mod dialect;
@@ -37,17 +37,18 @@ use self::sql::store::SqlStore;
 use self::sql::{events, facts};
 use super::StoreError;
 
-/// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
-/// action.
+/// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its
+/// type, `$4` the action.
 pub const CHECK: &str = facts::FACTS;
 
-/// The statements of a claim that walk over the backlog, for explaining them under [`PLAN_SETTINGS`]: `$1` the key or the
-/// position to start after, `$2` the number of rows.
+/// The statements of a claim that walk over the backlog, for explaining them under [`PLAN_SETTINGS`]: `$1` the key or
+/// the position to start after, `$2` the number of rows.
 pub const WALKS: [&str; 2] = [events::PENDING_KEYS, events::PENDING_UNORDERED];
 
 pub use self::outbox::PLAN_SETTINGS;
 
-/// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal length.
+/// The statement behind checks that are asked at the same time: the parameters of [`CHECK`] as four arrays of equal
+/// length.
 pub const CHECKS: &str = facts_batch::FACTS;
 
 /// A store on `url`, which connects when it is first needed.

@@ -1,4 +1,5 @@
-//! Limits on the connections that lists and scans use at a time, so that checks, changes and the ledger writer always find one.
+//! Limits on the connections that lists and scans use at a time, so that checks, changes and the ledger writer always
+//! find one.
 //!
 //! INVARIANT: a permit is acquired before a connection. Must never be waited for while a connection is checked out.
 

@@ -1,8 +1,9 @@
 //! SQLite, embedded.
 //!
-//! Owns the file, the connections to it and which file its path leads to. The statements are those of `sql/`, compiled here
-//! against [`dialect`]. One connection writes and many read (WAL). A write transaction begins `IMMEDIATE`: a deferred one that
-//! reads first fails with "database is locked" as soon as another writer was in between, whatever the busy timeout.
+//! Owns the file, the connections to it and which file its path leads to. The statements are those of `sql/`, compiled
+//! here against [`dialect`]. One connection writes and many read (WAL). A write transaction begins `IMMEDIATE`: a
+//! deferred one that reads first fails with "database is locked" as soon as another writer was in between, whatever the
+//! busy timeout.
 
 #[macro_use]
 mod dialect;
@@ -27,7 +28,8 @@ use self::sql::{events, facts};
 use super::StoreError;
 use super::postgres::Options;
 
-/// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the action.
+/// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
+/// action.
 pub const CHECK: &str = facts::FACTS;
 
 /// The statements of a claim that walk over the backlog, for explaining them: `$1` the key or the
@@ -53,7 +55,7 @@ pub fn open_memory(options: &Options) -> SqlStore {
     SqlStore::new(pool.clone(), pool, Target { lock_file: None }, std::sync::Arc::default())
 }
 
-/// What somebody else's program does to the file.
+/// Changes the file as another program would.
 #[cfg(test)]
 pub(crate) async fn tamper(file: &Path, statement: &'static str) {
     use sqlx::Connection as _;

@@ -21,8 +21,8 @@ pub trait AdminStore: Send + Sync {
     ///
     /// Example: a second call changes nothing and returns `applied == known`.
     ///
-    /// # Errors
-    /// [`SchemaTooNew`](crate::store::StoreError::SchemaTooNew) when the database has migrations that this program does not know.
+    /// # Errors [`SchemaTooNew`](crate::store::StoreError::SchemaTooNew) when the database has migrations that this
+    /// program does not know.
     async fn migrate(&self) -> Result<SchemaState>;
 
     /// Makes one round trip that touches no table.
@@ -30,8 +30,8 @@ pub trait AdminStore: Send + Sync {
     /// Example: it succeeds on a database without a schema.
     async fn ping(&self) -> Result<()>;
 
-    /// Returns `Ok` when facts can be read and an entry can be written now, on the server that has the ledger. Writes nothing
-    /// and waits for no lock.
+    /// Returns `Ok` when facts can be read and an entry can be written now, on the server that has the ledger. Writes
+    /// nothing and waits for no lock.
     ///
     /// Example: with a row beyond the head of the chain, an error that names `epr ledger set-aside`.
     async fn ready(&self) -> Result<()>;
@@ -41,8 +41,8 @@ pub trait AdminStore: Send + Sync {
     /// Example: on a port without a listener, `ConnectFailure { reason: "refused", .. }`.
     async fn probe_connection(&self) -> std::result::Result<(), ConnectFailure>;
 
-    /// Returns the database server's time between two readings of `now`, one before and one after the round trip; `None` when
-    /// there is no server.
+    /// Returns the database server's time between two readings of `now`, one before and one after the round trip;
+    /// `None` when there is no server.
     ///
     /// Example: `Some((before, server, after))` with `before <= after`.
     async fn server_time(
@@ -55,8 +55,8 @@ pub trait AdminStore: Send + Sync {
     /// Example: `Some(Connections { used: 4, max: 97 })`.
     async fn connections(&self) -> Result<Option<Connections>>;
 
-    /// Returns the privileges of [`grants::TABLES`](crate::store::grants::TABLES) that the database user lacks; none where the
-    /// database has no users.
+    /// Returns the privileges of [`grants::TABLES`](crate::store::grants::TABLES) that the database user lacks; none
+    /// where the database has no users.
     ///
     /// Example: `["INSERT on roles"]`.
     async fn missing_privileges(&self) -> Result<Vec<String>>;
@@ -66,14 +66,14 @@ pub trait AdminStore: Send + Sync {
     /// Example: one pool called `all`, or `read` and `write` where these are separate.
     fn pools(&self) -> Vec<PoolState>;
 
-    /// Returns the mode of the connection pooler in front of the server, known once a connection was opened; `None` when there is
-    /// none.
+    /// Returns the mode of the connection pooler in front of the server, known once a connection was opened; `None`
+    /// when there is none.
     ///
     /// Example: `Some("transaction")` behind `PgBouncer` with `pool_mode = transaction`.
     fn pooler(&self) -> Option<&'static str>;
 
-    /// Opens all connections in the background and keeps them open, for a process that serves: a server that runs out of
-    /// connections later takes none away from it.
+    /// Opens all connections in the background and keeps them open, for a process that serves: a server that runs out
+    /// of connections later takes none away from it.
     ///
     /// Example: shortly afterwards [`pools`](Self::pools) shows `open == max`.
     fn keep_open(&self);

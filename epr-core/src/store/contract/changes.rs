@@ -1,7 +1,7 @@
 //! The change feed: how caches learn that facts have changed, in this process or another one.
 //!
-//! The database's triggers write an invalidation in the transaction that changes facts, regardless of the program that makes the
-//! change. Must say nothing about caches.
+//! The database's triggers write an invalidation in the transaction that changes facts, regardless of the program that
+//! makes the change. Must say nothing about caches.
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -43,12 +43,13 @@ pub enum FeedEvent {
 /// The change feed of a database.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {
-    /// Reports every change of facts to `report` until the future is dropped or the database is closed. Returns when there is
-    /// nothing to report, after [`FeedEvent::SingleProcess`].
+    /// Reports every change of facts to `report` until the future is dropped or the database is closed. Returns when
+    /// there is nothing to report, after [`FeedEvent::SingleProcess`].
     ///
     /// INVARIANT: no [`FeedEvent::Connected`] before a change of another process would have been reported.
     ///
-    /// Example: `Connected { pending: [] }`, then another process revokes an assignment: `Changed(_)`, then `Heartbeat(_)`.
+    /// Example: `Connected { pending: [] }`, then another process revokes an assignment: `Changed(_)`, then
+    /// `Heartbeat(_)`.
     async fn follow_changes(&self, report: &(dyn Fn(FeedEvent) + Send + Sync));
 
     /// Removes invalidations that every shared cache has applied.

@@ -6,7 +6,8 @@ use super::{Appended, Result};
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Draft;
 
-/// Makes the ledger entry of one question: its index, its facts, and the revision they were read at. `None` records nothing.
+/// Makes the ledger entry of one question: its index, its facts, and the revision they were read at. `None` records
+/// nothing.
 pub type DraftDecision<'a> = &'a (dyn Fn(usize, Option<&Facts>, i64) -> Option<Draft> + Send + Sync);
 
 /// The facts of several questions, and the revision they belong to.
@@ -14,8 +15,8 @@ pub type DraftDecision<'a> = &'a (dyn Fn(usize, Option<&Facts>, i64) -> Option<D
 pub struct FactsRead {
     /// The facts of each question, in the order of the questions; `None` where the resource is unknown.
     pub facts: Vec<Option<Facts>>,
-    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none. Never newer than
-    /// the facts.
+    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none. Never newer
+    /// than the facts.
     pub revision: i64,
 }
 
@@ -24,11 +25,11 @@ pub struct FactsRead {
 pub trait FactsStore: Send + Sync {
     /// Returns the facts of each of `questions`, each read in one snapshot.
     ///
-    /// INVARIANT: facts never come from a server in recovery, nor from one whose ledger lacks the newest registry change that this
-    /// process knows; such a server is an [`Unavailable`](crate::store::StoreError::Unavailable). A broken connection is
-    /// retried on another one.
+    /// INVARIANT: facts never come from a server in recovery, nor from one whose ledger lacks the newest registry
+    /// change that this process knows; such a server is an [`Unavailable`](crate::store::StoreError::Unavailable). A
+    /// broken connection is retried on another one.
     ///
-    /// Example: two questions about `document 1` (known) and `document 2` (unknown) return `[Some(_), None]`.
+    /// Example: two questions, about a registered entity and about an unknown id, return `[Some(_), None]`.
     async fn facts(&self, questions: &[Question]) -> Result<FactsRead>;
 
     /// Reads the facts of `questions` under the ledger's lock and appends the entry that `draft` makes of each, in one

@@ -13,11 +13,11 @@ use crate::ledger::verify::{StoredEntry, UnreadableRow};
 pub trait LedgerStore: Send + Sync {
     /// Appends `drafts` in their order, all or none, in one transaction. Returns one outcome a draft.
     ///
-    /// INVARIANT: duplicates are found under the ledger's lock and before hashing, so that the sequence has no gap. On a broken
-    /// connection the outcome is unknown; drafts with an `event_id` are safe to repeat.
+    /// INVARIANT: duplicates are found under the ledger's lock and before hashing, so that the sequence has no gap. On
+    /// a broken connection the outcome is unknown; drafts with an `event_id` are safe to repeat.
     ///
-    /// Example: appending the same event with an `event_id` twice returns `Recorded { sequence: 1 }`, then
-    /// `Duplicate { sequence: 1 }`. A decision whose facts are older than the newest registry change returns `Outdated`.
+    /// Example: appending the same event with an `event_id` twice returns `Recorded { sequence: 1 }`, then `Duplicate {
+    /// sequence: 1 }`. A decision whose facts are older than the newest registry change returns `Outdated`.
     async fn append(&self, drafts: &[Draft]) -> Result<Vec<Appended>>;
 
     /// Lists entries that match `filter`, in batches, in the order of their sequence.
@@ -32,7 +32,8 @@ pub trait LedgerStore: Send + Sync {
 
     /// Scans the entries of `range` in the order of their sequence, in one snapshot and constant memory.
     ///
-    /// Rows beyond the head, without a sequence, or unreadable are reported rather than skipped: a verifier has to see them.
+    /// Rows beyond the head, without a sequence, or unreadable are reported rather than skipped: a verifier has to see
+    /// them.
     ///
     /// Example: `ScanRange { from: 3, to: 4 }` begins with the hash of entry 2 as `anchor`, then visits 3 and 4.
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()>;

@@ -22,17 +22,19 @@ pub trait OutboxStore: Send + Sync {
     /// Example: with `delivery_state: Some(Failed)` only events that were given up are visited.
     async fn events(&self, filter: &EventFilter, page: Page, visit: RowVisitor<'_, Event>) -> Result<()>;
 
-    /// Leases up to `limit` events that are due and have no earlier pending event with the same ordering key: one step of a walk
-    /// over the ordering keys, from `from` on. A step looks at a bounded number of keys, whatever the backlog of each.
+    /// Leases up to `limit` events that are due and have no earlier pending event with the same ordering key: one step
+    /// of a walk over the ordering keys, from `from` on. A step looks at a bounded number of keys, whatever the backlog
+    /// of each.
     ///
-    /// INVARIANT: two callers never have a lease on the same event at the same time, unless the lease of one has expired.
+    /// INVARIANT: two callers never have a lease on the same event at the same time, unless the lease of one has
+    /// expired.
     ///
     /// Example: of two pending events with the key `k`, only the first is returned, leased or not.
     async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32, from: OutboxCursor)
     -> Result<ClaimedEvents>;
 
-    /// Stores the outcomes of events leased under `token`; events no longer leased under it are left alone. Returns `true` when
-    /// later events with the same key are pending, which may be deliverable now.
+    /// Stores the outcomes of events leased under `token`; events no longer leased under it are left alone. Returns
+    /// `true` when later events with the same key are pending, which may be deliverable now.
     ///
     /// Example: an outcome under a token whose lease another relay has replaced changes nothing.
     async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool>;
@@ -52,8 +54,8 @@ pub trait OutboxStore: Send + Sync {
     /// Example: `Backlog { pending: 0, failed: 0, oldest_pending: None }` on an empty outbox.
     async fn event_backlog(&self) -> Result<Backlog>;
 
-    /// Signals whenever a process has written an event for the relays. Signals may be lost: poll as well. The stream ends when the
-    /// database has no notifications.
+    /// Signals whenever a process has written an event for the relays. Signals may be lost: poll as well. The stream
+    /// ends when the database has no notifications.
     ///
     /// Example: on SQLite the stream is empty.
     fn outbox_signals(&self) -> BoxStream<'static, ()>;
@@ -77,8 +79,8 @@ pub struct Claimed {
     pub event: Event,
 }
 
-/// The position in a walk over pending events: first over the ordering keys, then over the events without one. A walk starts at
-/// the default.
+/// The position in a walk over pending events: first over the ordering keys, then over the events without one. A walk
+/// starts at the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxCursor {
     /// The keys after this one are next.

@@ -12,9 +12,9 @@ use crate::store::{Cursor, HierarchyState, Page};
 
 /// Reads of entities, roles and assignments.
 ///
-/// The lists (`entities`, `roles`, `assignments`) are ordered by creation, newest first, and read in batches. Each batch is one
-/// snapshot: a row that exists throughout is seen exactly once; a row that is removed meanwhile may be missing. The scans
-/// (`scan_…`) are one snapshot from the first row to the last, in constant memory.
+/// The lists (`entities`, `roles`, `assignments`) are ordered by creation, newest first, and read in batches. Each
+/// batch is one snapshot: a row that exists throughout is seen exactly once; a row that is removed meanwhile may be
+/// missing. The scans (`scan_…`) are one snapshot from the first row to the last, in constant memory.
 #[async_trait]
 pub trait RegistryStore: Send + Sync {
     /// Returns the entity with this id, archived or not; `None` when there is none.
@@ -24,19 +24,20 @@ pub trait RegistryStore: Send + Sync {
 
     /// Returns the entity with this unique pair of type and name, archived or not.
     ///
-    /// Example: `entity_named(Document, "x")` does not return the folder called `x`.
+    /// Example: `entity_named(Spv, "x")` does not return the offering called `x`.
     async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>>;
 
     /// Lists entities that match `filter` and are not archived.
     ///
-    /// Example: with a page of `limit: 2` and `after` at the second newest entity, the third and fourth newest are visited.
+    /// Example: with a page of `limit: 2` and `after` at the second newest entity, the third and fourth newest are
+    /// visited.
     async fn entities(&self, filter: &EntityFilter, page: Page, visit: RowVisitor<'_, Entity>) -> Result<()>;
 
-    /// Returns the last row of [`entities`](Self::entities), from its beginning, that fits into about `bytes` of JSON; `None`
-    /// when the whole list fits.
+    /// Returns the last row of [`entities`](Self::entities), from its beginning, that fits into about `bytes` of JSON;
+    /// `None` when the whole list fits.
     ///
-    /// Example: of three entities of 400 bytes each, `bytes: 900` ends at the third newest that exceeds it, and a list that
-    /// begins after the returned cursor continues without a gap.
+    /// Example: of four entities of 310 bytes each, `bytes: 400` returns the second newest, the first that exceeds it.
+    /// A list that begins after the returned cursor continues without a gap.
     async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>>;
 
     /// Returns the role with this id and its actions in alphabetical order.
@@ -54,7 +55,8 @@ pub trait RegistryStore: Send + Sync {
     /// Example: a visitor that returns `false` at the first role sees exactly one.
     async fn roles(&self, page: Page, visit: RowVisitor<'_, Role>) -> Result<()>;
 
-    /// Returns the last row of [`roles`](Self::roles) that fits into about `bytes` of JSON; `None` when the whole list fits.
+    /// Returns the last row of [`roles`](Self::roles) that fits into about `bytes` of JSON; `None` when the whole list
+    /// fits.
     ///
     /// Example: `roles_end(i64::MAX)` is `None`.
     async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>>;
@@ -65,16 +67,16 @@ pub trait RegistryStore: Send + Sync {
     async fn assignments(&self, filter: &AssignmentFilter, page: Page, visit: RowVisitor<'_, Assignment>)
     -> Result<()>;
 
-    /// Returns the last row of [`assignments`](Self::assignments) that fits into about `bytes` of JSON; `None` when the whole list
-    /// fits.
+    /// Returns the last row of [`assignments`](Self::assignments) that fits into about `bytes` of JSON; `None` when the
+    /// whole list fits.
     ///
     /// Example: with a `filter` that matches nothing, `None`.
     async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>>;
 
     /// Scans assignments together with the names of their roles and entities.
     ///
-    /// Example: `AssignmentScan::Expiring { now, until }` visits assignments that expire after `now` and at or before `until`, the
-    /// earliest first.
+    /// Example: `AssignmentScan::Expiring { now, until }` visits assignments that expire after `now` and at or before
+    /// `until`, the earliest first.
     async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()>;
 
     /// Scans the roles of which no assignment is in force at `now` or begins later, by name.
@@ -84,7 +86,7 @@ pub trait RegistryStore: Send + Sync {
 
     /// Scans the entities that are not archived and whose parent is.
     ///
-    /// Example: an active document in an archived folder is visited with the name and type of the folder.
+    /// Example: an active SPV below an archived issuer is visited with the name and type of the issuer.
     async fn scan_orphans(&self, visit: RowVisitor<'_, Orphan>) -> Result<()>;
 
     /// Finds entities deeper than [`MAX_LEVELS`](crate::store::MAX_LEVELS), and cycles. Reads every entity.

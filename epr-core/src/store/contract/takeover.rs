@@ -8,8 +8,8 @@ use crate::store::{SinceTakeover, TableRow, TakeoverReport};
 /// Plans a takeover and undoes one. [`AdminStore::migrate`](super::AdminStore::migrate) performs it.
 #[async_trait]
 pub trait TakeoverStore: Send + Sync {
-    /// Returns the problems that a migration would find in the older tables; `None` when there are no such tables. Changes nothing,
-    /// but holds the locks of the older tables while it reads.
+    /// Returns the problems that a migration would find in the older tables; `None` when there are no such tables.
+    /// Changes nothing, but holds the locks of the older tables while it reads.
     ///
     /// Example: on an empty database, `None`.
     async fn plan_takeover(&self) -> Result<Option<TakeoverReport>>;
@@ -26,8 +26,7 @@ pub trait TakeoverStore: Send + Sync {
 
     /// Removes EPR's tables and restores the older ones.
     ///
-    /// # Errors
-    /// [`NotHandedBack`](crate::store::StoreError::NotHandedBack) when more was written than `seen` says, or no older tables
-    /// are set aside. Nothing is changed then.
+    /// # Errors [`NotHandedBack`](crate::store::StoreError::NotHandedBack) when more was written than `seen` says, or
+    /// no older tables are set aside. Nothing is changed then.
     async fn hand_back(&self, seen: &SinceTakeover) -> Result<()>;
 }

@@ -26,25 +26,28 @@ pub trait Transactions: Send + Sync {
 pub trait Tx: Send {
     /// Inserts an entity; `false` when its `(name, type)` is taken.
     ///
-    /// Example: the second `insert_entity` of a document `x` returns `false`; a folder `x` returns `true`.
+    /// Example: the second `insert_entity` of an SPV `x` returns `false`; an offering `x` returns `true`.
     async fn insert_entity(&mut self, entity: &Entity) -> Result<bool>;
 
     /// Returns an entity, locked against other writers until the end of the transaction.
     ///
-    /// Example: another transaction's `lock_entity` of the same id waits for this one to end and returns what it committed.
+    /// Example: another transaction's `lock_entity` of the same id waits for this one to end and returns what it
+    /// committed.
     async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>>;
 
-    /// Writes every mutable field of an entity. `false` when `(name, type)` is taken; the transaction must be dropped then.
+    /// Writes every mutable field of an entity. `false` when `(name, type)` is taken; the transaction must be dropped
+    /// then.
     ///
-    /// Example: renaming document `y` to the name of document `x` returns `false`.
+    /// Example: renaming SPV `y` to the name of SPV `x` returns `false`.
     async fn update_entity(&mut self, entity: &Entity) -> Result<bool>;
 
     /// Makes this the only transaction that changes parents or creates children, until its end.
     ///
-    /// Must be taken before any path is read: otherwise two changes that together close a cycle, or make a path too long, do not
-    /// see each other.
+    /// Must be taken before any path is read: otherwise two changes that together close a cycle, or make a path too
+    /// long, do not see each other.
     ///
-    /// Example: of two transactions that move `a` under `b` and `b` under `a`, the second waits and then finds the cycle.
+    /// Example: of two transactions that move `a` under `b` and `b` under `a`, the second waits and then finds the
+    /// cycle.
     async fn lock_hierarchy(&mut self) -> Result<()>;
 
     /// Prevents changes of parents until the end of this transaction. Several transactions may share it.
@@ -54,12 +57,12 @@ pub trait Tx: Send {
 
     /// Returns the entity and its ancestors, nearest first. Stops after `limit` of them, and in a cycle.
     ///
-    /// Example: for `root > folder > document`, the ids are `[document, folder, root]` with `PathEnd::Root`.
+    /// Example: for `issuer > spv > offering`, the ids are `[offering, spv, issuer]` with `PathEnd::Root`.
     async fn path_to_root(&mut self, id: Uuid, limit: usize) -> Result<PathToRoot>;
 
     /// Returns whether an entity has a descendant `levels` levels below itself. May read the whole subtree.
     ///
-    /// Example: for `root > folder > document`, `has_levels_below(root, 2)` is `true` and `(root, 3)` is `false`.
+    /// Example: for `issuer > spv > offering`, `has_levels_below(issuer, 2)` is `true` and `(issuer, 3)` is `false`.
     async fn has_levels_below(&mut self, id: Uuid, levels: usize) -> Result<bool>;
 
     /// Returns the type of an entity, if it exists.
@@ -109,21 +112,25 @@ pub trait Tx: Send {
 
     /// Writes an event into the outbox, or returns the one that was ingested under the same source and correlation id.
     ///
-    /// Example: with a lease and no earlier pending event of the same key, `New { claimed: true, .. }`: the writer delivers it.
+    /// Example: with a lease and no earlier pending event of the same key, `New { claimed: true, .. }`: the writer
+    /// delivers it.
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent>;
 
-    /// Returns what this transaction has invalidated so far. Call it once, after the last statement that may change facts.
+    /// Returns what this transaction has invalidated so far. Call it once, after the last statement that may change
+    /// facts.
     ///
     /// Example: after the deletion of an assignment, one invalidation of its principal.
     async fn invalidations(&mut self) -> Result<Vec<Invalidation>>;
 
-    /// Appends `drafts` to the ledger, in order. Takes the ledger's lock, which is held until the end of the transaction: call
-    /// it last.
+    /// Appends `drafts` to the ledger, in order. Takes the ledger's lock, which is held until the end of the
+    /// transaction: call it last.
     ///
-    /// Example: outcomes are those of [`LedgerStore::append`](super::LedgerStore::append); dropping the transaction undoes them.
+    /// Example: outcomes are those of [`LedgerStore::append`](super::LedgerStore::append); dropping the transaction
+    /// undoes them.
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>>;
 
-    /// Takes the ledger's lock and moves every row beyond the head of the chain from `audit_logs` to `audit_logs_set_aside`.
+    /// Takes the ledger's lock and moves every row beyond the head of the chain from `audit_logs` to
+    /// `audit_logs_set_aside`.
     ///
     /// Example: on an intact ledger, `count: 0`.
     async fn set_aside_foreign_rows(&mut self) -> Result<ForeignRows>;

@@ -70,7 +70,8 @@ pub fn tls(url: &PostgresUrl) -> Result<Tls, StoreError> {
     let mode = url.get("sslmode").unwrap_or(default);
     match mode {
         "disable" => Ok(Tls::Off),
-        // libpq falls back to a connection without TLS when the certificate does not hold: it protects no more than this.
+        // libpq falls back to a connection without TLS when the certificate does not hold: it protects no more than
+        // this.
         "allow" | "prefer" => Ok(Tls::IfOffered),
         "require" => Ok(roots(url)?.map_or(Tls::Encrypted, Tls::Authority)),
         "verify-ca" => Ok(Tls::Authority(roots(url)?.ok_or_else(|| no_roots(mode))?)),

@@ -1,4 +1,4 @@
-//! The line of changes on PostgreSQL: NOTIFY in the changing transaction, LISTEN on a connection of its own.
+//! The change feed on PostgreSQL: NOTIFY in the changing transaction, LISTEN on a dedicated connection.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use super::sql::schema::Target;
 use crate::store::continuity::WrongServer;
 use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
-/// Where the triggers of the schema report changes.
+/// The channel on which the triggers of the schema report changes.
 const CHANNEL: &str = "epr_decisions";
-/// What the server calls the session of a process that answers from memory and listens for changes.
+/// The `application_name` of the session of a process that caches decisions and follows changes.
 pub(super) const SESSION: &str = "omen-epr changes";
-/// How often the connection is asked whether it is alive.
-const BEAT: Duration = Duration::from_millis(500);
+/// How often the connection is tested.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it may take to answer.
-const ANSWER: Duration = Duration::from_secs(2);
-/// How often a notification is sent round, to see that they arrive: through a pooler that hands out connections by the
-/// transaction, LISTEN succeeds and nothing ever comes.
-const ECHO: Duration = Duration::from_secs(10);
-/// How long one may be on its way.
-const ECHO_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait before the next attempt to listen.
-const RECONNECT: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a notification is sent to oneself, to see that notifications arrive: through a pooler in transaction mode,
+/// LISTEN succeeds and no notification ever arrives.
+const ECHO_INTERVAL: Duration = Duration::from_secs(10);
+/// How long one may take.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
+/// The wait before the next attempt to listen.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the running transaction has changed about decisions.
+/// Returns the invalidations of the running transaction.
 pub(super) async fn of_transaction(conn: &mut Conn) -> Result<Vec<Invalidation>> {
     let rows =
         sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE transaction = pg_current_xact_id_if_assigned()")
@@ -41,13 +41,14 @@ pub(super) async fn of_transaction(conn: &mut Conn) -> Result<Vec<Invalidation>>
     rows.iter().map(invalidations::read).collect()
 }
 
-/// Tells changes for as long as the pool is open.
+/// Reports changes until the pool is closed.
 pub(super) async fn follow(pool: &Pool, _: &Target, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
     let mut told = false;
     while !pool.is_closed() {
         if pool.pooling() == Some(Pooling::Transactions) {
-            // LISTEN would be another client's by the next transaction. Decisions are evaluated; nothing is cached.
-            tokio::time::sleep(ECHO).await;
+            // LISTEN would belong to another client by the next transaction. Decisions are evaluated; nothing is
+            // cached.
+            tokio::time::sleep(ECHO_INTERVAL).await;
             continue;
         }
         let error = match listen(pool, report).await {
@@ -58,7 +59,7 @@ pub(super) async fn follow(pool: &Pool, _: &Target, report: &(dyn Fn(FeedEvent) 
         if !std::mem::replace(&mut told, true) && !pool.is_closed() {
             warn!(error = crate::error::chain(&error), "decision_cache_line_cut");
         }
-        tokio::time::sleep(RECONNECT).await;
+        tokio::time::sleep(RECONNECT_INTERVAL).await;
     }
 }
 
@@ -72,29 +73,29 @@ fn silent() -> StoreError {
 
 async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Result<Never> {
     let generation = pool.continuity().generation();
-    // Not one of the pool's: it would be missing there for ever.
+    // Outside the pool, which would lack the connection for ever.
     let options = pool.connect_options().application_name(SESSION);
-    let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER).connect_lazy_with(options);
+    let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.map_err(classify)?;
     listener.eager_reconnect(false);
     answered(listener.listen(CHANNEL)).await?;
 
-    // INVARIANT: nothing is told to have begun before a notification has come round.
+    // INVARIANT: the feed is not reported as connected before a notification has arrived.
     let mut echo = Echo::send(pool);
     while !echo.heard {
-        let note = timeout(ECHO_WAIT, listener.try_recv()).await.map_err(|_| silent())?;
+        let note = timeout(ECHO_TIMEOUT, listener.try_recv()).await.map_err(|_| silent())?;
         echo.hear(&note.map_err(classify)?.ok_or_else(cut)?);
     }
-    // Before what is pending is read: from here on every change is heard.
+    // Before the pending invalidations are read: every later change is received.
     let at = Instant::now();
-    let first = timeout(ANSWER, async {
+    let first = timeout(ANSWER_TIMEOUT, async {
         let conn = listener.acquire().await.map_err(classify)?;
         Ok::<_, StoreError>((invalidations::database(&mut *conn).await?, invalidations::after(conn, 0).await?))
     });
     let (database, pending) = first.await.map_err(|_| silent())??;
     report(FeedEvent::Connected { at, database, pending });
 
-    let mut beat = interval(BEAT);
+    let mut beat = interval(HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -106,15 +107,15 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
                 if answered(recovering.fetch_one(&mut listener)).await? {
                     return Err(WrongServer::error("it is in recovery (a standby)"));
                 }
-                // What came with the answer was committed before it.
+                // Notifications that arrived with the answer were committed before it.
                 while let Some(note) = listener.next_buffered() {
                     hear(&note, &mut echo, report);
                 }
-                if !echo.heard && echo.sent.elapsed() >= ECHO_WAIT {
+                if !echo.heard && echo.sent.elapsed() >= ECHO_TIMEOUT {
                     return Err(silent());
                 }
                 report(FeedEvent::Heartbeat(at));
-                if echo.heard && echo.sent.elapsed() >= ECHO {
+                if echo.heard && echo.sent.elapsed() >= ECHO_INTERVAL {
                     echo = Echo::send(pool);
                 }
             }
@@ -127,10 +128,10 @@ fn cut() -> StoreError {
 }
 
 async fn answered<T>(call: impl Future<Output = std::result::Result<T, sqlx::Error>>) -> Result<T> {
-    timeout(ANSWER, call).await.map_err(|_| silent())?.map_err(classify)
+    timeout(ANSWER_TIMEOUT, call).await.map_err(|_| silent())?.map_err(classify)
 }
 
-/// A notification on its way round, over another connection.
+/// A notification that this process sends to itself, over another connection.
 struct Echo {
     payload: String,
     sent: Instant,
@@ -147,8 +148,8 @@ impl Echo {
                 let note = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload);
                 note.execute(&mut *conn).await.map_err(classify)
             };
-            // Whether it worked is seen by its coming round.
-            let _ = with_deadline(ECHO_WAIT, call).await;
+            // A failure shows when the notification does not arrive.
+            let _ = with_deadline(ECHO_TIMEOUT, call).await;
         });
         echo
     }
@@ -167,6 +168,6 @@ fn hear(note: &PgNotification, echo: &mut Echo, report: &(dyn Fn(FeedEvent) + Se
         let principal = if principal == "*" { None } else { Some(principal.parse::<Uuid>().ok()?) };
         Some(Invalidation { id: id.parse().ok()?, principal })
     });
-    // Not understood: a newer version of the schema. Everything must go.
+    // A form of a newer schema: all decisions are invalid.
     report(FeedEvent::Changed(invalidation.unwrap_or(Invalidation { id: 0, principal: None })));
 }

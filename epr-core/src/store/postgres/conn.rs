@@ -1,10 +1,10 @@
-//! One connection to PostgreSQL as the statements of the store see it, with or without a pooler that assigns another server session
-//! for each transaction.
+//! One connection to PostgreSQL as the statements of the store see it, with or without a pooler that assigns another
+//! server session for each transaction.
 //!
-//! Behind such a pooler a named prepared statement may be missing, or be another program's, on the next session, and even the two
-//! halves of one call (parse; bind and execute) can reach two sessions. So every statement there is unnamed and runs inside a
-//! transaction: the caller's, or one for itself. Must never be bypassed by code that binds parameters: use [`Conn::driver`] for
-//! statements without parameters only.
+//! Behind such a pooler a named prepared statement may be missing, or be another program's, on the next session, and
+//! even the two halves of one call (parse; bind and execute) can reach two sessions. So every statement there is
+//! unnamed and runs inside a transaction: the caller's, or one for itself. Must never be bypassed by code that binds
+//! parameters: use [`Conn::driver`] for statements without parameters only.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};

@@ -1,7 +1,7 @@
 //! How the driver connects: libpq's options as the driver's own, with every choice made here.
 //!
-//! INVARIANT: the driver reads `PG*` variables and a password file by itself; each value it could take from there is set here,
-//! except the user's name and `PGOPTIONS`, which it reads as libpq does. Must never log a value of the URL.
+//! INVARIANT: the driver reads `PG*` variables and a password file by itself; each value it could take from there is
+//! set here, except the user's name and `PGOPTIONS`, which it reads as libpq does. Must never log a value of the URL.
 
 use std::path::Path;
 

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::dialect::classify;
 use crate::store::StoreError;
 
-/// The deadline of a step: one statement, or the few that belong together. Longer than the limits that the server itself
-/// applies to one of them.
+/// The deadline of a step: one statement, or the few that belong together. Longer than the limits that the server
+/// itself applies to one of them.
 pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for `step` as long as `limit`; then it fails like a step on a connection that was cut.

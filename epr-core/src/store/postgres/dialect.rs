@@ -29,8 +29,8 @@ pub(super) type Row = PgRow;
 /// An id as it is bound and read.
 pub(super) type Id = Uuid;
 
-/// A timestamp as it is read: microseconds since 2000, as the server sends them. The driver's own type panics outside the years
-/// that it knows, and anyone with the database can store `infinity`.
+/// A timestamp as it is read: microseconds since 2000, as the server sends them. The driver's own type panics outside
+/// the years that it knows, and anyone with the database can store `infinity`.
 pub(super) struct SqlTime(i64);
 
 impl sqlx::Type<Db> for SqlTime {
@@ -139,8 +139,8 @@ macro_rules! in_recovery {
     };
 }
 
-/// Ends this transaction soon if the process freezes in it. It has the ledger's lock and little more than its commit left; the limit
-/// is shorter than `lock_timeout`, so that those who wait for the lock get it.
+/// Ends this transaction soon if the process freezes in it. It has the ledger's lock and little more than its commit
+/// left; the limit is shorter than `lock_timeout`, so that those who wait for the lock get it.
 macro_rules! idle_limit {
     () => {
         "set_config('idle_in_transaction_session_timeout', '2500', true)"
@@ -176,8 +176,8 @@ pub(super) const LIST_STOPPED: &str = "The list took longer than 5 s and was sto
 /// The channel on which relays listen.
 pub(super) const OUTBOX_CHANNEL: &str = "epr_outbox";
 
-/// The advisory lock of the hierarchy: changes of parents take it, creations of children share it. Any constant does: this database
-/// belongs to EPR.
+/// The advisory lock of the hierarchy: changes of parents take it, creations of children share it. Any constant does:
+/// this database belongs to EPR.
 pub(super) const HIERARCHY_LOCK: i64 = 0x4550_5201;
 
 /// Returns an id as it is bound.
@@ -351,8 +351,8 @@ pub(super) async fn connections(conn: &mut Conn) -> Result<Option<crate::store::
     Ok(Some(crate::store::Connections { used, max }))
 }
 
-/// Makes this the only transaction that writes events with this key, until its end: otherwise two that do not see each other would
-/// both find no earlier event.
+/// Makes this the only transaction that writes events with this key, until its end: otherwise two that do not see each
+/// other would both find no earlier event.
 pub(super) async fn lock_ordering_key(conn: &mut Conn, key: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))")
         .bind(key)

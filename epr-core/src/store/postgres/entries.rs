@@ -14,8 +14,9 @@ use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
 
-/// `IS NOT NULL` says nothing new, but lets the planner see that the partial index answers this. Planned anew each time:
-/// a plan that was made and kept while the table was small reads all of it once it is large.
+/// Returns the stored entries with these keys. `IS NOT NULL` is redundant, but shows the planner that the partial index
+/// matches. The statement is planned each time: a plan kept from when the table was small would read all of it once it
+/// is large.
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let rows = sqlx::query(
         "SELECT event_id, sequence, occurred_at, previous_hash, entry_hash FROM audit_logs \
@@ -29,12 +30,12 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     rows.iter().map(|row| Ok((row.try_get("event_id").map_err(classify)?, read_existing(row)?))).collect()
 }
 
-/// Whether [`extend`] is one statement.
+/// Whether [`insert`] is one statement, so that it can be a transaction by itself.
 pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = true;
 
-/// Writes `sealed` and moves the head of the chain from `before` to `after`; `false` when it is not at `before`, and then
-/// nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for the lock
-/// compares with what it finds then.
+/// Writes `sealed` and moves the head of the chain from `before` to `after`; `false` when it is not at `before`, and
+/// then nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for
+/// the lock compares with what it finds then.
 pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
         sealed.iter().map(of).collect()
@@ -81,7 +82,7 @@ SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, acti
        entity_type, correlation_id, CAST(details AS TEXT), occurred_at \
 FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
 
-/// Shows one row to `visitor`. Columns by position: a verification spends much of its time here.
+/// Passes one row to `visitor`. Columns by position: a verification spends much of its time here.
 pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
     let sequence: i64 = row.try_get(0).map_err(classify)?;
     let id = |at: usize| row.try_get::<Option<Uuid>, _>(at).map(|id| id.map(id_text));

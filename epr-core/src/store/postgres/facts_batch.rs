@@ -1,5 +1,5 @@
-//! Several checks in one statement: most of what a check costs the server is spent on beginning and ending a statement, and
-//! most of what it costs this process on the way there.
+//! The facts of several questions in one statement: most of the cost of a check is the overhead of a statement on the
+//! server, and the round trip in this process.
 
 use sqlx::Row as _;
 
@@ -9,8 +9,8 @@ use super::sql::facts::{self, Found, Origin};
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
-/// The statement of one check, once for each question of four lists. The lists come out of subqueries so that the planner does not
-/// see how long they are: it would plan again for every group that is shorter than it takes groups to be.
+/// The statement of one question, once for each row of four arrays. The arrays come from subqueries so that the planner
+/// does not see their length: it would plan again for every batch that is shorter than its estimate.
 pub(super) const FACTS: &str = concat!(
     "SELECT q.place, found.* \
      FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
@@ -21,8 +21,8 @@ pub(super) const FACTS: &str = concat!(
     facts_origin!("0, ")
 );
 
-/// The facts of each question, in their order, and where they were read; an error unless that is the ledger of which `known` is
-/// an entry.
+/// Returns the facts of each question, in their order, and their revision; an error unless `known` is an entry of this
+/// database's ledger.
 pub(super) async fn read(
     conn: &mut Conn,
     questions: &[Question],

@@ -1,5 +1,5 @@
-//! The outbox on PostgreSQL: wake-ups of relays (NOTIFY by the writer of an event, LISTEN on a separate connection), and the
-//! planner settings of the outbox statements.
+//! The outbox on PostgreSQL: wake-ups of relays (NOTIFY by the writer of an event, LISTEN on a separate connection),
+//! and the planner settings of the outbox statements.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::dialect::{Conn, OUTBOX_CHANNEL, Pool, classify};
 use super::pooling::Pooling;
 use crate::store::StoreError;
 
-/// How long to wait before listening again on a new connection.
-const RECONNECT: Duration = Duration::from_secs(1);
+/// The wait before listening again on a new connection.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Until the end of the transaction, the planner can use only an index that has the requested order.
 ///
-/// Its estimates are those of the last ANALYZE. With estimates of an empty outbox, another index and a sort of "one row" cost the
-/// same as the right index, and read the whole backlog.
+/// Its estimates are those of the last ANALYZE. With estimates of an empty outbox, another index and a sort of "one
+/// row" cost the same as the right index, and read the whole backlog.
 pub const PLAN_SETTINGS: &str = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), \
        set_config('enable_bitmapscan', 'off', true)";
 
@@ -27,7 +27,7 @@ pub(super) async fn use_indexes_in_order(conn: &mut Conn) -> Result<(), StoreErr
     Ok(())
 }
 
-/// A signal for each wake-up, on a connection of its own that is made again when it breaks.
+/// A signal for each wake-up, on a dedicated connection that is reopened when it breaks.
 pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
     let pool = pool.clone();
     let signals = futures_util::stream::unfold(None::<(PgListener, u64)>, move |mut listener| {
@@ -39,13 +39,13 @@ pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
                     listener = listen(&pool).await.map(|opened| (opened, generation));
                 }
                 if pool.pooling() == Some(Pooling::Transactions) {
-                    // Nothing would be heard: relays poll.
+                    // No notification would arrive: relays poll.
                     return None;
                 }
                 let heard = match &mut listener {
                     Some((listener, generation)) => tokio::select! {
                         received = listener.recv() => received.is_ok(),
-                        // Another server has taken over: nothing is heard on this one any more.
+                        // Another server has taken over: this one sends no more notifications.
                         () = pool.continuity().retired(*generation) => false,
                     },
                     None => false,
@@ -57,7 +57,7 @@ pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
                     return None;
                 }
                 listener = None;
-                tokio::time::sleep(RECONNECT).await;
+                tokio::time::sleep(RECONNECT_INTERVAL).await;
             }
         }
     });
@@ -65,7 +65,7 @@ pub(super) fn outbox_signals(pool: &Pool) -> BoxStream<'static, ()> {
 }
 
 async fn listen(pool: &Pool) -> Option<PgListener> {
-    // Not one of the pool's: it would be missing there for ever.
+    // Outside the pool, which would lack the connection for ever.
     let options = pool.connect_options();
     let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.ok()?;

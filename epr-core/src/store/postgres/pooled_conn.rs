@@ -1,19 +1,22 @@
-//! Connections checked out of the pool, and transactions on them, safe against cancellation and against a silent server.
+//! Connections checked out of the pool, and transactions on them, safe against cancellation and against a silent
+//! server.
 //!
 //! The driver's own pool and transactions (sqlx 0.9.0, the newest release) are not:
 //!
-//! - *Silent server*: after a failover a connection may stay open without a peer. The driver pings each connection that is
-//!   returned and waits until the kernel gives up, a quarter of an hour or more, with the pool's permit: one outage uses up the
-//!   whole pool. Upstream: [sqlx#4349](https://github.com/transact-rs/sqlx/issues/4349), with the proposed fixes #4350, #4363 and
-//!   #4407, all open. Here the ping has a deadline.
-//! - *Cancelled `BEGIN`*: the driver counts a transaction only once the server has confirmed it. A caller that is cancelled before
-//!   returns a connection with an open transaction to the pool, and the next statements on it are never committed. Upstream:
-//!   [sqlx#4393](https://github.com/transact-rs/sqlx/issues/4393), fixed by #4394, which no release has yet. Here such a
-//!   connection is closed.
+//! - *Silent server*: after a failover a connection may stay open without a peer. The driver pings each connection that
+//!   is returned and waits until the kernel gives up, a quarter of an hour or more, with the pool's permit: one outage
+//!   uses up the whole pool. Upstream: [sqlx#4349](https://github.com/transact-rs/sqlx/issues/4349), with the proposed
+//!   fixes #4350, #4363 and #4407, all open. Here the ping has a deadline.
+//! - *Cancelled `BEGIN`*: the driver counts a transaction only once the server has confirmed it. A caller that is
+//!   cancelled before returns a connection with an open transaction to the pool, and the next statements on it are
+//!   never committed. Upstream: [sqlx#4393](https://github.com/transact-rs/sqlx/issues/4393), fixed by #4394, which no
+//!   release has yet. Here such a connection is closed.
 //!
-//! This file, `pool.rs` and the pin of `sqlx-core` can be replaced by the driver's pool when a release has #4394 and a fix of
-//! #4349, and its pool can retire connections by generation (`continuity.rs`). `sqlx-core` is pinned because `sqlx` does not
-//! re-export `TransactionManager`, whose `start_rollback` queues a `ROLLBACK` without waiting for the statement under way.
+//! This file, `pool.rs` and the pin of `sqlx-core` can be replaced by the driver's pool when a release has #4394 and a
+//! fix of
+//! #4349, and its pool can retire connections by generation (`continuity.rs`). `sqlx-core` is pinned because `sqlx`
+//! does not re-export `TransactionManager`, whose `start_rollback` queues a `ROLLBACK` without waiting for the
+//! statement under way.
 //!
 //! Must never return a connection to the pool that may be inside a transaction.
 
@@ -81,7 +84,8 @@ impl Drop for PooledConn {
                 // Whether the transaction has begun is unknown: the driver would roll back nothing.
                 return;
             }
-            // The task below sends it without waiting for the statement under way, so that a frozen process leaves no lock behind.
+            // The task below sends it without waiting for the statement under way, so that a frozen process leaves no
+            // lock behind.
             conn.start_rollback();
         }
         let limit = STEP_DEADLINE.saturating_sub(self.since.elapsed()).max(MIN_RELEASE_TIME);

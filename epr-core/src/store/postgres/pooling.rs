@@ -1,11 +1,11 @@
-//! How the server is reached: directly, or through a pooler that lends whole sessions, or one that lends a session for each
-//! transaction (`pool_mode` of `PgBouncer`).
+//! How the server is reached: directly, or through a pooler that assigns whole sessions, or one that assigns a session
+//! for each transaction (`pool_mode` of `PgBouncer`).
 //!
-//! The difference decides what may be left in a session (prepared statements, settings, LISTEN), so it is known before the first
-//! statement of the store runs. A parameter of the startup packet that only the server itself understands shows whether anything
-//! is in between; the sessions of two connections, looked at in turn, show whether they are kept apart. When in doubt behind a
-//! pooler, sessions count as shared: that is slower, and right everywhere. Must never change the settings of a session that may be
-//! another client's.
+//! The difference decides what may be left in a session (prepared statements, settings, LISTEN), so it is known before
+//! the first statement of the store runs. A parameter of the startup packet that only the server itself understands
+//! shows whether anything is in between; the sessions of two connections, queried in turn, show whether they are
+//! separate. When in doubt behind a pooler, sessions are assumed to be shared: that is slower, and correct everywhere.
+//! Must never change the settings of a session that may be another client's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,27 +20,27 @@ use super::pool::PoolerSetting;
 /// Whether a connection keeps its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pooling {
-    /// It does.
+    /// It keeps one session.
     Sessions,
-    /// Another session may be lent to it for each transaction.
+    /// It may get another session for each transaction.
     Transactions,
 }
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// Each statement sees what was committed before it.
+    /// For changes: each statement sees what was committed before it.
     Change,
-    /// All of it sees one moment, and it takes as long as it takes.
+    /// Read-only, on one snapshot, without a time limit.
     Snapshot,
-    /// It reads a page of a list, and ends soon.
+    /// Read-only, for a page of a list, with a short time limit.
     List,
 }
 
-/// What a session is set to once. A caller that waits for a lock or a statement longer than this is told to come back; a process
-/// that stops in the middle of a transaction (and may hold the ledger's lock) loses it after a while, so that the others can go
-/// on. What a role or a database has as its defaults must not change how statements behave. Nothing is set when the startup
-/// packet did not reach this session.
+/// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
+/// in a transaction (and may have the ledger's lock) loses it after a while, so that others can continue. The defaults
+/// of a role or a database must not change how statements behave. Nothing is set when the startup packet did not reach
+/// this session.
 const SESSION: &str = "\
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
        set_config('idle_in_transaction_session_timeout', '20s', false), \
@@ -49,7 +49,8 @@ SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', 
        set_config('default_transaction_deferrable', 'off', false), \
        set_config('standard_conforming_strings', 'on', false)";
 
-/// The same for one transaction. What another client has left in the session is put back to the defaults of this role.
+/// The same settings for one transaction. Settings that another client has left in the session are reset to the
+/// defaults of this role.
 macro_rules! local {
     ($begin:literal, $limit:literal) => {
         concat!(
@@ -63,7 +64,8 @@ macro_rules! local {
 }
 
 impl Pooling {
-    /// The statements that begin a transaction, in one round trip. The level of isolation is the one that the code is written for.
+    /// Returns the statements that begin a transaction, in one round trip. The isolation level is the one that the code
+    /// relies on.
     pub(super) fn begin(self, how: Begin) -> &'static str {
         match (self, how) {
             (Self::Sessions, Begin::Change) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -80,22 +82,22 @@ impl Pooling {
     }
 }
 
-/// A connection that was opened, and how.
+/// A connection that was opened, and whether it keeps its session.
 pub(super) struct Opened {
     pub(super) conn: PgConnection,
     pub(super) pooling: Pooling,
 }
 
-/// Where the server is, and what is known about the way there.
+/// How to connect to the server, and the route there once it is known.
 pub(super) struct Server {
     options: PgConnectOptions,
     setting: PoolerSetting,
-    /// What a session shows that the startup packet reached.
+    /// The value by which a session shows that the startup packet reached it.
     mark: String,
     way: Mutex<Option<Way>>,
 }
 
-/// What lies between this process and the server.
+/// The route between this process and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Direct,
@@ -103,9 +105,9 @@ enum Way {
     TransactionPooler,
 }
 
-/// How long one look at a session may take. With all its sessions in use, a pooler answers when one is free.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often two connections are compared, when nothing seems to be in between and when something is.
+/// How long one query of a session may take. A pooler whose sessions are all in use answers when one is free.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often two connections are compared: without and with a sign of a pooler.
 const ROUNDS: [usize; 2] = [2, 20];
 
 impl Server {
@@ -141,18 +143,18 @@ impl Server {
         let known = *self.way();
         match (known, self.setting) {
             (Some(way), _) => self.connect_by(way).await,
-            (None, PoolerSetting::Off) => self.settle(Way::SessionPooler, None).await,
+            (None, PoolerSetting::Off) => self.adopt_way(Way::SessionPooler, None).await,
             (None, PoolerSetting::Transaction) => {
                 let mut conn = self.options.connect().await?;
                 refuse_statement_pooling(&mut conn).await?;
-                self.settle(Way::TransactionPooler, Some(conn)).await
+                self.adopt_way(Way::TransactionPooler, Some(conn)).await
             }
-            (None, PoolerSetting::Auto) => self.find_out().await,
+            (None, PoolerSetting::Auto) => self.detect().await,
         }
     }
 
-    /// Keeps `way` for all connections from now on, and makes `conn` ready for use.
-    async fn settle(&self, way: Way, conn: Option<PgConnection>) -> Result<Opened, sqlx::Error> {
+    /// Uses `way` for all connections from now on, and prepares `conn`.
+    async fn adopt_way(&self, way: Way, conn: Option<PgConnection>) -> Result<Opened, sqlx::Error> {
         let reached = match conn {
             Some(conn) => self.prepare(conn, way).await?,
             None => self.connect_by(way).await?,
@@ -188,7 +190,7 @@ impl Server {
             Way::Direct => {
                 let session = format!("{SESSION} WHERE current_setting('epr.session', true) = '{}'", self.mark);
                 if sqlx::raw_sql(AssertSqlSafe(session)).fetch_optional(&mut conn).await?.is_none() {
-                    // A pooler is in between since a short while. What it is is found out by the next attempt.
+                    // A pooler has been inserted since. The next attempt detects its kind.
                     *self.way() = None;
                     return Err(sqlx::Error::Protocol("the way to the database has changed".into()));
                 }
@@ -202,7 +204,7 @@ impl Server {
         }
     }
 
-    async fn find_out(&self) -> Result<Opened, sqlx::Error> {
+    async fn detect(&self) -> Result<Opened, sqlx::Error> {
         let (mut conn, direct) = match self.marked().connect().await {
             Ok(mut conn) => {
                 let mark = text(&mut conn, "SELECT coalesce(current_setting('epr.session', true), '')").await?;
@@ -215,12 +217,12 @@ impl Server {
             refuse_statement_pooling(&mut conn).await?;
         }
         let [few, many] = ROUNDS;
-        // Without a second one (the server has no room), what the first shows has to do.
+        // Without a second connection (the server is full), the first one decides.
         let second = if direct { self.marked().connect().await } else { self.options.connect().await };
         let shared = match second {
             Ok(mut second) => {
                 let shared = share_sessions(&mut conn, &mut second, if direct { few } else { many }).await;
-                let _ = timeout(LOOK, second.close()).await;
+                let _ = timeout(PROBE_TIMEOUT, second.close()).await;
                 shared
             }
             Err(_) => !direct,
@@ -230,13 +232,13 @@ impl Server {
             (true, false) => Way::Direct,
             (false, false) => Way::SessionPooler,
         };
-        // A look that was broken off may have left an answer on its way.
+        // A query that timed out may still be answered on this connection.
         let conn = if shared { None } else { Some(conn) };
-        self.settle(way, conn).await
+        self.adopt_way(way, conn).await
     }
 }
 
-/// The error of a pooler that refuses what the URL asks for, with what to do about it.
+/// Adds what to do to the error of a pooler that refuses a startup parameter.
 fn explained(error: sqlx::Error) -> sqlx::Error {
     if !refuses_startup(&error) {
         return error;
@@ -246,7 +248,7 @@ fn explained(error: sqlx::Error) -> sqlx::Error {
     sqlx::Error::Configuration(format!("{error}: {advice}").into())
 }
 
-/// Whether what answered takes no parameters for the server, as poolers do.
+/// Returns whether the peer refuses parameters for the server, as poolers do.
 fn refuses_startup(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(db_error) = error else { return false };
     let message = db_error.message();
@@ -267,12 +269,13 @@ async fn refuse_statement_pooling(conn: &mut PgConnection) -> Result<(), sqlx::E
 const STATEMENT_POOLING: &str = "the connection pooler is in statement mode, which has no transactions: set pool_mode = transaction \
                                  (or session) for this database";
 
-/// Whether the server's sessions are not these connections' own. A pooler that lends them gives the one that came free last, or
-/// the one that has been free longest: in both orders one of the connections gets another one than before, or the other's.
+/// Returns whether these connections share server sessions. A pooler in transaction mode assigns the session that
+/// became free last, or the one that has been free longest: in both orders one of the connections gets another session
+/// than before, or the other's.
 async fn share_sessions(first: &mut PgConnection, second: &mut PgConnection, rounds: usize) -> bool {
     async fn session(conn: &mut PgConnection) -> Option<String> {
         let look = text(conn, "SELECT pg_backend_pid() || ' ' || pg_postmaster_start_time()");
-        timeout(LOOK, look).await.ok()?.ok()
+        timeout(PROBE_TIMEOUT, look).await.ok()?.ok()
     }
     let (Some(own), Some(other)) = (session(first).await, session(second).await) else { return true };
     if own == other {

@@ -1,6 +1,6 @@
-//! What the schema's code needs to know and do on PostgreSQL: whose tables there are, which rights are missing, and the lock.
+//! The schema on PostgreSQL: ownership of tables, missing privileges, the migration lock, tables that are set aside.
 //!
-//! Must never create anything: it looks, and says what to grant.
+//! Errors say which statement grants a missing privilege.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::dialect::{Conn, Pool, Row, classify};
 use super::sql::schema::{Applied, are_ours, read_applied};
 use crate::store::{Result, StoreError};
 
-/// Any constant: only what changes the schema takes it.
+/// The advisory lock of migrations. Any constant does: only migrations take it.
 const SCHEMA_LOCK: i64 = 0x4550_5202;
-/// How often a process asks for that lock while another one has it. It does not wait inside a statement: an index that is built
-/// without stopping writers waits for every statement that began before.
+/// How often a process tries to take that lock. It does not wait inside a statement: `CREATE INDEX CONCURRENTLY` waits
+/// for every statement that began before.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
-/// Refuses a database in which texts would not come back as they were written.
+/// Returns an error for a database that would not return texts as they were written.
 pub(in super::super) async fn check_database(conn: &mut Conn) -> Result<()> {
     let encoding: String =
         sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(conn).await.map_err(classify)?;
@@ -30,7 +30,8 @@ pub(in super::super) async fn check_database(conn: &mut Conn) -> Result<()> {
     )))
 }
 
-/// EPR's applied migrations, in their order. The search path may lead to another application's table of that name.
+/// Returns EPR's applied migrations, in their order. The search path may lead to another application's table of that
+/// name.
 pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<Applied>> {
     let tables = sqlx::query(
         "SELECT format('%I._sqlx_migrations', s.name) AS name, CAST(s.name AS text) AS schema, s.name = current_schema() AS first, \
@@ -75,10 +76,10 @@ pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<
 
 /// Makes this the only process that changes the schema, until the end of the transaction.
 pub(in super::super) async fn lock_schema(conn: &mut Conn) -> Result<()> {
-    // As patient as a migration, but only for this transaction. Timestamps without a zone are read as UTC.
-    const PATIENT: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+    // Without time limits, as a migration, but only in this transaction. Timestamps without a zone are read as UTC.
+    const NO_LIMITS: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
                            SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL TIME ZONE 'UTC'";
-    sqlx::raw_sql(PATIENT).execute(conn.driver()).await.map_err(classify)?;
+    sqlx::raw_sql(NO_LIMITS).execute(conn.driver()).await.map_err(classify)?;
     loop {
         let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
             .bind(SCHEMA_LOCK)
@@ -92,7 +93,7 @@ pub(in super::super) async fn lock_schema(conn: &mut Conn) -> Result<()> {
     }
 }
 
-/// Whether this role may make tables where they would be made.
+/// Returns an error unless this role may create tables in the current schema.
 pub(in super::super) async fn may_create(conn: &mut Conn) -> Result<()> {
     let (schema, may): (Option<String>, Option<bool>) =
         sqlx::query_as("SELECT CAST(current_schema() AS text), has_schema_privilege(current_schema(), 'CREATE')")
@@ -113,7 +114,7 @@ pub(in super::super) async fn may_create(conn: &mut Conn) -> Result<()> {
     }
 }
 
-/// The columns of a table of that schema; none when there is no such table.
+/// Returns the columns of a table of that schema; none when there is no such table.
 pub(in super::super) async fn columns(conn: &mut Conn, table: &str) -> Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT CAST(attname AS text) FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped \
@@ -125,7 +126,7 @@ pub(in super::super) async fn columns(conn: &mut Conn, table: &str) -> Result<Ve
     .map_err(classify)
 }
 
-/// Moves a table out of the way, with its indexes and constraints.
+/// Sets a table aside, with its indexes and constraints.
 pub(in super::super) async fn set_aside_table(conn: &mut Conn, table: &'static str) -> Result<()> {
     let (exists, may_make, owner, is_ours): (bool, bool, String, bool) = sqlx::query_as(
         "SELECT to_regnamespace('epr_before') IS NOT NULL, has_database_privilege(current_database(), 'CREATE'), \
@@ -166,9 +167,9 @@ pub(in super::super) async fn set_aside_table(conn: &mut Conn, table: &'static s
     Ok(())
 }
 
-/// Applies a migration that builds indexes while others write, each statement for itself.
+/// Applies a migration that builds indexes concurrently, statement by statement.
 pub(in super::super) async fn apply_outside(pool: &Pool, migration: &Migration) -> Result<()> {
-    // Not one of the pool's, which may have no other than the one that holds the lock.
+    // Outside the pool, which may have no other connection than the one with the lock.
     let mut conn = pool.connect_outside_pool().await?;
     for statement in statements(migration.sql.as_str()) {
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await;
@@ -177,7 +178,7 @@ pub(in super::super) async fn apply_outside(pool: &Pool, migration: &Migration) 
     conn.close().await.map_err(classify)
 }
 
-/// The statements of a file whose statements end with `;` at the end of a line.
+/// Splits a file into statements, each of which ends with `;` at the end of a line.
 fn statements(sql: &str) -> impl Iterator<Item = String> {
     let code: String =
         sql.lines().filter(|line| !line.trim_start().starts_with("--")).fold(String::new(), |mut all, line| {
@@ -189,7 +190,7 @@ fn statements(sql: &str) -> impl Iterator<Item = String> {
     all.into_iter()
 }
 
-/// Says which right is missing, or whose the thing is that is in the way.
+/// Explains which privilege is missing, or which object of another application is in the way.
 pub(in super::super) fn explain_migration_error(error: sqlx::Error, version: i64) -> StoreError {
     let sqlx::Error::Database(db_error) = &error else { return classify(error) };
     let what = if version == 0 { "the schema".to_owned() } else { format!("migration {version}") };
@@ -214,7 +215,7 @@ pub(in super::super) fn explain_migration_error(error: sqlx::Error, version: i64
 
 const OWN_SCHEMA: &str = "CREATE SCHEMA epr AUTHORIZATION …; ALTER ROLE … IN DATABASE … SET search_path = epr";
 
-/// The refusal of another application's table.
+/// The error of a table that belongs to another application.
 pub(in super::super) async fn foreign_table_error(conn: &mut Conn, table: &str) -> StoreError {
     let found: std::result::Result<(String, String, String), _> = sqlx::query_as(
         "SELECT CAST(current_schema() AS text), quote_ident(current_user), quote_ident(current_database())",
@@ -231,7 +232,7 @@ pub(in super::super) async fn foreign_table_error(conn: &mut Conn, table: &str) 
     }
 }
 
-/// The refusal that names the right and the statement that gives it, which ends with the role.
+/// The error that names a missing privilege and the statement that grants it.
 async fn missing_right(conn: &mut Conn, what: &str, grant: &str) -> StoreError {
     let role: std::result::Result<String, _> =
         sqlx::query_scalar("SELECT quote_ident(current_user)").fetch_one(conn).await;
@@ -263,7 +264,7 @@ pub(super) async fn next_page(conn: &mut Conn, _: &mut Pages) -> Result<Vec<Row>
     Ok(page)
 }
 
-/// Turns the triggers of a table off until the end of the copy; returns the statements that turn them on as they were.
+/// Disables the triggers of a table during the copy; returns the statements that enable them as they were.
 pub(super) async fn pause_triggers(conn: &mut Conn, table: &'static str) -> Result<Vec<String>> {
     let resume = sqlx::query_scalar(
         "SELECT format('ALTER TABLE %I ENABLE %s TRIGGER %I', $1, \
@@ -280,7 +281,7 @@ pub(super) async fn pause_triggers(conn: &mut Conn, table: &'static str) -> Resu
     Ok(resume)
 }
 
-/// Turns triggers on again.
+/// Enables triggers again.
 pub(super) async fn resume_triggers(conn: &mut Conn, statements: Vec<String>) -> Result<()> {
     for statement in statements {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn.driver()).await.map_err(classify)?;

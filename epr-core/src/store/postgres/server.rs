@@ -1,9 +1,9 @@
 //! Which server a connection leads to, and which of them is the one to use.
 //!
-//! After a failover the database's name leads to another server, while sessions on the older one stay open, and the older one
-//! may go on by itself or come back. Every connection is identified when it is opened; one that leads to a standby, or to a server
-//! that another one was promoted after, is refused, and a newer server ends the use of all connections that are older.
-//! Must never keep a connection whose server is not known to be the newest.
+//! After a failover the database's name leads to another server, while sessions on the old one stay open, and the old
+//! one may diverge or come back. Every connection is identified when it is opened; one that leads to a standby, or to a
+//! server after which another one was promoted, is refused, and a newer server retires all older connections. Must
+//! never keep a connection whose server is not known to be the newest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +14,9 @@ use tracing::{error, warn};
 use crate::ledger::chain::Head;
 use crate::store::continuity::LedgerContinuity;
 
-/// What a connection to a standby is refused with.
+/// The error of a connection to a standby.
 const IN_RECOVERY: &str = "the server is in recovery (a standby)";
-/// What a connection to an older primary is refused with.
+/// The error of a connection to an old primary.
 const SUPERSEDED: &str = "another server was promoted after this one (it is an old primary)";
 
 /// The same text for all sessions of one running server.
@@ -24,7 +24,7 @@ const IDENTITY: &str = "\
 SELECT pg_is_in_recovery(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS text) || ' ' || \
        coalesce(CAST(inet_server_port() AS text), '')";
 
-/// The history that it is part of: a number that a primary and its standbys have in common, and one that each promotion increases.
+/// The history of a server: a number that a primary and its standbys share, and one that each promotion increases.
 const HISTORY: &str = "\
 SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), \
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
@@ -34,7 +34,7 @@ SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), \
 struct Identity {
     /// Differs between servers, and after a restart.
     session: String,
-    /// Its history; `None` where a managed service does not show it.
+    /// Its history; `None` where a managed service hides it.
     history: Option<History>,
 }
 
@@ -45,13 +45,13 @@ struct History {
 }
 
 impl History {
-    /// Whether `self` is what `other` was promoted from.
+    /// Returns whether `other` was promoted from `self`.
     fn precedes(&self, other: &Self) -> bool {
         self.system == other.system && self.timeline < other.timeline
     }
 }
 
-/// The servers that were seen so far.
+/// The newest server seen so far.
 pub(super) struct Servers {
     continuity: Arc<LedgerContinuity>,
     newest: Mutex<Option<(Identity, Instant)>>,
@@ -70,11 +70,12 @@ impl Servers {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Identifies the server of a connection whose opening began at `begun` in `generation`; gives the generation that it belongs to. With
-    /// `standby`, a server in recovery is accepted as long as no other was seen: for commands that only read.
+    /// Identifies the server of a connection whose opening began at `begun` in `generation`; returns the generation of
+    /// the connection. With `standby`, a server in recovery is accepted until another one was seen: for commands that
+    /// only read.
     ///
     /// # Errors
-    /// It is not the one to use, or does not answer.
+    /// The server is not the one to use, or does not answer.
     pub(super) async fn identify(
         &self,
         conn: &mut PgConnection,
@@ -96,7 +97,8 @@ impl Servers {
         Ok(generation)
     }
 
-    /// Says once for each server that it lacks a change this process knows. Facts and appends on it are refused one by one.
+    /// Logs once for each server that it lacks a change that this process knows. Facts and appends on it are refused
+    /// one by one.
     async fn report_lost_changes(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         let Some(Head { sequence, entry_hash }) = self.continuity.newest_change() else { return Ok(()) };
         let known = format!("SELECT 1 FROM audit_logs WHERE sequence = {sequence} AND entry_hash = '{entry_hash}'");
@@ -118,7 +120,7 @@ impl Servers {
                 return Ok(generation);
             }
             let older = found.history.as_ref().zip(known.history.as_ref()).is_some_and(|(old, new)| old.precedes(new));
-            // The name led there when the connection was begun, and may lead elsewhere since.
+            // The name led there when the connection was begun, and may lead elsewhere now.
             if older || begun < *since {
                 return Err(refused(SUPERSEDED));
             }
@@ -130,7 +132,7 @@ impl Servers {
     }
 }
 
-/// `None` when the server does not show it.
+/// Returns the history of the server; `None` when the server hides it.
 async fn history(conn: &mut PgConnection) -> Option<History> {
     let row = sqlx::raw_sql(HISTORY).fetch_one(conn).await.ok()?;
     let timeline: String = row.try_get(1).ok()?;
@@ -141,7 +143,7 @@ fn refused(why: &str) -> sqlx::Error {
     sqlx::Error::Protocol(why.to_owned())
 }
 
-/// Whether a connection was refused for its server, which another attempt may not lead to.
+/// Returns whether a connection was refused for its server; another attempt may lead elsewhere.
 pub(super) fn is_refused(failure: &sqlx::Error) -> bool {
     matches!(failure, sqlx::Error::Protocol(why) if [IN_RECOVERY, SUPERSEDED].contains(&why.as_str()))
 }

@@ -1,4 +1,4 @@
-//! Where the older service's tables are kept on PostgreSQL, and how they come back: the schema `epr_before`.
+//! The tables of an older implementation on PostgreSQL: kept in the schema `epr_before`, and restored from there.
 
 use sqlx::AssertSqlSafe;
 use sqlx::error::DatabaseError;
@@ -8,7 +8,7 @@ use super::dialect::{Conn, classify};
 use super::sql::takeover::TABLES;
 use crate::store::{Result, StoreError};
 
-/// The older tables that are kept.
+/// Returns the older tables that are kept.
 pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
     let found: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(c.relname AS text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -21,12 +21,13 @@ pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
     Ok(tables.filter(|table| found.iter().any(|found| found == table)).collect())
 }
 
-/// The expression that gives a row of the table `t` as a JSON object.
+/// Returns the expression of a row of the table `t` as a JSON object.
 pub(super) async fn row_as_json(_: &mut Conn, _: &str) -> Result<String> {
     Ok("CAST(row_to_json(t) AS text)".into())
 }
 
-/// Locks everybody else out of the tables until the end of the transaction, and refuses while a process of EPR answers from memory.
+/// Locks the tables against every other session until the end of the transaction; an error while a process of EPR
+/// follows changes.
 pub(super) async fn exclude_others(conn: &mut Conn, tables: &[String]) -> Result<()> {
     let listening: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1",
@@ -40,13 +41,13 @@ pub(super) async fn exclude_others(conn: &mut Conn, tables: &[String]) -> Result
             "{listening} processes of EPR are running on this database: stop every process of EPR, then run this again"
         )));
     }
-    // A caller that is in the middle of something ends within its own limit.
+    // A transaction under way ends within its own limit.
     let lock = format!("SET LOCAL lock_timeout = '30s'; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(conn.driver()).await.map_err(classify)?;
     Ok(())
 }
 
-/// Moves a table out of the schema where it was kept, with its indexes and constraints.
+/// Moves a table back from the schema where it was kept, with its indexes and constraints.
 pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
     let schema: String = sqlx::query_scalar("SELECT quote_ident(CAST(current_schema() AS text))")
         .fetch_one(&mut *conn)
@@ -57,7 +58,7 @@ pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes functions by name; each name was given once.
+/// Removes functions by name.
 pub(super) async fn remove_functions(conn: &mut Conn, functions: Vec<String>) -> Result<()> {
     for function in functions {
         let drop = AssertSqlSafe(format!("DROP FUNCTION IF EXISTS {function}"));
@@ -66,7 +67,7 @@ pub(super) async fn remove_functions(conn: &mut Conn, functions: Vec<String>) ->
     Ok(())
 }
 
-/// Removes the schema that kept the tables, if nothing else is in it and it is this role's.
+/// Removes the schema that kept the tables, if it is empty and belongs to this role.
 pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
     let removable: bool = sqlx::query_scalar(
         "SELECT pg_has_role(n.nspowner, 'USAGE') \
@@ -82,7 +83,7 @@ pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
-/// What the server says, with the objects that depend on the table.
+/// Returns the server's message, with the objects that depend on the table.
 pub(super) fn reason(said: &dyn DatabaseError) -> String {
     match said.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail) {
         Some(detail) => format!("{} ({})", said.message(), detail.replace('\n', "; ")),

@@ -14,7 +14,7 @@ macro_rules! columns {
     };
 }
 
-/// Assignments with the names of their roles and places; a condition and an order are added.
+/// Assignments with the names of their roles and entities; a condition and an order are added.
 pub(super) const NAMED: &str = concat!(
     "SELECT ",
     columns!(),
@@ -39,7 +39,7 @@ pub(super) fn read(row: &Row) -> Result<Assignment> {
 
 /// Inserts those whose key is not taken, in one statement; returns how many.
 pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> Result<usize> {
-    // A statement without rows is no statement.
+    // An INSERT needs a row.
     if assignments.is_empty() {
         return Ok(0);
     }
@@ -87,7 +87,7 @@ pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<I
     .map_err(classify)?;
     match row {
         Some(row) => read(&row).map(InsertedAssignment::Existing),
-        // It was revoked between the two statements: starting again finds the key free.
+        // It was revoked between the two statements: a retry finds the key free.
         None => Err(StoreError::Contention("the assignment was revoked at the same moment".into())),
     }
 }
@@ -130,7 +130,7 @@ pub(super) async fn list(
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
-/// Where the list ends that may have `bytes`.
+/// Returns the last row of the list that fits into `bytes`.
 pub(super) async fn end(conn: &mut Conn, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     query.push("SELECT a.created_at, a.id, 450 + octet_length(a.principal_type) AS size");

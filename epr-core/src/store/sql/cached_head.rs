@@ -1,9 +1,9 @@
 //! The optimistic head: where this process last left the chain, so that appends without a key need one statement.
 //!
-//! Entries without an `event_id` cannot be duplicates, so they need no look-up under the ledger's lock. They are appended after
-//! the head that this process remembers: one statement moves the head if it is unchanged and inserts the entries only if it
-//! moved. INVARIANT: the comparison happens under the lock of the head's row; a remembered head that is out of date costs a
-//! second attempt and never forks the chain.
+//! Entries without an `event_id` cannot be duplicates, so they need no look-up under the ledger's lock. They are
+//! appended after the head that this process remembers: one statement moves the head if it is unchanged and inserts the
+//! entries only if it moved. INVARIANT: the comparison happens under the lock of the head's row; a remembered head that
+//! is out of date costs a second attempt and never forks the chain.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +12,8 @@ use super::ledger::{NewHead, last_decisive, recorded, row_beyond_head};
 use crate::ledger::chain::{Draft, seal};
 use crate::store::{Appended, Result};
 
-/// How many appends take the lock after an optimistic one has failed. A failed attempt waits for the ledger's lock and flushes
-/// the disk under it, and another process that writes now is likely to go on writing.
+/// How many appends take the lock after an optimistic one has failed. A failed attempt waits for the ledger's lock and
+/// flushes the disk under it, and another process that writes now is likely to go on writing.
 const LOCKED_APPENDS_AFTER_FAILURE: u32 = 16;
 
 /// The remembered head.
@@ -61,14 +61,14 @@ impl CachedHead {
     }
 }
 
-/// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, and a decision
-/// may be outdated.
+/// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, and a
+/// decision may be outdated.
 fn can_append_optimistically(head: &NewHead, drafts: &[Draft]) -> bool {
     drafts.iter().all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(|basis| basis == head.revision))
 }
 
-/// Appends `drafts` after `head` by one statement, which is a transaction of its own, and moves `head`. Returns `None` when the
-/// chain does not end there any more; nothing was written then.
+/// Appends `drafts` after `head` by one statement, which is a transaction of its own, and moves `head`. Returns `None`
+/// when the chain does not end there any more; nothing was written then.
 pub(super) async fn append_after_cached_head(
     conn: &mut Conn,
     head: &mut NewHead,

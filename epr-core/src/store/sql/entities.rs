@@ -26,7 +26,7 @@ pub(super) fn read_type(word: &str) -> Result<EntityType> {
     EntityType::from_word(word).ok_or_else(|| StoreError::corrupt("entity type", word))
 }
 
-/// JSON text as this program wrote it.
+/// Reads a JSON object as this program wrote it.
 pub(super) fn read_object(what: &'static str, text: &str) -> Result<JsonObject> {
     match Json::parse(text.as_bytes()) {
         Ok(Json::Object(members)) => Ok(members),
@@ -79,7 +79,7 @@ pub(super) async fn get(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>>
     row.as_ref().map(read).transpose()
 }
 
-/// By the unique key.
+/// Finds an entity by its unique key.
 pub(super) async fn named(conn: &mut Conn, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM entities e WHERE e.name = $1 AND e.type = $2"))
         .bind(name)
@@ -152,7 +152,7 @@ pub(super) async fn list(
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
-/// Where the list ends that may have `bytes`.
+/// Returns the last row of the list that fits into `bytes`.
 pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     // The names of the members, ids and times take 300 bytes.

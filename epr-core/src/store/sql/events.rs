@@ -200,8 +200,9 @@ pub(in super::super) const PENDING_UNORDERED: &str = concat!(
      ORDER BY e.ordering_key, e.position LIMIT $2"
 );
 
-/// Leases due events, going over ordering keys and not over events: of each key, only the first pending event is a candidate,
-/// leased or not, so that two relays cannot overtake each other, and a long backlog of one key costs the others nothing.
+/// Leases due events, going over ordering keys and not over events: of each key, only the first pending event is a
+/// candidate, leased or not, so that two relays cannot overtake each other, and a long backlog of one key costs the
+/// others nothing.
 pub(super) async fn claim(
     conn: &mut Conn,
     claim: Claim,

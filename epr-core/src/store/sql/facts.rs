@@ -14,15 +14,16 @@ use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{Result, StoreError};
 
-/// The statement for one question, whose parts are where the four parameters say.
+/// The statement for one question; the four parameters are SQL expressions.
 ///
-/// Two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or sit on it or one
-/// of its ancestors, with the place where each was found. Ancestors without an assignment are not told: they would be most of
-/// the answer. `UNION` in the recursion, so that even a cycle, which no write can make, would end.
+/// It returns two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or
+/// on the resource or an ancestor, each with the entity where it was found. Ancestors without an assignment are left
+/// out: they would be most of the answer. `UNION` in the recursion makes it end even in a cycle, which no write can
+/// create.
 ///
-/// The key of the join is the unique index of `role_assignments`, in which "everywhere" is the nil UUID: one index
-/// probe a place, however many assignments the principal holds elsewhere. That is said in the statement and not left to the
-/// planner, which knows only how many assignments principals have on average. The asked action is looked up once.
+/// The key of the join is the unique index of `role_assignments`, in which a global assignment has the nil UUID: one
+/// index probe an entity, however many other assignments the principal has. The statement forces that plan, because the
+/// planner knows only how many assignments principals have on average. The action is looked up once.
 macro_rules! facts_statement {
     ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
@@ -70,7 +71,7 @@ macro_rules! facts_statement {
     };
 }
 
-/// One more row of the same snapshot, which says where it was read: whether the server is in recovery, and the newest entry that
+/// One more row of the same snapshot, about its origin: whether the server is in recovery, and the newest entry that
 /// changed what decisions depend on.
 macro_rules! facts_origin {
     ($before:literal) => {
@@ -86,7 +87,7 @@ macro_rules! facts_origin {
 
 pub(in super::super) const FACTS: &str = concat!(facts_statement!("$1", "$2", "$3", "$4"), facts_origin!(""));
 
-/// The facts of `question`, and where they were read; an error unless that is the ledger of which `known` is an entry.
+/// Returns the facts of `question` and their revision; an error unless `known` is an entry of this database's ledger.
 pub(in super::super) async fn read(
     conn: &mut Conn,
     question: &Question,
@@ -110,7 +111,7 @@ pub(in super::super) async fn read(
     Ok((found.facts(), origin.accept(conn, known).await?))
 }
 
-/// Where facts were read.
+/// The origin of facts: the server and its newest registry change.
 #[derive(Default)]
 pub(in super::super) struct Origin {
     recovering: Option<bool>,
@@ -118,7 +119,7 @@ pub(in super::super) struct Origin {
 }
 
 impl Origin {
-    /// Reads `row` if it is the one about the origin.
+    /// Reads `row` if it is the row about the origin; returns whether it is.
     pub(in super::super) fn add(&mut self, row: &Row) -> Result<bool> {
         let Some(recovering) = row.try_get::<Option<bool>, _>("recovering").map_err(classify)? else {
             return Ok(false);
@@ -131,8 +132,8 @@ impl Origin {
         Ok(true)
     }
 
-    /// The newest entry that changed what decisions depend on. INVARIANT: facts from a server in recovery, or whose ledger lacks
-    /// what this process knows, are never used.
+    /// Returns the revision. INVARIANT: facts from a server in recovery, or whose ledger lacks the change that this
+    /// process knows, are never used.
     pub(in super::super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Head> {
         if self.recovering == Some(true) {
             return Err(WrongServer::error("it is in recovery (a standby)"));
@@ -142,7 +143,7 @@ impl Origin {
         let stored = match revision.sequence.cmp(&known.sequence) {
             Ordering::Less => None,
             Ordering::Equal => Some(revision.entry_hash.clone()),
-            // Another process has made a change. Entries do not change: this may be a later moment.
+            // Another process has made a change. Entries never change, so a later statement may read the known one.
             Ordering::Greater => sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
                 .bind(known.sequence)
                 .fetch_optional(conn)
@@ -154,7 +155,7 @@ impl Origin {
     }
 }
 
-/// What the rows for one question say.
+/// The facts of one question, collected row by row.
 pub(in super::super) struct Found<'a> {
     question: &'a Question,
     resource_type: Option<EntityType>,
@@ -173,14 +174,14 @@ impl<'a> Found<'a> {
             Some(word) => self.resource_type = Some(read_type(word)?),
             None => self.grants.push(read_grant(row, self.question)?),
         }
-        // "Everywhere" is no place of the hierarchy.
+        // The nil UUID of a global assignment is not an entity.
         if !place.is_nil() && !self.lineage.contains(&place) {
             self.lineage.push(place);
         }
         Ok(())
     }
 
-    /// `None` when the resource is unknown.
+    /// Returns the facts; `None` when the resource is unknown.
     pub(in super::super) fn facts(self) -> Option<Facts> {
         let Self { resource_type, lineage, grants, .. } = self;
         resource_type.map(|resource_type| Facts { resource_type, lineage, grants })

@@ -1,6 +1,6 @@
-//! Statements that walk through the hierarchy of entities.
+//! Statements that traverse the hierarchy of entities.
 //!
-//! Must never walk without end: in a cycle, `UNION` finds no new row.
+//! Must never loop: in a cycle, `UNION` finds no new row.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use super::dialect::{Conn, Id, Pool, Row, begin_snapshot, bind_id, classify, rea
 use crate::store::Result;
 use crate::store::hierarchy::{self, HierarchyState, MAX_LEVELS, PathToRoot};
 
-/// Entities named as examples.
+/// The number of entities that are named as examples.
 const EXAMPLES: i64 = 5;
-/// Entities without a root that are read to find cycles among them.
+/// The most entities without a root that are read to find cycles.
 const MAX_ROOTLESS: i64 = 100_000;
 
-/// Every entity that a root is reached from, with its level from 1.
+/// Every entity with a path to a root, with its level from 1.
 macro_rules! reached {
     () => {
         concat!(
@@ -35,7 +35,7 @@ fn read_link(row: &Row) -> Result<(Uuid, Option<Uuid>)> {
     Ok((row.try_get("id").map(read_id).map_err(classify)?, parent.map(read_id)))
 }
 
-/// An entity with its ancestors, at most `limit` rows.
+/// Returns an entity with its ancestors, at most `limit` rows.
 pub(super) async fn path_to_root(conn: &mut Conn, entity: Uuid, limit: usize) -> Result<PathToRoot> {
     let rows = sqlx::query(concat!(
         "WITH RECURSIVE path(id, parent_id) AS ( \
@@ -54,9 +54,9 @@ pub(super) async fn path_to_root(conn: &mut Conn, entity: Uuid, limit: usize) ->
     Ok(PathToRoot::new(entity, &links, rows.len() >= limit))
 }
 
-/// Whether the entity has a descendant that many levels below itself.
+/// Returns whether the entity has a descendant `levels` levels below itself.
 pub(super) async fn has_levels_below(conn: &mut Conn, entity: Uuid, levels: usize) -> Result<bool> {
-    // Not through the entity itself, which would be in a cycle.
+    // The traversal excludes the entity itself, which would be a cycle.
     let found: Option<i32> = sqlx::query_scalar(concat!(
         "WITH RECURSIVE below(id, distance) AS ( \
            SELECT id, 0 FROM entities WHERE id = $1 \
@@ -73,7 +73,7 @@ pub(super) async fn has_levels_below(conn: &mut Conn, entity: Uuid, levels: usiz
     Ok(found.is_some())
 }
 
-/// Looks for entities that are too deep, and for cycles. Reads all entities.
+/// Finds entities that are too deep, and cycles. Reads all entities.
 pub(super) async fn state(pool: &Pool) -> Result<HierarchyState> {
     let mut snapshot = begin_snapshot(pool).await?;
     let max_levels = i64::try_from(MAX_LEVELS).unwrap_or(i64::MAX);

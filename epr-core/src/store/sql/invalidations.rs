@@ -12,25 +12,25 @@ pub(in super::super) fn read(row: &Row) -> Result<Invalidation> {
     })
 }
 
-/// More than this at once are as good as "everybody's".
-const MOST: i64 = 1000;
+/// The most invalidations that are read one by one; more are replaced by one of all principals.
+const MAX_READ: i64 = 1000;
 
-/// Those after `id`, in their order.
+/// Returns the invalidations after `id`, in their order.
 pub(in super::super) async fn after<'c>(conn: impl Executor<'c, Database = Db>, id: i64) -> Result<Vec<Invalidation>> {
     let rows = sqlx::query("SELECT id, principal_id FROM cache_renewals WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(id)
-        .bind(MOST)
+        .bind(MAX_READ)
         .fetch_all(conn)
         .await
         .map_err(classify)?;
     let mut invalidations = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
-    if rows.len() == usize::try_from(MOST).unwrap_or(0) {
+    if rows.len() == usize::try_from(MAX_READ).unwrap_or(0) {
         invalidations.push(Invalidation { id: 0, principal: None });
     }
     Ok(invalidations)
 }
 
-/// Which database this is.
+/// Returns the identity of the database.
 pub(in super::super) async fn database<'c>(conn: impl Executor<'c, Database = Db>) -> Result<String> {
     sqlx::query_scalar("SELECT CAST(id AS TEXT) FROM cache_namespace").fetch_one(conn).await.map_err(classify)
 }
@@ -46,7 +46,7 @@ pub(super) async fn delete(conn: &mut Conn, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-/// Removes those that no entry of any cache can be older than.
+/// Removes invalidations that are older than any cache entry can be; returns how many.
 pub(super) async fn purge(conn: &mut Conn) -> Result<u64> {
     let gone = sqlx::query(concat!("DELETE FROM cache_renewals WHERE ", written_a_day_ago!()))
         .execute(conn)

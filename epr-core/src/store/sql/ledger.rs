@@ -75,8 +75,8 @@ enum Resolution<'a> {
 
 /// Appends `drafts` in their order; returns one outcome a draft, and the new head.
 ///
-/// INVARIANT: duplicates are found under the lock and before anything is hashed, so that the chain has no gap. INVARIANT: a
-/// decision is left out when its facts are not the newest under the lock.
+/// INVARIANT: duplicates are found under the lock and before anything is hashed, so that the chain has no gap.
+/// INVARIANT: a decision is left out when its facts are not the newest under the lock.
 pub(super) async fn append(
     conn: &mut Conn,
     known: Option<&Head>,
@@ -99,8 +99,8 @@ pub(super) async fn append(
     Ok((outcomes, NewHead { head, revision, decisive }))
 }
 
-/// Resolves each draft, and returns the drafts to append. The first of several with the same key is appended; the others are
-/// compared with it.
+/// Resolves each draft, and returns the drafts to append. The first of several with the same key is appended; the
+/// others are compared with it.
 fn resolve<'a, 'd>(
     drafts: &'d [Draft],
     revision: i64,
@@ -200,8 +200,8 @@ pub(super) async fn append_decisions(
     Ok((drafts.iter().map(|draft| draft.as_ref().and_then(|_| appended.next())).collect(), head))
 }
 
-/// Checks that facts can be read and an entry can be written. To be called in a transaction for changes that is rolled back;
-/// waits for no lock.
+/// Checks that facts can be read and an entry can be written. To be called in a transaction for changes that is rolled
+/// back; waits for no lock.
 pub(super) async fn ready(conn: &mut Conn, known: Option<&Head>) -> Result<()> {
     // Names every table of the statement behind checks.
     let action = AskedAction::try_from("document:download").map_err(|error| StoreError::corrupt("action", error))?;
@@ -226,7 +226,8 @@ pub(super) async fn ready(conn: &mut Conn, known: Option<&Head>) -> Result<()> {
     if row.try_get::<Option<i64>, _>("newest").map_err(classify)?.is_some_and(|newest| newest > head) {
         return Err(StoreError::Ledger(Box::new(BeyondHead)));
     }
-    // A lock on a row is a write: a read-only server refuses it. A row that another transaction has locked is passed over.
+    // A lock on a row is a write: a read-only server refuses it. A row that another transaction has locked is passed
+    // over.
     sqlx::query(concat!("SELECT h.id FROM audit_chain_head h WHERE h.id = 1", skip_locked!("h")))
         .fetch_optional(conn)
         .await

@@ -1,9 +1,9 @@
 //! Pages of the ledger: the statement that a filter makes.
 //!
-//! A page is in the order of the sequence. For a filter by time that order is the wrong one unless most of the ledger passes: the
-//! entries of one day in the middle would be looked for from the end of the chain on. So the index on time is asked first where
-//! the filter's entries are; it is asked for a bounded number of them. Must never leave out an entry: what is found there only
-//! narrows the search.
+//! A page is in the order of the sequence. For a filter by time that order is slow unless most of the ledger matches:
+//! the entries of one day in the middle would be searched from the end of the chain. So the index on time is read
+//! first, for a bounded number of entries, to find the range of their sequences. Must never leave out an entry: the
+//! range only narrows the search.
 
 use sqlx::{QueryBuilder, Row as _};
 
@@ -13,25 +13,25 @@ use crate::domain::audit::CanonicalDetails;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage};
 use crate::store::{Result, RowVisitor, StoreError};
 
-/// Entries of a time span up to which they are read by the index on time and then sorted.
+/// Up to this many entries, a time span is read by the index on time and then sorted.
 const FEW: i64 = 5_000;
 
-/// Entries of a time span up to which the index on time is read to its end.
+/// Up to this many entries, the index on time is read to the end of the span.
 const LOOKED_UP: i64 = 50_000;
 
-/// What the index on time says about a filter.
+/// What the index on time shows about a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeSpan {
-    /// Nothing: there is no filter by time, or it has too many entries.
+    /// There is no filter by time, or it matches too many entries.
     Unknown,
-    /// It has few entries, perhaps far from each other in the sequence.
+    /// It matches few entries, perhaps far apart in the sequence.
     Few,
     /// The first and the last sequence of its entries.
     Between(i64, i64),
 }
 
 impl TimeSpan {
-    /// Of the row that [`span_query`] selects.
+    /// Reads the row that [`span_query`] selects.
     ///
     /// # Errors
     /// The database is at error.
@@ -56,7 +56,7 @@ pub fn span_query(filter: &AuditFilter) -> Option<QueryBuilder<Db>> {
          FROM (SELECT l.sequence FROM audit_logs l WHERE 1 = 1",
     );
     times(&mut query, filter);
-    // Ordered, so that the index is read and not the table.
+    // The order makes the databases read the index rather than the table.
     query.push(" ORDER BY l.occurred_at LIMIT ").push_bind(LOOKED_UP + 1).push(") t");
     Some(query)
 }
@@ -87,7 +87,7 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
         }
     }
     times(&mut query, filter);
-    // An expression in place of the column: neither database can follow the sequence then.
+    // An expression instead of the column prevents both databases from reading by the index on the sequence.
     let sequence = if span == TimeSpan::Few { "+l.sequence" } else { "l.sequence" };
     let mut bound = |comparison: &str, value: Option<i64>| {
         if let Some(value) = value {

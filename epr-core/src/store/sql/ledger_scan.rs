@@ -45,8 +45,8 @@ pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn Ledger
     Ok(())
 }
 
-/// Reads one row of a scan, given the parts that the databases store differently. Columns by position: a verification spends
-/// much of its time here.
+/// Reads one row of a scan, given the parts that the databases store differently. Columns by position: a verification
+/// spends much of its time here.
 pub(in super::super) fn read_stored<'r>(
     row: &'r Row,
     sequence: i64,

@@ -1,7 +1,8 @@
-//! Lists that are read row by row: in batches, so that a caller that has enough leaves little unread on the connection.
+//! Lists that are read row by row, in batches, so that a visitor that stops early leaves little unread on the
+//! connection.
 //!
-//! A batch is one statement and one snapshot; the next one begins behind the last row that was read. INVARIANT: lists are
-//! ordered by columns that never change, so that a row that stays is seen exactly once.
+//! A batch is one statement and one snapshot; the next one begins after the last row that was read. INVARIANT: lists
+//! are ordered by columns that never change, so that a row that stays is seen exactly once.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
@@ -9,16 +10,17 @@ use sqlx::{QueryBuilder, Row as _};
 use super::dialect::{Conn, Db, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use crate::store::{Cursor, Page, Result, RowVisitor};
 
-/// Rows of the first batch. A driver reads what is left of a statement before the connection is used again: with rows of 1 MB,
-/// a statement for a whole page would be half a gigabyte that nobody wants.
+/// Rows of the first batch. A driver reads the rest of a statement before the connection is used again: with rows of 1
+/// MB, a statement for a whole page would read half a gigabyte in vain.
 const FIRST_BATCH: u32 = 64;
-/// Most rows in a batch.
+/// The most rows in a batch.
 const MAX_BATCH: u32 = 512;
 
-/// How a row is read, and where it is in the list.
+/// How a row is read, and its position in the list.
 pub(super) type Columns<T, P> = (fn(&Row) -> Result<T>, fn(&T) -> P);
 
-/// Shows at most `limit` rows to `visit` until it says `false`. `query` builds the statement for a number of rows behind a position.
+/// Shows at most `limit` rows to `visit` until it says `false`. `query` builds the statement for a number of rows
+/// behind a position.
 pub(super) async fn show<T, P: Copy>(
     conn: &mut Conn,
     (limit, mut after): (u32, Option<P>),
@@ -60,8 +62,8 @@ pub(super) fn after(query: &mut QueryBuilder<Db>, table: &'static str, page: Pag
     query.push_bind(i64::from(page.limit));
 }
 
-/// Where a list ends that may have about `bytes`: its last row, when others follow. `rows` selects `created_at`, `id` and the size
-/// of each row as `size`.
+/// Returns the last row of a list that fits into about `bytes`, when others follow. `rows` selects `created_at`, `id`
+/// and the size of each row as `size`.
 pub(super) async fn end(conn: &mut Conn, mut rows: QueryBuilder<Db>, bytes: i64) -> Result<Option<Cursor>> {
     rows.push(") s) t WHERE t.total > ").push_bind(bytes);
     rows.push(" ORDER BY t.created_at DESC, t.id DESC LIMIT 2");
@@ -73,6 +75,6 @@ pub(super) async fn end(conn: &mut Conn, mut rows: QueryBuilder<Db>, bytes: i64)
     }))
 }
 
-/// The beginning of the statement of [`end`]; a SELECT with the columns of one row and its conditions follows.
+/// The beginning of the statement of [`end`]; a SELECT of the rows follows.
 pub(super) const SUMMED: &str = "SELECT t.created_at, t.id FROM (SELECT s.created_at, s.id, \
      SUM(s.size) OVER (ORDER BY s.created_at DESC, s.id DESC ROWS UNBOUNDED PRECEDING) AS total FROM (";

@@ -9,7 +9,7 @@ use crate::domain::fields::Choice;
 use crate::store::{Result, StoreError};
 
 pub(super) async fn keep(conn: &mut Conn, rejections: &[Rejection], now: Timestamp) -> Result<()> {
-    // In one order, so that two workers that hold the same messages do not wait for each other.
+    // In one order, so that two workers with the same messages do not deadlock.
     let mut sorted: Vec<&Rejection> = rejections.iter().collect();
     sorted.sort_by(|a, b| a.message_id.cmp(&b.message_id));
     for rejection in sorted {

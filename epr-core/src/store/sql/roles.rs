@@ -21,7 +21,7 @@ macro_rules! columns {
     };
 }
 
-/// Roles with what became of their assignments; a condition and an order are added.
+/// Roles with the number and the last end of their assignments; a condition and an order are added.
 pub(super) const WITH_ENDED: &str = concat!(
     "SELECT ",
     columns!(),
@@ -43,7 +43,7 @@ fn write_scope_types(types: &[EntityType]) -> String {
 
 pub(super) fn read(row: &Row) -> Result<Role> {
     let mut permissions = read_texts("permissions", row.try_get("actions").map_err(classify)?)?;
-    // Sorted here, so that no database's collation has a say.
+    // Sorted here, so that the order does not depend on the collation of the database.
     permissions.sort_unstable();
     Ok(Role {
         id: row.try_get("id").map(read_id).map_err(classify)?,
@@ -85,7 +85,7 @@ pub(super) async fn get(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
     row.as_ref().map(read).transpose()
 }
 
-/// By the unique key.
+/// Finds a role by its unique key.
 pub(super) async fn named(conn: &mut Conn, name: &str) -> Result<Option<Role>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.name = $1"))
         .bind(name)
@@ -115,7 +115,7 @@ pub(super) async fn list(conn: &mut Conn, page: Page, visit: RowVisitor<'_, Role
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
-/// Where the list ends that may have `bytes`.
+/// Returns the last row of the list that fits into `bytes`.
 pub(super) async fn end(conn: &mut Conn, bytes: i64) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     query.push(
@@ -141,8 +141,8 @@ pub(super) async fn update(conn: &mut Conn, role: &Role) -> Result<()> {
     Ok(())
 }
 
-/// Creates the actions that are new. `actions` must be sorted: two transactions that create the same ones then wait
-/// for each other in the same order.
+/// Creates the actions that are new. `actions` must be sorted: two transactions that create the same ones then lock
+/// them in the same order.
 pub(super) async fn ensure_actions(conn: &mut Conn, actions: &[&str], now: Timestamp) -> Result<()> {
     sqlx::query(concat!(
         "INSERT INTO permissions (action, created_at) SELECT item.value, ",

@@ -1,8 +1,8 @@
-//! Bringing the schema up to date, and saying how it stands.
+//! Migrating the schema, and reading its version.
 //!
-//! Looks first and changes only what is missing: a role that may not create anything starts on a current schema. What belongs
-//! together is one transaction, so that after a refusal nothing is left behind. Must never take what another application
-//! keeps in the same schema for EPR's.
+//! Reads first and changes only what is missing: a role without the right to create anything starts on a current
+//! schema. Steps that belong together are one transaction, so that a refusal leaves nothing behind. Must never mistake
+//! another application's tables in the same schema for EPR's.
 
 use std::path::PathBuf;
 
@@ -16,17 +16,17 @@ use super::dialect::{
 use super::takeover;
 use crate::store::{Result, SchemaState, StoreError, TakeoverReport};
 
-/// What migrations need besides a connection.
+/// The means of migrations besides a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// Where processes exclude each other, when the database itself has no lock for it.
+    /// The lock file, for a database that has no lock between processes.
     pub(crate) lock_file: Option<PathBuf>,
 }
 
-/// The table of applied migrations, in the form of the driver's library.
+/// The table of applied migrations, in the driver's form.
 pub(in super::super) const APPLIED: &str = "_sqlx_migrations";
 
-/// What that table calls the first migration: another application's has another one there.
+/// The description of the first migration in that table: another application's table has another one.
 const FIRST: &str = "registry";
 
 pub(super) fn known() -> i64 {
@@ -48,12 +48,12 @@ pub(in super::super) fn read_applied(row: &Row) -> Result<Applied> {
     })
 }
 
-/// Whether these rows are EPR's; an empty table is taken to be.
+/// Returns whether these rows are EPR's; an empty table counts as EPR's.
 pub(in super::super) fn are_ours(applied: &[Applied]) -> bool {
     applied.first().is_none_or(|first| first.version == 1 && first.description == FIRST)
 }
 
-/// Applies what is missing.
+/// Applies missing migrations.
 pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState> {
     let _lock = match &target.lock_file {
         Some(path) => Some(exclusive(path.clone()).await?),
@@ -71,7 +71,7 @@ pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState>
     }
 }
 
-/// Makes the schema, with everything in it, or takes over an older one, or goes one migration further.
+/// Creates the whole schema, or takes over an older one, or applies the next migration.
 async fn step(pool: &Pool) -> Result<()> {
     let mut tx = begin_disposable(pool).await?;
     lock_schema(&mut tx).await?;
@@ -97,7 +97,7 @@ async fn step(pool: &Pool) -> Result<()> {
             apply_all(&mut tx).await?;
         }
     } else if next.no_tx {
-        // The lock is held by this transaction, which looks at nothing meanwhile.
+        // This transaction has the lock and reads nothing meanwhile.
         apply_outside(pool, next).await?;
         note(&mut tx, next).await?;
     } else {
@@ -106,7 +106,7 @@ async fn step(pool: &Pool) -> Result<()> {
     commit(tx).await
 }
 
-/// Takes older tables over in a transaction that is given up, and says what was found.
+/// Takes older tables over in a transaction that is rolled back; returns the problems.
 pub(super) async fn plan_takeover(pool: &Pool, target: &Target) -> Result<Option<TakeoverReport>> {
     let _lock = match &target.lock_file {
         Some(path) => Some(exclusive(path.clone()).await?),
@@ -118,16 +118,16 @@ pub(super) async fn plan_takeover(pool: &Pool, target: &Target) -> Result<Option
         return Ok(None);
     }
     may_create(&mut tx).await?;
-    // Dropped, and with it everything that was done.
+    // The transaction is dropped and rolled back.
     takeover::take_over(&mut tx).await.map(Some)
 }
 
-/// The migrations that are not among `applied`, which may lack one below its newest.
+/// Returns the migrations that are not among `applied`, which may lack one below its newest.
 fn missing(applied: &[i64]) -> impl Iterator<Item = &'static Migration> {
     MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version))
 }
 
-/// The version up to which every migration was applied; the newest one applied when all that this program knows were.
+/// Returns the version up to which every migration is applied; the newest applied one when all known ones are.
 pub(super) fn version(applied: &[i64]) -> i64 {
     let newest = applied.iter().copied().max().unwrap_or(0);
     match missing(applied).next() {
@@ -136,8 +136,8 @@ pub(super) fn version(applied: &[i64]) -> i64 {
     }
 }
 
-/// Applies to an empty schema what can be applied in a transaction. What cannot makes indexes and nothing else; it comes later, when
-/// rows are there already.
+/// Applies to an empty schema the migrations that can run in a transaction. The others only create indexes; they follow
+/// later.
 pub(super) async fn apply_all(conn: &mut Conn) -> Result<()> {
     driver(&mut *conn).ensure_migrations_table(APPLIED).await.map_err(failed)?;
     for migration in missing(&[]).filter(|migration| !migration.no_tx) {
@@ -152,7 +152,7 @@ async fn apply(conn: &mut Conn, migration: &'static Migration) -> Result<()> {
     note(conn, migration).await
 }
 
-/// Notes that a migration was applied.
+/// Records that a migration was applied.
 async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, $3, -1)",
@@ -173,7 +173,7 @@ fn failed(error: MigrateError) -> StoreError {
     }
 }
 
-/// Reads which migrations were applied.
+/// Returns the version of the schema.
 pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
     let mut conn = acquire(pool).await?;
     let applied = with_deadline(STEP_DEADLINE, async {
@@ -183,7 +183,7 @@ pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
     Ok(SchemaState { applied: version(&applied.await?), known: known() })
 }
 
-/// The versions of the migrations that were applied.
+/// Returns the versions of the applied migrations.
 pub(super) async fn applied_in(conn: &mut Conn) -> Result<Vec<i64>> {
     let applied = applied_migrations(conn).await?;
     for one in &applied {
@@ -198,7 +198,7 @@ pub(super) async fn applied_in(conn: &mut Conn) -> Result<Vec<i64>> {
     Ok(applied.into_iter().map(|one| one.version).collect())
 }
 
-/// Takes a lock on a file beside the database, released when the file is closed or the process dies.
+/// Locks a file beside the database until the file is closed or the process ends.
 async fn exclusive(path: PathBuf) -> Result<std::fs::File> {
     tokio::task::spawn_blocking(move || {
         let lock = || {

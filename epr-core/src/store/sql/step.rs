@@ -1,7 +1,7 @@
 //! Steps on a connection, each with a deadline, and the errors after which a connection is not used again.
 //!
-//! INVARIANT: every statement of the store runs inside a step, scans and migrations excepted, which may take as long as they
-//! take.
+//! INVARIANT: every statement of the store runs inside a step, scans and migrations excepted, which may take as long as
+//! they take.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
     sql_state(error).is_some_and(|code| code == "55P03")
 }
 
-/// Returns whether `error` is about its connection: it was cut, the server ends it, or it leads to a server that is in recovery
-/// or does not have the ledger.
+/// Returns whether `error` is about its connection: it was cut, the server ends it, or it leads to a server that is in
+/// recovery or does not have the ledger.
 pub(super) fn is_about_connection(error: &StoreError) -> bool {
     if is_wrong_server(error) {
         return true;

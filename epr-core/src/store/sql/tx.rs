@@ -62,8 +62,8 @@ impl SqlTx {
         Ok(appended)
     }
 
-    /// Commits. INVARIANT: a change of facts is recorded in [`LedgerContinuity`] before it is answered, so that no later check of
-    /// this process uses a server that lacks it.
+    /// Commits. INVARIANT: a change of facts is recorded in [`LedgerContinuity`] before it is answered, so that no
+    /// later check of this process uses a server that lacks it.
     pub(super) async fn finish(self) -> Result<()> {
         let Self { tx, continuity, cached_head, appended } = self;
         let generation = generation(&tx);

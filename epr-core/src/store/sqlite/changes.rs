@@ -1,4 +1,4 @@
-//! The line of changes on SQLite: a file may be written by other processes, which is seen by looking.
+//! The change feed on SQLite: other processes may write the file, which is polled.
 
 use std::time::Duration;
 
@@ -12,22 +12,23 @@ use super::sql::schema::Target;
 use crate::domain::Json;
 use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long a look may take.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How often the file is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a poll may take.
+const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Renewals of one transaction that are kept one by one; more become one for everybody, as the triggers on PostgreSQL do it.
-const MAX_RENEWALS: usize = 256;
+/// The most invalidations of one transaction that are kept one by one; more are replaced by one of all principals, as
+/// the triggers on PostgreSQL do.
+const MAX_INVALIDATIONS: usize = 256;
 
-/// What the running transaction has changed about decisions; no other one runs.
+/// Returns the invalidations of the running transaction; no other one runs.
 pub(super) async fn of_transaction(conn: &mut SqliteConnection) -> Result<Vec<Invalidation>> {
     let rows = sqlx::query("UPDATE cache_renewals SET fresh = FALSE WHERE fresh RETURNING id, principal_id")
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
     let invalidations = rows.iter().map(invalidations::read).collect::<Result<Vec<_>>>()?;
-    if invalidations.len() <= MAX_RENEWALS {
+    if invalidations.len() <= MAX_INVALIDATIONS {
         return Ok(invalidations);
     }
     let Some(newest) = invalidations.iter().map(|invalidation| invalidation.id).max() else { return Ok(invalidations) };
@@ -36,7 +37,7 @@ pub(super) async fn of_transaction(conn: &mut SqliteConnection) -> Result<Vec<In
         .execute(&mut *conn)
         .await
         .map_err(classify)?;
-    // Other processes see by the missing ids that something changed for everybody.
+    // Other processes see by the missing ids that all decisions are invalid.
     let others = invalidations.iter().map(|invalidation| invalidation.id).filter(|id| *id != newest);
     let others = Json::List(others.map(Json::Int).collect()).to_string();
     sqlx::query("DELETE FROM cache_renewals WHERE id IN (SELECT value FROM json_each($1))")
@@ -47,7 +48,7 @@ pub(super) async fn of_transaction(conn: &mut SqliteConnection) -> Result<Vec<In
     Ok(vec![Invalidation { id: newest, principal: None }])
 }
 
-/// Tells changes for as long as the pool is open.
+/// Reports changes until the pool is closed.
 pub(super) async fn follow(pool: &Pool, target: &Target, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
     if target.lock_file.is_none() {
         return report(FeedEvent::SingleProcess);
@@ -62,7 +63,7 @@ pub(super) async fn follow(pool: &Pool, target: &Target, report: &(dyn Fn(FeedEv
         if !std::mem::replace(&mut warned, true) && !pool.is_closed() {
             warn!(error = crate::error::chain(&error), "decision_cache_line_cut");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -75,12 +76,12 @@ async fn watch(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resul
     let database = answered(async { invalidations::database(&mut *pool.acquire().await?).await }).await?;
     report(FeedEvent::Connected { at, database, pending });
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let at = Instant::now();
         let now = answered(last(pool)).await?;
         if now != seen {
             let changes = answered(after(pool, seen)).await?;
-            // Those that are gone again, and a file that was put in the place of another one.
+            // Some are deleted already, or the file was replaced.
             let known = changes.iter().filter(|invalidation| (seen + 1..=now).contains(&invalidation.id)).count();
             if i64::try_from(known) != Ok(now - seen) {
                 report(FeedEvent::Changed(Invalidation { id: 0, principal: None }));
@@ -93,10 +94,10 @@ async fn watch(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resul
 }
 
 async fn answered<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(ANSWER, call).await.map_err(|_| StoreError::Unavailable("the file does not answer".into()))?
+    timeout(POLL_TIMEOUT, call).await.map_err(|_| StoreError::Unavailable("the file does not answer".into()))?
 }
 
-/// The last id that was ever given.
+/// Returns the highest id that was ever assigned.
 async fn last(pool: &Pool) -> Result<i64> {
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'")
         .fetch_optional(&mut *pool.acquire().await?)

@@ -29,11 +29,11 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
     Ok(found)
 }
 
-/// Whether [`extend`] is one statement.
+/// Whether [`insert`] is one statement, so that it can be a transaction by itself.
 pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = false;
 
-/// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false` when it is not
-/// at `before`, and then nothing is written.
+/// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false`
+/// when it is not at `before`, and then nothing is written.
 pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
     let moved = sqlx::query(
         "UPDATE audit_chain_head SET sequence = $1, entry_hash = $2 WHERE id = 1 AND sequence = $3 AND entry_hash = $4",
@@ -80,7 +80,7 @@ SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, acti
        entity_type, correlation_id, details, occurred_at \
 FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
 
-/// Shows one row to `visitor`. Ids go into the canonical text as they are stored, and a timestamp must be written as
+/// Passes one row to `visitor`. Ids go into the canonical text as they are stored, and a timestamp must be written as
 /// this program writes it: SQLite would hold any other spelling, and two spellings of one value must not verify alike.
 pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
     let sequence: i64 = row.try_get(0).map_err(classify)?;

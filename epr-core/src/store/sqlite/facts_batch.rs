@@ -1,4 +1,4 @@
-//! Several checks at once: one after the other, because nothing is saved by asking an embedded database for all in one statement.
+//! The facts of several questions, one statement each: an embedded database has no round trip that a batch would save.
 
 use super::super::Result;
 use super::dialect::Conn;
@@ -6,8 +6,8 @@ use super::sql::facts;
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
-/// The facts of each question, in their order, and where they were read; an error unless that is the ledger of which `known` is
-/// an entry.
+/// Returns the facts of each question, in their order, and their revision; an error unless `known` is an entry of this
+/// database's ledger.
 pub(super) async fn read(
     conn: &mut Conn,
     questions: &[Question],
@@ -18,7 +18,7 @@ pub(super) async fn read(
     for question in questions {
         let (facts, revision) = facts::read(conn, question, known).await?;
         all.push(facts);
-        // Each is a snapshot of its own: a decision counts only while nothing has changed since the oldest.
+        // Each statement has its own snapshot: a decision is valid only while nothing has changed since the oldest.
         first.get_or_insert(revision);
     }
     Ok((all, first.unwrap_or_else(Head::genesis)))

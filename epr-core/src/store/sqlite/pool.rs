@@ -1,7 +1,8 @@
 //! The connections to a SQLite database, and what ends one.
 //!
-//! A file is used only while its path leads to the file that this process opened first: after a replacement, some connections
-//! would read the old file and others the new one. Must never hand out a connection that the driver takes to be in a transaction.
+//! A file is used only while its path leads to the file that this process opened first: after a replacement, some
+//! connections would read the old file and others the new one. Must never hand out a connection that the driver takes
+//! to be in a transaction.
 
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
@@ -129,7 +130,8 @@ impl Pool {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // FULL: a commit that was answered survives a power cut. WAL alone promises that for crashes of the process only.
+            // FULL: a commit that was answered survives a power cut. WAL alone promises that for crashes of the process
+            // only.
             .synchronous(SqliteSynchronous::Full);
         let file = DatabaseFile::new(path.to_owned());
         let pool = |most| {
@@ -166,7 +168,8 @@ impl Pool {
 
 fn connect_options(options: &Options) -> SqliteConnectOptions {
     let level = if options.echo { log::LevelFilter::Info } else { log::LevelFilter::Off };
-    // Temporary tables in memory: a container may have no folder for temporary files, and the first larger sort would fail.
+    // Temporary tables in memory: a container may have no folder for temporary files, and the first larger sort would
+    // fail.
     SqliteConnectOptions::new()
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
@@ -176,8 +179,9 @@ fn connect_options(options: &Options) -> SqliteConnectOptions {
 
 /// Whether a connection that is given back has no open transaction and can be used again. Otherwise the pool closes it.
 ///
-/// After an error such as a full disk, SQLite has rolled the transaction back by itself. The driver does not know: its own
-/// rollback fails, it goes on counting an open transaction, and every later transaction on that connection would fail.
+/// After an error such as a full disk, SQLite has rolled the transaction back by itself. The driver does not know: its
+/// own rollback fails, it goes on counting an open transaction, and every later transaction on that connection would
+/// fail.
 async fn is_quiet(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
     if !conn.is_in_transaction() {
         return Ok(true);

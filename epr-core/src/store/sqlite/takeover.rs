@@ -1,4 +1,5 @@
-//! The tables of an older implementation in a SQLite file: kept under names that begin with `before_`, and restored from there.
+//! The tables of an older implementation in a SQLite file: kept under names that begin with `before_`, and restored
+//! from there.
 
 #![allow(
     clippy::unused_async,
@@ -12,10 +13,11 @@ use super::dialect::{Conn, Row, classify, columns};
 use super::sql::takeover::TABLES;
 use crate::store::Result;
 
-/// Keeps the statements of the older tables' indexes. Names of indexes are the whole file's, so that they are not kept themselves.
+/// The table that keeps the statements of the older tables' indexes. Index names are unique in the whole file, so the
+/// indexes themselves are dropped.
 const INDEXES: &str = "before_indexes";
 
-/// Moves a table out of the way.
+/// Sets a table aside.
 pub(super) async fn set_aside_table(conn: &mut Conn, table: &'static str) -> Result<()> {
     let indexes: Vec<(String, String)> = sqlx::query_as(
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL",
@@ -33,7 +35,7 @@ pub(super) async fn set_aside_table(conn: &mut Conn, table: &'static str) -> Res
     run(conn, format!("ALTER TABLE {table} RENAME TO before_{table}")).await
 }
 
-/// The older tables that are kept.
+/// Returns the older tables that are kept.
 pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
     let mut kept = Vec::new();
     for (table, _) in TABLES {
@@ -44,7 +46,7 @@ pub(super) async fn kept_tables(conn: &mut Conn) -> Result<Vec<&'static str>> {
     Ok(kept)
 }
 
-/// The expression that gives a row of the table `t` as a JSON object.
+/// Returns the expression of a row of the table `t` as a JSON object.
 pub(super) async fn row_as_json(conn: &mut Conn, table: &str) -> Result<String> {
     let members = columns(conn, table).await?.into_iter().map(|column| match column.as_str() {
         "attributes" | "scope_types" | "payload" | "context" => format!("'{column}', json(t.{column})"),
@@ -53,22 +55,22 @@ pub(super) async fn row_as_json(conn: &mut Conn, table: &str) -> Result<String> 
     Ok(format!("json_object({})", members.collect::<Vec<_>>().join(", ")))
 }
 
-/// Nobody else writes while a transaction does.
+/// Does nothing: a transaction that writes is exclusive.
 pub(super) async fn exclude_others(_: &mut Conn, _: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Gives a table its name back.
+/// Restores the name of a table.
 pub(super) async fn put_back(conn: &mut Conn, table: &str) -> Result<()> {
     run(conn, format!("ALTER TABLE before_{table} RENAME TO {table}")).await
 }
 
-/// There are none.
+/// Does nothing: the schema has no functions here.
 pub(super) async fn remove_functions(_: &mut Conn, _: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the older indexes again. A file that an earlier version took over does not say which there were.
+/// Recreates the older indexes. A file that an earlier version took over has no record of them.
 pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
     if columns(&mut *conn, INDEXES).await?.is_empty() {
         return Ok(());
@@ -86,12 +88,12 @@ async fn run(conn: &mut Conn, statement: String) -> Result<()> {
     Ok(())
 }
 
-/// What SQLite says.
+/// Returns SQLite's message.
 pub(super) fn reason(said: &dyn DatabaseError) -> String {
     said.message().to_owned()
 }
 
-/// Where the next page begins.
+/// The position of the next page.
 pub(super) struct Pages {
     statement: &'static str,
     after: i64,
@@ -111,7 +113,7 @@ pub(super) async fn next_page(conn: &mut Conn, pages: &mut Pages) -> Result<Vec<
     Ok(page)
 }
 
-/// A trigger costs one more row here, however many there are.
+/// Does nothing: a trigger costs one more row here, however many rows there are.
 pub(super) async fn pause_triggers(_: &mut Conn, _: &'static str) -> Result<Vec<String>> {
     Ok(Vec::new())
 }

@@ -1,5 +1,5 @@
-//! The takeover of an older implementation's tables, as far as no statement is involved: what was found, and what was written
-//! since. The statements are in `sql/takeover`.
+//! The takeover of an older implementation's tables, as far as no statement is involved: what was found, and what was
+//! written since. The statements are in `sql/takeover`.
 
 mod report;
 

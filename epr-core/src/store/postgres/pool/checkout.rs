@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::super::pooling::Pooling;
 use super::{PING_TIMEOUT, Pool};
 
-/// A connection that answered this recently is assumed to be alive. Each one is pinged when it is returned, which also clears what a
-/// cancelled caller had begun; a ping before the next use would be a third round trip for every check. A connection that is cut in
-/// between costs one caller an error; checks are retried on another one.
+/// A connection that answered this recently is assumed to be alive. Each one is pinged when it is returned, which also
+/// clears what a cancelled caller had begun; a ping before the next use would be a third round trip for every check. A
+/// connection that is cut in between costs one caller an error; checks are retried on another one.
 const PING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A connection that is free. It does not contain the pool, which would keep itself alive.
@@ -21,8 +21,8 @@ pub(super) struct Idle {
     pub(super) answered_at: Instant,
 }
 
-/// A connection that a caller has, or that is on its way to one. Dropped unused it returns to the pool; once used, it is closed
-/// unless it is [checked in](Checkout::check_in).
+/// A connection that a caller has, or that is on its way to one. Dropped unused it returns to the pool; once used, it
+/// is closed unless it is [checked in](Checkout::check_in).
 pub(in super::super) struct Checkout {
     conn: Option<PgConnection>,
     pub(in super::super) pooling: Pooling,

@@ -1,8 +1,9 @@
 //! The pool of connections to PostgreSQL: which caller gets one, and when one is tested before it is used.
 //!
-//! A caller waits for the next connection that is free, whether another caller returns it or it was opened meanwhile. Connections
-//! are opened in the background (`opening`): a server that refuses one more session (`max_connections`) costs no caller anything
-//! as long as others are open. Must never run a statement of the store: those run on a [`PooledConn`](super::pooled_conn).
+//! A caller waits for the next connection that is free, whether another caller returns it or it was opened meanwhile.
+//! Connections are opened in the background (`opening`): a server that refuses one more session (`max_connections`)
+//! costs no caller anything as long as others are open. Must never run a statement of the store: those run on a
+//! [`PooledConn`](super::pooled_conn).
 
 mod checkout;
 mod opening;

@@ -10,10 +10,12 @@ use super::SqlStore;
 use crate::decision::Question;
 use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result};
 
-/// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit for locks.
+/// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit
+/// for locks.
 const FACTS_DEADLINE: Duration = Duration::from_secs(7);
 
-/// The number of connections on which facts are tried, one after the other, when they are cut or lead to the wrong server.
+/// The number of connections on which facts are tried, one after the other, when they are cut or lead to the wrong
+/// server.
 const MAX_FACTS_ATTEMPTS: u32 = 3;
 
 impl SqlStore {

@@ -1,7 +1,7 @@
 //! The storage contract on this database: one file a trait.
 //!
-//! Owns how a call gets its connection: within the limits on lists and scans, with a deadline, and never again on a connection
-//! that was cut or leads to the wrong server. Must never contain a statement.
+//! Owns how a call gets its connection: within the limits on lists and scans, with a deadline, and never again on a
+//! connection that was cut or leads to the wrong server. Must never contain a statement.
 
 mod admin;
 mod changes;

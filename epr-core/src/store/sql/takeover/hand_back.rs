@@ -1,7 +1,7 @@
-//! Handing a database back to the older service: its tables in their old positions, EPR's removed, all in one transaction.
+//! Handing a database back to the older service: its tables are restored and EPR's removed, in one transaction.
 //!
-//! Must never remove what the caller has not seen: the caller says what was written since the takeover, and that is compared
-//! again where nothing can be written any more.
+//! Must never remove rows that the caller has not seen: the caller passes what was written since the takeover, which is
+//! compared again under locks that exclude every writer.
 
 use futures_util::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
@@ -14,7 +14,7 @@ use super::super::schema;
 use super::TABLES;
 use crate::store::{Result, RowVisitor, SinceTakeover, StoreError, TableRow};
 
-/// Written whole, whether or not a row has changed: the older tables say it in another form.
+/// The tables that are exported whole, changed or not: the older tables store them in another form.
 const REGISTRY: [&str; 5] = ["entities", "roles", "permissions", "role_permissions", "role_assignments"];
 
 /// The events that the older table lacks or holds in another state, by id without hyphens.
@@ -23,7 +23,7 @@ const OWN_EVENTS: &str = concat!(
      EXCEPT SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', ''), LOWER(CAST(delivery_state AS TEXT)) FROM ",
     set_aside!("platform_events")
 );
-/// The same when there was no older table of events.
+/// All events, for a database without an older table of events.
 const ALL_EVENTS: &str =
     "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, delivery_state AS state FROM platform_events";
 
@@ -31,7 +31,7 @@ fn refused(why: impl Into<String>) -> StoreError {
     StoreError::NotHandedBack(why.into())
 }
 
-/// What was written since the takeover; `None` when no older tables are set aside.
+/// Returns what was written since the takeover; `None` when no older tables are set aside.
 pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<SinceTakeover>> {
     let kept = kept_tables(&mut *conn).await?;
     if !kept.contains(&"entities") && !kept.contains(&"audit_logs") {
@@ -65,7 +65,8 @@ async fn last_older_entry(conn: &mut Conn, kept: &[&str]) -> Result<i64> {
     number(conn, last.into()).await
 }
 
-/// Refuses older tables from which these of EPR were not made: on PostgreSQL one schema keeps those of the whole database.
+/// Returns an error when EPR's tables were not made from these older ones: on PostgreSQL one schema keeps the older
+/// tables of the whole database.
 async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
     let mut strange = 0;
     if kept.contains(&"entities") {
@@ -92,7 +93,8 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
     Err(refused("the older tables that are set aside are not those that EPR's tables were made from"))
 }
 
-/// Shows what would be lost besides ledger entries: the registry as it is, and the events and rejections of this program.
+/// Shows the rows that would be lost, ledger entries excepted: the registry, and the events and rejections of this
+/// program.
 pub(in super::super) async fn scan(pool: &Pool, visit: RowVisitor<'_, TableRow>) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let kept = kept_tables(&mut snapshot).await?;
@@ -115,7 +117,7 @@ pub(in super::super) async fn scan(pool: &Pool, visit: RowVisitor<'_, TableRow>)
     Ok(())
 }
 
-/// Puts the older tables back. `seen` is what the caller has seen to be lost.
+/// Restores the older tables. `seen` is what the caller knows would be lost.
 pub(in super::super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Result<()> {
     let mut tx = begin_disposable(pool).await?;
     lock_schema(&mut tx).await?;
@@ -136,7 +138,8 @@ pub(in super::super) async fn hand_back(pool: &Pool, seen: &SinceTakeover) -> Re
     commit(tx).await
 }
 
-/// Removes what the migrations made. What refers to another table was made after it, and goes before it.
+/// Removes the objects that migrations created. A table that refers to another was created after it, and is removed
+/// before it.
 async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
     let functions = made("CREATE FUNCTION ").into_iter().chain(made("CREATE OR REPLACE FUNCTION "));
     for table in tables.into_iter().rev().chain([schema::APPLIED.to_owned()]) {
@@ -154,7 +157,7 @@ async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
     remove_functions(conn, functions.collect()).await
 }
 
-/// The names of what the migrations make by a statement that begins with `words`, in their order.
+/// Returns the names of the objects that migrations create by statements that begin with `words`, in their order.
 fn made(words: &str) -> Vec<String> {
     let lines = MIGRATIONS.iter().flat_map(|migration| migration.sql.as_str().lines());
     let rests = lines.filter_map(|line| line.strip_prefix(words));

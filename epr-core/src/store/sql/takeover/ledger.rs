@@ -15,7 +15,7 @@ const PAGE: i64 = 1000;
 
 const UNCHANGEABLE: &str = "restore the entry from a backup: nothing in a ledger can be corrected";
 
-/// Copies what is whole; entries after one that is not are only verified.
+/// Copies intact entries; entries after a broken one are only verified.
 pub(super) async fn copy(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()> {
     let mut head = Head::genesis();
     let (mut former_numbers, mut former_numbers_up_to) = (0_u64, 0_i64);
@@ -33,7 +33,7 @@ pub(super) async fn copy(conn: &mut Conn, report: &mut TakeoverReport) -> Result
         for row in &page {
             let found = OldEntry::read(row, &head, report)?;
             read += 1;
-            // Where the chain goes on, by what is stored: one bad entry says nothing about the next.
+            // The chain continues from what is stored: one broken entry says nothing about the next.
             (last_read, head.sequence) = (found.sequence, found.sequence);
             head.entry_hash.clone_from(&found.entry_hash);
             if found.former_numbers {
@@ -105,9 +105,9 @@ struct OldEntry {
     sequence: i64,
     previous_hash: String,
     entry_hash: String,
-    /// What was hashed; `None` when the entry is not whole.
+    /// The event that was hashed; `None` when the entry is broken.
     draft: Option<Draft>,
-    /// Whether a number is in the form of an earlier version of this program.
+    /// Whether a number has the form of an earlier version of this program.
     former_numbers: bool,
 }
 

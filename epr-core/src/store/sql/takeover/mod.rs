@@ -1,9 +1,10 @@
 //! Taking over the tables of an older implementation: same names and columns, other types.
 //!
-//! They are set aside, the schema is made anew, and every row is read as text, checked and written again; the ledger
-//! is verified entry by entry on the way. All in one transaction: when anything does not fit, nothing has happened.
+//! The older tables are set aside, the schema is created, and every row is read as text, checked and written again; the
+//! ledger is verified entry by entry meanwhile. All of it is one transaction: when any value does not fit, nothing has
+//! changed.
 //!
-//! INVARIANT: what is taken over in another way than it was written changes no decision from then on.
+//! INVARIANT: a value that is adjusted changes no decision.
 
 pub(super) mod hand_back;
 mod ledger;
@@ -25,7 +26,7 @@ use crate::domain::fields::Choice;
 use crate::domain::{Assignment, Entity, EntityStatus, EntityType, Role};
 use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
-/// Children before what they refer to, each with the columns that are read.
+/// The older tables, each before the tables that it refers to, with the columns that are read.
 pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
     (
         "platform_events",
@@ -46,7 +47,9 @@ pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
     ("roles", "id name description scope_types is_system created_at updated_at"),
     ("entities", "id name type status parent_id attributes created_at updated_at"),
 ];
-/// Takes them over, in the transaction that the caller has begun and commits only when nothing in the report blocks it.
+
+/// Takes the older tables over, in the transaction that the caller has begun and commits only when no problem blocks
+/// it.
 pub(super) async fn take_over(tx: &mut Conn) -> Result<TakeoverReport> {
     let mut report = TakeoverReport::default();
     let mut known = KnownIds::default();
@@ -82,24 +85,24 @@ pub(super) async fn take_over(tx: &mut Conn) -> Result<TakeoverReport> {
     Ok(report)
 }
 
-/// The rows that others may refer to, whether they can be taken over or not.
+/// The ids that other rows may refer to, of rows that can be taken over and of those that cannot.
 #[derive(Default)]
 struct KnownIds {
     entities: HashSet<Uuid>,
     roles: HashSet<Uuid>,
-    /// Those that are not there because something about them blocks the takeover.
+    /// The ids of rows that block the takeover.
     blocked: HashSet<Uuid>,
 }
 
 impl KnownIds {
-    /// Whether the role or the entity of this assignment is not there.
+    /// Returns whether the role or the entity of this assignment blocks the takeover.
     fn refers_to_blocked(&self, assignment: &Assignment) -> bool {
         self.blocked.contains(&assignment.role_id)
             || assignment.entity_id.is_some_and(|entity| self.blocked.contains(&entity))
     }
 }
 
-/// Whether there are tables of an older implementation.
+/// Returns whether there are tables of an older implementation.
 ///
 /// # Errors
 /// There are tables of these names that are another application's.
@@ -155,9 +158,9 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
             entity.name = format!("unnamed-{}", entity.id);
             texts.adjust("name", "is empty", "taken over as `unnamed-` and its id", "none: names are not asked about");
         }
-        // A child may come before its parent: links are made once all are there.
+        // A child may come before its parent: parents are set once all entities exist.
         let parent = entity.parent_id.take();
-        // Once something blocks the takeover, rows are only looked at.
+        // Once a problem blocks the takeover, rows are only checked.
         if report.blocking == 0 && texts.is_usable() && !entities::insert(&mut *conn, &entity).await? {
             texts.block("name", "is the name of another entity of this type", "rename one of the two", "none");
         }
@@ -170,7 +173,7 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
     link(conn, &old, children, report, known).await
 }
 
-/// Gives children their parents.
+/// Sets the parents of children.
 async fn link(
     conn: &mut Conn,
     old: &[Row],
@@ -219,7 +222,7 @@ async fn link(
     Ok(())
 }
 
-/// Also those that no role holds.
+/// Copies every action, including those that no role holds.
 async fn copy_permissions(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()> {
     let old = rows(
         &mut *conn,
@@ -250,7 +253,7 @@ async fn copy_permissions(conn: &mut Conn, report: &mut TakeoverReport) -> Resul
     roles::ensure_actions(conn, &actions, SystemClock.now()).await
 }
 
-/// Characters of an action, at least.
+/// The least number of characters of an action.
 const SHORTEST_ACTION: usize = 3;
 
 async fn copy_roles(
@@ -352,7 +355,7 @@ async fn actions(conn: &mut Conn, role: &Row) -> Result<Vec<String>> {
     Ok(actions)
 }
 
-/// Events keep their state; what is pending is the relay's.
+/// Copies events with their state; the relay delivers those that are pending.
 async fn copy_events(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()> {
     let old = rows(
         &mut *conn,
@@ -391,8 +394,8 @@ async fn copy_events(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()>
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
             traceparent: None,
-            // The older table does not say which events were its own. Taken as another service's: without flat fields, no
-            // consumer acts on one that was forged.
+            // The older table does not record which events were its own. They are treated as another service's: without
+            // flat fields, no consumer acts on a forged one.
             ingested: true,
         };
         let ordering_key = ordering_key(&event.payload);

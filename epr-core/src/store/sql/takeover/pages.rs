@@ -1,4 +1,4 @@
-//! Reading the tables of an older implementation in pages, and saying how far it is.
+//! Reading the tables of an older implementation in pages, with log lines about the progress.
 //!
 //! Must never read a whole table at once: it may have millions of rows.
 
@@ -16,10 +16,10 @@ use crate::store::{InsertedAssignment, Result, TakeoverReport};
 
 const NOT_IN_FORCE: &str = "none: no check can be about it";
 
-/// Between two lines about the progress of one table.
+/// The time between two log lines about the progress of one table.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How far the copy of one table is.
+/// The progress of the copy of one table.
 pub(super) struct Progress {
     table: &'static str,
     rows: i64,
@@ -28,13 +28,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Counts the rows with `count`, a whole statement.
+    /// Counts the rows by the statement `count`.
     pub(super) async fn begin(conn: &mut Conn, table: &'static str, count: &'static str) -> Result<Self> {
         let rows = sqlx::query_scalar(count).fetch_one(conn).await.map_err(classify)?;
         Ok(Self { table, rows, copied: 0, reported: Instant::now() })
     }
 
-    /// Notes that so many rows more were copied.
+    /// Adds copied rows.
     pub(super) fn add(&mut self, rows: usize) {
         self.copied += i64::try_from(rows).unwrap_or(0);
         if self.copied < self.rows && self.reported.elapsed() >= REPORT_INTERVAL {
@@ -42,15 +42,15 @@ impl Progress {
         }
     }
 
-    /// Says how much was copied.
+    /// Logs how much was copied.
     pub(super) fn report(&mut self) {
         self.reported = Instant::now();
         info!(table = self.table, copied = self.copied, rows = self.rows, "takeover_progress");
     }
 }
 
-/// Copies the assignments, a page in one statement, without the triggers that renew caches: nothing was cached on this database, and
-/// before migration 0009 they take time that grows with the square of the rows.
+/// Copies the assignments, one statement a page, without the triggers that invalidate caches: nothing was cached on
+/// this database, and before migration 0009 their time grows with the square of the rows.
 pub(super) async fn copy_assignments(conn: &mut Conn, report: &mut TakeoverReport, known: &KnownIds) -> Result<()> {
     let now = SystemClock.now();
     let count = concat!("SELECT COUNT(*) FROM ", set_aside!("role_assignments"));
@@ -81,7 +81,7 @@ pub(super) async fn copy_assignments(conn: &mut Conn, report: &mut TakeoverRepor
     Ok(())
 }
 
-/// Inserts the assignments of a page that are taken over, unless something blocks the takeover, and reports the others.
+/// Inserts the assignments of a page, unless a problem blocks the takeover, and reports those that are left out.
 async fn copy_page(
     conn: &mut Conn,
     page: &[Row],
@@ -94,14 +94,14 @@ async fn copy_page(
     for (at, row) in page.iter().enumerate() {
         let mut row = TextRow::new(row, "role_assignments", "assignment")?;
         let mut assignment = assignment(&mut row)?;
-        if stays(&mut row, &mut assignment, known, now) && !known.refers_to_blocked(&assignment) {
+        if is_taken_over(&mut row, &mut assignment, known, now) && !known.refers_to_blocked(&assignment) {
             kept.push(assignment);
             kept_at.push(at);
         }
         texts.push(row);
     }
     if report.blocking == 0 && assignments::insert_all(&mut *conn, &kept).await? != kept.len() {
-        // The older tables let a global assignment stand twice: the same grant, so one is enough when they agree.
+        // The older tables allow a global assignment twice: one of them suffices when both have the same window.
         for (assignment, at) in kept.iter().zip(kept_at) {
             if let InsertedAssignment::Existing(other) = assignments::insert(&mut *conn, assignment).await?
                 && (other.effective_at, other.expires_at) != (assignment.effective_at, assignment.expires_at)
@@ -137,8 +137,8 @@ fn assignment(texts: &mut TextRow<'_>) -> Result<Assignment> {
     })
 }
 
-/// Whether an assignment is taken over: one that can never be in force may be left out.
-fn stays(texts: &mut TextRow<'_>, assignment: &mut Assignment, known: &KnownIds, now: Timestamp) -> bool {
+/// Returns whether an assignment is taken over: one that can never be in force may be left out.
+fn is_taken_over(texts: &mut TextRow<'_>, assignment: &mut Assignment, known: &KnownIds, now: Timestamp) -> bool {
     if !texts.is_usable() {
         return false;
     }
@@ -161,7 +161,7 @@ fn stays(texts: &mut TextRow<'_>, assignment: &mut Assignment, known: &KnownIds,
     if assignment.effective_at >= now {
         return left_out("expires_at", "is not after effective_at");
     }
-    // The shortest window there is, all of it in the past.
+    // The shortest possible window, which is in the past.
     assignment.expires_at = Timestamp::from_unix_micros(assignment.effective_at.unix_micros() + 1).ok();
     texts.adjust(
         "expires_at",

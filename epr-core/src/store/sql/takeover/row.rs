@@ -1,7 +1,7 @@
 //! A row of an older implementation's table: every column is read as text and checked.
 //!
-//! Must never guess: a value that does not fit names its table, row and column. Reading goes on after one, so that all
-//! are named; what was read of such a row is not used.
+//! Must never guess: a value that does not fit is reported with its table, row and column. Reading continues after one,
+//! so that all are reported; the values of such a row are not used.
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -12,15 +12,15 @@ use crate::domain::fields::{Choice, parse_uuid};
 use crate::domain::{Json, JsonObject, Timestamp};
 use crate::store::{Result, TakeoverProblem, TakeoverReport};
 
-/// Most characters of a value that are shown.
+/// The most characters of a value that are shown.
 const MAX_SHOWN: usize = 80;
 
-/// Columns of one row, all read as text.
+/// One row, of which every column is read as text.
 pub(super) struct TextRow<'a> {
     row: &'a Row,
     table: &'static str,
     row_kind: &'static str,
-    /// Its first column, by which messages name it.
+    /// The value of its first column, which messages use as its name.
     pub(super) name: String,
     problems: Vec<TakeoverProblem>,
 }
@@ -31,12 +31,12 @@ impl<'a> TextRow<'a> {
         Ok(Self { row, table, row_kind, name: name.unwrap_or_default(), problems: Vec::new() })
     }
 
-    /// Reports a value for which the operator has to decide.
+    /// Reports a value that the operator has to correct first.
     pub(super) fn block(&mut self, column: &str, problem: impl std::fmt::Display, remedy: &str, decisions: &str) {
         self.report(column, problem.to_string(), (remedy, decisions), true);
     }
 
-    /// Reports a value that is taken over in another way than it is written.
+    /// Reports a value that is adjusted when it is taken over.
     pub(super) fn adjust(&mut self, column: &str, problem: impl std::fmt::Display, remedy: &str, decisions: &str) {
         self.report(column, problem.to_string(), (remedy, decisions), false);
     }
@@ -53,12 +53,12 @@ impl<'a> TextRow<'a> {
         self.block(column, problem, "correct the value in the older table", "as the corrected value says");
     }
 
-    /// Whether nothing so far blocks the takeover of the row.
+    /// Returns whether no problem so far blocks the takeover of the row.
     pub(super) fn is_usable(&self) -> bool {
         !self.problems.iter().any(|problem| problem.blocks)
     }
 
-    /// Hands everything that does not fit to `report`; whether the row can be used.
+    /// Adds the problems of the row to `report`; returns whether the row can be used.
     pub(super) fn finish(self, report: &mut TakeoverReport) -> bool {
         let usable = self.is_usable();
         self.problems.into_iter().for_each(|problem| report.add(problem));
@@ -77,14 +77,14 @@ impl<'a> TextRow<'a> {
         Ok(text.unwrap_or_default())
     }
 
-    /// Text of at most `max` characters that the database can store.
+    /// Returns a text of at most `max` characters that the database can store.
     pub(super) fn bounded_text(&mut self, column: &str, max: usize) -> Result<String> {
         let text = self.text(column)?;
         self.bound(column, &text, max);
         Ok(text)
     }
 
-    /// The same for a column that may be null.
+    /// Returns such a text of a column that may be null.
     pub(super) fn optional_text(&mut self, column: &str, max: usize) -> Result<Option<String>> {
         let text = self.get(column)?;
         self.bound(column, text.as_deref().unwrap_or_default(), max);
@@ -134,7 +134,7 @@ impl<'a> TextRow<'a> {
         Ok(self.optional_time(column)?.unwrap_or_else(|| SystemClock.now()))
     }
 
-    /// A word of a closed set, in any case; `placeholder` when it is none.
+    /// Returns a word of a closed set, in upper or lower case; `placeholder` when it is none of them.
     pub(super) fn choice<T: Choice>(&mut self, column: &str, placeholder: T) -> Result<T> {
         let word = self.text(column)?.to_lowercase();
         let choice = T::from_word(&word);
@@ -156,7 +156,7 @@ impl<'a> TextRow<'a> {
         Ok(JsonObject::new())
     }
 
-    /// A text within the bounds of its type; `None` when it is not.
+    /// Returns a text within the bounds of its type; `None` when it is outside.
     pub(super) fn typed<T: TryFrom<String>>(&mut self, column: &str, text: String) -> Option<T> {
         let typed = T::try_from(text).ok();
         if typed.is_none() {
