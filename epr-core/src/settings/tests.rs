@@ -165,3 +165,24 @@ fn permissions_come_as_a_list_or_as_json() {
     assert_eq!(read(r#"["a:read", "b:write"]"#), ["a:read", "b:write"]);
     assert_eq!(read("").len(), 4);
 }
+
+#[test]
+fn words_parse_in_any_case() {
+    assert_eq!("DENIED".parse(), Ok(AuditDecisions::Denied));
+    assert_eq!("context".parse(), Ok(AuditEvents::Context));
+    assert_eq!("Warn".parse(), Ok(UnknownMembers::Warn));
+    assert_eq!("info".parse(), Ok(Level::Info));
+    let error = "loud".parse::<Level>().unwrap_err();
+    assert_eq!(error.to_string(), "`loud` is not allowed; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL");
+}
+
+#[test]
+fn every_name_is_declared_once_and_every_default_is_in_its_range() {
+    let mut names = std::collections::BTreeSet::new();
+    for variable in SECTIONS.iter().flat_map(|section| section.variables) {
+        assert!(names.insert(variable.name), "{}", variable.name);
+        if let Values::Number { default, min, max } = variable.values {
+            assert!((min..=max).contains(&default), "{}", variable.name);
+        }
+    }
+}
