@@ -10,7 +10,7 @@ Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
        scripts/test.sh --quick
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
 runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment
-(scripts/test-deploy.sh), the callers of examples/, generated clients, schemathesis, a small run of the bench, and
+(scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients, schemathesis, a small run of the bench, and
 10 s of each fuzz target.
   --no-lint   only the tests
   --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
@@ -126,6 +126,7 @@ cargo test --locked --workspace "$@"
 if (($# == 0)); then
     scripts/test-image.sh "$CARGO_TARGET_DIR/debug"
     scripts/test-deploy.sh
+    scripts/test-features.sh
     scripts/test-examples.sh
     scripts/test-clients.sh
     scripts/schemathesis.sh

@@ -1,10 +1,10 @@
 //! The sources of time, ids and chance. The only file that reads the system clock or makes an id.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
@@ -80,25 +80,28 @@ pub trait RandomSource: Send + Sync {
     fn fraction(&self) -> f64;
 }
 
-/// The thread's generator, seeded by the operating system.
+/// The generator of this process, seeded by the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 
 impl RandomSource for SystemRandom {
     fn fraction(&self) -> f64 {
-        rand::random()
+        PROCESS_RANDOM.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 }
 
+static PROCESS_RANDOM: LazyLock<Mutex<SmallRng>> =
+    LazyLock::new(|| Mutex::new(SmallRng::seed_from_u64(getrandom::u64().unwrap_or(0))));
+
 /// A generator that a test seeds: the same seed gives the same numbers.
 #[derive(Debug)]
-pub struct SeededRandom(Mutex<StdRng>);
+pub struct SeededRandom(Mutex<SmallRng>);
 
 impl SeededRandom {
     /// The generator of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+        Self(Mutex::new(SmallRng::seed_from_u64(seed)))
     }
 }
 

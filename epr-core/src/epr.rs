@@ -4,6 +4,7 @@
 //! never implement one.
 
 mod builder;
+mod from_settings;
 mod operations;
 mod use_cases;
 

@@ -21,6 +21,12 @@
 //! # }).unwrap();
 //! ```
 
+#![cfg_attr(
+    not(all(feature = "doctor", feature = "proofs")),
+    allow(dead_code, reason = "some functions serve only features that this build does not have")
+)]
+
+#[cfg(feature = "jwt")]
 pub mod authn;
 #[cfg(test)]
 mod cache_model;
@@ -32,6 +38,7 @@ mod engine;
 mod epr;
 pub mod error;
 mod handlers;
+#[cfg(feature = "doctor")]
 pub mod inspect;
 pub mod ledger;
 mod metrics;
@@ -48,6 +55,7 @@ pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
+#[cfg(feature = "ingest")]
 pub use handlers::ingest;
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

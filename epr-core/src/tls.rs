@@ -4,9 +4,11 @@
 /// client), so that rustls cannot choose and panics at the first connection that relies on its choice. A provider that is
 /// already installed stays: an embedding program may have one of its own.
 pub fn install_provider() {
+    #[cfg(any(feature = "jwt", feature = "postgres", feature = "redis", feature = "upstash"))]
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+#[cfg(feature = "redis")]
 #[cfg(test)]
 mod tests {
     use super::*;

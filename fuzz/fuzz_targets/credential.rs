@@ -4,7 +4,8 @@
 
 use std::sync::LazyLock;
 
-use epr_fuzz::authn::jwt::{Algorithm, JwtRules};
+use epr_fuzz::authn::algorithm::Algorithm;
+use epr_fuzz::authn::jwt::JwtRules;
 use epr_fuzz::authn::token_list::TokenList;
 use epr_fuzz::authn::{self, Scope};
 use epr_fuzz::domain::Timestamp;

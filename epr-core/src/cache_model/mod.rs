@@ -32,7 +32,7 @@ use crate::engine::commit_probe::CommitProbe;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::handlers::check::{Begun, begin_check, finish_check};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
-use crate::store::postgres::Options;
+use crate::store::Options;
 use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
 use crate::{Call, Epr};
 

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::domain::assignment::default_principal_type;
     use crate::domain::{Assignment, Entity, EntityStatus, EntityType, JsonObject, Role, Timestamp};
-    use crate::store::postgres::Options;
+    use crate::store::Options;
     use crate::store::sqlite;
 
     const ENTITY: Uuid = Uuid::from_u128(100);

@@ -8,13 +8,13 @@ use crate::clock::{Clock, IdSource, RandomSource, SystemClock, SystemRandom, Tim
 use crate::domain::role::Action;
 use crate::engine::commit_probe::CommitProbe;
 use crate::engine::{Core, CoreSettings, Engines};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::publish::sns::Sns;
-use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, Settings, default_permissions};
-use crate::store::url::DatabaseUrl;
-use crate::store::{Store, postgres, sqlite};
+use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, default_permissions};
+use crate::store::Store;
+#[cfg(feature = "sqlite")]
+use crate::store::{Options, sqlite};
 
 /// The parts of a service that is not built yet: see [`Epr::builder`].
 ///
@@ -32,7 +32,7 @@ use crate::store::{Store, postgres, sqlite};
 /// # }).unwrap();
 /// ```
 pub struct Builder {
-    store: Option<Arc<dyn Store>>,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Box<dyn IdSource>,
     random: Box<dyn RandomSource>,
@@ -43,64 +43,17 @@ pub struct Builder {
 
 impl Epr {
     /// A builder whose defaults give a complete service on a database of its own in memory.
+    #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn builder() -> Builder {
-        Builder::default()
+        Self::builder_on(Arc::new(sqlite::open_memory(&Options::default())))
     }
 
-    /// Builds the service that `settings` describe. It connects to the database when it first needs to.
-    ///
-    /// # Errors
-    /// The folder of a database file cannot be created.
-    pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        Self::from_settings_at(settings, Arc::new(SystemClock)).await
-    }
-
-    /// [`Epr::from_settings`] with the caller's clock.
-    ///
-    /// # Errors
-    /// The folder of a database file cannot be created.
-    pub async fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
-        for setting in &settings.warnings {
-            tracing::warn!(setting, "setting_adjusted");
-        }
-        let publisher: Option<Arc<dyn Publisher>> = match &settings.events.topic_arn {
-            Some(topic) => Some(Arc::new(Sns::new(&settings.aws, topic).await)),
-            None => None,
-        };
-        let builder = Self::builder()
-            .store(open(settings)?)
-            .clock(clock)
-            .default_permissions(settings.service.default_permissions.clone())
-            .audit_decisions(settings.audit.decisions)
-            .audit_events(settings.audit.events)
-            .events(settings.events.clone())
-            .cache(settings.cache.clone());
-        Ok(publisher.into_iter().fold(builder, Builder::publisher).build())
-    }
-
-    /// A complete service on a database of its own in memory, started: for embedding in tests. [`Epr::builder`] changes
-    /// parts of it.
-    ///
-    /// # Errors
-    /// None in practice: the database is in memory.
-    pub async fn in_memory() -> Result<Self> {
-        Self::builder().start().await
-    }
-
-    /// [`Epr::in_memory`] with the caller's clock.
-    ///
-    /// # Errors
-    /// None in practice: the database is in memory.
-    pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::builder().clock(clock).start().await
-    }
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            store: None,
+    /// A builder of a service on `store`.
+    #[must_use]
+    pub fn builder_on(store: Arc<dyn Store>) -> Builder {
+        Builder {
+            store,
             clock: Arc::new(SystemClock),
             ids: Box::new(TimeOrderedIds),
             random: Box::new(SystemRandom),
@@ -115,13 +68,32 @@ impl Default for Builder {
             },
         }
     }
+
+    /// A complete service on a database of its own in memory, started: for embedding in tests. [`Epr::builder`] changes
+    /// parts of it.
+    ///
+    /// # Errors
+    /// None in practice: the database is in memory.
+    #[cfg(feature = "sqlite")]
+    pub async fn in_memory() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// [`Epr::in_memory`] with the caller's clock.
+    ///
+    /// # Errors
+    /// None in practice: the database is in memory.
+    #[cfg(feature = "sqlite")]
+    pub async fn in_memory_at(clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::builder().clock(clock).start().await
+    }
 }
 
 impl Builder {
     /// The database; by default a new `SQLite` database in memory.
     #[must_use]
     pub fn store(self, store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), ..self }
+        Self { store, ..self }
     }
 
     /// The source of time; by default the system's clock.
@@ -193,7 +165,6 @@ impl Builder {
     #[must_use]
     pub fn build(self) -> Epr {
         let Self { store, clock, ids, random, publisher, commit_probe, settings } = self;
-        let store = store.unwrap_or_else(|| Arc::new(sqlite::open_memory(&postgres::Options::default())));
         let core = Core { store, clock, ids, random, settings, metrics: Metrics::default(), commit_probe };
         Epr::new(Engines::new(Arc::new(core), publisher))
     }
@@ -207,19 +178,4 @@ impl Builder {
         epr.start(true).await?;
         Ok(epr)
     }
-}
-
-fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
-    let database = &settings.database;
-    let options = postgres::Options {
-        pool_size: database.pool_size,
-        acquire_timeout: database.acquire_timeout,
-        echo: settings.logging.sql_echo,
-        pooler: database.pooler,
-    };
-    Ok(match &database.url {
-        DatabaseUrl::SqliteMemory => Arc::new(sqlite::open_memory(&options)),
-        DatabaseUrl::SqliteFile(path) => Arc::new(sqlite::open_file(path, &options).map_err(Error::from)?),
-        DatabaseUrl::Postgres(url) => Arc::new(postgres::open_at(url, &options).map_err(Error::from)?),
-    })
 }

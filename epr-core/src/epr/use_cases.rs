@@ -19,6 +19,7 @@ use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
 use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
+#[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
 use crate::handlers::{assignments, audit, bulk, check, entities, events, roles};
 use crate::ledger::chain::Draft;
@@ -406,11 +407,13 @@ impl Epr {
     /// Records the events in `messages` in one transaction, together with those of other callers. A message that cannot
     /// become an entry is kept in `audit_rejections` and does not affect the others. Every message has an outcome. The
     /// same messages may be ingested again at any time.
+    #[cfg(feature = "ingest")]
     pub async fn ingest(&self, messages: &[Message]) -> Ingested {
         ingest::ingest(&self.engines, messages).await
     }
 
     /// Ingests again the messages of a batch whose outcome is a retry, and no others.
+    #[cfg(feature = "ingest")]
     pub async fn ingest_rest(&self, messages: &[Message], ingested: &mut Ingested) {
         ingest::ingest_rest(&self.engines, messages, ingested).await;
     }

@@ -10,6 +10,7 @@ pub(crate) mod check;
 pub(crate) mod entities;
 mod event_entry;
 pub(crate) mod events;
+#[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;
 mod question_body;

@@ -4,15 +4,19 @@
 
 pub mod canonical;
 pub mod chain;
+#[cfg(feature = "proofs")]
 pub mod checkpoint;
 pub mod merkle;
+#[cfg(feature = "proofs")]
 pub mod note;
 pub mod number;
 pub mod older_details;
+#[cfg(feature = "proofs")]
 pub mod proof;
 #[cfg(test)]
 mod properties;
 pub mod tile;
+#[cfg(feature = "proofs")]
 #[cfg(test)]
 mod tlog_tests;
 pub mod verify;

@@ -3,6 +3,7 @@
 //! Owns the contract's message and the adapters for topics. Must never be called with a transaction open.
 
 pub mod recording;
+#[cfg(feature = "sns")]
 pub mod sns;
 
 use async_trait::async_trait;

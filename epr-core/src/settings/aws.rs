@@ -1,9 +1,13 @@
 //! AWS: regions, endpoints and credentials. What is not set here comes from the SDK's default chain (profile,
 //! container, instance).
 
+#[cfg(feature = "sns")]
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+#[cfg(feature = "sns")]
 use aws_sdk_sns::config::Credentials;
-use secrecy::{ExposeSecret as _, SecretString};
+#[cfg(feature = "sns")]
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 
 use super::reader::Reader;
 use super::variable::{Section, Variable};
@@ -87,6 +91,7 @@ impl AwsSettings {
     }
 
     /// The SDK's configuration for calls about `resource`, with these settings on top.
+    #[cfg(feature = "sns")]
     pub async fn load(&self, resource: &str, endpoint: Option<&str>) -> SdkConfig {
         let region = self.region_of(resource);
         if let Some(variable) = self.region_variable.filter(|_| region != self.region) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::variable::{Section, UnknownWord, Variable, find_word};
-use crate::store::postgres::PoolerSetting;
+use crate::store::PoolerSetting;
 use crate::store::url::DatabaseUrl;
 
 const POOLER_ALLOWED: &str = "auto, off, transaction";

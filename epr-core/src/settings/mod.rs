@@ -5,6 +5,7 @@
 //! mean something else here. Secrets are never shown.
 
 mod audit;
+#[cfg(feature = "jwt")]
 mod auth;
 mod aws;
 mod cache;
@@ -28,6 +29,7 @@ mod unknown;
 mod variable;
 
 pub use audit::{AuditDecisions, AuditEvents, AuditSettings};
+#[cfg(feature = "jwt")]
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
@@ -68,6 +70,7 @@ pub struct Settings {
     /// The HTTP interface.
     pub http: HttpSettings,
     /// The credentials that the API accepts.
+    #[cfg(feature = "jwt")]
     pub auth: AuthSettings,
     /// Variables whose names begin like EPR's and that EPR does not read.
     pub unknown_variables: Vec<UnknownVariable>,
@@ -103,6 +106,7 @@ impl Settings {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
         let mut settings = Self {
+            #[cfg(feature = "jwt")]
             auth: AuthSettings::read(&mut reader, service.environment),
             service,
             database: DatabaseSettings::read(&mut reader),

@@ -1,13 +1,16 @@
 //! The sections of the settings, which declare every variable.
 
+#[cfg(feature = "jwt")]
+use super::auth;
 use super::variable::Section;
-use super::{audit, auth, aws, cache, database, elsewhere, events, http, logging, queue, service};
+use super::{audit, aws, cache, database, elsewhere, events, http, logging, queue, service};
 
 /// Every variable that EPR reads, in the order of docs/SETTINGS.md.
 pub const SECTIONS: &[Section] = &[
     service::SECTION,
     database::SECTION,
     http::SECTION,
+    #[cfg(feature = "jwt")]
     auth::SECTION,
     cache::SECTION,
     audit::SECTION,

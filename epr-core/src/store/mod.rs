@@ -5,6 +5,10 @@
 //! databases express differently. The store suite (`tests/tests/store`) runs every promise of the contract on both.
 //! Must never import a handler or an engine.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[macro_use]
+mod migrations;
+
 mod acquire_stats;
 mod continuity;
 pub mod contract;
@@ -12,9 +16,12 @@ mod error;
 mod foreign;
 pub mod grants;
 mod hierarchy;
+mod options;
 mod page;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 mod read_limits;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod takeover;
 pub mod url;
@@ -29,6 +36,7 @@ pub use contract::{
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
+pub use options::{Options, PoolerSetting};
 pub use page::{Cursor, InvalidCursor, Page, decode_sequence, encode_sequence};
 pub use takeover::{SinceTakeover, TableRow, TakeoverProblem, TakeoverReport};
 

@@ -25,8 +25,7 @@ pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};
 use self::sql::schema::Target;
 use self::sql::store::SqlStore;
 use self::sql::{events, facts};
-use super::StoreError;
-use super::postgres::Options;
+use super::{Options, StoreError};
 
 /// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
 /// action.

@@ -2,6 +2,8 @@
 
 use crate::domain::{Json, Timestamp};
 
+#[path = "../../../epr-core/src/authn/algorithm.rs"]
+pub mod algorithm;
 #[path = "../../../epr-core/src/authn/bearer.rs"]
 pub mod bearer;
 #[path = "../../../epr-core/src/authn/caller.rs"]
@@ -17,7 +19,7 @@ pub mod token;
 #[path = "../../../epr-core/src/authn/token_list.rs"]
 pub mod token_list;
 
-pub use caller::{Caller, Reason, Refused};
+pub use caller::{Caller, CredentialError};
 pub use scope::{Scope, Scopes};
 
 /// Reads one header: the steps before and after the check of its signature.

@@ -57,7 +57,7 @@ impl Keys {
 
 /// A new, random epoch.
 pub(super) fn token() -> String {
-    format!("{:032x}", rand::random::<u128>())
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String {

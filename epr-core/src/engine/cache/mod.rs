@@ -8,18 +8,21 @@ mod feed_follower;
 mod memory;
 pub(crate) mod metrics;
 mod pending;
+#[cfg(feature = "doctor")]
 mod probe;
+#[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod remote;
 pub(crate) mod shared;
 mod tiers;
+#[cfg(feature = "upstash")]
 mod upstash;
 mod versions;
 
+pub(crate) use self::connect::{is_redis_url, is_rest_url};
 pub(crate) use self::decision_cache::{Cache, Lookup, Ticket};
 pub(crate) use self::memory::Basis;
 pub(crate) use self::metrics::CacheTier;
+#[cfg(feature = "doctor")]
 pub(crate) use self::probe::probe;
-pub(crate) use self::redis::is_url as is_redis_url;
 pub use self::tiers::TierState;
-pub(crate) use self::upstash::is_url as is_rest_url;

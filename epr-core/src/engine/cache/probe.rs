@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::connect::connection;
+use super::connect::{connection, is_rest_url};
 use super::remote::Reply;
-use super::upstash::is_url as is_rest_url;
 use crate::settings::SharedCache;
 
 /// The deadline of a call. It is longer than a check waits, to distinguish a slow server from one that is unavailable.

@@ -12,9 +12,9 @@ use super::remote::{Answer, Command, Remote, Reply, ServerUnavailable};
 /// The deadline for connecting and reading the server's run id.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether `url` is a valid Redis URL.
-pub(crate) fn is_url(url: &str) -> bool {
-    (url.starts_with("redis://") || url.starts_with("rediss://")) && url.into_connection_info().is_ok()
+/// Whether the driver can read `url`.
+pub(super) fn is_readable(url: &str) -> bool {
+    url.into_connection_info().is_ok()
 }
 
 pub(super) struct Redis {

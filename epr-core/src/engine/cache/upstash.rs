@@ -26,14 +26,6 @@ const RETRY: Backoff = Backoff::constant(Duration::from_millis(20), Jitter::Full
 /// The largest response; real ones have a few hundred bytes.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Whether `url` is the URL of a REST interface: `https`, or `http` on this machine, where no one can intercept it.
-pub(crate) fn is_url(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| {
-        let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && here)) && url.query().is_none()
-    })
-}
-
 pub(super) struct Upstash {
     client: Client,
     base: Url,

@@ -140,7 +140,8 @@ struct Echo {
 
 impl Echo {
     fn send(pool: &Pool) -> Self {
-        let echo = Self { payload: format!("echo {:016x}", rand::random::<u64>()), sent: Instant::now(), heard: false };
+        let echo =
+            Self { payload: format!("echo {}", uuid::Uuid::new_v4().simple()), sent: Instant::now(), heard: false };
         let (pool, payload) = (pool.clone(), echo.payload.clone());
         tokio::spawn(async move {
             let call = async {

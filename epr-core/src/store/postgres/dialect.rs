@@ -2,6 +2,7 @@
 //!
 //! The same names as in the other adapter's `dialect`. Must never contain a statement that both databases could share.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -168,7 +169,7 @@ macro_rules! older_pages {
     };
 }
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations!("postgres"));
 
 /// The error of a list that took too long.
 pub(super) const LIST_STOPPED: &str = "The list took longer than 5 s and was stopped; narrow it with more filters";

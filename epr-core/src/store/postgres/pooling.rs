@@ -112,7 +112,7 @@ const ROUNDS: [usize; 2] = [2, 20];
 
 impl Server {
     pub(super) fn new(options: PgConnectOptions, setting: PoolerSetting) -> Self {
-        Self { options, setting, mark: format!("{:032x}", rand::random::<u128>()), way: Mutex::default() }
+        Self { options, setting, mark: uuid::Uuid::new_v4().simple().to_string(), way: Mutex::default() }
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {

@@ -7,6 +7,7 @@
     reason = "the signatures are PostgreSQL's; a file needs no server's answer for some of them"
 )]
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -156,7 +157,7 @@ macro_rules! older_pages {
     };
 }
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations!("sqlite"));
 
 /// How long a writer waits for another *process* that writes the same file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

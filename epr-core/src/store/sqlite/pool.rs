@@ -16,8 +16,8 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use sqlx_core::transaction::TransactionManager as _;
 
 use super::dialect::{BUSY_TIMEOUT, Db, PooledConn, READERS, classify};
+use crate::store::Options;
 use crate::store::StoreError;
-use crate::store::postgres::Options;
 
 /// The files that this process has open, for messages: the driver's errors do not name them.
 static OPEN_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

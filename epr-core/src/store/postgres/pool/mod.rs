@@ -21,12 +21,12 @@ use tokio::time::{Instant, timeout};
 pub(super) use self::checkout::Checkout;
 use self::checkout::Idle;
 pub(super) use self::options::connect_options;
-pub use self::options::{Options, PoolerSetting};
 use super::dialect::classify;
 use super::pooling::{Pooling, Server};
 use super::server::Servers;
 use crate::store::StoreError;
 use crate::store::continuity::LedgerContinuity;
+pub use crate::store::options::{Options, PoolerSetting};
 
 /// How long a connection has to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,82 @@
+//! Builds the service that the settings describe, from what this build of the library contains.
+
+use std::sync::Arc;
+
+use super::Epr;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Result;
+use crate::publish::Publisher;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::store::url::DatabaseUrl;
+
+impl Epr {
+    /// Builds the service that `settings` describe. It connects to the database when it first needs to.
+    ///
+    /// # Errors
+    /// The folder of a database file cannot be created, or a setting needs a feature that this build does not have.
+    pub async fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_settings_at(settings, Arc::new(SystemClock)).await
+    }
+
+    /// [`Epr::from_settings`] with the caller's clock.
+    ///
+    /// # Errors
+    /// Those of [`Epr::from_settings`].
+    pub async fn from_settings_at(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        for setting in &settings.warnings {
+            tracing::warn!(setting, "setting_adjusted");
+        }
+        let mut builder = Self::builder_on(open(settings)?)
+            .clock(clock)
+            .default_permissions(settings.service.default_permissions.clone())
+            .audit_decisions(settings.audit.decisions)
+            .audit_events(settings.audit.events)
+            .events(settings.events.clone())
+            .cache(settings.cache.clone());
+        if let Some(topic) = &settings.events.topic_arn {
+            builder = builder.publisher(publisher(settings, topic).await?);
+        }
+        Ok(builder.build())
+    }
+}
+
+#[cfg(feature = "sns")]
+async fn publisher(settings: &Settings, topic: &str) -> Result<Arc<dyn Publisher>> {
+    Ok(Arc::new(crate::publish::sns::Sns::new(&settings.aws, topic).await))
+}
+
+#[cfg(not(feature = "sns"))]
+async fn publisher(_: &Settings, _: &str) -> Result<Arc<dyn Publisher>> {
+    Err(missing("EPR_DOCUMENT_VAULT_TOPIC_ARN", "sns"))
+}
+
+fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
+    let database = &settings.database;
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    let options = crate::store::Options {
+        pool_size: database.pool_size,
+        acquire_timeout: database.acquire_timeout,
+        echo: settings.logging.sql_echo,
+        pooler: database.pooler,
+    };
+    match &database.url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::SqliteMemory => Ok(Arc::new(crate::store::sqlite::open_memory(&options))),
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::SqliteFile(path) => Ok(Arc::new(crate::store::sqlite::open_file(path, &options)?)),
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => Ok(Arc::new(crate::store::postgres::open_at(url, &options)?)),
+        #[cfg(not(feature = "sqlite"))]
+        DatabaseUrl::SqliteMemory | DatabaseUrl::SqliteFile(_) => Err(missing("EPR_DATABASE_URL", "sqlite")),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseUrl::Postgres(_) => Err(missing("EPR_DATABASE_URL", "postgres")),
+    }
+}
+
+#[cfg(not(all(feature = "postgres", feature = "sqlite", feature = "sns")))]
+fn missing(variable: &str, feature: &str) -> crate::Error {
+    crate::Error::from(crate::store::StoreError::Connection(
+        format!("{variable} needs the feature `{feature}` of epr-core, which this build does not have").into(),
+    ))
+}
