@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let issuer = client.create_entity(&issuer).await?;
     let spv = NewEntity::new(format!("Berlin {number}").try_into()?, EntityType::Spv);
     let spv = client.create_entity(&NewEntity { parent_id: Some(issuer.id), ..spv }).await?;
-    let role = NewRole::new(format!("Reader {number}").try_into()?, ["document:download".try_into()?]);
+    let role = NewRole::new(format!("Reader {number}").parse()?).permission("document:download".parse()?);
     let role = client.create_role(&role).await?;
     let question = Question::new(user, "document:download".try_into()?, spv.id);
     println!("before: {}", client.authorize(&question).await?);

@@ -22,21 +22,9 @@ pub enum Order {
 impl Client {
     /// Lists ledger entries. Every condition of the filter must hold.
     pub fn audit_entries(&self, filter: &AuditFilter, order: Order) -> List<AuditEntry> {
-        let query = [
-            wire::parameter("action", filter.action.as_ref()),
-            wire::parameter("actor_id", filter.actor_id),
-            wire::parameter("entity_id", filter.entity_id),
-            wire::parameter("entity_type", filter.entity_type.as_ref()),
-            wire::parameter("source", filter.source.as_ref()),
-            wire::parameter("correlation_id", filter.correlation_id.as_ref()),
-            wire::parameter("event_id", filter.event_id),
-            wire::parameter("occurred_from", filter.occurred_from),
-            wire::parameter("occurred_to", filter.occurred_to),
-            wire::parameter("from_sequence", filter.from_sequence),
-            wire::parameter("to_sequence", filter.to_sequence),
-            (order == Order::OldestFirst).then(|| ("order", "asc".to_owned())),
-        ];
-        List::new(self, "api/v1/audit/entries", query.into_iter().flatten(), 500, read)
+        let order = (order == Order::OldestFirst).then(|| ("order", "asc".to_owned()));
+        let query = filter.to_pairs().into_iter().chain(order);
+        List::new(self, "api/v1/audit/entries", query, 500, read)
     }
 }
 

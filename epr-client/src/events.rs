@@ -1,7 +1,7 @@
 //! `/api/v1/events`
 
 use epr_core::domain::event::{Duplicate, IngestedEvent};
-use epr_core::domain::fields::{self, Choice, Fields};
+use epr_core::domain::fields::{self, Fields};
 use epr_core::domain::json::object;
 use epr_core::domain::{Event, EventFilter, Invalid, Json, NewEvent};
 use reqwest::Method;
@@ -40,12 +40,7 @@ impl Client {
 
     /// Lists events, newest `occurred_at` first.
     pub fn events(&self, filter: &EventFilter) -> List<Event> {
-        let query = [
-            wire::parameter("event_type", filter.event_type.as_ref()),
-            wire::parameter("source", filter.source.as_ref()),
-            wire::parameter("delivery_state", filter.delivery_state.map(Choice::word)),
-        ];
-        List::new(self, PATH, query.into_iter().flatten(), 200, read)
+        List::new(self, PATH, filter.to_pairs(), 200, read)
     }
 }
 

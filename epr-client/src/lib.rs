@@ -26,7 +26,7 @@
 //! let issuer = client.create_entity(&issuer).await?;
 //! let spv = NewEntity { parent_id: Some(issuer.id), ..NewEntity::new("Berlin One".try_into()?, EntityType::Spv) };
 //! let spv = client.create_entity(&spv).await?;
-//! let role = NewRole::new("Reader".try_into()?, ["document:download".try_into()?]);
+//! let role = NewRole::new("Reader".parse()?).permission("document:download".parse()?);
 //! let role = client.create_role(&role).await?;
 //!
 //! // Denied before the assignment, allowed after it: the role on the issuer reaches the SPV below it.

@@ -1,9 +1,6 @@
 //! `/api/v1/roles`
 
-use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::json::object;
-use epr_core::domain::role::Action;
-use epr_core::domain::{Invalid, Json, JsonObject, NewRole, Role, RolePatch};
+use epr_core::domain::{Json, NewRole, Role, RolePatch};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -21,7 +18,7 @@ impl Client {
     /// # Errors
     /// [`Error::Conflict`] when the name is in use.
     pub async fn create_role(&self, new: &NewRole) -> Result<Role, Error> {
-        self.submit(Method::POST, PATH, Some(write(new)), Repeat::Unsafe, read).await
+        self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Unsafe, Role::from_json).await
     }
 
     /// Reads a role.
@@ -29,12 +26,12 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub async fn role(&self, id: Uuid) -> Result<Role, Error> {
-        self.get(&wire::object(PATH, id), read).await
+        self.get(&wire::object(PATH, id), Role::from_json).await
     }
 
     /// Lists roles, newest first.
     pub fn roles(&self) -> List<Role> {
-        List::new(self, PATH, [], 500, read)
+        List::new(self, PATH, [], 500, Role::from_json)
     }
 
     /// Changes a role; absent fields stay as they are. A description can be emptied but not removed: the service takes
@@ -43,58 +40,16 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub async fn update_role(&self, id: Uuid, patch: &RolePatch) -> Result<Role, Error> {
-        self.submit(Method::PATCH, &wire::object(PATH, id), Some(write_patch(patch)), Repeat::Unsafe, read).await
+        self.submit(Method::PATCH, &wire::object(PATH, id), Some(write_patch(patch)), Repeat::Unsafe, Role::from_json)
+            .await
     }
 }
 
-fn write(new: &NewRole) -> Json {
-    Json::Object(object([
-        ("name", new.name.as_str().into()),
-        ("description", new.description.as_ref().map(|text| text.as_str().to_owned()).into()),
-        ("scope_types", wire::types(&new.scope_types)),
-        ("permissions", new.permissions.iter().map(Action::as_str).collect::<Vec<_>>().into()),
-        ("is_system", new.is_system.into()),
-    ]))
-}
-
+/// The body of a change. An empty text takes the place of a description that is to be removed.
 fn write_patch(patch: &RolePatch) -> Json {
-    let mut body = JsonObject::new();
-    if let Some(description) = &patch.description {
-        let text = description.as_ref().map_or_else(String::new, |text| text.as_str().to_owned());
-        body.insert("description".into(), text.into());
-    }
-    if let Some(types) = &patch.scope_types {
-        body.insert("scope_types".into(), wire::types(types));
-    }
-    if let Some(permissions) = &patch.permissions {
-        let actions: Vec<_> = permissions.iter().map(Action::as_str).collect();
-        body.insert("permissions".into(), actions.into());
+    let mut body = patch.to_body();
+    if patch.description == Some(None) {
+        body.insert("description".into(), "".into());
     }
     Json::Object(body)
-}
-
-fn read(json: &Json) -> Result<Role, Invalid> {
-    let mut fields = Fields::of_body(json)?;
-    let id = fields.required("id", fields::uuid);
-    let name = fields.required("name", wire::text);
-    let description = fields.required("description", wire::nullable_text);
-    let scope_types = fields.required("scope_types", fields::list(fields::choice));
-    let is_system = fields.required("is_system", fields::boolean);
-    let permissions = fields.required("permissions", fields::list(wire::text));
-    let created_at = fields.required("created_at", fields::timestamp);
-    let updated_at = fields.required("updated_at", fields::timestamp);
-    let build = || {
-        Some(Role {
-            id: id?,
-            name: name?,
-            description: description?,
-            scope_types: scope_types?,
-            is_system: is_system?,
-            permissions: permissions?,
-            created_at: created_at?,
-            updated_at: updated_at?,
-        })
-    };
-    let build = build();
-    fields.finish(build)
 }

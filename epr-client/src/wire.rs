@@ -1,8 +1,8 @@
 //! What the bodies of several endpoints share. Bounds are not checked: the service has validated its texts, and a
 //! service of another version can have other bounds.
 
-use epr_core::domain::fields::{self, Choice, Fields, Reading, Step};
-use epr_core::domain::{EntityType, Invalid, Json, Text};
+use epr_core::domain::fields::{self, Fields, Reading, Step};
+use epr_core::domain::{Invalid, Json, Text};
 use uuid::Uuid;
 
 /// A step of a path to a field, as text.
@@ -28,16 +28,6 @@ pub(crate) fn truth(json: &Json, name: &'static str) -> Result<bool, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let truth = fields.required(name, fields::boolean);
     fields.finish(truth)
-}
-
-/// Entity types as a list of words.
-pub(crate) fn types(types: &[EntityType]) -> Json {
-    types.iter().map(|entity_type| entity_type.word()).collect::<Vec<_>>().into()
-}
-
-/// A query parameter that is left out when there is no value.
-pub(crate) fn parameter(name: &'static str, value: Option<impl ToString>) -> Option<(&'static str, String)> {
-    value.map(|value| (name, value.to_string()))
 }
 
 /// The path of one object of a collection.

@@ -10,8 +10,8 @@
 //!
 //! let epr = Epr::in_memory().await?;
 //! let call = Call::default();
-//! let spv = epr.create_entity(&call, NewEntity::new("Berlin One".try_into()?, EntityType::Spv)).await?;
-//! let role = epr.create_role(&call, NewRole::new("Reader".try_into()?, ["document:download".try_into()?])).await?;
+//! let spv = epr.create_entity(&call, NewEntity::new("Berlin One".parse()?, EntityType::Spv)).await?;
+//! let role = epr.create_role(&call, NewRole::new("Reader".parse()?).permission("document:download".parse()?)).await?;
 //! let user = uuid::Uuid::from_u128(7);
 //! epr.assign(&call, NewAssignment::new(user, role.id).on(spv.id)).await?;
 //!

@@ -207,7 +207,7 @@ impl Api {
         let scope_types = scope_types.iter().map(|word| EntityType::from_word(word).expect("an entity type"));
         let new = NewRole {
             scope_types: scope_types.collect(),
-            ..NewRole::new(name.try_into().expect("a name"), permissions)
+            ..NewRole::new(name.try_into().expect("a name")).with_permissions(permissions)
         };
         self.client().await.create_role(&new).await.expect("a role").id.to_string()
     }

@@ -161,7 +161,7 @@ impl World {
         }
         let mut roles = Vec::new();
         for name in ["one", "two"] {
-            let new = NewRole::new(name.try_into().unwrap(), ["a:read".try_into().unwrap()]);
+            let new = NewRole::new(name.parse().unwrap()).permission("a:read".parse().unwrap());
             roles.push(epr.create_role(&call, new).await.unwrap().id);
         }
         let mut world = Self {

@@ -1,4 +1,4 @@
-//! The checked-in allow/deny matrix (`matrix.tsv`), held against [`decide`].
+//! Compares [`decide`] with the checked-in table of decisions, `matrix.tsv`.
 
 use uuid::Uuid;
 
@@ -53,7 +53,8 @@ fn every_row_of_the_matrix_holds() {
             },
             held_action: (action == "held").then(|| "document:download".into()),
         };
-        let facts = Facts { resource_type: EntityType::Spv, lineage: vec![RESOURCE, PARENT], grants: vec![grant] };
+        let facts =
+            Facts { resource_type: EntityType::Spv, assigned_entities: vec![RESOURCE, PARENT], grants: vec![grant] };
         let question = Question::new(PRINCIPAL, AskedAction::new("document:download").unwrap(), RESOURCE);
         let decided = decide(&question, &facts, now);
         assert_eq!((decided.allowed, decided.reason.code()), (decision == "allow", reason), "{line}");
@@ -76,7 +77,7 @@ fn one_microsecond_decides() {
         scope_types: vec![],
         held_action: Some("a:b".into()),
     };
-    let facts = Facts { resource_type: EntityType::Spv, lineage: vec![RESOURCE], grants: vec![grant] };
+    let facts = Facts { resource_type: EntityType::Spv, assigned_entities: vec![RESOURCE], grants: vec![grant] };
     let question = Question::new(PRINCIPAL, AskedAction::new("a:b").unwrap(), RESOURCE);
     let allowed: Vec<_> = (-1..=2).map(|micros| decide(&question, &facts, instant(micros)).allowed).collect();
     assert_eq!(allowed, [false, true, true, false]);
@@ -98,7 +99,7 @@ fn the_best_of_several_assignments_counts() {
     let question = Question::new(PRINCIPAL, AskedAction::new("a:b").unwrap(), RESOURCE);
     let facts = Facts {
         resource_type: EntityType::Spv,
-        lineage: vec![RESOURCE, PARENT],
+        assigned_entities: vec![RESOURCE, PARENT],
         grants: vec![grant(false, None), grant(true, Some(PARENT)), grant(false, Some(RESOURCE))],
     };
     assert!(decide(&question, &facts, moment(1)).allowed);

@@ -1,11 +1,13 @@
-//! The decision: facts in, allow or deny with a reason out.
+//! The decision: a question and facts in, allow or deny with a reason out.
 //!
 //! Owns the rule by which access is granted. Pure and synchronous: must never read a clock, a database or a cache.
 
 mod decide;
 #[cfg(test)]
 mod matrix;
+mod reason;
 mod span;
 
-pub use decide::{AskedAction, Decision, Facts, Grant, Question, Reason, Via, decide};
+pub use decide::{AskedAction, Decision, Facts, Grant, Question, decide};
+pub use reason::{Denial, Reason, Via};
 pub use span::Span;

@@ -1,19 +1,21 @@
-//! For how long a decision stays the same while its facts do: from one start or end of an assignment to the next.
+//! How long a decision stays the same while its facts do: from one start or end of a window to the next.
+//!
+//! Owns the span of a decision. Must never decide.
 
 use super::Facts;
 use crate::domain::Timestamp;
 
-/// A stretch of time: from the first moment on, to just before the second. Open where there is `None`.
+/// A half-open span of time: it includes `from` and excludes `until`. A side that is `None` is unbounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The first moment.
+    /// The start, included.
     pub from: Option<Timestamp>,
-    /// The first moment that is no longer part of it.
+    /// The end, excluded.
     pub until: Option<Timestamp>,
 }
 
 impl Span {
-    /// Whether `now` lies in it.
+    /// Whether the span includes `now`.
     #[must_use]
     pub fn contains(&self, now: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
@@ -21,7 +23,7 @@ impl Span {
 }
 
 impl Facts {
-    /// The stretch around `now` in which no assignment among these starts or ends.
+    /// The span around `now` in which no window of these assignments starts or ends.
     #[must_use]
     pub fn span(&self, now: Timestamp) -> Span {
         let moments = self.grants.iter().flat_map(|grant| [Some(grant.effective_at), grant.expires_at]).flatten();

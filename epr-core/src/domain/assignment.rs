@@ -1,10 +1,13 @@
-//! Assignments: who holds which role, where, and from when to when.
+//! Assignments: a role given to a principal on an entity or globally, within a window of time.
+//!
+//! Owns the fields of an assignment and the rule of its window. Must never know how an assignment is stored or sent.
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::fields::{self, Fields, Invalid, Problem};
+use super::input::declare::{filter, record};
 use super::json::Json;
 use super::schema::AnyTime;
 use super::text::Text;
@@ -13,66 +16,97 @@ use super::time::Timestamp;
 /// The kind of principal (`user`, `service`, `group` …): an open label of 1 to 64 characters.
 pub type PrincipalType = Text<1, 64>;
 
-/// The label that counts when a caller names none: `user`.
+/// The principal type of a request that names none: `user`.
 #[must_use]
 pub fn default_principal_type() -> PrincipalType {
-    // Within the bounds by sight; the fallback is unreachable and would only be refused later.
     PrincipalType::new("user").unwrap_or_else(|_| unreachable!("`user` is within 1 to 64 characters"))
 }
 
-/// One grant of a role. `(principal_id, principal_type, role_id, entity_id)` is unique, no entity counting as equal
-/// to no entity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Assignment {
-    /// Its id.
-    pub id: Uuid,
-    /// Who holds the role.
-    pub principal_id: Uuid,
-    /// What kind of principal that is; part of who it is.
-    pub principal_type: String,
-    /// The role held.
-    pub role_id: Uuid,
-    /// Where: on this entity and everything below it; everywhere when absent.
-    #[schema(required)]
-    pub entity_id: Option<Uuid>,
-    /// In force from this moment, which counts as in.
-    pub effective_at: Timestamp,
-    /// In force until this moment, which counts as out; for ever when absent.
-    #[schema(required)]
-    pub expires_at: Option<Timestamp>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-}
+record! {
+    /// A role given to a principal. `(principal_id, principal_type, role_id, entity_id)` is unique; two global
+    /// assignments (`entity_id` is `null`) are equal in it.
+    ///
+    /// The window is half-open: it includes `effective_at` and excludes `expires_at`.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+    pub struct Assignment;
+    /// A request to assign a role.
+    #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewAssignment(new, id, now);
+    patch {}
 
-/// A request to assign a role.
-#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewAssignment {
-    /// Who shall hold the role.
-    pub principal_id: Uuid,
-    /// The principal's type; `user` when absent.
-    #[schema(required = false)]
-    pub principal_type: PrincipalType,
-    /// The role.
-    pub role_id: Uuid,
-    /// Where; everywhere when absent.
-    pub entity_id: Option<Uuid>,
-    /// From when; now when absent.
-    #[schema(value_type = Option<AnyTime>)]
-    pub effective_at: Option<Timestamp>,
-    /// Until when; for ever when absent.
-    #[schema(value_type = Option<AnyTime>)]
-    pub expires_at: Option<Timestamp>,
+    /// The id of the assignment.
+    id as "id": Uuid { set id; }
+
+    /// The id of the principal that has the role.
+    principal_id as "principal_id": Uuid {
+        new
+            /// The id of the principal that gets the role.
+            Uuid = required;
+    }
+
+    /// The kind of principal, for example `user`. The same id with another type is another principal.
+    #[schema(example = "user")]
+    principal_type as "principal_type": String {
+        new
+            /// The kind of principal, for example `service`; `user` when absent.
+            #[schema(required = false)]
+            PrincipalType = default(default_principal_type());
+    }
+
+    /// The id of the role.
+    role_id as "role_id": Uuid {
+        new
+            /// The id of the role.
+            Uuid = required;
+    }
+
+    /// The entity on which the role is given, with everything below it; `null` for a global assignment.
+    #[schema(required)]
+    entity_id as "entity_id": Option<Uuid> {
+        new
+            /// The entity on which the role is given, with everything below it; absent or `null` for a global
+            /// assignment.
+            Option<Uuid> = optional;
+    }
+
+    /// The start of the window, included.
+    effective_at as "effective_at": Timestamp {
+        set new.effective_at.unwrap_or(now);
+        new
+            /// The start of the window, included; the present time when absent.
+            #[schema(value_type = Option<AnyTime>)]
+            Option<Timestamp> = optional;
+    }
+
+    /// The end of the window, excluded; `null` when the window has no end.
+    #[schema(required)]
+    expires_at as "expires_at": Option<Timestamp> {
+        new
+            /// The end of the window, excluded; absent or `null` for a window without an end.
+            #[schema(value_type = Option<AnyTime>)]
+            Option<Timestamp> = optional;
+    }
+
+    /// The time of creation.
+    created_at as "created_at": Timestamp { set now; }
+
+    /// The time of the last change.
+    updated_at as "updated_at": Timestamp { set now; }
 }
 
 impl NewAssignment {
-    /// Every member that a body may have.
-    pub const MEMBERS: &[&str] =
-        &["principal_id", "principal_type", "role_id", "entity_id", "effective_at", "expires_at"];
-
-    /// A role for a user, everywhere, from now on.
+    /// A role for a user, globally, from the present time on.
+    ///
+    /// ```
+    /// use epr_core::domain::NewAssignment;
+    /// use uuid::Uuid;
+    ///
+    /// let (user, role, spv) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+    /// let new = NewAssignment::new(user, role).on(spv).until("2030-01-01T00:00:00Z".parse()?);
+    /// assert_eq!((new.entity_id, new.effective_at), (Some(spv), None));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new(principal_id: Uuid, role_id: Uuid) -> Self {
         Self {
@@ -85,55 +119,65 @@ impl NewAssignment {
         }
     }
 
-    /// The same, on one entity and what is below it.
+    /// The same assignment for a principal of another type than `user`.
+    #[must_use]
+    pub fn of_type(self, principal_type: PrincipalType) -> Self {
+        Self { principal_type, ..self }
+    }
+
+    /// The same assignment on one entity and everything below it.
     #[must_use]
     pub fn on(self, entity_id: Uuid) -> Self {
         Self { entity_id: Some(entity_id), ..self }
     }
 
-    /// Reads the body of an assignment made at `now`. An unknown field is an error: `entity` for `entity_id` would grant everywhere.
+    /// The same assignment with a window that starts at `effective_at`, included.
+    #[must_use]
+    pub fn from(self, effective_at: Timestamp) -> Self {
+        Self { effective_at: Some(effective_at), ..self }
+    }
+
+    /// The same assignment with a window that ends at `expires_at`, excluded.
+    #[must_use]
+    pub fn until(self, expires_at: Timestamp) -> Self {
+        Self { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Reads the body of an assignment made at `now`. An unknown member is an error: `entity` instead of `entity_id`
+    /// would make the assignment global.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json, now: Timestamp) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         fields.only(Self::MEMBERS);
-        let principal_id = fields.required("principal_id", fields::uuid);
-        let principal_type = fields.given("principal_type", fields::text).unwrap_or_else(default_principal_type);
-        let role_id = fields.required("role_id", fields::uuid);
-        let entity_id = fields.optional("entity_id", fields::uuid);
-        let effective_at = fields.optional("effective_at", fields::timestamp);
-        let expires_at = fields.optional("expires_at", fields::timestamp);
-        if let Some(problem) = window_problem(effective_at.unwrap_or(now), expires_at) {
+        let new = Self::read(&mut fields);
+        let start = fields.peek("effective_at", fields::timestamp).unwrap_or(now);
+        if let Some(problem) = window_problem(start, fields.peek("expires_at", fields::timestamp)) {
             fields.report("expires_at", problem);
         }
-        let build = principal_id.zip(role_id).map(|(principal_id, role_id)| Self {
-            principal_id,
-            principal_type,
-            role_id,
-            entity_id,
-            effective_at,
-            expires_at,
-        });
-        fields.finish(build)
+        fields.finish(new)
     }
 }
 
-/// What is wrong with a window that ends before or when it starts.
+/// The problem of a window that ends before or when it starts.
 pub(crate) fn window_problem(effective_at: Timestamp, expires_at: Option<Timestamp>) -> Option<Problem> {
     expires_at
         .is_some_and(|end| end <= effective_at)
         .then(|| Problem::new("value_error", "expires_at should be after effective_at"))
 }
 
-/// Which assignments a list holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct AssignmentFilter {
-    /// Of this principal, whatever its type.
+filter! {
+    /// The conditions of a list of assignments.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    pub struct AssignmentFilter;
+
+    /// The assignments of this principal, of whatever type.
     #[param(nullable = false)]
-    pub principal_id: Option<Uuid>,
-    /// On exactly this entity.
+    principal_id as "principal_id": Option<Uuid>;
+
+    /// The assignments on exactly this entity.
     #[param(nullable = false)]
-    pub entity_id: Option<Uuid>,
+    entity_id as "entity_id": Option<Uuid>;
 }

@@ -1,55 +1,58 @@
-//! What the ledger records: events on the way in, entries on the way out.
+//! The ledger's data: audit events before they are recorded, entries after.
+//!
+//! Owns their fields and the reader of an event. Must never hash or store an entry.
 
 use serde::{Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::fields::{self, Choice, Fields, Invalid};
+use super::fields::{self, Fields, Invalid};
+use super::input::declare::{filter, words};
 use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
 
-/// Who reports an event: up to 128 characters. The ledger's texts have upper bounds only, as in the contract: an older
-/// ledger may hold empty ones.
+/// The source of an event: up to 128 characters. The ledger's texts have upper bounds only, as in the contract: an
+/// older ledger can contain empty ones.
 pub type Source = Text<0, 128>;
-/// What happened: up to 120 characters.
+/// The action that an entry records, such as `role.create`: up to 120 characters.
 pub type LedgerAction = Text<0, 120>;
-/// A label of a kind (of actor, of entity): up to 64 characters.
+/// The type of an actor or an entity: up to 64 characters.
 pub type Label = Text<0, 64>;
-/// What ties events together: up to 120 characters.
+/// The id that correlates entries: up to 120 characters.
 pub type CorrelationId = Text<0, 120>;
 
-/// The `source` of what EPR records about itself.
+/// The `source` of the entries about EPR's own changes and decisions.
 pub const OWN_SOURCE: &str = "entity_permissions_core";
 
-/// Something that happened, to be recorded.
+/// An event to be recorded in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEvent {
-    /// The idempotency key, if the reporter gave one.
+    /// The idempotency key, if the source gave one.
     pub event_id: Option<Uuid>,
-    /// Who reports it.
+    /// The service that reports the event.
     pub source: Source,
-    /// What happened.
+    /// The action, for example `role.create`.
     pub action: LedgerAction,
-    /// Who did it.
+    /// The id of the actor.
     pub actor_id: Option<Uuid>,
-    /// What kind of actor that is.
+    /// The type of the actor, for example `user`.
     pub actor_type: Label,
-    /// What it was done to.
+    /// The id of the entity that the event is about.
     pub entity_id: Option<Uuid>,
-    /// What kind of thing that is.
+    /// The type of that entity.
     pub entity_type: Option<Label>,
-    /// What ties it to other events.
+    /// The id that correlates the event with others.
     pub correlation_id: Option<CorrelationId>,
-    /// Everything else.
+    /// Further facts about the event.
     pub details: JsonObject,
-    /// When it happened.
+    /// The time at which the event happened.
     pub occurred_at: Timestamp,
 }
 
 impl AuditEvent {
-    /// Reads an event that another service reports, and whether it says when it happened; if not, that is `now`. `null`
-    /// counts as absent, members that no event has are left alone.
+    /// Reads an event from another service, and whether it has a time; without one, `now` is used. `null` is the same as
+    /// absent, and unknown members are ignored.
     ///
     /// # Errors
     /// Every failing field.
@@ -89,47 +92,36 @@ impl AuditEvent {
     }
 }
 
-/// Why a message did not become an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RejectionKind {
-    /// It is no audit event.
-    Invalid,
-    /// Another event with the same id stands in the ledger.
-    Conflict,
-    /// The database took others, but not this one.
-    Refused,
-}
-
-impl Choice for RejectionKind {
-    const ALL: &'static [Self] = &[Self::Invalid, Self::Conflict, Self::Refused];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Conflict => "conflict",
-            Self::Refused => "refused",
-        }
+words! {
+    /// The reason for which a message did not become a ledger entry.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+    pub enum RejectionKind: "kind of rejection" {
+        /// The message is not an audit event.
+        Invalid = "invalid",
+        /// The ledger has another event with the same id.
+        Conflict = "conflict",
+        /// The database accepted other entries, but not this one.
+        Refused = "refused",
     }
 }
 
-/// Most bytes of a rejected message's body that are kept.
+/// The number of bytes of a rejected message's body that are kept.
 pub const MAX_REJECTED_BODY_BYTES: usize = 64 * 1024;
-/// Most characters of a reason that are kept, and of a message id.
+/// The number of characters of a reason and of a message id that are kept.
 const MAX_REASON_CHARS: usize = 1024;
 
-/// A message that did not become an entry.
+/// A message that did not become a ledger entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejection {
-    /// The queue's id of it.
+    /// The queue's id of the message.
     pub message_id: String,
-    /// Why, for a program.
+    /// The reason, for a program.
     pub kind: RejectionKind,
-    /// Why, for a person.
+    /// The reason, for a person.
     pub reason: String,
-    /// The body, or its start.
+    /// The body, cut at [`MAX_REJECTED_BODY_BYTES`].
     pub body: String,
-    /// How long all of the body is.
+    /// The length of the whole body in bytes.
     pub body_bytes: i64,
 }
 
@@ -152,19 +144,19 @@ impl Rejection {
     }
 }
 
-/// A rejection as it is kept.
+/// A stored rejection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeptRejection {
-    /// Its place in the list: later ones are higher.
+    /// The position in the list of rejections: later ones have higher numbers.
     pub id: i64,
-    /// What was rejected, as it was seen last.
+    /// The rejected message, as the last delivery had it.
     #[serde(flatten)]
     pub rejection: Rejection,
-    /// How often the queue has delivered it.
+    /// The number of deliveries by the queue.
     pub times_seen: i64,
-    /// When it was seen first.
+    /// The time of the first delivery.
     pub first_seen_at: Timestamp,
-    /// When it was seen last.
+    /// The time of the last delivery.
     pub last_seen_at: Timestamp,
 }
 
@@ -213,64 +205,76 @@ pub struct AuditEntry {
     pub occurred_at: Timestamp,
 }
 
-/// `details` as the text that was hashed.
+/// The canonical JSON text of `details`, which is the text that was hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanonicalDetails(pub String);
 
 impl Serialize for CanonicalDetails {
-    /// As the JSON it is, not as a string.
+    /// Writes the JSON value, not a string.
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         let raw: &serde_json::value::RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
         raw.serialize(out)
     }
 }
 
-/// What a reader of the ledger asks for. Every condition given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct AuditFilter {
-    /// Of this action.
+filter! {
+    /// The conditions of a list of ledger entries; an entry has to match all of them.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    pub struct AuditFilter;
+
+    /// Entries with this action, for example `role.create`.
     #[param(nullable = false, max_length = 512)]
-    pub action: Option<String>,
-    /// By this actor.
+    action as "action": Option<String> = by fields::filter_text;
+
+    /// Entries about what this actor did.
     #[param(nullable = false)]
-    pub actor_id: Option<Uuid>,
-    /// On this entity.
+    actor_id as "actor_id": Option<Uuid>;
+
+    /// Entries about this entity.
     #[param(nullable = false)]
-    pub entity_id: Option<Uuid>,
-    /// On this kind of entity.
+    entity_id as "entity_id": Option<Uuid>;
+
+    /// Entries about this type of entity.
     #[param(nullable = false, max_length = 512)]
-    pub entity_type: Option<String>,
-    /// Reported by this source.
+    entity_type as "entity_type": Option<String> = by fields::filter_text;
+
+    /// Entries reported by this source.
     #[param(nullable = false, max_length = 512)]
-    pub source: Option<String>,
-    /// Tied together by this id.
+    source as "source": Option<String> = by fields::filter_text;
+
+    /// Entries with this correlation id.
     #[param(nullable = false, max_length = 512)]
-    pub correlation_id: Option<String>,
-    /// With this idempotency key.
+    correlation_id as "correlation_id": Option<String> = by fields::filter_text;
+
+    /// The entry with this event id.
     #[param(nullable = false)]
-    pub event_id: Option<Uuid>,
-    /// Not before this moment.
+    event_id as "event_id": Option<Uuid>;
+
+    /// Entries of events at or after this time.
     #[param(nullable = false)]
-    pub occurred_from: Option<Timestamp>,
-    /// Not after this moment.
+    occurred_from as "occurred_from": Option<Timestamp>;
+
+    /// Entries of events at or before this time.
     #[param(nullable = false)]
-    pub occurred_to: Option<Timestamp>,
-    /// From this place on.
+    occurred_to as "occurred_to": Option<Timestamp>;
+
+    /// Entries from this sequence on.
     #[param(nullable = false, minimum = 1)]
-    pub from_sequence: Option<i64>,
-    /// Up to and including this place.
+    from_sequence as "from_sequence": Option<i64> = by fields::sequence;
+
+    /// Entries up to and including this sequence.
     #[param(nullable = false, minimum = 1)]
-    pub to_sequence: Option<i64>,
+    to_sequence as "to_sequence": Option<i64> = by fields::sequence;
 }
 
-/// Which part of the ledger to read.
+/// A page of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditPage {
-    /// At most this many entries.
+    /// The largest number of entries.
     pub limit: u32,
-    /// Only entries after this place, in the order of reading.
+    /// The sequence after which the page starts, in the order of reading.
     pub after: Option<i64>,
-    /// Oldest first, instead of newest first.
+    /// Whether the order is by ascending sequence; otherwise it is descending.
     pub ascending: bool,
 }

@@ -1,10 +1,13 @@
-//! Business entities: issuers, SPVs, offerings, investors, agents.
+//! Business entities and their hierarchy: issuers, SPVs, offerings, investors, agents.
+//!
+//! Owns the fields of an entity. Must never know how an entity is stored or sent.
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::fields::{self, Choice, Fields, Invalid};
+use super::fields::{Fields, Invalid};
+use super::input::declare::{filter, record, words};
 use super::json::{Json, JsonObject};
 use super::text::Text;
 use super::time::Timestamp;
@@ -12,186 +15,177 @@ use super::time::Timestamp;
 /// An entity's name: 1 to 255 characters.
 pub type EntityName = Text<1, 255>;
 
-/// What kind of business entity it is. Never changes after creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EntityType {
-    /// Issues tokens.
-    Issuer,
-    /// A special-purpose vehicle that holds an asset.
-    Spv,
-    /// An offering to investors.
-    Offering,
-    /// An investor.
-    Investor,
-    /// Acts for others.
-    Agent,
-    /// Anything else.
-    Other,
-}
-
-impl Choice for EntityType {
-    const ALL: &'static [Self] = &[Self::Issuer, Self::Spv, Self::Offering, Self::Investor, Self::Agent, Self::Other];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Issuer => "issuer",
-            Self::Spv => "spv",
-            Self::Offering => "offering",
-            Self::Investor => "investor",
-            Self::Agent => "agent",
-            Self::Other => "other",
-        }
+words! {
+    /// The kind of business entity. It never changes after creation.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
+    pub enum EntityType: "entity type" {
+        /// Issues tokens.
+        Issuer = "issuer",
+        /// A special-purpose vehicle that holds an asset.
+        Spv = "spv",
+        /// An offering to investors.
+        Offering = "offering",
+        /// An investor.
+        Investor = "investor",
+        /// Acts for others.
+        Agent = "agent",
+        /// Any other kind.
+        Other = "other",
     }
 }
 
-/// Where an entity is in its life. Does not influence decisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EntityStatus {
-    /// In use.
-    Active,
-    /// Not in use, may come back.
-    Inactive,
-    /// Put away: left out of lists, kept with its history.
-    Archived,
-}
-
-impl Choice for EntityStatus {
-    const ALL: &'static [Self] = &[Self::Active, Self::Inactive, Self::Archived];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Archived => "archived",
-        }
+words! {
+    /// The stage of an entity's life. It does not influence decisions.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+    pub enum EntityStatus: "entity status" {
+        /// In use.
+        Active = "active",
+        /// Out of use for now.
+        Inactive = "inactive",
+        /// Out of use for good: left out of lists, kept with its history.
+        Archived = "archived",
     }
 }
 
-/// A registered entity. `(name, type)` is unique.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Entity {
-    /// Its id.
-    pub id: Uuid,
-    /// Its name.
-    pub name: String,
-    /// Its kind.
-    #[serde(rename = "type")]
-    pub entity_type: EntityType,
-    /// Where it is in its life.
-    pub status: EntityStatus,
-    /// The entity above it in the hierarchy.
+record! {
+    /// A registered entity. `(name, type)` is unique.
+    #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+    pub struct Entity;
+    /// A request to create an entity.
+    #[derive(Debug, Clone, PartialEq, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewEntity(new, id, now);
+    patch {
+        /// A change of an entity. An absent member keeps its value.
+        #[derive(Debug, Clone, Default, PartialEq, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        EntityPatch
+    }
+
+    /// The id of the entity.
+    id as "id": Uuid { set id; }
+
+    /// The name, unique among entities of the same type.
+    #[schema(example = "Berlin One")]
+    name as "name": String {
+        new
+            /// The name, unique among entities of the same type; 1 to 255 characters.
+            EntityName = required;
+        patch
+            /// The new name, unique among entities of the same type.
+            #[schema(nullable = false)]
+            EntityName = given;
+    }
+
+    /// The kind of entity; it never changes.
+    entity_type as "type": EntityType {
+        new
+            /// The kind of entity; it cannot be changed later.
+            EntityType = required;
+    }
+
+    /// The stage of the entity's life.
+    status as "status": EntityStatus {
+        new
+            /// The status at creation; `active` when absent.
+            #[schema(required = false)]
+            EntityStatus = default(EntityStatus::Active);
+        patch
+            /// The new status.
+            #[schema(nullable = false)]
+            EntityStatus = given;
+    }
+
+    /// The parent in the hierarchy; `null` for a root.
     #[schema(required)]
-    pub parent_id: Option<Uuid>,
-    /// What the platform knows of it besides.
-    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
-    pub attributes: JsonObject,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-}
+    parent_id as "parent_id": Option<Uuid> {
+        new
+            /// The parent in the hierarchy, which must exist; absent or `null` for a root.
+            Option<Uuid> = optional;
+        patch
+            /// The new parent, which must exist; `null` makes the entity a root.
+            #[schema(value_type = Option<Uuid>)]
+            Option<Uuid> = given;
+    }
 
-/// A request to create an entity.
-#[derive(Debug, Clone, PartialEq, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewEntity {
-    /// Its name.
-    pub name: EntityName,
-    /// Its kind.
-    #[schema(rename = "type")]
-    pub entity_type: EntityType,
-    /// The status that it begins with; `active` when absent.
-    #[schema(required = false)]
-    pub status: EntityStatus,
-    /// The entity above it, which must exist.
-    pub parent_id: Option<Uuid>,
-    /// Free-form facts.
-    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
-    pub attributes: JsonObject,
+    /// Free-form facts about the entity, up to 64 levels deep.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    attributes as "attributes": JsonObject {
+        new
+            /// Free-form facts about the entity, up to 64 levels deep; none when absent.
+            #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
+            JsonObject = default(JsonObject::new());
+        patch
+            /// The new attributes, which replace all present ones.
+            #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
+            JsonObject = given;
+    }
+
+    /// The time of creation.
+    created_at as "created_at": Timestamp { set now; }
+
+    /// The time of the last change.
+    updated_at as "updated_at": Timestamp { set now; }
 }
 
 impl NewEntity {
-    /// Every member that a body may have.
-    pub const MEMBERS: &[&str] = &["name", "type", "status", "parent_id", "attributes"];
-
-    /// An active entity without parent or attributes.
+    /// An active root entity without attributes.
+    ///
+    /// ```
+    /// use epr_core::domain::{EntityType, NewEntity};
+    ///
+    /// let spv = NewEntity::new("Berlin One".parse()?, EntityType::Spv);
+    /// let child = NewEntity::new("Berlin One A".parse()?, "offering".parse()?).under(uuid::Uuid::from_u128(1));
+    /// assert_eq!((spv.parent_id, child.entity_type), (None, EntityType::Offering));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new(name: EntityName, entity_type: EntityType) -> Self {
         Self { name, entity_type, status: EntityStatus::Active, parent_id: None, attributes: JsonObject::new() }
     }
 
-    /// Reads the body of a creation. An unknown field is an error.
+    /// The same entity as a child of `parent_id`.
+    #[must_use]
+    pub fn under(self, parent_id: Uuid) -> Self {
+        Self { parent_id: Some(parent_id), ..self }
+    }
+
+    /// Reads the body of a creation. An unknown member is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         fields.only(Self::MEMBERS);
-        let name = fields.required("name", fields::text);
-        let entity_type = fields.required("type", fields::choice);
-        let status = fields.given("status", fields::choice).unwrap_or(EntityStatus::Active);
-        let parent_id = fields.optional("parent_id", fields::uuid);
-        let attributes = read_attributes(&mut fields).unwrap_or_default();
-        let build =
-            name.zip(entity_type).map(|(name, entity_type)| Self { name, entity_type, status, parent_id, attributes });
-        fields.finish(build)
+        let new = Self::read(&mut fields);
+        fields.finish(new)
     }
-}
-
-fn read_attributes(fields: &mut Fields<'_>) -> Option<JsonObject> {
-    let attributes = fields.given("attributes", fields::object)?;
-    if let Some(problem) = fields::object_problem(&attributes) {
-        fields.report("attributes", problem);
-    }
-    Some(attributes)
-}
-
-/// A change to an entity; what is absent stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EntityPatch {
-    /// A new name.
-    #[schema(nullable = false)]
-    pub name: Option<EntityName>,
-    /// A new status.
-    #[schema(nullable = false)]
-    pub status: Option<EntityStatus>,
-    /// A new parent; `null` detaches.
-    #[schema(value_type = Option<Uuid>)]
-    pub parent_id: Option<Option<Uuid>>,
-    /// New attributes, replacing all.
-    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
-    pub attributes: Option<JsonObject>,
 }
 
 impl EntityPatch {
-    /// Reads the body of a change. An unknown or immutable field is an error.
+    /// Reads the body of a change. A member that is unknown or cannot be changed is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        fields.only(&["name", "status", "parent_id", "attributes"]);
-        let patch = Self {
-            name: fields.given("name", fields::text),
-            status: fields.given("status", fields::choice),
-            parent_id: fields.given("parent_id", fields::nullable(fields::uuid)),
-            attributes: read_attributes(&mut fields),
-        };
+        fields.only(Self::MEMBERS);
+        let patch = Self::read(&mut fields);
         fields.finish(Some(patch))
     }
 }
 
-/// Which entities a list holds. Archived ones are always left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct EntityFilter {
-    /// Any of these types; all when empty.
-    #[param(rename = "type", required = false, max_items = 1000)]
-    pub types: Vec<EntityType>,
-    /// Children of this entity.
+filter! {
+    /// The conditions of a list of entities. Archived entities are never listed.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    pub struct EntityFilter;
+
+    /// Entities of any of these types; of every type when absent. The parameter may be repeated.
+    #[param(required = false, max_items = 1000)]
+    types as "type": Vec<EntityType>;
+
+    /// The children of this entity.
     #[param(nullable = false)]
-    pub parent_id: Option<Uuid>,
+    parent_id as "parent_id": Option<Uuid>;
 }

@@ -1,10 +1,13 @@
-//! Platform events: what happened, told to other services.
+//! Platform events: things that happened, published to other services.
+//!
+//! Owns the fields of an event, its ordering key and its largest size. Must never know how an event is delivered.
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::fields::{self, Choice, Fields, Invalid, Problem};
+use super::fields::{self, Fields, Invalid, Problem};
+use super::input::declare::{filter, words};
 use super::json::{Json, JsonObject};
 use super::schema::AnyTime;
 use super::text::Text;
@@ -12,39 +15,28 @@ use super::time::Timestamp;
 use super::topic_text::TopicText;
 use super::trace::TraceParent;
 
-/// What happened: 3 to 128 characters that a topic carries.
+/// The type of an event, such as `document.uploaded`: 3 to 128 characters that a topic can carry.
 pub type EventType = TopicText;
-/// Who says so: 3 to 128 characters that a topic carries.
+/// The source of an event: 3 to 128 characters that a topic can carry.
 pub type EventSource = TopicText;
-/// What ties events together: 1 to 128 characters.
+/// The id that correlates events: 1 to 128 characters.
 pub type EventCorrelationId = Text<1, 128>;
-/// The version of the payload's shape: 1 to 16 characters.
+/// The version of the payload's schema: 1 to 16 characters.
 pub type SchemaVersion = Text<1, 16>;
 
 /// Most characters of an error that are kept with an event.
 pub const MAX_ERROR_CHARS: usize = 1024;
 
-/// The state of the delivery of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DeliveryState {
-    /// Not delivered yet.
-    Pending,
-    /// Delivered at least once, or no topic is configured.
-    Succeeded,
-    /// Given up; `epr events requeue` starts again.
-    Failed,
-}
-
-impl Choice for DeliveryState {
-    const ALL: &'static [Self] = &[Self::Pending, Self::Succeeded, Self::Failed];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-        }
+words! {
+    /// The state of an event's delivery.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+    pub enum DeliveryState: "state of delivery" {
+        /// Not delivered yet; the relay retries.
+        Pending = "pending",
+        /// Delivered at least once, or stored while no topic is configured.
+        Succeeded = "succeeded",
+        /// Given up; `epr events requeue` starts again.
+        Failed = "failed",
     }
 }
 
@@ -90,10 +82,10 @@ pub struct Event {
     pub created_at: Timestamp,
     /// The time of the last change of the delivery.
     pub updated_at: Timestamp,
-    /// The trace in which it came to be; passed on with its message, not shown.
+    /// The trace in which the event was created. It is sent with the message and is not part of the JSON.
     #[serde(skip)]
     pub traceparent: Option<TraceParent>,
-    /// Whether another service brought it through `/events`; false only for events that EPR made itself. Not shown.
+    /// Whether another service sent the event through `/events`; `false` for EPR's own events. Not part of the JSON.
     #[serde(skip)]
     pub ingested: bool,
 }
@@ -150,43 +142,48 @@ impl NewEvent {
     }
 }
 
-/// An event that was taken.
+/// An accepted event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IngestedEvent {
-    /// The event; of a repeat the first one.
+    /// The event; for a duplicate, the first one.
     pub event: Event,
-    /// Whether it is a repeat, and of what kind.
+    /// The kind of duplicate; `None` when the event is new.
     pub duplicate: Option<Duplicate>,
 }
 
-/// How a repeat compares with the first event under its source and correlation id.
+/// How a duplicate compares with the first event of its source and correlation id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Duplicate {
-    /// The same content.
+    /// Both have the same content.
     Same,
-    /// Other content, which is not delivered.
+    /// The content differs; the duplicate's content is not delivered.
     Different,
 }
 
-/// Which events a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct EventFilter {
-    /// Of this type.
+filter! {
+    /// The conditions of a list of events.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
+    #[into_params(parameter_in = Query)]
+    pub struct EventFilter;
+
+    /// Events of this type, for example `document.uploaded`.
     #[param(nullable = false, max_length = 512)]
-    pub event_type: Option<String>,
-    /// From this source.
+    event_type as "event_type": Option<String> = by fields::filter_text;
+
+    /// Events from this source.
     #[param(nullable = false, max_length = 512)]
-    pub source: Option<String>,
-    /// In this state of delivery.
+    source as "source": Option<String> = by fields::filter_text;
+
+    /// Events in this state of delivery.
     #[param(nullable = false)]
-    pub delivery_state: Option<DeliveryState>,
+    delivery_state as "delivery_state": Option<DeliveryState>;
 }
 
-/// The longest ordering key, in characters. An entity whose name for itself is longer has no order.
+/// The longest ordering key, in characters. An event that names its entity by a longer text has no key.
 const MAX_KEY: usize = 128;
 
-/// What orders an event that another service brings: the entity that its payload names, in one spelling if it is a UUID.
+/// The ordering key of an event from another service: the entity that its payload names, in one spelling if it is a
+/// UUID.
 #[must_use]
 pub fn ordering_key(payload: &JsonObject) -> Option<String> {
     let named = payload.get("entity_id")?.as_text()?;
@@ -199,7 +196,7 @@ pub fn ordering_key(payload: &JsonObject) -> Option<String> {
 /// The largest message, body and attributes together, in bytes: the limit of SNS.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// What a message over [`MAX_MESSAGE_BYTES`] is refused with.
+/// The problem of an event whose message is larger than [`MAX_MESSAGE_BYTES`].
 #[must_use]
 pub fn too_large(bytes: usize) -> Problem {
     Problem::new(

@@ -1,4 +1,4 @@
-//! The registry's vocabulary: entities, roles, assignments, and the rules that make a value of them valid.
+//! The types of the registry, the ledger and the outbox, and the rules that make their values valid.
 //!
 //! Owns types and validation. Must never do I/O, read a clock or know a database.
 

@@ -1,13 +1,15 @@
-//! Callers that no actor id stands for: what the ledger says about them instead. Pure.
+//! Callers without an actor id: the actor of their ledger entries, derived from their name.
+//!
+//! Owns the derivation. Must never authenticate a caller.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// The namespace of the ids that are derived from names. Must never change: the ledger holds what was derived in it.
+/// The namespace of the ids that are derived from names. Must never change: the ledger contains ids derived in it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_3a52_8f0e_5c77_9b1e_2d54_c0a8_e9b3);
 
-/// How a caller is known.
+/// How a caller was identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerKind {
     /// By an API token; the name is the token's.
@@ -47,7 +49,7 @@ impl NamedCaller {
         }
     }
 
-    /// The `actor_id` of entries: the same for the same kind and name, on every machine and for ever (UUID version 5).
+    /// The `actor_id` of entries: always the same for the same kind and name (UUID version 5).
     #[must_use]
     pub fn actor_id(&self) -> Uuid {
         let kind = match self.kind {

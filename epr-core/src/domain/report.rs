@@ -1,11 +1,13 @@
-//! What operators ask about the registry as a whole: rows of reports and exports, with the names that people know.
+//! Rows of reports and exports about the whole registry, with the names of roles and entities.
+//!
+//! Owns the shape of the rows and the steps of a bulk change. Must never read the registry.
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Assignment, AssignmentFilter, Entity, EntityType, Role, Timestamp};
 
-/// An assignment with the names of its role and its place.
+/// An assignment with the names of its role and its entity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NamedAssignment {
     /// The assignment.
@@ -13,52 +15,52 @@ pub struct NamedAssignment {
     pub assignment: Assignment,
     /// The role's name.
     pub role_name: String,
-    /// The type of the entity it sits on; none when it counts everywhere.
+    /// The type of the entity; `None` for a global assignment.
     pub entity_type: Option<EntityType>,
-    /// The name of that entity.
+    /// The name of the entity; `None` for a global assignment.
     pub entity_name: Option<String>,
 }
 
-/// Which assignments a scan shows, and in which order.
+/// The assignments that a scan returns, and their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AssignmentScan {
-    /// Those of a filter, newest first.
+    /// Assignments that match a filter, newest first.
     Listed(AssignmentFilter),
-    /// The one with this id.
+    /// The assignment with this id.
     One(Uuid),
-    /// Those that end after `now` and not after `until`; the next to end first.
+    /// Assignments that end after `now` and not after `until`, ordered by their end.
     Expiring {
         /// The current time.
         now: Timestamp,
-        /// The end of the window.
+        /// The last end that is included.
         until: Timestamp,
     },
-    /// Those that have granted nothing yet: they begin after `now`, or had ended when they were made. The next to begin
-    /// first.
+    /// Assignments that have never been in force: they start after `now`, or had ended when they were created. Ordered by
+    /// their start.
     NeverEffective {
         /// The current time.
         now: Timestamp,
     },
-    /// Those that count everywhere and have not ended at `now`, principal by principal.
+    /// Global assignments that have not ended at `now`, ordered by principal.
     Global {
         /// The current time.
         now: Timestamp,
     },
 }
 
-/// A role that nobody holds or will hold.
+/// A role without an assignment that is or will be in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnheldRole {
     /// The role.
     #[serde(flatten)]
     pub role: Role,
-    /// How many assignments of it have ended and were not revoked.
+    /// The number of its assignments that have ended and were not revoked.
     pub ended_assignments: i64,
-    /// When the last of them ended.
+    /// The latest of their ends.
     pub last_ended_at: Option<Timestamp>,
 }
 
-/// An entity in use whose parent has been archived.
+/// An entity that is not archived below a parent that is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Orphan {
     /// The entity.
@@ -70,15 +72,15 @@ pub struct Orphan {
     pub parent_type: EntityType,
 }
 
-/// What a registry is changed by when many changes are brought at once.
+/// One step of a bulk change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkStep {
-    /// A new role.
+    /// Creates a role.
     CreateRole(super::NewRole),
-    /// A change of a role.
+    /// Changes a role.
     UpdateRole(Uuid, super::RolePatch),
-    /// A new assignment. One that stands already under the same key is left as it is.
+    /// Creates an assignment. An existing one with the same key stays unchanged.
     Assign(super::NewAssignment),
-    /// Another window for an assignment: the one with this id is revoked and the new one made, with no moment between.
+    /// Replaces an assignment: the one with this id is revoked and the new one created in the same transaction.
     Reassign(Uuid, super::NewAssignment),
 }

@@ -1,4 +1,6 @@
-//! Roles: named sets of permitted actions, optionally meant for some entity types only.
+//! Roles: named sets of permitted actions, optionally limited to some entity types.
+//!
+//! Owns the fields of a role. Must never know how a role is stored or sent.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::entity::EntityType;
-use super::fields::{self, Fields, Invalid};
+use super::fields::{self, Fields, Invalid, Reading};
+use super::input::declare::record;
 use super::json::Json;
 use super::text::Text;
 use super::time::Timestamp;
@@ -16,135 +19,164 @@ use super::time::Timestamp;
 pub type RoleName = Text<3, 120>;
 /// A role's description: up to 512 characters.
 pub type RoleDescription = Text<0, 512>;
-/// A permission action such as `document:download`: 3 to 255 characters.
+/// A permission's action such as `document:download`: 3 to 255 characters.
 pub type Action = Text<3, 255>;
 
-/// A role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Role {
-    /// Its id.
-    pub id: Uuid,
-    /// Its name, unique.
-    pub name: String,
-    /// What it is for.
-    #[schema(required)]
-    pub description: Option<String>,
-    /// The entity types it may be assigned on and counts for; empty means all.
-    pub scope_types: Vec<EntityType>,
-    /// Whether the platform itself depends on it.
-    pub is_system: bool,
-    /// The actions it holds, sorted by code point.
-    pub permissions: Vec<String>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-}
+record! {
+    /// A role.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+    pub struct Role;
+    /// A request to create a role. Actions that are new to the registry are created with it.
+    #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct NewRole(new, id, now);
+    patch {
+        /// A change of a role. An absent member keeps its value.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
+        RolePatch
+    }
 
-/// A request to create a role. Actions that are new to the registry are created with it.
-#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewRole {
-    /// Its name.
-    pub name: RoleName,
-    /// What it is for.
-    pub description: Option<RoleDescription>,
-    /// The entity types it is meant for; empty means all.
-    #[schema(required = false, max_items = 1000)]
-    pub scope_types: Vec<EntityType>,
-    /// The actions it holds.
-    #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
-    pub permissions: BTreeSet<Action>,
-    /// Whether the platform itself depends on it. Ignored in requests: a role made by a caller is no system role.
-    #[schema(value_type = Option<serde_json::Value>, required = false)]
-    pub is_system: bool,
+    /// The id of the role.
+    id as "id": Uuid { set id; }
+
+    /// The name, unique among roles.
+    #[schema(example = "Document reader")]
+    name as "name": String {
+        new
+            /// The name, unique among roles; 3 to 120 characters.
+            RoleName = required;
+    }
+
+    /// The purpose of the role; `null` when none was given.
+    #[schema(required)]
+    description as "description": Option<String> {
+        new
+            /// The purpose of the role; up to 512 characters.
+            Option<RoleDescription> = optional;
+        patch
+            /// The new description. `null` changes nothing.
+            #[schema(value_type = Option<RoleDescription>)]
+            Option<RoleDescription> = unless_null;
+    }
+
+    /// The entity types on which the role can be assigned and grants; empty: every type.
+    scope_types as "scope_types": Vec<EntityType> {
+        new
+            /// The entity types on which the role can be assigned and grants; empty: every type.
+            #[schema(required = false, max_items = 1000)]
+            Vec<EntityType> = default(Vec::new()) by distinct_types;
+        patch
+            /// The new scope types, which replace all present ones. `null` changes nothing.
+            #[schema(max_items = 1000)]
+            Vec<EntityType> = unless_null by distinct_types;
+    }
+
+    /// Whether the platform itself depends on the role. No request can set it.
+    is_system as "is_system": bool {
+        new
+            /// Ignored in requests: a role that a caller creates is never a system role.
+            #[schema(value_type = Option<serde_json::Value>, required = false)]
+            bool = default(false);
+    }
+
+    /// The actions that the role permits, sorted by code point.
+    #[schema(example = json!(["document:download"]))]
+    permissions as "permissions": Vec<String> {
+        new
+            /// The actions that the role permits, for example `document:download`.
+            #[schema(value_type = Vec<Action>, required = false, max_items = 1000)]
+            BTreeSet<Action> = default(BTreeSet::new());
+        patch
+            /// The new actions, which replace all present ones. `null` changes nothing.
+            #[schema(value_type = Option<Vec<Action>>, required = false, max_items = 1000)]
+            BTreeSet<Action> = unless_null;
+    }
+
+    /// The time of creation.
+    created_at as "created_at": Timestamp { set now; }
+
+    /// The time of the last change.
+    updated_at as "updated_at": Timestamp { set now; }
 }
 
 impl NewRole {
-    /// Every member that a body may have.
-    pub const MEMBERS: &[&str] = &["name", "description", "scope_types", "permissions", "is_system"];
-
-    /// A role for every entity type.
+    /// A role without actions, for every entity type.
+    ///
+    /// ```
+    /// use epr_core::domain::{EntityType, NewRole};
+    ///
+    /// let role = NewRole::new("Reader".parse()?).permission("document:download".parse()?).scope(EntityType::Spv);
+    /// assert_eq!((role.permissions.len(), role.scope_types), (1, vec![EntityType::Spv]));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn new(name: RoleName, permissions: impl IntoIterator<Item = Action>) -> Self {
-        Self {
-            name,
-            description: None,
-            scope_types: Vec::new(),
-            permissions: permissions.into_iter().collect(),
-            is_system: false,
-        }
+    pub fn new(name: RoleName) -> Self {
+        Self { name, description: None, scope_types: Vec::new(), is_system: false, permissions: BTreeSet::new() }
     }
 
-    /// Reads the body of a request. Its `is_system` is ignored, whatever it is: callers make no system roles.
+    /// The same role with one more action.
+    #[must_use]
+    pub fn permission(mut self, action: Action) -> Self {
+        self.permissions.insert(action);
+        self
+    }
+
+    /// The same role with more actions.
+    #[must_use]
+    pub fn with_permissions(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
+        self.permissions.extend(actions);
+        self
+    }
+
+    /// The same role limited to one more entity type.
+    #[must_use]
+    pub fn scope(mut self, entity_type: EntityType) -> Self {
+        if !self.scope_types.contains(&entity_type) {
+            self.scope_types.push(entity_type);
+        }
+        self
+    }
+
+    /// Reads the body of a request. Its `is_system` is ignored, whatever its value is: callers create no system roles.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_request(body: &Json) -> Result<Self, Invalid> {
-        Self::read(body, |_| false)
+        let mut fields = Fields::of_body(body)?;
+        fields.ignore("is_system");
+        Self::read_all(fields)
     }
 
-    /// Reads a role of an operator's file. An unknown field is an error.
+    /// Reads a role of an operator's file. An unknown member is an error.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
-        Self::read(body, |fields| fields.given("is_system", fields::boolean).unwrap_or(false))
+        Self::read_all(Fields::of_body(body)?)
     }
 
-    fn read(body: &Json, is_system: impl FnOnce(&mut Fields<'_>) -> bool) -> Result<Self, Invalid> {
-        let mut fields = Fields::of_body(body)?;
+    fn read_all(mut fields: Fields<'_>) -> Result<Self, Invalid> {
         fields.only(Self::MEMBERS);
-        let name = fields.required("name", fields::text);
-        let description = fields.optional("description", fields::text);
-        let scope_types = fields.given("scope_types", fields::list(fields::choice)).map(distinct).unwrap_or_default();
-        let permissions = fields.given("permissions", fields::list(fields::text)).unwrap_or_default();
-        let is_system = is_system(&mut fields);
-        let build = name.map(|name| Self {
-            name,
-            description,
-            scope_types,
-            permissions: permissions.into_iter().collect(),
-            is_system,
-        });
-        fields.finish(build)
+        let new = Self::read(&mut fields);
+        fields.finish(new)
     }
-}
-
-/// A change to a role; what is absent stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
-pub struct RolePatch {
-    /// A new description. `null` changes nothing.
-    #[schema(value_type = Option<RoleDescription>)]
-    pub description: Option<Option<RoleDescription>>,
-    /// New scope types, replacing all.
-    #[schema(max_items = 1000)]
-    pub scope_types: Option<Vec<EntityType>>,
-    /// New actions, replacing all.
-    #[schema(value_type = Option<Vec<Action>>, required = false, max_items = 1000)]
-    pub permissions: Option<BTreeSet<Action>>,
 }
 
 impl RolePatch {
-    /// Reads the body of a change. Other fields are ignored: callers send back the whole role that they have read.
+    /// Reads the body of a change. Other members are ignored: callers send back the whole role that they have read.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        // As the older implementation: `null` is no change.
-        let permissions: Option<Vec<_>> = fields.optional("permissions", fields::list(fields::text));
-        let patch = Self {
-            description: fields.optional("description", fields::text).map(Some),
-            scope_types: fields.optional("scope_types", fields::list(fields::choice)).map(distinct),
-            permissions: permissions.map(|actions| actions.into_iter().collect()),
-        };
+        let patch = Self::read(&mut fields);
         fields.finish(Some(patch))
     }
 }
 
-/// Each type once, in the order given.
-fn distinct(types: Vec<EntityType>) -> Vec<EntityType> {
+/// Reads entity types; of a repeated one the first occurrence counts.
+fn distinct_types(value: &Json) -> Reading<Vec<EntityType>> {
+    let types = fields::list(fields::choice)(value)?;
     let mut seen = BTreeSet::new();
-    types.into_iter().filter(|entity_type| seen.insert(*entity_type)).collect()
+    Ok(types.into_iter().filter(|entity_type| seen.insert(*entity_type)).collect())
 }

@@ -117,8 +117,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::assignment::default_principal_type;
-    use crate::domain::{Assignment, Entity, EntityStatus, EntityType, JsonObject, Role, Timestamp};
+    use crate::domain::{EntityType, NewAssignment, NewEntity, NewRole, Timestamp};
     use crate::store::Options;
     use crate::store::sqlite;
 
@@ -130,41 +129,15 @@ mod tests {
         store.migrate().await.unwrap();
         let at = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
         let mut tx = store.begin().await.unwrap();
-        let entity = Entity {
-            id: ENTITY,
-            name: "entity".into(),
-            entity_type: EntityType::Spv,
-            status: EntityStatus::Active,
-            parent_id: None,
-            attributes: JsonObject::new(),
-            created_at: at,
-            updated_at: at,
-        };
+        let entity = NewEntity::new("entity".parse().unwrap(), EntityType::Spv).into_record(ENTITY, at);
         assert!(tx.insert_entity(&entity).await.unwrap());
         for (n, name) in [(1, "one"), (2, "two")] {
-            let role = Role {
-                id: Uuid::from_u128(10 + n),
-                name: name.into(),
-                description: None,
-                scope_types: Vec::new(),
-                is_system: false,
-                permissions: vec!["a:read".into()],
-                created_at: at,
-                updated_at: at,
-            };
+            let role = NewRole::new(name.parse().unwrap()).permission("a:read".parse().unwrap());
+            let role = role.into_record(Uuid::from_u128(10 + n), at);
             assert!(tx.insert_role(&role).await.unwrap());
             tx.set_role_actions(role.id, &role.permissions, at).await.unwrap();
-            let assignment = Assignment {
-                id: Uuid::from_u128(20 + n),
-                principal_id: Uuid::from_u128(n),
-                principal_type: default_principal_type().into_string(),
-                role_id: role.id,
-                entity_id: Some(ENTITY),
-                effective_at: at,
-                expires_at: None,
-                created_at: at,
-                updated_at: at,
-            };
+            let assignment = NewAssignment::new(Uuid::from_u128(n), role.id).on(ENTITY);
+            let assignment = assignment.into_record(Uuid::from_u128(20 + n), at);
             tx.insert_assignment(&assignment).await.unwrap();
         }
         tx.commit().await.unwrap();

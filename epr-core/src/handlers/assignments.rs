@@ -29,21 +29,11 @@ pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -
 
 /// The assignment that `new` asks for at `now`.
 pub(super) fn wanted_assignment(engines: &Engines, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
-    let effective_at = new.effective_at.unwrap_or(now);
-    if let Some(problem) = window_problem(effective_at, new.expires_at) {
-        return Err(Error::field("expires_at", problem));
+    let wanted = new.into_record(engines.new_id(), now);
+    match window_problem(wanted.effective_at, wanted.expires_at) {
+        Some(problem) => Err(Error::field("expires_at", problem)),
+        None => Ok(wanted),
     }
-    Ok(Assignment {
-        id: engines.new_id(),
-        principal_id: new.principal_id,
-        principal_type: new.principal_type.into_string(),
-        role_id: new.role_id,
-        entity_id: new.entity_id,
-        effective_at,
-        expires_at: new.expires_at,
-        created_at: now,
-        updated_at: now,
-    })
 }
 
 /// Revokes an assignment.

@@ -207,7 +207,7 @@ fn log(question: &Question, decision: &Decision) {
             user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(),
             action = action.as_str(), %resource_id, %assignment_id, "authorization_granted"
         ),
-        reason => info!(
+        reason @ Reason::Denied(_) => info!(
             user_id = %principal_id, %principal_id, principal_type = principal_type.as_str(),
             action = action.as_str(), %resource_id, reason = reason.code(), "authorization_denied"
         ),

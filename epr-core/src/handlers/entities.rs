@@ -18,17 +18,7 @@ use crate::store::{MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
 pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Result<Entity> {
     check_attributes(&new.attributes)?;
-    let now = engines.now();
-    let entity = Entity {
-        id: engines.new_id(),
-        name: new.name.into_string(),
-        entity_type: new.entity_type,
-        status: new.status,
-        parent_id: new.parent_id,
-        attributes: new.attributes,
-        created_at: now,
-        updated_at: now,
-    };
+    let entity = new.into_record(engines.new_id(), engines.now());
     commit(engines, &CreateEntity { call, entity: &entity }).await?;
     info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
     Ok(entity)
@@ -105,7 +95,7 @@ impl Mutation for UpdateEntity<'_> {
             change.tx.lock_hierarchy().await?;
         }
         let before = change.tx.lock_entity(self.id).await?.ok_or_else(|| not_found(self.id))?;
-        let mut after = patched(&before, &self.patch);
+        let mut after = self.patch.apply(&before);
         if after == before {
             return Ok((before, after));
         }
@@ -118,7 +108,7 @@ impl Mutation for UpdateEntity<'_> {
         if !change.tx.update_entity(&after).await? {
             return Err(taken(&after.name, after.entity_type).into());
         }
-        change.record(record::entity_updated(self.call, &before, &after, &self.patch)?);
+        change.record(record::entity_updated(self.call, &before, &after)?);
         if became_archived(&before, &after) {
             change.record(record::entity_archived(self.call, &after)?);
             change.emit(events::entity_archived(self.engines, self.call, &after));
@@ -156,23 +146,6 @@ impl Mutation for ArchiveEntity<'_> {
 /// Behind HTTP they have been checked; a program that embeds the service may bring anything.
 fn check_attributes(attributes: &JsonObject) -> Result<()> {
     object_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
-}
-
-fn patched(before: &Entity, patch: &EntityPatch) -> Entity {
-    let mut after = before.clone();
-    if let Some(name) = &patch.name {
-        name.as_str().clone_into(&mut after.name);
-    }
-    if let Some(status) = patch.status {
-        after.status = status;
-    }
-    if let Some(parent_id) = patch.parent_id {
-        after.parent_id = parent_id;
-    }
-    if let Some(attributes) = &patch.attributes {
-        after.attributes.clone_from(attributes);
-    }
-    after
 }
 
 fn became_archived(before: &Entity, after: &Entity) -> bool {

@@ -7,9 +7,7 @@ use crate::decision::{Decision, Question, Reason};
 use crate::domain::audit::{Label, LedgerAction, OWN_SOURCE, Source};
 use crate::domain::fields::{Choice, Problem};
 use crate::domain::json::object;
-use crate::domain::{
-    Assignment, AuditEvent, Entity, EntityPatch, EntityType, Json, JsonObject, Role, RolePatch, Timestamp,
-};
+use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::store::ForeignRows;
@@ -85,28 +83,12 @@ fn entity_draft(
 }
 
 pub(super) fn entity_created(call: &Call, entity: &Entity) -> Result<Draft> {
-    let details = object([
-        ("name", entity.name.as_str().into()),
-        ("type", entity.entity_type.word().into()),
-        ("status", entity.status.word().into()),
-        ("parent_id", entity.parent_id.into()),
-        ("attributes", entity.attributes.clone().into()),
-    ]);
-    entity_draft(call, entity, "entity.create", entity.created_at, details)
+    entity_draft(call, entity, "entity.create", entity.created_at, entity.details())
 }
 
-pub(super) fn entity_updated(call: &Call, before: &Entity, after: &Entity, patch: &EntityPatch) -> Result<Draft> {
-    let mut changes = JsonObject::new();
-    let mut note = |name: &str, differs: bool, value: Json| {
-        if differs {
-            changes.insert(name.to_owned(), value);
-        }
-    };
-    note("name", patch.name.is_some() && after.name != before.name, after.name.as_str().into());
-    note("status", after.status != before.status, after.status.word().into());
-    note("parent_id", after.parent_id != before.parent_id, after.parent_id.into());
-    note("attributes", after.attributes != before.attributes, after.attributes.clone().into());
-    entity_draft(call, after, "entity.update", after.updated_at, object([("changes", changes.into())]))
+pub(super) fn entity_updated(call: &Call, before: &Entity, after: &Entity) -> Result<Draft> {
+    let details = object([("changes", after.changes_since(before).into())]);
+    entity_draft(call, after, "entity.update", after.updated_at, details)
 }
 
 pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
@@ -114,37 +96,18 @@ pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
     entity_draft(call, entity, "entity.archive", entity.updated_at, details)
 }
 
-fn type_words(types: &[EntityType]) -> Json {
-    types.iter().map(|entity_type| entity_type.word()).collect::<Vec<_>>().into()
-}
-
 fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObject) -> Result<Draft> {
     draft(call, role.updated_at, action, &Subject { id: Some(role.id), kind: Some("role") }, details)
 }
 
 pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
-    let details = object([
-        ("role_id", role.id.into()),
-        ("name", role.name.as_str().into()),
-        ("description", role.description.clone().into()),
-        ("scope_types", type_words(&role.scope_types)),
-        ("is_system", role.is_system.into()),
-        ("permissions", role.permissions.clone().into()),
-    ]);
+    let mut details = role.details();
+    details.insert("role_id".to_owned(), role.id.into());
     role_draft(call, role, "role.create", details)
 }
 
-pub(super) fn role_updated(call: &Call, before: &Role, after: &Role, patch: &RolePatch) -> Result<Draft> {
-    let mut changes = JsonObject::new();
-    if patch.description.is_some() && after.description != before.description {
-        changes.insert("description".into(), after.description.clone().into());
-    }
-    if after.scope_types != before.scope_types {
-        changes.insert("scope_types".into(), type_words(&after.scope_types));
-    }
-    if after.permissions != before.permissions {
-        changes.insert("permissions".into(), after.permissions.clone().into());
-    }
+pub(super) fn role_updated(call: &Call, before: &Role, after: &Role) -> Result<Draft> {
+    let changes = after.changes_since(before);
     let details =
         object([("role_id", after.id.into()), ("name", after.name.as_str().into()), ("changes", changes.into())]);
     role_draft(call, after, "role.update", details)
@@ -158,15 +121,8 @@ fn assignment_draft(
     entity_type: Option<EntityType>,
     action: &'static str,
 ) -> Result<Draft> {
-    let details = object([
-        ("assignment_id", assignment.id.into()),
-        ("principal_id", assignment.principal_id.into()),
-        ("principal_type", assignment.principal_type.as_str().into()),
-        ("role_id", assignment.role_id.into()),
-        ("entity_id", assignment.entity_id.into()),
-        ("effective_at", assignment.effective_at.to_string().into()),
-        ("expires_at", assignment.expires_at.map(|end| end.to_string()).into()),
-    ]);
+    let mut details = assignment.details();
+    details.insert("assignment_id".to_owned(), assignment.id.into());
     let subject = Subject { id: assignment.entity_id, kind: entity_type.map(Choice::word) };
     draft(call, at, action, &subject, details)
 }
@@ -213,7 +169,7 @@ pub(super) fn decided(
 ) -> Result<Draft> {
     let assignment = match decision.reason {
         Reason::Granted { assignment_id, .. } => Some(assignment_id),
-        _ => None,
+        Reason::Denied(_) => None,
     };
     let mut details = object([
         ("principal_id", question.principal_id.into()),

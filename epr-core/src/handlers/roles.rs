@@ -6,8 +6,7 @@ use uuid::Uuid;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
 use crate::call::Call;
-use crate::domain::role::Action;
-use crate::domain::{NewRole, Role, RolePatch, Text, Timestamp};
+use crate::domain::{NewRole, Role, RolePatch, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 
@@ -16,24 +15,10 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Conflict` when the name is taken.
 pub(crate) async fn create(engines: &Engines, call: &Call, new: NewRole) -> Result<Role> {
-    let role = wanted_role(engines, engines.now(), new);
+    let role = new.into_record(engines.new_id(), engines.now());
     commit(engines, &CreateRole { call, role: &role }).await?;
     log_created(&role);
     Ok(role)
-}
-
-/// The role that `new` asks for at `now`.
-pub(super) fn wanted_role(engines: &Engines, now: Timestamp, new: NewRole) -> Role {
-    Role {
-        id: engines.new_id(),
-        name: new.name.into_string(),
-        description: new.description.map(Text::into_string),
-        scope_types: new.scope_types,
-        is_system: new.is_system,
-        permissions: new.permissions.into_iter().map(Action::into_string).collect(),
-        created_at: now,
-        updated_at: now,
-    }
 }
 
 /// Changes a role. A patch that changes nothing leaves no trace.
@@ -89,7 +74,7 @@ impl Mutation for UpdateRole<'_> {
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Role)> {
         let before = change.tx.lock_role(self.id).await?.ok_or_else(|| not_found(self.id))?;
-        let mut after = patched(&before, &self.patch);
+        let mut after = self.patch.apply(&before);
         if after == before {
             return Ok((false, before));
         }
@@ -98,24 +83,10 @@ impl Mutation for UpdateRole<'_> {
         if after.permissions != before.permissions {
             change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
         }
-        change.record(record::role_updated(self.call, &before, &after, &self.patch)?);
+        change.record(record::role_updated(self.call, &before, &after)?);
         change.emit(events::role_updated(self.engines, self.call, &after));
         Ok((true, after))
     }
-}
-
-fn patched(before: &Role, patch: &RolePatch) -> Role {
-    let mut after = before.clone();
-    if let Some(description) = &patch.description {
-        after.description = description.as_ref().map(ToString::to_string);
-    }
-    if let Some(scope_types) = &patch.scope_types {
-        after.scope_types.clone_from(scope_types);
-    }
-    if let Some(permissions) = &patch.permissions {
-        after.permissions = permissions.iter().map(ToString::to_string).collect();
-    }
-    after
 }
 
 pub(crate) fn not_found(id: Uuid) -> Error {

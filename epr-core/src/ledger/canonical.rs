@@ -1,4 +1,4 @@
-//! The canonical form of hash version 1: the exact bytes that are hashed.
+//! The canonical form of hash version 1: the exact bytes that are hashed. Must never change.
 //!
 //! A JSON object with thirteen members in a fixed order, without spaces, in printable ASCII: everything else is
 //! escaped. Numbers are written as the oldest implementation (Python) writes them. Source: the contract, section 4.
@@ -14,34 +14,34 @@ use crate::domain::{Json, JsonObject, Timestamp};
 /// The largest canonical text of `details` that is accepted, in bytes.
 pub const MAX_DETAILS_BYTES: usize = 1024 * 1024;
 
-/// Everything that is hashed, borrowed from wherever it is.
+/// All fields that are hashed, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
-    /// What happened.
+    /// The action.
     pub action: &'a str,
-    /// Who did it, lower-case with hyphens.
+    /// The id of the actor, lower-case with hyphens.
     pub actor_id: Option<&'a str>,
-    /// What kind of actor.
+    /// The type of the actor.
     pub actor_type: &'a str,
-    /// What ties it to others.
+    /// The correlation id.
     pub correlation_id: Option<&'a str>,
     /// The canonical text of `details`.
     pub details: &'a str,
-    /// What it was done to.
+    /// The id of the entity.
     pub entity_id: Option<&'a str>,
-    /// What kind of thing.
+    /// The type of the entity.
     pub entity_type: Option<&'a str>,
     /// The idempotency key.
     pub event_id: Option<&'a str>,
-    /// How the hash is made.
+    /// The version of the hash's computation.
     pub hash_version: i32,
-    /// When it happened.
+    /// The time of the event.
     pub occurred_at: Timestamp,
-    /// The hash before.
+    /// The hash of the previous entry.
     pub previous_hash: &'a str,
-    /// The place.
+    /// The sequence of the entry.
     pub sequence: i64,
-    /// Who reports it.
+    /// The source.
     pub source: &'a str,
 }
 

@@ -1,4 +1,6 @@
-//! Sealing events into entries: each takes its place and the hash of the one before it.
+//! Chains events to entries: each gets the next sequence and the hash of the previous entry.
+//!
+//! Owns drafts, heads and hashes. Must never store an entry or take the ledger's lock.
 
 use uuid::Uuid;
 
@@ -8,12 +10,12 @@ use crate::domain::audit::OWN_SOURCE;
 use crate::domain::json::{JsonFault, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
 
-/// The end of the chain: where the next entry goes.
+/// The head of the chain, after which the next entry is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The place of the last entry; 0 when there is none.
+    /// The sequence of the last entry; 0 when the ledger is empty.
     pub sequence: i64,
-    /// Its hash; 64 zeros when there is none.
+    /// The hash of the last entry; 64 zeros when the ledger is empty.
     pub entry_hash: String,
 }
 
@@ -25,12 +27,12 @@ impl Head {
     }
 }
 
-/// The hash of an entry, or the one it names, as 64 hex digits.
+/// The hash of an entry as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HexHash([u8; 64]);
 
 impl HexHash {
-    /// `text`, which is a hash of this chain.
+    /// The hash with these digits, which are those of an entry.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut digits = [b'0'; 64];
@@ -51,51 +53,51 @@ impl std::fmt::Debug for HexHash {
     }
 }
 
-/// An event with its place, ready to be stored.
+/// An event with its sequence and hashes, ready to be stored.
 #[derive(Debug, Clone)]
 pub struct Sealed<'a> {
-    /// What happened.
+    /// The event.
     pub event: &'a Draft,
-    /// Its place.
+    /// The sequence of the entry.
     pub sequence: i64,
-    /// The hash before.
+    /// The hash of the previous entry.
     pub previous_hash: String,
-    /// Its own hash.
+    /// The hash of the entry.
     pub entry_hash: String,
 }
 
-/// An event whose `details` have been written in the canonical form and found to be within the bounds. Made before
-/// the ledger is locked, so that nothing under the lock can be refused.
+/// An event whose `details` are in the canonical form and within the bounds. It is made before the ledger is locked, so
+/// that nothing can be rejected under the lock.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// What happened; its `details` are in [`Draft::details`] only.
+    /// The event; its `details` are in [`Draft::details`] only.
     event: AuditEvent,
     details: String,
-    /// Whether its reporter said when it happened.
+    /// Whether the source gave the time of the event.
     dated: bool,
-    /// The entry that last changed what decisions depend on, when this one records a decision.
+    /// For a decision: the sequence of the entry that last changed facts.
     basis: Option<i64>,
 }
 
-/// Why an event's details cannot be kept exactly.
+/// The reason for which an event's details cannot be stored exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DetailsFault {
-    /// Their canonical text is over the bound.
+    /// The canonical text is larger than the bound.
     #[error("the details take {0} bytes in their canonical form; at most {MAX_DETAILS_BYTES} are kept")]
     TooLarge(usize),
-    /// They are too deep, or hold a number that is not finite.
+    /// The details are nested too deeply, or contain a number that is not finite.
     #[error(transparent)]
     Bounds(#[from] JsonFault),
 }
 
-/// Deeper than what a caller may send, because EPR puts that into details of its own.
+/// Deeper than a caller's object may be, because EPR puts such objects into the details of its own entries.
 const MAX_DETAILS_DEPTH: usize = MAX_DEPTH + 4;
 
 impl Draft {
-    /// Writes the details.
+    /// Writes the details in the canonical form.
     ///
     /// # Errors
-    /// They cannot be kept exactly.
+    /// The details cannot be stored exactly.
     pub fn new(mut event: AuditEvent) -> Result<Self, DetailsFault> {
         let details = Json::Object(std::mem::take(&mut event.details));
         details.check(MAX_DETAILS_DEPTH)?;
@@ -106,34 +108,32 @@ impl Draft {
         Ok(Self { event, details, dated: true, basis: None })
     }
 
-    /// An event of an older ledger with the canonical text of its details, which was hashed. It has no bounds.
+    /// An event of an older ledger with the canonical text of its details, as it was hashed. Its size is not bounded.
     #[must_use]
     pub fn recorded(event: AuditEvent, details: String) -> Self {
         Self { event, details, dated: true, basis: None }
     }
 
-    /// The same event, whose reporter did not say when it happened: its time was taken from a clock on the way, and says
-    /// nothing about whether a later one with the same key is the same.
+    /// Marks the event as one whose source gave no time: its time is from a clock, and is ignored when a later event with
+    /// the same key is compared with it.
     #[must_use]
     pub fn undated(self) -> Self {
         Self { dated: false, ..self }
     }
 
-    /// The same event, which is true only while entry `revision` is the newest one that changed what decisions depend on. Once
-    /// there is a newer one it is not appended.
+    /// Binds the event to facts: it is appended only while entry `revision` is the newest one that changed them.
     #[must_use]
     pub fn based_on(self, revision: i64) -> Self {
         Self { basis: Some(revision), ..self }
     }
 
-    /// What [`Draft::based_on`] was given.
+    /// The revision of [`Draft::based_on`].
     #[must_use]
     pub fn basis(&self) -> Option<i64> {
         self.basis
     }
 
-    /// Whether its entry changes what decisions depend on. The same list as in migration 0007, whose triggers remember the newest
-    /// such entry.
+    /// Whether the entry changes facts. The list is that of migration 0007, whose triggers store the newest such entry.
     #[must_use]
     pub fn is_decisive(&self) -> bool {
         const DECISIVE: [&str; 4] =
@@ -141,7 +141,7 @@ impl Draft {
         self.event.source.as_str() == OWN_SOURCE && DECISIVE.contains(&self.event.action.as_str())
     }
 
-    /// Whether this is the event that was recorded at that place and time, under that hash.
+    /// Whether this event is the one that the entry with this sequence, time and hash records.
     #[must_use]
     pub fn is_recorded_as(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, entry_hash: &str) -> bool {
         let occurred_at = if self.dated { self.event.occurred_at } else { occurred_at };
@@ -150,7 +150,7 @@ impl Draft {
         as_recorded(self) || self.with_former_numbers().is_some_and(|former| as_recorded(&former))
     }
 
-    /// The same event with its numbers in the form of an earlier version, if that differs.
+    /// The event with its numbers in the form of an earlier version, if that differs.
     #[must_use]
     pub fn with_former_numbers(&self) -> Option<Self> {
         number::former(&self.details).map(|details| Self { details, ..self.clone() })
@@ -168,7 +168,7 @@ impl Draft {
         &self.details
     }
 
-    /// The hash that this event would have at that place.
+    /// The hash that this event would have after the entry with that hash, at that sequence.
     #[must_use]
     pub fn hash_at(&self, sequence: i64, previous_hash: &str) -> String {
         self.hash_at_time(sequence, self.event.occurred_at, previous_hash)
@@ -180,7 +180,7 @@ impl Draft {
         canonical::entry_hash(previous_hash, &canonical)
     }
 
-    /// Appends the text that is hashed when this event stands at that place.
+    /// Appends the text that is hashed for this event at that sequence.
     pub fn write_canonical(&self, sequence: i64, previous_hash: &str, out: &mut String) {
         self.write_at_time(sequence, self.event.occurred_at, previous_hash, out);
     }
@@ -221,7 +221,7 @@ fn id_str(id: Option<&[u8; uuid::fmt::Hyphenated::LENGTH]>) -> Option<&str> {
     id.and_then(|bytes| std::str::from_utf8(bytes).ok())
 }
 
-/// Chains `drafts` behind `head` and moves it.
+/// Chains `drafts` after `head` and moves the head to the last of them.
 pub fn seal<'a>(head: &mut Head, drafts: impl IntoIterator<Item = &'a Draft>) -> Vec<Sealed<'a>> {
     drafts
         .into_iter()

@@ -1,7 +1,7 @@
-//! Verification: reads entries in order and says what is wrong with the first bad one.
+//! Verification: reads entries in order and reports the problem of the first bad one.
 //!
-//! Shares with the writer the canonical form only. Must see rows exactly as they are stored: whatever a database can
-//! hold there, it must be able to tell from what was written.
+//! Shares only the canonical form with the writer. Must see rows exactly as they are stored: it has to distinguish every
+//! row that a database can store from the one that was written.
 
 use std::cmp::Ordering;
 
@@ -12,62 +12,62 @@ use super::canonical::{Fields, entry_hash};
 use super::chain::Head;
 use super::number;
 
-/// One stored row: what its columns say, and the hash that belongs to them.
+/// One stored row: its columns and its hash.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredEntry<'a> {
-    /// Everything that is hashed, as stored.
+    /// All fields that are hashed, as stored.
     pub fields: Fields<'a>,
     /// The hash, as stored.
     pub entry_hash: &'a str,
 }
 
-/// A row that holds what no writer could have put there.
+/// A row with a value that no writer stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableRow {
-    /// Its place.
+    /// The sequence of the row.
     pub sequence: i64,
-    /// What is wrong with it.
+    /// The problem of the row.
     pub why: String,
 }
 
-/// What is wrong with the first bad entry.
+/// The problem of the first bad entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Finding {
-    /// Entries are missing between two that are there (or before the first).
+    /// Entries are missing between two present ones, or before the first.
     #[error("gap: entry {sequence} is missing, the next one there is {found}")]
     Gap {
-        /// The first missing place.
+        /// The first missing sequence.
         sequence: i64,
-        /// The next place that is taken.
+        /// The next present sequence.
         found: i64,
     },
     /// An entry does not name the hash of the one before it.
     #[error("broken link: entry {sequence} names the previous hash {stored}, but the entry before it has {expected}")]
     BrokenLink {
-        /// The entry.
+        /// The sequence of the entry.
         sequence: i64,
-        /// The hash of the entry before.
+        /// The hash of the previous entry.
         expected: String,
-        /// The hash it names.
+        /// The previous hash that the entry names.
         stored: String,
     },
-    /// An entry's content does not have its hash.
+    /// The content of an entry has another hash than the stored one.
     #[error("changed content: entry {sequence} is stored with hash {stored}, but its content has {expected}")]
     ChangedContent {
-        /// The entry.
+        /// The sequence of the entry.
         sequence: i64,
-        /// The hash of its content.
+        /// The hash of the content.
         expected: String,
-        /// The hash stored.
+        /// The stored hash.
         stored: String,
     },
-    /// An entry holds what no writer could have put there.
+    /// An entry has a value that no writer stores.
     #[error("changed content: entry {sequence} cannot be read: {why}")]
     Unreadable {
-        /// The entry.
+        /// The sequence of the entry.
         sequence: i64,
-        /// What is wrong with it.
+        /// The problem of the row.
         why: String,
     },
     /// An entry has its hash, but writes a number in the form of an earlier version, where only this version wrote.
@@ -76,47 +76,47 @@ pub enum Finding {
          if one still ran after the upgrade, verify with --former-numbers-to {sequence} or a later entry"
     )]
     FormerNumber {
-        /// The entry.
+        /// The sequence of the entry.
         sequence: i64,
-        /// The last entry that may hold such a number.
+        /// The last entry that may contain such a number.
         up_to: i64,
     },
-    /// An entry whose place is no place in the chain, or is taken.
+    /// The sequence of an entry is not part of the chain, or occurs twice.
     #[error("stray entry: {sequence} {why}")]
     Stray {
-        /// The place it claims.
+        /// The sequence of the entry.
         sequence: i64,
-        /// Why it does not belong there.
+        /// The reason.
         why: String,
     },
-    /// The head says that there are more entries.
+    /// The head counts more entries than the ledger has.
     #[error("missing tail: the head says {head} entries, but the ledger ends before entry {sequence}")]
     MissingTail {
-        /// The first missing place.
+        /// The first missing sequence.
         sequence: i64,
-        /// How many there should be.
+        /// The number of entries by the head.
         head: i64,
     },
-    /// The ledger does not hold every entry of the range that was asked for.
+    /// The ledger lacks an entry of the requested range.
     #[error("incomplete range: entry {sequence} is not in the ledger, but the range goes to entry {end}")]
     IncompleteRange {
-        /// The first missing place of the range.
+        /// The first missing sequence of the range.
         sequence: i64,
-        /// The last place of the range.
+        /// The last sequence of the range.
         end: i64,
     },
-    /// The head belongs to another chain, or to an earlier moment of this one.
+    /// The head belongs to another chain, or to an earlier state of this one.
     #[error("foreign head: {why}")]
     ForeignHead {
-        /// The last entry there is.
+        /// The last present entry.
         sequence: i64,
-        /// How the head differs.
+        /// The difference.
         why: String,
     },
 }
 
 impl Finding {
-    /// The place it is about.
+    /// The sequence at which the problem is.
     #[must_use]
     pub fn sequence(&self) -> i64 {
         match self {
@@ -133,7 +133,7 @@ impl Finding {
     }
 }
 
-/// A verification under way.
+/// A running verification.
 #[derive(Debug)]
 pub struct Verifier {
     next: i64,
@@ -152,7 +152,7 @@ impl Verifier {
         Self::after(0, GENESIS_HASH)
     }
 
-    /// Starts behind an entry whose stored hash is taken on trust.
+    /// Starts after an entry whose stored hash is trusted.
     #[must_use]
     pub fn after(sequence: i64, entry_hash: &str) -> Self {
         Self {
@@ -171,25 +171,25 @@ impl Verifier {
         self.former_numbers_up_to = sequence;
     }
 
-    /// How many entries hold a number in the form of an earlier version.
+    /// The number of entries that contain a number in the form of an earlier version.
     #[must_use]
     pub fn former_numbers(&self) -> u64 {
         self.former_numbers
     }
 
-    /// How many entries were found whole.
+    /// The number of entries that passed.
     #[must_use]
     pub fn checked(&self) -> u64 {
         self.checked
     }
 
-    /// The first fault, if there is one.
+    /// The first problem, if there is one.
     #[must_use]
     pub fn finding(&self) -> Option<&Finding> {
         self.finding.as_ref()
     }
 
-    /// Looks at the next row. `false` when a fault is known and the rest need not be read.
+    /// Verifies the next row. Returns `false` when a problem is known and the rest need not be read.
     pub fn look(&mut self, row: Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         if self.finding.is_none() {
             let sequence = row.as_ref().map_or_else(|row| row.sequence, |entry| entry.fields.sequence);
@@ -203,7 +203,7 @@ impl Verifier {
         self.finding.is_none()
     }
 
-    /// Records a fault that was found before the first row.
+    /// Records a problem that was found before the first row.
     pub fn fault(&mut self, finding: Finding) {
         self.finding.get_or_insert(finding);
     }
@@ -240,14 +240,14 @@ impl Verifier {
         Ok(())
     }
 
-    /// Requires that the range, read to its end, held every entry up to `end`.
+    /// Requires that the range, read to its end, had every entry up to `end`.
     pub fn require_up_to(&mut self, end: i64) {
         if self.next <= end {
             self.fault(Finding::IncompleteRange { sequence: self.next, end });
         }
     }
 
-    /// Holds the end that was reached against the head. Only when the ledger was read to its end.
+    /// Compares the last entry with the head. To be called only when the ledger was read to its end.
     pub fn close(&mut self, head: Option<&Head>) {
         if self.finding.is_some() {
             return;

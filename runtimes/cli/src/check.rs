@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_core::decision::{AskedAction, Question, Reason, Via};
+use epr_core::decision::{AskedAction, Denial, Question, Reason, Via};
 use epr_core::domain::assignment::PrincipalType;
 use serde_json::json;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
                 };
                 out.fields(&[("assignment", assignment_id.to_string()), ("role", role), ("reason", reach.to_owned())])?;
             }
-            Some(reason) => out.fields(&[("reason", denial(reason).to_owned())])?,
+            Some(Reason::Denied(denial)) => out.fields(&[("reason", sentence(denial).to_owned())])?,
             None => {}
         }
     }
@@ -66,13 +66,12 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
 }
 
 /// The reason of a denial, as a sentence.
-fn denial(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoAssignment => "the principal holds no role on the entity, on an ancestor, or globally",
-        Reason::ActionNotHeld => "no role that the principal holds there has the action",
-        Reason::TypeOutOfScope => "the role with the action is not meant for entities of this type",
-        Reason::Expired => "the assignment that would allow it has expired",
-        Reason::NotYetInForce => "the assignment that would allow it is not in force yet",
-        Reason::Granted { .. } => "it is allowed",
+fn sentence(denial: Denial) -> &'static str {
+    match denial {
+        Denial::NoAssignment => "the principal holds no role on the entity, on an ancestor, or globally",
+        Denial::ActionNotHeld => "no role that the principal holds there has the action",
+        Denial::TypeOutOfScope => "the role with the action is not meant for entities of this type",
+        Denial::Expired => "the assignment that would allow it has expired",
+        Denial::NotYetInForce => "the assignment that would allow it is not in force yet",
     }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
             let new = NewRole {
                 description: create.description.clone(),
                 scope_types: distinct(&create.scope_types),
-                ..NewRole::new(create.name.clone(), create.actions.iter().cloned())
+                ..NewRole::new(create.name.clone()).with_permissions(create.actions.iter().cloned())
             };
             show(&backend.create_role(new).await?, out)?;
         }

@@ -174,7 +174,7 @@ async fn role(
     let new = NewRole {
         description: Some(description.try_into()?),
         scope_types: scope_types.to_vec(),
-        ..NewRole::new(name.try_into()?, actions)
+        ..NewRole::new(name.try_into()?).with_permissions(actions)
     };
     Ok(backend.create_role(new).await?)
 }

@@ -80,7 +80,7 @@ async fn registry(client: &Client) {
     let new = NewRole {
         description: Some("Reads".try_into().unwrap()),
         scope_types: vec![EntityType::Spv],
-        ..NewRole::new("Reader".try_into().unwrap(), ["a:b".try_into().unwrap()])
+        ..NewRole::new("Reader".parse().unwrap()).permission("a:b".parse().unwrap())
     };
     let role = client.create_role(&new).await.unwrap();
     let permissions = Some(["document:download".try_into().unwrap()].into());

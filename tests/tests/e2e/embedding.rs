@@ -23,7 +23,7 @@ async fn time_passes_when_the_test_says_so() {
     let epr = Epr::in_memory_at(clock.clone()).await.unwrap();
     let call = Call::default();
     let spv = epr.create_entity(&call, NewEntity::new("S".try_into().unwrap(), EntityType::Spv)).await.unwrap();
-    let new = NewRole::new("Reader".try_into().unwrap(), ["document:download".try_into().unwrap()]);
+    let new = NewRole::new("Reader".parse().unwrap()).permission("document:download".parse().unwrap());
     let role = epr.create_role(&call, new).await.unwrap();
     let user = Uuid::from_u128(7);
     let mut assignment = NewAssignment::new(user, role.id).on(spv.id);

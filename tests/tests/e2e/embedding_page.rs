@@ -21,7 +21,7 @@ async fn a_reader_of_the_issuer_may_download_documents_of_its_spv() -> TestResul
     let mut spv = NewEntity::new("Berlin One".try_into()?, EntityType::Spv);
     spv.parent_id = Some(issuer.id);
     let spv = epr.create_entity(&call, spv).await?;
-    let role = epr.create_role(&call, NewRole::new("Reader".try_into()?, ["document:download".try_into()?])).await?;
+    let role = epr.create_role(&call, NewRole::new("Reader".parse()?).permission("document:download".parse()?)).await?;
     let user = Uuid::from_u128(7);
 
     let question = Question::new(user, "document:download".try_into()?, spv.id);
@@ -39,7 +39,7 @@ async fn an_assignment_ends_when_the_test_says_so() -> TestResult {
     let epr = Epr::in_memory_at(clock.clone()).await?;
     let call = Call::default();
     let spv = epr.create_entity(&call, NewEntity::new("Berlin One".try_into()?, EntityType::Spv)).await?;
-    let role = epr.create_role(&call, NewRole::new("Reader".try_into()?, ["document:download".try_into()?])).await?;
+    let role = epr.create_role(&call, NewRole::new("Reader".parse()?).permission("document:download".parse()?)).await?;
     let user = Uuid::from_u128(7);
     let mut assignment = NewAssignment::new(user, role.id).on(spv.id);
     assignment.expires_at = Some(epr.now().plus_seconds(60));

@@ -245,7 +245,7 @@ async fn which_decisions_are_recorded_is_a_setting() {
         let call = Call::default();
         let new = epr_core::domain::NewEntity::new("S".try_into().unwrap(), epr_core::domain::EntityType::Spv);
         let spv = epr.create_entity(&call, new).await.unwrap();
-        let new = epr_core::domain::NewRole::new("Reader".try_into().unwrap(), ["a:read".try_into().unwrap()]);
+        let new = epr_core::domain::NewRole::new("Reader".parse().unwrap()).permission("a:read".parse().unwrap());
         let role = epr.create_role(&call, new).await.unwrap();
         let user = USER.parse().unwrap();
         epr.assign(&call, epr_core::domain::NewAssignment::new(user, role.id)).await.unwrap();

@@ -197,7 +197,7 @@ async fn the_result_does_not_depend_on_statistics() {
                     }
                     let facts = facts.unwrap_or_else(|| panic!("{case}"));
                     let known: HashSet<_> = expected.iter().flatten().copied().chain([entity(what)]).collect();
-                    assert_eq!(facts.lineage.into_iter().collect::<HashSet<_>>(), known, "{case}");
+                    assert_eq!(facts.assigned_entities.into_iter().collect::<HashSet<_>>(), known, "{case}");
                     assert_eq!(facts.grants.len(), expected.len(), "{case}");
                     let places: HashSet<_> = facts.grants.iter().map(|grant| grant.entity_id).collect();
                     assert_eq!(places, expected, "{case}");

@@ -1,7 +1,7 @@
-//! Reading a caller's input field by field, so that every failing field is named and not only the first.
+//! Reads a caller's input field by field, so that an error names every failing field and not only the first.
 //!
-//! Owns the error shape of invalid input and the readers of single values. `serde`'s derive stops at the first
-//! wrong field, which the contract does not allow.
+//! Owns the shape of validation errors and the readers of single values. `serde`'s derive stops at the first failing
+//! field, which the contract does not allow. Must never know what a field is for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::domain::value::json::{Json, JsonObject, MAX_DEPTH};
 use crate::domain::value::text::{Text, TextFault};
 use crate::domain::value::time::Timestamp;
 
-/// One step of the way to a failing value.
+/// One segment of the path to a failing value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A member's name, or the part of the request (`body`, `query`, `path`, `header`).
@@ -75,10 +75,10 @@ impl Invalid {
     }
 }
 
-/// Most errors in one answer; a last one says how many more there are.
+/// The number of errors in one response; one more error has the number of those that are not listed.
 const MAX_ERRORS: usize = 1000;
 
-/// A member's name as far as an error repeats it.
+/// A member's name, cut to the length that an error repeats.
 fn bounded(name: &str) -> String {
     const MAX_CHARS: usize = 128;
     match name.char_indices().nth(MAX_CHARS) {
@@ -87,7 +87,7 @@ fn bounded(name: &str) -> String {
     }
 }
 
-/// What is wrong with one value, before it is known which field it was.
+/// The problem of one value, before its field is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     path: Vec<Step>,
@@ -96,7 +96,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the stable word `kind`, told in `msg`.
+    /// A problem with the stable word `kind` and the sentence `msg`.
     pub fn new(kind: &'static str, msg: impl Into<String>) -> Self {
         Self { path: Vec::new(), msg: msg.into(), kind }
     }
@@ -107,7 +107,7 @@ impl Problem {
     }
 }
 
-/// A reader of one value: what it became, or everything that is wrong with it.
+/// The result of a reader of one value: the value, or all its problems.
 pub type Reading<T> = Result<T, Vec<Problem>>;
 
 fn problem<T>(kind: &'static str, msg: impl Into<String>) -> Reading<T> {
@@ -119,8 +119,10 @@ pub struct Fields<'a> {
     place: &'static str,
     members: &'a JsonObject,
     errors: Vec<FieldError>,
-    /// How many more errors there are than are kept.
+    /// The number of errors beyond [`MAX_ERRORS`].
     more: usize,
+    /// A member that is known and not read.
+    ignored: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -138,7 +140,7 @@ impl<'a> Fields<'a> {
     /// Reads `members` that came from `place` (`body`, `query` …).
     #[must_use]
     pub fn new(place: &'static str, members: &'a JsonObject) -> Self {
-        Self { place, members, errors: Vec::new(), more: 0 }
+        Self { place, members, errors: Vec::new(), more: 0, ignored: None }
     }
 
     /// Whether there is a member of this name.
@@ -150,10 +152,16 @@ impl<'a> Fields<'a> {
     /// The member of this name. An empty filter of a query counts as absent.
     fn member(&self, name: &str) -> Option<&'a Json> {
         let may_be_empty = self.place == "query" && !matches!(name, "limit" | "cursor");
-        self.members.get(name).filter(|value| !may_be_empty || value.as_text() != Some(""))
+        let value = self.members.get(name).filter(|_| self.ignored != Some(name));
+        value.filter(|value| !may_be_empty || value.as_text() != Some(""))
     }
 
-    /// A field that must be there.
+    /// Reads the member `name` as absent from here on, whatever its value is. [`Fields::only`] still accepts it.
+    pub fn ignore(&mut self, name: &'static str) {
+        self.ignored = Some(name);
+    }
+
+    /// Reads a field that must be present.
     pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
         if self.has(name) {
             self.given(name, read)
@@ -163,7 +171,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent or `null`, which is the same.
+    /// Reads a field that can be absent or `null`, which means the same.
     pub fn optional<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
         match self.member(name) {
             None | Some(Json::Null) => None,
@@ -171,7 +179,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent, `null` or empty text, which are the same.
+    /// Reads a field that can be absent, `null` or an empty text, which mean the same.
     pub fn filled<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
         match self.member(name).and_then(Json::as_text) {
             Some("") => None,
@@ -179,7 +187,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent; `null` goes to the reader.
+    /// Reads a field that can be absent; `null` is passed to the reader.
     pub fn given<T>(&mut self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
         let value = self.member(name)?;
         match read(value) {
@@ -193,7 +201,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every member that is not in `known`, and names the one it resembles.
+    /// Reports every member that is not in `known`, with the known name that it resembles.
     pub fn only(&mut self, known: &[&str]) {
         let unknown: Vec<_> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
         for name in unknown {
@@ -208,6 +216,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The value of the field `name`, if it is present and valid. Reports nothing: for a rule about two fields, each of
+    /// which is read elsewhere.
+    pub fn peek<T>(&self, name: &'static str, read: impl FnOnce(&Json) -> Reading<T>) -> Option<T> {
+        self.member(name).and_then(|value| read(value).ok())
+    }
+
     /// Adds a problem of the field `name`.
     pub fn report(&mut self, name: &str, problem: Problem) {
         if self.errors.len() < MAX_ERRORS {
@@ -217,11 +231,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// What was built, unless a field failed. `build` is `None` exactly when a required part is missing, which has
-    /// then been reported.
+    /// Returns `build` unless a field failed. `build` is `None` only when a failing field has been reported.
     ///
     /// # Errors
-    /// All that was reported.
+    /// Every reported problem.
     pub fn finish<T>(mut self, build: Option<T>) -> Result<T, Invalid> {
         if self.more > 0 {
             let msg = format!("{} more errors are not listed", self.more);
@@ -265,7 +278,8 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
     matches!(bare.len(), 32 | 36).then(|| Uuid::try_parse(bare).ok()).flatten()
 }
 
-/// A timestamp in any form that callers of the older implementation send: see [`Timestamp::parse_any`]. A number is epoch time.
+/// A timestamp in any form that callers of the older implementation send: see [`Timestamp::parse_any`]. A number is
+/// epoch time.
 pub fn timestamp(value: &Json) -> Reading<Timestamp> {
     let read = match value {
         Json::Text(text) => Timestamp::parse_any(text),
@@ -276,7 +290,7 @@ pub fn timestamp(value: &Json) -> Reading<Timestamp> {
     read.or_else(|fault| problem("datetime_parsing", fault.to_string()))
 }
 
-/// A timestamp of RFC 3339 and nothing else: for settings, which nobody sends by habit.
+/// A timestamp of RFC 3339 and no other form.
 pub fn rfc3339(value: &Json) -> Reading<Timestamp> {
     match value.as_text() {
         Some(text) => Timestamp::parse(text).or_else(|fault| problem("datetime_parsing", fault.to_string())),
@@ -291,7 +305,8 @@ pub fn object(value: &Json) -> Reading<JsonObject> {
         .map_or_else(|| problem("dict_type", "Input should be a valid object"), |members| Ok(members.clone()))
 }
 
-/// What is wrong with a free-form object (an entity's attributes, an event's payload), wherever it comes from.
+/// The problem of a free-form object (an entity's attributes, an event's payload): nesting beyond [`MAX_DEPTH`], a
+/// number that is not finite, or a NUL character.
 #[must_use]
 pub fn object_problem(members: &JsonObject) -> Option<Problem> {
     let held = |(key, value): (&String, &Json)| key.contains('\0') || value.holds_nul();
@@ -302,7 +317,7 @@ pub fn object_problem(members: &JsonObject) -> Option<Problem> {
     }
 }
 
-/// A truth value.
+/// `true` or `false`.
 pub fn boolean(value: &Json) -> Reading<bool> {
     match value {
         Json::Bool(truth) => Ok(*truth),
@@ -310,10 +325,10 @@ pub fn boolean(value: &Json) -> Reading<bool> {
     }
 }
 
-/// Most items in a list that is read item by item.
+/// The largest number of items in a list.
 pub const MAX_ITEMS: usize = 1000;
 
-/// A list of at most [`MAX_ITEMS`], each by `read`; every failing item is reported under its index.
+/// A list of at most [`MAX_ITEMS`] items, each read by `read`; every failing item is reported under its index.
 pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Vec<T>> {
     move |value| {
         let Json::List(items) = value else {
@@ -334,7 +349,7 @@ pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<
     }
 }
 
-/// `null`, or what `read` takes.
+/// `null`, or a value that `read` accepts.
 pub fn nullable<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<Option<T>> {
     move |value| if *value == Json::Null { Ok(None) } else { read(value).map(Some) }
 }
@@ -350,7 +365,7 @@ pub fn choice<T: Choice>(value: &Json) -> Reading<T> {
     )
 }
 
-/// A whole number from `min` to `max`, as a query string holds it.
+/// A whole number from `min` to `max`, as a JSON number or as the text of a query parameter.
 pub fn whole_number(min: i64, max: i64) -> impl Fn(&Json) -> Reading<i64> {
     move |value| {
         let number = match value {
@@ -371,21 +386,57 @@ pub fn whole_number(min: i64, max: i64) -> impl Fn(&Json) -> Reading<i64> {
     }
 }
 
-/// A closed set of words.
+/// The position of a ledger entry, as a query string holds it: 1 or higher.
+pub fn sequence(value: &Json) -> Reading<i64> {
+    whole_number(1, i64::MAX)(value)
+}
+
+/// A text that a list is filtered by: 1 to 512 characters, which is longer than any stored one, and no U+0000.
+pub fn filter_text(value: &Json) -> Reading<String> {
+    text::<1, 512>(value).map(Text::into_string)
+}
+
+/// A closed set of words; declared by [`words`](super::declare::words).
 pub trait Choice: Sized + Copy + PartialEq + 'static {
+    /// What the words name, for errors: `entity type`.
+    const WHAT: &'static str = "word";
     /// Every member, in the order of the contract.
     const ALL: &'static [Self];
 
-    /// The word that stands for it.
+    /// The word of this member.
     fn word(self) -> &'static str;
 
-    /// The member that `word` stands for.
+    /// The member with this word.
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|choice| choice.word() == word)
     }
+
+    /// The member with this word.
+    ///
+    /// # Errors
+    /// No member has the word; the error lists all words.
+    fn parse(word: &str) -> Result<Self, UnknownWord> {
+        Self::from_word(word).ok_or_else(|| UnknownWord {
+            what: Self::WHAT,
+            word: word.to_owned(),
+            known: Self::ALL.iter().map(|choice| choice.word()).collect(),
+        })
+    }
 }
 
-/// A query string as members: a key that has more than one value becomes a list. An empty value is none beside others.
+/// The text is no word of a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not a known {what}: use one of {}", .known.join(", "))]
+pub struct UnknownWord {
+    /// What the words name.
+    what: &'static str,
+    /// The text.
+    word: String,
+    /// Every word of the set.
+    known: Vec<&'static str>,
+}
+
+/// The members of a query string: a key with more than one value becomes a list, in which empty values are dropped.
 #[must_use]
 pub fn query_members(pairs: impl Iterator<Item = (String, String)>) -> JsonObject {
     let mut grouped: BTreeMap<String, Vec<Json>> = BTreeMap::new();

@@ -1,7 +1,10 @@
-//! The input of callers: reading it field by field, and describing it in the OpenAPI document.
+//! The input of callers: reading it field by field, describing it in the OpenAPI document, and the declarations from
+//! which both follow.
 //!
 //! Owns the readers of single values and the shape of validation errors. Must never know what a field is for.
 
+pub(crate) mod declare;
 pub mod fields;
 pub(crate) mod nearest;
 pub(crate) mod schema;
+pub mod value;

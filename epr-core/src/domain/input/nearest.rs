@@ -1,14 +1,14 @@
-//! Which known name a misspelt one was probably meant to be.
+//! Finds the known name that a misspelt one resembles.
 //!
-//! Owns the comparison of names. Its answer is a hint for a person: nothing may be decided by it.
+//! Owns the comparison of names. Its result is a hint for a person and must never decide anything.
 
-/// Longest name that is compared; longer ones resemble nothing here.
-const LONGEST: usize = 64;
+/// The longest name that is compared, in bytes; longer ones resemble no known name.
+const MAX_NAME_BYTES: usize = 64;
 
 /// The name in `known` that `given` resembles most, if one does: a few letters apart without regard to case, or one
 /// begins with the other (`entity` and `entity_id`).
 pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    if given.len() > LONGEST {
+    if given.len() > MAX_NAME_BYTES {
         return None;
     }
     let given = given.to_ascii_lowercase();
@@ -21,7 +21,7 @@ pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     resembling.min_by_key(|(apart, _)| *apart).map(|(_, name)| name)
 }
 
-/// How many letters have to be put in, taken out or exchanged to make one of the other.
+/// The number of letters to insert, remove or exchange to turn one name into the other (Levenshtein distance).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (at, letter) in one.chars().enumerate() {

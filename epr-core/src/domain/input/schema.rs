@@ -1,7 +1,7 @@
-//! How the domain's own value types look in the OpenAPI document: their bounds, told by the types that hold them.
+//! The OpenAPI schemas of value types with hand-written readers: texts, timestamps and path segments.
 //!
-//! Derived schemas stand beside the types; here are those of types that read and write themselves. Must never say
-//! less or more than the readers in [`super::fields`] accept.
+//! Owns their bounds as the document states them. Must never state less or more than the readers in [`super::fields`]
+//! accept.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ impl<const MIN: usize, const MAX: usize> PartialSchema for Text<MIN, MAX> {
     }
 }
 
-/// Named by its bounds, which are all there is to it.
+/// The name of the schema consists of the bounds.
 impl<const MIN: usize, const MAX: usize> ToSchema for Text<MIN, MAX> {
     fn name() -> Cow<'static, str> {
         format!("Text{MIN}To{MAX}").into()
@@ -45,7 +45,7 @@ impl PartialSchema for Timestamp {
 
 impl ToSchema for Timestamp {}
 
-/// How a [`Timestamp`] may be written in a request.
+/// The forms of a [`Timestamp`] in a request.
 pub(crate) struct AnyTime;
 
 impl PartialSchema for AnyTime {

@@ -1,8 +1,8 @@
-//! JSON that is kept exactly or refused.
+//! JSON that is kept exactly or rejected.
 //!
-//! Owns the in-memory value for everything free-form (attributes, ledger details, event payloads). Must never
-//! accept what it could not give back: `serde_json::Value` keeps the last of two equal keys and turns integers
-//! beyond 64 bits into doubles, and a ledger that hashes such a value has recorded something nobody sent.
+//! Owns the in-memory value of everything free-form (attributes, ledger details, event payloads). Must never accept a
+//! document that it could not write again: `serde_json::Value` keeps the last of two equal keys and turns integers
+//! beyond 64 bits into doubles, and a ledger that hashes such a value has recorded something that was never sent.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,11 +12,11 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserializer, Serialize, Serializer};
 
-/// How many lists and objects may stand inside each other. Beyond it a document is refused.
+/// The deepest nesting of lists and objects. A document that is deeper is rejected.
 pub const MAX_DEPTH: usize = 64;
 
-/// Most values in one document that comes from outside: every scalar, list and object counts. Each one takes up to 100
-/// bytes however short its text is, so that the size of a document in bytes does not bound what it takes in memory.
+/// The largest number of values (scalars, lists and objects) in one document from outside. Each takes up to 100 bytes
+/// of memory however short its text is, so that the size of a document does not bound the memory that it needs.
 pub const MAX_VALUES: usize = 100_000;
 
 pub use super::json_object::{Members, Object};
@@ -45,13 +45,13 @@ pub enum Json {
     Object(JsonObject),
 }
 
-/// Why a document is not JSON that can be kept; a sentence for whoever sent it.
+/// The problem of a document: a sentence for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonFault(String);
 
 impl Json {
-    /// Reads one document that comes from outside.
+    /// Reads one document from outside.
     ///
     /// # Errors
     /// Those of [`Json::parse`], or more than [`MAX_VALUES`] values.
@@ -59,7 +59,7 @@ impl Json {
         Self::read(bytes, MAX_VALUES)
     }
 
-    /// Reads one document of any number of values: for what is stored, and for files that an operator names.
+    /// Reads one document with any number of values: a stored one, or an operator's file.
     ///
     /// # Errors
     /// Not UTF-8, not JSON, a duplicate key, an integer beyond 64 bits, a number beyond the range of a double, or
@@ -97,7 +97,7 @@ impl Json {
         }
     }
 
-    /// Holds the bounds of [`Json::parse`] against a value that was built in memory.
+    /// Checks the bounds of [`Json::parse`] for a value that was built in memory.
     ///
     /// # Errors
     /// Deeper than `depth` levels, or a number that is not finite.
@@ -117,7 +117,7 @@ impl Json {
         }
     }
 
-    /// Whether any string or key in it holds U+0000, which PostgreSQL's text cannot.
+    /// Whether any string or key contains U+0000, which PostgreSQL's text cannot.
     #[must_use]
     pub fn holds_nul(&self) -> bool {
         match self {

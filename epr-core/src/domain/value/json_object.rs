@@ -18,7 +18,7 @@ impl<V> Default for Object<V> {
 }
 
 impl<V> Object<V> {
-    /// Without members.
+    /// An object without members.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
@@ -54,7 +54,7 @@ impl<V> Object<V> {
         self.find(key).ok().and_then(|at| self.0.get(at)).map(|(_, value)| value)
     }
 
-    /// The same, to be changed.
+    /// The value under `key`, mutable.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.find(key).ok().and_then(|at| self.0.get_mut(at)).map(|(_, value)| value)
     }
@@ -65,8 +65,8 @@ impl<V> Object<V> {
         self.find(key).is_ok()
     }
 
-    /// Adds a member, or replaces its value and returns the one before. For few members: each insertion moves those
-    /// behind it.
+    /// Adds a member, or replaces its value and returns the previous one. Each insertion moves the members after it: for
+    /// objects with few members.
     pub fn insert(&mut self, key: String, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, known)| std::mem::replace(known, value)),
@@ -82,13 +82,13 @@ impl<V> Object<V> {
         self.find(key).ok().map(|at| self.0.remove(at).1)
     }
 
-    /// How many members there are.
+    /// The number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

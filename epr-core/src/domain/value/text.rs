@@ -1,16 +1,19 @@
-//! Bounded text: the only way a caller's words get into the registry.
+//! Bounded text: the only form in which a caller's text reaches the registry.
+//!
+//! Owns the bounds and the problems of a text. Must never know what a text is for.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
 /// Text of `MIN` to `MAX` characters (Unicode scalar values) without U+0000.
 ///
-/// The bounds are part of the type, so that a handler cannot be called with text that was not checked.
+/// The bounds are part of the type, so that a handler cannot be called with an unchecked text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text<const MIN: usize, const MAX: usize>(String);
 
-/// What is wrong with a text.
+/// The problem of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TextFault {
     /// Fewer characters than the lower bound.
@@ -35,7 +38,7 @@ fn plural(count: usize) -> &'static str {
 }
 
 impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
-    /// Takes `text` if it is within the bounds.
+    /// Checks the bounds of `text`.
     ///
     /// # Errors
     /// Too short, too long, or a NUL character in it.
@@ -59,7 +62,7 @@ impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
         &self.0
     }
 
-    /// Gives the text away.
+    /// Returns the text.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
@@ -78,6 +81,21 @@ impl<const MIN: usize, const MAX: usize> TryFrom<String> for Text<MIN, MAX> {
     type Error = TextFault;
 
     fn try_from(text: String) -> Result<Self, TextFault> {
+        Self::new(text)
+    }
+}
+
+/// ```
+/// use epr_core::domain::Text;
+///
+/// let name: Text<1, 255> = "Berlin One".parse()?;
+/// assert!("".parse::<Text<1, 255>>().is_err());
+/// # Ok::<_, epr_core::domain::text::TextFault>(())
+/// ```
+impl<const MIN: usize, const MAX: usize> FromStr for Text<MIN, MAX> {
+    type Err = TextFault;
+
+    fn from_str(text: &str) -> Result<Self, TextFault> {
         Self::new(text)
     }
 }

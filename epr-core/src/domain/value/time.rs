@@ -1,9 +1,10 @@
 //! Points in time: UTC, whole microseconds, years 1 to 9999.
 //!
-//! Both databases hold microseconds; a clock's nanoseconds are cut here, before anything is compared, stored or
-//! hashed, so that what is read back equals what was written.
+//! Both databases store microseconds. A clock's nanoseconds are cut here, before a time is compared, stored or hashed,
+//! so that a stored time equals the one that was written. Must never read a clock.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
@@ -42,7 +43,7 @@ fn completed(text: &str) -> Option<String> {
     Some(format!("{date}T{time}{seconds}{zone}"))
 }
 
-/// The text is no RFC 3339 timestamp between the years 1 and 9999.
+/// The text is not an RFC 3339 timestamp between the years 1 and 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Input should be a valid RFC 3339 timestamp between the years 1 and 9999")]
 pub struct TimeFault;
@@ -93,8 +94,8 @@ impl Timestamp {
         OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| TimeFault).and_then(Self::new)
     }
 
-    /// Reads what callers of the older implementation send beside RFC 3339: a date alone (midnight), a time without seconds, an
-    /// offset without colon or minutes, epoch time.
+    /// Reads what callers of the older implementation send beside RFC 3339: a date alone (midnight), a time without
+    /// seconds, an offset without colon or minutes, epoch time.
     ///
     /// # Errors
     /// Anything else, and years outside 1 to 9999.
@@ -121,7 +122,7 @@ impl Timestamp {
         number.checked_mul(scale).ok_or(TimeFault).and_then(Self::from_unix_micros)
     }
 
-    /// The same with a fraction, rounded to microseconds.
+    /// From epoch time with a fraction, rounded to microseconds: seconds, or milliseconds above [`MAX_EPOCH_SECONDS`].
     ///
     /// # Errors
     /// The year is outside 1 to 9999.
@@ -137,22 +138,39 @@ impl Timestamp {
         Self::from_unix_micros(micros as i64)
     }
 
-    /// The moment as the `time` crate has it.
+    /// The time as a value of the `time` crate.
     #[must_use]
     pub fn into_inner(self) -> OffsetDateTime {
         self.0
     }
 
-    /// The moment without its zone, which is UTC.
+    /// The time without its zone, which is UTC.
     #[must_use]
     pub fn utc(self) -> PrimitiveDateTime {
         PrimitiveDateTime::new(self.0.date(), self.0.time())
     }
 
-    /// Later by whole seconds, clipped at the end of the year 9999.
+    /// The time `seconds` later; the same time when that is after the year 9999.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
         self.0.checked_add(time::Duration::seconds(seconds)).and_then(|later| Self::new(later).ok()).unwrap_or(self)
+    }
+}
+
+/// Reads RFC 3339: see [`Timestamp::parse`].
+///
+/// ```
+/// use epr_core::domain::Timestamp;
+///
+/// let at: Timestamp = "2026-01-31T10:30:00+01:00".parse()?;
+/// assert_eq!(at.to_string(), "2026-01-31T09:30:00.000000Z");
+/// # Ok::<_, epr_core::domain::time::TimeFault>(())
+/// ```
+impl FromStr for Timestamp {
+    type Err = TimeFault;
+
+    fn from_str(text: &str) -> Result<Self, TimeFault> {
+        Self::parse(text)
     }
 }
 

@@ -1,9 +1,10 @@
-//! Text that is also an attribute of a message: what a topic cannot carry is refused where it can still be corrected.
+//! Text that is also an attribute of a message: a character that a topic cannot carry is rejected when it arrives.
 //!
-//! Owns which characters a topic carries. Must be no stricter than SNS: its messages may consist of U+0009, U+000A, U+000D,
+//! Owns the set of characters that a topic carries. Must be no stricter than SNS: its messages may consist of U+0009, U+000A, U+000D,
 //! U+0020 to U+D7FF, U+E000 to U+FFFD and U+10000 to U+10FFFF.
 
 use std::fmt::{self, Write as _};
+use std::str::FromStr;
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -16,14 +17,14 @@ use crate::domain::input::fields::{self, Problem, Reading};
 const MIN: usize = 3;
 const MAX: usize = 128;
 
-/// Every character that [`is_carried`] refuses but those that JSON text cannot hold, negated.
+/// The complement of the characters that [`is_carried`] refuses and that JSON text can contain.
 const PATTERN: &str = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\ufffe\\uffff]*$";
 
 /// Text of 3 to 128 characters that a topic carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicText(Text<MIN, MAX>);
 
-/// What is wrong with a text.
+/// The problem of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicTextFault {
     /// Its length.
@@ -45,7 +46,7 @@ pub fn is_carried(c: char) -> bool {
 }
 
 impl TopicText {
-    /// Takes `text` if it is within the bounds and can be carried.
+    /// Checks the bounds and the characters of `text`.
     ///
     /// # Errors
     /// Too short, too long, or a character that a topic does not carry.
@@ -69,7 +70,7 @@ impl TopicText {
         self.0.as_str()
     }
 
-    /// Gives the text away.
+    /// Returns the text.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0.into_string()
@@ -80,6 +81,14 @@ impl TryFrom<&str> for TopicText {
     type Error = TopicTextFault;
 
     fn try_from(text: &str) -> Result<Self, TopicTextFault> {
+        Self::new(text)
+    }
+}
+
+impl FromStr for TopicText {
+    type Err = TopicTextFault;
+
+    fn from_str(text: &str) -> Result<Self, TopicTextFault> {
         Self::new(text)
     }
 }
@@ -99,8 +108,8 @@ impl PartialSchema for TopicText {
 
 impl ToSchema for TopicText {}
 
-/// JSON text in which every character that a topic does not carry is written as an escape. Such characters are in strings
-/// only: between them JSON has none, and those below U+0020 are escapes already.
+/// JSON text in which every character that a topic does not carry is an escape. Such characters occur in strings only:
+/// JSON has none between them, and those below U+0020 are escapes already.
 #[must_use]
 pub fn carried_json(json: String) -> String {
     if json.chars().all(is_carried) {

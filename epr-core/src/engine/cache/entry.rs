@@ -7,8 +7,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::pending::Scope;
-use crate::decision::{Decision, Question, Reason, Span, Via};
+use crate::decision::{Decision, Denial, Question, Reason, Span, Via};
 use crate::domain::Timestamp;
+use crate::domain::fields::Choice as _;
 
 /// The version of the text form. An entry of another version is not read.
 const FORM: &str = "1";
@@ -66,9 +67,9 @@ pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String 
     let (from, until) = (time(span.from), time(span.until));
     let reason = match decision.reason {
         Reason::Granted { assignment_id, role_id, via } => {
-            format!("{} {} {}", via_word(via), assignment_id.simple(), role_id.simple())
+            format!("{} {} {}", via.word(), assignment_id.simple(), role_id.simple())
         }
-        reason => reason.code().into(),
+        reason @ Reason::Denied(_) => reason.code().into(),
     };
     format!("{FORM} {server} {global} {principal} {from} {until} {reason}")
 }
@@ -86,14 +87,11 @@ pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
     };
     let epochs = Epochs { server: word()?.into(), global: word()?.into(), principal: word()?.into() };
     let span = Span { from: time(word()?)?, until: time(word()?)? };
-    let reason = match word()? {
-        "no_assignment" => Reason::NoAssignment,
-        "action_not_held" => Reason::ActionNotHeld,
-        "type_out_of_scope" => Reason::TypeOutOfScope,
-        "expired" => Reason::Expired,
-        "not_yet_in_force" => Reason::NotYetInForce,
-        via => {
-            let via = [Via::Direct, Via::Inherited, Via::Global].into_iter().find(|known| via_word(*known) == via)?;
+    let first = word()?;
+    let reason = match Denial::from_word(first) {
+        Some(denial) => Reason::Denied(denial),
+        None => {
+            let via = Via::from_word(first)?;
             let (assignment_id, role_id) = (Uuid::parse_str(word()?).ok()?, Uuid::parse_str(word()?).ok()?);
             Reason::Granted { assignment_id, role_id, via }
         }
@@ -102,14 +100,6 @@ pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
         return None;
     }
     Some((epochs, Decision { allowed: matches!(reason, Reason::Granted { .. }), reason }, span))
-}
-
-fn via_word(via: Via) -> &'static str {
-    match via {
-        Via::Direct => "direct",
-        Via::Inherited => "inherited",
-        Via::Global => "global",
-    }
 }
 
 #[cfg(test)]
@@ -122,11 +112,11 @@ mod tests {
         let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
         let granted = |via| Reason::Granted { assignment_id: Uuid::from_u128(7), role_id: Uuid::from_u128(8), via };
         let reasons = [
-            Reason::NoAssignment,
-            Reason::ActionNotHeld,
-            Reason::TypeOutOfScope,
-            Reason::Expired,
-            Reason::NotYetInForce,
+            Reason::Denied(Denial::NoAssignment),
+            Reason::Denied(Denial::ActionNotHeld),
+            Reason::Denied(Denial::TypeOutOfScope),
+            Reason::Denied(Denial::Expired),
+            Reason::Denied(Denial::NotYetInForce),
             granted(Via::Direct),
             granted(Via::Inherited),
             granted(Via::Global),

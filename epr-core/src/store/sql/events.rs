@@ -3,11 +3,11 @@
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::columns::read_object;
 use super::dialect::{
     Conn, Db, Row, SqlTime, bind_id, bind_time, classify, lock_ordering_key, notify_outbox, read_id, read_time,
     use_indexes_in_order,
 };
-use super::entities::read_object;
 use super::listing;
 use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;

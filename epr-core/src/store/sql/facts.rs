@@ -5,9 +5,8 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::columns::{read_word, read_words};
 use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
-use super::entities::read_type;
-use super::roles::read_scope_types;
 use crate::decision::{Facts, Grant, Question};
 use crate::domain::EntityType;
 use crate::ledger::chain::Head;
@@ -159,32 +158,32 @@ impl Origin {
 pub(in super::super) struct Found<'a> {
     question: &'a Question,
     resource_type: Option<EntityType>,
-    lineage: Vec<Uuid>,
+    assigned_entities: Vec<Uuid>,
     grants: Vec<Grant>,
 }
 
 impl<'a> Found<'a> {
     pub(in super::super) fn new(question: &'a Question) -> Self {
-        Self { question, resource_type: None, lineage: Vec::new(), grants: Vec::new() }
+        Self { question, resource_type: None, assigned_entities: Vec::new(), grants: Vec::new() }
     }
 
     pub(in super::super) fn add(&mut self, row: &Row) -> Result<()> {
         let place: Uuid = row.try_get("place_id").map(read_id).map_err(classify)?;
         match row.try_get::<Option<&str>, _>("place_type").map_err(classify)? {
-            Some(word) => self.resource_type = Some(read_type(word)?),
+            Some(word) => self.resource_type = Some(read_word(word)?),
             None => self.grants.push(read_grant(row, self.question)?),
         }
         // The nil UUID of a global assignment is not an entity.
-        if !place.is_nil() && !self.lineage.contains(&place) {
-            self.lineage.push(place);
+        if !place.is_nil() && !self.assigned_entities.contains(&place) {
+            self.assigned_entities.push(place);
         }
         Ok(())
     }
 
     /// Returns the facts; `None` when the resource is unknown.
     pub(in super::super) fn facts(self) -> Option<Facts> {
-        let Self { resource_type, lineage, grants, .. } = self;
-        resource_type.map(|resource_type| Facts { resource_type, lineage, grants })
+        let Self { resource_type, assigned_entities, grants, .. } = self;
+        resource_type.map(|resource_type| Facts { resource_type, assigned_entities, grants })
     }
 }
 
@@ -197,7 +196,7 @@ fn read_grant(row: &Row, question: &Question) -> Result<Grant> {
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
-        scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,
+        scope_types: read_words(row.try_get("scope_types").map_err(classify)?)?,
         held_action: row.try_get("held_action").map_err(classify)?,
     })
 }

@@ -7,6 +7,7 @@ use super::dialect;
 
 mod assignments;
 mod cached_head;
+mod columns;
 mod entities;
 pub(super) mod events;
 #[macro_use]

@@ -3,6 +3,7 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
+use super::columns::read_word;
 use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_time};
 use super::{assignments, entities, roles};
 use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
@@ -30,7 +31,7 @@ pub(super) async fn assignments(
     scan: &AssignmentScan,
     visit: RowVisitor<'_, NamedAssignment>,
 ) -> Result<()> {
-    let mut query = QueryBuilder::<Db>::new(assignments::NAMED);
+    let mut query = assignments::select_named();
     match *scan {
         AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
             query.push(" WHERE 1 = 1");
@@ -68,13 +69,13 @@ fn read_named(row: &Row) -> Result<NamedAssignment> {
     Ok(NamedAssignment {
         assignment: assignments::read(row)?,
         role_name: row.try_get("role_name").map_err(classify)?,
-        entity_type: place_type.map(entities::read_type).transpose()?,
+        entity_type: place_type.map(read_word).transpose()?,
         entity_name: row.try_get("place_name").map_err(classify)?,
     })
 }
 
 pub(super) async fn unheld_roles(pool: &Pool, now: Timestamp, visit: RowVisitor<'_, UnheldRole>) -> Result<()> {
-    let mut query = QueryBuilder::<Db>::new(roles::WITH_ENDED);
+    let mut query = roles::select_with_ended();
     query.push(" WHERE NOT EXISTS (SELECT 1 FROM role_assignments h WHERE h.role_id = r.id");
     query.push(" AND (h.expires_at IS NULL OR h.expires_at > ").push_bind(bind_time(now));
     query.push(")) ORDER BY r.name, r.id");
@@ -91,7 +92,7 @@ fn read_unheld(row: &Row) -> Result<UnheldRole> {
 }
 
 pub(super) async fn orphans(pool: &Pool, visit: RowVisitor<'_, Orphan>) -> Result<()> {
-    let mut query = QueryBuilder::<Db>::new(entities::WITH_PARENT);
+    let mut query = entities::select_with_parent();
     query.push(" WHERE p.status = 'archived' AND e.status <> 'archived' ORDER BY p.name, p.id, e.name, e.id");
     show(pool, query, read_orphan, visit).await
 }
@@ -100,6 +101,6 @@ fn read_orphan(row: &Row) -> Result<Orphan> {
     Ok(Orphan {
         entity: entities::read(row)?,
         parent_name: row.try_get("parent_name").map_err(classify)?,
-        parent_type: entities::read_type(row.try_get("parent_type").map_err(classify)?)?,
+        parent_type: read_word(row.try_get("parent_type").map_err(classify)?)?,
     })
 }

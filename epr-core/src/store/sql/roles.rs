@@ -1,97 +1,71 @@
 //! Statements on `roles`, `permissions` and `role_permissions`.
 
-use sqlx::{QueryBuilder, Row as _};
+use std::sync::LazyLock;
+
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::dialect::{Conn, Db, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
-use super::entities::read_type;
+use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues};
+use super::dialect::{Conn, Db, Row, bind_id, bind_time, classify};
 use super::listing::{self, after};
-use crate::domain::fields::Choice;
-use crate::domain::{EntityType, Json, Role, Timestamp};
-use crate::store::{Cursor, Page, Result, RowVisitor, StoreError};
+use crate::domain::input::value::Sink as _;
+use crate::domain::{Json, Role, Timestamp};
+use crate::store::{Cursor, Page, Result, RowVisitor};
 
-macro_rules! columns {
-    () => {
-        concat!(
-            "r.id, r.name, r.description, CAST(r.scope_types AS TEXT) AS scope_types, r.is_system, (SELECT ",
-            json_list!("p.action"),
-            " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id) AS actions, \
-             r.created_at, r.updated_at"
-        )
-    };
-}
+/// The columns of a role `r`, and its actions.
+static SELECTED: LazyLock<String> = LazyLock::new(|| {
+    let mut selected = Selected::of("r");
+    Role::describe_to(&mut selected);
+    selected.sql + PERMISSIONS
+});
 
-/// Roles with the number and the last end of their assignments; a condition and an order are added.
-pub(super) const WITH_ENDED: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", (SELECT COUNT(*) FROM role_assignments x WHERE x.role_id = r.id) AS ended, \
-       (SELECT MAX(x.expires_at) FROM role_assignments x WHERE x.role_id = r.id) AS last_ended_at FROM roles r"
+const PERMISSIONS: &str = concat!(
+    ", (SELECT ",
+    json_list!("p.action"),
+    " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id) AS permissions"
 );
 
-fn read_texts(what: &'static str, text: &str) -> Result<Vec<String>> {
-    serde_json::from_str(text).map_err(|error| StoreError::corrupt(what, error))
+fn select(end: &str) -> QueryBuilder<Db> {
+    QueryBuilder::new(format!("SELECT {}{end}", *SELECTED))
 }
 
-pub(super) fn read_scope_types(text: &str) -> Result<Vec<EntityType>> {
-    read_texts("scope types", text)?.iter().map(|word| read_type(word)).collect()
-}
-
-fn write_scope_types(types: &[EntityType]) -> String {
-    Json::List(types.iter().map(|entity_type| Json::from(entity_type.word())).collect()).to_string()
+/// Selects roles with what became of their assignments; a condition and an order are added.
+pub(super) fn select_with_ended() -> QueryBuilder<Db> {
+    select(
+        ", (SELECT COUNT(*) FROM role_assignments x WHERE x.role_id = r.id) AS ended, \
+           (SELECT MAX(x.expires_at) FROM role_assignments x WHERE x.role_id = r.id) AS last_ended_at FROM roles r",
+    )
 }
 
 pub(super) fn read(row: &Row) -> Result<Role> {
-    let mut permissions = read_texts("permissions", row.try_get("actions").map_err(classify)?)?;
-    // Sorted here, so that the order does not depend on the collation of the database.
-    permissions.sort_unstable();
-    Ok(Role {
-        id: row.try_get("id").map(read_id).map_err(classify)?,
-        name: row.try_get("name").map_err(classify)?,
-        description: row.try_get("description").map_err(classify)?,
-        scope_types: read_scope_types(row.try_get("scope_types").map_err(classify)?)?,
-        is_system: row.try_get("is_system").map_err(classify)?,
-        permissions,
-        created_at: read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?,
-        updated_at: read_time(row.try_get::<SqlTime, _>("updated_at").map_err(classify)?)?,
-    })
+    Role::read_from(&mut Columns(row))
 }
 
+/// Inserts the role without its actions; `false` when another one has its name.
 pub(super) async fn insert(conn: &mut Conn, role: &Role) -> Result<bool> {
-    let done = sqlx::query(concat!(
-        "INSERT INTO roles (id, name, description, scope_types, is_system, created_at, updated_at) VALUES ($1, $2, $3, ",
-        json_value!("$4"),
-        ", $5, $6, $7) ON CONFLICT (name) DO NOTHING"
-    ))
-    .bind(bind_id(role.id))
-    .bind(&role.name)
-    .bind(&role.description)
-    .bind(write_scope_types(&role.scope_types))
-    .bind(role.is_system)
-    .bind(bind_time(role.created_at))
-    .bind(bind_time(role.updated_at))
-    .execute(conn)
-    .await
-    .map_err(classify)?;
+    static NAMES: LazyLock<String> = LazyLock::new(|| {
+        let mut names = Names::default();
+        Role::describe_to(&mut names);
+        names.0
+    });
+    let mut query = QueryBuilder::<Db>::new(format!("INSERT INTO roles ({}) ", *NAMES));
+    query.push_values([role], |mut row, role| role.write_to(&mut InsertValues(&mut row)));
+    query.push(" ON CONFLICT (name) DO NOTHING");
+    let done = query.build().execute(conn).await.map_err(classify)?;
     Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn get(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
-    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.id = $1"))
-        .bind(bind_id(role))
-        .fetch_optional(conn)
-        .await
-        .map_err(classify)?;
-    row.as_ref().map(read).transpose()
+    one(conn, select(" FROM roles r WHERE r.id = ").push_bind(bind_id(role))).await
 }
 
-/// Finds a role by its unique key.
+/// The role with this unique key.
 pub(super) async fn named(conn: &mut Conn, name: &str) -> Result<Option<Role>> {
-    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM roles r WHERE r.name = $1"))
-        .bind(name)
-        .fetch_optional(conn)
-        .await
-        .map_err(classify)?;
+    one(conn, select(" FROM roles r WHERE r.name = ").push_bind(name)).await
+}
+
+async fn one(conn: &mut Conn, query: &mut QueryBuilder<Db>) -> Result<Option<Role>> {
+    let row = query.build().fetch_optional(conn).await.map_err(classify)?;
     row.as_ref().map(read).transpose()
 }
 
@@ -107,7 +81,7 @@ pub(super) async fn lock(conn: &mut Conn, role: Uuid) -> Result<Option<Role>> {
 
 pub(super) async fn list(conn: &mut Conn, page: Page, visit: RowVisitor<'_, Role>) -> Result<()> {
     let query = |position, limit| {
-        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", columns!(), " FROM roles r WHERE 1 = 1"));
+        let mut query = select(" FROM roles r WHERE 1 = 1");
         after(&mut query, "r", Page { limit, after: position });
         query
     };
@@ -125,19 +99,14 @@ pub(super) async fn end(conn: &mut Conn, bytes: i64) -> Result<Option<Cursor>> {
     listing::end(conn, query, bytes).await
 }
 
+/// Updates everything that a change can set, except the actions.
 pub(super) async fn update(conn: &mut Conn, role: &Role) -> Result<()> {
-    sqlx::query(concat!(
-        "UPDATE roles SET description = $2, scope_types = ",
-        json_value!("$3"),
-        ", updated_at = $4 WHERE id = $1"
-    ))
-    .bind(bind_id(role.id))
-    .bind(&role.description)
-    .bind(write_scope_types(&role.scope_types))
-    .bind(bind_time(role.updated_at))
-    .execute(conn)
-    .await
-    .map_err(classify)?;
+    let mut query = QueryBuilder::<Db>::new("UPDATE roles SET ");
+    let mut columns = UpdateValues(query.separated(", "));
+    role.write_changeable_to(&mut columns);
+    columns.put("updated_at", &role.updated_at);
+    query.push(" WHERE id = ").push_bind(bind_id(role.id));
+    query.build().execute(conn).await.map_err(classify)?;
     Ok(())
 }
 

@@ -21,9 +21,10 @@ use self::row::TextRow;
 use super::dialect::{Conn, Row, classify, columns, foreign_table_error, set_aside_table};
 use super::{entities, events, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
+use crate::domain::entity::EntityName;
 use crate::domain::event::{DeliveryState, Event, ordering_key};
 use crate::domain::fields::Choice;
-use crate::domain::{Assignment, Entity, EntityStatus, EntityType, Role};
+use crate::domain::{Assignment, Entity, EntityStatus, EntityType, NewEntity, Role};
 use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
 /// The older tables, each before the tables that it refers to, with the columns that are read.
@@ -129,6 +130,13 @@ async fn rows(conn: &mut Conn, sql: &'static str) -> Result<Vec<Row>> {
     sqlx::query(sql).fetch_all(conn).await.map_err(classify)
 }
 
+/// An entity whose fields have the values of a creation that names none of them: what the older table has no column for
+/// keeps them.
+fn default_entity() -> Entity {
+    let name = EntityName::new("-").unwrap_or_else(|_| unreachable!("`-` is within 1 to 255 characters"));
+    NewEntity::new(name, EntityType::Other).into_record(Uuid::nil(), SystemClock.now())
+}
+
 async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut KnownIds) -> Result<()> {
     let old = rows(
         conn,
@@ -143,16 +151,15 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
     let mut children = Vec::new();
     for row in &old {
         let mut texts = TextRow::new(row, "entities", "entity")?;
-        let mut entity = Entity {
-            id: texts.id("id")?,
-            name: texts.bounded_text("name", 255)?,
-            entity_type: texts.choice("type", EntityType::Other)?,
-            status: texts.choice("status", EntityStatus::Active)?,
-            parent_id: texts.optional_id("parent_id")?,
-            attributes: texts.object("attributes")?,
-            created_at: texts.time("created_at")?,
-            updated_at: texts.time("updated_at")?,
-        };
+        let mut entity = default_entity();
+        entity.id = texts.id("id")?;
+        entity.name = texts.bounded_text("name", 255)?;
+        entity.entity_type = texts.choice("type", EntityType::Other)?;
+        entity.status = texts.choice("status", EntityStatus::Active)?;
+        entity.parent_id = texts.optional_id("parent_id")?;
+        entity.attributes = texts.object("attributes")?;
+        entity.created_at = texts.time("created_at")?;
+        entity.updated_at = texts.time("updated_at")?;
         known.entities.insert(entity.id);
         if entity.name.is_empty() {
             entity.name = format!("unnamed-{}", entity.id);

@@ -11,8 +11,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::{HeaderMap, HeaderName, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
-use epr_core::domain::fields::{self, Fields, Problem, Reading};
-use epr_core::domain::{Invalid, Json, JsonObject, Text, TraceParent};
+use epr_core::domain::fields::{self, Fields, Problem};
+use epr_core::domain::{Invalid, JsonObject, TraceParent};
 use epr_core::store::{Cursor, InvalidCursor, Page};
 use uuid::Uuid;
 
@@ -134,6 +134,9 @@ pub(crate) struct Paging<const DEFAULT: u32, const MAX: u32>;
 pub(crate) type Listing = Paging<500, 1000>;
 
 impl<const DEFAULT: u32, const MAX: u32> Paging<DEFAULT, MAX> {
+    /// The names of the query parameters.
+    pub(crate) const PARAMETERS: &[&str] = &["limit", "cursor"];
+
     /// Reads both parameters of a list that is ordered by time.
     pub(crate) fn page(fields: &mut Fields<'_>) -> Page {
         Page { limit: Self::limit(fields), after: Self::cursor(fields, Cursor::decode) }
@@ -169,9 +172,4 @@ impl Query {
         query.append_pair("cursor", cursor);
         format!("<?{}>; rel=\"next\"", query.finish())
     }
-}
-
-/// Reads the text of a filter. A text longer than any stored value matches nothing; U+0000 is an error.
-pub(crate) fn filter_text(value: &Json) -> Reading<String> {
-    fields::text::<1, 512>(value).map(Text::into_string)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
-use epr_core::domain::fields::{self, Fields};
+use epr_core::domain::fields::Fields;
 use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
@@ -67,11 +67,8 @@ async fn create(
 )]
 async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
-    let filter = AssignmentFilter {
-        principal_id: fields.given("principal_id", fields::uuid),
-        entity_id: fields.given("entity_id", fields::uuid),
-    };
-    fields.only(&["principal_id", "entity_id", "limit", "cursor"]);
+    let filter = AssignmentFilter::read(&mut fields);
+    fields.only(&[AssignmentFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     listing::respond(&app, &query, filter, page).await

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{Listing, Query, filter_text};
+use crate::http::extract::{Listing, Query};
 use crate::http::listing::{self, PageWriter};
 use crate::openapi::responses::InvalidRequest;
 use crate::openapi::{Route, route};
@@ -49,24 +49,6 @@ impl Choice for Order {
     }
 }
 
-/// Every query parameter.
-const PARAMETERS: &[&str] = &[
-    "action",
-    "actor_id",
-    "entity_id",
-    "entity_type",
-    "source",
-    "correlation_id",
-    "event_id",
-    "occurred_from",
-    "occurred_to",
-    "from_sequence",
-    "to_sequence",
-    "limit",
-    "cursor",
-    "order",
-];
-
 /// List ledger entries
 ///
 /// By sequence, newest first unless `order=asc`. An entry must match every given filter. A page also ends at 2 MiB.
@@ -77,20 +59,8 @@ const PARAMETERS: &[&str] = &[
 )]
 async fn entries(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
-    let filter = AuditFilter {
-        action: fields.given("action", filter_text),
-        actor_id: fields.given("actor_id", fields::uuid),
-        entity_id: fields.given("entity_id", fields::uuid),
-        entity_type: fields.given("entity_type", filter_text),
-        source: fields.given("source", filter_text),
-        correlation_id: fields.given("correlation_id", filter_text),
-        event_id: fields.given("event_id", fields::uuid),
-        occurred_from: fields.given("occurred_from", fields::timestamp),
-        occurred_to: fields.given("occurred_to", fields::timestamp),
-        from_sequence: fields.given("from_sequence", fields::whole_number(1, i64::MAX)),
-        to_sequence: fields.given("to_sequence", fields::whole_number(1, i64::MAX)),
-    };
-    fields.only(PARAMETERS);
+    let filter = AuditFilter::read(&mut fields);
+    fields.only(&[AuditFilter::PARAMETERS, Listing::PARAMETERS, &["order"]].concat());
     let page = AuditPage {
         limit: Listing::limit(&mut fields),
         after: Listing::cursor(&mut fields, decode_sequence),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
-use epr_core::domain::fields::{self, Fields};
+use epr_core::domain::fields::Fields;
 use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
@@ -73,11 +73,8 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 )]
 async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
-    let filter = EntityFilter {
-        types: fields.given("type", fields::repeated(fields::choice)).unwrap_or_default(),
-        parent_id: fields.given("parent_id", fields::uuid),
-    };
-    fields.only(&["type", "parent_id", "limit", "cursor"]);
+    let filter = EntityFilter::read(&mut fields);
+    fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     listing::respond(&app, &query, filter, page).await

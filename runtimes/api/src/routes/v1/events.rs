@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use epr_core::authn::Scope;
 use epr_core::domain::event::{Duplicate, IngestedEvent};
-use epr_core::domain::fields::{self, Fields};
+use epr_core::domain::fields::Fields;
 use epr_core::domain::{Event, EventFilter, NewEvent};
 use epr_core::store::{Cursor, Page};
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{JsonBody, LenientCallHeaders, Paging, PathId, Query, filter_text};
+use crate::http::extract::{JsonBody, LenientCallHeaders, Paging, PathId, Query};
 use crate::http::listing::{self, PageWriter};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NotFound};
@@ -89,12 +89,8 @@ async fn show(State(app): State<Arc<App>>, PathId(event_id): PathId) -> HandlerR
 )]
 async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
-    let filter = EventFilter {
-        event_type: fields.given("event_type", filter_text),
-        source: fields.given("source", filter_text),
-        delivery_state: fields.given("delivery_state", fields::choice),
-    };
-    fields.only(&["event_type", "source", "delivery_state", "limit", "cursor"]);
+    let filter = EventFilter::read(&mut fields);
+    fields.only(&[EventFilter::PARAMETERS, EventPaging::PARAMETERS].concat());
     let page = EventPaging::page(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
     let reservation = listing::reserve_page(&app).await?;

@@ -1,0 +1,230 @@
+//! How a value type is read from JSON, written as JSON, and kept in a record.
+//!
+//! Owns one reader and one writer per value type; the declarations in [`super::declare`] use them. Must never know a
+//! registry type.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::fields::{self, Problem, Reading};
+use crate::domain::value::json::{Json, JsonObject};
+use crate::domain::value::text::Text;
+use crate::domain::value::time::Timestamp;
+
+/// A value of a JSON member.
+pub trait Value: Sized {
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// Every problem of the value.
+    fn read(value: &Json) -> Reading<Self>;
+
+    /// Writes the value in the contract's form, so that `read(&value.write())` returns it.
+    fn write(&self) -> Json;
+}
+
+impl Value for Uuid {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::uuid(value)
+    }
+
+    fn write(&self) -> Json {
+        (*self).into()
+    }
+}
+
+impl Value for bool {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::boolean(value)
+    }
+
+    fn write(&self) -> Json {
+        (*self).into()
+    }
+}
+
+impl Value for i64 {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::whole_number(Self::MIN, Self::MAX)(value)
+    }
+
+    fn write(&self) -> Json {
+        Json::Int(*self)
+    }
+}
+
+impl Value for Timestamp {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::timestamp(value)
+    }
+
+    fn write(&self) -> Json {
+        self.to_string().into()
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Value for Text<MIN, MAX> {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::text(value)
+    }
+
+    fn write(&self) -> Json {
+        self.as_str().into()
+    }
+}
+
+/// Text of a stored record. Its length is not checked: the service has validated it, perhaps under other bounds.
+impl Value for String {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::text::<0, { usize::MAX }>(value).map(Text::into_string)
+    }
+
+    fn write(&self) -> Json {
+        self.as_str().into()
+    }
+}
+
+/// An object of free-form members, within the bounds of [`fields::object_problem`].
+impl Value for JsonObject {
+    fn read(value: &Json) -> Reading<Self> {
+        let members = fields::object(value)?;
+        fields::object_problem(&members).map_or(Ok(members), |problem: Problem| Err(vec![problem]))
+    }
+
+    fn write(&self) -> Json {
+        self.clone().into()
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::nullable(T::read)(value)
+    }
+
+    fn write(&self) -> Json {
+        self.as_ref().map_or(Json::Null, Value::write)
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    fn read(value: &Json) -> Reading<Self> {
+        fields::list(T::read)(value)
+    }
+
+    fn write(&self) -> Json {
+        Json::List(self.iter().map(Value::write).collect())
+    }
+}
+
+impl<T: Value + Ord> Value for BTreeSet<T> {
+    fn read(value: &Json) -> Reading<Self> {
+        Vec::read(value).map(|items: Vec<T>| items.into_iter().collect())
+    }
+
+    fn write(&self) -> Json {
+        Json::List(self.iter().map(Value::write).collect())
+    }
+}
+
+/// How a record keeps a value of a request: as it is, or without the type that held its bounds.
+pub trait FromInput<T> {
+    /// The value as the record keeps it.
+    fn from_input(input: T) -> Self;
+}
+
+impl<T> FromInput<T> for T {
+    fn from_input(input: T) -> Self {
+        input
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> FromInput<Text<MIN, MAX>> for String {
+    fn from_input(input: Text<MIN, MAX>) -> Self {
+        input.into_string()
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> FromInput<Option<Text<MIN, MAX>>> for Option<String> {
+    fn from_input(input: Option<Text<MIN, MAX>>) -> Self {
+        input.map(Text::into_string)
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> FromInput<BTreeSet<Text<MIN, MAX>>> for Vec<String> {
+    fn from_input(input: BTreeSet<Text<MIN, MAX>>) -> Self {
+        input.into_iter().map(Text::into_string).collect()
+    }
+}
+
+/// Returns the fields of a record one by one, for example from the columns of a row.
+pub trait Source<T, E> {
+    /// The value of the field `name`.
+    ///
+    /// # Errors
+    /// The field is missing, or its value is not one of the type.
+    fn take(&mut self, name: &'static str) -> Result<T, E>;
+}
+
+/// Takes the fields of a record one by one, for example as parameters of a statement.
+pub trait Sink<T> {
+    /// Takes the value of the field `name`.
+    fn put(&mut self, name: &'static str, value: &T);
+}
+
+/// Takes the names and the types of a record's fields, for example for the columns of a SELECT.
+pub trait Shape<T> {
+    /// Takes the field `name`, whose type is `T`.
+    fn field(&mut self, name: &'static str);
+}
+
+/// Members of a JSON object.
+impl<T: Value> Sink<T> for JsonObject {
+    fn put(&mut self, name: &'static str, value: &T) {
+        self.insert(name.to_owned(), value.write());
+    }
+}
+
+/// A condition of a list's filter: one query parameter, which may be absent.
+pub trait Condition: Sized {
+    /// The value of one parameter.
+    type Item;
+
+    /// Reads the parameter `name`, each of its values with `read`.
+    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<Self::Item>) -> Self;
+
+    /// Adds the parameter to `pairs`; an absent condition adds none.
+    fn to_query(&self, name: &'static str, pairs: &mut Vec<(&'static str, String)>);
+}
+
+fn parameter(value: &impl Value) -> String {
+    match value.write() {
+        Json::Text(text) => text,
+        other => other.to_string(),
+    }
+}
+
+impl<T: Value> Condition for Option<T> {
+    type Item = T;
+
+    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<T>) -> Self {
+        fields.given(name, read)
+    }
+
+    fn to_query(&self, name: &'static str, pairs: &mut Vec<(&'static str, String)>) {
+        pairs.extend(self.iter().map(|value| (name, parameter(value))));
+    }
+}
+
+/// A parameter that may repeat: any of its values matches.
+impl<T: Value> Condition for Vec<T> {
+    type Item = T;
+
+    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<T>) -> Self {
+        fields.given(name, fields::repeated(read)).unwrap_or_default()
+    }
+
+    fn to_query(&self, name: &'static str, pairs: &mut Vec<(&'static str, String)>) {
+        pairs.extend(self.iter().map(|value| (name, parameter(value))));
+    }
+}
