@@ -65,12 +65,12 @@ if $quick; then
     unset EPR_TEST_POSTGRES_URL EPR_TEST_AWS_URL
     say "build"
     cargo build --quiet --locked --workspace --bins
-    cargo test --quiet --locked --workspace --lib --bins --test e2e --no-run
+    cargo test --quiet --locked --workspace --lib --bins --test e2e --test store --no-run
     say "unit tests"
     SECONDS=0
     cargo test --quiet --locked --workspace --lib --bins -- --skip postgres
     say "end-to-end tests on SQLite"
-    cargo test --quiet --locked --workspace --test e2e -- "${quick_skips[@]/#/--skip=}"
+    cargo test --quiet --locked --workspace --test e2e --test store -- "${quick_skips[@]/#/--skip=}"
     say "quick run without the build: $SECONDS s"
     exit
 fi

@@ -1,0 +1,15 @@
+//! The store suite: every promise of the storage contract, on SQLite (a file, and in memory) and on PostgreSQL, without
+//! HTTP.
+//!
+//! One file a subject, like `epr-core/src/store/contract`. A test's name is the promise that it checks.
+
+mod admin;
+mod changes;
+mod coverage;
+mod facts;
+mod ledger;
+mod outbox;
+mod registry;
+mod support;
+mod takeover;
+mod tx;

@@ -1,0 +1,255 @@
+//! Reading the registry.
+
+use epr_core::domain::{AssignmentFilter, AssignmentScan, EntityFilter, EntityStatus, EntityType};
+use epr_core::store::{Cursor, MAX_LEVELS, Page, collect_into};
+use rstest::rstest;
+
+use crate::support::{Backend, World, assignment, at, entity, id, page, role};
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn an_entity_is_found_by_its_id_and_by_its_name_archived_or_not(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let archived = epr_core::domain::Entity { status: EntityStatus::Archived, ..entity(1, None) };
+    world.with_entities(std::slice::from_ref(&archived)).await;
+    assert_eq!(world.store.entity(id(1)).await.unwrap(), Some(archived.clone()));
+    assert_eq!(world.store.entity(id(2)).await.unwrap(), None);
+    assert_eq!(world.store.entity_named(EntityType::Spv, "entity 1").await.unwrap(), Some(archived));
+    assert_eq!(world.store.entity_named(EntityType::Agent, "entity 1").await.unwrap(), None, "another type");
+    assert_eq!(world.store.entity_named(EntityType::Spv, "Entity 1").await.unwrap(), None, "case-sensitive");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn entities_are_listed_newest_first_without_the_archived_and_continue_after_a_cursor(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let mut all: Vec<_> = (1..=5).map(|n| entity(n, None)).collect();
+    all[2].status = EntityStatus::Archived;
+    all[3].entity_type = EntityType::Agent;
+    all[4].parent_id = Some(id(1));
+    world.with_entities(&all).await;
+    let list = async |filter: EntityFilter, page: Page| {
+        let mut rows = Vec::new();
+        world.store.entities(&filter, page, &mut collect_into(&mut rows)).await.unwrap();
+        rows.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(EntityFilter::default(), page(10)).await, [5, 4, 2, 1]);
+    assert_eq!(list(EntityFilter::default(), page(2)).await, [5, 4]);
+    let after = Some(Cursor { created_at: at(4), id: id(4) });
+    assert_eq!(list(EntityFilter::default(), Page { limit: 10, after }).await, [2, 1]);
+    let agents = EntityFilter { types: vec![EntityType::Agent], ..EntityFilter::default() };
+    assert_eq!(list(agents, page(10)).await, [4]);
+    let children = EntityFilter { parent_id: Some(id(1)), ..EntityFilter::default() };
+    assert_eq!(list(children, page(10)).await, [5]);
+    let mut seen = 0;
+    let mut stop = |_| {
+        seen += 1;
+        false
+    };
+    world.store.entities(&EntityFilter::default(), page(10), &mut stop).await.unwrap();
+    assert_eq!(seen, 1, "a visitor that returns false sees no other row");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn rows_of_the_same_moment_are_each_listed_once(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let all: Vec<_> = (1..=7).map(|n| epr_core::domain::Entity { created_at: at(0), ..entity(n, None) }).collect();
+    world.with_entities(&all).await;
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let mut rows = Vec::new();
+        let next = Page { limit: 2, after };
+        world.store.entities(&EntityFilter::default(), next, &mut collect_into(&mut rows)).await.unwrap();
+        let Some(last) = rows.last() else { break };
+        after = Some(Cursor { created_at: last.created_at, id: last.id });
+        seen.extend(rows.iter().map(|row| row.id.as_u128()));
+    }
+    assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_list_that_fits_has_no_end_and_another_ends_at_a_row_that_others_follow(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&(1..=4).map(|n| entity(n, None)).collect::<Vec<_>>()).await;
+    world.with_roles(&(11..=14).map(|n| role(n, &["thing:read"])).collect::<Vec<_>>()).await;
+    world.with_assignments(&(21..=24).map(|n| assignment(n, n, 11, None)).collect::<Vec<_>>()).await;
+    let store = &world.store;
+    let (entities, assignments) = (EntityFilter::default(), AssignmentFilter::default());
+    assert_eq!(store.entities_end(&entities, i64::MAX).await.unwrap(), None);
+    assert_eq!(store.roles_end(i64::MAX).await.unwrap(), None);
+    assert_eq!(store.assignments_end(&assignments, i64::MAX).await.unwrap(), None);
+    let none = AssignmentFilter { principal_id: Some(id(99)), entity_id: None };
+    assert_eq!(store.assignments_end(&none, 1).await.unwrap(), None, "an empty list fits");
+    // One byte is exceeded by the first row, which the others follow.
+    assert_eq!(store.entities_end(&entities, 1).await.unwrap(), Some(Cursor { created_at: at(4), id: id(4) }));
+    assert_eq!(store.roles_end(1).await.unwrap(), Some(Cursor { created_at: at(14), id: id(14) }));
+    let end = store.assignments_end(&assignments, 1).await.unwrap();
+    assert_eq!(end, Some(Cursor { created_at: at(24), id: id(24) }));
+    // An entity without attributes counts for more than 300 bytes: the second one exceeds 400.
+    assert_eq!(store.entities_end(&entities, 400).await.unwrap(), Some(Cursor { created_at: at(3), id: id(3) }));
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn roles_have_their_actions_in_order_and_are_found_by_id_and_name(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let mut expected = role(1, &["b:x", "a:x"]);
+    expected.scope_types = vec![EntityType::Spv, EntityType::Issuer];
+    world.with_roles(&[expected.clone(), role(2, &[])]).await;
+    expected.permissions = vec!["a:x".to_owned(), "b:x".to_owned()];
+    assert_eq!(world.store.role(id(1)).await.unwrap(), Some(expected.clone()));
+    assert_eq!(world.store.role(id(3)).await.unwrap(), None);
+    assert_eq!(world.store.role_named("role 1").await.unwrap(), Some(expected.clone()));
+    assert_eq!(world.store.role_named("Role 1").await.unwrap(), None, "case-sensitive");
+    let mut roles = Vec::new();
+    world.store.roles(page(10), &mut collect_into(&mut roles)).await.unwrap();
+    assert_eq!(roles, [role(2, &[]), expected]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn assignments_are_listed_in_force_or_not_by_principal_and_by_entity(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&[entity(1, None)]).await;
+    world.with_roles(&[role(2, &["thing:read"]), role(3, &["thing:read"])]).await;
+    let mut expired = assignment(12, 7, 3, None);
+    expired.expires_at = Some(at(1));
+    let all = [assignment(11, 7, 2, Some(1)), expired, assignment(13, 8, 2, None)];
+    world.with_assignments(&all).await;
+    let list = async |filter: AssignmentFilter| {
+        let mut rows = Vec::new();
+        world.store.assignments(&filter, page(10), &mut collect_into(&mut rows)).await.unwrap();
+        rows
+    };
+    let [first, second, third] = all;
+    assert_eq!(list(AssignmentFilter::default()).await, [third, second.clone(), first.clone()]);
+    let of_seven = AssignmentFilter { principal_id: Some(id(7)), entity_id: None };
+    assert_eq!(list(of_seven).await, [second, first.clone()]);
+    let on_one = AssignmentFilter { principal_id: None, entity_id: Some(id(1)) };
+    assert_eq!(list(on_one).await, [first], "global assignments are not on the entity");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn each_scan_of_assignments_visits_its_own_in_its_own_order(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&[entity(1, None)]).await;
+    world.with_roles(&[role(2, &["thing:read"])]).await;
+    let window = |n: u128, from: i64, to: Option<i64>| {
+        let mut made = assignment(n, n, 2, if n == 11 { Some(1) } else { None });
+        (made.effective_at, made.expires_at) = (at(from), to.map(at));
+        made
+    };
+    // Created at their numbers: 14 had ended before it was made.
+    let all = [
+        window(11, 0, None),
+        window(12, 0, Some(200)),
+        window(13, 0, Some(150)),
+        window(14, 0, Some(5)),
+        window(15, 300, None),
+    ];
+    world.with_assignments(&all).await;
+    let scan = async |scan: AssignmentScan| {
+        let mut rows = Vec::new();
+        world.store.scan_assignments(&scan, &mut collect_into(&mut rows)).await.unwrap();
+        rows
+    };
+    let ids = |rows: &[epr_core::domain::NamedAssignment]| {
+        rows.iter().map(|row| row.assignment.id.as_u128()).collect::<Vec<_>>()
+    };
+    let now = at(100);
+    assert_eq!(ids(&scan(AssignmentScan::Listed(AssignmentFilter::default())).await), [15, 14, 13, 12, 11]);
+    assert_eq!(ids(&scan(AssignmentScan::Expiring { now, until: at(200) }).await), [13, 12], "the end is included");
+    assert_eq!(ids(&scan(AssignmentScan::Expiring { now: at(150), until: at(200) }).await), [12], "the start is not");
+    assert_eq!(ids(&scan(AssignmentScan::NeverEffective { now }).await), [14, 15]);
+    assert_eq!(ids(&scan(AssignmentScan::Global { now }).await), [12, 13, 15]);
+    let one = scan(AssignmentScan::One(id(11))).await;
+    assert_eq!(ids(&one), [11]);
+    assert_eq!((&*one[0].role_name, one[0].entity_type), ("role 2", Some(EntityType::Spv)));
+    assert_eq!(one[0].entity_name.as_deref(), Some("entity 1"));
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_role_is_unheld_when_no_assignment_is_in_force_or_begins_later(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_roles(&[role(1, &[]), role(2, &[]), role(3, &[]), role(4, &[])]).await;
+    let mut ended = assignment(11, 7, 1, None);
+    ended.expires_at = Some(at(100));
+    let mut later = assignment(12, 7, 2, None);
+    later.effective_at = at(500);
+    world.with_assignments(&[ended, later, assignment(13, 7, 3, None)]).await;
+    let mut unheld = Vec::new();
+    world.store.scan_unheld_roles(at(100), &mut collect_into(&mut unheld)).await.unwrap();
+    let seen: Vec<_> =
+        unheld.iter().map(|row| (row.role.id.as_u128(), row.ended_assignments, row.last_ended_at)).collect();
+    assert_eq!(seen, [(1, 1, Some(at(100))), (4, 0, None)], "the window excludes its end");
+    let mut before = Vec::new();
+    world.store.scan_unheld_roles(at(99), &mut collect_into(&mut before)).await.unwrap();
+    assert_eq!(before.iter().map(|row| row.role.id.as_u128()).collect::<Vec<_>>(), [4]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn an_orphan_is_an_entity_in_use_below_an_archived_one(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let mut all = [entity(1, None), entity(2, Some(1)), entity(3, Some(2)), entity(4, Some(1))];
+    all[0].status = EntityStatus::Archived;
+    all[3].status = EntityStatus::Archived;
+    world.with_entities(&all).await;
+    let mut orphans = Vec::new();
+    world.store.scan_orphans(&mut collect_into(&mut orphans)).await.unwrap();
+    let seen: Vec<_> =
+        orphans.iter().map(|row| (row.entity.id.as_u128(), &*row.parent_name, row.parent_type)).collect();
+    assert_eq!(seen, [(2, "entity 1", EntityType::Spv)]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_state_of_the_hierarchy_counts_levels_and_finds_cycles(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, Some(2))]).await;
+    let state = world.store.hierarchy().await.unwrap();
+    assert_eq!((state.levels, state.too_deep, state.rootless), (3, 0, 0));
+    assert!(state.cycles.is_empty());
+    // No handler would write this; tables that were restored may contain it.
+    let mut tx = world.begin().await;
+    assert!(tx.update_entity(&entity(1, Some(3))).await.unwrap());
+    tx.commit().await.unwrap();
+    let state = world.store.hierarchy().await.unwrap();
+    assert_eq!((state.levels, state.rootless), (0, 3));
+    assert_eq!(state.cycles, [vec![id(1), id(3), id(2), id(1)]]);
+    assert!(MAX_LEVELS > 3);
+}

@@ -1,0 +1,216 @@
+//! Databases for the suite, and rows to fill them with.
+
+use std::sync::Arc;
+
+use epr_core::decision::Question;
+use epr_core::domain::event::{DeliveryState, Event};
+use epr_core::domain::{Assignment, AuditEvent, Entity, EntityStatus, EntityType, Json, JsonObject, Role, Timestamp};
+use epr_core::ledger::chain::Draft;
+use epr_core::store::postgres::Options;
+use epr_core::store::{OutboxEvent, Page, Store, Tx, sqlite};
+use epr_testkit::database::{Database, DatabaseKind};
+use uuid::Uuid;
+
+/// The database that a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// SQLite in memory: one connection, which no other process can reach.
+    Memory,
+    /// A SQLite file.
+    File,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// A migrated store, and its database where others can reach it.
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    database: Option<Database>,
+}
+
+impl World {
+    pub(crate) async fn new(backend: Backend) -> Self {
+        let kind = match backend {
+            Backend::Memory => {
+                let store: Arc<dyn Store> = Arc::new(sqlite::open_memory(&Options::default()));
+                store.migrate().await.unwrap();
+                return Self { store, database: None };
+            }
+            Backend::File => DatabaseKind::Sqlite,
+            Backend::Postgres => DatabaseKind::Postgres,
+        };
+        let database = Database::create(kind).await;
+        Self { store: database.store().await, database: Some(database) }
+    }
+
+    /// The database itself, for what another program does to it.
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().unwrap()
+    }
+
+    pub(crate) async fn begin(&self) -> Box<dyn Tx> {
+        self.store.begin().await.unwrap()
+    }
+
+    /// Inserts entities in their order.
+    pub(crate) async fn with_entities(&self, entities: &[Entity]) {
+        let mut tx = self.begin().await;
+        for entity in entities {
+            assert!(tx.insert_entity(entity).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Inserts roles with their actions.
+    pub(crate) async fn with_roles(&self, roles: &[Role]) {
+        let mut tx = self.begin().await;
+        for role in roles {
+            assert!(tx.insert_role(role).await.unwrap());
+            tx.set_role_actions(role.id, &role.permissions, at(0)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Inserts assignments.
+    pub(crate) async fn with_assignments(&self, assignments: &[Assignment]) {
+        let mut tx = self.begin().await;
+        for assignment in assignments {
+            tx.insert_assignment(assignment).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// Writes events into the outbox; returns their positions.
+    pub(crate) async fn with_events(&self, events: &[OutboxEvent]) -> Vec<i64> {
+        let mut positions = Vec::new();
+        for event in events {
+            let mut tx = self.begin().await;
+            match tx.insert_event(event).await.unwrap() {
+                epr_core::store::InsertedEvent::New { position, .. } => positions.push(position),
+                existing => panic!("{existing:?}"),
+            }
+            tx.commit().await.unwrap();
+        }
+        positions
+    }
+}
+
+/// The id with this number.
+pub(crate) fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+/// A moment, in seconds after the beginning of 2026.
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::parse("2026-01-01T00:00:00Z").unwrap().plus_seconds(second)
+}
+
+/// All rows from the newest on.
+pub(crate) fn page(limit: u32) -> Page {
+    Page { limit, after: None }
+}
+
+/// An active SPV, created at second `n`.
+pub(crate) fn entity(n: u128, parent: Option<u128>) -> Entity {
+    let second = i64::try_from(n).unwrap();
+    Entity {
+        id: id(n),
+        name: format!("entity {n}"),
+        entity_type: EntityType::Spv,
+        status: EntityStatus::Active,
+        parent_id: parent.map(id),
+        attributes: JsonObject::new(),
+        created_at: at(second),
+        updated_at: at(second),
+    }
+}
+
+/// A role for every type, created at second `n`.
+pub(crate) fn role(n: u128, actions: &[&str]) -> Role {
+    let second = i64::try_from(n).unwrap();
+    Role {
+        id: id(n),
+        name: format!("role {n}"),
+        description: None,
+        scope_types: Vec::new(),
+        is_system: false,
+        permissions: actions.iter().map(|action| (*action).to_owned()).collect(),
+        created_at: at(second),
+        updated_at: at(second),
+    }
+}
+
+/// An assignment from second 0 on, without an end, created at second `n`.
+pub(crate) fn assignment(n: u128, principal: u128, role: u128, entity: Option<u128>) -> Assignment {
+    let second = i64::try_from(n).unwrap();
+    Assignment {
+        id: id(n),
+        principal_id: id(principal),
+        principal_type: "user".to_owned(),
+        role_id: id(role),
+        entity_id: entity.map(id),
+        effective_at: at(0),
+        expires_at: None,
+        created_at: at(second),
+        updated_at: at(second),
+    }
+}
+
+/// A pending event that relays deliver, written at second `n`.
+pub(crate) fn event(n: u128, ordering_key: Option<&str>) -> OutboxEvent {
+    let second = i64::try_from(n).unwrap();
+    OutboxEvent {
+        event: Event {
+            id: id(n),
+            event_id: id(n),
+            event_type: "entity.updated".to_owned(),
+            source: "tests".to_owned(),
+            payload: JsonObject::new(),
+            context: JsonObject::new(),
+            correlation_id: None,
+            occurred_at: at(second),
+            schema_version: "v1".to_owned(),
+            delivery_state: DeliveryState::Pending,
+            delivery_attempts: 0,
+            last_error: None,
+            created_at: at(second),
+            updated_at: at(second),
+            traceparent: None,
+            ingested: false,
+        },
+        ordering_key: ordering_key.map(str::to_owned),
+        lease: None,
+    }
+}
+
+/// A ledger entry of another service about the number `n`; with an id, a second one is a duplicate or a conflict.
+pub(crate) fn draft(event_id: Option<u128>, n: i64) -> Draft {
+    own_draft("tests", "thing.done", event_id, n)
+}
+
+/// A ledger entry of EPR itself that changes what decisions depend on.
+pub(crate) fn decisive_draft(n: i64) -> Draft {
+    own_draft("entity_permissions_core", "role.update", None, n)
+}
+
+fn own_draft(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draft {
+    let details = Json::parse(format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    Draft::new(AuditEvent {
+        event_id: event_id.map(id),
+        source: source.try_into().unwrap(),
+        action: action.try_into().unwrap(),
+        actor_id: None,
+        actor_type: "service".try_into().unwrap(),
+        entity_id: None,
+        entity_type: None,
+        correlation_id: None,
+        details: details.as_object().unwrap().clone(),
+        occurred_at: at(n),
+    })
+    .unwrap()
+}
+
+/// Whether this principal may `thing:read` this resource.
+pub(crate) fn question(principal: u128, resource: u128) -> Question {
+    Question::new(id(principal), "thing:read".try_into().unwrap(), id(resource))
+}
