@@ -80,7 +80,8 @@ pub struct Decision {
 ///
 /// The action is allowed exactly when some assignment belongs to the principal (id and type), reaches the resource,
 /// has a role with the action and with the resource's type in its scope, and is in its window:
-/// `effective_at <= now < expires_at`. The resource's status does not matter. A denial has the reason of the assignment that got furthest.
+/// `effective_at <= now < expires_at`. The resource's status does not matter. A denial has the reason of the assignment
+/// that got furthest.
 #[must_use]
 pub fn decide(question: &Question, facts: &Facts, now: Timestamp) -> Decision {
     let reason = facts

@@ -51,8 +51,8 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// Reads an event from another service, and whether it has a time; without one, `now` is used. `null` is the same as
-    /// absent, and unknown members are ignored.
+    /// Reads an event from another service, and whether it has a time; without one, `now` is used. `null` is the same
+    /// as absent, and unknown members are ignored.
     ///
     /// # Errors
     /// Every failing field.

@@ -35,8 +35,8 @@ pub enum AssignmentScan {
         /// The last end that is included.
         until: Timestamp,
     },
-    /// Assignments that have never been in force: they start after `now`, or had ended when they were created. Ordered by
-    /// their start.
+    /// Assignments that have never been in force: they start after `now`, or had ended when they were created. Ordered
+    /// by their start.
     NeverEffective {
         /// The current time.
         now: Timestamp,

@@ -31,9 +31,9 @@ impl Epr {
         Ok(self.store().ping().await?)
     }
 
-    /// Checks whether checks and changes can be served: facts can be read and an entry can be written on the server that has the
-    /// ledger, and the schema is not older than this program. A newer schema is ready: during a release the processes of the
-    /// previous version work on the schema of the next one.
+    /// Checks whether checks and changes can be served: facts can be read and an entry can be written on the server
+    /// that has the ledger, and the schema is not older than this program. A newer schema is ready: during a release
+    /// the processes of the previous version work on the schema of the next one.
     ///
     /// # Errors
     /// The reason.
@@ -45,8 +45,8 @@ impl Epr {
         Ok(self.store().ready().await?)
     }
 
-    /// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database keep their
-    /// last value while it is unavailable or slow.
+    /// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the
+    /// database keep their last value while it is unavailable or slow.
     pub async fn write_metrics(&self, out: &mut String) {
         metrics::write(&self.engines, self.started, out).await;
     }
@@ -68,7 +68,8 @@ impl Epr {
         clock_offset::measure(&*core.store, &*core.clock).await
     }
 
-    /// How far the clock of this process is ahead of the database's, in seconds, by the last measurement in the background.
+    /// How far the clock of this process is ahead of the database's, in seconds, by the last measurement in the
+    /// background.
     #[must_use]
     pub fn clock_offset(&self) -> Option<f64> {
         self.engines.clock_offset.seconds()
@@ -131,14 +132,14 @@ impl Epr {
     /// What was written since the older service's tables were taken over; `None` when no such tables are set aside.
     ///
     /// # Errors
-    /// The database is unavailable, its schema is not this program's, or the tables that are set aside are not those that were
-    /// taken over.
+    /// The database is unavailable, its schema is not this program's, or the tables that are set aside are not those
+    /// that were taken over.
     pub async fn since_takeover(&self) -> Result<Option<SinceTakeover>> {
         Ok(self.store().since_takeover().await?)
     }
 
-    /// Scans what the older tables lack, except ledger entries: the registry as it is now, events, and rejected messages, all from
-    /// one snapshot.
+    /// Scans what the older tables lack, except ledger entries: the registry as it is now, events, and rejected
+    /// messages, all from one snapshot.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -150,8 +151,8 @@ impl Epr {
     /// [`Epr::since_takeover`].
     ///
     /// # Errors
-    /// More was written than `seen`, a process of EPR is running, or another application's object depends on EPR's tables; nothing
-    /// was changed.
+    /// More was written than `seen`, a process of EPR is running, or another application's object depends on EPR's
+    /// tables; nothing was changed.
     pub async fn hand_back(&self, seen: &SinceTakeover) -> Result<()> {
         Ok(self.store().hand_back(seen).await?)
     }

@@ -11,8 +11,8 @@ use crate::metrics::{clock, process};
 /// How long a scrape waits for the backlog.
 const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database keep their
-/// last value while it is unavailable or slow.
+/// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database
+/// keep their last value while it is unavailable or slow.
 pub(crate) async fn write(engines: &Engines, started: Timestamp, out: &mut String) {
     let metrics = &engines.core.metrics;
     metrics.set_pools(&engines.store().pools());

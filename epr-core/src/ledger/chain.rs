@@ -114,8 +114,8 @@ impl Draft {
         Self { event, details, dated: true, basis: None }
     }
 
-    /// Marks the event as one whose source gave no time: its time is from a clock, and is ignored when a later event with
-    /// the same key is compared with it.
+    /// Marks the event as one whose source gave no time: its time is from a clock, and is ignored when a later event
+    /// with the same key is compared with it.
     #[must_use]
     pub fn undated(self) -> Self {
         Self { dated: false, ..self }

@@ -1,7 +1,8 @@
-//! Checkpoints (C2SP tlog-checkpoint): the size and root of the ledger's tree at one moment, as the text that is signed.
-//!
-//! Owns the text of a checkpoint and the messages that each type of key signs. Must never decide whether a checkpoint may be
+//! Checkpoints (C2SP tlog-checkpoint): the size and root of the ledger's tree at one moment, as the text that is
 //! signed.
+//!
+//! Owns the text of a checkpoint and the messages that each type of key signs. Must never decide whether a checkpoint
+//! may be signed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -72,8 +73,8 @@ impl Checkpoint {
         }
     }
 
-    /// Reads the checkpoint in a note and checks that `key` signed it. Returns the time that was signed with it, for the
-    /// types that sign one.
+    /// Reads the checkpoint in a note and checks that `key` signed it. Returns the time that was signed with it, for
+    /// the types that sign one.
     ///
     /// # Errors
     /// The note holds no checkpoint, or the key did not sign it.
@@ -107,8 +108,8 @@ impl FromStr for Checkpoint {
         };
         let number: u64 = size.parse().map_err(|_| CheckpointError::Form)?;
         let root = STANDARD.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(CheckpointError::Form)?;
-        // Signs and leading zeros would be a second text for the same size; further lines are extensions, which EPR does
-        // not write, and which must not be empty.
+        // Signs and leading zeros would be a second text for the same size; further lines are extensions, which EPR
+        // does not write, and which must not be empty.
         if number.to_string() != size || lines.any(str::is_empty) {
             return Err(CheckpointError::Form);
         }

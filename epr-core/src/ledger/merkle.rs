@@ -88,8 +88,8 @@ fn split(size: u64) -> u64 {
     1 << (size - 1).ilog2()
 }
 
-/// The ranges whose roots prove that leaf `index` is in the tree of `size` leaves, from the leaf's sibling upwards; `None`
-/// when there is no such leaf.
+/// The ranges whose roots prove that leaf `index` is in the tree of `size` leaves, from the leaf's sibling upwards;
+/// `None` when there is no such leaf.
 #[must_use]
 pub fn inclusion_ranges(index: u64, size: u64) -> Option<Vec<Range>> {
     if index >= size {
@@ -111,8 +111,8 @@ pub fn inclusion_ranges(index: u64, size: u64) -> Option<Vec<Range>> {
     Some(ranges)
 }
 
-/// The ranges whose roots prove that the tree of `to` leaves begins with the tree of `from` leaves (RFC 6962, 2.1.2); `None`
-/// when `from` is larger than `to`. Empty when the sizes are equal or `from` is 0.
+/// The ranges whose roots prove that the tree of `to` leaves begins with the tree of `from` leaves (RFC 6962, 2.1.2);
+/// `None` when `from` is larger than `to`. Empty when the sizes are equal or `from` is 0.
 #[must_use]
 pub fn consistency_ranges(from: u64, to: u64) -> Option<Vec<Range>> {
     if from > to {
@@ -221,7 +221,8 @@ pub fn verify_consistency(
     }
 }
 
-/// The roots of the complete subtrees of a tree, largest first: all that is needed to append to it and to know its root.
+/// The roots of the complete subtrees of a tree, largest first: all that is needed to append to it and to know its
+/// root.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frontier {
     size: u64,

@@ -1,7 +1,7 @@
 //! Signed notes (C2SP signed-note): a text and the signatures of named keys below it.
 //!
-//! Owns the encoding of notes and verifier keys, and the check of signatures. Must never hold a private key: signatures are
-//! made elsewhere and handed in.
+//! Owns the encoding of notes and verifier keys, and the check of signatures. Must never hold a private key: signatures
+//! are made elsewhere and handed in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -242,8 +242,8 @@ pub enum NoteError {
 }
 
 impl Note {
-    /// Checks that `key` signed `message`, and returns what precedes the signature: nothing for Ed25519, the time in Unix
-    /// seconds for the other types.
+    /// Checks that `key` signed `message`, and returns what precedes the signature: nothing for Ed25519, the time in
+    /// Unix seconds for the other types.
     ///
     /// # Errors
     /// The key did not sign this.

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use crate::domain::json::{number_length, string_length};
 
-/// Appends `number`: with a point from 1e-4 up to below 1e16, else with an exponent of at least two digits and its sign.
+/// Appends `number`: with a point from 1e-4 up to below 1e16, else with an exponent of at least two digits and its
+/// sign.
 pub(super) fn write(number: f64, out: &mut String) {
     let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format_finite(number);
@@ -61,7 +62,8 @@ fn plain(digits: &str, length: usize, point: i32, out: &mut String) {
     }
 }
 
-/// `details` as the earlier version wrote them, if that differs: that version rounded a tie between two shortest forms up.
+/// `details` as the earlier version wrote them, if that differs: that version rounded a tie between two shortest forms
+/// up.
 #[must_use]
 pub fn former(details: &str) -> Option<String> {
     rewritten(details, Form::Canonical)
@@ -127,9 +129,9 @@ fn may_hold_a_tie(bytes: &[u8]) -> bool {
 
 /// The other form of `token`, if it is the `from` form of a double in the middle between two shortest forms.
 ///
-/// With N the digits of the token as an integer and q the power of ten of its last digit, the middle is (N + 1/2)·10^q. A
-/// double is there only when q = -k is negative and 5^k divides 2N + 1; it is then ((2N + 1) / 5^k) / 2^(k + 1), which takes
-/// k ≤ 24 for numbers of at most 17 digits.
+/// With N the digits of the token as an integer and q the power of ten of its last digit, the middle is (N + 1/2)·10^q.
+/// A double is there only when q = -k is negative and 5^k divides 2N + 1; it is then ((2N + 1) / 5^k) / 2^(k + 1),
+/// which takes k ≤ 24 for numbers of at most 17 digits.
 fn other_form(token: &str, from: Form) -> Option<String> {
     let mantissa_end = token.find(['e', 'E']).unwrap_or(token.len());
     let (mantissa, exponent) = token.split_at(mantissa_end);
@@ -290,8 +292,14 @@ mod tests {
 
     #[test]
     fn numbers_are_found_between_other_members_and_never_in_text() {
-        let details = r#"{"a\"1767322800123456.2":"1767322800123456.2","b":[1767322800123456.2,-1767322800123456.2,1.2,1767322800123455.2]}"#;
-        let before = r#"{"a\"1767322800123456.2":"1767322800123456.2","b":[1767322800123456.3,-1767322800123456.3,1.2,1767322800123455.3]}"#;
+        let details = concat!(
+            r#"{"a\"1767322800123456.2":"1767322800123456.2","#,
+            r#""b":[1767322800123456.2,-1767322800123456.2,1.2,1767322800123455.2]}"#
+        );
+        let before = concat!(
+            r#"{"a\"1767322800123456.2":"1767322800123456.2","#,
+            r#""b":[1767322800123456.3,-1767322800123456.3,1.2,1767322800123455.3]}"#
+        );
         assert_eq!(former(details).as_deref(), Some(before));
         assert!(holds_former(before) && !holds_former(details));
         assert_eq!(former(r#"{"a":".2","b":1.2}"#), None);

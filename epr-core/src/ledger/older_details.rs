@@ -78,7 +78,8 @@ impl Pieces {
         }
     }
 
-    /// The text with the second form of every number whose bit is set in `choices`; numbers after the 32nd go with the last bit.
+    /// The text with the second form of every number whose bit is set in `choices`; numbers after the 32nd go with the
+    /// last bit.
     fn render(&self, choices: u32) -> String {
         let mut out = String::new();
         let mut at = 0;

@@ -1,6 +1,7 @@
 //! Proof files (C2SP tlog-proof): that one entry is in the ledger that a checkpoint describes.
 //!
-//! Owns the text of a proof file and its verification. Must never trust anything in the file but what the given keys signed.
+//! Owns the text of a proof file and its verification. Must never trust anything in the file but what the given keys
+//! signed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +46,8 @@ pub enum ProofFileError {
 }
 
 impl InclusionProof {
-    /// Checks that an entry with these leaf data is in the ledger whose checkpoint `key` signed. Returns the checkpoint.
+    /// Checks that an entry with these leaf data is in the ledger whose checkpoint `key` signed. Returns the
+    /// checkpoint.
     ///
     /// # Errors
     /// The file does not prove it.

@@ -1,7 +1,7 @@
 //! Verification: reads entries in order and reports the problem of the first bad one.
 //!
-//! Shares only the canonical form with the writer. Must see rows exactly as they are stored: it has to distinguish every
-//! row that a database can store from the one that was written.
+//! Shares only the canonical form with the writer. Must see rows exactly as they are stored: it has to distinguish
+//! every row that a database can store from the one that was written.
 
 use std::cmp::Ordering;
 
@@ -72,7 +72,8 @@ pub enum Finding {
     },
     /// An entry has its hash, but writes a number in the form of an earlier version, where only this version wrote.
     #[error(
-        "former number: entry {sequence} has its hash, but writes a number as an earlier version did, which wrote entries up to {up_to} only; \
+        "former number: entry {sequence} has its hash, but writes a number as an earlier version did, \
+         which wrote entries up to {up_to} only; \
          if one still ran after the upgrade, verify with --former-numbers-to {sequence} or a later entry"
     )]
     FormerNumber {

@@ -86,7 +86,8 @@ impl LedgerContinuity {
             biased;
             outcome = step => outcome,
             () = self.retired(generation) =>
-                Err(WrongServer::error("another one has taken over; whether the last statement took effect is not known")),
+                Err(WrongServer::error("another one has taken over; \
+                 whether the last statement took effect is not known")),
         }
     }
 
@@ -106,7 +107,8 @@ pub(super) fn verify(known: Option<&Head>, stored: Option<&str>) -> Result<()> {
         (None, _) => Ok(()),
         (Some(known), Some(hash)) if hash == known.entry_hash => Ok(()),
         (Some(known), Some(_)) => Err(WrongServer::error(format!(
-            "its ledger has another entry {} than this process knows: two servers were written, or the ledger was replaced \
+            "its ledger has another entry {} than this process knows: two servers were written, \
+             or the ledger was replaced \
              (if it was restored on purpose, restart this process)",
             known.sequence
         ))),

@@ -25,7 +25,8 @@ pub enum StoreError {
     },
     /// The schema is newer than this program.
     #[error(
-        "the database schema is at version {applied}, but this program knows versions up to {known} only: run a newer program, or restore the database that belongs to this one"
+        "the database schema is at version {applied}, but this program knows versions up to {known} only: run a newer \
+         program, or restore the database that belongs to this one"
     )]
     SchemaTooNew {
         /// Newest migration applied.
@@ -35,7 +36,8 @@ pub enum StoreError {
     },
     /// The schema is older than this program, and migrations are turned off.
     #[error(
-        "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, or set RUN_MIGRATIONS=true"
+        "the database schema is at version {applied}, this program needs version {known}: run `epr migrate`, \
+         or set RUN_MIGRATIONS=true"
     )]
     SchemaTooOld {
         /// Newest migration applied.

@@ -63,7 +63,8 @@ pub fn page() -> String {
 const PAGE_HEAD: &str = "\
 # Access
 
-The scope that each route requires when callers are authenticated (`EPR_AUTH_MODE`). A request that matches no row is refused.
+The scope that each route requires when callers are authenticated (`EPR_AUTH_MODE`). A request that matches no row is \
+refused.
 This page is generated from the declarations of the routes; a test compares it:
 `EPR_TEST_REWRITE=1 cargo test -p epr-tests --test e2e the_access_page`.
 

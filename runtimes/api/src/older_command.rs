@@ -1,4 +1,5 @@
-//! Commands of the older implementation's image, as its task definitions write them, and the programs that replace them.
+//! Commands of the older implementation's image, as its task definitions write them, and the programs that replace
+//! them.
 //!
 //! Must never start a program for an unknown command: the error names the known ones.
 

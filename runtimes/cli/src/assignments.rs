@@ -118,7 +118,8 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         create.from.is_none_or(|from| from == assignment.effective_at) && create.until == assignment.expires_at;
     if !same_window {
         notice(
-            "This assignment exists with another window, which is unchanged; to change it, revoke the assignment first.",
+            "This assignment exists with another window, which is unchanged; to change it, \
+             revoke the assignment first.",
         );
     }
     let (entity_type, entity_name) = entity.map(|entity| (entity.entity_type, entity.name)).unzip();

@@ -56,7 +56,8 @@ pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     if new.actor.is_none() {
         let named = NamedCaller::new(CallerKind::Token, new.name.as_str());
         notice(&format!(
-            "warning: without --actor the ledger records this token by its name: `{}`, {}. Add `--actor {}` to keep that id \
+            "warning: without --actor the ledger records this token by its name: `{}`, \
+             {}. Add `--actor {}` to keep that id \
              when a token of another name replaces this one, or `--actor` with the id of a user or service of yours.",
             escaped(&new.name),
             named.actor_id(),

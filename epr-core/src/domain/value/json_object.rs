@@ -65,8 +65,8 @@ impl<V> Object<V> {
         self.find(key).is_ok()
     }
 
-    /// Adds a member, or replaces its value and returns the previous one. Each insertion moves the members after it: for
-    /// objects with few members.
+    /// Adds a member, or replaces its value and returns the previous one. Each insertion moves the members after it:
+    /// for objects with few members.
     pub fn insert(&mut self, key: String, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, known)| std::mem::replace(known, value)),

@@ -1,7 +1,7 @@
 //! Text that is also an attribute of a message: a character that a topic cannot carry is rejected when it arrives.
 //!
-//! Owns the set of characters that a topic carries. Must be no stricter than SNS: its messages may consist of U+0009, U+000A, U+000D,
-//! U+0020 to U+D7FF, U+E000 to U+FFFD and U+10000 to U+10FFFF.
+//! Owns the set of characters that a topic carries. Must be no stricter than SNS: its messages may consist of U+0009,
+//! U+000A, U+000D, U+0020 to U+D7FF, U+E000 to U+FFFD and U+10000 to U+10FFFF.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -32,8 +32,8 @@ pub enum TopicTextFault {
     Text(#[from] TextFault),
     /// A character that a topic does not carry.
     #[error(
-        "String should not contain U+{:04X}, which a topic cannot carry: no control characters but tab, line feed and carriage \
-         return, and neither U+FFFE nor U+FFFF",
+        "String should not contain U+{:04X}, which a topic cannot carry: no control characters but tab, line feed \
+         and carriage return, and neither U+FFFE nor U+FFFF",
         u32::from(*.0)
     )]
     Character(char),

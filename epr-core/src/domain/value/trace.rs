@@ -20,8 +20,8 @@ impl TraceParent {
         (trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
-    /// Reads the header's value, of version 00 or of a later one, of which the fields of version 00 are used. `None` when
-    /// it is not valid: such a header is treated as absent.
+    /// Reads the header's value, of version 00 or of a later one, of which the fields of version 00 are used. `None`
+    /// when it is not valid: such a header is treated as absent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let lower_hex = |part: &str, length: usize| {

@@ -81,7 +81,8 @@ pub fn tls(url: &PostgresUrl) -> Result<Tls, StoreError> {
 
 fn no_roots(mode: &str) -> StoreError {
     StoreError::Connection(format!(
-        "sslmode={mode} needs authorities to trust, and there is no ~/.postgresql/root.crt: add sslrootcert=FILE with a PEM \
+        "sslmode={mode} needs authorities to trust, and there is no ~/.postgresql/root.crt: add sslrootcert=FILE with \
+         a PEM \
          file, or sslrootcert=system (with verify-full) for those of this machine"
     ))
 }
@@ -124,7 +125,8 @@ fn certificates_in(path: &Path) -> Result<(), StoreError> {
 pub(super) fn of_the_machine() -> Result<Vec<u8>, StoreError> {
     let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
-        let why = "sslrootcert=system: this machine has no certificate authorities: install ca-certificates, or set SSL_CERT_FILE";
+        let why = "sslrootcert=system: this machine has no certificate authorities: install ca-certificates, \
+         or set SSL_CERT_FILE";
         return Err(StoreError::Connection(why.into()));
     }
     let mut pem = String::new();

@@ -44,13 +44,16 @@ pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
         "WITH moved AS ( \
            UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
            WHERE id = 1 AND sequence = $16 AND entry_hash = $17 RETURNING id) \
-         INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
+         INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, \
+         actor_id, \
            actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
-         SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, t.actor_type, \
+         SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, \
+         t.actor_type, \
            t.entity_id, t.entity_type, t.correlation_id, CAST(t.details AS json), t.occurred_at \
          FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], \
            $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
-         AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, entity_type, \
+         AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, \
+         entity_type, \
            correlation_id, details, occurred_at) \
          CROSS JOIN moved",
     )

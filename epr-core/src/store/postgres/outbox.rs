@@ -18,7 +18,8 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// Its estimates are those of the last ANALYZE. With estimates of an empty outbox, another index and a sort of "one
 /// row" cost the same as the right index, and read the whole backlog.
-pub const PLAN_SETTINGS: &str = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), \
+pub const PLAN_SETTINGS: &str = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', \
+ true), \
        set_config('enable_bitmapscan', 'off', true)";
 
 /// Applies [`PLAN_SETTINGS`].

@@ -243,7 +243,8 @@ fn explained(error: sqlx::Error) -> sqlx::Error {
     if !refuses_startup(&error) {
         return error;
     }
-    let advice = "the connection pooler refuses a startup parameter. Remove `options` from EPR_DATABASE_URL (settings can be \
+    let advice = "the connection pooler refuses a startup parameter. Remove `options` from EPR_DATABASE_URL (settings \
+     can be \
                   made with ALTER ROLE), or add the parameter to the pooler's ignore_startup_parameters";
     sqlx::Error::Configuration(format!("{error}: {advice}").into())
 }
@@ -266,7 +267,8 @@ async fn refuse_statement_pooling(conn: &mut PgConnection) -> Result<(), sqlx::E
     }
 }
 
-const STATEMENT_POOLING: &str = "the connection pooler is in statement mode, which has no transactions: set pool_mode = transaction \
+const STATEMENT_POOLING: &str = "the connection pooler is in statement mode, \
+ which has no transactions: set pool_mode = transaction \
                                  (or session) for this database";
 
 /// Returns whether these connections share server sessions. A pooler in transaction mode assigns the session that

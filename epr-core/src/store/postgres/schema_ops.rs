@@ -25,7 +25,8 @@ pub(in super::super) async fn check_database(conn: &mut Conn) -> Result<()> {
         return Ok(());
     }
     Err(StoreError::Unsuitable(format!(
-        "the database has the encoding {encoding}, and EPR needs UTF8: create one with CREATE DATABASE … ENCODING 'UTF8' \
+        "the database has the encoding {encoding}, and EPR needs UTF8: create one with CREATE DATABASE … ENCODING \
+         'UTF8' \
          TEMPLATE template0, and name it in EPR_DATABASE_URL"
     )))
 }
@@ -34,7 +35,8 @@ pub(in super::super) async fn check_database(conn: &mut Conn) -> Result<()> {
 /// name.
 pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<Applied>> {
     let tables = sqlx::query(
-        "SELECT format('%I._sqlx_migrations', s.name) AS name, CAST(s.name AS text) AS schema, s.name = current_schema() AS first, \
+        "SELECT format('%I._sqlx_migrations', s.name) AS name, CAST(s.name AS text) AS schema, \
+         s.name = current_schema() AS first, \
                 has_table_privilege(c.oid, 'SELECT') AS readable \
          FROM unnest(current_schemas(false)) WITH ORDINALITY s(name, place) \
          JOIN pg_namespace n ON n.nspname = s.name \
@@ -63,7 +65,8 @@ pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<
             (true, false) => {
                 let schema: String = table.try_get("schema").map_err(classify)?;
                 return Err(StoreError::Unsuitable(format!(
-                    "EPR's tables are in the schema {schema}, but the search_path of this role begins with another one: new \
+                    "EPR's tables are in the schema {schema}, \
+                     but the search_path of this role begins with another one: new \
                      tables would be made there. Put {schema} first in search_path"
                 )));
             }
@@ -107,7 +110,8 @@ pub(in super::super) async fn may_create(conn: &mut Conn) -> Result<()> {
             Err(missing_right(conn, &format!("create tables in the schema {schema}"), &grant).await)
         }
         (None, _) => Err(StoreError::Unsuitable(
-            "the search_path of this role names no schema that exists: create one (CREATE SCHEMA epr AUTHORIZATION …) and \
+            "the search_path of this role names no schema that exists: create one (CREATE SCHEMA epr AUTHORIZATION …) \
+             and \
              name it there (ALTER ROLE … SET search_path = epr)"
                 .into(),
         )),
@@ -197,7 +201,8 @@ pub(in super::super) fn explain_migration_error(error: sqlx::Error, version: i64
     match db_error.code().as_deref() {
         // Insufficient privilege.
         Some("42501") => StoreError::Unsuitable(format!(
-            "{what} cannot be applied, because this role lacks a right ({}): run `epr migrate` as the role that owns EPR's \
+            "{what} cannot be applied, because this role lacks a right ({}): run `epr migrate` as the role that owns \
+             EPR's \
              tables, or GRANT that role to this one",
             db_error.message()
         )),
@@ -224,7 +229,8 @@ pub(in super::super) async fn foreign_table_error(conn: &mut Conn, table: &str) 
     .await;
     match found {
         Ok((schema, role, database)) => StoreError::Unsuitable(format!(
-            "the table {table} in the schema {schema} belongs to another application: these tables are not EPR's. Give EPR a \
+            "the table {table} in the schema {schema} belongs to another application: these tables are not EPR's. Give \
+             EPR a \
              schema of its own: CREATE SCHEMA epr AUTHORIZATION {role}; ALTER ROLE {role} IN DATABASE {database} SET \
              search_path = epr"
         )),

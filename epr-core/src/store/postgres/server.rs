@@ -106,7 +106,8 @@ impl Servers {
             error!(
                 sequence,
                 consequence = "checks and changes are answered with 503",
-                advice = "the database lost changes that were answered: see docs/UPGRADING.md, and restart this process to accept that",
+                advice = "the database lost changes that were answered: see docs/UPGRADING.md, \
+                 and restart this process to accept that",
                 "ledger_changes_lost"
             );
         }

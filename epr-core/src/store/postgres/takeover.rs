@@ -71,7 +71,8 @@ pub(super) async fn remove_functions(conn: &mut Conn, functions: Vec<String>) ->
 pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
     let removable: bool = sqlx::query_scalar(
         "SELECT pg_has_role(n.nspowner, 'USAGE') \
-                AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid) \
+                AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid \
+                = n.oid) \
          FROM pg_namespace n WHERE n.nspname = 'epr_before'",
     )
     .fetch_one(&mut *conn)

@@ -58,7 +58,8 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     }
     let behind: bool = if pending && new.ordering_key.is_some() {
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM platform_events e WHERE e.ordering_key = $1 AND e.delivery_state = 'pending')",
+            "SELECT EXISTS (SELECT 1 FROM platform_events e WHERE e.ordering_key = $1 AND e.delivery_state = \
+             'pending')",
         )
         .bind(&new.ordering_key)
         .persistent(false)
@@ -71,14 +72,16 @@ pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<Inserte
     let lease = new.lease.filter(|_| pending && !behind);
     let position: Option<i64> = sqlx::query_scalar(concat!(
         "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, correlation_id, occurred_at, \
-           schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, ordering_key, ingested, \
+           schema_version, delivery_state, delivery_attempts, last_error, created_at, updated_at, ordering_key, \
+           ingested, \
            next_attempt_at, lease_until, lease_token, traceparent) \
          VALUES ($1, $2, $3, $4, ",
         json_value!("$5"),
         ", ",
         json_value!("$6"),
         ", $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
-         ON CONFLICT (source, correlation_id) WHERE ingested AND correlation_id IS NOT NULL DO NOTHING RETURNING position"
+         ON CONFLICT (source, correlation_id) WHERE ingested AND correlation_id IS NOT NULL DO NOTHING RETURNING \
+         position"
     ))
     .bind(bind_id(event.id))
     .bind(bind_id(event.event_id))
@@ -309,7 +312,8 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
     use_indexes_in_order(&mut *conn).await?;
     for settlement in settlements {
         sqlx::query(
-            "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, last_error = $5, \
+            "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, \
+             last_error = $5, \
                next_attempt_at = $6, lease_until = NULL, lease_token = NULL, updated_at = $7 \
              WHERE position = $1 AND lease_token = $2 AND delivery_state = 'pending'",
         )
@@ -356,9 +360,12 @@ pub(super) async fn any_pending(conn: &mut Conn) -> Result<bool> {
 /// Counts up to [`Backlog::MAX_COUNT`] of each state: what is read twice a minute must not read a million rows.
 pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
     let row = sqlx::query(
-        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'pending' LIMIT $1) p) AS pending, \
-           (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'failed' LIMIT $1) f) AS failed, \
-           (SELECT created_at FROM platform_events WHERE delivery_state = 'pending' ORDER BY position LIMIT 1) AS oldest",
+        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'pending' LIMIT $1) p) AS \
+         pending, \
+           (SELECT COUNT(*) FROM (SELECT 1 FROM platform_events WHERE delivery_state = 'failed' LIMIT $1) f) AS \
+           failed, \
+           (SELECT created_at FROM platform_events WHERE delivery_state = 'pending' ORDER BY position LIMIT 1) AS \
+           oldest",
     )
     .bind(Backlog::MAX_COUNT)
     .fetch_one(conn)

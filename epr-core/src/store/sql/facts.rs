@@ -49,7 +49,8 @@ macro_rules! facts_statement {
             $resource_id,
             " \
              UNION ALL \
-             SELECT places.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, CAST(r.scope_types AS TEXT), \
+             SELECT places.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
+             CAST(r.scope_types AS TEXT), \
                     (SELECT (SELECT action FROM asked) FROM role_permissions rp \
                      WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)), \
                     NULL, NULL, NULL \

@@ -34,7 +34,8 @@ pub(super) async fn keep(conn: &mut Conn, rejections: &[Rejection], now: Timesta
 
 pub(super) async fn list(conn: &mut Conn, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
     let mut query = QueryBuilder::<Db>::new(
-        "SELECT r.id, r.message_id, r.kind, r.reason, r.body, r.body_bytes, r.times_seen, r.first_seen_at, r.last_seen_at \
+        "SELECT r.id, r.message_id, r.kind, r.reason, r.body, r.body_bytes, r.times_seen, r.first_seen_at, \
+         r.last_seen_at \
          FROM audit_rejections r",
     );
     if let Some(before) = before {

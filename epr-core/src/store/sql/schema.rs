@@ -155,7 +155,8 @@ async fn apply(conn: &mut Conn, migration: &'static Migration) -> Result<()> {
 /// Records that a migration was applied.
 async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
     sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, $3, -1)",
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, \
+         $3, -1)",
     )
     .bind(migration.version)
     .bind(&*migration.description)

@@ -129,7 +129,8 @@ macro_rules! idle_limit {
 /// A whole row of `audit_logs l` as text: JSON with each column as a literal of SQL, whatever type it has.
 macro_rules! row_text {
     () => {
-        "json_object('sequence', quote(l.sequence), 'previous_hash', quote(l.previous_hash), 'entry_hash', quote(l.entry_hash), \
+        "json_object('sequence', quote(l.sequence), 'previous_hash', quote(l.previous_hash), 'entry_hash', \
+         quote(l.entry_hash), \
          'hash_version', quote(l.hash_version), 'event_id', quote(l.event_id), 'source', quote(l.source), \
          'action', quote(l.action), 'actor_id', quote(l.actor_id), 'actor_type', quote(l.actor_type), \
          'entity_id', quote(l.entity_id), 'entity_type', quote(l.entity_type), \
@@ -339,7 +340,8 @@ pub(super) fn explain_migration_error(error: sqlx::Error, version: i64) -> Store
 /// The error of a table that belongs to another application.
 pub(super) async fn foreign_table_error(_: &mut Conn, table: &str) -> StoreError {
     StoreError::Unsuitable(format!(
-        "the table {table} in this file belongs to another application: these tables are not EPR's. Give EPR a file of its own"
+        "the table {table} in this file belongs to another application: these tables are not EPR's. Give EPR a file of \
+         its own"
     ))
 }
 

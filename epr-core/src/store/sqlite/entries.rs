@@ -51,7 +51,8 @@ pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
     for entry in sealed {
         let event = entry.event.event();
         sqlx::query(
-            "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, \
+            "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, \
+             actor_id, \
                actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
              VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )

@@ -1,7 +1,8 @@
 //! Database URLs in messages: the accepted forms, and a URL without its password.
 
 /// The accepted forms.
-pub const ALLOWED: &str = "sqlite:///relative/path.db, sqlite:////absolute/path.db, sqlite:///:memory: or postgresql://user:password@host:port/database";
+pub const ALLOWED: &str = "sqlite:///relative/path.db, sqlite:////absolute/path.db, \
+ sqlite:///:memory: or postgresql://user:password@host:port/database";
 
 pub(super) fn user_of(user_info: &str) -> &str {
     user_info.split_once(':').map_or(user_info, |(user, _)| user)

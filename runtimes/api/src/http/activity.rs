@@ -1,7 +1,7 @@
 //! The activity of a connection: its phase, and when that began, recorded by its socket, its requests and their bodies.
 //!
-//! Must never block. Recording costs a request a few atomic writes; a watcher reads the record from time to time, so that no request
-//! needs a timer.
+//! Must never block. Recording costs a request a few atomic writes; a watcher reads the record from time to time, so
+//! that no request needs a timer.
 
 use std::io;
 use std::pin::Pin;
@@ -87,7 +87,8 @@ impl Activity {
         self.unread.load(Ordering::Relaxed) || self.get().0 == Phase::Head
     }
 
-    /// When the connection began to wait for its caller; `None` while a request runs, and after it has been chosen to close.
+    /// When the connection began to wait for its caller; `None` while a request runs, and after it has been chosen to
+    /// close.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         let (phase, since) = self.get();
         let waits = phase != Phase::Busy && !self.chosen.load(Ordering::Relaxed);
@@ -100,8 +101,8 @@ impl Activity {
         self.evicted.notify_one();
     }
 
-    /// Waits until the connection must close to make room. A chosen connection stays open if anything is sent or received during the
-    /// delay: on a busy machine its request may have been waiting in the socket.
+    /// Waits until the connection must close to make room. A chosen connection stays open if anything is sent or
+    /// received during the delay: on a busy machine its request may have been waiting in the socket.
     pub(crate) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;

@@ -1,7 +1,7 @@
 //! Memory budgets: how many bytes one purpose may use at a time, as a semaphore whose permits are KiB.
 //!
-//! INVARIANT: waits are bounded, and the budgets are waited for in one order (bodies, documents, answers), so that calls
-//! that hold reservations of several never wait for each other.
+//! INVARIANT: waits are bounded, and the budgets are waited for in one order (bodies, documents, answers), so that
+//! calls that hold reservations of several never wait for each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,9 @@
 //! One connection: its timeouts, and how it ends.
 //!
-//! hyper's own timeout creates a timer for every request and cannot distinguish an idle connection from a slow one. Here a request
-//! only records its activity, which one watcher for each connection reads from time to time. Must never close a socket that has unread bytes
-//! while its caller may be about to read a response: the system would send a reset, which destroys that response.
+//! hyper's own timeout creates a timer for every request and cannot distinguish an idle connection from a slow one.
+//! Here a request only records its activity, which one watcher for each connection reads from time to time. Must never
+//! close a socket that has unread bytes while its caller may be about to read a response: the system would send a
+//! reset, which destroys that response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,8 @@ const MAX_DISCARDED_BYTES: usize = 256 << 20;
 /// The longest pause of a caller whose refused request is being discarded.
 const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `stream` until its caller disconnects or is too slow, or until `stop` changes and the request in flight is answered.
+/// Serves `stream` until its caller disconnects or is too slow, or until `stop` changes and the request in flight is
+/// answered.
 pub(crate) async fn serve(
     stream: TcpStream,
     activity: &Arc<Activity>,
@@ -69,8 +71,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Reads and discards the rest of a refused request until the caller closes, pauses or has sent too much. Many clients and
-/// proxies read a response only after they have written the whole body, and would lose it to a reset.
+/// Reads and discards the rest of a refused request until the caller closes, pauses or has sent too much. Many clients
+/// and proxies read a response only after they have written the whole body, and would lose it to a reset.
 async fn discard(stream: &mut TcpStream, activity: &Activity) {
     let mut buffer = vec![0; 16 << 10];
     let mut left = MAX_DISCARDED_BYTES;

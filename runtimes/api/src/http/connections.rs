@@ -1,7 +1,7 @@
 //! The bound on open connections, and the choice of a connection to close when there are too many.
 //!
-//! Without a bound, idle connections would use up the file descriptors of the process, and checks, health checks and database
-//! connections would get none. Must never close a connection whose request is running.
+//! Without a bound, idle connections would use up the file descriptors of the process, and checks, health checks and
+//! database connections would get none. Must never close a connection whose request is running.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,8 @@ use crate::http::activity::Activity;
 const MAX_DESCRIPTORS: u64 = 1 << 17;
 /// File descriptors for the database, caches, topics, files and the runtime.
 const RESERVED_DESCRIPTORS: u64 = 128;
-/// Connections beyond the bound: for those that are about to close, and for health checks while all others have running requests.
+/// Connections beyond the bound: for those that are about to close, and for health checks while all others have running
+/// requests.
 const SPARE: usize = 32;
 /// How often the bound is checked again while a connection that was chosen to close is still open.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -53,7 +54,8 @@ impl Connections {
         self.max
     }
 
-    /// Waits until one more connection may open. If there are too many, closes the one whose caller has been silent for longest.
+    /// Waits until one more connection may open. If there are too many, closes the one whose caller has been silent for
+    /// longest.
     pub(crate) async fn make_room(&self) {
         while self.is_full() {
             // `Notify` keeps the notice of a connection that closed before this wait began.

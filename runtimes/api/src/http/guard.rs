@@ -97,7 +97,8 @@ impl Guard {
         }
     }
 
-    /// Returns the caller and its actor. Without a rule any valid credential passes: the caller only learns that there is no such route.
+    /// Returns the caller and its actor. Without a rule any valid credential passes: the caller only learns that there
+    /// is no such route.
     async fn authorize(
         &self,
         headers: &HeaderMap,
@@ -136,7 +137,8 @@ impl Guard {
         let verified = match poll_immediate(&mut verifying).await {
             Some(verified) => verified,
             None => {
-                // It waits for the issuer's keys. Unauthenticated callers can cause that and must not hold permits meanwhile.
+                // It waits for the issuer's keys. Unauthenticated callers can cause that and must not hold permits
+                // meanwhile.
                 permit.iter().for_each(Permit::release);
                 let verified = verifying.await;
                 permit.iter().try_for_each(Permit::reacquire).map_err(|Overloaded| AccessDenied::Overloaded)?;
@@ -215,8 +217,9 @@ struct LogLimit {
 }
 
 impl LogLimit {
-    /// Whether one more line may be logged at this time (in microseconds since 1970); if so, returns the number of lines that were
-    /// suppressed before. Two requests at the turn of a second may miscount by one, which has no consequence.
+    /// Whether one more line may be logged at this time (in microseconds since 1970); if so, returns the number of
+    /// lines that were suppressed before. Two requests at the turn of a second may miscount by one, which has no
+    /// consequence.
     fn next(&self, micros: i64) -> Option<u32> {
         let second = micros.div_euclid(1_000_000);
         if self.second.swap(second, Ordering::Relaxed) != second {

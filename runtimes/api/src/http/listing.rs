@@ -1,7 +1,8 @@
 //! List responses: pages that end by rows and by bytes, and whole lists that are streamed.
 //!
-//! INVARIANT: nothing is cut short silently. Rows are left out only if a `Link` says that more exist, and a list that cannot be
-//! finished ends in a broken connection, never in a closing bracket. Must never hold more of a list than one page.
+//! INVARIANT: nothing is cut short silently. Rows are left out only if a `Link` says that more exist, and a list that
+//! cannot be finished ends in a broken connection, never in a closing bracket. Must never hold more of a list than one
+//! page.
 
 use std::io;
 use std::sync::Arc;
@@ -151,8 +152,8 @@ async fn one_page<L: ListSource>(app: &App, query: &Query, list: &L, page: Page)
     Ok(writer.into_response(reservation, query, Cursor::encode))
 }
 
-/// All of `list`, within [`LIST_BYTES`]. A list that fits into one chunk is sent at once. The end of a larger one is looked up
-/// first, so that `Link` can be sent before the rows.
+/// All of `list`, within [`LIST_BYTES`]. A list that fits into one chunk is sent at once. The end of a larger one is
+/// looked up first, so that `Link` can be sent before the rows.
 async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, ApiError> {
     let reservation = app.answers.reserve(STREAM_BYTES).await.map_err(|_| ApiError::Overloaded)?;
     let mut first = PageWriter::first_chunk();
@@ -201,8 +202,8 @@ impl ListStream {
     }
 }
 
-/// Reads a list chunk by chunk, each in a call of its own, so that no database connection is held between them, however slow the
-/// reader is.
+/// Reads a list chunk by chunk, each in a call of its own, so that no database connection is held between them, however
+/// slow the reader is.
 async fn produce<L: ListSource>(
     app: Arc<App>,
     list: L,

@@ -1,6 +1,7 @@
 //! The one layer around every route: request id, span, concurrency permit, timeout, metrics, access log.
 //!
-//! One layer instead of five, because each costs a box and a clone for every check. Must know nothing of what a route does.
+//! One layer instead of five, because each costs a box and a clone for every check. Must know nothing of what a route
+//! does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +34,8 @@ pub(crate) struct Middleware {
     pub(crate) access_log: bool,
 }
 
-/// The routes whose calls need a permit. Health and metrics are outside: operators need them most when no permit is free.
+/// The routes whose calls need a permit. Health and metrics are outside: operators need them most when no permit is
+/// free.
 const LIMITED_PREFIX: &str = "/api/";
 
 fn is_limited(route: Option<&MatchedPath>) -> bool {
@@ -125,8 +127,8 @@ fn span(request: &Request, route: Option<&MatchedPath>, id: &str) -> tracing::Sp
 }
 
 impl Middleware {
-    /// Counts a large response in the budget until it is sent, so that callers that read slowly are bounded in memory. The
-    /// response to a change is about as large as its document and takes over the document's reservation.
+    /// Counts a large response in the budget until it is sent, so that callers that read slowly are bounded in memory.
+    /// The response to a change is about as large as its document and takes over the document's reservation.
     async fn account(&self, response: Response, document: Option<Reservation>, reads: bool) -> Response {
         let large = response.body().size_hint().exact().is_some_and(|bytes| bytes > UNCOUNTED_BYTES as u64);
         if !large || response.extensions().get::<Accounted>().is_some() {

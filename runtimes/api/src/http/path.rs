@@ -1,7 +1,7 @@
 //! The path of a request, normalized before routing: a run of slashes is one slash, a trailing slash is none.
 //!
-//! Owns the only rewriting of paths. It is in front of the router, so that routing, authentication and metrics see the same
-//! path. Must never decode or resolve anything: `%2f`, `%2e`, `.` and `..` stay as sent and match no route.
+//! Owns the only rewriting of paths. It is in front of the router, so that routing, authentication and metrics see the
+//! same path. Must never decode or resolve anything: `%2f`, `%2e`, `.` and `..` stay as sent and match no route.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -20,8 +20,8 @@ pub struct Service {
     router: Router,
 }
 
-/// The number of slashes that were removed from the end of the path, in the extensions of a request whose path was normalized.
-/// A page needs it for relative addresses, which the browser resolves against the path as sent.
+/// The number of slashes that were removed from the end of the path, in the extensions of a request whose path was
+/// normalized. A page needs it for relative addresses, which the browser resolves against the path as sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TrailingSlashes(pub(crate) usize);
 

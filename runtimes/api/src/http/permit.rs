@@ -1,4 +1,5 @@
-//! Concurrency permits: a bounded number of calls runs at a time, and a call beyond that is refused at once instead of queued.
+//! Concurrency permits: a bounded number of calls runs at a time, and a call beyond that is refused at once instead of
+//! queued.
 //!
 //! A request holds no permit while its body is arriving, so that slow callers do not use up the permits.
 

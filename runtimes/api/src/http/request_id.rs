@@ -15,8 +15,8 @@ const MAX_ID_LENGTH: usize = 120;
 #[derive(Debug, Clone)]
 pub(crate) struct GivenRequestId(pub(crate) String);
 
-/// Returns the header to echo and the id. Any single value is echoed unchanged: an id serves to find a request and is no reason to
-/// refuse it. A duplicated header, which is refused later, is not used.
+/// Returns the header to echo and the id. Any single value is echoed unchanged: an id serves to find a request and is
+/// no reason to refuse it. A duplicated header, which is refused later, is not used.
 pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
     let headers = request.headers();
     let given = headers.get(&X_REQUEST_ID).filter(|value| !value.is_empty() && !is_doubled(headers, &X_REQUEST_ID));

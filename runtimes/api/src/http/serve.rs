@@ -15,8 +15,8 @@ use crate::http::activity::Activity;
 use crate::http::connection;
 use crate::http::connections::Connections;
 
-/// The longest that requests in flight may take after the stop signal. The process promises to end within 10 s; ECS kills it after
-/// 30 s.
+/// The longest that requests in flight may take after the stop signal. The process promises to end within 10 s; ECS
+/// kills it after 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// The pause after the system refused a socket.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -35,8 +35,8 @@ pub enum ServeError {
     },
 }
 
-/// Listens on `address` and serves `api` until `stop`. Then it accepts no more connections, waits at most 6 s for requests in flight,
-/// and returns.
+/// Listens on `address` and serves `api` until `stop`. Then it accepts no more connections, waits at most 6 s for
+/// requests in flight, and returns.
 ///
 /// # Errors
 /// See [`ServeError`].

@@ -1,8 +1,8 @@
-//! The OpenAPI document and the registration of routes: one call adds a route to the router, the document and the access
-//! table, so that none of them can lack it.
+//! The OpenAPI document and the registration of routes: one call adds a route to the router, the document and the
+//! access table, so that none of them can lack it.
 //!
-//! Owns what every operation has in common. Whatever is specific to a route is declared beside its handler, and the form of a body
-//! beside its type. Must never name a route.
+//! Owns what every operation has in common. Whatever is specific to a route is declared beside its handler, and the
+//! form of a body beside its type. Must never name a route.
 
 pub(crate) mod parameters;
 pub(crate) mod responses;
@@ -27,18 +27,25 @@ use parameters::text_object;
 use responses::{InternalProblem, InvalidInput, Problem, ServerErrors};
 
 const ABOUT: &str = "\
-EPR is the registry of business entities, roles and assignments. It answers whether a principal may perform an action on an \
+EPR is the registry of business entities, roles and assignments. It answers whether a principal may perform an action \
+on an \
 entity, keeps a tamper-evident audit ledger, and publishes domain events.
 
-**Errors** have the body `{\"detail\": …}`: a sentence, or for invalid input (400) a list of every field that is wrong. An unknown path is \
-a 404, a method that the path does not have is a 405 with `Allow`, a body over the limit is a 413. A request whose path, query \
-and headers are too large together is a 431 without a body; the operations do not list it. A 503 means that nothing was decided, or that the outcome of \
-a change is unknown; retry after the seconds in `Retry-After`. A 500 carries the request id under which the server log has the details.
+**Errors** have the body `{\"detail\": …}`: a sentence, or for invalid input (400) a list of every field that is \
+wrong. An unknown path is \
+a 404, a method that the path does not have is a 405 with `Allow`, \
+a body over the limit is a 413. A request whose path, query \
+and headers are too large together is a 431 without a body; the operations do not list it. A 503 means that nothing \
+was decided, or that the outcome of \
+a change is unknown; retry after the seconds in `Retry-After`. A 500 carries the request id under which the server log \
+has the details.
 
 **Ids** are UUIDs, written in lower case with hyphens; upper case and missing hyphens are accepted. **Lists** are bare \
 arrays; if more rows exist, the header `Link` has the next page. \
-**Free-form JSON** (`attributes`, `payload`, `context`, `details`) is stored exactly: integers of 64 bits, numbers in the range of a \
-double, at most 64 levels, no duplicate names in an object, no U+0000. **`X-Request-ID`** is echoed, or generated if absent.";
+**Free-form JSON** (`attributes`, `payload`, `context`, `details`) is stored exactly: integers of 64 bits, \
+numbers in the range of a \
+double, at most 64 levels, no duplicate names in an object, no U+0000. **`X-Request-ID`** is echoed, \
+or generated if absent.";
 
 const TAGS: [(&str, &str); 7] = [
     ("entities", "Business entities (issuers, SPVs, offerings, investors, agents) in a hierarchy."),

@@ -1,4 +1,5 @@
-//! Descriptions of the parameters that extractors read. A handler names its extractors in `params(…)` as it does in its signature.
+//! Descriptions of the parameters that extractors read. A handler names its extractors in `params(…)` as it does in its
+//! signature.
 
 use epr_core::domain::Text;
 use serde_json::json;
@@ -35,14 +36,16 @@ fn header(name: &str, about: &str, schema: Object, example: &str) -> Parameter {
 const ACTOR_EXAMPLE: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11";
 
 fn request_id() -> Parameter {
-    let about = "The request id; generated if absent. It is echoed, it is in every log line of the request, and its first 120 \
+    let about = "The request id; generated if absent. It is echoed, it is in every log line of the request, \
+     and its first 120 \
                  characters become the `correlation_id` of the ledger entry.";
     header("X-Request-ID", about, text_object(), "vault-2026-11-29-0001")
 }
 
 impl IntoParams for CallHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "The actor of the ledger entry. With authentication, an actor other than the credential's own requires \
+        let about = "The actor of the ledger entry. With authentication, \
+         an actor other than the credential's own requires \
                      the scope `epr:act-as`.";
         vec![header("X-Actor-Id", about, uuid_object(), ACTOR_EXAMPLE), request_id()]
     }
@@ -50,7 +53,8 @@ impl IntoParams for CallHeaders {
 
 impl IntoParams for LenientCallHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about = "The actor of the ledger entry, a UUID; any other value is ignored. With authentication, an actor other \
+        let about = "The actor of the ledger entry, a UUID; any other value is ignored. With authentication, \
+         an actor other \
                      than the credential's own requires the scope `epr:act-as`.";
         vec![header("X-Actor-Id", about, text_object(), ACTOR_EXAMPLE), request_id()]
     }

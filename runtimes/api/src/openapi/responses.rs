@@ -1,5 +1,5 @@
-//! Descriptions of error responses. A handler names its extractors in `responses(…)` as it does in its signature, and so
-//! cannot omit the errors that they return.
+//! Descriptions of error responses. A handler names its extractors in `responses(…)` as it does in its signature, and
+//! so cannot omit the errors that they return.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,8 @@ impl IntoResponses for ServerErrors {
             .schema(Some(seconds.build()))
             .description(Some("Seconds to wait before a retry."))
             .example(Some(json!(1)));
-        let about = "A dependency is unavailable, or the service is overloaded; retry after the time in `Retry-After`. The \
+        let about = "A dependency is unavailable, or the service is overloaded; \
+         retry after the time in `Retry-After`. The \
                      outcome of a change may be unknown.";
         let (status, busy) = response(503, about, &["Problem"], unavailable);
         responses([

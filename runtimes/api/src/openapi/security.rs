@@ -1,4 +1,5 @@
-//! Credentials in the OpenAPI document: the security scheme, and for every operation its scope, which comes from its access rule.
+//! Credentials in the OpenAPI document: the security scheme, and for every operation its scope, which comes from its
+//! access rule.
 
 use epr_core::authn::Scope;
 use epr_core::domain::fields::Choice as _;
@@ -26,8 +27,8 @@ pub(crate) fn add_scheme(components: &mut Components) {
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
 }
 
-/// Describes the scope that `operation` requires, and the responses to callers without it. An operation without a rule is
-/// documented as requiring every scope; the guard refuses it to everyone.
+/// Describes the scope that `operation` requires, and the responses to callers without it. An operation without a rule
+/// is documented as requiring every scope; the guard refuses it to everyone.
 pub(crate) fn describe(operation: &mut Operation, rule: Option<Rule>) {
     let requires = |scope: Scope| SecurityRequirement::new(BEARER, [scope.word()]);
     let none = SecurityRequirement::default();

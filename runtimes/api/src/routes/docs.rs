@@ -35,8 +35,8 @@ async fn openapi(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], app.document.clone()).into_response()
 }
 
-/// The page. `{up}` leads from the page's URL to the folder that has `docs`, so that every address is relative and resolves
-/// behind a proxy that strips a prefix.
+/// The page. `{up}` leads from the page's URL to the folder that has `docs`, so that every address is relative and
+/// resolves behind a proxy that strips a prefix.
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -64,7 +64,8 @@ const START: &str = r##"SwaggerUIBundle({
 "##;
 
 /// Allows scripts, styles and calls of this service only, and pictures that are part of its style sheet.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+ connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The headers of the page and its files.

@@ -50,14 +50,15 @@ pub(crate) struct Ready {
     /// `ready` or `not_ready`.
     #[schema(value_type = String, example = "ready")]
     status: &'static str,
-    /// `off` in production if callers are not authenticated and `EPR_AUTH_MODE=none` does not confirm that as intended; else absent.
+    /// `off` in production if callers are not authenticated and `EPR_AUTH_MODE=none` does not confirm that as intended;
+    /// else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "off")]
     authentication: Option<&'static str>,
     /// The state of each dependency.
     dependencies: Dependencies,
-    /// The offset of this process's clock from the database server's, in seconds, positive if this clock is ahead. Measured once a
-    /// minute. Absent before the first measurement and on SQLite. It does not affect readiness.
+    /// The offset of this process's clock from the database server's, in seconds, positive if this clock is ahead.
+    /// Measured once a minute. Absent before the first measurement and on SQLite. It does not affect readiness.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 0.002)]
     clock_offset_seconds: Option<f64>,
@@ -96,8 +97,8 @@ struct SharedCache {
 
 /// Check readiness
 ///
-/// The service is ready if it can serve checks and changes: it can read facts and append to the ledger on the server that has
-/// the ledger, and the schema is not older than this program. A newer schema is ready.
+/// The service is ready if it can serve checks and changes: it can read facts and append to the ledger on the server
+/// that has the ledger, and the schema is not older than this program. A newer schema is ready.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "operation",
     responses(
@@ -120,8 +121,8 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     json(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
 }
 
-/// Whether facts can be read, an entry can be written, and the database user has every privilege that calls need. The missing
-/// privileges are logged and not part of the response, which may be open to everyone.
+/// Whether facts can be read, an entry can be written, and the database user has every privilege that calls need. The
+/// missing privileges are logged and not part of the response, which may be open to everyone.
 async fn database(epr: &Epr) -> &'static str {
     let missing = match epr.missing_privileges().await {
         Ok(missing) if missing.is_empty() => epr.check_ready().await.map(|()| missing),

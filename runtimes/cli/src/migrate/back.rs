@@ -23,7 +23,8 @@ pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> O
         Some(folder) => write_all(epr, &since, folder).await?,
         None if !since.is_empty() => {
             return Err(format!(
-                "{} were written since the takeover, and the older service cannot read them: give a folder with --export to keep \
+                "{} were written since the takeover, and the older service cannot read them: give a folder with \
+                 --export to keep \
                  them in files",
                 summary(&since)
             )

@@ -73,7 +73,8 @@ pub(super) fn role(wanted: &NewRole, existing: Option<&Role>) -> Result<Planned,
             step: Some(BulkStep::CreateRole(wanted.clone())),
             entity_id: None,
             summary: (format!("role {name}"), lines),
-            json: json!({"kind": "role", "name": wanted.name, "permissions": actions, "scope_types": wanted.scope_types}),
+            json: json!({"kind": "role", "name": wanted.name, "permissions": actions,
+                "scope_types": wanted.scope_types}),
         });
     };
     if existing.is_system != wanted.is_system {

@@ -211,8 +211,8 @@ fn cell(value: &Json) -> String {
 /// What a spreadsheet takes for the beginning of a formula; the wide forms too.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// What ends a cell somewhere: a spreadsheet of another locale reads `;` as the separator, and does not know then that line ends
-/// and tabs are inside of quotes.
+/// What ends a cell somewhere: a spreadsheet of another locale reads `;` as the separator, and does not know then that
+/// line ends and tabs are inside of quotes.
 const CELL_ENDS: [char; 4] = [';', '\t', '\n', '\r'];
 
 /// Whether a cell with this text is a formula, also when its quotes are taken off first.
@@ -221,8 +221,8 @@ fn is_formula(text: &str) -> bool {
 }
 
 /// A spreadsheet takes a text that begins like a formula for one and carries it out. An apostrophe keeps it from that,
-/// and marks text that is empty but there; it is taken off again when the file is read. The same inside of the text, behind what
-/// ends a cell somewhere.
+/// and marks text that is empty but there; it is taken off again when the file is read. The same inside of the text,
+/// behind what ends a cell somewhere.
 fn guarded(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 1);
     if text.is_empty() || text.starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n', '\'']) {

@@ -145,7 +145,8 @@ impl Pool {
 
     /// Opens a connection outside the pool. Where its session is its own, it has no time limits and sees one schema.
     pub(in super::super) async fn connect_outside_pool(&self) -> Result<PgConnection, StoreError> {
-        const NO_LIMITS: &str = "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+        const NO_LIMITS: &str = "SET lock_timeout = 0; SET statement_timeout = 0; \
+         SET idle_in_transaction_session_timeout = 0; \
              SELECT set_config('search_path', quote_ident(current_schema()), false)";
         let connecting = timeout(CONNECT_TIMEOUT, self.0.server.connect()).await;
         let Opened { mut conn, pooling } = connecting.unwrap_or_else(|_| Err(no_answer())).map_err(classify)?;

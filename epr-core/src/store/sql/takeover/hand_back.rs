@@ -19,7 +19,8 @@ const REGISTRY: [&str; 5] = ["entities", "roles", "permissions", "role_permissio
 
 /// The events that the older table lacks or holds in another state, by id without hyphens.
 const OWN_EVENTS: &str = concat!(
-    "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, LOWER(CAST(delivery_state AS TEXT)) AS state FROM platform_events \
+    "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, \
+     LOWER(CAST(delivery_state AS TEXT)) AS state FROM platform_events \
      EXCEPT SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', ''), LOWER(CAST(delivery_state AS TEXT)) FROM ",
     set_aside!("platform_events")
 );
@@ -40,7 +41,8 @@ pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<S
     let (current, applied) = (schema::known(), schema::version(&schema::applied_in(&mut *conn).await?));
     if applied != current {
         return Err(refused(format!(
-            "the schema is at version {applied}, and this program needs version {current}: run `epr migrate` of this program first"
+            "the schema is at version {applied}, and this program needs version {current}: run `epr migrate` of this \
+             program first"
         )));
     }
     belongs_together(&mut *conn, &kept).await?;
@@ -83,7 +85,8 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
             set_aside!("audit_logs"),
             " o WHERE o.sequence = (SELECT MAX(sequence) FROM ",
             set_aside!("audit_logs"),
-            ") AND NOT EXISTS (SELECT 1 FROM audit_logs l WHERE l.sequence = o.sequence AND l.entry_hash = o.entry_hash)"
+            ") AND NOT EXISTS (SELECT 1 FROM audit_logs l WHERE l.sequence = o.sequence AND l.entry_hash = \
+             o.entry_hash)"
         );
         strange += number(&mut *conn, last.into()).await?;
     }

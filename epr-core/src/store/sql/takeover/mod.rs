@@ -36,7 +36,8 @@ pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
     ),
     (
         "audit_logs",
-        "sequence previous_hash entry_hash hash_version event_id source action actor_id actor_type entity_id entity_type \
+        "sequence previous_hash entry_hash hash_version event_id source action actor_id actor_type entity_id \
+         entity_type \
          correlation_id details occurred_at",
     ),
     (
@@ -141,8 +142,10 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
     let old = rows(
         conn,
         concat!(
-            "SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS type, CAST(status AS TEXT) AS status, \
-             CAST(parent_id AS TEXT) AS parent_id, CAST(attributes AS TEXT) AS attributes, CAST(created_at AS TEXT) AS created_at, \
+            "SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS type, \
+             CAST(status AS TEXT) AS status, \
+             CAST(parent_id AS TEXT) AS parent_id, CAST(attributes AS TEXT) AS attributes, \
+             CAST(created_at AS TEXT) AS created_at, \
              CAST(updated_at AS TEXT) AS updated_at FROM ",
             set_aside!("entities")
         ),
@@ -196,7 +199,8 @@ async fn link(
                 "parent_id",
                 "is the id of no entity",
                 "set it to null, or restore the parent",
-                "none with null, unless assignments name the missing parent; with the parent restored, its assignments count",
+                "none with null, unless assignments name the missing parent; with the parent restored, \
+                 its assignments count",
             );
             texts.finish(report);
         }
@@ -273,7 +277,8 @@ async fn copy_roles(
         &mut *conn,
         concat!(
             "SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(description AS TEXT) AS description, \
-             CAST(scope_types AS TEXT) AS scope_types, CAST(is_system AS TEXT) AS is_system, CAST(created_at AS TEXT) AS created_at, \
+             CAST(scope_types AS TEXT) AS scope_types, CAST(is_system AS TEXT) AS is_system, \
+             CAST(created_at AS TEXT) AS created_at, \
              CAST(updated_at AS TEXT) AS updated_at FROM ",
             set_aside!("roles")
         ),
@@ -367,7 +372,8 @@ async fn copy_events(conn: &mut Conn, report: &mut TakeoverReport) -> Result<()>
     let old = rows(
         &mut *conn,
         concat!(
-            "SELECT CAST(event_id AS TEXT) AS event_id, CAST(id AS TEXT) AS id, CAST(event_type AS TEXT) AS event_type, \
+            "SELECT CAST(event_id AS TEXT) AS event_id, CAST(id AS TEXT) AS id, \
+             CAST(event_type AS TEXT) AS event_type, \
              CAST(source AS TEXT) AS source, CAST(payload AS TEXT) AS payload, CAST(context AS TEXT) AS context, \
              CAST(correlation_id AS TEXT) AS correlation_id, CAST(occurred_at AS TEXT) AS occurred_at, \
              CAST(schema_version AS TEXT) AS schema_version, CAST(delivery_state AS TEXT) AS delivery_state, \

@@ -1,7 +1,7 @@
 //! The JSON body of a request: read within limits of bytes, time and memory, then parsed.
 //!
-//! Must never read a body that declares more than the limit, never keep a concurrency permit while it waits for the caller or
-//! for memory, and never parse a large document on a worker thread of the runtime.
+//! Must never read a body that declares more than the limit, never keep a concurrency permit while it waits for the
+//! caller or for memory, and never parse a large document on a worker thread of the runtime.
 
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -28,8 +28,8 @@ const UNCOUNTED_DOCUMENT_BYTES: usize = 4 << 10;
 const TEXT_COPIES: usize = 4;
 /// Bytes of a parsed value, with its share of the object or list that holds it.
 const VALUE_BYTES: usize = 100;
-/// Documents up to this size are parsed on the worker thread, which takes a fraction of a millisecond. A larger one would delay
-/// the other calls of that thread and is parsed on a blocking thread.
+/// Documents up to this size are parsed on the worker thread, which takes a fraction of a millisecond. A larger one
+/// would delay the other calls of that thread and is parsed on a blocking thread.
 const INLINE_PARSE_BYTES: usize = 64 << 10;
 
 /// The JSON body.
@@ -91,8 +91,8 @@ impl FromRequest<Arc<App>> for JsonBody {
     }
 }
 
-/// Receives a body, and the memory reservation of the document in it. The reservation of its text ends here, because the text
-/// is about to be parsed.
+/// Receives a body, and the memory reservation of the document in it. The reservation of its text ends here, because
+/// the text is about to be parsed.
 async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let (bytes, _text) = read(body, app.limits.body_bytes, &app.bodies).await?;
     if bytes.len() <= UNCOUNTED_DOCUMENT_BYTES {
@@ -102,9 +102,9 @@ async fn receive(body: Incoming, app: &App) -> Result<(Bytes, Option<Reservation
     Ok((bytes, Some(document)))
 }
 
-/// Reads a body to its end, with a reservation in `budget` unless it is small. A body that declares more than `limit` is refused
-/// before any of it is read: a caller that waits for `100 Continue` then never sends it. While no memory is free, the body
-/// stays in the caller's socket.
+/// Reads a body to its end, with a reservation in `budget` unless it is small. A body that declares more than `limit`
+/// is refused before any of it is read: a caller that waits for `100 Continue` then never sends it. While no memory is
+/// free, the body stays in the caller's socket.
 async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Bytes, Option<Reservation>), ReadError> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
@@ -125,7 +125,8 @@ async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Byte
             return Ok((data, reservation));
         }
         if gathered.len() + data.len() > UNCOUNTED_BYTES && reservation.is_none() {
-            // Without a declared length the largest size is reserved at once: bodies whose reservations grow would wait for each other.
+            // Without a declared length the largest size is reserved at once: bodies whose reservations grow would wait
+            // for each other.
             reservation = Some(budget.reserve(limit).await.map_err(|_| ReadError::NoMemory)?);
         }
         if gathered.capacity() == 0 {
@@ -136,8 +137,8 @@ async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Byte
     Ok((gathered.into(), reservation))
 }
 
-/// An upper estimate of the memory that a document takes during its call: its values, and copies of its text for the database, the
-/// ledger and the response.
+/// An upper estimate of the memory that a document takes during its call: its values, and copies of its text for the
+/// database, the ledger and the response.
 fn document_bytes(text: &[u8]) -> usize {
     let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() + 1;
     TEXT_COPIES * text.len() + VALUE_BYTES * values.min(MAX_VALUES)

@@ -1,6 +1,7 @@
 //! Extractors: the headers, the id in the path, the query and the body of a request.
 //!
-//! An extractor hands its error to the handler instead of refusing the request, so that one 400 lists the errors of all of them.
+//! An extractor hands its error to the handler instead of refusing the request, so that one 400 lists the errors of all
+//! of them.
 
 pub(crate) mod body;
 pub(crate) mod unknown_members;
@@ -22,7 +23,8 @@ pub(crate) use body::JsonBody;
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 
-/// The circumstances of a call, from its headers. For calls that change the registry: a malformed `X-Actor-Id` is an error.
+/// The circumstances of a call, from its headers. For calls that change the registry: a malformed `X-Actor-Id` is an
+/// error.
 pub(crate) struct CallHeaders(pub(crate) Result<Call, Invalid>);
 
 impl<S: Sync> FromRequestParts<S> for CallHeaders {
@@ -33,8 +35,8 @@ impl<S: Sync> FromRequestParts<S> for CallHeaders {
     }
 }
 
-/// The circumstances of a call, from its headers. For checks and events: an `X-Actor-Id` that is malformed, empty or duplicated is
-/// ignored, because callers of the older service rely on that.
+/// The circumstances of a call, from its headers. For checks and events: an `X-Actor-Id` that is malformed, empty or
+/// duplicated is ignored, because callers of the older service rely on that.
 pub(crate) struct LenientCallHeaders(pub(crate) Call);
 
 impl<S: Sync> FromRequestParts<S> for LenientCallHeaders {
@@ -164,8 +166,9 @@ impl<const DEFAULT: u32, const MAX: u32> Paging<DEFAULT, MAX> {
 }
 
 impl Query {
-    /// The `Link` header's value for the page that starts after the encoded `cursor`. The reference has only a query and
-    /// resolves against the URL that the caller used: the service does not know that URL behind a proxy that strips a prefix.
+    /// The `Link` header's value for the page that starts after the encoded `cursor`. The reference has only a query
+    /// and resolves against the URL that the caller used: the service does not know that URL behind a proxy that strips
+    /// a prefix.
     pub(crate) fn next_link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));

@@ -1,5 +1,5 @@
-//! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for callers of the older
-//! service.
+//! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for
+//! callers of the older service.
 //!
 //! Must not be used for checks and events, which always ignore them.
 
@@ -20,8 +20,8 @@ const MAX_NAMES_LENGTH: usize = 1024;
 /// The names of the ignored members, if the caller is to learn them.
 pub(crate) struct Ignored(Option<String>);
 
-/// Removes the members that are not in `known` from the body if the setting says so. Otherwise they stay, and the reader of the domain
-/// reports them.
+/// Removes the members that are not in `known` from the body if the setting says so. Otherwise they stay, and the
+/// reader of the domain reports them.
 pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
     match (app.unknown_members, body) {
         (UnknownMembers::Reject, body) | (_, body @ (Err(_) | Ok(Json::Null))) => (body, Ignored(None)),

@@ -31,8 +31,9 @@ pub(crate) fn routes() -> [Route; 3] {
 
 /// Assign a role
 ///
-/// The role applies to the entity and its subtree, or everywhere without an entity. If the principal, its type, the role and
-/// the entity equal those of an existing assignment, that assignment is returned unchanged. An unknown member is an error.
+/// The role applies to the entity and its subtree, or everywhere without an entity. If the principal, its type, the
+/// role and the entity equal those of an existing assignment, that assignment is returned unchanged. An unknown member
+/// is an error.
 #[utoipa::path(
     post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
     params(CallHeaders),
@@ -112,7 +113,8 @@ pub(crate) struct Revoked {
 #[utoipa::path(
     delete, path = "/api/v1/assignments/{id}", operation_id = "revokeAssignment", tag = "assignments",
     params(
-        ("id" = Uuid, Path, description = "The id of the assignment.", example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"),
+        ("id" = Uuid, Path, description = "The id of the assignment.",
+            example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"),
         CallHeaders
     ),
     responses((status = 200, description = "The assignment is revoked.", body = Revoked), InvalidRequest, NotFound)

@@ -78,9 +78,9 @@ pub(crate) struct PermissionCheckRequest {
 
 /// Check access
 ///
-/// `true` exactly if an assignment of the principal is in force now, applies to the resource or one of its ancestors or everywhere, and
-/// its role holds the action and is meant for the resource's type. An unknown resource is a 404, an unavailable
-/// database a 503: neither is a decision. Unknown members are ignored.
+/// `true` exactly if an assignment of the principal is in force now, applies to the resource or one of its ancestors or
+/// everywhere, and its role holds the action and is meant for the resource's type. An unknown resource is a 404, an
+/// unavailable database a 503: neither is a decision. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
     params(LenientCallHeaders),

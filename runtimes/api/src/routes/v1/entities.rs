@@ -54,7 +54,8 @@ async fn create(
 /// Archived entities are returned too.
 #[utoipa::path(
     get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
-    params(("id" = Uuid, Path, description = "The id of the entity.", example = "01a20864-7750-7688-ae30-e4554a6f9d96")),
+    params(("id" = Uuid, Path, description = "The id of the entity.",
+        example = "01a20864-7750-7688-ae30-e4554a6f9d96")),
     responses((status = 200, description = "The entity.", body = Entity), InvalidRequest, NotFound)
 )]
 async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
@@ -98,8 +99,8 @@ impl ListSource for EntityFilter {
 
 /// Update an entity
 ///
-/// An absent field keeps its value; `parent_id: null` makes the entity a root. A member that is unknown or cannot be changed
-/// (`id`, `type`) is an error.
+/// An absent field keeps its value; `parent_id: null` makes the entity a root. A member that is unknown or cannot be
+/// changed (`id`, `type`) is an error.
 #[utoipa::path(
     patch, path = "/api/v1/entities/{id}", operation_id = "updateEntity", tag = "entities",
     params(

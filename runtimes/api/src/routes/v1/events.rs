@@ -34,10 +34,10 @@ const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
 
 /// Ingest an event
 ///
-/// The event is stored and published to the topic. If an event with the same `source` and `correlation_id` exists, that event is
-/// returned, with the header `EPR-Duplicate`. A failed delivery is not an error: the response has the delivery state, and
-/// the service retries. An event whose `context` has `actor_id`, `actor_type`, `entity_id` and `entity_type` is also
-/// appended to the audit ledger, repeats included (`EPR_AUDIT_EVENTS`). EPR's own source name is refused.
+/// The event is stored and published to the topic. If an event with the same `source` and `correlation_id` exists, that
+/// event is returned, with the header `EPR-Duplicate`. A failed delivery is not an error: the response has the delivery
+/// state, and the service retries. An event whose `context` has `actor_id`, `actor_type`, `entity_id` and `entity_type`
+/// is also appended to the audit ledger, repeats included (`EPR_AUDIT_EVENTS`). EPR's own source name is refused.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "ingestEvent", tag = "events",
     params(LenientCallHeaders),
@@ -47,7 +47,8 @@ const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
     })),
     responses((status = 201, description = "The stored event.", body = Event, headers((
         "EPR-Duplicate" = String,
-        description = "Present if the event had been ingested before: `true`, or `true; differs` if the content is different."
+        description = "Present if the event had been ingested before: `true`, or `true; \
+         differs` if the content is different."
     ))), JsonBody)
 )]
 async fn ingest(
