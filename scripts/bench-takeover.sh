@@ -40,6 +40,6 @@ say "the older tables: ${1:-1000000} assignments, ${2:-5000000} entries"
 scripts/older_database.py "${1:-1000000}" "${2:-5000000}" | "$bin/psql" -q -v ON_ERROR_STOP=1 "$database"
 export EPR_DATABASE_URL=$database
 say "epr migrate"
-timed "takeover" "$program" migrate 2>&1 | awk '!/rows are copied/ || NR % 200 == 0'
+timed "takeover" "$program" migrate 2>&1 | awk '!/rows copied/ || NR % 200 == 0'
 say "epr audit verify"
 timed "verification" "$program" audit verify
