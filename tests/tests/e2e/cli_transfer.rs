@@ -211,8 +211,8 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
     assert_eq!(
         try_out("flawed.csv", &csv).await,
         "flawed.csv:2: name: String should have at least 3 characters; scope_types.0: Input should be one of 'issuer', \
-         'spv', 'offering', 'investor', 'agent', 'other'; permissions.0: String should have at least 3 characters; \
-         is_system: Input should be true or false\n\
+         'spv', 'offering', 'investor', 'agent', 'other'; is_system: Input should be true or false; \
+         permissions.0: String should have at least 3 characters\n\
              flawed.csv:5: entity_type: give entity_type and entity_name, or entity_id, or `everywhere` as \
              entity_type\n\
              flawed.csv:6: role: there is no role named `Nobody`, here or in the file\n\

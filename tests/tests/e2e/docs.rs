@@ -46,7 +46,9 @@ const FOLDERS: [&str; 11] = [
 /// Every page, by its path from the root.
 fn pages() -> BTreeMap<String, String> {
     let mut found: Vec<_> = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    FOLDERS.iter().for_each(|folder| files(&root().join(folder), &mut found));
+    for folder in FOLDERS {
+        files(&root().join(folder), &mut found);
+    }
     found.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
     let name = |path: &Path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
     found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()

@@ -39,6 +39,11 @@ async fn backlog(database: &Database, key: &str, count: u32) {
          SELECT {id}, {id}, '{key}', 'vault', '{{}}', '{{}}', {at}, 'v1', 'pending', 0, {at}, {at}, '{key}', TRUE, \
          {at} FROM n"
     );
+    // Writers of one key take turns, as the service's do: the order of positions is the order of commits.
+    let sql = match database.kind {
+        DatabaseKind::Postgres => format!("BEGIN; SELECT pg_advisory_xact_lock(hashtext('{key}')); {sql}; COMMIT"),
+        DatabaseKind::Sqlite => sql,
+    };
     database.execute(&sql).await.unwrap();
 }
 

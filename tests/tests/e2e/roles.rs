@@ -76,7 +76,7 @@ async fn patch_replaces_the_given_lists(#[case] kind: DatabaseKind) {
         .await;
     assert_eq!(
         errors.field_errors(),
-        ["body.permissions.0: string_too_short", "body.permissions.1: string_type", "body.scope_types: list_type"]
+        ["body.scope_types: list_type", "body.permissions.0: string_too_short", "body.permissions.1: string_type"]
     );
 }
 

@@ -7,7 +7,7 @@ use epr_core::domain::event::{DeliveryState, Event};
 use epr_core::domain::{Assignment, AuditEvent, Entity, EntityStatus, EntityType, Json, JsonObject, Role, Timestamp};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::postgres::Options;
-use epr_core::store::{OutboxEvent, Page, Store, Tx, sqlite};
+use epr_core::store::{InsertedEvent, OutboxEvent, Page, Store, Tx, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use uuid::Uuid;
 
@@ -58,6 +58,7 @@ impl World {
         for entity in entities {
             assert!(tx.insert_entity(entity).await.unwrap());
         }
+        tx.invalidations().await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -68,6 +69,7 @@ impl World {
             assert!(tx.insert_role(role).await.unwrap());
             tx.set_role_actions(role.id, &role.permissions, at(0)).await.unwrap();
         }
+        tx.invalidations().await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -77,6 +79,7 @@ impl World {
         for assignment in assignments {
             tx.insert_assignment(assignment).await.unwrap();
         }
+        tx.invalidations().await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -86,8 +89,8 @@ impl World {
         for event in events {
             let mut tx = self.begin().await;
             match tx.insert_event(event).await.unwrap() {
-                epr_core::store::InsertedEvent::New { position, .. } => positions.push(position),
-                existing => panic!("{existing:?}"),
+                InsertedEvent::New { position, .. } => positions.push(position),
+                existing @ InsertedEvent::Existing(_) => panic!("{existing:?}"),
             }
             tx.commit().await.unwrap();
         }

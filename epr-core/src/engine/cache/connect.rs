@@ -1,29 +1,12 @@
 //! Chooses the connection to the server of the shared tier by its URL.
 
-use url::Url;
-
 #[cfg(feature = "redis")]
-use super::redis::{self, Redis};
+use super::redis::Redis;
 use super::remote::{Remote, ServerUnavailable};
+use super::server_url::is_rest_url;
 #[cfg(feature = "upstash")]
 use super::upstash::Upstash;
 use crate::settings::SharedCache;
-
-/// Whether `url` is the URL of a REST interface: `https`, or `http` on this machine, where no one can intercept it.
-pub(crate) fn is_rest_url(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| {
-        let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && here)) && url.query().is_none()
-    })
-}
-
-/// Whether `url` is a valid Redis URL.
-pub(crate) fn is_redis_url(url: &str) -> bool {
-    let named = url.starts_with("redis://") || url.starts_with("rediss://");
-    #[cfg(feature = "redis")]
-    let named = named && redis::is_readable(url);
-    named
-}
 
 /// The connection that `at` describes; it is not open yet.
 ///

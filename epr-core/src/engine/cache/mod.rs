@@ -13,16 +13,17 @@ mod probe;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod remote;
+mod server_url;
 pub(crate) mod shared;
 mod tiers;
 #[cfg(feature = "upstash")]
 mod upstash;
 mod versions;
 
-pub(crate) use self::connect::{is_redis_url, is_rest_url};
 pub(crate) use self::decision_cache::{Cache, Lookup, Ticket};
 pub(crate) use self::memory::Basis;
 pub(crate) use self::metrics::CacheTier;
 #[cfg(feature = "doctor")]
 pub(crate) use self::probe::probe;
+pub(crate) use self::server_url::{is_redis_url, is_rest_url};
 pub use self::tiers::TierState;

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::connect::{connection, is_rest_url};
+use super::connect::connection;
 use super::remote::Reply;
+use super::server_url::is_rest_url;
 use crate::settings::SharedCache;
 
 /// The deadline of a call. It is longer than a check waits, to distinguish a slow server from one that is unavailable.
