@@ -47,7 +47,7 @@
 //! let operator = Uuid::from_u128(8);
 //! client.with_actor(operator).revoke(assignment.id).await?;
 //!
-//! // Errors are told apart by what a caller does about them.
+//! // Each kind of error is one that a caller handles in its own way.
 //! match client.revoke(assignment.id).await {
 //!     Err(Error::NotFound { message }) => assert!(message.ends_with("not found")),
 //!     other => panic!("revoked twice: {other:?}"),

@@ -8,7 +8,7 @@ use super::{Denial, Reason, Via};
 use crate::domain::assignment::{PrincipalType, default_principal_type};
 use crate::domain::{EntityType, Text, Timestamp};
 
-/// A question: may this principal carry out this action on this resource?
+/// A question: may this principal perform this action on this resource?
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
     /// The id of the principal.

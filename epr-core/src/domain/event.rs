@@ -104,7 +104,7 @@ pub struct NewEvent {
     #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     pub context: JsonObject,
     /// The idempotency key within the source: a second event with the same key returns the first one. An empty text
-    /// counts as absent.
+    /// is treated as absent.
     #[schema(value_type = Option<Text<0, 128>>)]
     pub correlation_id: Option<EventCorrelationId>,
     /// The time at which the event occurred; now if absent.

@@ -20,7 +20,7 @@ use crate::domain::event::{DeliveryState, MAX_ERROR_CHARS, MAX_MESSAGE_BYTES};
 use crate::error::{Result, chain};
 use crate::metrics::AttemptOutcome;
 use crate::publish::{BATCH, Message, Outage, PublishOutcome, Publisher};
-use crate::store::{Claim, Claimed, ClaimedEvents, Settlement};
+use crate::store::{Completion, Lease, LeasedEvent, LeasedEvents};
 
 /// The delay before the next attempt on an event that the topic did not take.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_mins(1), Jitter::Full);
@@ -58,18 +58,18 @@ impl Delivery {
     }
 
     /// A claim that this process may hold from now on, for the length of a lease.
-    pub(crate) fn new_claim(&self) -> Claim {
+    pub(crate) fn new_lease(&self) -> Lease {
         let lease = i64::try_from(self.core.settings.events.lease.as_secs()).unwrap_or(30);
-        Claim { token: self.core.new_id(), until: self.core.now().plus_seconds(lease) }
+        Lease { token: self.core.new_id(), until: self.core.now().plus_seconds(lease) }
     }
 
     /// Delivers an event that this process has just written and claimed, with the number of attempts that a request may
     /// make. The relay delivers what is pending after that.
-    pub(crate) async fn deliver_now(&self, claim: Claim, claimed: Claimed) {
+    pub(crate) async fn deliver_now(&self, claim: Lease, claimed: LeasedEvent) {
         let Some(publisher) = self.publisher.as_deref() else { return };
-        let settlement = self.attempt_now(publisher, &claimed).await;
-        let pending = settlement.state == DeliveryState::Pending;
-        let followed = self.settle(claim.token, &[settlement]).await.unwrap_or_else(|error| {
+        let completion = self.attempt_now(publisher, &claimed).await;
+        let pending = completion.state == DeliveryState::Pending;
+        let followed = self.complete(claim.token, &[completion]).await.unwrap_or_else(|error| {
             warn!(event_id = %claimed.event.event_id, error = chain(&error), "events_engine_settle_failed");
             true
         });
@@ -79,10 +79,10 @@ impl Delivery {
     }
 
     /// Attempts to publish one event, and sums the attempts up.
-    async fn attempt_now(&self, publisher: &dyn Publisher, claimed: &Claimed) -> Settlement {
+    async fn attempt_now(&self, publisher: &dyn Publisher, claimed: &LeasedEvent) -> Completion {
         let message = [Message::of(&claimed.event)];
         let attempts = self.core.settings.events.publish_attempts;
-        let mut settlement = None;
+        let mut completion = None;
         for attempt in 1..=attempts {
             if self.breaker.is_open() {
                 break;
@@ -94,23 +94,23 @@ impl Delivery {
             {
                 self.open_breaker(outage, 1);
             }
-            let outcome = self.settlements(std::slice::from_ref(claimed), &answer).into_iter().next();
+            let outcome = self.completions(std::slice::from_ref(claimed), &answer).into_iter().next();
             let is_complete = outcome.as_ref().is_some_and(|outcome| outcome.state != DeliveryState::Pending);
-            settlement = outcome.map(|outcome| add_attempts(settlement.take(), outcome));
+            completion = outcome.map(|outcome| add_attempts(completion.take(), outcome));
             if is_complete || is_last {
                 break;
             }
         }
-        settlement.unwrap_or_else(|| self.still_pending(claimed, None))
+        completion.unwrap_or_else(|| self.still_pending(claimed, None))
     }
 
     /// Claims the next due events of the walk and delivers them.
     pub(super) async fn deliver_due(&self, publisher: &dyn Publisher) -> Result<WalkStep> {
-        let claim = self.new_claim();
+        let claim = self.new_lease();
         let from = self.walk().next.clone();
         // One batch, so that the lease outlasts its delivery.
-        let claimed = self.core.store.claim_events(claim, self.core.now(), BATCH, from).await?;
-        let ClaimedEvents { events: claimed, next, ended } = claimed;
+        let claimed = self.core.store.lease_events(claim, self.core.now(), BATCH, from).await?;
+        let LeasedEvents { events: claimed, next, ended } = claimed;
         let step = self.walk().advance(!claimed.is_empty(), next, ended);
         let messages: Vec<_> = claimed.iter().map(|claimed| Message::of(&claimed.event)).collect();
         let (mut rest, mut rest_messages) = (claimed.as_slice(), messages.as_slice());
@@ -122,19 +122,19 @@ impl Delivery {
             if self.breaker.is_open() {
                 // An outage began with an earlier batch: these events are returned without an attempt.
                 let returned: Vec<_> = batch.iter().map(|event| self.still_pending(event, None)).collect();
-                self.settle(claim.token, &returned).await?;
+                self.complete(claim.token, &returned).await?;
                 continue;
             }
             let answer = self.publish(publisher, batch, batch_messages).await;
             if let Err(outage) = &answer {
                 self.open_breaker(outage, batch.len());
             }
-            self.settle(claim.token, &self.settlements(batch, &answer)).await?;
+            self.complete(claim.token, &self.completions(batch, &answer)).await?;
         }
         Ok(step)
     }
 
-    async fn publish(&self, publisher: &dyn Publisher, batch: &[Claimed], messages: &[Message]) -> Published {
+    async fn publish(&self, publisher: &dyn Publisher, batch: &[LeasedEvent], messages: &[Message]) -> Published {
         let begun = Instant::now();
         let answer = publisher.publish(messages).await;
         let metrics = &self.core.metrics;
@@ -172,16 +172,16 @@ impl Delivery {
         warn!(events, error = %outage, "events_engine_publish_failed");
     }
 
-    fn settlements(&self, batch: &[Claimed], answer: &Published) -> Vec<Settlement> {
+    fn completions(&self, batch: &[LeasedEvent], answer: &Published) -> Vec<Completion> {
         match answer {
             Err(outage) => batch.iter().map(|claimed| self.still_pending(claimed, Some(outage))).collect(),
             Ok(outcomes) => {
-                batch.iter().zip(outcomes).map(|(claimed, outcome)| self.settlement(claimed, outcome)).collect()
+                batch.iter().zip(outcomes).map(|(claimed, outcome)| self.completion(claimed, outcome)).collect()
             }
         }
     }
 
-    fn settlement(&self, claimed: &Claimed, outcome: &PublishOutcome) -> Settlement {
+    fn completion(&self, claimed: &LeasedEvent, outcome: &PublishOutcome) -> Completion {
         let attempts = claimed.event.delivery_attempts + 1;
         let max_attempts = self.core.settings.events.max_attempts;
         let (state, last_error, delay) = match outcome {
@@ -196,7 +196,7 @@ impl Delivery {
             }
         };
         let (now, micros) = (self.core.now(), i64::try_from(delay.as_micros()).unwrap_or(0));
-        Settlement {
+        Completion {
             position: claimed.position,
             state,
             attempts: 1,
@@ -206,9 +206,9 @@ impl Delivery {
     }
 
     /// Nothing is known about the event: it stays due, and no attempt is counted.
-    fn still_pending(&self, claimed: &Claimed, outage: Option<&Outage>) -> Settlement {
+    fn still_pending(&self, claimed: &LeasedEvent, outage: Option<&Outage>) -> Completion {
         let last_error = outage.map(|outage| outage.to_string().chars().take(MAX_ERROR_CHARS).collect());
-        Settlement {
+        Completion {
             position: claimed.position,
             state: DeliveryState::Pending,
             attempts: 0,
@@ -218,15 +218,15 @@ impl Delivery {
     }
 
     /// Records the outcomes. Returns whether later events with the same keys are pending.
-    async fn settle(&self, token: Uuid, settlements: &[Settlement]) -> Result<bool> {
-        Ok(self.core.store.settle_events(token, self.core.now(), settlements).await?)
+    async fn complete(&self, token: Uuid, completions: &[Completion]) -> Result<bool> {
+        Ok(self.core.store.complete_events(token, self.core.now(), completions).await?)
     }
 }
 
 /// The outcome of several attempts on one event: the last one, with the attempts of all of them.
-fn add_attempts(before: Option<Settlement>, next: Settlement) -> Settlement {
+fn add_attempts(before: Option<Completion>, next: Completion) -> Completion {
     let earlier = before.map_or(0, |before| before.attempts);
-    Settlement { attempts: next.attempts + earlier, ..next }
+    Completion { attempts: next.attempts + earlier, ..next }
 }
 
 /// How many of the first messages fit into one call, by number and by bytes; at least one.

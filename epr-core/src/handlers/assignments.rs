@@ -13,7 +13,7 @@ use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::store::InsertedAssignment;
 
-/// Assigns a role. The same principal, role and entity again gives the assignment that stands, unchanged.
+/// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged.
 ///
 /// # Errors
 /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
@@ -73,12 +73,12 @@ pub(super) struct Assign<'a> {
 }
 
 impl Mutation for Assign<'_> {
-    /// Whether it is new, and the assignment that stands.
+    /// Whether the assignment is new, and the assignment.
     type Done = (bool, Assignment);
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Assignment)> {
         let wanted = self.wanted;
-        let mut place = None;
+        let mut on_type = None;
         let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
         if let Some(entity_id) = wanted.entity_id {
             let Some(entity_type) = change.tx.entity_type(entity_id).await? else {
@@ -89,11 +89,11 @@ impl Mutation for Assign<'_> {
                 let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
                 return Err(Error::Refused(why).into());
             }
-            place = Some(entity_type);
+            on_type = Some(entity_type);
         }
         Ok(match change.tx.insert_assignment(wanted).await? {
             InsertedAssignment::New => {
-                change.record(record::assigned(self.call, wanted, place)?);
+                change.record(record::assigned(self.call, wanted, on_type)?);
                 change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
@@ -115,11 +115,11 @@ impl Mutation for Revoke<'_> {
     async fn apply(&self, change: &mut Change) -> ChangeResult<Assignment> {
         let gone = change.tx.delete_assignment(self.id).await?;
         let gone = gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.id)))?;
-        let place = match gone.entity_id {
+        let on_type = match gone.entity_id {
             Some(entity) => change.tx.entity_type(entity).await?,
             None => None,
         };
-        change.record(record::revoked(self.call, self.now, &gone, place)?);
+        change.record(record::revoked(self.call, self.now, &gone, on_type)?);
         change.emit(events::assignment_changed(self.engines, self.call, self.now, &gone, "revoked"));
         Ok(gone)
     }

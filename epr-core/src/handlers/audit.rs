@@ -146,21 +146,21 @@ impl LedgerVisitor for Verifying<'_> {
             // The range begins after the last entry, which must be the head.
             None if from > 1 && start.last < from - 1 => match &start.head {
                 Some(head) if head.sequence > start.last => {
-                    self.verifier.fault(Finding::MissingTail { sequence: start.last + 1, head: head.sequence });
+                    self.verifier.report(Finding::MissingTail { sequence: start.last + 1, head: head.sequence });
                 }
                 Some(head) if head.sequence == start.last => self.beyond = true,
                 _ => {
                     let why = "it does not name the last entry that is there".into();
-                    self.verifier.fault(Finding::ForeignHead { sequence: start.last, why });
+                    self.verifier.report(Finding::ForeignHead { sequence: start.last, why });
                 }
             },
             None if from > 1 && start.last >= from - 1 => {
-                self.verifier.fault(Finding::Gap { sequence: from - 1, found: start.last });
+                self.verifier.report(Finding::Gap { sequence: from - 1, found: start.last });
             }
             _ => {}
         }
         if start.unplaced {
-            self.verifier.fault(Finding::Stray { sequence: 0, why: "rows have no place at all".into() });
+            self.verifier.report(Finding::Stray { sequence: 0, why: "some rows have no sequence".into() });
         }
         self.former_numbers_to = self.former_numbers_to.max(start.former_numbers_up_to);
         self.verifier.accept_former_numbers(self.former_numbers_to);
@@ -185,7 +185,7 @@ impl Verifying<'_> {
         let start = self.start.unwrap_or(nothing);
         let ScanRange { from, to } = self.range;
         match (self.beyond, self.range.end()) {
-            (true, Some(end)) => self.verifier.fault(Finding::IncompleteRange { sequence: from, end }),
+            (true, Some(end)) => self.verifier.report(Finding::IncompleteRange { sequence: from, end }),
             (true, None) => {}
             (false, end) => {
                 // A truncated ledger ends before the range does: its end is compared with the head too.

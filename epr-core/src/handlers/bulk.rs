@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Most steps in one transaction: locks are held for a moment only.
 pub const MAX_STEPS: usize = 1000;
 
-/// The step that kept a whole transaction from being committed, by its place from 0; `None` when it was the commit.
+/// The step that kept a whole transaction from being committed, by its index from 0; `None` when it was the commit.
 #[derive(Debug)]
 pub struct BulkFailure {
     /// Which step.
@@ -84,7 +84,7 @@ struct ApplyAll<'a> {
     call: &'a Call,
     now: Timestamp,
     steps: &'a [Ready],
-    /// The step under way, for whoever is told of a failure.
+    /// The step that is being applied, for the report of a failure.
     at: AtomicUsize,
 }
 

@@ -16,7 +16,7 @@ use crate::engine::contention::ContentionRetry;
 use crate::engine::ledger_writer::count_recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
-use crate::store::{Claim, Claimed, InsertedEvent, Invalidation, OutboxEvent, StoreError, Tx};
+use crate::store::{InsertedEvent, Invalidation, Lease, LeasedEvent, OutboxEvent, StoreError, Tx};
 
 /// The delay before a transaction that lost is repeated.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(50), Jitter::Full);
@@ -48,7 +48,7 @@ pub(super) type ChangeResult<T> = std::result::Result<T, ChangeError>;
 pub(super) struct Change {
     pub(super) tx: Box<dyn Tx>,
     /// The claim under which the events of this change may be delivered at once.
-    claim: Claim,
+    claim: Lease,
     drafts: Vec<Draft>,
     events: Vec<OutboxEvent>,
 }
@@ -104,7 +104,7 @@ pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Resu
 async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M::Done> {
     let mut change = Change {
         tx: engines.store().begin().await?,
-        claim: engines.delivery.new_claim(),
+        claim: engines.delivery.new_lease(),
         drafts: Vec::new(),
         events: Vec::new(),
     };
@@ -169,7 +169,7 @@ async fn conclude(
 /// An event that a committed transaction wrote.
 struct Written {
     event: Event,
-    claim: Claim,
+    claim: Lease,
     position: i64,
     claimed: bool,
 }
@@ -182,7 +182,7 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
         } else if claimed {
             // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
             let delivery = Arc::clone(&engines.delivery);
-            let task = tokio::spawn(async move { delivery.deliver_now(claim, Claimed { position, event }).await });
+            let task = tokio::spawn(async move { delivery.deliver_now(claim, LeasedEvent { position, event }).await });
             let _ = task.await;
         } else {
             engines.delivery.leave_to_relay();

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::canonical::{self, Fields, MAX_DETAILS_BYTES};
 use super::{GENESIS_HASH, HASH_VERSION, number};
 use crate::domain::audit::OWN_SOURCE;
-use crate::domain::json::{JsonFault, MAX_DEPTH};
+use crate::domain::json::{JsonError, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
 
 /// The head of the chain, after which the next entry is appended.
@@ -81,13 +81,13 @@ pub struct Draft {
 
 /// The reason for which an event's details cannot be stored exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DetailsFault {
+pub enum DetailsError {
     /// The canonical text is larger than the bound.
     #[error("the details take {0} bytes in their canonical form; at most {MAX_DETAILS_BYTES} are kept")]
     TooLarge(usize),
     /// The details are nested too deeply, or contain a number that is not finite.
     #[error(transparent)]
-    Bounds(#[from] JsonFault),
+    Bounds(#[from] JsonError),
 }
 
 /// Deeper than a caller's object may be, because EPR puts such objects into the details of its own entries.
@@ -98,12 +98,12 @@ impl Draft {
     ///
     /// # Errors
     /// The details cannot be stored exactly.
-    pub fn new(mut event: AuditEvent) -> Result<Self, DetailsFault> {
+    pub fn new(mut event: AuditEvent) -> Result<Self, DetailsError> {
         let details = Json::Object(std::mem::take(&mut event.details));
         details.check(MAX_DETAILS_DEPTH)?;
         let details = canonical::text_of(&details);
         if details.len() > MAX_DETAILS_BYTES {
-            return Err(DetailsFault::TooLarge(details.len()));
+            return Err(DetailsError::TooLarge(details.len()));
         }
         Ok(Self { event, details, dated: true, basis: None })
     }
@@ -226,7 +226,7 @@ pub fn seal<'a>(head: &mut Head, drafts: impl IntoIterator<Item = &'a Draft>) ->
     drafts
         .into_iter()
         .map(|event| {
-            // At the last place there is, the database refuses a second entry.
+            // At the last possible sequence, the database refuses a second entry.
             let sequence = head.sequence.saturating_add(1);
             let entry_hash = event.hash_at(sequence, &head.entry_hash);
             let previous_hash = std::mem::replace(&mut head.entry_hash, entry_hash.clone());

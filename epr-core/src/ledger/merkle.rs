@@ -264,7 +264,7 @@ impl Frontier {
     pub fn push(&mut self, leaf: Hash, mut completed: impl FnMut(Node, Hash)) {
         let (mut hash, mut node) = (leaf, Node { level: 0, index: self.size });
         completed(node, hash);
-        // Each bit that is set at the low end stands for a subtree as large as the one just completed.
+        // Each bit that is set at the low end represents a subtree as large as the one just completed.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.roots.pop() {
                 hash = node_hash(&left, &hash);

@@ -30,7 +30,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// The byte that stands for it in key ids and verifier keys.
+    /// The byte of the type in key ids and verifier keys.
     #[must_use]
     pub fn byte(self) -> u8 {
         match self {

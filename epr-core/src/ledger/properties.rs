@@ -175,10 +175,10 @@ fn what_cannot_be_kept_is_refused() {
         details: [("k".to_owned(), details)].into(),
         occurred_at: Timestamp::from_unix_micros(0).unwrap(),
     };
-    let fault = |details| Draft::new(event(details)).unwrap_err().to_string();
-    assert!(fault(Json::Float(f64::NAN)).contains("not finite"));
-    assert!(fault(Json::Float(f64::INFINITY)).contains("not finite"));
-    assert!(fault(Json::Text("é".repeat(200_000))).contains("at most 1048576"));
+    let error = |details| Draft::new(event(details)).unwrap_err().to_string();
+    assert!(error(Json::Float(f64::NAN)).contains("not finite"));
+    assert!(error(Json::Float(f64::INFINITY)).contains("not finite"));
+    assert!(error(Json::Text("é".repeat(200_000))).contains("at most 1048576"));
     let deep = (0..100).fold(Json::Null, |inner, _| Json::List(vec![inner]));
-    assert!(fault(deep).contains("nested deeper"));
+    assert!(error(deep).contains("nested deeper"));
 }

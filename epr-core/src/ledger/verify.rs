@@ -194,8 +194,10 @@ impl Verifier {
     pub fn look(&mut self, row: Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         if self.finding.is_none() {
             let sequence = row.as_ref().map_or_else(|row| row.sequence, |entry| entry.fields.sequence);
-            let whole =
-                self.place(sequence).and_then(|()| row.map_err(Into::into)).and_then(|entry| self.check(&entry));
+            let whole = self
+                .check_sequence(sequence)
+                .and_then(|()| row.map_err(Into::into))
+                .and_then(|entry| self.check(&entry));
             match whole {
                 Ok(()) => self.checked += 1,
                 Err(finding) => self.finding = Some(finding),
@@ -205,16 +207,18 @@ impl Verifier {
     }
 
     /// Records a problem that was found before the first row.
-    pub fn fault(&mut self, finding: Finding) {
+    pub fn report(&mut self, finding: Finding) {
         self.finding.get_or_insert(finding);
     }
 
-    fn place(&self, sequence: i64) -> Result<(), Finding> {
+    fn check_sequence(&self, sequence: i64) -> Result<(), Finding> {
         match sequence.cmp(&self.next) {
             Ordering::Equal => Ok(()),
             Ordering::Greater => Err(Finding::Gap { sequence: self.next, found: sequence }),
-            Ordering::Less if sequence < 1 => Err(Finding::Stray { sequence, why: "is no place in the chain".into() }),
-            Ordering::Less => Err(Finding::Stray { sequence, why: "is taken: it stands there twice".into() }),
+            Ordering::Less if sequence < 1 => {
+                Err(Finding::Stray { sequence, why: "is not a sequence of the chain".into() })
+            }
+            Ordering::Less => Err(Finding::Stray { sequence, why: "occurs twice".into() }),
         }
     }
 
@@ -244,7 +248,7 @@ impl Verifier {
     /// Requires that the range, read to its end, had every entry up to `end`.
     pub fn require_up_to(&mut self, end: i64) {
         if self.next <= end {
-            self.fault(Finding::IncompleteRange { sequence: self.next, end });
+            self.report(Finding::IncompleteRange { sequence: self.next, end });
         }
     }
 

@@ -42,7 +42,7 @@ fn quoted(value: &str) -> Option<String> {
     }
 }
 
-/// Literal text. A quote that neither ends the value nor stands before a comment is part of it.
+/// Literal text. A quote that neither ends the value nor precedes a comment is part of it.
 fn single_quoted(value: &str) -> Option<String> {
     let quotes = value.match_indices('\'').map(|(at, _)| value.split_at(at));
     let mut ends = quotes.filter(|(_, rest)| ends_value(rest.get(1..).unwrap_or_default()));

@@ -1,5 +1,5 @@
-//! Variables of EPR that other programs and crates read: declared here, so that the page is complete and none counts as
-//! unknown.
+//! Variables of EPR that other programs and crates read. They are declared here so that the page is complete and none
+//! is reported as unknown.
 
 use super::variable::{Section, Variable};
 

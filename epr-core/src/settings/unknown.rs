@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn a_setting_that_fails_names_them_too() {
         let source = Source::of([("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS_FIEL", "tokens.json")]);
-        let faults = Settings::from_source(&source).unwrap_err().0;
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[1].ends_with("did you mean EPR_API_TOKENS_FILE?"), "{faults:?}");
+        let errors = Settings::from_source(&source).unwrap_err().0;
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[1].ends_with("did you mean EPR_API_TOKENS_FILE?"), "{errors:?}");
     }
 }

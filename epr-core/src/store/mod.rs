@@ -28,10 +28,10 @@ pub mod url;
 
 pub use continuity::WrongServer;
 pub use contract::{
-    AdminStore, Appended, Backlog, ChangeFeed, Claim, Claimed, ClaimedEvents, Connections, DraftDecision, FactsRead,
-    FactsStore, FeedEvent, InsertedAssignment, InsertedEvent, Invalidation, LedgerStore, LedgerVisitor, OutboxCursor,
-    OutboxEvent, OutboxStore, PoolState, RegistryStore, Result, RowVisitor, ScanRange, ScanStart, SchemaState,
-    Settlement, Store, TakeoverStore, Transactions, Tx, collect_into,
+    AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore,
+    FeedEvent, InsertedAssignment, InsertedEvent, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore,
+    LedgerVisitor, OutboxCursor, OutboxEvent, OutboxStore, PoolState, RegistryStore, Result, RowVisitor, ScanRange,
+    ScanStart, SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

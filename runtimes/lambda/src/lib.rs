@@ -58,12 +58,12 @@ impl Function {
     pub async fn handle(&self, event: SqsEvent, deadline: u64) -> Result<SqsBatchResponse, MissingMessageId> {
         let messages: Vec<Message> = event.records.into_iter().map(message).collect();
         let left = time_left(deadline, self.epr.now());
-        let settled = match left {
+        let deletable = match left {
             None => self.ingest(&messages, None).await,
             Some(left) => {
                 let end = Instant::now() + left;
                 match tokio::time::timeout_at(end, self.ingest(&messages, Some(end))).await {
-                    Ok(settled) => settled,
+                    Ok(deletable) => deletable,
                     Err(_) => {
                         warn!(target: "audit_consumer", count = messages.len(), "audit_lambda_out_of_time");
                         // The environment is frozen after the answer, and would keep the ledger's lock. Entries that
@@ -75,7 +75,7 @@ impl Function {
                 }
             }
         };
-        respond(&messages, &settled)
+        respond(&messages, &deletable)
     }
 
     /// Ingests the messages and returns which of them may be deleted. Retries while the database is unavailable and
@@ -117,10 +117,10 @@ fn message(mut record: SqsMessage) -> Message {
     }
 }
 
-fn respond(messages: &[Message], settled: &[bool]) -> Result<SqsBatchResponse, MissingMessageId> {
+fn respond(messages: &[Message], deletable: &[bool]) -> Result<SqsBatchResponse, MissingMessageId> {
     let mut response = SqsBatchResponse::default();
     let mut named = HashSet::new();
-    for (message, _) in messages.iter().zip(settled).filter(|(_, settled)| !**settled) {
+    for (message, _) in messages.iter().zip(deletable).filter(|(_, deletable)| !**deletable) {
         if message.message_id.is_empty() {
             return Err(MissingMessageId);
         }

@@ -128,9 +128,10 @@ impl Worker {
         };
         let mut done = Vec::with_capacity(receipts.len());
         let mut undecided = Vec::new();
-        for ((receipt, settled), outcome) in receipts.iter().zip(ingested.deletable(&messages)).zip(&ingested.outcomes)
+        for ((receipt, deletable), outcome) in
+            receipts.iter().zip(ingested.deletable(&messages)).zip(&ingested.outcomes)
         {
-            if settled {
+            if deletable {
                 done.push(receipt.as_str());
             } else if matches!(outcome, IngestOutcome::Retry { .. }) {
                 undecided.push(receipt.as_str());

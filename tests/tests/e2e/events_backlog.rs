@@ -9,7 +9,7 @@ use epr_core::domain::Timestamp;
 use epr_core::domain::event::DeliveryState;
 use epr_core::publish::recording::Recording;
 use epr_core::store::postgres::{PLAN_SETTINGS, WALKS};
-use epr_core::store::{Claim, OutboxCursor, Settlement, Store, sqlite};
+use epr_core::store::{Completion, Lease, OutboxCursor, Store, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::{seed, wait};
 use rand::Rng as _;
@@ -144,12 +144,12 @@ async fn a_due_key_is_found_behind_many_that_are_not_due(#[case] kind: DatabaseK
     backlog(&database, "unordered", 1).await;
     database.execute(unordered).await.unwrap();
     let now = Timestamp::parse("2026-11-01T00:00:00Z").unwrap();
-    let claim = Claim { token: Uuid::from_u128(1), until: Timestamp::parse("2026-11-01T00:10:00Z").unwrap() };
+    let claim = Lease { token: Uuid::from_u128(1), until: Timestamp::parse("2026-11-01T00:10:00Z").unwrap() };
     let mut from = OutboxCursor::default();
     let mut found = Vec::new();
     let mut steps = Vec::new();
     loop {
-        let claimed = store.claim_events(claim, now, 10, from).await.unwrap();
+        let claimed = store.lease_events(claim, now, 10, from).await.unwrap();
         steps.push(claimed.events.len());
         found.extend(claimed.events.into_iter().map(|event| event.event.event_type));
         from = claimed.next;
@@ -219,10 +219,10 @@ async fn deliver(store: Arc<dyn Store>, run: Arc<Run>, relay: u32) {
     let mut from = OutboxCursor::default();
     while !run.written.load(Ordering::Relaxed) || store.any_event_pending().await.unwrap() {
         let token = Uuid::from_u128(rng.random());
-        let step = store.claim_events(Claim { token, until }, now, 3, from).await.unwrap();
+        let step = store.lease_events(Lease { token, until }, now, 3, from).await.unwrap();
         let claimed = step.events;
         from = step.next;
-        let mut settlements = Vec::new();
+        let mut completions = Vec::new();
         for event in &claimed {
             let again = rng.random_bool(0.2);
             if !again {
@@ -230,9 +230,9 @@ async fn deliver(store: Arc<dyn Store>, run: Arc<Run>, relay: u32) {
             }
             let state = if again { DeliveryState::Pending } else { DeliveryState::Succeeded };
             let position = event.position;
-            settlements.push(Settlement { position, state, attempts: 1, last_error: None, next_attempt_at: now });
+            completions.push(Completion { position, state, attempts: 1, last_error: None, next_attempt_at: now });
         }
-        store.settle_events(token, now, &settlements).await.unwrap();
+        store.complete_events(token, now, &completions).await.unwrap();
         tokio::task::yield_now().await;
     }
 }

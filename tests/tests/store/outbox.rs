@@ -1,24 +1,24 @@
 //! The outbox.
 
 use epr_core::domain::event::{DeliveryState, EventFilter};
-use epr_core::store::{Backlog, Claim, Cursor, InsertedEvent, OutboxCursor, Page, Settlement, collect_into};
+use epr_core::store::{Backlog, Completion, Cursor, InsertedEvent, Lease, OutboxCursor, Page, collect_into};
 use futures_util::StreamExt as _;
 use rstest::rstest;
 
 use crate::support::{Backend, World, at, event, id, page};
 
-fn claim(token: u128, until: i64) -> Claim {
-    Claim { token: id(token), until: at(until) }
+fn claim(token: u128, until: i64) -> Lease {
+    Lease { token: id(token), until: at(until) }
 }
 
-fn outcome(position: i64, state: DeliveryState, next: i64) -> Settlement {
+fn outcome(position: i64, state: DeliveryState, next: i64) -> Completion {
     let last_error = (state != DeliveryState::Succeeded).then(|| "the topic is away".to_owned());
-    Settlement { position, state, attempts: 1, last_error, next_attempt_at: at(next) }
+    Completion { position, state, attempts: 1, last_error, next_attempt_at: at(next) }
 }
 
 /// The ids of the events that a relay may deliver now.
-async fn claimed(world: &World, claim: Claim, now: i64, limit: u32) -> Vec<u128> {
-    let claimed = world.store.claim_events(claim, at(now), limit, OutboxCursor::default()).await.unwrap();
+async fn claimed(world: &World, claim: Lease, now: i64, limit: u32) -> Vec<u128> {
+    let claimed = world.store.lease_events(claim, at(now), limit, OutboxCursor::default()).await.unwrap();
     claimed.events.iter().map(|one| one.event.id.as_u128()).collect()
 }
 
@@ -74,7 +74,7 @@ async fn of_the_events_with_one_key_only_the_first_pending_one_is_claimed(#[case
     assert_eq!(claimed(&world, claim(71, 110), 100, 10).await, [1, 3]);
     assert!(claimed(&world, claim(72, 110), 100, 10).await.is_empty(), "leased or not, the first one is first");
     let done = outcome(positions[0], DeliveryState::Succeeded, 0);
-    assert!(world.store.settle_events(id(71), at(101), &[done]).await.unwrap(), "a later one is pending");
+    assert!(world.store.complete_events(id(71), at(101), &[done]).await.unwrap(), "a later one is pending");
     assert_eq!(claimed(&world, claim(72, 110), 101, 10).await, [2]);
 }
 
@@ -90,7 +90,7 @@ async fn a_walk_visits_every_key_and_then_the_events_without_one_and_starts_agai
     world.with_events(&events).await;
     let (mut from, mut seen, mut steps) = (OutboxCursor::default(), Vec::new(), 0);
     loop {
-        let step = world.store.claim_events(claim(71, 200), at(100), 1, from).await.unwrap();
+        let step = world.store.lease_events(claim(71, 200), at(100), 1, from).await.unwrap();
         seen.extend(step.events.iter().map(|one| one.event.id.as_u128()));
         (from, steps) = (step.next, steps + 1);
         assert!(steps < 20, "the walk does not end: {seen:?}");
@@ -114,10 +114,10 @@ async fn an_outcome_counts_only_under_the_token_of_the_lease(#[case] backend: Ba
     // The lease has expired, and another relay has the event.
     assert_eq!(claimed(&world, claim(72, 200), 110, 10).await, [1]);
     let done = outcome(positions[0], DeliveryState::Succeeded, 0);
-    assert!(!world.store.settle_events(id(71), at(111), std::slice::from_ref(&done)).await.unwrap());
+    assert!(!world.store.complete_events(id(71), at(111), std::slice::from_ref(&done)).await.unwrap());
     let seen = world.store.event(id(1)).await.unwrap().unwrap();
     assert_eq!((seen.delivery_state, seen.delivery_attempts), (DeliveryState::Pending, 0));
-    world.store.settle_events(id(72), at(112), &[done]).await.unwrap();
+    world.store.complete_events(id(72), at(112), &[done]).await.unwrap();
     let seen = world.store.event(id(1)).await.unwrap().unwrap();
     assert_eq!((seen.delivery_state, seen.delivery_attempts), (DeliveryState::Succeeded, 1));
     assert!(!world.store.any_event_pending().await.unwrap());
@@ -134,7 +134,7 @@ async fn an_event_to_retry_is_due_at_its_time_and_a_failed_one_after_it_is_reque
     claimed(&world, claim(71, 110), 100, 10).await;
     let retry = outcome(positions[0], DeliveryState::Pending, 150);
     let failed = outcome(positions[1], DeliveryState::Failed, 150);
-    world.store.settle_events(id(71), at(101), &[retry, failed]).await.unwrap();
+    world.store.complete_events(id(71), at(101), &[retry, failed]).await.unwrap();
     assert!(claimed(&world, claim(72, 110), 149, 10).await.is_empty());
     assert_eq!(claimed(&world, claim(73, 160), 150, 10).await, [1]);
     let seen = world.store.event(id(2)).await.unwrap().unwrap();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::nearest::nearest;
 use crate::domain::value::json::{Json, JsonObject, MAX_DEPTH};
-use crate::domain::value::text::{Text, TextFault};
+use crate::domain::value::text::{Text, TextError};
 use crate::domain::value::time::Timestamp;
 
 /// One segment of the path to a failing value.
@@ -55,8 +55,8 @@ pub struct Invalid(pub Vec<FieldError>);
 impl Invalid {
     /// One failing field.
     #[must_use]
-    pub fn one(place: &'static str, field: Option<&str>, problem: Problem) -> Self {
-        let mut loc = vec![Step::Name(place.into())];
+    pub fn one(location: &'static str, field: Option<&str>, problem: Problem) -> Self {
+        let mut loc = vec![Step::Name(location.into())];
         loc.extend(field.map(|name| Step::Name(bounded(name).into())));
         loc.extend(problem.path);
         Self(vec![FieldError { loc, msg: problem.msg, kind: problem.kind }])
@@ -66,11 +66,11 @@ impl Invalid {
     pub fn both<A, B>(first: Result<A, Self>, second: Result<B, Self>) -> Result<(A, B), Self> {
         match (first, second) {
             (Ok(a), Ok(b)) => Ok((a, b)),
-            (Err(mut faults), Err(more)) => {
-                faults.0.extend(more.0);
-                Err(faults)
+            (Err(mut errors), Err(more)) => {
+                errors.0.extend(more.0);
+                Err(errors)
             }
-            (Err(faults), _) | (_, Err(faults)) => Err(faults),
+            (Err(errors), _) | (_, Err(errors)) => Err(errors),
         }
     }
 }
@@ -116,7 +116,7 @@ fn problem<T>(kind: &'static str, msg: impl Into<String>) -> Reading<T> {
 
 /// The members of one object (or the pairs of one query string) while they are being read.
 pub struct Fields<'a> {
-    place: &'static str,
+    location: &'static str,
     members: &'a JsonObject,
     errors: Vec<FieldError>,
     /// The number of errors beyond [`MAX_ERRORS`].
@@ -137,10 +137,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads `members` that came from `place` (`body`, `query` …).
+    /// Reads `members` that came from `location` (`body`, `query` …).
     #[must_use]
-    pub fn new(place: &'static str, members: &'a JsonObject) -> Self {
-        Self { place, members, errors: Vec::new(), more: 0, ignored: None }
+    pub fn new(location: &'static str, members: &'a JsonObject) -> Self {
+        Self { location, members, errors: Vec::new(), more: 0, ignored: None }
     }
 
     /// Whether there is a member of this name.
@@ -149,9 +149,9 @@ impl<'a> Fields<'a> {
         self.member(name).is_some()
     }
 
-    /// The member of this name. An empty filter of a query counts as absent.
+    /// The member of this name. An empty filter of a query is treated as absent.
     fn member(&self, name: &str) -> Option<&'a Json> {
-        let may_be_empty = self.place == "query" && !matches!(name, "limit" | "cursor");
+        let may_be_empty = self.location == "query" && !matches!(name, "limit" | "cursor");
         let value = self.members.get(name).filter(|_| self.ignored != Some(name));
         value.filter(|value| !may_be_empty || value.as_text() != Some(""))
     }
@@ -206,7 +206,7 @@ impl<'a> Fields<'a> {
         let unknown: Vec<_> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
         for name in unknown {
             let nearest = nearest(&name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-            let what = if self.place == "query" {
+            let what = if self.location == "query" {
                 "This query parameter is unknown"
             } else {
                 "This field is unknown or cannot be changed"
@@ -225,7 +225,7 @@ impl<'a> Fields<'a> {
     /// Adds a problem of the field `name`.
     pub fn report(&mut self, name: &str, problem: Problem) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.extend(Invalid::one(self.place, Some(name), problem).0);
+            self.errors.extend(Invalid::one(self.location, Some(name), problem).0);
         } else {
             self.more += 1;
         }
@@ -238,7 +238,7 @@ impl<'a> Fields<'a> {
     pub fn finish<T>(mut self, build: Option<T>) -> Result<T, Invalid> {
         if self.more > 0 {
             let msg = format!("{} more errors are not listed", self.more);
-            self.errors.extend(Invalid::one(self.place, None, Problem::new("too_many_errors", msg)).0);
+            self.errors.extend(Invalid::one(self.location, None, Problem::new("too_many_errors", msg)).0);
         }
         match build {
             Some(value) if self.errors.is_empty() => Ok(value),
@@ -252,13 +252,13 @@ pub fn text<const MIN: usize, const MAX: usize>(value: &Json) -> Reading<Text<MI
     let Some(text) = value.as_text() else {
         return problem("string_type", "Input should be a valid string");
     };
-    Text::new(text).or_else(|fault| {
-        let kind = match fault {
-            TextFault::TooShort { .. } => "string_too_short",
-            TextFault::TooLong { .. } => "string_too_long",
-            TextFault::Nul => "string_nul",
+    Text::new(text).or_else(|error| {
+        let kind = match error {
+            TextError::TooShort { .. } => "string_too_short",
+            TextError::TooLong { .. } => "string_too_long",
+            TextError::Nul => "string_nul",
         };
-        problem(kind, fault.to_string())
+        problem(kind, error.to_string())
     })
 }
 
@@ -287,13 +287,13 @@ pub fn timestamp(value: &Json) -> Reading<Timestamp> {
         Json::Float(number) => Timestamp::from_epoch(*number),
         _ => return problem("datetime_type", "Input should be an RFC 3339 timestamp in a string, or epoch time"),
     };
-    read.or_else(|fault| problem("datetime_parsing", fault.to_string()))
+    read.or_else(|error| problem("datetime_parsing", error.to_string()))
 }
 
 /// A timestamp of RFC 3339 and no other form.
 pub fn rfc3339(value: &Json) -> Reading<Timestamp> {
     match value.as_text() {
-        Some(text) => Timestamp::parse(text).or_else(|fault| problem("datetime_parsing", fault.to_string())),
+        Some(text) => Timestamp::parse(text).or_else(|error| problem("datetime_parsing", error.to_string())),
         None => problem("datetime_type", "Input should be an RFC 3339 timestamp in a string"),
     }
 }
@@ -312,8 +312,8 @@ pub fn object_problem(members: &JsonObject) -> Option<Problem> {
     let held = |(key, value): (&String, &Json)| key.contains('\0') || value.holds_nul();
     // The object itself is the first level.
     match members.values().try_for_each(|value| value.check(MAX_DEPTH - 1)) {
-        Err(fault) => Some(Problem::new("json_bounds", fault.to_string())),
-        Ok(()) => members.iter().any(held).then(|| Problem::new("string_nul", TextFault::Nul.to_string())),
+        Err(error) => Some(Problem::new("json_bounds", error.to_string())),
+        Ok(()) => members.iter().any(held).then(|| Problem::new("string_nul", TextError::Nul.to_string())),
     }
 }
 
@@ -342,7 +342,7 @@ pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<
         for (at, item) in items.iter().enumerate() {
             match read(item) {
                 Ok(value) => taken.push(value),
-                Err(faults) => problems.extend(faults.into_iter().map(|fault| fault.within(Step::Index(at)))),
+                Err(errors) => problems.extend(errors.into_iter().map(|error| error.within(Step::Index(at)))),
             }
         }
         if problems.is_empty() { Ok(taken) } else { Err(problems) }

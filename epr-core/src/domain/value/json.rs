@@ -24,7 +24,7 @@ pub use super::json_object::{Members, Object};
 /// The members of a JSON object.
 pub type JsonObject = Object<Json>;
 
-/// One JSON value. Integers of 64 bits and doubles are told apart, because their text differs (`1` and `1.0`).
+/// One JSON value. Integers of 64 bits and doubles are distinct, because their text differs (`1` and `1.0`).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
     /// `null`
@@ -48,14 +48,14 @@ pub enum Json {
 /// The problem of a document: a sentence for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct JsonFault(String);
+pub struct JsonError(String);
 
 impl Json {
     /// Reads one document from outside.
     ///
     /// # Errors
     /// Those of [`Json::parse`], or more than [`MAX_VALUES`] values.
-    pub fn parse_bounded(bytes: &[u8]) -> Result<Self, JsonFault> {
+    pub fn parse_bounded(bytes: &[u8]) -> Result<Self, JsonError> {
         Self::read(bytes, MAX_VALUES)
     }
 
@@ -64,13 +64,13 @@ impl Json {
     /// # Errors
     /// Not UTF-8, not JSON, a duplicate key, an integer beyond 64 bits, a number beyond the range of a double, or
     /// nesting deeper than [`MAX_DEPTH`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, JsonFault> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         Self::read(bytes, usize::MAX)
     }
 
-    fn read(bytes: &[u8], values: usize) -> Result<Self, JsonFault> {
+    fn read(bytes: &[u8], values: usize) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(bytes)
-            .map_err(|fault| JsonFault(format!("the text is not valid UTF-8 from byte {}", fault.valid_up_to())))?;
+            .map_err(|error| JsonError(format!("the text is not valid UTF-8 from byte {}", error.valid_up_to())))?;
         refuse_inexact_numbers(text)?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let left = Cell::new(values);
@@ -101,14 +101,14 @@ impl Json {
     ///
     /// # Errors
     /// Deeper than `depth` levels, or a number that is not finite.
-    pub fn check(&self, depth: usize) -> Result<(), JsonFault> {
+    pub fn check(&self, depth: usize) -> Result<(), JsonError> {
         let deeper = || {
             depth
                 .checked_sub(1)
-                .ok_or_else(|| JsonFault(format!("lists and objects are nested deeper than {MAX_DEPTH} levels")))
+                .ok_or_else(|| JsonError(format!("lists and objects are nested deeper than {MAX_DEPTH} levels")))
         };
         match self {
-            Self::Float(number) if !number.is_finite() => Err(JsonFault(format!("the number {number} is not finite"))),
+            Self::Float(number) if !number.is_finite() => Err(JsonError(format!("the number {number} is not finite"))),
             Self::List(items) => deeper().and_then(|depth| items.iter().try_for_each(|item| item.check(depth))),
             Self::Object(members) => {
                 deeper().and_then(|depth| members.values().try_for_each(|value| value.check(depth)))
@@ -206,7 +206,7 @@ impl Serialize for Json {
 
 /// `serde_json` hands an integer beyond 64 bits (and `-0`) to the visitor as a double, and what is too small for a
 /// double as 0, so they are found in the text.
-fn refuse_inexact_numbers(text: &str) -> Result<(), JsonFault> {
+fn refuse_inexact_numbers(text: &str) -> Result<(), JsonError> {
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
         let token = rest.get(start..).unwrap_or_default();
@@ -216,14 +216,14 @@ fn refuse_inexact_numbers(text: &str) -> Result<(), JsonFault> {
         if !token.starts_with('"') && token.contains(['.', 'e', 'E']) {
             let mantissa = token.split(['e', 'E']).next().unwrap_or_default();
             if token.parse() == Ok(0.0_f64) && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
-                return Err(JsonFault(format!("the number `{}` is too small to be kept", shortened(token))));
+                return Err(JsonError(format!("the number `{}` is too small to be kept", shortened(token))));
             }
         } else if !token.starts_with('"') {
             let exact = token != "-0" && (token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok());
             // What is no number at all is left to the reader behind us, whose sentence says where.
             if !exact && token.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) && token != "-" {
                 let shown = shortened(token);
-                return Err(JsonFault(format!("the integer `{shown}` cannot be kept exactly in 64 bits")));
+                return Err(JsonError(format!("the integer `{shown}` cannot be kept exactly in 64 bits")));
             }
         }
         rest = after;
@@ -259,8 +259,8 @@ pub(crate) fn number_length(text: &[u8]) -> usize {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn sentence(fault: serde_json::Error) -> JsonFault {
-    JsonFault(fault.to_string())
+fn sentence(error: serde_json::Error) -> JsonError {
+    JsonError(error.to_string())
 }
 
 struct ValueSeed<'a> {
@@ -362,7 +362,7 @@ fn reserve_one<T>(items: &mut Vec<T>) {
 mod tests {
     use super::*;
 
-    fn fault(text: &str) -> String {
+    fn error(text: &str) -> String {
         Json::parse(text.as_bytes()).unwrap_err().to_string()
     }
 
@@ -385,18 +385,18 @@ mod tests {
 
     #[test]
     fn refuses_what_it_could_not_give_back() {
-        assert!(fault("[18446744073709551616]").contains("cannot be kept exactly"));
-        assert!(fault("-9223372036854775809").contains("cannot be kept exactly"));
-        assert!(fault(r#"{"a\"": -0}"#).contains("cannot be kept exactly"));
-        assert!(fault(r#"{"a": 1, "\u0061": 2}"#).contains("stands twice"));
-        assert!(fault("1e400").contains("out of range"));
-        assert!(fault("[1e-400]").contains("too small"));
+        assert!(error("[18446744073709551616]").contains("cannot be kept exactly"));
+        assert!(error("-9223372036854775809").contains("cannot be kept exactly"));
+        assert!(error(r#"{"a\"": -0}"#).contains("cannot be kept exactly"));
+        assert!(error(r#"{"a": 1, "\u0061": 2}"#).contains("stands twice"));
+        assert!(error("1e400").contains("out of range"));
+        assert!(error("[1e-400]").contains("too small"));
         assert!(Json::parse(b"[0.0, -0.0, 0e5, 5e-324]").is_ok());
-        assert!(fault("NaN").contains("expected"));
-        assert!(fault(r#""\ud800""#).contains("surrogate") || fault(r#""\ud800""#).contains("escape"));
+        assert!(error("NaN").contains("expected"));
+        assert!(error(r#""\ud800""#).contains("surrogate") || error(r#""\ud800""#).contains("escape"));
         assert!(Json::parse(b"\"\xff\"").unwrap_err().to_string().contains("UTF-8"));
-        assert!(fault("").contains("EOF"));
-        assert!(fault("{} {}").contains("trailing"));
+        assert!(error("").contains("EOF"));
+        assert!(error("{} {}").contains("trailing"));
     }
 
     #[test]
@@ -428,7 +428,7 @@ mod tests {
     fn bounds_the_depth() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
-        assert!(fault(&nested(MAX_DEPTH + 2)).contains("nested deeper"));
+        assert!(error(&nested(MAX_DEPTH + 2)).contains("nested deeper"));
         assert!(Json::parse("[".repeat(10_000).as_bytes()).is_err());
     }
 }

@@ -15,7 +15,7 @@ pub struct Text<const MIN: usize, const MAX: usize>(String);
 
 /// The problem of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TextFault {
+pub enum TextError {
     /// Fewer characters than the lower bound.
     #[error("String should have at least {min} character{}", plural(*.min))]
     TooShort {
@@ -42,15 +42,15 @@ impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
     ///
     /// # Errors
     /// Too short, too long, or a NUL character in it.
-    pub fn new(text: impl Into<String>) -> Result<Self, TextFault> {
+    pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         let length = text.chars().count();
         if text.contains('\0') {
-            Err(TextFault::Nul)
+            Err(TextError::Nul)
         } else if length < MIN {
-            Err(TextFault::TooShort { min: MIN })
+            Err(TextError::TooShort { min: MIN })
         } else if length > MAX {
-            Err(TextFault::TooLong { max: MAX })
+            Err(TextError::TooLong { max: MAX })
         } else {
             Ok(Self(text))
         }
@@ -70,17 +70,17 @@ impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
 }
 
 impl<const MIN: usize, const MAX: usize> TryFrom<&str> for Text<MIN, MAX> {
-    type Error = TextFault;
+    type Error = TextError;
 
-    fn try_from(text: &str) -> Result<Self, TextFault> {
+    fn try_from(text: &str) -> Result<Self, TextError> {
         Self::new(text)
     }
 }
 
 impl<const MIN: usize, const MAX: usize> TryFrom<String> for Text<MIN, MAX> {
-    type Error = TextFault;
+    type Error = TextError;
 
-    fn try_from(text: String) -> Result<Self, TextFault> {
+    fn try_from(text: String) -> Result<Self, TextError> {
         Self::new(text)
     }
 }
@@ -90,12 +90,12 @@ impl<const MIN: usize, const MAX: usize> TryFrom<String> for Text<MIN, MAX> {
 ///
 /// let name: Text<1, 255> = "Berlin One".parse()?;
 /// assert!("".parse::<Text<1, 255>>().is_err());
-/// # Ok::<_, epr_core::domain::text::TextFault>(())
+/// # Ok::<_, epr_core::domain::text::TextError>(())
 /// ```
 impl<const MIN: usize, const MAX: usize> FromStr for Text<MIN, MAX> {
-    type Err = TextFault;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Self, TextFault> {
+    fn from_str(text: &str) -> Result<Self, TextError> {
         Self::new(text)
     }
 }
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn counts_characters_not_bytes() {
         assert!(Text::<1, 3>::new("äöü").is_ok());
-        assert_eq!(Text::<1, 3>::new("äöüß"), Err(TextFault::TooLong { max: 3 }));
-        assert_eq!(Text::<1, 3>::new(""), Err(TextFault::TooShort { min: 1 }));
-        assert_eq!(Text::<1, 3>::new("a\0"), Err(TextFault::Nul));
+        assert_eq!(Text::<1, 3>::new("äöüß"), Err(TextError::TooLong { max: 3 }));
+        assert_eq!(Text::<1, 3>::new(""), Err(TextError::TooShort { min: 1 }));
+        assert_eq!(Text::<1, 3>::new("a\0"), Err(TextError::Nul));
     }
 }

@@ -46,27 +46,27 @@ fn completed(text: &str) -> Option<String> {
 /// The text is not an RFC 3339 timestamp between the years 1 and 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Input should be a valid RFC 3339 timestamp between the years 1 and 9999")]
-pub struct TimeFault;
+pub struct TimeError;
 
 impl Timestamp {
     /// Converts to UTC and cuts to microseconds.
     ///
     /// # Errors
     /// The year is outside 1 to 9999 in UTC.
-    pub fn new(moment: OffsetDateTime) -> Result<Self, TimeFault> {
-        let utc = moment.checked_to_offset(UtcOffset::UTC).ok_or(TimeFault)?;
+    pub fn new(moment: OffsetDateTime) -> Result<Self, TimeError> {
+        let utc = moment.checked_to_offset(UtcOffset::UTC).ok_or(TimeError)?;
         if !(1..=9999).contains(&utc.year()) {
-            return Err(TimeFault);
+            return Err(TimeError);
         }
-        utc.replace_nanosecond(utc.microsecond() * 1_000).map(Self).map_err(|_| TimeFault)
+        utc.replace_nanosecond(utc.microsecond() * 1_000).map(Self).map_err(|_| TimeError)
     }
 
     /// From microseconds since 1970-01-01T00:00:00Z.
     ///
     /// # Errors
     /// The year is outside 1 to 9999.
-    pub fn from_unix_micros(micros: i64) -> Result<Self, TimeFault> {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| TimeFault).and_then(Self::new)
+    pub fn from_unix_micros(micros: i64) -> Result<Self, TimeError> {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| TimeError).and_then(Self::new)
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
@@ -81,7 +81,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// Anything else, and years outside 1 to 9999.
-    pub fn parse(text: &str) -> Result<Self, TimeFault> {
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
         let text = text.trim();
         let mut normal = text.to_owned();
         if text.as_bytes().get(10) == Some(&b' ') {
@@ -91,7 +91,7 @@ impl Timestamp {
         if !with_zone {
             normal.push('Z');
         }
-        OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| TimeFault).and_then(Self::new)
+        OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| TimeError).and_then(Self::new)
     }
 
     /// Reads what callers of the older implementation send beside RFC 3339: a date alone (midnight), a time without
@@ -99,17 +99,17 @@ impl Timestamp {
     ///
     /// # Errors
     /// Anything else, and years outside 1 to 9999.
-    pub fn parse_any(text: &str) -> Result<Self, TimeFault> {
+    pub fn parse_any(text: &str) -> Result<Self, TimeError> {
         let text = text.trim();
-        Self::parse(text).or_else(|fault| {
+        Self::parse(text).or_else(|error| {
             if let Ok(number) = text.parse::<i64>() {
                 return Self::from_epoch_integer(number);
             }
             // Digits and a point only: `parse` also reads `inf` and `1e3`.
             if text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-                return text.parse().map_err(|_| fault).and_then(Self::from_epoch);
+                return text.parse().map_err(|_| error).and_then(Self::from_epoch);
             }
-            Self::parse(&completed(text).ok_or(fault)?)
+            Self::parse(&completed(text).ok_or(error)?)
         })
     }
 
@@ -117,22 +117,22 @@ impl Timestamp {
     ///
     /// # Errors
     /// The year is outside 1 to 9999.
-    pub fn from_epoch_integer(number: i64) -> Result<Self, TimeFault> {
+    pub fn from_epoch_integer(number: i64) -> Result<Self, TimeError> {
         let scale = if number.unsigned_abs() > MAX_EPOCH_SECONDS { 1_000 } else { 1_000_000 };
-        number.checked_mul(scale).ok_or(TimeFault).and_then(Self::from_unix_micros)
+        number.checked_mul(scale).ok_or(TimeError).and_then(Self::from_unix_micros)
     }
 
     /// From epoch time with a fraction, rounded to microseconds: seconds, or milliseconds above [`MAX_EPOCH_SECONDS`].
     ///
     /// # Errors
     /// The year is outside 1 to 9999.
-    pub fn from_epoch(number: f64) -> Result<Self, TimeFault> {
+    pub fn from_epoch(number: f64) -> Result<Self, TimeError> {
         #[expect(clippy::cast_precision_loss, reason = "exact")]
         let scale = if number.abs() > MAX_EPOCH_SECONDS as f64 { 1e3 } else { 1e6 };
         let micros = (number * scale).round();
         // Far more than the year 9999, and exact as an integer.
         if micros.is_nan() || micros.abs() > 1e18 {
-            return Err(TimeFault);
+            return Err(TimeError);
         }
         #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
         Self::from_unix_micros(micros as i64)
@@ -164,12 +164,12 @@ impl Timestamp {
 ///
 /// let at: Timestamp = "2026-01-31T10:30:00+01:00".parse()?;
 /// assert_eq!(at.to_string(), "2026-01-31T09:30:00.000000Z");
-/// # Ok::<_, epr_core::domain::time::TimeFault>(())
+/// # Ok::<_, epr_core::domain::time::TimeError>(())
 /// ```
 impl FromStr for Timestamp {
-    type Err = TimeFault;
+    type Err = TimeError;
 
-    fn from_str(text: &str) -> Result<Self, TimeFault> {
+    fn from_str(text: &str) -> Result<Self, TimeError> {
         Self::parse(text)
     }
 }

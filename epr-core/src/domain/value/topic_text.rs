@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::json::Json;
-use super::text::{Text, TextFault};
+use super::text::{Text, TextError};
 use crate::domain::input::fields::{self, Problem, Reading};
 
 const MIN: usize = 3;
@@ -26,10 +26,10 @@ pub struct TopicText(Text<MIN, MAX>);
 
 /// The problem of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TopicTextFault {
+pub enum TopicTextError {
     /// Its length.
     #[error(transparent)]
-    Text(#[from] TextFault),
+    Text(#[from] TextError),
     /// A character that a topic does not carry.
     #[error(
         "String should not contain U+{:04X}, which a topic cannot carry: no control characters but tab, line feed \
@@ -50,10 +50,10 @@ impl TopicText {
     ///
     /// # Errors
     /// Too short, too long, or a character that a topic does not carry.
-    pub fn new(text: impl Into<String>) -> Result<Self, TopicTextFault> {
+    pub fn new(text: impl Into<String>) -> Result<Self, TopicTextError> {
         let text = Text::new(text)?;
         match text.as_str().chars().find(|c| !is_carried(*c)) {
-            Some(refused) => Err(TopicTextFault::Character(refused)),
+            Some(refused) => Err(TopicTextError::Character(refused)),
             None => Ok(Self(text)),
         }
     }
@@ -61,7 +61,7 @@ impl TopicText {
     /// Reads a field.
     pub(in crate::domain) fn read(value: &Json) -> Reading<Self> {
         let text: Text<MIN, MAX> = fields::text(value)?;
-        Self::new(text.into_string()).map_err(|fault| vec![Problem::new("string_characters", fault.to_string())])
+        Self::new(text.into_string()).map_err(|error| vec![Problem::new("string_characters", error.to_string())])
     }
 
     /// The text itself.
@@ -78,17 +78,17 @@ impl TopicText {
 }
 
 impl TryFrom<&str> for TopicText {
-    type Error = TopicTextFault;
+    type Error = TopicTextError;
 
-    fn try_from(text: &str) -> Result<Self, TopicTextFault> {
+    fn try_from(text: &str) -> Result<Self, TopicTextError> {
         Self::new(text)
     }
 }
 
 impl FromStr for TopicText {
-    type Err = TopicTextFault;
+    type Err = TopicTextError;
 
-    fn from_str(text: &str) -> Result<Self, TopicTextFault> {
+    fn from_str(text: &str) -> Result<Self, TopicTextError> {
         Self::new(text)
     }
 }
@@ -138,12 +138,12 @@ mod tests {
             assert!(TopicText::new(carried).is_ok(), "{carried:?}");
         }
         for refused in ['\u{1}', '\u{8}', '\u{b}', '\u{c}', '\u{e}', '\u{1b}', '\u{1f}', '\u{fffe}', '\u{ffff}'] {
-            let fault = TopicText::new(format!("ab{refused}c")).unwrap_err();
-            assert_eq!(fault, TopicTextFault::Character(refused));
-            assert!(fault.to_string().contains(&format!("U+{:04X},", u32::from(refused))), "{fault}");
+            let error = TopicText::new(format!("ab{refused}c")).unwrap_err();
+            assert_eq!(error, TopicTextError::Character(refused));
+            assert!(error.to_string().contains(&format!("U+{:04X},", u32::from(refused))), "{error}");
         }
-        assert_eq!(TopicText::new("ab"), Err(TopicTextFault::Text(TextFault::TooShort { min: 3 })));
-        assert_eq!(TopicText::new("ab\0"), Err(TopicTextFault::Text(TextFault::Nul)));
+        assert_eq!(TopicText::new("ab"), Err(TopicTextError::Text(TextError::TooShort { min: 3 })));
+        assert_eq!(TopicText::new("ab\0"), Err(TopicTextError::Text(TextError::Nul)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// Versions for principals. Two principals that share one invalidate each other's entries.
 const SLOTS: usize = 4096;
-/// How long the feed counts as complete after a heartbeat.
+/// How long the feed is taken for complete after a heartbeat.
 const HEARTBEAT_LEASE: Duration = Duration::from_secs(2);
 /// The feed is complete for ever: no other process can change anything.
 const FOR_EVER: u64 = u64::MAX;

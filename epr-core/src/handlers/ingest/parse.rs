@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::message::Message;
 use crate::domain::audit::AuditEvent;
 use crate::domain::fields::{Step, parse_uuid};
-use crate::domain::json::JsonFault;
+use crate::domain::json::JsonError;
 use crate::domain::{Invalid, Json, JsonObject, Timestamp};
-use crate::ledger::chain::{DetailsFault, Draft};
+use crate::ledger::chain::{DetailsError, Draft};
 
 /// The reason why a message is not an audit event. Its `Display` is for the operator and may quote the body; only
 /// [`InvalidMessage::location`] may be logged.
@@ -16,7 +16,7 @@ use crate::ledger::chain::{DetailsFault, Draft};
 pub enum InvalidMessage {
     /// The body, or the text in the envelope, is not JSON that can be kept.
     #[error("{0} is not JSON that can be kept: {1}")]
-    Json(Part, JsonFault),
+    Json(Part, JsonError),
     /// The SNS envelope is not a notification.
     #[error("the SNS envelope has the type `{0}`; only notifications carry events")]
     NotNotification(String),
@@ -31,7 +31,7 @@ pub enum InvalidMessage {
     Event(#[from] Invalid),
     /// The details cannot be stored exactly.
     #[error("details: {0}")]
-    Details(#[from] DetailsFault),
+    Details(#[from] DetailsError),
 }
 
 /// A text of a message.

@@ -31,7 +31,7 @@ pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
-pub use outbox::{Backlog, Claim, Claimed, ClaimedEvents, OutboxCursor, OutboxStore, Settlement};
+pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
 pub use registry::RegistryStore;
 pub use rows::{Result, RowVisitor, collect_into};
 pub use takeover::TakeoverStore;

@@ -30,14 +30,13 @@ pub trait OutboxStore: Send + Sync {
     /// expired.
     ///
     /// Example: of two pending events with the key `k`, only the first is returned, leased or not.
-    async fn claim_events(&self, claim: Claim, now: Timestamp, limit: u32, from: OutboxCursor)
-    -> Result<ClaimedEvents>;
+    async fn lease_events(&self, claim: Lease, now: Timestamp, limit: u32, from: OutboxCursor) -> Result<LeasedEvents>;
 
     /// Stores the outcomes of events leased under `token`; events no longer leased under it are left alone. Returns
     /// `true` when later events with the same key are pending, which may be deliverable now.
     ///
     /// Example: an outcome under a token whose lease another relay has replaced changes nothing.
-    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool>;
+    async fn complete_events(&self, token: Uuid, now: Timestamp, completions: &[Completion]) -> Result<bool>;
 
     /// Makes failed events pending again, one or all, with no attempts; returns how many.
     ///
@@ -63,7 +62,7 @@ pub trait OutboxStore: Send + Sync {
 
 /// The right to deliver events for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct Lease {
     /// The fence: results count only under it.
     pub token: Uuid,
     /// Until when.
@@ -72,8 +71,8 @@ pub struct Claim {
 
 /// An event that the caller may deliver.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claimed {
-    /// Its place in the outbox.
+pub struct LeasedEvent {
+    /// Its position in the outbox.
     pub position: i64,
     /// The event.
     pub event: Event,
@@ -97,9 +96,9 @@ impl Default for OutboxCursor {
 
 /// Events claimed by one step of a walk.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClaimedEvents {
+pub struct LeasedEvents {
     /// The events, in the order in which they were written.
-    pub events: Vec<Claimed>,
+    pub events: Vec<LeasedEvent>,
     /// The start of the next step.
     pub next: OutboxCursor,
     /// Whether the walk has come to its end; `next` is its start then.
@@ -108,8 +107,8 @@ pub struct ClaimedEvents {
 
 /// What became of a claimed event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settlement {
-    /// Its place in the outbox.
+pub struct Completion {
+    /// Its position in the outbox.
     pub position: i64,
     /// Its state from now on.
     pub state: DeliveryState,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Appended, Claim, Invalidation, Result};
+use super::{Appended, Invalidation, Lease, Result};
 use crate::domain::event::Event;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
@@ -158,7 +158,7 @@ pub struct OutboxEvent {
     /// Events with the same key are delivered one after the other.
     pub ordering_key: Option<String>,
     /// The lease under which it is written, if its writer will deliver it at once.
-    pub lease: Option<Claim>,
+    pub lease: Option<Lease>,
 }
 
 /// The outcome of writing an event.

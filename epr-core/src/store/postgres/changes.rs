@@ -43,7 +43,7 @@ pub(super) async fn of_transaction(conn: &mut Conn) -> Result<Vec<Invalidation>>
 
 /// Reports changes until the pool is closed.
 pub(super) async fn follow(pool: &Pool, _: &Target, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
-    let mut told = false;
+    let mut warned = false;
     while !pool.is_closed() {
         if pool.pooling() == Some(Pooling::Transactions) {
             // LISTEN would belong to another client by the next transaction. Decisions are evaluated; nothing is
@@ -56,7 +56,7 @@ pub(super) async fn follow(pool: &Pool, _: &Target, report: &(dyn Fn(FeedEvent) 
             Err(error) => error,
         };
         report(FeedEvent::Disconnected);
-        if !std::mem::replace(&mut told, true) && !pool.is_closed() {
+        if !std::mem::replace(&mut warned, true) && !pool.is_closed() {
             warn!(error = crate::error::chain(&error), "decision_cache_line_cut");
         }
         tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -84,7 +84,7 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
     let mut echo = Echo::send(pool);
     while !echo.heard {
         let note = timeout(ECHO_TIMEOUT, listener.try_recv()).await.map_err(|_| silent())?;
-        echo.hear(&note.map_err(classify)?.ok_or_else(cut)?);
+        echo.receive(&note.map_err(classify)?.ok_or_else(cut)?);
     }
     // Before the pending invalidations are read: every later change is received.
     let at = Instant::now();
@@ -99,7 +99,9 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            note = listener.try_recv() => hear(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, report),
+            note = listener.try_recv() => {
+                handle_notification(&note.map_err(classify)?.ok_or_else(cut)?, &mut echo, report);
+            }
             () = pool.continuity().retired(generation) => return Err(WrongServer::error("another one has taken over")),
             _ = beat.tick() => {
                 let at = Instant::now();
@@ -109,7 +111,7 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
                 }
                 // Notifications that arrived with the answer were committed before it.
                 while let Some(note) = listener.next_buffered() {
-                    hear(&note, &mut echo, report);
+                    handle_notification(&note, &mut echo, report);
                 }
                 if !echo.heard && echo.sent.elapsed() >= ECHO_TIMEOUT {
                     return Err(silent());
@@ -155,13 +157,13 @@ impl Echo {
         echo
     }
 
-    fn hear(&mut self, note: &PgNotification) {
+    fn receive(&mut self, note: &PgNotification) {
         self.heard |= note.payload() == self.payload;
     }
 }
 
-fn hear(note: &PgNotification, echo: &mut Echo, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
-    echo.hear(note);
+fn handle_notification(note: &PgNotification, echo: &mut Echo, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
+    echo.receive(note);
     if note.payload().starts_with("echo ") {
         return;
     }

@@ -22,7 +22,7 @@ pub(super) use super::schema_ops::{
 };
 pub(super) use super::{changes, entries, facts_batch, takeover};
 use crate::domain::Timestamp;
-use crate::domain::time::TimeFault;
+use crate::domain::time::TimeError;
 use crate::store::StoreError;
 
 pub(super) type Db = sqlx::Postgres;
@@ -200,7 +200,7 @@ pub(super) fn bind_time(at: Timestamp) -> OffsetDateTime {
 pub(super) fn read_time(SqlTime(micros): SqlTime) -> Result<Timestamp, StoreError> {
     /// From 1970 to 2000.
     const EPOCH: i64 = 946_684_800_000_000;
-    let at = micros.checked_add(EPOCH).ok_or(TimeFault).and_then(Timestamp::from_unix_micros);
+    let at = micros.checked_add(EPOCH).ok_or(TimeError).and_then(Timestamp::from_unix_micros);
     at.map_err(|error| StoreError::corrupt("timestamp", error))
 }
 

@@ -12,9 +12,9 @@ use crate::ledger::chain::Head;
 /// The statement of one question, once for each row of four arrays. The arrays come from subqueries so that the planner
 /// does not see their length: it would plan again for every batch that is shorter than its estimate.
 pub(super) const FACTS: &str = concat!(
-    "SELECT q.place, found.* \
+    "SELECT q.position, found.* \
      FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
-          WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, place) \
+          WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, position) \
      CROSS JOIN LATERAL (",
     facts_statement!("q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
     ") found",
@@ -46,8 +46,8 @@ pub(super) async fn read(
         if origin.add(row)? {
             continue;
         }
-        let place: i64 = row.try_get("place").map_err(classify)?;
-        let found = place.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
+        let position: i64 = row.try_get("position").map_err(classify)?;
+        let found = position.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
         found.ok_or_else(|| StoreError::corrupt("facts", "a row for no question"))?.add(row)?;
     }
     Ok((all.into_iter().map(Found::facts).collect(), origin.accept(conn, known).await?))

@@ -80,8 +80,8 @@ pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     match outcome {
         Ok(_) => Ok(true),
         // The only unique key that an update touches is (name, type).
-        Err(sqlx::Error::Database(fault)) if fault.is_unique_violation() => Ok(false),
-        Err(fault) => Err(classify(fault)),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(classify(error)),
     }
 }
 

@@ -13,8 +13,8 @@ use crate::domain::event::{DeliveryState, Event, EventFilter};
 use crate::domain::fields::Choice;
 use crate::domain::{Json, Timestamp, TraceParent};
 use crate::store::{
-    Backlog, Claim, Claimed, ClaimedEvents, Cursor, InsertedEvent, OutboxCursor, OutboxEvent, Page, Result, RowVisitor,
-    Settlement, StoreError,
+    Backlog, Completion, Cursor, InsertedEvent, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxEvent, Page,
+    Result, RowVisitor, StoreError,
 };
 
 macro_rules! columns {
@@ -52,7 +52,7 @@ fn read(row: &Row) -> Result<Event> {
 pub(super) async fn insert(conn: &mut Conn, new: &OutboxEvent) -> Result<InsertedEvent> {
     let event = &new.event;
     let pending = event.delivery_state == DeliveryState::Pending;
-    // Whoever writes an event may deliver it at once, unless one before it with the same key is still on its way.
+    // The writer delivers the event at once, unless an earlier one with the same key is pending.
     if let Some(key) = new.ordering_key.as_deref().filter(|_| pending) {
         lock_ordering_key(&mut *conn, key).await?;
     }
@@ -208,11 +208,11 @@ pub(in super::super) const PENDING_UNORDERED: &str = concat!(
 /// others nothing.
 pub(super) async fn claim(
     conn: &mut Conn,
-    claim: Claim,
+    claim: Lease,
     now: Timestamp,
     limit: u32,
     from: OutboxCursor,
-) -> Result<ClaimedEvents> {
+) -> Result<LeasedEvents> {
     use_indexes_in_order(&mut *conn).await?;
     let mut claimed = Vec::new();
     let mut cursor = from;
@@ -245,7 +245,7 @@ pub(super) async fn claim(
         claimed.extend(more);
     }
     claimed.sort_by_key(|event| event.position);
-    Ok(ClaimedEvents { events: claimed, next: cursor, ended })
+    Ok(LeasedEvents { events: claimed, next: cursor, ended })
 }
 
 async fn pending_keys(conn: &mut Conn, after: &str) -> Result<Vec<(String, i64)>> {
@@ -271,7 +271,13 @@ async fn pending_unordered(conn: &mut Conn, after: i64) -> Result<Vec<i64>> {
 }
 
 /// Leases the first `limit` of the events at `positions` that are due and not leased.
-async fn lease(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32, positions: &[i64]) -> Result<Vec<Claimed>> {
+async fn lease(
+    conn: &mut Conn,
+    claim: Lease,
+    now: Timestamp,
+    limit: u32,
+    positions: &[i64],
+) -> Result<Vec<LeasedEvent>> {
     if positions.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
@@ -302,27 +308,27 @@ async fn lease(conn: &mut Conn, claim: Claim, now: Timestamp, limit: u32, positi
     .await
     .map_err(classify)?;
     rows.iter()
-        .map(|row| Ok(Claimed { position: row.try_get("position").map_err(classify)?, event: read(row)? }))
+        .map(|row| Ok(LeasedEvent { position: row.try_get("position").map_err(classify)?, event: read(row)? }))
         .collect()
 }
 
 /// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
-pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
+pub(super) async fn complete(conn: &mut Conn, token: Uuid, now: Timestamp, completions: &[Completion]) -> Result<bool> {
     let mut waiting = false;
     use_indexes_in_order(&mut *conn).await?;
-    for settlement in settlements {
+    for completion in completions {
         sqlx::query(
             "UPDATE platform_events SET delivery_state = $3, delivery_attempts = delivery_attempts + $4, \
              last_error = $5, \
                next_attempt_at = $6, lease_until = NULL, lease_token = NULL, updated_at = $7 \
              WHERE position = $1 AND lease_token = $2 AND delivery_state = 'pending'",
         )
-        .bind(settlement.position)
+        .bind(completion.position)
         .bind(bind_id(token))
-        .bind(settlement.state.word())
-        .bind(settlement.attempts)
-        .bind(&settlement.last_error)
-        .bind(bind_time(settlement.next_attempt_at))
+        .bind(completion.state.word())
+        .bind(completion.attempts)
+        .bind(&completion.last_error)
+        .bind(bind_time(completion.next_attempt_at))
         .bind(bind_time(now))
         .execute(&mut *conn)
         .await
@@ -336,14 +342,14 @@ pub(super) async fn settle(conn: &mut Conn, token: Uuid, now: Timestamp, settlem
               ORDER BY o.ordering_key, o.position LIMIT 1) IS NOT NULL \
              FROM platform_events s WHERE s.position = $1"
         ))
-        .bind(settlement.position)
+        .bind(completion.position)
         .persistent(false)
         .fetch_one(&mut *conn)
         .await
         .map_err(classify)?;
     }
     // What is given back, or was behind these, may be another process's to deliver.
-    if waiting || settlements.iter().any(|settlement| settlement.state == DeliveryState::Pending) {
+    if waiting || completions.iter().any(|completion| completion.state == DeliveryState::Pending) {
         notify_outbox(conn).await?;
     }
     Ok(waiting)

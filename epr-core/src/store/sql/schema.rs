@@ -48,7 +48,7 @@ pub(in super::super) fn read_applied(row: &Row) -> Result<Applied> {
     })
 }
 
-/// Returns whether these rows are EPR's; an empty table counts as EPR's.
+/// Returns whether these rows are EPR's; an empty table is taken for EPR's.
 pub(in super::super) fn are_ours(applied: &[Applied]) -> bool {
     applied.first().is_none_or(|first| first.version == 1 && first.description == FIRST)
 }

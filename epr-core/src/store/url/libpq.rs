@@ -173,7 +173,7 @@ fn sslmode(mode: &str) -> Result<(), String> {
     if MODES.contains(&mode) { Ok(()) } else { Err(format!("sslmode is none of {}", MODES.join(", "))) }
 }
 
-/// A name that is not known, short and printable: what stands there may be anything.
+/// A name that is not known, short and printable: it may contain anything.
 fn shown(name: &str) -> String {
     let plain =
         name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '[' | ']' | '.'));

@@ -54,7 +54,7 @@ fn sqlite(rest: &str) -> Result<DatabaseUrl, &'static str> {
         _ => match rest.strip_prefix('/') {
             Some(path) => {
                 let (path, options) = path.split_once('?').unwrap_or((path, ""));
-                // What Python's driver is told about threads and waiting has no meaning here.
+                // The options of Python's driver for threads and waiting have no meaning here.
                 let known = |option: &str| option.starts_with("check_same_thread=") || option.starts_with("timeout=");
                 let fits = options.split('&').all(|option| option.is_empty() || known(option));
                 if fits { Ok(DatabaseUrl::SqliteFile(PathBuf::from(path))) } else { Err(ALLOWED) }

@@ -16,14 +16,14 @@ pub fn masked(text: &str) -> String {
     };
     // A password may hold `?` and `@`, and may also stand among the options: whatever comes behind the last `@` and
     // before a `?` can be shown, the rest is not looked at.
-    let (user_info, place) = match rest.rsplit_once('@') {
-        Some((user_info, place)) => (Some(user_info), place),
+    let (user_info, server) = match rest.rsplit_once('@') {
+        Some((user_info, server)) => (Some(user_info), server),
         None => (None, rest),
     };
-    let place = place.split_once('?').map_or_else(|| place.to_owned(), |(place, _)| format!("{place}?***"));
+    let server = server.split_once('?').map_or_else(|| server.to_owned(), |(server, _)| format!("{server}?***"));
     match user_info.map(user_of) {
-        Some(user) if !user.contains(['/', '?']) => format!("{scheme}://{user}:***@{place}"),
+        Some(user) if !user.contains(['/', '?']) => format!("{scheme}://{user}:***@{server}"),
         Some(_) => format!("{scheme}://***"),
-        None => format!("{scheme}://{place}"),
+        None => format!("{scheme}://{server}"),
     }
 }

@@ -83,7 +83,7 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
         tokio::spawn(async move {
             let _open = (api.metrics.connected(), open);
             tokio::select! {
-                // Bytes that have arrived are read before the caller counts as silent.
+                // Bytes that have arrived are read before the caller is treated as silent.
                 biased;
                 () = connection::serve(stream, &activity, api.service, &api.limits, &api.metrics, stop) => {}
                 () = activity.evicted() => api.metrics.evicted(),

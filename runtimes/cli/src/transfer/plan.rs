@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::record::{AssignmentRecord, PlaceRecord};
+use super::record::{AssignmentRecord, EntityRef};
 use crate::backend::{Backend, BackendError};
 use crate::entities::entity_label;
 use crate::output::escaped;
@@ -142,7 +142,7 @@ struct KnownEntity {
 pub(super) struct Assignments<'a> {
     backend: &'a Backend,
     roles: &'a BTreeMap<String, KnownRole>,
-    entities: HashMap<PlaceRecord, KnownEntity>,
+    entities: HashMap<EntityRef, KnownEntity>,
 }
 
 /// The largest number of entities in memory.
@@ -159,8 +159,8 @@ impl<'a> Assignments<'a> {
         let Some(role) = self.roles.get(role_name).cloned() else {
             return unfit(format!("role: there is no role named `{role_name}`, here or in the file"));
         };
-        let entity = match &wanted.place {
-            Some(place) => Some(self.entity(place).await?),
+        let entity = match &wanted.entity {
+            Some(entity) => Some(self.entity(entity).await?),
             None => None,
         };
         if let Some(entity) = &entity
@@ -260,7 +260,7 @@ impl<'a> Assignments<'a> {
     }
 
     /// The entity of a record: by its id where that exists, else by type and name.
-    async fn entity(&mut self, wanted: &PlaceRecord) -> Result<KnownEntity, NoPlan> {
+    async fn entity(&mut self, wanted: &EntityRef) -> Result<KnownEntity, NoPlan> {
         if let Some(known) = self.entities.get(wanted) {
             return Ok(known.clone());
         }

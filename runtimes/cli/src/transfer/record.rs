@@ -54,14 +54,14 @@ pub(super) struct AssignmentRecord {
     /// The role's name.
     pub(super) role: RoleName,
     /// Everywhere when `None`.
-    pub(super) place: Option<PlaceRecord>,
+    pub(super) entity: Option<EntityRef>,
     pub(super) effective_at: Option<Timestamp>,
     pub(super) expires_at: Option<Timestamp>,
 }
 
 /// At least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PlaceRecord {
+pub(super) struct EntityRef {
     pub(super) id: Option<Uuid>,
     pub(super) named: Option<(EntityType, String)>,
 }
@@ -108,7 +108,7 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
     let word: Option<Text<1, 32>> = fields.optional("entity_type", fields::text);
     let name: Option<Text<1, 255>> = fields.optional("entity_name", fields::text);
     let id = fields.optional("entity_id", fields::uuid);
-    let place = match (word.as_ref().map(Text::as_str), name, id) {
+    let entity = match (word.as_ref().map(Text::as_str), name, id) {
         (Some(EVERYWHERE), None, None) => Some(None),
         (Some(EVERYWHERE), _, _) => {
             fields.report("entity_type", Problem::new("value_error", "`everywhere` goes with no entity"));
@@ -121,13 +121,13 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
             }
             (Some(entity_type), name) => {
                 let named = name.map(|name| (entity_type, name.into_string()));
-                Some(Some(PlaceRecord { id, named }))
+                Some(Some(EntityRef { id, named }))
             }
         },
-        (None, None, Some(id)) => Some(Some(PlaceRecord { id: Some(id), named: None })),
+        (None, None, Some(id)) => Some(Some(EntityRef { id: Some(id), named: None })),
         _ => {
-            let told = "give entity_type and entity_name, or entity_id, or `everywhere` as entity_type";
-            fields.report("entity_type", Problem::new("missing", told));
+            let problem = "give entity_type and entity_name, or entity_id, or `everywhere` as entity_type";
+            fields.report("entity_type", Problem::new("missing", problem));
             None
         }
     };
@@ -138,11 +138,11 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
     {
         fields.report("expires_at", Problem::new("value_error", "it should be after effective_at"));
     }
-    let build = principal_id.zip(role).zip(place).map(|((principal_id, role), place)| AssignmentRecord {
+    let build = principal_id.zip(role).zip(entity).map(|((principal_id, role), entity)| AssignmentRecord {
         principal_id,
         principal_type,
         role,
-        place,
+        entity,
         effective_at,
         expires_at,
     });
@@ -346,21 +346,21 @@ mod tests {
     #[test]
     fn everywhere_has_to_be_written() {
         let base = r#""kind": "assignment", "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "role": "Reader""#;
-        let told = |rest: &str| {
+        let problem = |rest: &str| {
             let json = Json::parse(format!("{{{base}{rest}}}").as_bytes()).unwrap();
             read(&json).map_err(|invalid| crate::output::invalid_sentence(&invalid))
         };
-        assert!(told("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
-        assert!(told(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");
-        assert!(told(r#", "entity_type": "everywhere", "entity_name": "X""#).is_err());
-        assert!(told(r#", "entity_name": "X""#).is_err(), "a name alone is not unique");
+        assert!(problem("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
+        assert!(problem(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");
+        assert!(problem(r#", "entity_type": "everywhere", "entity_name": "X""#).is_err());
+        assert!(problem(r#", "entity_name": "X""#).is_err(), "a name alone is not unique");
         assert!(
-            told(r#", "entity_type": "everywhere", "expires": "2030-01-01T00:00:00Z""#)
+            problem(r#", "entity_type": "everywhere", "expires": "2030-01-01T00:00:00Z""#)
                 .unwrap_err()
                 .contains("expires: ")
         );
-        let Ok(Record::Assignment(everywhere)) = told(r#", "entity_type": "everywhere""#) else { panic!() };
-        assert_eq!(everywhere.place, None);
+        let Ok(Record::Assignment(everywhere)) = problem(r#", "entity_type": "everywhere""#) else { panic!() };
+        assert_eq!(everywhere.entity, None);
         let role = Json::parse(br#"{"kind": "role", "name": "Reader"}"#).unwrap();
         assert!(read(&role).is_err(), "a role without its actions would lose those it has");
     }

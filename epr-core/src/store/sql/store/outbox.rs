@@ -9,7 +9,7 @@ use super::super::events;
 use super::SqlStore;
 use crate::domain::Timestamp;
 use crate::domain::event::{Event, EventFilter};
-use crate::store::{Backlog, Claim, ClaimedEvents, OutboxCursor, OutboxStore, Page, Result, RowVisitor, Settlement};
+use crate::store::{Backlog, Completion, Lease, LeasedEvents, OutboxCursor, OutboxStore, Page, Result, RowVisitor};
 
 #[async_trait]
 impl OutboxStore for SqlStore {
@@ -21,18 +21,12 @@ impl OutboxStore for SqlStore {
         self.list(async |conn| events::list(conn, filter, page, visit).await).await
     }
 
-    async fn claim_events(
-        &self,
-        claim: Claim,
-        now: Timestamp,
-        limit: u32,
-        from: OutboxCursor,
-    ) -> Result<ClaimedEvents> {
+    async fn lease_events(&self, claim: Lease, now: Timestamp, limit: u32, from: OutboxCursor) -> Result<LeasedEvents> {
         self.change(async |conn| events::claim(conn, claim, now, limit, from).await).await
     }
 
-    async fn settle_events(&self, token: Uuid, now: Timestamp, settlements: &[Settlement]) -> Result<bool> {
-        self.change(async |conn| events::settle(conn, token, now, settlements).await).await
+    async fn complete_events(&self, token: Uuid, now: Timestamp, completions: &[Completion]) -> Result<bool> {
+        self.change(async |conn| events::complete(conn, token, now, completions).await).await
     }
 
     async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {

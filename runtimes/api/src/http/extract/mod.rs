@@ -77,7 +77,7 @@ fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
     }
 }
 
-/// The trace of the caller. A duplicated header counts as absent, as W3C Trace Context requires.
+/// The trace of the caller. A duplicated header is treated as absent, as W3C Trace Context requires.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut given = headers.get_all("traceparent").iter();
     let first = given.next()?;
