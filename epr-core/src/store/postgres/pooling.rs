@@ -181,8 +181,10 @@ impl Server {
         self.prepare(conn, way).await
     }
 
+    /// A startup packet with this process's mark. A statement timeout that is the default of the database could cancel
+    /// the statement that replaces it, so there is none until then.
     fn marked(&self) -> PgConnectOptions {
-        self.options.clone().options([("epr.session", &self.mark)])
+        self.options.clone().options([("epr.session", self.mark.as_str()), ("statement_timeout", "0")])
     }
 
     async fn prepare(&self, mut conn: PgConnection, way: Way) -> Result<Opened, sqlx::Error> {
