@@ -212,7 +212,7 @@ impl World {
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
             }
-            Begun::Undecided(ticket, seen) => self.finish(at, &question, &ticket, seen).await,
+            Begun::Undecided(ticket, seen) => self.finish(at, &question, &ticket, *seen).await,
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl World {
         let engines = &self.processes[at].epr.engines;
         // Without its guard the version is the one from after the facts were read.
         let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
-        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource_type };
+        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type };
         let decision = finish_check(engines, &Call::default(), question, ticket, seen).await.unwrap();
         if !self.guards.clipped {
             let endless = Span { from: None, until: None };
@@ -293,7 +293,7 @@ impl World {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
                 if let Begun::Undecided(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
-                    self.begun.push((at.into(), question, ticket, seen));
+                    self.begun.push((at.into(), question, ticket, *seen));
                 }
             }
             Step::Finish => {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Denial, Reason, Via};
 use crate::domain::assignment::{PrincipalType, default_principal_type};
-use crate::domain::{EntityType, Text, Timestamp};
+use crate::domain::{EntityType, JsonObject, Text, Timestamp};
 
 /// A question: may this principal perform this action on this resource?
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,20 +33,52 @@ impl Question {
     }
 }
 
-/// Everything that a decision depends on except the time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Everything that a decision depends on except the context and the time.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    /// The type of the resource.
-    pub resource_type: EntityType,
+    /// The principal.
+    pub principal: PrincipalFacts,
+    /// The resource.
+    pub resource: ResourceFacts,
     /// The resource and those of its ancestors on which the principal has an assignment, in any order.
     pub assigned_entities: Vec<Uuid>,
     /// The assignments that can matter. More than these do no harm: [`decide`] compares each with the question.
-    pub grants: Vec<Grant>,
+    pub assignments: Vec<AssignmentFacts>,
+}
+
+/// The principal as it is registered; the default for one that is not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrincipalFacts {
+    /// Whether it is denied everything.
+    pub is_suspended: bool,
+    /// Its id in the system that it comes from. Read only when a condition is among the facts.
+    pub external_id: Option<String>,
+    /// Its attributes. Read only when a condition is among the facts.
+    pub attributes: JsonObject,
+}
+
+/// The entity on which the action is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceFacts {
+    /// Its type.
+    pub entity_type: EntityType,
+    /// Its id in the system that it comes from. Read only when a condition is among the facts.
+    pub external_id: Option<String>,
+    /// Its attributes. Read only when a condition is among the facts.
+    pub attributes: JsonObject,
+}
+
+impl ResourceFacts {
+    /// An entity of this type without an external id and attributes.
+    #[must_use]
+    pub fn of(entity_type: EntityType) -> Self {
+        Self { entity_type, external_id: None, attributes: JsonObject::new() }
+    }
 }
 
 /// One assignment with what its role permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub struct AssignmentFacts {
     /// The id of the assignment.
     pub assignment_id: Uuid,
     /// The id of the principal.
@@ -85,34 +117,35 @@ pub struct Decision {
 #[must_use]
 pub fn decide(question: &Question, facts: &Facts, now: Timestamp) -> Decision {
     let reason = facts
-        .grants
+        .assignments
         .iter()
-        .filter_map(|grant| judge(question, facts, grant, now))
+        .filter_map(|assignment| judge(question, facts, assignment, now))
         .max()
         .unwrap_or(Reason::Denied(Denial::NoAssignment));
     Decision { allowed: matches!(reason, Reason::Granted { .. }), reason }
 }
 
 /// The reason that one assignment gives; `None` if it is another principal's or does not reach the resource.
-fn judge(question: &Question, facts: &Facts, grant: &Grant, now: Timestamp) -> Option<Reason> {
-    if grant.principal_id != question.principal_id || grant.principal_type != question.principal_type.as_str() {
+fn judge(question: &Question, facts: &Facts, assignment: &AssignmentFacts, now: Timestamp) -> Option<Reason> {
+    if assignment.principal_id != question.principal_id || assignment.principal_type != question.principal_type.as_str()
+    {
         return None;
     }
-    let via = match grant.entity_id {
+    let via = match assignment.entity_id {
         None => Via::Global,
         Some(entity) if entity == question.resource_id => Via::Direct,
         Some(entity) if facts.assigned_entities.contains(&entity) => Via::Inherited,
         Some(_) => return None,
     };
-    Some(if grant.held_action.as_deref() != Some(question.action.as_str()) {
+    Some(if assignment.held_action.as_deref() != Some(question.action.as_str()) {
         Reason::Denied(Denial::ActionNotHeld)
-    } else if !grant.scope_types.is_empty() && !grant.scope_types.contains(&facts.resource_type) {
+    } else if !assignment.scope_types.is_empty() && !assignment.scope_types.contains(&facts.resource.entity_type) {
         Reason::Denied(Denial::TypeOutOfScope)
-    } else if grant.expires_at.is_some_and(|end| end <= now) {
+    } else if assignment.expires_at.is_some_and(|end| end <= now) {
         Reason::Denied(Denial::Expired)
-    } else if now < grant.effective_at {
+    } else if now < assignment.effective_at {
         Reason::Denied(Denial::NotYetInForce)
     } else {
-        Reason::Granted { assignment_id: grant.assignment_id, role_id: grant.role_id, via }
+        Reason::Granted { assignment_id: assignment.assignment_id, role_id: assignment.role_id, via }
     })
 }

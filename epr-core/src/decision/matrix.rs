@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{AskedAction, Facts, Grant, Question, decide};
+use super::{AskedAction, AssignmentFacts, Facts, PrincipalFacts, Question, ResourceFacts, decide};
 use crate::domain::{EntityType, Timestamp};
 
 const MATRIX: &str = include_str!("matrix.tsv");
@@ -20,7 +20,7 @@ fn moment(second: i64) -> Timestamp {
 fn every_row_of_the_matrix_holds() {
     let mut rows = 0;
     for line in MATRIX.lines().filter(|line| !line.starts_with('#')).skip(1) {
-        let [place, action, scope, window, principal, _status, decision, reason] =
+        let [reach, action, scope, window, principal, _status, decision, reason] =
             <[&str; 8]>::try_from(line.split('\t').collect::<Vec<_>>()).unwrap();
         let now = match window {
             "before" => moment(0).plus_seconds(-1),
@@ -30,12 +30,12 @@ fn every_row_of_the_matrix_holds() {
             "after" => moment(11),
             other => panic!("{other}"),
         };
-        let grant = Grant {
+        let assignment = AssignmentFacts {
             assignment_id: Uuid::from_u128(100),
             principal_id: PRINCIPAL,
             principal_type: if principal == "same" { "user" } else { "service" }.into(),
             role_id: Uuid::from_u128(200),
-            entity_id: match place {
+            entity_id: match reach {
                 "direct" => Some(RESOURCE),
                 "inherited" => Some(PARENT),
                 "global" => None,
@@ -53,8 +53,12 @@ fn every_row_of_the_matrix_holds() {
             },
             held_action: (action == "held").then(|| "document:download".into()),
         };
-        let facts =
-            Facts { resource_type: EntityType::Spv, assigned_entities: vec![RESOURCE, PARENT], grants: vec![grant] };
+        let facts = Facts {
+            principal: PrincipalFacts::default(),
+            resource: ResourceFacts::of(EntityType::Spv),
+            assigned_entities: vec![RESOURCE, PARENT],
+            assignments: vec![assignment],
+        };
         let question = Question::new(PRINCIPAL, AskedAction::new("document:download").unwrap(), RESOURCE);
         let decided = decide(&question, &facts, now);
         assert_eq!((decided.allowed, decided.reason.code()), (decision == "allow", reason), "{line}");
@@ -66,7 +70,7 @@ fn every_row_of_the_matrix_holds() {
 #[test]
 fn one_microsecond_decides() {
     let instant = |micros: i64| Timestamp::from_unix_micros(1_700_000_000_000_000 + micros).unwrap();
-    let grant = Grant {
+    let assignment = AssignmentFacts {
         assignment_id: Uuid::nil(),
         principal_id: PRINCIPAL,
         principal_type: "user".into(),
@@ -77,7 +81,12 @@ fn one_microsecond_decides() {
         scope_types: vec![],
         held_action: Some("a:b".into()),
     };
-    let facts = Facts { resource_type: EntityType::Spv, assigned_entities: vec![RESOURCE], grants: vec![grant] };
+    let facts = Facts {
+        principal: PrincipalFacts::default(),
+        resource: ResourceFacts::of(EntityType::Spv),
+        assigned_entities: vec![RESOURCE],
+        assignments: vec![assignment],
+    };
     let question = Question::new(PRINCIPAL, AskedAction::new("a:b").unwrap(), RESOURCE);
     let allowed: Vec<_> = (-1..=2).map(|micros| decide(&question, &facts, instant(micros)).allowed).collect();
     assert_eq!(allowed, [false, true, true, false]);
@@ -85,12 +94,12 @@ fn one_microsecond_decides() {
 
 #[test]
 fn the_best_of_several_assignments_counts() {
-    let grant = |held: bool, place| Grant {
+    let assignment = |held: bool, entity_id| AssignmentFacts {
         assignment_id: Uuid::nil(),
         principal_id: PRINCIPAL,
         principal_type: "user".into(),
         role_id: Uuid::nil(),
-        entity_id: place,
+        entity_id,
         effective_at: moment(0),
         expires_at: None,
         scope_types: vec![],
@@ -98,9 +107,10 @@ fn the_best_of_several_assignments_counts() {
     };
     let question = Question::new(PRINCIPAL, AskedAction::new("a:b").unwrap(), RESOURCE);
     let facts = Facts {
-        resource_type: EntityType::Spv,
+        principal: PrincipalFacts::default(),
+        resource: ResourceFacts::of(EntityType::Spv),
         assigned_entities: vec![RESOURCE, PARENT],
-        grants: vec![grant(false, None), grant(true, Some(PARENT)), grant(false, Some(RESOURCE))],
+        assignments: vec![assignment(false, None), assignment(true, Some(PARENT)), assignment(false, Some(RESOURCE))],
     };
     assert!(decide(&question, &facts, moment(1)).allowed);
 }

@@ -8,6 +8,6 @@ mod matrix;
 mod reason;
 mod span;
 
-pub use decide::{AskedAction, Decision, Facts, Grant, Question, decide};
+pub use decide::{AskedAction, AssignmentFacts, Decision, Facts, PrincipalFacts, Question, ResourceFacts, decide};
 pub use reason::{Denial, Reason, Via};
 pub use span::Span;

@@ -26,7 +26,11 @@ impl Facts {
     /// The span around `now` in which no window of these assignments starts or ends.
     #[must_use]
     pub fn span(&self, now: Timestamp) -> Span {
-        let moments = self.grants.iter().flat_map(|grant| [Some(grant.effective_at), grant.expires_at]).flatten();
+        let moments = self
+            .assignments
+            .iter()
+            .flat_map(|assignment| [Some(assignment.effective_at), assignment.expires_at])
+            .flatten();
         let (mut from, mut until) = (None, None);
         for moment in moments {
             if moment <= now {

@@ -158,7 +158,7 @@ mod tests {
         let reader = reader(&store);
         let (first, second) = join(reader.read(&bad), reader.read(&good)).await;
         assert!(matches!(first, Err(StoreError::Corrupt { .. })));
-        assert_eq!(second.unwrap().unwrap().facts.grants.len(), 1);
+        assert_eq!(second.unwrap().unwrap().facts.assignments.len(), 1);
     }
 
     #[tokio::test]
@@ -183,8 +183,8 @@ mod tests {
             let (reader, question) = (Arc::clone(&reader), questions[n % 2].clone());
             callers.spawn(async move {
                 let FactsAtRevision { facts, .. } = reader.read(&question).await.unwrap().unwrap();
-                assert_eq!(facts.grants.len(), 1);
-                assert_eq!(facts.grants[0].principal_id, question.principal_id);
+                assert_eq!(facts.assignments.len(), 1);
+                assert_eq!(facts.assignments[0].principal_id, question.principal_id);
             });
         }
         while let Some(caller) = callers.join_next().await {

@@ -38,7 +38,7 @@ pub(crate) enum Begun {
     /// The cache has a decision that is still valid.
     Cached(Decision, CacheTier, Option<Basis>),
     /// The facts, for a decision that may be stored with the ticket.
-    Undecided(Ticket, FactsAtRevision),
+    Undecided(Ticket, Box<FactsAtRevision>),
 }
 
 /// Decides `question` at this moment.
@@ -58,7 +58,7 @@ pub(crate) async fn check(engines: &Engines, call: &Call, question: &Question) -
             let seen = read_facts(engines, question).await?;
             finish_check(engines, call, question, &ticket, seen).await
         }
-        Begun::Undecided(ticket, seen) => finish_check(engines, call, question, &ticket, seen).await,
+        Begun::Undecided(ticket, seen) => finish_check(engines, call, question, &ticket, *seen).await,
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn begin_check(engines: &Engines, question: &Question) -> Resul
         }
         Lookup::Miss(ticket) => ticket,
     };
-    Ok(Begun::Undecided(ticket, read_facts(engines, question).await?))
+    Ok(Begun::Undecided(ticket, Box::new(read_facts(engines, question).await?)))
 }
 
 /// The second half: decides, records, and caches the decision.
@@ -105,7 +105,7 @@ pub(crate) async fn finish_check(
 ) -> Result<Decision> {
     let Decided { decision, facts, revision, now } = decide_and_record(engines, call, question, seen).await?;
     // After the record: a decision that could not be recorded is never answered.
-    let basis = Basis { revision, resource_type: facts.resource_type };
+    let basis = Basis { revision, resource_type: facts.resource.entity_type };
     engines.cache.store(question, ticket, (&decision, basis), facts.span(now), now);
     engines.cache.count_decision(CacheTier::evaluated, decision.allowed);
     log(question, &decision);
@@ -184,7 +184,7 @@ fn decide_now(
         AuditDecisions::Off => false,
     };
     let draft = if is_recorded {
-        Some(record::decided(call, now, question, &decision, (revision, facts.resource_type), false)?)
+        Some(record::decided(call, now, question, &decision, (revision, facts.resource.entity_type), false)?)
     } else {
         None
     };

@@ -103,7 +103,7 @@ async fn sqlite_reads_relevant_rows_only() {
     // What is walked through are results of its own, not tables.
     let walked: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN ")).collect();
     assert!(
-        walked.iter().all(|step| ["SCAN l", "SCAN lineage", "SCAN places", "SCAN asked", "SCAN CONSTANT ROW"]
+        walked.iter().all(|step| ["SCAN l", "SCAN lineage", "SCAN reached", "SCAN asked", "SCAN CONSTANT ROW"]
             .contains(&step.as_str())),
         "{steps:#?}"
     );
@@ -198,11 +198,14 @@ async fn the_result_does_not_depend_on_statistics() {
                     let facts = facts.unwrap_or_else(|| panic!("{case}"));
                     let known: HashSet<_> = expected.iter().flatten().copied().chain([entity(what)]).collect();
                     assert_eq!(facts.assigned_entities.into_iter().collect::<HashSet<_>>(), known, "{case}");
-                    assert_eq!(facts.grants.len(), expected.len(), "{case}");
-                    let places: HashSet<_> = facts.grants.iter().map(|grant| grant.entity_id).collect();
+                    assert_eq!(facts.assignments.len(), expected.len(), "{case}");
+                    let places: HashSet<_> = facts.assignments.iter().map(|held| held.entity_id).collect();
                     assert_eq!(places, expected, "{case}");
                     let held = (action == "a:read").then_some(action);
-                    assert!(facts.grants.iter().all(|grant| grant.held_action.as_deref() == held), "{case}");
+                    assert!(
+                        facts.assignments.iter().all(|assignment| assignment.held_action.as_deref() == held),
+                        "{case}"
+                    );
                 }
             }
         }

@@ -27,15 +27,15 @@ async fn facts_come_in_the_order_of_the_questions_and_an_unknown_resource_has_no
         assert_eq!((facts.len(), revision), (together.len(), 0));
         // The assignment on the parent, which holds the action, and the global one, which does not.
         let first = facts[0].as_ref().unwrap();
-        let mut grants: Vec<_> =
-            first.grants.iter().map(|grant| (grant.assignment_id.as_u128(), grant.held_action.as_deref())).collect();
-        grants.sort_unstable();
-        assert_eq!(grants, [(21, Some("thing:read")), (22, None)]);
+        let mut assignments: Vec<_> =
+            first.assignments.iter().map(|held| (held.assignment_id.as_u128(), held.held_action.as_deref())).collect();
+        assignments.sort_unstable();
+        assert_eq!(assignments, [(21, Some("thing:read")), (22, None)]);
         if let [_, unknown, stranger, sibling] = &facts[..] {
             assert_eq!(*unknown, None);
-            assert!(stranger.as_ref().unwrap().grants.is_empty(), "another principal");
+            assert!(stranger.as_ref().unwrap().assignments.is_empty(), "another principal");
             let sibling = sibling.as_ref().unwrap();
-            assert_eq!(sibling.grants.iter().map(|grant| grant.assignment_id).collect::<Vec<_>>(), [id(22)]);
+            assert_eq!(sibling.assignments.iter().map(|held| held.assignment_id).collect::<Vec<_>>(), [id(22)]);
         }
     }
     assert_eq!(world.store.facts(&[]).await.unwrap().facts, []);
@@ -82,7 +82,7 @@ async fn decisions_are_recorded_from_facts_read_under_the_lock_and_one_without_a
     let questions = [question(7, 2), question(7, 99), question(8, 1)];
     let make = |index: usize, facts: Option<&epr_core::decision::Facts>, revision: i64| {
         assert_eq!(revision, 1);
-        facts.map(|facts| draft(None, i64::try_from(index * 10 + facts.grants.len()).unwrap()).based_on(revision))
+        facts.map(|facts| draft(None, i64::try_from(index * 10 + facts.assignments.len()).unwrap()).based_on(revision))
     };
     let outcomes = world.store.append_decisions(&questions, &make).await.unwrap();
     let sequences: Vec<_> = outcomes

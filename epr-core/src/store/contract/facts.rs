@@ -11,7 +11,7 @@ use crate::ledger::chain::Draft;
 pub type DraftDecision<'a> = &'a (dyn Fn(usize, Option<&Facts>, i64) -> Option<Draft> + Send + Sync);
 
 /// The facts of several questions, and the revision they belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FactsRead {
     /// The facts of each question, in the order of the questions; `None` where the resource is unknown.
     pub facts: Vec<Option<Facts>>,

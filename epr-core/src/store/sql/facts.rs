@@ -7,15 +7,14 @@ use uuid::Uuid;
 
 use super::columns::{read_word, read_words};
 use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
-use crate::decision::{Facts, Grant, Question};
-use crate::domain::EntityType;
+use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, Question, ResourceFacts};
 use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{Result, StoreError};
 
 /// The statement for one question; the four parameters are SQL expressions.
 ///
-/// It returns two kinds of rows: the resource (with `place_type`), and the principal's assignments that are global or
+/// It returns two kinds of rows: the resource (with `resource_type`), and the principal's assignments that are global or
 /// on the resource or an ancestor, each with the entity where it was found. Ancestors without an assignment are left
 /// out: they would be most of the answer. `UNION` in the recursion makes it end even in a cycle, which no write can
 /// create.
@@ -33,7 +32,7 @@ macro_rules! facts_statement {
                SELECT e.id, e.parent_id, e.type FROM lineage l ",
             join_probing!("entities", "e", "e.id = l.parent_id"),
             " \
-             ), places(id) AS ( \
+             ), reached(id) AS ( \
                SELECT id FROM lineage UNION ALL SELECT ",
             uuid_value!("'00000000-0000-0000-0000-000000000000'"),
             " \
@@ -42,19 +41,19 @@ macro_rules! facts_statement {
             $action,
             " \
              ) \
-             SELECT l.id AS place_id, l.type AS place_type, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
+             SELECT l.id AS reached_id, l.type AS resource_type, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
                     NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action, \
                     CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS revision, NULL AS revision_hash \
              FROM lineage l WHERE l.id = ",
             $resource_id,
             " \
              UNION ALL \
-             SELECT places.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
+             SELECT reached.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
              CAST(r.scope_types AS TEXT), \
                     (SELECT (SELECT action FROM asked) FROM role_permissions rp \
                      WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)), \
                     NULL, NULL, NULL \
-             FROM places ",
+             FROM reached ",
             join_probing!(
                 "role_assignments",
                 "a",
@@ -63,7 +62,7 @@ macro_rules! facts_statement {
                 " AND a.principal_type = ",
                 $principal_type,
                 " AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
-                index_value!("places.id")
+                index_value!("reached.id")
             ),
             " ",
             join_probing!("roles", "r", "r.id = a.role_id")
@@ -158,38 +157,39 @@ impl Origin {
 /// The facts of one question, collected row by row.
 pub(in super::super) struct Found<'a> {
     question: &'a Question,
-    resource_type: Option<EntityType>,
+    resource: Option<ResourceFacts>,
     assigned_entities: Vec<Uuid>,
-    grants: Vec<Grant>,
+    assignments: Vec<AssignmentFacts>,
 }
 
 impl<'a> Found<'a> {
     pub(in super::super) fn new(question: &'a Question) -> Self {
-        Self { question, resource_type: None, assigned_entities: Vec::new(), grants: Vec::new() }
+        Self { question, resource: None, assigned_entities: Vec::new(), assignments: Vec::new() }
     }
 
     pub(in super::super) fn add(&mut self, row: &Row) -> Result<()> {
-        let place: Uuid = row.try_get("place_id").map(read_id).map_err(classify)?;
-        match row.try_get::<Option<&str>, _>("place_type").map_err(classify)? {
-            Some(word) => self.resource_type = Some(read_word(word)?),
-            None => self.grants.push(read_grant(row, self.question)?),
+        let reached: Uuid = row.try_get("reached_id").map(read_id).map_err(classify)?;
+        match row.try_get::<Option<&str>, _>("resource_type").map_err(classify)? {
+            Some(word) => self.resource = Some(ResourceFacts::of(read_word(word)?)),
+            None => self.assignments.push(read_assignment(row, self.question)?),
         }
         // The nil UUID of a global assignment is not an entity.
-        if !place.is_nil() && !self.assigned_entities.contains(&place) {
-            self.assigned_entities.push(place);
+        if !reached.is_nil() && !self.assigned_entities.contains(&reached) {
+            self.assigned_entities.push(reached);
         }
         Ok(())
     }
 
     /// Returns the facts; `None` when the resource is unknown.
     pub(in super::super) fn facts(self) -> Option<Facts> {
-        let Self { resource_type, assigned_entities, grants, .. } = self;
-        resource_type.map(|resource_type| Facts { resource_type, assigned_entities, grants })
+        let Self { resource, assigned_entities, assignments, .. } = self;
+        let principal = PrincipalFacts::default();
+        resource.map(|resource| Facts { principal, resource, assigned_entities, assignments })
     }
 }
 
-fn read_grant(row: &Row, question: &Question) -> Result<Grant> {
-    Ok(Grant {
+fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
+    Ok(AssignmentFacts {
         assignment_id: row.try_get("assignment_id").map(read_id).map_err(classify)?,
         principal_id: question.principal_id,
         principal_type: question.principal_type.as_str().to_owned(),
