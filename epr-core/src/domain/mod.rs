@@ -8,6 +8,7 @@ pub mod entity;
 pub mod event;
 pub mod input;
 pub mod named_caller;
+pub mod principal;
 pub mod report;
 pub mod role;
 pub mod value;
@@ -18,8 +19,10 @@ pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, Ne
 pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use input::fields::{self, FieldError, Invalid};
 use input::schema;
+pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{AssignmentScan, BulkStep, NamedAssignment, Orphan, UnheldRole};
 pub use role::{NewRole, Role, RolePatch};
+pub use value::external_id::{self, ExternalId};
 pub use value::json::{self, Json, JsonObject};
 pub use value::text::{self, Text};
 pub use value::time::{self, Timestamp};

@@ -133,11 +133,18 @@ impl Draft {
         self.basis
     }
 
-    /// Whether the entry changes facts. The list is that of migration 0007, whose triggers store the newest such entry.
+    /// Whether the entry changes facts. The list is that of migration 0013, whose triggers store the newest such entry.
     #[must_use]
     pub fn is_decisive(&self) -> bool {
-        const DECISIVE: [&str; 4] =
-            ["entity.update", "role.update", "role_assignment.create", "role_assignment.delete"];
+        const DECISIVE: [&str; 7] = [
+            "entity.update",
+            "role.update",
+            "role_assignment.create",
+            "role_assignment.delete",
+            "principal.create",
+            "principal.update",
+            "principal.erase",
+        ];
         self.event.source.as_str() == OWN_SOURCE && DECISIVE.contains(&self.event.action.as_str())
     }
 

@@ -14,6 +14,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("permissions", &["SELECT", "INSERT"]),
     ("role_permissions", &["SELECT", "INSERT", "DELETE"]),
     ("role_assignments", &["SELECT", "INSERT", "DELETE"]),
+    ("principals", &["SELECT", "INSERT", "UPDATE"]),
+    ("principal_keys", &["SELECT", "INSERT", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
     ("registry_head", &["SELECT", "UPDATE"]),

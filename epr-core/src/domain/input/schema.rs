@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBui
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Step;
+use crate::domain::value::external_id::{ExternalId, MAX_BYTES};
 use crate::domain::value::text::Text;
 use crate::domain::value::time::Timestamp;
 
@@ -29,6 +30,15 @@ impl<const MIN: usize, const MAX: usize> ToSchema for Text<MIN, MAX> {
         format!("Text{MIN}To{MAX}").into()
     }
 }
+
+/// JSON Schema counts characters, of which each has at least one byte.
+impl PartialSchema for ExternalId {
+    fn schema() -> RefOr<Schema> {
+        of(Type::String).min_length(Some(1)).max_length(Some(MAX_BYTES)).into()
+    }
+}
+
+impl ToSchema for ExternalId {}
 
 impl PartialSchema for Timestamp {
     fn schema() -> RefOr<Schema> {

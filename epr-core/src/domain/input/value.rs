@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::fields::{self, Problem, Reading};
+use crate::domain::value::external_id::ExternalId;
 use crate::domain::value::json::{Json, JsonObject};
 use crate::domain::value::text::Text;
 use crate::domain::value::time::Timestamp;
@@ -67,6 +68,18 @@ impl Value for Timestamp {
 impl<const MIN: usize, const MAX: usize> Value for Text<MIN, MAX> {
     fn read(value: &Json) -> Reading<Self> {
         fields::text(value)
+    }
+
+    fn write(&self) -> Json {
+        self.as_str().into()
+    }
+}
+
+impl Value for ExternalId {
+    fn read(value: &Json) -> Reading<Self> {
+        let text =
+            value.as_text().ok_or_else(|| vec![Problem::new("string_type", "Input should be a valid string")])?;
+        Self::new(text).map_err(|error| vec![Problem::new(error.kind(), error.to_string())])
     }
 
     fn write(&self) -> Json {
@@ -148,6 +161,12 @@ impl<const MIN: usize, const MAX: usize> FromInput<Text<MIN, MAX>> for String {
 impl<const MIN: usize, const MAX: usize> FromInput<Option<Text<MIN, MAX>>> for Option<String> {
     fn from_input(input: Option<Text<MIN, MAX>>) -> Self {
         input.map(Text::into_string)
+    }
+}
+
+impl FromInput<Option<ExternalId>> for Option<String> {
+    fn from_input(input: Option<ExternalId>) -> Self {
+        input.map(ExternalId::into_string)
     }
 }
 
