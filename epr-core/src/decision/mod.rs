@@ -2,6 +2,7 @@
 //!
 //! Owns the rule by which access is granted. Pure and synchronous: must never read a clock, a database or a cache.
 
+pub mod condition;
 mod decide;
 #[cfg(test)]
 mod matrix;

@@ -4,6 +4,7 @@
 
 pub mod assignment;
 pub mod audit;
+pub mod condition;
 pub mod entity;
 pub mod event;
 pub mod input;
@@ -15,6 +16,7 @@ pub mod value;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
+pub use condition::{Condition, ParameterType};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
 pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use input::fields::{self, FieldError, Invalid};

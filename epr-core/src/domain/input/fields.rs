@@ -245,6 +245,19 @@ impl<'a> Fields<'a> {
             _ => Err(Invalid(self.errors)),
         }
     }
+
+    /// [`Fields::finish`] for an object inside of another value: the paths of the problems begin in the object.
+    ///
+    /// # Errors
+    /// Every reported problem.
+    pub fn finish_nested<T>(self, build: Option<T>) -> Reading<T> {
+        let inner = |error: FieldError| Problem {
+            path: error.loc.into_iter().skip(1).collect(),
+            msg: error.msg,
+            kind: error.kind,
+        };
+        self.finish(build).map_err(|Invalid(errors)| errors.into_iter().map(inner).collect())
+    }
 }
 
 /// Text within the bounds of `Text<MIN, MAX>`.

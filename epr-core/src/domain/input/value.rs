@@ -3,7 +3,7 @@
 //! Owns one reader and one writer per value type; the declarations in [`super::declare`] use them. Must never know a
 //! registry type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -137,6 +137,36 @@ impl<T: Value + Ord> Value for BTreeSet<T> {
 
     fn write(&self) -> Json {
         Json::List(self.iter().map(Value::write).collect())
+    }
+}
+
+/// An object whose member names are values of `K`. Every failing member is reported under its name.
+impl<K: Value + Ord, V: Value> Value for BTreeMap<K, V> {
+    fn read(value: &Json) -> Reading<Self> {
+        let Json::Object(members) = value else {
+            return Err(vec![Problem::new("dict_type", "Input should be a valid object")]);
+        };
+        if members.len() > fields::MAX_ITEMS {
+            let msg = format!("Object should have at most {} members", fields::MAX_ITEMS);
+            return Err(vec![Problem::new("too_long", msg)]);
+        }
+        let mut taken = Self::new();
+        let mut reader = fields::Fields::new("body", members);
+        for (name, value) in members {
+            match (K::read(&name.as_str().into()), V::read(value)) {
+                (Ok(key), Ok(value)) => drop(taken.insert(key, value)),
+                (key, value) => {
+                    let problems = key.err().into_iter().chain(value.err()).flatten();
+                    problems.for_each(|problem| reader.report(name, problem));
+                }
+            }
+        }
+        reader.finish_nested(Some(taken))
+    }
+
+    fn write(&self) -> Json {
+        let member = |(key, value): (&K, &V)| (parameter(key), value.write());
+        Json::Object(self.iter().map(member).collect())
     }
 }
 
