@@ -57,10 +57,7 @@ impl Answer {
 
 /// A body whose members are not those of the interface.
 pub(crate) fn unreadable(invalid: &Invalid) -> Error {
-    let first = invalid.0.first().map(|error| {
-        let name = error.loc.iter().skip(1).map(crate::wire::segment).collect::<Vec<_>>().join(".");
-        format!("{name}: {}", error.msg)
-    });
+    let first = invalid.0.first().map(|error| format!("{}: {}", error.path(), error.msg));
     ProtocolError::Body { reason: first.unwrap_or_else(|| invalid.to_string()) }.into()
 }
 

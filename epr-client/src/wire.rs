@@ -1,17 +1,9 @@
 //! What the bodies of several endpoints share. Bounds are not checked: the service has validated its texts, and a
 //! service of another version can have other bounds.
 
-use epr_core::domain::fields::{self, Fields, Reading, Step};
+use epr_core::domain::fields::{self, Fields, Reading};
 use epr_core::domain::{Invalid, Json, Text};
 use uuid::Uuid;
-
-/// A step of a path to a field, as text.
-pub(crate) fn segment(step: &Step) -> String {
-    match step {
-        Step::Name(name) => name.clone().into_owned(),
-        Step::Index(position) => position.to_string(),
-    }
-}
 
 /// Reads a text.
 pub(crate) fn text(value: &Json) -> Reading<String> {

@@ -70,8 +70,8 @@ impl Cli {
         let words: Vec<_> = std::iter::once(epr.as_str()).chain(self.always.iter().map(String::as_str)).collect();
         let line: Vec<_> = words.iter().chain(arguments).map(|word| format!("'{word}'")).collect();
         // `script` of util-linux, because a child without a session of its own would inherit this terminal.
-        let said = self.end_of(Command::new("script").args(["-qec", &line.join(" "), "/dev/null"])).await;
-        said.out.replace("\r\n", "\n")
+        let output = self.end_of(Command::new("script").args(["-qec", &line.join(" "), "/dev/null"])).await;
+        output.out.replace("\r\n", "\n")
     }
 
     async fn end_of(&self, command: &mut Command) -> CliOutput {
@@ -94,9 +94,9 @@ impl Cli {
 
     /// Runs the command, expects exit code 0, and returns standard output.
     pub async fn ok(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments).await;
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
-        said.out
+        let output = self.run(arguments).await;
+        assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
+        output.out
     }
 
     /// Runs the command with `--json`, expects exit code 0, and returns each line of standard output.

@@ -131,6 +131,18 @@ impl Database {
         store
     }
 
+    /// SQL: an expression that makes a new version 4 UUID in the form that this database stores.
+    #[must_use]
+    pub fn new_uuid(&self) -> &'static str {
+        match self.kind {
+            DatabaseKind::Postgres => "gen_random_uuid()",
+            DatabaseKind::Sqlite => {
+                "lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), \
+                 substr(hex(randomblob(2)), 2), substr(hex(randomblob(2)), 2), hex(randomblob(6))))"
+            }
+        }
+    }
+
     /// Removes the triggers that make the ledger append-only.
     pub async fn remove_ledger_triggers(&self) {
         let sql = match self.kind {

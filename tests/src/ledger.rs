@@ -83,6 +83,6 @@ pub async fn all_entries(store: &dyn Store) -> Vec<LedgerEntry> {
 
 /// Runs `epr audit verify --json` with these arguments; returns the exit code and the report.
 pub async fn audit_verify(database_url: &str, arguments: &[&str]) -> (i32, Value) {
-    let (code, said, failed) = epr(database_url, &[&["audit", "verify", "--json"], arguments].concat()).await;
-    (code, serde_json::from_str(&said).unwrap_or_else(|_| failed.into()))
+    let (code, out, err) = epr(database_url, &[&["audit", "verify", "--json"], arguments].concat()).await;
+    (code, serde_json::from_str(&out).unwrap_or_else(|_| err.into()))
 }

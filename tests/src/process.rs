@@ -36,14 +36,20 @@ pub fn free_port() -> String {
 
 /// Runs `epr` on this database to its end; returns its exit code, standard output and standard error.
 pub async fn epr(database_url: &str, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(program("epr"))
+    run("epr", &[("EPR_DATABASE_URL", database_url)], arguments).await
+}
+
+/// Runs `name` with exactly these variables to its end, in the temporary folder; returns its exit code, standard output
+/// and standard error.
+pub async fn run(name: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program(name))
         .env_clear()
-        .env("EPR_DATABASE_URL", database_url)
+        .envs(environment.iter().copied())
         .current_dir(std::env::temp_dir())
         .args(arguments)
         .output()
         .await
-        .expect("epr");
+        .expect("the program");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
@@ -105,20 +111,22 @@ impl Process {
     pub async fn api(environment: &[(&str, &str)]) -> (Self, String) {
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
         all.extend_from_slice(environment);
-        let mut process = Self::start("epr-api", &all);
-        let line = process.wait_for_log("listening").await;
-        let address = line["extra"]["address"].as_str().expect("an address").to_owned();
-        (process, format!("http://{address}"))
+        Self::start("epr-api", &all).listening().await
     }
 
     /// Starts the API as [`api`](Self::api) does, after the shell command `limits`.
     pub async fn api_limited(limits: &str, environment: &[(&str, &str)]) -> (Self, String) {
         let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
         all.extend_from_slice(environment);
-        let mut process = Self::start_wrapped(&["/bin/sh", "-c", &format!("{limits}; exec \"$0\"")], "epr-api", &all);
-        let line = process.wait_for_log("listening").await;
+        let shell = ["/bin/sh", "-c", &format!("{limits}; exec \"$0\"")];
+        Self::start_wrapped(&shell, "epr-api", &all).listening().await
+    }
+
+    /// Waits until the API listens; returns the process and its base URL.
+    async fn listening(mut self) -> (Self, String) {
+        let line = self.wait_for_log("listening").await;
         let address = line["extra"]["address"].as_str().expect("an address").to_owned();
-        (process, format!("http://{address}"))
+        (self, format!("http://{address}"))
     }
 
     /// Starts the API on a port known in advance and waits until it is ready, for log levels that suppress `listening`.
@@ -199,6 +207,12 @@ impl Process {
         };
         wait::until("a stopped process", async || std::fs::read_dir(&tasks).expect("its threads").all(is_stopped))
             .await;
+    }
+
+    /// Requests a stop with `SIGTERM` and waits for the exit; returns the status and every log line.
+    pub async fn terminate(self) -> (ExitStatus, Vec<Value>) {
+        self.signal("TERM").await;
+        self.wait_for_exit().await
     }
 
     /// Reads the rest of the log and waits for the exit; returns the status and every log line.

@@ -8,7 +8,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::token::{self, TokenHash};
 use super::{Caller, CredentialError, Scopes};
-use crate::domain::fields::{self, Fields, Step};
+use crate::domain::fields::{self, Fields};
 use crate::domain::named_caller::CallerKind;
 use crate::domain::{Invalid, Json, JsonObject, Text, Timestamp};
 
@@ -157,14 +157,7 @@ fn hash(value: &Json) -> fields::Reading<TokenHash> {
 }
 
 fn sentence(invalid: &Invalid) -> String {
-    let one = |error: &fields::FieldError| {
-        let step = |step: &Step| match step {
-            Step::Name(name) => name.to_string(),
-            Step::Index(at) => at.to_string(),
-        };
-        let path: Vec<_> = error.loc.iter().skip(1).map(step).collect();
-        format!("{}: {}", path.join("."), error.msg)
-    };
+    let one = |error: &fields::FieldError| format!("{}: {}", error.path(), error.msg);
     invalid.0.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 

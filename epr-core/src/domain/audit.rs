@@ -14,7 +14,7 @@ use super::time::Timestamp;
 
 /// The source of an event: up to 128 characters. The ledger's texts have upper bounds only, as in the contract: an
 /// older ledger can contain empty ones.
-pub type Source = Text<0, 128>;
+pub type AuditSource = Text<0, 128>;
 /// The action that an entry records, such as `role.create`: up to 120 characters.
 pub type LedgerAction = Text<0, 120>;
 /// The type of an actor or an entity: up to 64 characters.
@@ -31,7 +31,7 @@ pub struct AuditEvent {
     /// The idempotency key, if the source gave one.
     pub event_id: Option<Uuid>,
     /// The service that reports the event.
-    pub source: Source,
+    pub source: AuditSource,
     /// The action, for example `role.create`.
     pub action: LedgerAction,
     /// The id of the actor.

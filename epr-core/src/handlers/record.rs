@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::Call;
 use crate::decision::{Decision, Question, Reason};
-use crate::domain::audit::{Label, LedgerAction, OWN_SOURCE, Source};
+use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::{Choice, Problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
@@ -51,7 +51,7 @@ fn draft_by(
     }
     let event = AuditEvent {
         event_id: None,
-        source: literal::<Source>(OWN_SOURCE),
+        source: literal::<AuditSource>(OWN_SOURCE),
         action: literal::<LedgerAction>(action),
         actor_id: actor.id,
         actor_type: actor.kind,

@@ -268,8 +268,8 @@ impl Verifier {
                 foreign(format!("it says {} entries, but entry {last} is there", head.sequence))
             }
             Some(head) if head.entry_hash != self.previous_hash => {
-                let (said, is) = (&head.entry_hash, &self.previous_hash);
-                foreign(format!("it names the hash {said}, but entry {last} has {is}"))
+                let (named, is) = (&head.entry_hash, &self.previous_hash);
+                foreign(format!("it names the hash {named}, but entry {last} has {is}"))
             }
             Some(_) => None,
         };

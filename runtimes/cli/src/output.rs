@@ -7,7 +7,6 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 
 use console::{Style, Term, measure_text_width, truncate_str};
 use epr_boot::stdio;
-use epr_core::domain::fields::Step;
 use epr_core::domain::{Invalid, Timestamp};
 use serde::Serialize;
 
@@ -191,11 +190,7 @@ pub(crate) fn invalid_sentence(invalid: &Invalid) -> String {
         .0
         .iter()
         .map(|error| {
-            let segments = error.loc.iter().skip(1).map(|segment| match segment {
-                Step::Name(name) => name.to_string(),
-                Step::Index(position) => position.to_string(),
-            });
-            let path = segments.collect::<Vec<_>>().join(".");
+            let path = error.path();
             if path.is_empty() { error.msg.clone() } else { format!("{path}: {}", error.msg) }
         })
         .collect();

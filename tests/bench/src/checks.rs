@@ -55,17 +55,17 @@ pub(crate) async fn warm(scale: &Scale, database: &str, asked: &[Asked], report:
     debug.push(("EPR_LOG_LEVEL", "DEBUG"));
     let talking = Server::cached(database, &debug).await;
     let mut errors = script.once(&server.address).await + script.once(&talking.address).await;
-    let [mut yard, mut seen, mut said] = [const { Vec::new() }; 3];
+    let [mut yard, mut seen, mut logged] = [const { Vec::new() }; 3];
     for _ in 0..scale.rounds {
         yard.push(script.any_answer().run(&bare.address, scale.span).await);
         seen.push(script.run(&server.address, scale.span).await);
     }
     // Apart: what it writes would slow down whoever comes next.
     for _ in 0..scale.rounds {
-        said.push(script.run(&talking.address, scale.span).await);
+        logged.push(script.run(&talking.address, scale.span).await);
     }
-    let [yard, seen, said] = [middle(&yard), middle(&seen), middle(&said)];
-    errors += yard.errors + seen.errors + said.errors;
+    let [yard, seen, logged] = [middle(&yard), middle(&seen), middle(&logged)];
+    errors += yard.errors + seen.errors + logged.errors;
     report.say("bare axum handler", yard.rate, "req/s");
     report.say("bare axum handler, p99", yard.millis(0.99), "ms");
     report.say("warm check, in-process tier", seen.rate, "req/s");
@@ -73,7 +73,7 @@ pub(crate) async fn warm(scale: &Scale, database: &str, asked: &[Asked], report:
     report.say("warm check, p99", seen.millis(0.99), "ms");
     report.aim("warm check / bare axum handler", seen.rate / yard.rate, "%", Aim::AtLeast(0.7));
     report.aim("warm check p99 / bare axum p99", seen.millis(0.99) / yard.millis(0.99), "x", Aim::AtMost(2.0));
-    report.say("warm check with a log line each (DEBUG) / without", said.rate / seen.rate, "%");
+    report.say("warm check with a log line each (DEBUG) / without", logged.rate / seen.rate, "%");
     report.aim("idle API, resident", idle.resident().0, "MB", Aim::AtMost(20.0));
     report.say("bare axum handler under the same load, resident", bare.resident().1, "MB");
     report.aim("API under the warm load, most resident", server.resident().1, "MB", Aim::AtMost(80.0));

@@ -101,8 +101,8 @@ pub(crate) fn older_tables(kind: DatabaseKind, with_zone: bool) -> String {
 }
 
 async fn migrate(database: &Database) -> (i32, String) {
-    let (code, said, failed) = epr(&database.url, &["migrate"]).await;
-    (code, if code == 0 { said } else { failed })
+    let (code, out, err) = epr(&database.url, &["migrate"]).await;
+    (code, if code == 0 { out } else { err })
 }
 
 async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
@@ -111,10 +111,10 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
         std::fs::write(file, "").unwrap();
     }
     database.execute(&older_tables(kind, with_zone)).await.unwrap();
-    let (code, said) = migrate(&database).await;
-    assert_eq!(code, 0, "{said}");
-    let (code, said) = audit_verify(&database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
+    let (code, output) = migrate(&database).await;
+    assert_eq!(code, 0, "{output}");
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &json!(40)), "{report}");
     assert_eq!(migrate(&database).await.0, 0);
 
     // The registry came along, and the chain goes on.
@@ -135,8 +135,8 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
         2,
         "the global one stood twice"
     );
-    let (code, said) = audit_verify(&api.database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &json!(41)));
+    let (code, report) = audit_verify(&api.database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &json!(41)));
     let entry = api.get("/api/v1/audit/entries?to_sequence=40&limit=1").await.expect(200);
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     assert_eq!(entry[0]["entry_hash"], vectors["entries"][39]["entry_hash"]);
@@ -174,9 +174,9 @@ async fn a_broken_ledger_is_left_alone(#[case] kind: DatabaseKind) {
         database.execute(&older_tables(kind, true)).await.unwrap();
         database.execute(damage).await.unwrap();
         let rows = database.number("SELECT COUNT(*) FROM audit_logs").await;
-        let (code, said) = migrate(&database).await;
+        let (code, output) = migrate(&database).await;
         assert_eq!(code, 2);
-        assert!(said.contains("nothing was changed") && said.contains(named), "{said}");
+        assert!(output.contains("nothing was changed") && output.contains(named), "{output}");
         assert_eq!(database.number("SELECT COUNT(*) FROM audit_logs").await, rows);
         assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 3);
         assert!(database.execute("SELECT 1 FROM audit_chain_head").await.is_err(), "no table was made");

@@ -11,7 +11,7 @@ use epr_core::settings::{Settings, Source};
 use epr_testkit::certificate;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::issuer::{ISSUER, Issuer, SigningKey, claims, key_set};
-use epr_testkit::process::{Process, epr, free_port, program};
+use epr_testkit::process::{Process, epr, free_port, run};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -85,8 +85,7 @@ async fn a_token_is_accepted_until_it_is_removed_from_the_file() {
     assert_eq!(status(&base, entities, &writer).await, 401);
     assert_eq!(status(&base, entities, &reader).await, 200, "what the environment holds stays");
 
-    process.signal("TERM").await;
-    let (ended, log) = process.wait_for_exit().await;
+    let (ended, log) = process.terminate().await;
     assert_eq!(ended.code(), Some(0));
     let log = Value::from(log).to_string();
     assert!(!log.contains("authentication_off"));
@@ -138,18 +137,11 @@ async fn an_unauthenticated_caller_is_refused_before_the_body_is_read() {
     stream.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 401", "and not 100: the body was not asked for");
     drop(stream);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 #[tokio::test]
 async fn an_incomplete_authentication_setup_does_not_start() {
-    let run = async |environment: &[(&str, &str)]| {
-        let output =
-            Command::new(program("epr-api")).env_clear().envs(environment.iter().copied()).output().await.unwrap();
-        let text = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
-        (output.status.code().unwrap(), text)
-    };
     for (environment, code, expected) in [
         (&[("EPR_AUTH_MODE", "token")][..], 2, "EPR_API_TOKENS"),
         (&[("EPR_AUTH_MODE", "jwt"), ("EPR_JWT_ISSUER", "x")], 2, "EPR_JWT_AUDIENCE is not set"),
@@ -160,7 +152,8 @@ async fn an_incomplete_authentication_setup_does_not_start() {
             "EPR_API_TOKENS_FILE `/nowhere`",
         ),
     ] {
-        let (ended, reported) = run(environment).await;
+        let (ended, stdout, stderr) = run("epr-api", environment, &[]).await;
+        let reported = stderr + &stdout;
         assert_eq!(ended, code, "{reported}");
         assert!(reported.contains(expected), "{reported}");
     }
@@ -175,8 +168,7 @@ async fn open_access_in_production_is_logged_once_as_a_warning() {
     assert_eq!((seen.len(), &seen[0]["level"]), (1, &json!("WARNING")));
     // As today: whatever is in the header.
     assert_eq!(status(&base, "/api/v1/entities", "whatever").await, 200);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 /// A web server behind TLS that serves the files of a folder, with a self-signed certificate.
@@ -223,14 +215,12 @@ async fn an_issuer_behind_tls_is_trusted_by_its_certificate_only() {
     let now = epr_core::clock::Clock::now(&SystemClock).unix_micros() / 1_000_000;
     let token = key.sign(&claims(now, "epr:read"));
     assert_eq!(status(&base, "/api/v1/entities", &token).await, 503, "the caller cannot be authenticated");
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 
     environment.push(("SSL_CERT_FILE", trusted.to_str().unwrap()));
     let (process, base) = Process::api(&environment).await;
     assert_eq!(status(&base, "/api/v1/entities", &token).await, 200);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
     drop(server);
 }
 
@@ -254,6 +244,5 @@ async fn tokens_of_an_issuer_work_beside_configured_tokens() {
     assert_eq!(status(&base, "/api/v1/audit/entries", &own).await, 200);
     assert_eq!(status(&base, "/api/v1/entities", &jwt).await, 200);
     assert_eq!(status(&base, "/api/v1/audit/entries", &jwt).await, 403);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }

@@ -37,11 +37,10 @@ async fn the_region_of_a_topic_and_of_a_queue_wins() {
     let line = process.log.iter().find(|line| line["message"] == "aws_region_of_resource_used").unwrap();
     assert_eq!(line["extra"]["region"], REGION, "{line}");
     assert_eq!((&line["extra"]["variable"], &line["extra"]["configured"]), (&json!("AWS_REGION"), &json!("us-east-1")));
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 
-    let said = variables.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
-    let report: Value = serde_json::from_str(&said.run(&["doctor", "--json"]).await.out).unwrap();
+    let cli = variables.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
+    let report: Value = serde_json::from_str(&cli.run(&["doctor", "--json"]).await.out).unwrap();
     for what in ["topic", "queue"] {
         let finding = report["findings"].as_array().unwrap().iter().find(|finding| finding["what"] == what).unwrap();
         assert_ne!(finding["state"], "wrong", "{finding}");

@@ -211,7 +211,7 @@ async fn a_change_that_no_process_renewed_is_renewed_later() {
     let world = World::create(&before).await;
     assert!(before.authorized(USER, "document:download", &world.spv).await);
     wait::until("a stored decision", async || redis.key_count().await >= 3).await;
-    // What its own changes left to do is done, and said to be.
+    // The process applies the pending invalidations of its own changes, and logs that it did.
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
     before.epr.close().await;
     // A process that starts trusts no shared decision of before, because it missed changes since. From then on it does.

@@ -16,14 +16,7 @@ const ACTION: &str = "00000000-0000-4000-8000-0000000000cc";
 
 /// Assigns a role everywhere to that many new principals, in one statement.
 async fn assign(database: &Database, count: u32) {
-    let id = match database.kind {
-        DatabaseKind::Postgres => "gen_random_uuid()",
-        // Version 4 in the form of the file.
-        DatabaseKind::Sqlite => {
-            "lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), substr(hex(randomblob(2)), 2), \
-             substr(hex(randomblob(2)), 2), hex(randomblob(6))))"
-        }
-    };
+    let id = database.new_uuid();
     let at = "'2026-01-01T00:00:00.000000Z'";
     let sql = format!(
         "INSERT INTO roles (id, name, scope_types, is_system, created_at, updated_at) \

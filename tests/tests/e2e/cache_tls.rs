@@ -40,8 +40,7 @@ async fn a_server_behind_tls_is_trusted_by_its_certificate_only() {
     assert!(reported["extra"]["error"].as_str().unwrap().contains("certificate"), "{reported}");
     assert_eq!(answer(&base, &world.spv).await, json!({"authorized": true}));
     assert_eq!(redis.key_count().await, 0);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 
     // What one process decided another answers, over TLS both.
     environment.push(("SSL_CERT_FILE", certificate.to_str().unwrap()));
@@ -57,7 +56,6 @@ async fn a_server_behind_tls_is_trusted_by_its_certificate_only() {
     let metrics = reqwest::get(format!("{at_two}/metrics")).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"epr_decisions_total{outcome="allowed",tier="shared"} 1"#), "{metrics}");
     for process in [one, two] {
-        process.signal("TERM").await;
-        process.wait_for_exit().await;
+        process.terminate().await;
     }
 }

@@ -97,7 +97,6 @@ async fn a_wrong_token_is_reported_and_not_logged() {
     let line = process.wait_for_log("decision_cache_down").await;
     assert!(line["extra"]["error"].as_str().unwrap().contains("WRONGPASS"), "{line}");
     assert_eq!(reqwest::get(format!("{base}/readyz")).await.unwrap().status(), 200);
-    process.signal("TERM").await;
-    let (_, log) = process.wait_for_exit().await;
+    let (_, log) = process.terminate().await;
     assert!(log.iter().all(|line| !line.to_string().contains(wrong)));
 }

@@ -17,8 +17,8 @@ fn finding(report: &Value, what: &str) -> (String, String, String) {
 }
 
 async fn ask(cli: &Cli) -> (i32, Value) {
-    let said = cli.run(&["doctor", "--json"]).await;
-    (said.code, serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}")))
+    let output = cli.run(&["doctor", "--json"]).await;
+    (output.code, serde_json::from_str(&output.out).unwrap_or_else(|_| panic!("{output:?}")))
 }
 
 fn with_aws(cli: Cli, endpoint: &str) -> Cli {

@@ -36,39 +36,39 @@ async fn every_refusal_becomes_a_sentence() {
     let none = [("x-nothing", "")];
     let reported = async |status: StatusCode, headers: [(&'static str, &'static str); 1], text: &'static str| {
         let (address, _) = server(move || body(status, headers, text)).await;
-        let said = Cli::over(&address).run(&["roles", "list"]).await;
-        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
-        said.err
+        let output = Cli::over(&address).run(&["roles", "list"]).await;
+        assert_eq!((output.code, output.out.as_str()), (2, ""), "{output:?}");
+        output.err
     };
-    let said = reported(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
+    let message = reported(StatusCode::UNAUTHORIZED, none, r#"{"detail": "Not authenticated"}"#).await;
     assert_eq!(
-        said,
+        message,
         "epr: the API requires a token: write it to a file and give that with --token-file, or set EPR_API_TOKEN\n"
     );
-    let said = reported(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
-    assert_eq!(said, "epr: this token does not allow that: The token lacks roles:read\n");
-    let said = reported(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
-    assert_eq!(said, "epr: the API is unavailable (503: busy): try again in 3 s\n");
-    let said = reported(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
-    assert_eq!(said, "epr: the API failed (500): the log of the service has the details under request id r-1\n");
-    let said = reported(
+    let message = reported(StatusCode::FORBIDDEN, none, r#"{"detail": "The token lacks roles:read"}"#).await;
+    assert_eq!(message, "epr: this token does not allow that: The token lacks roles:read\n");
+    let message = reported(StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3")], r#"{"detail": "busy"}"#).await;
+    assert_eq!(message, "epr: the API is unavailable (503: busy): try again in 3 s\n");
+    let message = reported(StatusCode::INTERNAL_SERVER_ERROR, [("x-request-id", "r-1")], r#"{"detail": "x"}"#).await;
+    assert_eq!(message, "epr: the API failed (500): the log of the service has the details under request id r-1\n");
+    let message = reported(
         StatusCode::BAD_REQUEST,
         none,
         r#"{"detail": [{"loc": ["query", "limit"], "msg": "too much", "type": "x"}]}"#,
     )
     .await;
-    assert_eq!(said, "epr: limit: too much\n");
+    assert_eq!(message, "epr: limit: too much\n");
     for (status, text) in [
         (StatusCode::OK, "<html>"),
         (StatusCode::OK, "{}"),
         (StatusCode::NOT_FOUND, "nothing here"),
         (StatusCode::OK, "[{}]"),
     ] {
-        let said = reported(status, none, text).await;
-        assert!(said.contains("answered, but not as an EPR API does: check the address"), "{said}");
+        let message = reported(status, none, text).await;
+        assert!(message.contains("answered, but not as an EPR API does: check the address"), "{message}");
     }
-    let said = reported(StatusCode::BAD_REQUEST, none, "{\"detail\": \"\\u001b[2Jgone\"}").await;
-    assert_eq!(said, "epr: \\u{1b}[2Jgone\n", "a stranger does not write to the terminal");
+    let message = reported(StatusCode::BAD_REQUEST, none, "{\"detail\": \"\\u001b[2Jgone\"}").await;
+    assert_eq!(message, "epr: \\u{1b}[2Jgone\n", "a stranger does not write to the terminal");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,18 +83,18 @@ async fn the_token_goes_to_the_service_and_nowhere_else() {
     let cli = Cli::over(&address);
     let from_file = cli.run(&["roles", "list", "--token-file", file.to_str().unwrap()]).await;
     let from_variable = cli.clone().with("EPR_API_TOKEN", "s3cret-from-variable").run(&["roles", "list"]).await;
-    for said in [&from_file, &from_variable] {
-        assert!(said.code == 2 && said.err.contains("redirects to "), "{said:?}");
-        assert!(!format!("{said:?}").contains("s3cret"), "{said:?}");
+    for output in [&from_file, &from_variable] {
+        assert!(output.code == 2 && output.err.contains("redirects to "), "{output:?}");
+        assert!(!format!("{output:?}").contains("s3cret"), "{output:?}");
     }
     assert_eq!(*seen.lock().unwrap(), ["Bearer s3cret-from-file", "Bearer s3cret-from-variable"]);
     assert!(seen_elsewhere.lock().unwrap().is_empty(), "a redirect is not followed");
-    let said = cli.run(&["roles", "list", "--token-file", "/no/such/file"]).await;
-    assert!(said.code == 2 && said.err.contains("the token file /no/such/file cannot be read"), "{said:?}");
+    let output = cli.run(&["roles", "list", "--token-file", "/no/such/file"]).await;
+    assert!(output.code == 2 && output.err.contains("the token file /no/such/file cannot be read"), "{output:?}");
     assert_eq!(cli.run(&["roles", "list", "--token", "s3cret"]).await.code, 2, "a token is no argument");
     let rejected = Cli::over(&server(|| body(StatusCode::UNAUTHORIZED, [("x-nothing", "")], "")).await.0);
-    let said = rejected.with("EPR_API_TOKEN", "s3cret").run(&["roles", "list"]).await;
-    assert!(said.err.contains("does not accept this token") && !said.err.contains("s3cret"), "{said:?}");
+    let output = rejected.with("EPR_API_TOKEN", "s3cret").run(&["roles", "list"]).await;
+    assert!(output.err.contains("does not accept this token") && !output.err.contains("s3cret"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,8 +102,8 @@ async fn a_real_service_with_real_tokens() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let minted = async |name: &str, more: &[&str]| {
         let arguments = [&["token", "new", "--name", name][..], more].concat();
-        let said = Cli::on(&database.url).json(&arguments).await.remove(0);
-        (said["token"].as_str().unwrap().to_owned(), said["entry"].clone())
+        let made = Cli::on(&database.url).json(&arguments).await.remove(0);
+        (made["token"].as_str().unwrap().to_owned(), made["entry"].clone())
     };
     let actor = "aaaaaaaa-0000-4000-8000-000000000001";
     let (writer, writer_entry) =
@@ -114,10 +114,10 @@ async fn a_real_service_with_real_tokens() {
         [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", &list)];
     let (process, base) = Process::api(&environment).await;
     let nobody = Cli::over(&base);
-    let said = nobody.run(&["roles", "list"]).await;
-    assert!(said.code == 2 && said.err.contains("the API requires a token: write it to a file"), "{said:?}");
-    let said = nobody.clone().with("EPR_API_TOKEN", "epr_wrong").run(&["roles", "list"]).await;
-    assert!(said.code == 2 && said.err.contains("the API does not accept this token"), "{said:?}");
+    let output = nobody.run(&["roles", "list"]).await;
+    assert!(output.code == 2 && output.err.contains("the API requires a token: write it to a file"), "{output:?}");
+    let output = nobody.clone().with("EPR_API_TOKEN", "epr_wrong").run(&["roles", "list"]).await;
+    assert!(output.code == 2 && output.err.contains("the API does not accept this token"), "{output:?}");
     let cli = nobody.clone().with("EPR_API_TOKEN", &writer);
     cli.ok(&["seed"]).await;
     assert_eq!(
@@ -128,8 +128,7 @@ async fn a_real_service_with_real_tokens() {
     assert_eq!(database.number(&sql).await, 13, "the ledger names the token's actor");
     let cli = nobody.with("EPR_API_TOKEN", &reader);
     assert_eq!(cli.json(&["roles", "list"]).await.len(), 3);
-    let said = cli.run(&["roles", "create", "Another"]).await;
-    assert!(said.code == 2 && said.err.starts_with("epr: this token does not allow that"), "{said:?}");
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    let output = cli.run(&["roles", "create", "Another"]).await;
+    assert!(output.code == 2 && output.err.starts_with("epr: this token does not allow that"), "{output:?}");
+    process.terminate().await;
 }

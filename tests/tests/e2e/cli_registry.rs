@@ -164,8 +164,7 @@ async fn the_registry_commands_work_over_the_api(#[case] kind: DatabaseKind) {
     a_day_at_work(&Cli::over(&base), true).await;
     let entries = api.get(&format!("/api/v1/audit/entries?actor_id={BEN}")).await.expect(200);
     assert_eq!(entries.as_array().unwrap().len(), 7, "every change is in the ledger under its actor: {entries}");
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 #[rstest]
@@ -182,11 +181,10 @@ async fn lists_follow_the_pages_of_the_api(#[case] kind: DatabaseKind) {
         let ids: std::collections::HashSet<_> = seen.iter().map(|entity| entity["id"].to_string()).collect();
         assert_eq!(ids.len(), 1100);
         // A reader that has seen enough is no error.
-        let said = cli.run(&["entities", "show", "spv:n 7"]).await;
-        assert_eq!(said.code, 0, "{said:?}");
+        let output = cli.run(&["entities", "show", "spv:n 7"]).await;
+        assert_eq!(output.code, 0, "{output:?}");
     }
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 /// So many entities, behind the service's back.
@@ -201,40 +199,43 @@ fn many(count: usize) -> String {
 async fn failures_are_reported_with_their_cause() {
     let folder = tempfile::tempdir().unwrap();
     let missing = Cli::on("sqlite:///./data/epr.db").in_folder(folder.path());
-    let said = missing.run(&["entities", "list"]).await;
+    let output = missing.run(&["entities", "list"]).await;
     assert_eq!(
-        (said.code, said.err.as_str()),
+        (output.code, output.err.as_str()),
         (2, "epr: there is no database at ./data/epr.db: run `epr migrate` to create it, or set EPR_DATABASE_URL\n")
     );
     assert!(!folder.path().join("data").exists(), "looking makes no file");
-    let said = Cli::on("sqlite:///:memory:").run(&["entities", "list"]).await;
-    assert!(said.code == 2 && said.err.contains("a database in memory"), "{said:?}");
+    let output = Cli::on("sqlite:///:memory:").run(&["entities", "list"]).await;
+    assert!(output.code == 2 && output.err.contains("a database in memory"), "{output:?}");
     let empty = Database::create(DatabaseKind::Postgres).await;
-    let said = Cli::on(&empty.url).run(&["roles", "list"]).await;
-    assert!(said.code == 2 && said.err.contains("run `epr migrate`"), "{said:?}");
-    let said = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production").run(&["migrate"]).await;
-    assert_eq!(said.code, 0);
+    let output = Cli::on(&empty.url).run(&["roles", "list"]).await;
+    assert!(output.code == 2 && output.err.contains("run `epr migrate`"), "{output:?}");
+    let output = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production").run(&["migrate"]).await;
+    assert_eq!(output.code, 0);
     let production = Cli::on(&empty.url).with("EPR_ENVIRONMENT", "production");
-    let said = production.run(&["seed"]).await;
-    assert!(said.code == 2 && said.err.contains("--yes"), "{said:?}");
-    let said = production.run(&["seed", "--yes"]).await;
-    assert_eq!(said.code, 0, "{said:?}");
-    let said = production.run(&["entities", "archive", "spv:Hamburg Two"]).await;
-    assert!(said.err.contains("EPR_DOCUMENT_VAULT_TOPIC_ARN is not set here"), "{said:?}");
+    let output = production.run(&["seed"]).await;
+    assert!(output.code == 2 && output.err.contains("--yes"), "{output:?}");
+    let output = production.run(&["seed", "--yes"]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let output = production.run(&["entities", "archive", "spv:Hamburg Two"]).await;
+    assert!(output.err.contains("EPR_DOCUMENT_VAULT_TOPIC_ARN is not set here"), "{output:?}");
 
     let nobody = Cli::over("http://127.0.0.1:1");
-    let said = nobody.run(&["entities", "list"]).await;
+    let output = nobody.run(&["entities", "list"]).await;
     assert!(
-        said.code == 2 && said.err.contains("cannot be reached") && said.err.contains("check the address"),
-        "{said:?}"
+        output.code == 2 && output.err.contains("cannot be reached") && output.err.contains("check the address"),
+        "{output:?}"
     );
     for command in [&["report", "expiring"][..], &["doctor"], &["migrate"], &["audit", "verify"], &["events", "list"]] {
-        let said = nobody.run(command).await;
-        assert!(said.code == 2 && said.err.contains("needs the database and cannot work over the API"), "{said:?}");
+        let output = nobody.run(command).await;
+        assert!(
+            output.code == 2 && output.err.contains("needs the database and cannot work over the API"),
+            "{output:?}"
+        );
     }
     for url in ["ftp://x", "nonsense", "http://h/?token=x", "http://user:pass@h/"] {
         assert_eq!(Cli::over(url).run(&["roles", "list"]).await.code, 2, "{url}");
     }
-    let said = Cli::on(&empty.url).with("EPR_ACTOR_ID", "me").run(&["roles", "list"]).await;
-    assert_eq!((said.code, said.err.as_str()), (2, "epr: EPR_ACTOR_ID is `me`; allowed: a UUID\n"));
+    let output = Cli::on(&empty.url).with("EPR_ACTOR_ID", "me").run(&["roles", "list"]).await;
+    assert_eq!((output.code, output.err.as_str()), (2, "epr: EPR_ACTOR_ID is `me`; allowed: a UUID\n"));
 }

@@ -69,10 +69,10 @@ async fn each_report_shows_exactly_its_rows(#[case] kind: DatabaseKind) {
     assert_eq!(ids(orphaned.clone()), std::slice::from_ref(&spv), "not what is archived itself, not the grandchild");
     assert_eq!((&orphaned[0]["parent_name"], &orphaned[0]["parent_type"]), (&json!("Acme"), &json!("issuer")));
 
-    let said = cli.run(&["report", "global-roles"]).await;
-    assert_eq!((said.code, said.err.as_str()), (0, "2 principals have a global assignment.\n"));
+    let output = cli.run(&["report", "global-roles"]).await;
+    assert_eq!((output.code, output.err.as_str()), (0, "2 principals have a global assignment.\n"));
     assert_eq!(
-        normalized(&said.out),
+        normalized(&output.out),
         "\
 user 00000000-0000-0000-0000-000000000001
   00000000-0000-0000-0000-000000000002  Reader  in force

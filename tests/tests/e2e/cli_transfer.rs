@@ -26,8 +26,8 @@ async fn content(cli: &Cli) -> Vec<Value> {
     rows
 }
 
-fn summary(said: &CliOutput) -> Value {
-    serde_json::from_str(said.out.lines().last().unwrap()).unwrap()
+fn summary(output: &CliOutput) -> Value {
+    serde_json::from_str(output.out.lines().last().unwrap()).unwrap()
 }
 
 /// What is hard to carry: formulas, separators, quotes, line ends, an empty description, every kind of window.
@@ -67,9 +67,9 @@ async fn an_export_is_imported_unchanged_in_both_formats(#[case] kind: DatabaseK
     for name in ["all.csv", "all.json"] {
         let file = path(folder.path(), name);
         here.ok(&["export", "--output", &file]).await;
-        let said = here.run(&["import", &file, "--json"]).await;
+        let output = here.run(&["import", &file, "--json"]).await;
         let same = json!({"created": 0, "changed": 0, "unchanged": 5});
-        assert_eq!(summary(&said), json!({"done": true, "roles": same, "assignments": same}), "{said:?}");
+        assert_eq!(summary(&output), json!({"done": true, "roles": same, "assignments": same}), "{output:?}");
         assert_eq!(
             std::fs::read_dir(folder.path())
                 .unwrap()
@@ -90,9 +90,12 @@ async fn an_export_is_imported_unchanged_in_both_formats(#[case] kind: DatabaseK
         let there = Cli::on(&database.url);
         there.ok(&["migrate"]).await;
         let file = path(folder.path(), name);
-        let said = there.run(&["import", &file]).await;
-        assert!(said.code == 2 && said.err.contains(": entity_name: there is no issuer:Acme Estates"), "{said:?}");
-        assert!(said.err.ends_with("epr: 3 errors in the file; nothing was changed.\n"), "{said:?}");
+        let output = there.run(&["import", &file]).await;
+        assert!(
+            output.code == 2 && output.err.contains(": entity_name: there is no issuer:Acme Estates"),
+            "{output:?}"
+        );
+        assert!(output.err.ends_with("epr: 3 errors in the file; nothing was changed.\n"), "{output:?}");
         assert_eq!(database.number("SELECT COUNT(*) FROM roles").await, 0);
         for (entity_type, name) in
             [("issuer", "Acme Estates"), ("spv", "Berlin One"), ("spv", "A \"quoted\", name; with\nlines")]
@@ -175,8 +178,7 @@ async fn a_dry_run_shows_the_difference_and_the_run_makes_it(#[case] kind: Datab
         assert_eq!((&again["roles"]["changed"], &again["assignments"]["changed"]), (&json!(0), &json!(0)));
     }
     assert_eq!(epr(&api.database.url, &["audit", "verify"]).await.0, 0);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 #[rstest]
@@ -192,9 +194,9 @@ async fn flaws_are_named_by_file_line_and_field_and_nothing_is_changed(#[case] k
     let try_out = async |name: &str, text: &str| {
         let file = path(folder.path(), name);
         std::fs::write(&file, text).unwrap();
-        let said = cli.run(&["import", &file]).await;
-        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
-        said.err.replace(&file, name)
+        let output = cli.run(&["import", &file]).await;
+        assert_eq!((output.code, output.out.as_str()), (2, ""), "{output:?}");
+        output.err.replace(&file, name)
     };
     let csv = format!(
         "kind,name,description,scope_types,is_system,permissions,principal_id,principal_type,role,\
@@ -282,19 +284,22 @@ async fn an_import_that_stops_reports_its_changes_and_can_be_resumed(#[case] kin
         }
     };
     api.database.execute(refuse).await.unwrap();
-    let said = cli.run(&["import", &file]).await;
-    assert_eq!(said.code, 2, "{said:?}");
+    let output = cli.run(&["import", &file]).await;
+    assert_eq!(output.code, 2, "{output:?}");
     assert!(
-        said.err.contains(&format!("epr: stopped at {file}:301: ")) && said.err.contains("not this one"),
-        "{said:?}"
+        output.err.contains(&format!("epr: stopped at {file}:301: ")) && output.err.contains("not this one"),
+        "{output:?}"
     );
     assert!(
-        said.err.contains(
+        output.err.contains(
             "Done before: 1 role created, 0 changed, 0 unchanged; 200 assignments created, 0 changed, 0 unchanged.\n"
         ),
-        "{said:?}"
+        "{output:?}"
     );
-    assert!(said.err.ends_with("Nothing after that was changed. Run the same import again to continue.\n"), "{said:?}");
+    assert!(
+        output.err.ends_with("Nothing after that was changed. Run the same import again to continue.\n"),
+        "{output:?}"
+    );
     assert_eq!(
         api.database.number("SELECT COUNT(*) FROM role_assignments").await,
         200,
@@ -307,8 +312,8 @@ async fn an_import_that_stops_reports_its_changes_and_can_be_resumed(#[case] kin
         "DROP TRIGGER refuse"
     };
     api.database.execute(drop).await.unwrap();
-    let said = summary(&cli.run(&["import", &file, "--json"]).await);
-    assert_eq!(said["assignments"], json!({"created": 300, "changed": 0, "unchanged": 200}));
+    let report = summary(&cli.run(&["import", &file, "--json"]).await);
+    assert_eq!(report["assignments"], json!({"created": 300, "changed": 0, "unchanged": 200}));
     assert_eq!(epr(&api.database.url, &["audit", "verify"]).await.1, "The chain holds: 501 entries, 1 to 501.\n");
 }
 
@@ -345,10 +350,10 @@ async fn an_interrupted_import_finishes_its_transaction_and_reports_its_position
     assert!(tokio::process::Command::new("/bin/sh").args(["-c", &kill]).status().await.unwrap().success());
     sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.starts_with("epr: stopped: interrupted\nDone before: "), "{said}");
-    assert!(said.contains("; 200 assignments created, 0 changed, "), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with("epr: stopped: interrupted\nDone before: "), "{stderr}");
+    assert!(stderr.contains("; 200 assignments created, 0 changed, "), "{stderr}");
     assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 200);
     cli.ok(&["import", &file]).await;
     assert_eq!(database.number("SELECT COUNT(*) FROM role_assignments").await, 500);

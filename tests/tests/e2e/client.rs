@@ -40,11 +40,6 @@ fn quick_retries() -> RetryPolicy {
     RetryPolicy::default().attempts(1000).backoff(Duration::from_millis(1), Duration::from_millis(20))
 }
 
-async fn ends(process: Process) {
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
-}
-
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
@@ -54,7 +49,7 @@ async fn every_operation_works_over_a_real_service(#[case] kind: DatabaseKind) {
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
     registry(&client(&base)).await;
     events_and_ledger(&client(&base)).await;
-    ends(process).await;
+    process.terminate().await;
 }
 
 async fn registry(client: &Client) {
@@ -195,7 +190,7 @@ async fn tokens_are_sent_and_their_refusals_told_apart() {
     assert_eq!(renewing.roles().all().await.unwrap(), []);
     let broken = Client::builder(&base).token_provider(async || Err("no issuer".into())).build().unwrap();
     assert!(matches!(broken.roles().all().await, Err(Error::Token(_))));
-    ends(process).await;
+    process.terminate().await;
 }
 
 /// A client that makes the way whole again before its second attempt, and the number of attempts it made.
@@ -242,7 +237,7 @@ async fn calls_are_repeated_while_the_service_has_no_database() {
     let (patient, attempts) = mending(&base, &way);
     assert!(!patient.authorize(&question(acme.id)).await.unwrap());
     assert!(attempts.load(Ordering::Relaxed) >= 2, "{attempts:?}");
-    ends(process).await;
+    process.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,7 +254,7 @@ async fn a_change_that_was_not_sent_is_repeated() {
     let made = patient.create_entity(&entity("Acme", EntityType::Issuer)).await.unwrap();
     assert_eq!(attempts.load(Ordering::Relaxed), 2);
     assert_eq!(client(&base).entities(&EntityFilter::default()).all().await.unwrap(), [made]);
-    ends(process).await;
+    process.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,7 +319,7 @@ async fn a_service_that_stands_still_is_a_timeout_and_another_server_a_protocol_
     let late = hasty.create_entity(&entity("Acme", EntityType::Issuer)).await.unwrap_err();
     assert!(matches!(late, Error::Transport { kind: TransportKind::Timeout, .. }), "{late:?}");
     process.signal("CONT").await;
-    ends(process).await;
+    process.terminate().await;
 
     let other = async |answer| client(&server(answer).await.0).roles().all().await.unwrap_err();
     let page = other(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>").await;

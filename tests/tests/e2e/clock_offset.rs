@@ -50,8 +50,8 @@ async fn a_file_has_no_clock_of_its_own() {
 async fn doctor_compares_the_clocks() {
     let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
-    let (_, said, _) = epr(&database.url, &["doctor", "--json"]).await;
-    let report: Value = serde_json::from_str(&said).unwrap();
+    let (_, out, _) = epr(&database.url, &["doctor", "--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
     let clock = report["findings"].as_array().unwrap().iter().find(|finding| finding["what"] == "clock").unwrap();
     assert_eq!(clock["state"], "fine", "{clock}");
     assert!(clock["seen"].as_str().unwrap().ends_with(" the database's"), "{clock}");

@@ -33,8 +33,8 @@ async fn another_encoding_is_refused() {
         for command in ["migrate", "doctor"] {
             let (code, out, err) = epr(&url, &[command]).await;
             assert_ne!(code, 0, "{out}{err}");
-            let said = format!("{out}{err}").split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(said.contains(&format!("has the encoding {encoding}, and EPR needs UTF8")), "{said}");
+            let output = format!("{out}{err}").split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(output.contains(&format!("has the encoding {encoding}, and EPR needs UTF8")), "{output}");
         }
     }
 }
@@ -124,8 +124,8 @@ async fn another_applications_tables_are_left_alone() {
         let before = database.number(tables).await;
         let (code, out, err) = epr(&database.url, &["migrate"]).await;
         assert_ne!(code, 0, "{out}{err}");
-        let said = format!("{out}{err}");
-        assert!(said.contains("not EPR's") && said.contains("schema of its own"), "{said}");
+        let output = format!("{out}{err}");
+        assert!(output.contains("not EPR's") && output.contains("schema of its own"), "{output}");
         assert_eq!(database.number(tables).await, before, "{neighbour}");
         // In a schema of its own it lives beside them.
         let own = format!("CREATE SCHEMA epr; ALTER DATABASE {} SET search_path = epr, public", name_of(&database));

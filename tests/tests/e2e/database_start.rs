@@ -32,8 +32,7 @@ async fn a_database_that_comes_up_in_steps_is_waited_for() {
     assert_eq!(process.wait_for_log("database_awaited").await["extra"]["reason"], "no_such_database");
     sqlx::raw_sql("CREATE DATABASE late OWNER late").execute(&mut conn).await.unwrap();
     process.wait_for_log("listening").await;
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -55,7 +54,6 @@ async fn a_signal_ends_the_wait_at_once() {
     let mut process = Process::start("epr-api", &environment);
     let line = process.wait_for_log("database_awaited").await;
     assert_eq!(line["extra"]["reason"], "no_such_host", "{line}");
-    process.signal("TERM").await;
-    let ended = tokio::time::timeout(Duration::from_secs(30), process.wait_for_exit()).await.expect("an end");
+    let ended = tokio::time::timeout(Duration::from_secs(30), process.terminate()).await.expect("an end");
     assert_eq!(ended.0.code(), Some(0));
 }

@@ -1,8 +1,7 @@
 //! Database URLs as other drivers write them, on a real server. Their parsing is tested where it is written.
 
 use epr_testkit::postgres_server::PostgresServer;
-use epr_testkit::process::{epr, program};
-use tokio::process::Command;
+use epr_testkit::process::{epr, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn urls_of_other_drivers_reach_the_server() {
@@ -19,13 +18,13 @@ async fn urls_of_other_drivers_reach_the_server() {
             "postgresql://epr@elsewhere.invalid:{port}/postgres?hostaddr=127.0.0.1&target_session_attrs=read-write"
         ),
     ] {
-        let (code, _, said) = epr(&url, &["migrate"]).await;
-        assert_eq!(code, 0, "{url}: {said}");
+        let (code, _, err) = epr(&url, &["migrate"]).await;
+        assert_eq!(code, 0, "{url}: {err}");
     }
     let url = format!("postgresql://epr@localhost:{port}/postgres?sslcrl=/hunter2");
-    let (code, _, said) = epr(&url, &["migrate"]).await;
+    let (code, _, err) = epr(&url, &["migrate"]).await;
     assert_eq!(code, 2);
-    assert!(said.contains("sslcrl") && !said.contains("hunter2"), "{said}");
+    assert!(err.contains("sslcrl") && !err.contains("hunter2"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,18 +52,10 @@ async fn names_and_passwords_come_from_where_libpq_takes_them() {
         (vec![("PGPASSFILE", passfile.as_str())], 0),
         (vec![("PGPASSWORD", "hunter2"), ("PGSSLCRL", "/crl.pem")], 2),
     ] {
-        let output = Command::new(program("epr"))
-            .env_clear()
-            .env("EPR_DATABASE_URL", &plain)
-            .envs(variables.iter().copied())
-            .current_dir(std::env::temp_dir())
-            .arg("migrate")
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{variables:?}: {said}");
-        assert!(!said.contains("hunter2"), "{said}");
+        let environment = [&[("EPR_DATABASE_URL", plain.as_str())], variables.as_slice()].concat();
+        let (actual, _, stderr) = run("epr", &environment, &["migrate"]).await;
+        assert_eq!(actual, code, "{variables:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
     }
     assert!(server.log().contains("[the-vault]"), "sessions have the name of the URL");
 }

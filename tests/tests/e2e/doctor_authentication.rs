@@ -1,4 +1,4 @@
-//! Doctor reads the files of tokens and keys, and production without authentication is said everywhere.
+//! Doctor reads the files of tokens and keys, and production without authentication is reported everywhere.
 
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};
@@ -7,11 +7,11 @@ use epr_testkit::process::Process;
 use serde_json::{Value, json};
 
 async fn finding(cli: &Cli, what: &str) -> (String, String) {
-    let said = cli.run(&["doctor", "--json"]).await;
-    let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+    let output = cli.run(&["doctor", "--json"]).await;
+    let report: Value = serde_json::from_str(&output.out).unwrap_or_else(|_| panic!("{output:?}"));
     let one = report["findings"].as_array().unwrap().iter().find(|finding| finding["what"] == what);
     let one = one.unwrap_or_else(|| panic!("no {what} in {report:#}"));
-    assert_eq!(said.code, i32::from(report["healthy"] == json!(false)));
+    assert_eq!(output.code, i32::from(report["healthy"] == json!(false)));
     (one["state"].as_str().unwrap().to_owned(), one["seen"].as_str().unwrap().to_owned())
 }
 
@@ -60,23 +60,22 @@ async fn doctor_opens_the_files_of_tokens_and_keys() {
 async fn production_without_authentication_settings_is_reported() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     Cli::on(&database.url).ok(&["migrate"]).await;
-    for (environment, mode, said) in
+    for (environment, mode, reported) in
         [("production", None, true), ("production", Some("none"), false), ("staging", None, false)]
     {
         let mut variables = vec![("EPR_DATABASE_URL", database.url.as_str()), ("EPR_ENVIRONMENT", environment)];
         variables.extend(mode.map(|mode| ("EPR_AUTH_MODE", mode)));
         let (process, base) = Process::api(&variables).await;
         let lines = process.log.iter().filter(|line| line["message"] == "authentication_off").count();
-        assert_eq!(lines, usize::from(said), "{variables:?}");
+        assert_eq!(lines, usize::from(reported), "{variables:?}");
         let ready: Value = reqwest::get(format!("{base}/readyz")).await.unwrap().json().await.unwrap();
-        assert_eq!(ready.get("authentication"), said.then(|| json!("off")).as_ref(), "{variables:?}");
+        assert_eq!(ready.get("authentication"), reported.then(|| json!("off")).as_ref(), "{variables:?}");
         assert_eq!(ready["status"], "ready");
-        // It is said, and serves all the same: deployments of before go on.
+        // The service reports it and serves nevertheless: older deployments continue to work.
         assert_eq!(reqwest::get(format!("{base}/api/v1/entities")).await.unwrap().status(), 200);
-        process.signal("TERM").await;
-        process.wait_for_exit().await;
+        process.terminate().await;
         let cli = variables.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
         let (state, seen) = finding(&cli, "auth").await;
-        assert_eq!(state, if said { "wrong" } else { "unused" }, "{seen}");
+        assert_eq!(state, if reported { "wrong" } else { "unused" }, "{seen}");
     }
 }

@@ -198,6 +198,5 @@ async fn a_consumer_that_acts_on_flat_fields_archives_what_epr_archived_and_noth
     assert_eq!((&uploaded["payload"], &uploaded["metadata"]), (&payload, &json!({"ip": "::1"})));
     assert_eq!(archived_by_the_vault(&archived), Some((entity.to_owned(), "spv".to_owned())));
     assert_eq!((&archived["action"], &archived["metadata"]), (&json!("entity.archived"), &json!({})));
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
 }

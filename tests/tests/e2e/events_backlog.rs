@@ -24,13 +24,7 @@ fn service(store: Arc<dyn Store>, topic: &Arc<Recording>) -> Epr {
 
 /// Writes pending events with one ordering key behind the service's back; `key` is their type, too.
 async fn backlog(database: &Database, key: &str, count: u32) {
-    let id = match database.kind {
-        DatabaseKind::Postgres => "gen_random_uuid()",
-        DatabaseKind::Sqlite => {
-            "lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), substr(hex(randomblob(2)), 2), \
-             substr(hex(randomblob(2)), 2), hex(randomblob(6))))"
-        }
-    };
+    let id = database.new_uuid();
     let at = "'2026-01-01T00:00:00.000000Z'";
     let sql = format!(
         "INSERT INTO platform_events (id, event_id, event_type, source, payload, context, occurred_at, schema_version, \

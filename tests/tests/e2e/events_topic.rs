@@ -55,8 +55,7 @@ async fn the_vaults_consumer_finds_what_it_reads() {
         json!({"event_type": attribute(&body["event_type"]), "source": attribute(&body["source"]),
             "event_id": attribute(&body["event_id"])})
     );
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -80,16 +79,14 @@ async fn a_topic_that_is_gone_loses_nothing() {
         assert_eq!((&event["delivery_state"], &event["delivery_attempts"]), (&json!("pending"), &json!(0)));
         made.push(event["event_id"].clone());
     }
-    let (_, said, _) = epr(&database.url, &["events", "list", "--state", "pending"]).await;
-    assert!(said.contains("pending, 0 attempts") && said.contains("the topic cannot be used"), "{said}");
+    let (_, out, _) = epr(&database.url, &["events", "list", "--state", "pending"]).await;
+    assert!(out.contains("pending, 0 attempts") && out.contains("the topic cannot be used"), "{out}");
     // The process is stopped so that nothing is published to a topic without its queue.
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
     topic.create_topic().await;
     let (process, _) = Process::api(&environment).await;
     database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'", 0).await;
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
     let received: Vec<_> = topic.drain().await.into_iter().map(|message| message.body["event_id"].clone()).collect();
     assert_eq!(received, made, "each once, in order");
 }
@@ -113,8 +110,7 @@ async fn a_relay_in_another_process_is_woken() {
     let line = relay.wait_for_log("events_engine_published").await;
     assert_eq!(line["extra"]["event_id"], made["event_id"]);
     for process in [relay, writer] {
-        process.signal("TERM").await;
-        assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+        assert_eq!(process.terminate().await.0.code(), Some(0));
     }
     assert_eq!(topic.drain().await.len(), 1);
 }

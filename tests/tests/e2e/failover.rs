@@ -113,11 +113,11 @@ impl Caller {
     /// Sends a POST, again for as long as the answer is a 503.
     async fn post(&self, path: &str, body: Value) -> Value {
         loop {
-            let (status, said) = self.send(Method::POST, path, &body).await;
+            let (status, answer) = self.send(Method::POST, path, &body).await;
             match status {
                 503 => tokio::time::sleep(POLL_INTERVAL).await,
-                200 | 201 => return said,
-                _ => panic!("{path}: {status} {said}"),
+                200 | 201 => return answer,
+                _ => panic!("{path}: {status} {answer}"),
             }
         }
     }
@@ -139,9 +139,9 @@ impl Caller {
     async fn authorized(&self, user: &str, entity: &str) -> Option<bool> {
         let asked = json!({"user_id": user, "action": "a:read", "resource_id": entity});
         match self.send(Method::POST, "/api/v1/authorize", &asked).await {
-            (200, said) => said["authorized"].as_bool(),
+            (200, answer) => answer["authorized"].as_bool(),
             (503, _) => None,
-            (status, said) => panic!("{status} {said}"),
+            (status, answer) => panic!("{status} {answer}"),
         }
     }
 
@@ -182,8 +182,8 @@ async fn work(
         caller.authorized(&user, &entity).await;
         caller.revoke(&held).await;
         for _ in 0..3 {
-            let said = caller.authorized(&user, &entity).await;
-            assert_ne!(said, Some(true), "{user} is allowed after the revocation of {held} was answered");
+            let authorized = caller.authorized(&user, &entity).await;
+            assert_ne!(authorized, Some(true), "{user} is allowed after the revocation of {held} was answered");
         }
         done.fetch_add(1, SeqCst);
     }
@@ -321,7 +321,7 @@ async fn a_process_leaves_an_old_primary_that_goes_on_and_does_not_return() {
         "a denial",
         POLL_INTERVAL,
         async || caller.authorized(&user(1), &entity).await,
-        |said| *said == Some(false),
+        |authorized| *authorized == Some(false),
     )
     .await;
     println!("the revocation elsewhere shows {:?} after the name changed", flipped.elapsed());

@@ -92,11 +92,11 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
 
     // With nothing written, nothing needs to be exported.
-    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
-    assert_eq!(code, 0, "{said}");
+    let (code, _, err) = epr(&database.url, &["migrate", "--back"]).await;
+    assert_eq!(code, 0, "{err}");
     assert_eq!(dump(&database).await, before);
-    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
-    assert!(code == 2 && said.contains("nothing to go back to"), "{said}");
+    let (code, _, err) = epr(&database.url, &["migrate", "--back"]).await;
+    assert!(code == 2 && err.contains("nothing to go back to"), "{err}");
 
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
     let api = Api::on(Arc::clone(&database)).await;
@@ -109,8 +109,8 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
         database.until(LISTENING, 0).await;
     }
 
-    let (code, _, said) = epr(&database.url, &["migrate", "--back"]).await;
-    assert!(code == 2 && said.contains("1 ledger entry, 1 event and 0 rejected messages"), "{said}");
+    let (code, _, err) = epr(&database.url, &["migrate", "--back"]).await;
+    assert!(code == 2 && err.contains("1 ledger entry, 1 event and 0 rejected messages"), "{err}");
     assert_eq!(database.number("SELECT sequence FROM audit_chain_head").await, 41, "nothing was changed");
 
     let (success, printed) = go_back(&database, folder.path()).await;
@@ -131,16 +131,16 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
     let (success, printed) = go_back(&database, folder.path()).await;
     assert!(!success && printed.contains("is not empty"), "{printed}");
-    let (code, said) = audit_verify(&database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &json!(40)), "{said}");
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &json!(40)), "{report}");
 }
 
 /// Why `epr migrate --back` refuses; the ledger is still EPR's afterwards.
 async fn refusal(database: &Database, arguments: &[&str]) -> String {
-    let (code, _, said) = epr(&database.url, &[&["migrate", "--back"], arguments].concat()).await;
-    assert_eq!(code, 2, "{said}");
+    let (code, _, err) = epr(&database.url, &[&["migrate", "--back"], arguments].concat()).await;
+    assert_eq!(code, 2, "{err}");
     assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
-    said
+    err
 }
 
 #[tokio::test]
@@ -149,19 +149,16 @@ async fn each_obstacle_is_named() {
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
 
     database.execute("CREATE VIEW somebody_elses AS SELECT id FROM roles").await.unwrap();
-    let said = refusal(&database, &[]).await;
-    assert!(
-        said.contains("nothing was changed") && said.contains("view somebody_elses depends on table roles"),
-        "{said}"
-    );
+    let err = refusal(&database, &[]).await;
+    assert!(err.contains("nothing was changed") && err.contains("view somebody_elses depends on table roles"), "{err}");
     database.execute("DROP VIEW somebody_elses").await.unwrap();
 
     database.execute("DELETE FROM epr_before.audit_logs WHERE sequence = 40").await.unwrap();
-    let said = refusal(&database, &[]).await;
-    assert!(said.contains("1 ledger entry"), "{said}");
+    let err = refusal(&database, &[]).await;
+    assert!(err.contains("1 ledger entry"), "{err}");
     database.execute("UPDATE epr_before.audit_logs SET entry_hash = previous_hash WHERE sequence = 39").await.unwrap();
-    let said = refusal(&database, &[]).await;
-    assert!(said.contains("are not those that EPR's tables were made from"), "{said}");
+    let err = refusal(&database, &[]).await;
+    assert!(err.contains("are not those that EPR's tables were made from"), "{err}");
 }
 
 #[tokio::test]
@@ -170,8 +167,8 @@ async fn a_running_process_is_not_left_with_answers_in_memory() {
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
     let api = Api::on(Arc::clone(&database)).await;
     database.until_at_least(LISTENING, 1).await;
-    let said = refusal(&database, &[]).await;
-    assert!(said.contains("stop every process of EPR"), "{said}");
+    let err = refusal(&database, &[]).await;
+    assert!(err.contains("stop every process of EPR"), "{err}");
     drop(api);
     database.until(LISTENING, 0).await;
     assert_eq!(epr(&database.url, &["migrate", "--back"]).await.0, 0);

@@ -40,8 +40,8 @@ async fn move_to(api: &Api, id: &str, parent: impl Into<Value>) -> (u16, String)
 }
 
 async fn doctor(database: &Database) -> (String, String) {
-    let (_, said, _) = epr(&database.url, &["doctor", "--json"]).await;
-    let report: Value = serde_json::from_str(&said).unwrap();
+    let (_, out, _) = epr(&database.url, &["doctor", "--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
     let findings = report["findings"].as_array().unwrap();
     let found = findings.iter().find(|finding| finding["what"] == "hierarchy").unwrap_or_else(|| panic!("{report:#}"));
     (found["state"].as_str().unwrap().to_owned(), found["seen"].as_str().unwrap().to_owned())
@@ -184,13 +184,13 @@ async fn a_cycle_is_not_taken_over(#[case] kind: DatabaseKind) {
     database.execute(&table).await.unwrap();
     chain(&database, 6, 5).await;
     set_parent(&database, &level(6, 1), &level(6, 3)).await;
-    let (code, _, said) = epr(&database.url, &["migrate"]).await;
-    assert_eq!(code, 2, "{said}");
+    let (code, _, err) = epr(&database.url, &["migrate"]).await;
+    assert_eq!(code, 2, "{err}");
     let named = format!("`{0}` -> `{2}` -> `{1}` -> `{0}`", level(6, 1), level(6, 2), level(6, 3));
-    assert!(said.contains(&named) && said.contains("nothing was changed"), "{said}");
+    assert!(err.contains(&named) && err.contains("nothing was changed"), "{err}");
     set_parent(&database, &level(6, 1), &level(6, 1)).await;
-    let (code, _, said) = epr(&database.url, &["migrate"]).await;
-    assert!(code == 2 && said.contains(&format!("`{0}` -> `{0}`", level(6, 1))), "{said}");
+    let (code, _, err) = epr(&database.url, &["migrate"]).await;
+    assert!(code == 2 && err.contains(&format!("`{0}` -> `{0}`", level(6, 1))), "{err}");
     database.execute(&format!("UPDATE entities SET parent_id = NULL WHERE id = '{}'", level(6, 1))).await.unwrap();
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
 }

@@ -87,8 +87,8 @@ async fn nothing_is_set_aside_when_the_chain_before_it_does_not_hold(#[case] kin
     };
     api.database.execute(off).await.unwrap();
     api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
-    let (code, said) = set_aside(&api, &[]).await;
-    assert_eq!((code, &said["set_aside"], &said["finding"]["sequence"]), (1, &json!(false), &json!(2)));
+    let (code, report) = set_aside(&api, &[]).await;
+    assert_eq!((code, &report["set_aside"], &report["finding"]["sequence"]), (1, &json!(false), &json!(2)));
     assert_eq!(api.database.number("SELECT COUNT(*) FROM audit_logs").await, 4);
     assert_eq!(api.database.number("SELECT COUNT(*) FROM audit_logs_set_aside").await, 0);
 }
@@ -102,8 +102,8 @@ async fn only_rows_beyond_the_head_of_which_a_copy_is_kept_can_be_deleted(#[case
     api.entity("S", "spv", None).await;
     insert_unguarded(&api, &[2]).await;
     for attempt in ["DELETE FROM audit_logs", "DELETE FROM audit_logs WHERE sequence = 2"] {
-        let said = api.database.execute(attempt).await.unwrap_err().to_string();
-        assert!(said.contains("DELETE is refused"), "{said}");
+        let error = api.database.execute(attempt).await.unwrap_err().to_string();
+        assert!(error.contains("DELETE is refused"), "{error}");
     }
     // A copy of an entry of the chain takes nothing from the chain.
     api.database.execute("INSERT INTO audit_logs_set_aside (sequence, entry) VALUES (1, '{}')").await.unwrap();

@@ -53,18 +53,18 @@ async fn entries_of_an_earlier_version_still_verify(#[case] kind: DatabaseKind) 
     let api = Api::start(kind).await;
     upgraded(&api, 3).await;
     let url = &api.database.url;
-    let (code, said, failed) = epr(url, &["audit", "verify"]).await;
+    let (code, out, err) = epr(url, &["audit", "verify"]).await;
     assert_eq!(
-        (code, said.as_str()),
+        (code, out.as_str()),
         (
             0,
             "The chain holds: 3 entries, 1 to 3.\nEntries with a number in the form of earlier versions: 3. \
             Their hashes are correct; that form is accepted up to entry 3.\n"
         ),
-        "{failed}"
+        "{err}"
     );
-    let (code, said) = audit_verify(url, &["--start-sequence", "2"]).await;
-    assert_eq!((code, &said["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
+    let (code, report) = audit_verify(url, &["--start-sequence", "2"]).await;
+    assert_eq!((code, &report["former_numbers"]), (0, &json!({"entries": 2, "accepted_up_to": 3})));
 }
 
 #[rstest]
@@ -117,8 +117,8 @@ async fn the_former_form_after_the_upgrade_is_a_finding(#[case] kind: DatabaseKi
     upgraded(&api, 1).await;
     let (url, store) = (&api.database.url, api.database.store().await);
     store.append(&[timed(1).with_former_numbers().unwrap()]).await.unwrap();
-    let (code, said) = audit_verify(url, &[]).await;
-    assert_eq!((code, &said["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
+    let (code, report) = audit_verify(url, &[]).await;
+    assert_eq!((code, &report["finding"]), (1, &json!({"kind": "former_number", "sequence": 2, "up_to": 1})));
     // A process of the earlier version that still ran: the operator says so.
     assert_eq!(audit_verify(url, &["--former-numbers-to", "2"]).await.0, 0);
     // A new database accepts none.
@@ -162,11 +162,11 @@ async fn a_ledger_with_former_numbers_is_taken_over(#[case] kind: DatabaseKind) 
         database.execute(&sql).await.unwrap();
         previous = hash;
     }
-    let (code, said, failed) = epr(&database.url, &["migrate"]).await;
-    assert_eq!(code, 0, "{said}{failed}");
-    let (code, said) = audit_verify(&database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &json!(46)), "{said}");
-    assert_eq!(said["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
+    let (code, out, err) = epr(&database.url, &["migrate"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &json!(46)), "{report}");
+    assert_eq!(report["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
     // What was hashed is what is read.
     let api = Api::on(database.into()).await;
     let entries =

@@ -123,8 +123,8 @@ async fn a_row_that_the_head_was_not_moved_to_is_refused(#[case] kind: DatabaseK
      entity_type, \
                        correlation_id, details, occurred_at";
     let foreign = format!("INSERT INTO audit_logs SELECT 2, {columns} FROM audit_logs WHERE sequence = 1");
-    let said = api.database.execute(&foreign).await.unwrap_err().to_string();
-    assert!(said.contains("the head of the chain was not moved"), "{said}");
+    let error = api.database.execute(&foreign).await.unwrap_err().to_string();
+    assert!(error.contains("the head of the chain was not moved"), "{error}");
     api.get("/readyz").await.expect(200);
     api.entity("T", "spv", None).await;
     // With the guard off, as in a database that had such a row before.

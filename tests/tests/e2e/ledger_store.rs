@@ -110,10 +110,10 @@ async fn the_database_refuses_changes(#[case] kind: DatabaseKind) {
         ),
     }
     for statement in statements {
-        let said = database.execute(statement).await.unwrap_err().to_string();
+        let error = database.execute(statement).await.unwrap_err().to_string();
         assert!(
-            said.contains("append-only") || said.contains("syntax error") && statement.contains("ON CONFLICT"),
-            "{statement}: {said}"
+            error.contains("append-only") || error.contains("syntax error") && statement.contains("ON CONFLICT"),
+            "{statement}: {error}"
         );
     }
     let seen = all_entries(&*store).await;

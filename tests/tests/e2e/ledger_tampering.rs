@@ -57,13 +57,13 @@ async fn restore(api: &Api) {
 /// Runs `sql`, expects the verdict, and puts everything back.
 async fn found(api: &Api, sql: &str, kind: &str, sequence: i64) {
     api.database.execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    let (code, said) = audit_verify(&api.database.url, &[]).await;
+    let (code, report) = audit_verify(&api.database.url, &[]).await;
     assert_eq!(
-        (code, &said["finding"]["kind"], &said["finding"]["sequence"]),
+        (code, &report["finding"]["kind"], &report["finding"]["sequence"]),
         (1, &json!(kind), &json!(sequence)),
-        "{sql}: {said}"
+        "{sql}: {report}"
     );
-    assert_eq!(said["valid"], json!(false));
+    assert_eq!(report["valid"], json!(false));
     restore(api).await;
 }
 
@@ -202,6 +202,6 @@ async fn every_change_is_found(#[case] kind: DatabaseKind) {
             found(&api, &set("occurred_at", at), "unreadable", VICTIM).await;
         }
     }
-    let (code, said) = audit_verify(&api.database.url, &[]).await;
-    assert_eq!((code, &said["checked"]), (0, &Value::from(LAST)));
+    let (code, report) = audit_verify(&api.database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &Value::from(LAST)));
 }

@@ -77,8 +77,8 @@ async fn one_call_over_the_limit_is_refused_at_once() {
     assert_eq!(turned_away.status(), 503);
     assert_eq!(turned_away.headers()["retry-after"], "1");
     assert!(turned_away.headers().contains_key("x-request-id"));
-    let said = turned_away.json::<Value>().await.unwrap();
-    assert_eq!(said, json!({"detail": "The service is overloaded; retry after the time in `Retry-After`"}));
+    let body = turned_away.json::<Value>().await.unwrap();
+    assert_eq!(body, json!({"detail": "The service is overloaded; retry after the time in `Retry-After`"}));
     // Nothing but its own answer was needed for that: the others still wait.
     assert_eq!(database.number(LOCK_WAITERS).await, 2);
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
@@ -102,8 +102,8 @@ async fn a_slow_call_is_answered_and_its_change_is_completed() {
 
     let change = post(&base, &json!({"name": "late", "type": "spv"})).await;
     assert_eq!(change.status(), 503);
-    let said = change.json::<Value>().await.unwrap();
-    assert_eq!(said["detail"], "The request timed out; the change may still be made, read the result before you retry");
+    let body = change.json::<Value>().await.unwrap();
+    assert_eq!(body["detail"], "The request timed out; the change may still be made, read the result before you retry");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     process.wait_for_log("request_ended_late").await;
     assert_eq!(database.number("SELECT COUNT(*) FROM entities WHERE name = 'late'").await, 1);

@@ -25,8 +25,7 @@ async fn log_of(database: &Database, variables: &[(&str, &str)]) -> Vec<Value> {
     let event = json!({"event_type": "document.uploaded", "source": "vault", "payload": {}, "context":
         {"actor_id": USER, "actor_type": "user", "entity_id": spv["id"], "entity_type": "spv"}});
     post(&base, "/api/v1/events", &event).await;
-    process.signal("TERM").await;
-    process.wait_for_exit().await.1
+    process.terminate().await.1
 }
 
 fn lines<'a>(log: &'a [Value], message: &str) -> Vec<&'a Value> {

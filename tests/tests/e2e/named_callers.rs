@@ -13,8 +13,8 @@ const USER: &str = "bbbbbbbb-0000-4000-8000-000000000002";
 
 /// The content of every entry, oldest first.
 async fn entries(url: &str) -> Vec<Value> {
-    let (code, out, said) = epr(url, &["audit", "export"]).await;
-    assert_eq!(code, 0, "{said}");
+    let (code, out, err) = epr(url, &["audit", "export"]).await;
+    assert_eq!(code, 0, "{err}");
     let line = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
     out.lines().map(|text| serde_json::from_str(line(text)["canonical"].as_str().unwrap()).unwrap()).collect()
 }
@@ -75,14 +75,14 @@ async fn a_token_without_an_actor_is_recorded_by_its_name() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let cli = Cli::on(&database.url);
     let scopes = ["--scopes", "epr:read,epr:write,epr:authorize,epr:act-as"];
-    let said = cli.run(&[&["token", "new", "--json", "--name", "vault"][..], &scopes].concat()).await;
+    let output = cli.run(&[&["token", "new", "--json", "--name", "vault"][..], &scopes].concat()).await;
     let id = derived(CallerKind::Token, "vault");
     let id = id.as_str().unwrap();
-    assert!(said.err.starts_with("warning: without --actor the ledger records this token by its name: `vault`, "));
-    assert!(said.err.contains(&format!("--actor {id}")), "{}", said.err);
+    assert!(output.err.starts_with("warning: without --actor the ledger records this token by its name: `vault`, "));
+    assert!(output.err.contains(&format!("--actor {id}")), "{}", output.err);
     let silent = cli.run(&[&["token", "new", "--json", "--name", "x", "--actor", ACTOR][..], &scopes].concat()).await;
     assert_eq!(silent.err, "", "no warning with an actor");
-    let made: Value = serde_json::from_str(&said.out).unwrap();
+    let made: Value = serde_json::from_str(&output.out).unwrap();
     let list = json!([made["entry"]]).to_string();
     let environment =
         [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", &list)];
@@ -92,8 +92,7 @@ async fn a_token_without_an_actor_is_recorded_by_its_name() {
     over.ok(&["roles", "create", "Writer", "--actor", ACTOR]).await;
     over.ok(&["entities", "create", "spv", "One"]).await;
     over.run(&["check", USER, "document:download", "spv:One"]).await;
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
     let entries = entries(&database.url).await;
     let credential = (&json!("credential"), &json!(id), &json!("vault"));
     assert_eq!(actor(&entries[0]), credential);

@@ -191,8 +191,8 @@ async fn rows_of_the_older_service_are_taken_over(#[case] kind: DatabaseKind) {
             let sql = sql.replace("{role}", &id(role)).replace("{user}", &id(user));
             database.execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         }
-        let (code, said, failed) = epr(&database.url, &["migrate", "--plan", "--json"]).await;
-        let plan: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{code} {said}{failed}"));
+        let (code, out, err) = epr(&database.url, &["migrate", "--plan", "--json"]).await;
+        let plan: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code} {out}{err}"));
         let misfits = plan["misfits"].as_array().unwrap();
         let mut named: Vec<String> = misfits
             .iter()
@@ -209,8 +209,8 @@ async fn rows_of_the_older_service_are_taken_over(#[case] kind: DatabaseKind) {
             tally.count(&case, false, Some(refused && named == list(&here["blocks"])), &(code, &named, misfits));
             continue;
         }
-        let (migrated, _, failed) = epr(&database.url, &["migrate"]).await;
-        assert_eq!((code, migrated), (0, 0), "{}: {named:?} {failed}", case["name"]);
+        let (migrated, _, err) = epr(&database.url, &["migrate"]).await;
+        assert_eq!((code, migrated), (0, 0), "{}: {named:?} {err}", case["name"]);
         let api = Api::on(database.into()).await;
         let authorized = api.authorized(user, "document:download", child).await;
         let same = case["authorized"] == authorized && named == list(case.get("adjusts").unwrap_or(&Value::Null));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use epr_testkit::postgres_server::PostgresServer;
-use epr_testkit::process::{Process, epr};
+use epr_testkit::process::{Process, epr, run};
 use epr_testkit::wait;
 use sqlx::{Connection as _, PgConnection};
 
@@ -106,7 +106,7 @@ impl Setup {
         self.folder.join(name).display().to_string()
     }
 
-    /// Whether `epr` gets in, and what it says.
+    /// Whether `epr` can connect, and its standard error.
     async fn ours(&self, options: &str) -> (bool, String) {
         let (code, out, err) = epr(&self.url(options), &["migrate"]).await;
         assert!(matches!(code, 0 | 2), "{options}: {code} {out} {err}");
@@ -172,16 +172,9 @@ async fn only_the_named_authorities_are_trusted() {
         ("sslmode=verify-full".to_owned(), false),
     ] {
         let url = setup.url(&options);
-        let output = tokio::process::Command::new(epr_testkit::process::program("epr"))
-            .env_clear()
-            .envs([("EPR_DATABASE_URL", url.as_str()), ("SSL_CERT_FILE", foreign.as_str())])
-            .current_dir(std::env::temp_dir())
-            .arg("migrate")
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(if accepted { 0 } else { 2 }), "{options}: {said}");
+        let environment = [("EPR_DATABASE_URL", url.as_str()), ("SSL_CERT_FILE", foreign.as_str())];
+        let (code, _, stderr) = run("epr", &environment, &["migrate"]).await;
+        assert_eq!(code, if accepted { 0 } else { 2 }, "{options}: {stderr}");
     }
     setup.present("good").await;
     let (accepted, why) = setup.ours("sslmode=verify-full").await;
@@ -205,9 +198,9 @@ async fn a_file_of_authorities_that_cannot_be_used_is_named() {
     ] {
         for mode in ["require", "verify-ca", "verify-full"] {
             let url = format!("postgresql://epr@localhost:1/epr?sslmode={mode}&sslrootcert={path}");
-            let (code, _, said) = epr(&url, &["migrate"]).await;
-            assert_eq!(code, 2, "{said}");
-            assert!(said.contains(&path), "{mode}: {said}");
+            let (code, _, err) = epr(&url, &["migrate"]).await;
+            assert_eq!(code, 2, "{err}");
+            assert!(err.contains(&path), "{mode}: {err}");
         }
     }
 }
@@ -217,12 +210,11 @@ async fn the_service_starts_with_verify_ca_and_ends_at_once_on_a_foreign_certifi
     let setup = Setup::start().await;
     let right = setup.url(&format!("sslmode=verify-ca&sslrootcert={}", setup.file("ours-ca.pem")));
     let (process, _) = Process::api(&[("EPR_DATABASE_URL", &right)]).await;
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
     let wrong = setup.url(&format!("sslmode=require&sslrootcert={}", setup.file("foreign-ca.pem")));
     let process = Process::start("epr-api", &[("EPR_DATABASE_URL", &wrong), ("EPR_DATABASE_START_TIMEOUT", "3600")]);
     let (status, log) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(1));
-    let said = log.last().unwrap()["extra"]["error"].as_str().unwrap();
-    assert!(said.contains("certificate"), "{said}");
+    let error = log.last().unwrap()["extra"]["error"].as_str().unwrap();
+    assert!(error.contains("certificate"), "{error}");
 }

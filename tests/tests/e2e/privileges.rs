@@ -19,8 +19,8 @@ async fn granted() -> (Database, String, String) {
     Cli::on(&database.url).ok(&["migrate"]).await;
     let name = database.url.rsplit('/').next().unwrap().to_owned();
     let role = format!("{name}_service");
-    let (code, sql, said) = epr("sqlite:////nowhere/at/all.db", &["grants", "--role", &role]).await;
-    assert_eq!((code, sql.clone()), (0, statements(&role, "public")), "{said}");
+    let (code, sql, err) = epr("sqlite:////nowhere/at/all.db", &["grants", "--role", &role]).await;
+    assert_eq!((code, sql.clone()), (0, statements(&role, "public")), "{err}");
     database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'service'; {sql}")).await.unwrap();
     let server = postgres_server();
     let host = server.rsplit('@').next().unwrap().trim_start_matches("postgres://").to_owned();
@@ -99,8 +99,7 @@ async fn the_whole_service_runs_with_the_listed_privileges() {
     database.execute(&format!("GRANT INSERT ON audit_logs TO {role}")).await.unwrap();
     assert_eq!(ready().await, (200, json!("ok")));
     assert_eq!(client.get(format!("{base}/metrics")).send().await.unwrap().status(), 200);
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 
     // The worker, by the library: an entry, a repeat, a message that is none, again.
     let source = Source::of([("EPR_DATABASE_URL", url.as_str()), ("RUN_MIGRATIONS", "false")]);
@@ -125,8 +124,8 @@ async fn the_whole_service_runs_with_the_listed_privileges() {
         &["seed"],
         &["doctor"],
     ] {
-        let said = cli.run(arguments).await;
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        let output = cli.run(arguments).await;
+        assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
     }
     dropped(&database, &role).await;
 }
@@ -146,10 +145,10 @@ async fn doctor_names_what_is_missing() {
     }
     service.close().await;
     database.execute(&format!("REVOKE INSERT ON audit_logs FROM {role}")).await.unwrap();
-    let said = Cli::on(&url).run(&["doctor"]).await;
-    assert_eq!(said.code, 1, "{said:?}");
-    let shown = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains("ERROR: the database user lacks INSERT on audit_logs"), "{}", said.out);
-    assert!(shown.contains("epr grants --role"), "{}", said.out);
+    let output = Cli::on(&url).run(&["doctor"]).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    let shown = output.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("ERROR: the database user lacks INSERT on audit_logs"), "{}", output.out);
+    assert!(shown.contains("epr grants --role"), "{}", output.out);
     dropped(&database, &role).await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
-use epr_testkit::process::{Process, program};
+use epr_testkit::process::{Process, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -118,8 +118,7 @@ async fn ten_start_at_once_on_an_empty_database(#[case] kind: DatabaseKind) {
         assert_eq!(ready.status(), 200);
     }
     for (process, _) in running {
-        process.signal("TERM").await;
-        assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+        assert_eq!(process.terminate().await.0.code(), Some(0));
     }
 }
 
@@ -130,8 +129,7 @@ async fn ten_start_at_once_on_an_empty_database(#[case] kind: DatabaseKind) {
 async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
     let database = Database::create(kind).await;
     let (process, _) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, \
      'later', TRUE, ";
     match kind {
@@ -153,8 +151,8 @@ async fn a_newer_schema_is_refused(#[case] kind: DatabaseKind) {
         );
         let (status, log) = process.wait_for_exit().await;
         assert_eq!(status.code(), Some(1));
-        let said = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
-        assert!(said.contains("schema is at version 9999") && said.contains("run a newer program"), "{said}");
+        let error = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("schema is at version 9999") && error.contains("run a newer program"), "{error}");
     }
 }
 
@@ -164,26 +162,20 @@ async fn without_migrations_an_empty_database_is_refused() {
     let process = Process::start("epr-api", &[("EPR_DATABASE_URL", &database.url), ("RUN_MIGRATIONS", "false")]);
     let (status, log) = process.wait_for_exit().await;
     assert_eq!(status.code(), Some(1));
-    let said = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
-    assert!(said.contains("version 0") && said.contains("epr migrate"), "{said}");
+    let error = log.last().unwrap()["extra"]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("version 0") && error.contains("epr migrate"), "{error}");
 }
 
 #[tokio::test]
 async fn settings_that_do_not_parse_stop_the_program() {
-    let output = tokio::process::Command::new(program("epr-api"))
-        .env_clear()
-        .envs([("PORT", "x"), ("EPR_LOG_JSON", "perhaps"), ("EPR_DATABASE_URL", "mysql://epr:hunter2@db/epr")])
-        .current_dir(std::env::temp_dir())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let environment = [("PORT", "x"), ("EPR_LOG_JSON", "perhaps"), ("EPR_DATABASE_URL", "mysql://epr:hunter2@db/epr")];
+    let (code, _, stderr) = run("epr-api", &environment, &[]).await;
+    assert_eq!(code, 2);
+    assert_eq!(stderr.lines().count(), 3, "{stderr}");
     for part in ["PORT is `x`; allowed:", "EPR_LOG_JSON is `perhaps`", "EPR_DATABASE_URL is `mysql://epr:***@db/epr`"] {
-        assert!(said.contains(part), "{said}");
+        assert!(stderr.contains(part), "{stderr}");
     }
-    assert!(!said.contains("hunter2"));
+    assert!(!stderr.contains("hunter2"));
 }
 
 #[tokio::test]
@@ -197,8 +189,7 @@ async fn the_sqlalchemy_spelling_and_a_dot_env_file_work() {
         Process::start_in("epr-api", folder.path(), &[("HOST", "127.0.0.1"), ("EPR_SERVICE_NAME", "from-environment")]);
     let line = process.wait_for_log("listening").await;
     assert_eq!(line["service"], "from-environment", "the environment wins over the file");
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
     let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
     let actions: Vec<String> =
         sqlx::query_scalar("SELECT action FROM permissions ORDER BY action").fetch_all(&mut conn).await.unwrap();
@@ -245,17 +236,15 @@ async fn log_lines_have_the_contracts_fields_and_names() {
             (&json!("INFO"), &json!("omen-epr"), &json!("trace-1"))
         );
     }
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 }
 
 #[tokio::test]
 async fn help_and_version_need_no_environment() {
     for (argument, expected) in [("--help", "EPR_DATABASE_URL"), ("--version", "epr-api 0.")] {
-        let output = tokio::process::Command::new(program("epr-api")).env_clear().arg(argument).output().await.unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        assert!(String::from_utf8(output.stdout).unwrap().contains(expected));
+        let (code, stdout, _) = run("epr-api", &[], &[argument]).await;
+        assert_eq!(code, 0);
+        assert!(stdout.contains(expected));
     }
-    let output = tokio::process::Command::new(program("epr-api")).env_clear().arg("--nope").output().await.unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(run("epr-api", &[], &["--nope"]).await.0, 2);
 }

@@ -172,9 +172,9 @@ async fn callers_that_go_away_leave_no_transaction_open() {
     // Well before the server itself would end such a session.
     let closed = tokio::time::timeout(Duration::from_secs(10), api.database.until(BUSY, 0)).await;
     assert!(closed.is_ok(), "transactions were left open");
-    let (code, said) = audit_verify(&api.database.url, &[]).await;
+    let (code, report) = audit_verify(&api.database.url, &[]).await;
     let entities = api.database.number("SELECT COUNT(*) FROM entities").await;
-    assert_eq!((code, said["checked"].as_i64()), (0, Some(entities)), "{said}");
+    assert_eq!((code, report["checked"].as_i64()), (0, Some(entities)), "{report}");
 }
 
 /// What is given up in the middle of a statement is rolled back though the process does nothing more, as a function

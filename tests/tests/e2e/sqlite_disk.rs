@@ -56,8 +56,8 @@ async fn fill(caller: &Caller, first: &Value) {
 }
 
 async fn the_chain_holds(url: &str) {
-    let (code, said, failed) = epr(url, &["audit", "verify"]).await;
-    assert_eq!(code, 0, "{said}{failed}");
+    let (code, out, err) = epr(url, &["audit", "verify"]).await;
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 /// The error of the log line about the last failed request.
@@ -99,8 +99,7 @@ async fn a_limit_of_file_size_is_a_503_until_it_is_lifted() {
     limit_file_size(&process, "unlimited").await;
     assert_eq!(caller.create("after", 200_000).await.0, 201);
     assert_eq!(caller.check(&first).await, 200);
-    process.signal("TERM").await;
-    assert!(process.wait_for_exit().await.0.success());
+    assert!(process.terminate().await.0.success());
     the_chain_holds(&url(folder.path())).await;
 }
 
@@ -122,11 +121,11 @@ async fn a_read_only_folder_is_named() {
     let start = Process::start("epr-api", &[("EPR_DATABASE_URL", &database), ("EPR_DATABASE_START_TIMEOUT", "1")]);
     let (status, log) = start.wait_for_exit().await;
     assert!(!status.success() && format!("{log:?}").contains(&named), "{log:#?}");
-    let (code, said, failed) = epr(&database, &["doctor"]).await;
-    assert!(code == 1 && said.replace(['\n', ' '], "").contains(&named), "{said}{failed}");
+    let (code, out, err) = epr(&database, &["doctor"]).await;
+    assert!(code == 1 && out.replace(['\n', ' '], "").contains(&named), "{out}{err}");
     let missing = format!("sqlite:///{}/missing/epr.db", disk.path().display());
-    let (code, _, failed) = epr(&missing, &["migrate"]).await;
-    assert!(code == 2 && failed.contains(&format!("{}/missing", disk.path().display())), "{failed}");
+    let (code, _, err) = epr(&missing, &["migrate"]).await;
+    assert!(code == 2 && err.contains(&format!("{}/missing", disk.path().display())), "{err}");
 }
 
 /// A container with a read-only root has no folder for temporary files.

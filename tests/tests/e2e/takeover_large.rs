@@ -51,9 +51,9 @@ async fn older(kind: DatabaseKind, count: u32, doubles: u32) -> Database {
 #[tokio::test]
 async fn assignments_are_copied_in_pages(#[case] kind: DatabaseKind) {
     let database = older(kind, 2_345, 3).await;
-    let (code, said, failed) = epr(&database.url, &["migrate"]).await;
-    assert_eq!(code, 0, "{said}{failed}");
-    assert!(failed.contains("role_assignments: 2348 of 2348 rows copied\n"), "{failed}");
+    let (code, out, err) = epr(&database.url, &["migrate"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains("role_assignments: 2348 of 2348 rows copied\n"), "{err}");
     assert_eq!(
         database.number("SELECT COUNT(*) FROM role_assignments").await,
         2_345,

@@ -12,7 +12,7 @@ use epr_core::publish::PublishOutcome;
 use epr_core::publish::recording::Recording;
 use epr_core::settings::{EventSettings, Settings, Source};
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::process::{Process, program};
+use epr_testkit::process::{Process, run};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -122,8 +122,7 @@ async fn spans_go_where_the_variables_say() {
         client.get(format!("{api}{path}")).header("traceparent", caller).send().await.unwrap();
     }
     client.get(format!("{api}/api/v1/roles")).send().await.unwrap();
-    process.signal("TERM").await;
-    let (status, log) = process.wait_for_exit().await;
+    let (status, log) = process.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert!(!log.iter().any(|line| line.to_string().contains("otel.")), "traces are not in the log");
 
@@ -158,14 +157,9 @@ async fn spans_go_where_the_variables_say() {
 
 #[tokio::test]
 async fn variables_that_ask_for_what_is_not_there_stop_the_program() {
-    let output = tokio::process::Command::new(program("epr-api"))
-        .env_clear()
-        .envs([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])
-        .current_dir(std::env::temp_dir())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.trim(), "OTEL_EXPORTER_OTLP_PROTOCOL is `grpc`; allowed: http/protobuf");
+    let environment =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let (code, _, stderr) = run("epr-api", &environment, &[]).await;
+    assert_eq!(code, 2);
+    assert_eq!(stderr.trim(), "OTEL_EXPORTER_OTLP_PROTOCOL is `grpc`; allowed: http/protobuf");
 }

@@ -25,14 +25,13 @@ async fn a_misspelt_variable_is_named_at_start_and_wrong_for_doctor() {
         process.log
     );
     assert!(lines.iter().all(|line| line["level"] == "WARNING"));
-    process.signal("TERM").await;
-    let (_, log) = process.wait_for_exit().await;
+    let (_, log) = process.terminate().await;
     assert!(!Value::from(log).to_string().contains("hunter2"));
 
     let cli = misspelt.iter().fold(Cli::on(&database.url), |cli, (name, value)| cli.with(name, value));
-    let said = cli.run(&["doctor", "--json"]).await;
-    assert_eq!(said.code, 1, "{said:?}");
-    let report: Value = serde_json::from_str(&said.out).unwrap();
+    let output = cli.run(&["doctor", "--json"]).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    let report: Value = serde_json::from_str(&output.out).unwrap();
     let wrong: Vec<_> = report["findings"]
         .as_array()
         .unwrap()
@@ -42,7 +41,7 @@ async fn a_misspelt_variable_is_named_at_start_and_wrong_for_doctor() {
         .collect();
     assert_eq!(wrong.len(), 2, "{report:#}");
     assert!(wrong[0].contains("EPR_LOG_LEVL") && wrong[0].ends_with("did you mean EPR_LOG_LEVEL?"), "{wrong:?}");
-    assert!(!said.out.contains("hunter2"), "{}", said.out);
+    assert!(!output.out.contains("hunter2"), "{}", output.out);
     let listed = cli.run(&["entities", "list"]).await;
     assert_eq!(listed.code, 0, "{listed:?}");
     assert!(listed.err.contains("did you mean EPR_LOG_LEVEL?"), "{listed:?}");

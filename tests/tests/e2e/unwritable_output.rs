@@ -58,10 +58,10 @@ async fn seeded() -> Database {
 
 /// Exit code 2 and one sentence, beside the remarks that some commands make on their way.
 fn refused(arguments: &[&str], output: &Output) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-    assert_eq!(said.matches("cannot be written: No space left on device").count(), 1, "{arguments:?}: {said}");
-    assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.matches("cannot be written: No space left on device").count(), 1, "{arguments:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_full_device_fails_the_command() {
         let to_file = arguments.contains(&"--output");
         let stdout = if to_file { Stdio::piped() } else { full() };
         refused(arguments, &command("epr", &database.url, arguments).stdout(stdout).output().unwrap());
-        // Standard error on the same device: nothing can be said, and the exit code does not change.
+        // Standard error is on the same device: no message can appear, and the exit code does not change.
         let mut command = command("epr", &database.url, arguments);
         let status = command.stdout(if to_file { Stdio::null() } else { full() }).stderr(full()).status().unwrap();
         assert_eq!(status.code(), Some(2), "{arguments:?}");
@@ -119,12 +119,12 @@ async fn a_reader_that_goes_away_gets_no_line_and_no_success() {
             continue;
         }
         let (reader, writer) = std::io::pipe().unwrap();
-        let (mut said, errors) = std::io::pipe().unwrap();
+        let (mut stderr, errors) = std::io::pipe().unwrap();
         drop(reader);
         // The command goes at the end of the statement, and with it this side's copies of both ends.
         let mut running = command("epr", &database.url, arguments).stdout(writer).stderr(errors).spawn().unwrap();
         let mut text = String::new();
-        said.read_to_string(&mut text).unwrap();
+        stderr.read_to_string(&mut text).unwrap();
         assert_eq!(running.wait().unwrap().code(), Some(2), "{arguments:?}: {text}");
         assert!(!text.contains("panicked") && !text.contains("cannot be written"), "{arguments:?}: {text}");
     }
@@ -143,8 +143,8 @@ async fn a_file_that_cannot_be_written_is_named() {
         (["export", "--output", &occupied].to_vec(), &occupied),
     ] {
         let output = command("epr", &database.url, &arguments).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(file.as_str()) && said.contains("cannot be written"), "{arguments:?}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(file.as_str()) && stderr.contains("cannot be written"), "{arguments:?}: {stderr}");
     }
 }

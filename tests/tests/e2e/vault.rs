@@ -149,10 +149,8 @@ async fn both_versions_of_the_vault_work_as_with_the_older_service() {
          AND actor_id = '{ada}' AND entity_type = 'document'"
     );
     database.until(&uploads, 2).await;
-    worker.signal("TERM").await;
-    assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
-    api.signal("TERM").await;
-    assert_eq!(api.wait_for_exit().await.0.code(), Some(0));
-    let (code, said) = audit_verify(&database.url, &[]).await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(worker.terminate().await.0.code(), Some(0));
+    assert_eq!(api.terminate().await.0.code(), Some(0));
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!(code, 0, "{report}");
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::process::{Process, free_port, program};
+use epr_testkit::process::{self, Process, free_port};
 use epr_testkit::queue::{AuditQueue, MessageForm};
 use epr_testkit::wait;
 use serde_json::json;
-use tokio::process::Command;
 
 const ENTRIES: &str = "SELECT COUNT(*) FROM audit_logs";
 
@@ -26,25 +25,18 @@ fn start(database: &Database, queue: &AuditQueue, more: &[(&str, &str)]) -> Proc
     Process::start("epr-audit-worker", &environment)
 }
 
-/// The exit code of `epr-audit-worker` with these variables and arguments, and what it said on standard error.
-async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(program("epr-audit-worker"))
-        .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir(std::env::temp_dir())
-        .args(arguments)
-        .output()
-        .await
-        .unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+/// The exit code of `epr-audit-worker` with these variables and arguments, and its standard error.
+async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let (code, _, stderr) = process::run("epr-audit-worker", environment, arguments).await;
+    (code, stderr)
 }
 
 /// Waits until the worker answers that it is well (or not).
 async fn until_health(port: &str, well: bool) -> String {
     loop {
-        let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port)], &["--health"]).await;
-        if code == Some(i32::from(!well)) && !said.contains("does not answer") {
-            return said;
+        let (code, stderr) = run(&[("EPR_AUDIT_HEALTH_PORT", port)], &["--health"]).await;
+        if code == i32::from(!well) && !stderr.contains("does not answer") {
+            return stderr;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -52,17 +44,17 @@ async fn until_health(port: &str, well: bool) -> String {
 
 #[tokio::test]
 async fn the_worker_ends_at_once_with_one_line_without_a_queue() {
-    let (code, said) = run(&[], &[]).await;
-    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
-    assert!(said.contains("EPR_AUDIT_SQS_URL is not set"), "{said}");
-    let (code, said) = run(&[("EPR_AUDIT_SQS_URL", "somewhere"), ("EPR_AUDIT_SQS_MAX_MESSAGES", "11")], &[]).await;
-    assert_eq!((code, said.lines().count()), (Some(2), 2), "{said}");
-    assert!(said.contains("EPR_AUDIT_SQS_MAX_MESSAGES is `11`; allowed: a whole number from 1 to 10"), "{said}");
-    assert_eq!(run(&[], &["--nonsense"]).await.0, Some(2));
-    assert_eq!(run(&[], &["--help"]).await.0, Some(0));
+    let (code, stderr) = run(&[], &[]).await;
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains("EPR_AUDIT_SQS_URL is not set"), "{stderr}");
+    let (code, stderr) = run(&[("EPR_AUDIT_SQS_URL", "somewhere"), ("EPR_AUDIT_SQS_MAX_MESSAGES", "11")], &[]).await;
+    assert_eq!((code, stderr.lines().count()), (2, 2), "{stderr}");
+    assert!(stderr.contains("EPR_AUDIT_SQS_MAX_MESSAGES is `11`; allowed: a whole number from 1 to 10"), "{stderr}");
+    assert_eq!(run(&[], &["--nonsense"]).await.0, 2);
+    assert_eq!(run(&[], &["--help"]).await.0, 0);
     let port = free_port();
-    let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
-    assert_eq!(code, Some(1), "no process answers: {said}");
+    let (code, stderr) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
+    assert_eq!(code, 1, "no process answers: {stderr}");
 }
 
 #[tokio::test]
@@ -84,8 +76,7 @@ async fn the_worker_records_answers_health_checks_and_ends_on_sigterm() {
     assert_eq!(line["logger"], "audit_consumer");
     database.until(ENTRIES, 14).await;
     queue.until_empty().await;
-    worker.signal("TERM").await;
-    let (status, log) = worker.wait_for_exit().await;
+    let (status, log) = worker.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(log.iter().filter(|line| line["message"] == "audit_event_ingested").count(), 14);
     assert!(!log.iter().any(|line| line.to_string().contains("vault")), "bodies stay out of the log");
@@ -101,16 +92,16 @@ async fn a_loop_that_makes_no_progress_is_unhealthy() {
         ("EPR_AUDIT_STALL_AFTER", "1"),
     ];
     let worker = start(&database, &queue, &more);
-    let said = until_health(&port, false).await;
-    assert!(said.contains("stalled"), "{said}");
+    let health = until_health(&port, false).await;
+    assert!(health.contains("stalled"), "{health}");
     // Well again with the next step.
     queue.put(MessageForm::Raw, &[event(1)]).await;
     until_health(&port, true).await;
     // A process that hangs does not answer at all.
     worker.signal("STOP").await;
-    let (code, said) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
-    assert_eq!(code, Some(1));
-    assert!(said.contains("does not answer"), "{said}");
+    let (code, stderr) = run(&[("EPR_AUDIT_HEALTH_PORT", port.as_str())], &["--health"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("does not answer"), "{stderr}");
     worker.signal("CONT").await;
     worker.signal("INT").await;
     assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
@@ -128,8 +119,7 @@ async fn a_receive_that_fails_does_not_end_the_loop() {
         assert_eq!(line["extra"]["failures"], failures, "{line}");
         assert!(line["extra"]["error"].as_str().unwrap().contains("NonExistent"), "{line}");
     }
-    worker.signal("TERM").await;
-    assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(worker.terminate().await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -143,8 +133,7 @@ async fn received_messages_are_returned_when_the_database_stays_away() {
     database.execute("ALTER TABLE audit_chain_head RENAME TO elsewhere").await.unwrap();
     queue.put(MessageForm::Raw, &[event(1), event(2)]).await;
     worker.wait_for_log("audit_batch_not_recorded").await;
-    worker.signal("TERM").await;
-    let (status, log) = worker.wait_for_exit().await;
+    let (status, log) = worker.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert!(log.iter().any(|line| line["message"] == "audit_messages_given_back"), "{log:#?}");
     // Not hidden for half a day, but there for the next one.

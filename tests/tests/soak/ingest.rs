@@ -69,8 +69,7 @@ async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
                 worker.signal("KILL").await;
                 worker.wait_for_exit().await;
             } else {
-                worker.signal("TERM").await;
-                let (status, _) = worker.wait_for_exit().await;
+                let (status, _) = worker.terminate().await;
                 assert_eq!(status.code(), Some(0));
             }
             // Every third time two work at once.
@@ -86,8 +85,7 @@ async fn through_the_worker(stream: &Stream, mut rng: rand::rngs::StdRng) {
     Stream::send(&queue, &stream.conflicts).await;
     queue.until_empty().await;
     for worker in workers {
-        worker.signal("TERM").await;
-        assert_eq!(worker.wait_for_exit().await.0.code(), Some(0));
+        assert_eq!(worker.terminate().await.0.code(), Some(0));
     }
     settled(&database, &queue, stream).await;
     println!("worker: {valid} events of {MESSAGES} messages, {ENDS} ends");

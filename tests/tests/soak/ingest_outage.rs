@@ -49,8 +49,7 @@ async fn an_outage_of_the_database_costs_nothing() {
     let mixed = std::mem::take(&mut stream.mixed);
     tokio::join!(outage, Stream::send(&queue, &mixed));
     queue.until_empty().await;
-    worker.signal("TERM").await;
-    let (status, log) = worker.wait_for_exit().await;
+    let (status, log) = worker.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(queue.take_dead_letters().await.len(), stream.invalid, "only what is no event");
     assert_eq!(audit_verify(&database.url, &[]).await.0, 0);

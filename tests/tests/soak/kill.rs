@@ -117,9 +117,9 @@ async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
     println!(
         "{kind:?}: answered {answers:?}, stored {stored:?} entities, assignments, archived ones, after {KILLS} kills"
     );
-    let (code, said) = audit_verify(&database.url, &[]).await;
+    let (code, report) = audit_verify(&database.url, &[]).await;
     let entries = database.number("SELECT COUNT(*) FROM audit_logs").await;
-    assert_eq!((code, said["checked"].as_i64()), (0, Some(entries)), "{said}");
+    assert_eq!((code, report["checked"].as_i64()), (0, Some(entries)), "{report}");
 }
 
 /// What an answer promised.

@@ -123,13 +123,12 @@ async fn a_minute_of_load_ends_without_5xx_and_with_a_whole_chain(#[case] kind: 
     println!("{kind:?}: answers by status in {LOAD:?}: {counts:?}");
     assert!(counts.keys().all(|status| *status < 500), "{counts:?}");
     assert!(counts[&200] > 0 && counts[&201] > 0);
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
-    let (code, said) = audit_verify(&database.url, &[]).await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!(process.terminate().await.0.code(), Some(0));
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!(code, 0, "{report}");
     let entries = database.number("SELECT COUNT(*) FROM audit_logs").await;
     assert_eq!(
-        (said["checked"].as_i64(), database.number("SELECT MAX(sequence) FROM audit_logs").await),
+        (report["checked"].as_i64(), database.number("SELECT MAX(sequence) FROM audit_logs").await),
         (Some(entries), entries)
     );
     println!("{kind:?}: {entries} ledger entries verified");

@@ -237,6 +237,5 @@ async fn everything_that_takes_memory_at_once_stays_within_512_mib() {
     )
     .await;
     println!("{} MiB after", process.memory_kib() >> 10);
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
 }

@@ -133,8 +133,7 @@ async fn no_event_is_lost() {
         client.await.unwrap();
     }
     database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'pending'", 0).await;
-    process.signal("TERM").await;
-    process.wait_for_exit().await;
+    process.terminate().await;
 
     assert_eq!(database.number("SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'").await, 0);
     assert_eq!(audit_verify(&database.url, &[]).await.0, 0);

@@ -98,8 +98,7 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
     wait::until_value("all connections given back", POLL_INTERVAL, in_use, |in_use| *in_use == 0).await;
     // Whose answer did not arrive may have been made, too.
     assert!(database.number("SELECT COUNT(*) FROM entities").await >= i64::try_from(made).unwrap());
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
     assert_eq!(audit_verify(&database.url, &[]).await.0, 0);
 }
 
@@ -144,6 +143,5 @@ async fn checks_get_their_answers_from_connections_that_answer() {
     for client in clients {
         client.await.expect("a client that was never refused");
     }
-    process.signal("TERM").await;
-    assert_eq!(process.wait_for_exit().await.0.code(), Some(0));
+    assert_eq!(process.terminate().await.0.code(), Some(0));
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -17,14 +18,14 @@ use crate::domain::value::time::Timestamp;
 
 /// One segment of the path to a failing value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PathSegment {
     /// A member's name, or the part of the request (`body`, `query`, `path`, `header`).
     Name(Cow<'static, str>),
     /// A position in a list, from 0.
     Index(usize),
 }
 
-impl Serialize for Step {
+impl Serialize for PathSegment {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Name(name) => out.serialize_str(name),
@@ -33,11 +34,20 @@ impl Serialize for Step {
     }
 }
 
+impl fmt::Display for PathSegment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => out.write_str(name),
+            Self::Index(at) => at.fmt(out),
+        }
+    }
+}
+
 /// One wrong field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The location of the field: `body`, `query`, `path` or `header`, then the names and indexes that lead to it.
-    pub loc: Vec<Step>,
+    pub loc: Vec<PathSegment>,
     /// What is wrong, for people. The wording is not part of the interface.
     #[schema(example = "Field required")]
     pub msg: String,
@@ -45,6 +55,15 @@ pub struct FieldError {
     #[serde(rename = "type")]
     #[schema(example = "missing", value_type = String)]
     pub kind: &'static str,
+}
+
+impl FieldError {
+    /// The path to the field within the part of the request, for example `scope_types.0`; empty when the whole body is
+    /// wrong.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.loc.iter().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(".")
+    }
 }
 
 /// Input that fails validation: at least one field error.
@@ -56,8 +75,8 @@ impl Invalid {
     /// One failing field.
     #[must_use]
     pub fn one(location: &'static str, field: Option<&str>, problem: Problem) -> Self {
-        let mut loc = vec![Step::Name(location.into())];
-        loc.extend(field.map(|name| Step::Name(bounded(name).into())));
+        let mut loc = vec![PathSegment::Name(location.into())];
+        loc.extend(field.map(|name| PathSegment::Name(bounded(name).into())));
         loc.extend(problem.path);
         Self(vec![FieldError { loc, msg: problem.msg, kind: problem.kind }])
     }
@@ -90,7 +109,7 @@ fn bounded(name: &str) -> String {
 /// The problem of one value, before its field is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    path: Vec<Step>,
+    path: Vec<PathSegment>,
     msg: String,
     kind: &'static str,
 }
@@ -101,8 +120,8 @@ impl Problem {
         Self { path: Vec::new(), msg: msg.into(), kind }
     }
 
-    fn within(mut self, step: Step) -> Self {
-        self.path.insert(0, step);
+    fn within(mut self, segment: PathSegment) -> Self {
+        self.path.insert(0, segment);
         self
     }
 }
@@ -355,7 +374,7 @@ pub fn list<T>(read: impl Fn(&Json) -> Reading<T>) -> impl Fn(&Json) -> Reading<
         for (at, item) in items.iter().enumerate() {
             match read(item) {
                 Ok(value) => taken.push(value),
-                Err(errors) => problems.extend(errors.into_iter().map(|error| error.within(Step::Index(at)))),
+                Err(errors) => problems.extend(errors.into_iter().map(|error| error.within(PathSegment::Index(at)))),
             }
         }
         if problems.is_empty() { Ok(taken) } else { Err(problems) }

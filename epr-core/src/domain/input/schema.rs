@@ -9,7 +9,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::fields::Step;
+use super::fields::PathSegment;
 use crate::domain::value::external_id::{ExternalId, MAX_BYTES};
 use crate::domain::value::text::Text;
 use crate::domain::value::time::Timestamp;
@@ -71,10 +71,10 @@ impl PartialSchema for AnyTime {
 
 impl ToSchema for AnyTime {}
 
-impl PartialSchema for Step {
+impl PartialSchema for PathSegment {
     fn schema() -> RefOr<Schema> {
         OneOfBuilder::new().item(of(Type::String)).item(of(Type::Integer).minimum(Some(0))).into()
     }
 }
 
-impl ToSchema for Step {}
+impl ToSchema for PathSegment {}

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::message::Message;
 use crate::domain::audit::AuditEvent;
-use crate::domain::fields::{Step, parse_uuid};
+use crate::domain::fields::{FieldError, parse_uuid};
 use crate::domain::json::JsonError;
 use crate::domain::{Invalid, Json, JsonObject, Timestamp};
 use crate::ledger::chain::{DetailsError, Draft};
@@ -63,28 +63,21 @@ impl InvalidMessage {
             Self::NoKey => "event_id".to_owned(),
             Self::Details(_) => "details".to_owned(),
             Self::Event(Invalid(errors)) => {
-                let names: Vec<_> = errors.iter().map(|error| field_path(&error.loc)).collect();
+                let names: Vec<_> = errors.iter().map(field_path).collect();
                 names.join(",")
             }
         }
     }
 }
 
-/// The path of a field, without the leading `body`.
-fn field_path(loc: &[Step]) -> String {
-    let steps: Vec<_> = loc
-        .iter()
-        .skip(1)
-        .map(|step| match step {
-            Step::Name(name) => name.to_string(),
-            Step::Index(at) => at.to_string(),
-        })
-        .collect();
-    if steps.is_empty() { "body".to_owned() } else { steps.join(".") }
+/// The path of a field; `body` when the whole body is wrong.
+fn field_path(error: &FieldError) -> String {
+    let path = error.path();
+    if path.is_empty() { "body".to_owned() } else { path }
 }
 
 fn sentence(Invalid(errors): &Invalid) -> String {
-    let sentences: Vec<_> = errors.iter().map(|error| format!("{}: {}", field_path(&error.loc), error.msg)).collect();
+    let sentences: Vec<_> = errors.iter().map(|error| format!("{}: {}", field_path(error), error.msg)).collect();
     sentences.join("; ")
 }
 

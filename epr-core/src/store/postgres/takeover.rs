@@ -85,9 +85,9 @@ pub(super) async fn tidy(conn: &mut Conn) -> Result<()> {
 }
 
 /// Returns the server's message, with the objects that depend on the table.
-pub(super) fn reason(said: &dyn DatabaseError) -> String {
-    match said.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail) {
-        Some(detail) => format!("{} ({})", said.message(), detail.replace('\n', "; ")),
-        None => said.message().to_owned(),
+pub(super) fn reason(error: &dyn DatabaseError) -> String {
+    match error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail) {
+        Some(detail) => format!("{} ({})", error.message(), detail.replace('\n', "; ")),
+        None => error.message().to_owned(),
     }
 }

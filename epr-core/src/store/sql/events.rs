@@ -17,11 +17,12 @@ use crate::store::{
     Result, RowVisitor, StoreError,
 };
 
+/// The columns of an event, without the table's alias: SQLite knows none in `RETURNING`.
 macro_rules! columns {
     () => {
-        "e.position, e.id, e.event_id, e.event_type, e.source, CAST(e.payload AS TEXT) AS payload, \
-         CAST(e.context AS TEXT) AS context, e.correlation_id, e.occurred_at, e.schema_version, e.delivery_state, \
-         e.delivery_attempts, e.last_error, e.created_at, e.updated_at, e.traceparent, e.ingested"
+        "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, \
+         CAST(context AS TEXT) AS context, correlation_id, occurred_at, schema_version, delivery_state, \
+         delivery_attempts, last_error, created_at, updated_at, traceparent, ingested"
     };
 }
 
@@ -294,9 +295,7 @@ async fn lease(
         skip_locked!("d"),
         ") UPDATE platform_events SET lease_token = $1, lease_until = $2 \
            WHERE position IN (SELECT position FROM due) RETURNING ",
-        "position, id, event_id, event_type, source, CAST(payload AS TEXT) AS payload, \
-         CAST(context AS TEXT) AS context, correlation_id, occurred_at, schema_version, delivery_state, \
-         delivery_attempts, last_error, created_at, updated_at, traceparent, ingested"
+        columns!()
     ))
     .bind(bind_id(claim.token))
     .bind(bind_time(claim.until))

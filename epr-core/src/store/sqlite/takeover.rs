@@ -89,8 +89,8 @@ async fn run(conn: &mut Conn, statement: String) -> Result<()> {
 }
 
 /// Returns SQLite's message.
-pub(super) fn reason(said: &dyn DatabaseError) -> String {
-    said.message().to_owned()
+pub(super) fn reason(error: &dyn DatabaseError) -> String {
+    error.message().to_owned()
 }
 
 /// The position of the next page.

@@ -135,7 +135,7 @@ fn base() -> OpenApi {
         .schema_from::<InvalidInput>()
         .schema_from::<InternalProblem>()
         .schema_from::<epr_core::domain::FieldError>()
-        .schema_from::<epr_core::domain::fields::Step>();
+        .schema_from::<epr_core::domain::fields::PathSegment>();
     OpenApiBuilder::new()
         .info(info.build())
         .servers(Some([Server::new("/")]))

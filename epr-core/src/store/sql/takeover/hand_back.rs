@@ -150,9 +150,9 @@ async fn remove(conn: &mut Conn, tables: Vec<String>) -> Result<()> {
         let done = sqlx::raw_sql(drop).execute(driver(&mut *conn)).await;
         done.map_err(|failure| match failure.as_database_error() {
             // Another application's view or foreign key; on SQLite rows that refer to it.
-            Some(said) => refused(format!(
+            Some(error) => refused(format!(
                 "EPR's table {table} cannot be removed: {}",
-                super::super::dialect::takeover::reason(said)
+                super::super::dialect::takeover::reason(error)
             )),
             None => classify(failure),
         })?;
