@@ -3,19 +3,38 @@
 //! Owns the language: parsing, static checks, evaluation. Pure: must never read a clock (`now` is an input) or know how
 //! conditions are stored or who asks.
 
+mod check;
+mod clock;
+mod evaluate;
+mod functions;
+mod lexer;
+mod literal;
+mod names;
+mod network;
+mod operators;
 mod outcome;
+mod parser;
+mod program;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod time_text;
+mod types;
+mod value;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::domain::condition::{MAX_EXPRESSION_BYTES, MAX_PARAMETERS};
 use crate::domain::{Condition, JsonObject, Timestamp};
 
 pub use outcome::{ErrorKind, Evaluation, EvaluationError, Outcome};
 
 /// A condition that has been parsed and checked. A clone is cheap.
 #[derive(Debug, Clone)]
-pub struct Compiled(Arc<Condition>);
+pub struct Compiled(Arc<program::Program>);
 
 /// The reason why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,33 +124,61 @@ impl Compiled {
     /// # Errors
     /// The first problem of the expression.
     pub fn new(condition: &Condition) -> Result<Self, CompileError> {
-        Ok(Self(Arc::new(condition.clone())))
+        let text = &condition.expression;
+        let checked = if text.len() > MAX_EXPRESSION_BYTES {
+            let reason = format!("the expression has {} bytes; the most is {MAX_EXPRESSION_BYTES}", text.len());
+            Err(syntax::Rejected::new(0, reason))
+        } else if condition.parameters.len() > MAX_PARAMETERS {
+            let count = condition.parameters.len();
+            let reason = format!("the condition has {count} parameters; the most is {MAX_PARAMETERS}");
+            Err(syntax::Rejected::new(0, reason))
+        } else {
+            parser::parse(text).and_then(|expression| check::check(condition, &expression))
+        };
+        match checked {
+            Ok(program) => Ok(Self(Arc::new(program))),
+            Err(rejected) => Err(CompileError { position: characters(text, rejected.at), reason: rejected.reason }),
+        }
     }
 
     /// The condition as it was written.
     #[must_use]
     pub fn source(&self) -> &Condition {
-        &self.0
+        &self.0.source
     }
 
     /// What the expression reads.
     #[must_use]
     pub fn reads(&self) -> Reads {
-        Reads::default()
+        self.0.reads
     }
 
     /// Evaluates the expression.
     #[must_use]
-    pub fn evaluate(&self, _inputs: &Inputs<'_>) -> Evaluation {
-        let error = EvaluationError { kind: ErrorKind::NoSuchOverload, position: 0 };
-        Evaluation { outcome: Outcome::Error(error), until: None }
+    pub fn evaluate(&self, inputs: &Inputs<'_>) -> Evaluation {
+        evaluate::evaluate(&self.0, &self.0.root, inputs)
     }
 
     /// Evaluates each operand of the outermost `&&` or `||`; the whole expression if it has neither.
     #[must_use]
     pub fn parts(&self, inputs: &Inputs<'_>) -> Vec<Part> {
-        vec![Part { text: self.0.expression.clone(), value: self.evaluate(inputs).outcome }]
+        let text = &self.0.source.expression;
+        let part = |bytes: Range<usize>, node| Part {
+            text: text.get(bytes).unwrap_or_default().to_owned(),
+            value: evaluate::evaluate(&self.0, node, inputs).outcome,
+        };
+        match &self.0.root {
+            program::Node::Logic { operands, .. } => {
+                self.0.operands.iter().zip(operands).map(|(bytes, node)| part(bytes.clone(), node)).collect()
+            }
+            root => vec![part(0..text.len(), root)],
+        }
     }
+}
+
+/// The number of characters before the byte `at`.
+fn characters(text: &str, at: usize) -> usize {
+    text.char_indices().take_while(|(start, _)| *start < at).count()
 }
 
 impl PartialEq for Compiled {
