@@ -83,7 +83,7 @@ impl Builder {
         Self { retries, ..self }
     }
 
-    /// How the program names itself; `epr-client/<version>` by default.
+    /// Sets the `User-Agent` of requests; `epr-client/<version>` by default.
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         Self { user_agent: user_agent.into(), ..self }
     }

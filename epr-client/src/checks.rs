@@ -21,7 +21,7 @@ impl Client {
         self.submit(Method::POST, "api/v1/authorize", body, Repeat::Safe, read).await
     }
 
-    /// The same check as [`authorize`](Self::authorize), by `/api/v1/permissions/check`.
+    /// Checks as [`authorize`](Self::authorize) does, by `/api/v1/permissions/check`.
     ///
     /// # Errors
     /// Those of [`authorize`](Self::authorize).

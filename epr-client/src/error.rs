@@ -81,7 +81,7 @@ pub enum Error {
     /// No answer arrived.
     #[error("{kind}")]
     Transport {
-        /// How far the call came.
+        /// The progress of the call.
         kind: TransportKind,
         /// The cause.
         #[source]
@@ -150,7 +150,7 @@ fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// How far a call came that got no answer.
+/// The progress of a call that got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportKind {
     /// There was no connection: the call was not sent.
@@ -171,7 +171,7 @@ impl fmt::Display for TransportKind {
     }
 }
 
-/// How an answer differs from what an EPR service answers.
+/// The difference between an answer and the answers of an EPR service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -195,7 +195,7 @@ pub enum ProtocolError {
     /// The body is not what the interface describes.
     #[error("the body of the answer cannot be read: {reason}")]
     Body {
-        /// What is wrong with it.
+        /// The error in the body.
         reason: String,
     },
     /// A list continues on another server, which must not get the token.

@@ -37,7 +37,7 @@ where
     }
 }
 
-/// The same token for every request.
+/// A source that returns one token for every request.
 pub(crate) struct StaticToken(pub(crate) String);
 
 #[async_trait]

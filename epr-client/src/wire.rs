@@ -1,5 +1,5 @@
-//! What the bodies of several endpoints share. Bounds are not checked: the service has validated its texts, and a
-//! service of another version can have other bounds.
+//! Readers that the bodies of several endpoints share. Bounds are not checked: the service has validated its texts, and
+//! a service of another version can have other bounds.
 
 use epr_core::domain::fields::{self, Fields, Reading};
 use epr_core::domain::{Invalid, Json, Text};

@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
     if text.contains("hunter") || text.contains("secret") {
         return;
     }
-    // As SQLAlchemy reads it: any characters up to the first `@`.
+    // SQLAlchemy reads any characters up to the first `@`.
     let (head, tail) = text.split_at(text.char_indices().nth(3).map_or(0, |(at, _)| at));
     let url = format!("postgresql://epr:{head}{secret}{tail}@db.internal/epr");
     assert!(!masked(&url).contains(secret), "{url}: {}", masked(&url));

@@ -20,7 +20,7 @@ pub struct Cli {
 /// The result of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliOutput {
-    /// Its exit code.
+    /// The exit code.
     pub code: i32,
     /// Standard output.
     pub out: String,

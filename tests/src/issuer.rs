@@ -39,7 +39,7 @@ enum Pair {
 
 /// A key pair with an id.
 pub struct SigningKey {
-    /// Its `kid`.
+    /// The `kid` of the key.
     pub id: String,
     pair: Pair,
 }

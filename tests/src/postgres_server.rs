@@ -52,7 +52,7 @@ impl PostgresServer {
         server
     }
 
-    /// The same server before its first start, for a test that starts it later.
+    /// Creates a server without starting it, for a test that starts it later.
     #[must_use]
     pub fn prepare() -> Self {
         let folder = tempfile::Builder::new().prefix("epr-pg").tempdir().expect("a folder");

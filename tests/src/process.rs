@@ -176,13 +176,13 @@ impl Process {
         line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().expect("a number of KiB")
     }
 
-    /// The peak of its resident memory in KiB.
+    /// The peak of the resident memory of the process in KiB.
     #[must_use]
     pub fn peak_memory_kib(&self) -> u64 {
         self.status("VmHWM")
     }
 
-    /// Its resident memory in KiB.
+    /// The resident memory of the process in KiB.
     #[must_use]
     pub fn memory_kib(&self) -> u64 {
         self.status("VmRSS")

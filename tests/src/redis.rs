@@ -41,13 +41,13 @@ impl RedisServer {
         server
     }
 
-    /// Its URL.
+    /// The URL of the server.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// Its URL with TLS.
+    /// The URL of the server with TLS.
     ///
     /// # Panics
     /// When it was started without.

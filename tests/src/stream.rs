@@ -41,7 +41,7 @@ impl Stream {
         for _ in 0..repeats {
             let mut event = keyed[rng.random_range(0..keyed.len())].clone();
             if rng.random() {
-                // The same id in another spelling.
+                // The id in another spelling.
                 event["event_id"] = event["event_id"].as_str().expect("an id").to_uppercase().into();
             }
             stream.mixed.push((way(rng), event.to_string()));

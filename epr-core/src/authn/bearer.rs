@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn a_header_of_any_other_form_is_refused() {
         let long = format!("Bearer {}", "a".repeat(MAX_HEADER_BYTES));
         for value in [
             "",

@@ -14,7 +14,7 @@ pub struct Caller {
     pub kind: CallerKind,
     /// The token's name, or the JWT's `sub`: for logs.
     pub name: Arc<str>,
-    /// What the credential allows.
+    /// The scopes of the credential.
     pub scopes: Scopes,
     /// The actor that the ledger names.
     pub actor_id: Option<Uuid>,
@@ -77,9 +77,9 @@ impl CredentialError {
 pub enum AuthenticationError {
     /// It has no credential.
     Missing,
-    /// Its credential is not valid.
+    /// The credential is not valid.
     Invalid(CredentialError),
-    /// Its credential cannot be verified, because the issuer's keys are unavailable.
+    /// The credential cannot be verified because the issuer's keys are unavailable.
     Unavailable,
 }
 

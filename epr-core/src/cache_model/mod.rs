@@ -227,7 +227,7 @@ impl World {
             let endless = Span { from: None, until: None };
             engines.cache.store(question, ticket, (&decision, basis), endless, self.clock.now());
         }
-        // What is on its way to the server arrives.
+        // Writes on their way to the server arrive.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
@@ -268,7 +268,7 @@ impl World {
         self.renewals.extend(new.into_iter().map(|renewal| (at, renewal)));
     }
 
-    /// As the line does it: what is committed, in order, own changes included.
+    /// Delivers the committed changes in order, the process's own included, as the change feed does.
     fn deliver(&mut self, at: usize) {
         if self.under_way.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! What may happen to the cache, and how likely it is.
+//! The steps of a history of the cache, and their probabilities.
 
 use proptest::prelude::*;
 

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 /// Handles the batches of one [`Batcher`].
 pub(crate) trait BatchHandler: Send + Sync + 'static {
-    /// What a caller submits.
+    /// The type of a request.
     type Request: Send + 'static;
-    /// What a caller gets.
+    /// The type of a result.
     type Answer: Send + 'static;
 
     /// The share of a request in [`Limits::batch_weight`].
@@ -56,7 +56,7 @@ pub(crate) struct Job<H: BatchHandler + ?Sized> {
 pub(crate) struct Caller<A>(oneshot::Sender<A>);
 
 impl<A> Caller<A> {
-    /// Whether the caller has gone away.
+    /// Whether the caller no longer waits for the result.
     pub(crate) fn is_gone(&self) -> bool {
         self.0.is_closed()
     }

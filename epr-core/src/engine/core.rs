@@ -34,7 +34,7 @@ pub(crate) struct CoreSettings {
     pub(crate) audit_decisions: AuditDecisions,
     /// The accepted `POST /events` that the ledger records.
     pub(crate) audit_events: AuditEvents,
-    /// How events are delivered.
+    /// The delivery of events.
     pub(crate) events: EventSettings,
     /// Where decisions are cached.
     pub(crate) cache: CacheSettings,

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_are_told_that_the_database_is_away() {
+    async fn every_waiting_caller_gets_the_error_of_an_unavailable_database() {
         let folder = tempfile::tempdir().unwrap();
         let (store, [one, two]) = world(&folder.path().join("epr.db")).await;
         store.close().await;

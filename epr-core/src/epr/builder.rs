@@ -141,7 +141,7 @@ impl Builder {
         self
     }
 
-    /// How events are delivered.
+    /// Sets the settings of the delivery of events.
     #[must_use]
     pub fn events(mut self, events: EventSettings) -> Self {
         self.settings.events = events;

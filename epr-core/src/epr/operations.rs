@@ -121,7 +121,8 @@ impl Epr {
         Ok(self.store().missing_privileges().await?)
     }
 
-    /// What [`Epr::migrate`] would take over from the tables of an older implementation; `None` when there are none.
+    /// Reports the rows that [`Epr::migrate`] would take over from the tables of an older implementation; `None` when
+    /// there are none.
     ///
     /// # Errors
     /// The database is unavailable, or the tables belong to another application.
@@ -129,7 +130,8 @@ impl Epr {
         Ok(self.store().plan_takeover().await?)
     }
 
-    /// What was written since the older service's tables were taken over; `None` when no such tables are set aside.
+    /// Counts the rows written since the takeover of the older service's tables; `None` when no such tables are set
+    /// aside.
     ///
     /// # Errors
     /// The database is unavailable, its schema is not this program's, or the tables that are set aside are not those

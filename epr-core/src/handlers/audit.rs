@@ -13,7 +13,7 @@ use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart};
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verification {
-    /// Whether the chain holds over the range.
+    /// Whether the chain is intact over the range.
     pub valid: bool,
     /// The number of valid entries before the end or the first finding.
     pub checked: u64,
@@ -40,13 +40,13 @@ pub struct FormerNumbers {
 /// One exported entry.
 #[derive(Debug, Serialize)]
 pub struct ExportedEntry<'a> {
-    /// Its sequence.
+    /// The sequence of the entry.
     pub sequence: i64,
     /// The hash of the entry before.
     pub previous_hash: &'a str,
-    /// Its hash.
+    /// The hash of the entry.
     pub entry_hash: &'a str,
-    /// Its canonical text, which is what the hash covers.
+    /// The canonical text of the entry, which the hash covers.
     pub canonical: &'a str,
 }
 

@@ -75,7 +75,7 @@ fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
 enum Ready {
     CreateRole(Role),
     UpdateRole(uuid::Uuid, RolePatch),
-    /// What to revoke first, and what to make.
+    /// The assignments to revoke first, and those to create.
     Assign(Option<uuid::Uuid>, Assignment),
 }
 

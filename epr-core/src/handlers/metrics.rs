@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::engine::Engines;
 use crate::metrics::{clock, process};
 
-/// How long a scrape waits for the backlog.
+/// The time that a scrape waits for the backlog.
 const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Adds every metric to `out` in the `OpenMetrics` text without its end (`# EOF`). Metrics that come from the database

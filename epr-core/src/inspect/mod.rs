@@ -53,7 +53,7 @@ impl Finding {
         Self { what, state, seen: seen.into(), advice: None }
     }
 
-    /// The same finding with advice.
+    /// Adds advice to the finding.
     #[must_use]
     pub fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }

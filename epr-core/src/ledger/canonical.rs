@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_but_printable_ascii_is_escaped() {
+    fn characters_outside_printable_ascii_are_escaped() {
         let mut out = String::new();
         text("a/\u{7f}\u{0}\u{1f}é\u{2028}😀\"\\", &mut out);
         assert_eq!(out, r#""a/\u007f\u0000\u001f\u00e9\u2028\ud83d\ude00\"\\""#);

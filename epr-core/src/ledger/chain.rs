@@ -153,7 +153,7 @@ impl Draft {
     pub fn is_recorded_as(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, entry_hash: &str) -> bool {
         let occurred_at = if self.dated { self.event.occurred_at } else { occurred_at };
         let as_recorded = |draft: &Self| draft.hash_at_time(sequence, occurred_at, previous_hash) == entry_hash;
-        // The same event must not become a conflict because an earlier version recorded it.
+        // An event must not become a conflict with itself because an earlier version recorded it.
         as_recorded(self) || self.with_former_numbers().is_some_and(|former| as_recorded(&former))
     }
 

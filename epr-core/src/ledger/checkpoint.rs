@@ -1,5 +1,5 @@
-//! Checkpoints (C2SP tlog-checkpoint): the size and root of the ledger's tree at one moment, as the text that is
-//! signed.
+//! Checkpoints (C2SP tlog-checkpoint): the size and root of the ledger's tree at one moment, in the text
+//! that keys sign.
 //!
 //! Owns the text of a checkpoint and the messages that each type of key signs. Must never decide whether a checkpoint
 //! may be signed.
@@ -20,13 +20,13 @@ pub const MAX_ORIGIN_BYTES: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     origin: String,
-    /// How many entries it has.
+    /// The number of entries in the ledger.
     pub size: u64,
-    /// The root of the tree over them.
+    /// The root of the tree over these entries.
     pub root: Hash,
 }
 
-/// Text that is no checkpoint.
+/// The reason why a text is not a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// The origin is empty, too long, or holds a space, a plus sign or a line break.
@@ -38,10 +38,10 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// A checkpoint of the ledger with this origin.
+    /// Creates a checkpoint of the ledger with this origin.
     ///
     /// # Errors
-    /// The origin is not one.
+    /// The text is not an origin.
     pub fn new(origin: &str, size: u64, root: Hash) -> Result<Self, CheckpointError> {
         let fits = (1..=MAX_ORIGIN_BYTES).contains(&origin.len())
             && !origin.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+');
@@ -77,7 +77,7 @@ impl Checkpoint {
     /// the types that sign one.
     ///
     /// # Errors
-    /// The note holds no checkpoint, or the key did not sign it.
+    /// The note contains no checkpoint, or the key did not sign it.
     pub fn verified(note: &Note, key: &VerifierKey) -> Result<(Self, Option<u64>), NoteError> {
         let checkpoint: Self = note.text.parse().map_err(|_| NoteError::Form("its text is not a checkpoint"))?;
         let time = note.verify(key, |time| checkpoint.message(key, time.unwrap_or_default()))?;
@@ -85,7 +85,7 @@ impl Checkpoint {
     }
 }
 
-/// Appends a text of at most 255 bytes behind its length.
+/// Appends the length of a text of at most 255 bytes, then the text.
 fn push_short(message: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes().get(..MAX_ORIGIN_BYTES).unwrap_or(text.as_bytes());
     message.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));

@@ -1,13 +1,13 @@
 //! The Merkle tree over the ledger's entries: hashes, roots, inclusion paths and consistency paths of RFC 6962.
 //!
-//! Owns the arithmetic of the tree. Must never know where hashes are stored: a path is described by the nodes that it
-//! needs, and the caller supplies them.
+//! Owns the arithmetic of the tree. Must never know where hashes are stored: this module
+//! names the nodes that a path needs, and the caller supplies them.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a hash.
+/// The size of a hash in bytes.
 pub const HASH_BYTES: usize = 32;
 
 /// A SHA-256 hash in the tree.
@@ -35,9 +35,9 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 /// `(index + 1) << level`. A leaf has level 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node {
-    /// Its height above the leaves, 0 to 63.
+    /// The height of the node above the leaves, 0 to 63.
     pub level: u8,
-    /// Its index among the nodes of its level, from 0.
+    /// The index among the nodes of the same level, from 0.
     pub index: u64,
 }
 
@@ -70,7 +70,7 @@ impl Range {
     /// The root of the range, from the hashes of its nodes.
     ///
     /// # Errors
-    /// Those of `lookup`.
+    /// The errors of `lookup`.
     pub fn root<E>(self, mut lookup: impl FnMut(Node) -> Result<Hash, E>) -> Result<Hash, E> {
         let hashes: Vec<Hash> = self.nodes().into_iter().map(&mut lookup).collect::<Result<_, E>>()?;
         Ok(join(&hashes))
@@ -141,17 +141,17 @@ pub fn consistency_ranges(from: u64, to: u64) -> Option<Vec<Range>> {
     Some(ranges)
 }
 
-/// Why a path does not prove what it should.
+/// The reason why a path proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// The path has more or fewer hashes than the sizes require.
     #[error("the path has {found} hashes, but a tree of {size} entries requires {expected}")]
     Length {
-        /// Hashes in the path.
+        /// The number of hashes in the path.
         found: usize,
-        /// Hashes required.
+        /// The number of hashes that the sizes require.
         expected: usize,
-        /// Size of the (newer) tree.
+        /// The size of the (newer) tree.
         size: u64,
     },
     /// The leaf or the older tree is not within the tree.
@@ -159,7 +159,7 @@ pub enum ProofError {
     Outside {
         /// The index of the leaf, or the size of the older tree.
         position: u64,
-        /// Size of the tree.
+        /// The size of the tree.
         size: u64,
     },
     /// The path leads to another root.
@@ -173,7 +173,7 @@ pub enum ProofError {
 /// Checks that a leaf with hash `leaf` is entry `index` of the tree of `size` entries with this root.
 ///
 /// # Errors
-/// It is not, or the path does not show it.
+/// The path does not prove this.
 pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, path: &[Hash], root: &Hash) -> Result<(), ProofError> {
     let ranges = inclusion_ranges(index, size).ok_or(ProofError::Outside { position: index, size })?;
     if ranges.len() != path.len() {
@@ -188,7 +188,7 @@ pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, path: &[Hash], root: 
 /// Checks that the tree of `to` entries begins with the tree of `from` entries.
 ///
 /// # Errors
-/// It does not, or the path does not show it.
+/// The path does not prove this.
 pub fn verify_consistency(
     (from, from_root): (u64, &Hash),
     (to, to_root): (u64, &Hash),
@@ -221,8 +221,7 @@ pub fn verify_consistency(
     }
 }
 
-/// The roots of the complete subtrees of a tree, largest first: all that is needed to append to it and to know its
-/// root.
+/// The roots of the complete subtrees of a tree, largest first. They suffice to append leaves and to compute the root.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frontier {
     size: u64,
@@ -242,7 +241,7 @@ impl Frontier {
         (roots.len() == size.count_ones() as usize).then_some(Self { size, roots })
     }
 
-    /// How many leaves the tree has.
+    /// The number of leaves of the tree.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
@@ -260,7 +259,7 @@ impl Frontier {
         join(&self.roots)
     }
 
-    /// Appends a leaf. `completed` sees each node that this completes, from the leaf upwards.
+    /// Appends a leaf. Calls `completed` for each node that the leaf completes, from the leaf upwards.
     pub fn push(&mut self, leaf: Hash, mut completed: impl FnMut(Node, Hash)) {
         let (mut hash, mut node) = (leaf, Node { level: 0, index: self.size });
         completed(node, hash);

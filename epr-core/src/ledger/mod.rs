@@ -24,5 +24,5 @@ pub mod verify;
 /// The `previous_hash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// How entries are hashed today.
+/// The version of the hash of new entries.
 pub const HASH_VERSION: i32 = 1;

@@ -1,7 +1,7 @@
 //! Signed notes (C2SP signed-note): a text and the signatures of named keys below it.
 //!
-//! Owns the encoding of notes and verifier keys, and the check of signatures. Must never hold a private key: signatures
-//! are made elsewhere and handed in.
+//! Owns the encoding of notes and verifier keys, and the check of signatures. Must never hold a private key: the caller
+//! makes signatures and passes them in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,17 +13,17 @@ use sha2::{Digest as _, Sha256};
 
 /// The longest note accepted, in bytes: a checkpoint with a hundred signatures is smaller.
 pub const MAX_NOTE_BYTES: usize = 1 << 20;
-/// Most signatures accepted in one note; verifiers must accept at least 16.
+/// The largest number of signatures in one note. C2SP requires verifiers to accept at least 16.
 const MAX_SIGNATURES: usize = 100;
-/// What a signature line begins with: U+2014 and a space.
+/// The prefix of a signature line: U+2014 and a space.
 const SIGNATURE_PREFIX: &str = "— ";
 
-/// How a key signs.
+/// The algorithm of a key and the message that it signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyType {
     /// Ed25519 over the text of the note.
     Ed25519,
-    /// Ed25519 over the text and a time, as a witness signs (C2SP tlog-cosignature).
+    /// Ed25519 over the text and a time (C2SP tlog-cosignature): the type of a witness.
     Cosignature,
     /// ML-DSA-44 over the checkpoint and a time (C2SP tlog-cosignature, subtree form).
     MlDsa44,
@@ -44,7 +44,7 @@ impl KeyType {
         [Self::Ed25519, Self::Cosignature, Self::MlDsa44].into_iter().find(|kind| kind.byte() == byte)
     }
 
-    /// Bytes of a public key.
+    /// The size of a public key in bytes.
     fn public_key_bytes(self) -> usize {
         match self {
             Self::Ed25519 | Self::Cosignature => 32,
@@ -64,7 +64,7 @@ pub struct VerifierKey {
     public_key: Vec<u8>,
 }
 
-/// Text that is no verifier key.
+/// The reason why a text is not a verifier key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The name is empty or holds a space, a plus sign or a line break.
@@ -85,10 +85,10 @@ pub enum KeyError {
 }
 
 impl VerifierKey {
-    /// A key with this name.
+    /// Creates a key with this name.
     ///
     /// # Errors
-    /// The name or the size of the key does not fit.
+    /// The name is not a key name, or the key does not have the size of its type.
     pub fn new(name: &str, kind: KeyType, public_key: &[u8]) -> Result<Self, KeyError> {
         if !is_key_name(name) {
             return Err(KeyError::Name);
@@ -99,19 +99,19 @@ impl VerifierKey {
         Ok(Self { name: name.to_owned(), kind, public_key: public_key.to_vec() })
     }
 
-    /// Its name.
+    /// The name of the key.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How it signs.
+    /// The type of the key.
     #[must_use]
     pub fn kind(&self) -> KeyType {
         self.kind
     }
 
-    /// Its id.
+    /// The id of the key.
     #[must_use]
     pub fn id(&self) -> KeyId {
         let hash = Sha256::new_with_prefix(self.name.as_bytes())
@@ -123,7 +123,7 @@ impl VerifierKey {
         [a, b, c, d]
     }
 
-    /// Whether `signature` is this key's over `message`. What the message is depends on the type of the key.
+    /// Whether this key made `signature` over `message`. The type of the key decides what the message contains.
     fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
         match self.kind {
             KeyType::Ed25519 | KeyType::Cosignature => {
@@ -134,7 +134,7 @@ impl VerifierKey {
     }
 }
 
-/// Whether a key may have this name.
+/// Whether `name` is a valid key name: not empty, without white space and `+`.
 fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
 }
@@ -181,12 +181,12 @@ pub struct Signature {
     pub name: String,
     /// The id of the key.
     pub key_id: KeyId,
-    /// What follows the id; its form depends on the type of the key.
+    /// The bytes after the key id. Their form depends on the type of the key.
     pub bytes: Vec<u8>,
 }
 
 impl Signature {
-    /// A signature by this key.
+    /// Creates a signature line of this key.
     #[must_use]
     pub fn by(key: &VerifierKey, bytes: Vec<u8>) -> Self {
         Self { name: key.name.clone(), key_id: key.id(), bytes }
@@ -227,7 +227,7 @@ pub struct Note {
     pub signatures: Vec<Signature>,
 }
 
-/// Bytes that are no signed note, or one that is not signed as it should be.
+/// The reason why bytes are not a note with the required signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
     /// The bytes do not have the form of a signed note.
@@ -242,11 +242,11 @@ pub enum NoteError {
 }
 
 impl Note {
-    /// Checks that `key` signed `message`, and returns what precedes the signature: nothing for Ed25519, the time in
-    /// Unix seconds for the other types.
+    /// Checks that `key` signed `message`. Returns the time that was signed, in Unix seconds; `None` for Ed25519, which
+    /// signs no time.
     ///
     /// # Errors
-    /// The key did not sign this.
+    /// The note has no signature by this key, or the signature does not match.
     pub(super) fn verify(
         &self,
         key: &VerifierKey,

@@ -1,7 +1,7 @@
 //! Doubles in the canonical form, and the form in which an earlier version wrote some of them.
 //!
-//! Owns the digits: the shortest that read back to the same double, of two shortest ones the nearer, on a tie the even
-//! digit. Pure. Must never change the form of a double: hashes depend on it.
+//! Owns the choice of digits: the shortest that read back to the same double; of two shortest ones the nearer; on a tie
+//! the even last digit. Pure. Must never change the form of a double: hashes depend on it.
 
 use std::fmt::Write as _;
 
@@ -39,7 +39,7 @@ pub(super) fn write(number: f64, out: &mut String) {
     }
 }
 
-/// `digits` with the decimal point after the first `point` of them.
+/// Appends `digits` with the decimal point after the first `point` of them.
 fn plain(digits: &str, length: usize, point: i32, out: &mut String) {
     let zeros = |count: usize| std::iter::repeat_n('0', count);
     match usize::try_from(point) {
@@ -82,7 +82,7 @@ enum Form {
     Former,
 }
 
-/// `details` with every number that is a tie and has this form in the other one, if there is such a number.
+/// Returns `details` with every tie in this form rewritten in the other one; `None` without such a number.
 fn rewritten(details: &str, from: Form) -> Option<String> {
     let bytes = details.as_bytes();
     if !may_hold_a_tie(bytes) {
@@ -114,10 +114,11 @@ fn rewritten(details: &str, from: Form) -> Option<String> {
     Some(out)
 }
 
-/// Fewest digits of a tie: two decimal numbers of up to 15 digits never read back to the same double.
+/// The smallest number of digits of a tie: two decimal numbers of up to 15 digits never read back to the same double.
 const MIN_TIE_DIGITS: usize = 16;
 
-/// Whether a point has enough digits around it. Nearly every text ends here: verification passes all details through.
+/// Whether a point in the text has enough digits around it for a tie. This check is quick and excludes nearly every
+/// text; verification calls it for all details.
 fn may_hold_a_tie(bytes: &[u8]) -> bool {
     let points = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
     let run = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| byte.is_ascii_digit()).count();
@@ -173,7 +174,7 @@ mod tests {
         out
     }
 
-    /// As the earlier version wrote it.
+    /// Returns the number in the form of the earlier version.
     fn written_before(number: f64) -> String {
         let scientific = format!("{number:e}");
         let (mantissa, exponent) = scientific.split_once('e').unwrap();

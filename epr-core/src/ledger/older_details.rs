@@ -1,4 +1,4 @@
-//! Details as an older implementation stored them, brought back to the text that was hashed.
+//! Recovers the hashed text of details that an older implementation stored in another form.
 //!
 //! Owns the reading of JSON as that implementation (Python) reads it: integers of any size, any depth, the last of two
 //! members with one name. Pure. Must never be used for new input, which has bounds (`domain::Json`).
@@ -6,9 +6,10 @@
 use super::number;
 use crate::domain::json::number_length;
 
-/// Deeper nesting is refused; Python's own reader ends at about a thousand levels.
+/// The deepest nesting that is accepted, in levels. Python's own reader accepts about a thousand.
 const MAX_DEPTH: usize = 10_000;
-/// Numbers whose kind is lost up to which every combination is tried; beyond it all at once.
+/// The largest number of ambiguous numbers for which every combination of readings is tried. With more of them, all are
+/// read alike.
 const MAX_AMBIGUOUS: usize = 10;
 
 /// The text that was hashed.
@@ -20,12 +21,13 @@ pub struct Hashed {
     pub former_numbers: bool,
 }
 
-/// The canonical text of `stored` that `has_the_hash`; `None` when no reading of it has.
+/// Returns the canonical text of `stored` for which `has_the_hash` is true; `None` when there is none.
 ///
-/// `jsonb` writes a large double as an integer and drops the sign of zero: such numbers are read both ways.
+/// `jsonb` writes a large double as an integer and drops the sign of zero: such numbers are ambiguous and have two
+/// readings.
 ///
 /// # Errors
-/// It is no JSON object that can be stored: the sentence says why.
+/// `stored` is not a JSON object that can be kept: the sentence says why.
 pub fn find(stored: &str, has_the_hash: impl Fn(&str) -> bool) -> Result<Option<Hashed>, String> {
     let mut reader = Reader { rest: stored };
     let pieces = reader.document()?;
@@ -50,7 +52,7 @@ pub fn find(stored: &str, has_the_hash: impl Fn(&str) -> bool) -> Result<Option<
 /// Part of a canonical text.
 enum Piece {
     Text(String),
-    /// A number that was the one or the other.
+    /// A number with two possible readings.
     Either(String, String),
 }
 
@@ -186,7 +188,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A whole value, or `None` when a list or an object was opened.
+    /// Reads a whole value; `None` when it opened a list or an object.
     fn value(&mut self, open: &mut Vec<Frame>) -> Result<Option<Pieces>, String> {
         self.space();
         match self.rest.bytes().next() {
@@ -270,7 +272,7 @@ impl Reader<'_> {
         Ok(Piece::Text(integer.into()))
     }
 
-    /// A string literal, as code points: a lone half of a surrogate pair is one, too.
+    /// Reads a string literal as code points. A lone half of a surrogate pair is a code point, too.
     fn string(&mut self) -> Result<Vec<u32>, String> {
         let mut chars = self.rest.strip_prefix('"').ok_or_else(|| self.unexpected())?.chars();
         let mut text: Vec<u32> = Vec::new();
@@ -347,13 +349,13 @@ mod tests {
     use crate::domain::Json;
     use crate::ledger::canonical::text_of;
 
-    /// The first reading.
+    /// The first reading of `stored`.
     fn canonical(stored: &str) -> Result<String, String> {
         find(stored, |_| true).map(|found| found.unwrap().details)
     }
 
     #[test]
-    fn what_new_input_may_be_reads_the_same() {
+    fn valid_new_input_keeps_its_canonical_text() {
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../../tests/vectors/audit_chain_v1.json")).unwrap();
         for entry in vectors["entries"].as_array().unwrap() {

@@ -1,7 +1,7 @@
-//! Proof files (C2SP tlog-proof): that one entry is in the ledger that a checkpoint describes.
+//! Proof files (C2SP tlog-proof): a proof shows that the ledger of a checkpoint contains one entry.
 //!
-//! Owns the text of a proof file and its verification. Must never trust anything in the file but what the given keys
-//! signed.
+//! Owns the text of a proof file and its verification. Must never trust a part of the file that the given keys did
+//! not sign.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use super::note::{Note, NoteError, VerifierKey};
 
 /// The first line of a proof file.
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
-/// The longest path: a tree of 64-bit size is no higher.
+/// The largest number of hashes in a path: a tree of 64-bit size has no more levels.
 const MAX_PATH: usize = 63;
 
 /// The content of a proof file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InclusionProof {
-    /// What the file carries beside the proof: for EPR the canonical text of the entry.
+    /// The data that the file carries beside the proof: for EPR, the canonical text of the entry.
     pub extra: Option<Vec<u8>>,
     /// The index of the entry, from 0: its sequence less one.
     pub index: u64,
@@ -31,13 +31,13 @@ pub struct InclusionProof {
     pub checkpoint: Note,
 }
 
-/// Why a proof file proves nothing.
+/// The reason why a proof file proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFileError {
     /// The text does not have the form of a proof file.
     #[error("this is not a proof file: {0}")]
     Form(&'static str),
-    /// The checkpoint is not signed as it should be.
+    /// The checkpoint does not have the required signature.
     #[error(transparent)]
     Note(#[from] NoteError),
     /// The path does not lead from the entry to the checkpoint's root.
@@ -50,7 +50,7 @@ impl InclusionProof {
     /// checkpoint.
     ///
     /// # Errors
-    /// The file does not prove it.
+    /// The file does not prove this.
     pub fn verify(&self, leaf_data: &[u8], key: &VerifierKey) -> Result<Checkpoint, ProofFileError> {
         let (checkpoint, _) = Checkpoint::verified(&self.checkpoint, key)?;
         verify_inclusion(leaf_hash(leaf_data), self.index, checkpoint.size, &self.path, &checkpoint.root)?;

@@ -162,7 +162,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_kept_is_refused() {
+fn details_that_cannot_be_stored_exactly_are_refused() {
     let event = |details: Json| AuditEvent {
         event_id: None,
         source: "s".try_into().unwrap(),

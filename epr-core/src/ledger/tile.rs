@@ -16,7 +16,7 @@ const MAX_TILE_LEVEL: u8 = 7;
 /// The longest path accepted, in bytes: longer ones name indexes beyond 64 bits.
 const MAX_PATH_BYTES: usize = 64;
 
-/// What a tile holds.
+/// The content of a tile: hashes or entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TileKind {
     /// Hashes of the tree: nodes of level `8 * level`.
@@ -31,15 +31,15 @@ pub enum TileKind {
 /// The address of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tile {
-    /// What it holds.
+    /// The content of the tile.
     pub kind: TileKind,
-    /// Its index among the tiles of its level, from 0.
+    /// The index among the tiles of the same level, from 0.
     pub index: u64,
-    /// How many hashes or entries it holds, 1 to 256.
+    /// The number of hashes or entries in the tile, 1 to 256.
     pub width: u16,
 }
 
-/// A path that names no tile.
+/// The error for a path that names no tile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no tile has the path {0:?}; expected, for example, tile/0/x001/067 or tile/entries/000.p/12")]
 pub struct NotATile(String);
@@ -62,20 +62,20 @@ impl Tile {
         Self::in_log(TileKind::Hashes { level }, first / u64::from(FULL_WIDTH), size)
     }
 
-    /// Whether it holds 256 hashes or entries, and so never changes again.
+    /// Whether the tile holds 256 hashes or entries. A full tile never changes again.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.width == FULL_WIDTH
     }
 
-    /// Whether a log of `size` entries has published it: its hashes or entries are all there.
+    /// Whether a log of `size` entries contains every hash or entry of the tile, so that the log has published it.
     #[must_use]
     pub fn is_in_log(&self, size: u64) -> bool {
         Self::in_log(self.kind, self.index, size).is_some_and(|there| self.width <= there.width)
     }
 
     /// Every tile that a log gains when it grows from `from` to `to` entries: bundles, then hashes from the leaves up.
-    /// Of a partial tile only the width that it has at `to`.
+    /// A partial tile appears once, with its width at `to`.
     pub fn grown(from: u64, to: u64) -> impl Iterator<Item = Self> {
         let levels = (0..=MAX_TILE_LEVEL).map(|level| TileKind::Hashes { level });
         std::iter::once(TileKind::Entries).chain(levels).flat_map(move |kind| {
@@ -87,7 +87,7 @@ impl Tile {
     }
 }
 
-/// How many hashes or entries of this kind a log of `size` entries has.
+/// The number of hashes or entries of this kind in a log of `size` entries.
 fn hashes_at(kind: TileKind, size: u64) -> u64 {
     match kind {
         TileKind::Entries => size,
@@ -148,31 +148,31 @@ impl FromStr for Tile {
     }
 }
 
-/// Bytes that are not the content of a tile or bundle.
+/// The reason why bytes are not the content of a tile or bundle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TileError {
     /// A tile of hashes has the wrong size.
     #[error("the tile has {found} bytes, but {width} hashes have {expected}")]
     Length {
-        /// Bytes found.
+        /// The number of bytes found.
         found: usize,
-        /// Bytes required.
+        /// The number of bytes required.
         expected: usize,
-        /// Hashes in the tile.
+        /// The number of hashes in the tile.
         width: u16,
     },
     /// A bundle ends inside an entry, or has more or fewer entries than its width.
     #[error("the bundle does not hold exactly {width} entries")]
     Entries {
-        /// Entries in the bundle.
+        /// The number of entries in the bundle.
         width: u16,
     },
 }
 
-/// The hashes of a tile of this width.
+/// Reads the hashes of a tile of this width.
 ///
 /// # Errors
-/// The size does not fit.
+/// The number of bytes does not fit the width.
 pub fn read_hashes(bytes: &[u8], width: u16) -> Result<Vec<Hash>, TileError> {
     let expected = usize::from(width) * HASH_BYTES;
     let (hashes, rest) = bytes.as_chunks::<HASH_BYTES>();
@@ -188,10 +188,10 @@ pub fn write_hashes(hashes: &[Hash]) -> Vec<u8> {
     hashes.concat()
 }
 
-/// The entries of a bundle of this width.
+/// Reads the entries of a bundle of this width.
 ///
 /// # Errors
-/// The bytes are not that many entries.
+/// The bytes are not exactly `width` entries.
 pub fn read_entries(mut bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, TileError> {
     let wrong = TileError::Entries { width };
     let mut entries = Vec::with_capacity(usize::from(width));

@@ -271,7 +271,7 @@ fn one_tile_has_one_path() {
 }
 
 #[test]
-fn what_is_cut_or_longer_than_its_width_is_refused() {
+fn a_tile_shorter_or_longer_than_its_width_is_refused() {
     let log = Log::numbered(300);
     for path in ["tile/0/000", "tile/0/001.p/44", "tile/entries/001.p/44"] {
         let tile: Tile = path.parse().unwrap();

@@ -74,7 +74,7 @@ impl FromStr for AuditEvents {
     }
 }
 
-/// What the ledger records besides changes.
+/// The decisions and events that the ledger records besides changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
     /// The decisions.

@@ -193,7 +193,7 @@ impl AuthSettings {
     }
 }
 
-/// Whether tokens are accepted, and whether JWTs are.
+/// Two flags: tokens are accepted; JWTs are accepted.
 fn parse_mode(given: &str) -> Option<(bool, bool)> {
     let given = given.to_ascii_lowercase();
     if given == "none" {

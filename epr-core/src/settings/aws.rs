@@ -40,7 +40,7 @@ pub(super) const SECTION: Section = Section {
     variables: &[REGION, DEFAULT_REGION, ENDPOINT, SNS_ENDPOINT, SQS_ENDPOINT, KEY_ID, SECRET, SESSION],
 };
 
-/// How AWS is called.
+/// The region, endpoints and keys of calls to AWS.
 #[derive(Debug, Clone)]
 pub struct AwsSettings {
     /// Region of resources that name none.

@@ -70,7 +70,7 @@ fn double_quoted(value: &str) -> Option<String> {
     None
 }
 
-/// Whether nothing follows the quotes, or a comment.
+/// Whether the text after the closing quote is empty or a comment.
 fn ends_value(rest: &str) -> bool {
     let after = rest.trim_start();
     after.is_empty() || (after.len() < rest.len() && after.starts_with('#'))

@@ -50,7 +50,7 @@ pub(super) const SECTION: Section = Section {
     ],
 };
 
-/// What the API does with unknown members of bodies that change the registry. The older service ignored them.
+/// The treatment of unknown members in bodies that change the registry. The older service ignored them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnknownMembers {
     /// It answers 400.
@@ -80,7 +80,7 @@ pub struct HttpSettings {
     pub port: u16,
     /// Origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
-    /// What happens to unknown members of bodies that change the registry.
+    /// The treatment of unknown members in bodies that change the registry.
     pub unknown_members: UnknownMembers,
     /// Whether each request has a line in the log.
     pub access_log: bool,

@@ -57,7 +57,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Log lines.
     pub logging: LoggingSettings,
-    /// What the ledger records besides changes.
+    /// The decisions and events that the ledger records besides changes.
     pub audit: AuditSettings,
     /// Events and their delivery.
     pub events: EventSettings,
@@ -65,7 +65,7 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// The cache of decisions.
     pub cache: CacheSettings,
-    /// How AWS is called.
+    /// The region, endpoints and keys of calls to AWS.
     pub aws: AwsSettings,
     /// The HTTP interface.
     pub http: HttpSettings,
@@ -87,7 +87,7 @@ impl Settings {
         Self::from_source(&Source::from_env()?)
     }
 
-    /// The same settings without the cache, for programs that answer no checks and need not follow the change feed.
+    /// Returns these settings without the cache, for programs that answer no checks and do not follow the change feed.
     #[must_use]
     pub fn without_cache(self) -> Self {
         Self { cache: CacheSettings::off(), ..self }

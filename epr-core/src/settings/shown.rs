@@ -1,4 +1,4 @@
-//! How values are shown in messages.
+//! The form of values in messages.
 
 use std::fmt::Write as _;
 

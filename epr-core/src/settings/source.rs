@@ -28,7 +28,7 @@ pub enum Origin {
 /// A variable that was read, as `epr doctor` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Described {
-    /// Its name.
+    /// The name of the variable.
     pub name: String,
     /// Where its value comes from.
     pub origin: Origin,

@@ -136,7 +136,7 @@ fn spellings_of_the_older_implementation_are_taken() {
 }
 
 #[test]
-fn what_cannot_be_meant_still_stops_the_start() {
+fn a_meaningless_value_stops_the_start() {
     for (name, given) in [
         ("EPR_REDIS_CACHE_TTL", "-1"),
         ("EPR_REDIS_CACHE_TTL", "soon"),

@@ -18,7 +18,7 @@ const SCRIPT_PREFIXES: [&str; 6] =
 /// A variable that EPR does not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownVariable {
-    /// Its name.
+    /// The name of the variable.
     pub name: String,
     /// The most similar name that EPR reads, if one is similar.
     pub nearest: Option<String>,
@@ -52,7 +52,7 @@ pub(super) fn unknown(source: &Source) -> Vec<UnknownVariable> {
         .collect()
 }
 
-/// Whether Kubernetes sets it for a Service whose name begins with `epr`: `EPR_SERVICE_HOST`,
+/// Whether Kubernetes sets this variable for a Service whose name begins with `epr`: `EPR_SERVICE_HOST`,
 /// `EPR_API_PORT_8080_TCP_ADDR`.
 fn is_service_link(name: &str) -> bool {
     let numbered = |rest: &str| rest.is_empty() || rest.starts_with('_');

@@ -1,4 +1,4 @@
-//! How a setting is declared: its name, its default, the values it takes and what it means.
+//! The declaration of a setting: its name, default, allowed values and meaning.
 //!
 //! Each section of the settings declares its variables once, as constants. The [`Reader`](super::reader::Reader), the
 //! sentences about wrong values, `epr doctor` and the tables of docs/SETTINGS.md follow from them.
@@ -12,11 +12,11 @@ use crate::store::url::masked;
 /// A variable of the environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
-    /// Its name.
+    /// The name of the variable.
     pub name: &'static str,
     /// The values it takes, and its default.
     pub values: Values,
-    /// What it means, in Markdown. Links are relative to `docs/`.
+    /// The meaning of the variable, in Markdown. Links are relative to `docs/`.
     pub meaning: &'static str,
     shown: Shown,
 }
@@ -47,7 +47,7 @@ pub enum Values {
     },
 }
 
-/// How much of a value appears in errors and in `epr doctor`.
+/// The part of a value that appears in errors and in `epr doctor`.
 #[derive(Debug, Clone, Copy)]
 enum Shown {
     /// The value.
@@ -84,13 +84,13 @@ impl Variable {
         Self { name, values: Values::Text { default: None, allowed }, meaning, shown: Shown::Plain }
     }
 
-    /// The same variable, a URL whose password is never shown.
+    /// Marks the variable as a URL whose password is never shown.
     #[must_use]
     pub const fn masked(self) -> Self {
         Self { shown: Shown::Masked, ..self }
     }
 
-    /// The same variable, whose value is never shown.
+    /// Marks the variable as a secret whose value is never shown.
     #[must_use]
     pub const fn secret(self) -> Self {
         Self { shown: Shown::Secret, ..self }
@@ -129,9 +129,9 @@ impl Variable {
 /// Variables that belong together: one table of docs/SETTINGS.md.
 #[derive(Debug, Clone, Copy)]
 pub struct Section {
-    /// Its heading.
+    /// The heading of the section.
     pub title: &'static str,
-    /// Its variables, in the order of the page.
+    /// The variables of the section, in the order of the page.
     pub variables: &'static [Variable],
 }
 

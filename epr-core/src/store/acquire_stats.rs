@@ -1,4 +1,4 @@
-//! How often and how long callers waited for a connection.
+//! Counts how often, and how long, callers waited for a connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

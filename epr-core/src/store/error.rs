@@ -20,7 +20,7 @@ pub enum StoreError {
     Corrupt {
         /// Which column or row.
         what: &'static str,
-        /// What is wrong with it.
+        /// The error in the value.
         why: String,
     },
     /// The schema is newer than this program.
@@ -75,7 +75,7 @@ pub enum StoreError {
 pub struct ConnectFailure {
     /// One word.
     pub reason: &'static str,
-    /// What the driver says.
+    /// The message of the driver.
     pub why: String,
     /// Whether waiting does not help: the server's certificate does not hold, or it has no TLS.
     pub lasting: bool,

@@ -70,7 +70,7 @@ impl PathToRoot {
     }
 }
 
-/// What is wrong with the hierarchy in the database.
+/// An error in the hierarchy of the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HierarchyState {
     /// How many entities are on a level beyond [`MAX_LEVELS`].

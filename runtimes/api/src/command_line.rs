@@ -1,5 +1,4 @@
-//! What `epr-api` does when it is given an argument: help, its version, its interface, a health probe, or another
-//! program of the image.
+//! The arguments of `epr-api`: help, its version, its interface, a health probe, or another program of the image.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;

@@ -58,7 +58,7 @@ struct App {
     document: Bytes,
 }
 
-/// How callers are authenticated, and which paths are open without a credential.
+/// The authentication of callers, and the paths that are open without a credential.
 pub struct Callers {
     /// Verifies credentials.
     pub authenticator: Arc<Authenticator>,

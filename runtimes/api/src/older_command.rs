@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) struct Replacement {
     /// A program of the image.
     pub(crate) program: &'static str,
-    /// Its arguments.
+    /// The arguments of the command.
     pub(crate) arguments: Vec<String>,
     /// Variables that options of the older command set.
     pub(crate) variables: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! How every program of EPR starts and stops: settings, logs, traces, runtime, signals, exit codes, and its health
+//! The start and stop of every program of EPR: settings, logs, traces, runtime, signals, exit codes, and its health
 //! probe.
 //!
 //! A program's `main` is [`program::run`] around three steps: [`Program::answer`] its arguments, read its settings with

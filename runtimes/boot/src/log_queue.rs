@@ -37,7 +37,7 @@ pub(crate) struct LogQueue {
 
 #[derive(Default)]
 struct State {
-    /// Whole lines, each with its end.
+    /// Complete lines, each with its line feed.
     bytes: Vec<u8>,
     lines: usize,
     /// Lines that were dropped and not reported yet.
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_counted_and_reported() {
+    fn lines_that_do_not_fit_are_dropped_counted_and_reported() {
         for (max_bytes, max_lines) in [(6, 100), (100, 2)] {
             let (queue, permit, text) = queue(max_bytes, max_lines);
             queue.push(b"a1\n");

@@ -1,4 +1,4 @@
-//! What every `main` of EPR has in common: its arguments, one TLS provider for the process, and an exit code for a
+//! The parts that every `main` of EPR shares: its arguments, one TLS provider for the process, and an exit code for a
 //! panic.
 
 use std::io::Write as _;

@@ -68,7 +68,7 @@ impl Output {
         self.fields_at(indent, fields)
     }
 
-    /// As [`fields`](Self::fields), with the values at column `indent`.
+    /// Prints as [`fields`](Self::fields) does, with the values at column `indent`.
     pub(crate) fn fields_at(&mut self, indent: usize, fields: &[(&str, String)]) -> io::Result<()> {
         for (name, value) in fields {
             let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));

@@ -196,6 +196,6 @@ fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkEr
     let Some(service_error) = error.as_service_error() else {
         return SqsError(chain(error));
     };
-    // Its sentence may quote the signed request.
+    // The sentence of the error may quote the signed request.
     SqsError(service_error.code().unwrap_or("no code").to_owned())
 }

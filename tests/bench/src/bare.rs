@@ -32,7 +32,7 @@ async fn answer(Json(question): Json<Question>) -> Json<Answer> {
     Json(Answer { authorized: question.user_id != question.resource_id && question.action != kind })
 }
 
-/// The same, with the statement of a check in between.
+/// Answers after the statement of a check.
 async fn answer_from(State(pool): State<sqlx::PgPool>, Json(question): Json<Question>) -> Json<Answer> {
     let kind = question.principal_type.as_deref().unwrap_or("user");
     let rows = rows(&pool, question.resource_id, question.user_id, kind, &question.action).await.expect("rows");

@@ -60,7 +60,7 @@ pub(crate) async fn warm(scale: &Scale, database: &str, asked: &[Asked], report:
         yard.push(script.any_answer().run(&bare.address, scale.span).await);
         seen.push(script.run(&server.address, scale.span).await);
     }
-    // Apart: what it writes would slow down whoever comes next.
+    // In rounds of its own: the log that it writes would slow down the next measurement.
     for _ in 0..scale.rounds {
         logged.push(script.run(&talking.address, scale.span).await);
     }
@@ -157,7 +157,7 @@ async fn library(database: &str, pool_size: &str) -> Epr {
     epr
 }
 
-/// How the time grows with the depth of the tree and with the assignments of one principal.
+/// Measures the growth of the time with the depth of the tree and with the assignments of one principal.
 pub(crate) async fn growth(scale: &Scale, database: &str, world: &World, report: &mut Report) {
     let (role, action) = world.some_role();
     let [few, deep, many] = [0xf1_u128, 0xf2, 0xf3].map(|n| Uuid::from_u128(n << 64 | 1));

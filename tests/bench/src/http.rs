@@ -37,7 +37,7 @@ impl Script {
         Self { asked: Arc::new(asked), ..*self }
     }
 
-    /// The same questions with equal frequency.
+    /// Asks these questions with equal frequency.
     pub(crate) fn even(&self) -> Self {
         Self { popular: false, ..self.clone() }
     }

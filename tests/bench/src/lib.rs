@@ -1,3 +1,3 @@
-//! What the three benches share: descriptions of the machine and of the process that measures.
+//! Code that the three benches share: descriptions of the machine and of the process that measures.
 
 pub mod measure;

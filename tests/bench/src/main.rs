@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
     let database = Database::create(DatabaseKind::Postgres).await;
     database.store().await.close().await;
     world.load(&database.url).await;
-    // What the server would do by itself, in the middle of the measurements.
+    // The server would otherwise run these by itself in the middle of the measurements.
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
         database.execute(statement).await.expect("the right to tidy up");
     }

@@ -90,7 +90,7 @@ impl Server {
         Self { child, address, ready_after: begun.elapsed() }
     }
 
-    /// Its resident memory and the peak of it, in MB.
+    /// The resident memory of the server and its peak, in MB.
     pub(crate) fn resident(&self) -> (f64, f64) {
         let id = self.child.id().expect("a running process");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its figures");

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::load::skewed;
 use crate::scale::Scale;
 
-/// What the four levels of a tree are, and how many there are on a level for each one above it.
+/// The entity types of the four levels of a tree, and the number of children of each entity above.
 const LEVELS: [(&str, usize); 4] = [("issuer", 1), ("spv", 4), ("offering", 8), ("investor", 6)];
 /// Of a tree: 1 + 4 + 32 + 192.
 const TREE: usize = 229;

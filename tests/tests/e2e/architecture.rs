@@ -86,7 +86,7 @@ fn http_is_fetched_in_adapters_only() {
 }
 
 #[test]
-fn what_reads_credentials_is_pure() {
+fn readers_of_credentials_are_pure() {
     let not = ["authenticator.rs", "jwks.rs", "jwks_http.rs"].map(|file| format!("epr-core/src/authn/{file}"));
     let not = not.each_ref().map(String::as_str);
     for forbidden in ["crate::store", "crate::settings", "crate::epr", "tokio", "tracing", "reqwest", "std::fs"] {

@@ -38,7 +38,7 @@ async fn an_assignment_is_created_listed_and_revoked(#[case] kind: DatabaseKind)
     assert_eq!(made["principal_type"], "user");
     assert_eq!(made["effective_at"], "2025-01-01T00:00:00.000000Z");
     assert_eq!(made["expires_at"], "2099-01-01T00:00:00.000000Z");
-    // The same assignment again returns the existing one, whatever else the request contains.
+    // A second request for an assignment returns the existing one, whatever else the request contains.
     let mut later = body;
     later["expires_at"] = json!("2050-01-01T00:00:00Z");
     assert_eq!(api.post("/api/v1/assignments", later).await.expect(201), made);

@@ -334,7 +334,7 @@ async fn a_key_is_used_only_for_its_declared_purpose() {
         let unstated = with(&stated, &json!({"alg": "RS256", "kid": "stated"}));
         Door::refused(door.knock(&unstated).await, CredentialError::Algorithm, "the key states another");
     }
-    // What the setting does not list is not taken, whatever the keys could do.
+    // An algorithm that the setting does not list is refused, even if a key supports it.
     let door = Door::with(&key_set(&[&rsa]), &[("EPR_JWT_ALGORITHMS", "RS256")]).await;
     assert!(door.knock(&rsa.sign(&claims(NOW, ""))).await.is_ok());
     Door::refused(

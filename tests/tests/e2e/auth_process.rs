@@ -166,7 +166,7 @@ async fn open_access_in_production_is_logged_once_as_a_warning() {
     let (process, base) = Process::api(&environment).await;
     let seen: Vec<_> = process.log.iter().filter(|line| line["message"] == "authentication_off").cloned().collect();
     assert_eq!((seen.len(), &seen[0]["level"]), (1, &json!("WARNING")));
-    // As today: whatever is in the header.
+    // Without authentication, any header is accepted.
     assert_eq!(status(&base, "/api/v1/entities", "whatever").await, 200);
     process.terminate().await;
 }
@@ -186,7 +186,7 @@ async fn tls_server(folder: &Path) -> (Child, String) {
         .unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
     while lines.next_line().await.unwrap().expect("a server that accepts") != "ACCEPT" {}
-    // Its output must go on being read.
+    // The server blocks when nobody reads its output.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (server, port)
 }

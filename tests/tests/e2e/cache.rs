@@ -59,7 +59,7 @@ async fn a_repeated_check_is_answered_from_the_cache_and_not_recorded(#[case] ki
         assert!(api.authorized(USER, "document:download", &world.spv).await);
         assert!(!api.authorized(USER, "document:upload", &world.spv).await);
     }
-    // What was evaluated is in the ledger, what came from the cache is not.
+    // The ledger has the evaluated decision and not the cached one.
     assert_eq!(api.database.number(EVALUATED).await, 2);
     assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="allowed",tier="memory"}"#).await, 4);
     assert_eq!(metric(&api.epr, r#"epr_decisions_total{outcome="denied",tier="memory"}"#).await, 4);
@@ -198,7 +198,8 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
     assert!(!two.authorized(USER, "document:download", &world.spv).await);
 }
 
-/// Its keys outlive the process that made them, and what it missed meanwhile is made good by who starts next.
+/// Keys outlive the process that stored them. The next process to start applies the invalidations that the old one
+/// missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_no_process_renewed_is_renewed_later() {
     let redis = RedisServer::start().await;
@@ -220,7 +221,7 @@ async fn a_change_that_no_process_renewed_is_renewed_later() {
     assert!(next.authorized(USER, "document:download", &world.spv).await);
     assert_eq!(metric(&next.epr, r#"epr_decisions_total{outcome="allowed",tier="evaluated"}"#).await, 1);
     next.epr.close().await;
-    // As a process that dies after its commit leaves it: the change is there, its renewal is still to be done.
+    // This is the state that a process leaves when it dies after its commit: the change without its invalidation.
     let revoke = format!("DELETE FROM role_assignments WHERE id = '{}'", world.assignment);
     database.execute(&revoke).await.unwrap();
     let last = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;

@@ -1,4 +1,4 @@
-//! What the database's triggers write when something changes that decisions depend on, and who notices.
+//! The rows that the database's triggers write when facts of decisions change, and the processes that apply them.
 
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
@@ -45,7 +45,7 @@ async fn a_transaction_writes_a_bounded_number_of_renewals() {
     }
 }
 
-/// How many rows the triggers of one statement read through indexes and sequential scans of `cache_renewals`.
+/// The number of rows that the triggers of one statement read through indexes and sequential scans of `cache_renewals`.
 async fn rows_read(database: &Database, count: u32) -> i64 {
     database.execute("SELECT pg_stat_reset()").await.unwrap();
     assign(database, count).await;

@@ -42,7 +42,7 @@ async fn a_server_behind_tls_is_trusted_by_its_certificate_only() {
     assert_eq!(redis.key_count().await, 0);
     process.terminate().await;
 
-    // What one process decided another answers, over TLS both.
+    // A process answers with the decision of another one; both use TLS.
     environment.push(("SSL_CERT_FILE", certificate.to_str().unwrap()));
     let (one, at_one) = Process::api(&environment).await;
     let (two, at_two) = Process::api(&environment).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 const ADA: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01";
 const BEN: &str = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a02";
 
-/// What an operator does and sees; the same whatever the command speaks to.
+/// Runs an operator's commands and checks their output, which is equal on the database and over the API.
 async fn a_day_at_work(cli: &Cli, api: bool) {
     let seed = cli.ok(&["seed"]).await;
     assert!(seed.lines().all(|line| line.chars().count() <= 80), "{seed}");

@@ -1,4 +1,4 @@
-//! What appears on a terminal: colours there only, hostile names harmless, lines that fit; and completions.
+//! Output on a terminal: colours there only, hostile names harmless, lines that fit; and completions.
 
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};

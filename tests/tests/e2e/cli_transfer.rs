@@ -30,7 +30,8 @@ fn summary(output: &CliOutput) -> Value {
     serde_json::from_str(output.out.lines().last().unwrap()).unwrap()
 }
 
-/// What is hard to carry: formulas, separators, quotes, line ends, an empty description, every kind of window.
+/// Content that is hard to transfer: formulas, separators, quotes, line ends, an empty description, every kind of
+/// window.
 async fn hard_world(cli: &Cli) {
     cli.ok(&["seed"]).await;
     cli.ok(&["entities", "create", "spv", "A \"quoted\", name; with\nlines"]).await;
@@ -120,7 +121,7 @@ async fn a_dry_run_shows_the_difference_and_the_run_makes_it(#[case] kind: Datab
     let api = Api::start(kind).await;
     let folder = tempfile::tempdir().unwrap();
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
-    // The same over the API and on the database; the second finds the world of the first and changes it back.
+    // Both ways run the same import; the second finds the changes of the first and reverts them.
     for (turn, cli) in [Cli::on(&api.database.url), Cli::over(&base)].iter().enumerate() {
         cli.ok(&["seed"]).await;
         let file = path(folder.path(), "changed.csv");

@@ -163,7 +163,7 @@ fn json_object() -> epr_client::domain::JsonObject {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_are_sent_and_their_refusals_told_apart() {
+async fn tokens_are_sent_and_each_refusal_is_an_error_of_its_own() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let minted =
         Cli::on(&database.url).json(&["token", "new", "--name", "reader", "--scopes", "epr:read"]).await.remove(0);

@@ -1,4 +1,4 @@
-//! What another crate's test does: a whole service in memory.
+//! The use in another crate's test: a whole service in memory.
 
 use std::sync::Arc;
 

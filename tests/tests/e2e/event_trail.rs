@@ -121,7 +121,7 @@ async fn fifty_repeats_at_once_are_one_event_and_fifty_entries() {
             .map(|n| {
                 let (api, entity) = (api.clone(), entity.clone());
                 tokio::spawn(async move {
-                    // The same ordering key as EPR's own events: both take it after the ledger's lock.
+                    // EPR's own events have this ordering key, too: both writers lock it after the ledger.
                     api.patch(&format!("/api/v1/entities/{entity}"), json!({"attributes": {"n": n}})).await.expect(200);
                     api.post(EVENTS, audit("c", &json!({"n": n, "entity_id": entity}))).await.expect(201);
                 })
@@ -160,7 +160,7 @@ async fn the_setting_says_which_events_are_recorded() {
     }
 }
 
-/// What the vault's consumer does with a message: it archives the documents of the entity that the flat fields name.
+/// The vault's consumer: for each message, it archives the documents of the entity that the flat fields name.
 fn archived_by_the_vault(message: &Value) -> Option<(String, String)> {
     let text = |name: &str| message[name].as_str().map(str::to_owned);
     Some((text("entity_id")?, text("entity_type")?))

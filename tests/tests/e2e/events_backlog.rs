@@ -41,7 +41,7 @@ async fn backlog(database: &Database, key: &str, count: u32) {
     database.execute(&sql).await.unwrap();
 }
 
-/// How many events are delivered before the one whose key has no others.
+/// The number of events delivered before the one whose key has no others.
 async fn delivered_before(database: &Database, other: &str) -> usize {
     let topic = Arc::new(Recording::default());
     let epr = service(database.store().await, &topic);
@@ -71,8 +71,8 @@ async fn blocks_read(database: &Database, walk: &str, after: &str) -> i64 {
     blocks("Shared Hit Blocks") + blocks("Shared Read Blocks")
 }
 
-/// What a claim reads and what is delivered first does not depend on the backlog of another key, whether the statistics
-/// know that backlog (`analyzed`) or are those of an empty outbox.
+/// The rows that a claim reads, and the event that is delivered first, do not depend on the backlog of another key,
+/// whether the statistics know that backlog (`analyzed`) or are those of an empty outbox.
 #[rstest]
 #[case::postgres_analyzed(true)]
 #[case::postgres_not_analyzed(false)]
@@ -156,7 +156,7 @@ async fn a_due_key_is_found_behind_many_that_are_not_due(#[case] kind: DatabaseK
     assert_eq!(from, OutboxCursor::default());
 }
 
-/// What the relays of one run share.
+/// The state that the relays of one run share.
 #[derive(Default)]
 struct Run {
     /// Whether every writer is done.

@@ -15,7 +15,7 @@ use super::adoption::older_tables;
 
 const PAGE: &str = include_str!("../../../docs/TAKEOVER.md");
 
-/// What another application keeps beside the older tables, referring to them.
+/// Tables of another application that refer to the older tables.
 const NEIGHBOURS: &str =
     "CREATE TABLE invoices (number INTEGER PRIMARY KEY, entity ENTITY_ID REFERENCES entities (id));
     INSERT INTO invoices VALUES (7, 'THE_ENTITY');

@@ -10,7 +10,7 @@ use serde_json::json;
 const USER: &str = "11111111-2222-4333-8444-555555555555";
 const ACTOR: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
-/// What is not one actor.
+/// Values that do not name one actor.
 const NO_ACTOR: [&[&str]; 5] = [&["nobody"], &[""], &[ACTOR, ACTOR], &[ACTOR, USER], &["", ACTOR]];
 
 fn actors(values: &[&'static str]) -> Vec<(&'static str, &'static str)> {
@@ -80,7 +80,7 @@ async fn a_header_that_is_read_is_given_once(#[case] kind: DatabaseKind) {
         ["header.X-Request-ID: duplicate"]
     );
     assert_eq!(api.get("/api/v1/entities").await.expect(200), json!([]));
-    // What is not read is not looked at.
+    // A header that an operation does not read is not validated.
     for name in ["accept", "authorization", "user-agent", "x-forwarded-for", "traceparent", "epr-unknown"] {
         let request = Request::get("/api/v1/roles").header(name, "a").header(name, "b");
         assert_eq!(api.send(request.body(Body::empty()).unwrap()).await.status, 200, "{name}");

@@ -1,5 +1,5 @@
-//! How deep the hierarchy may be, and hierarchies that are too deep or have a cycle already: of an older database, or
-//! restored.
+//! The bound on the depth of the hierarchy, and hierarchies that are too deep or have a cycle already: of an older
+//! database, or restored.
 
 use std::sync::Arc;
 

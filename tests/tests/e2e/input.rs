@@ -1,4 +1,4 @@
-//! What bad input gets: a clear 400 (or 404, 405, 413) in the contract's shape, and an unchanged database.
+//! The answers to bad input: a clear 400 (or 404, 405, 413) in the contract's shape, and an unchanged database.
 
 use axum::http::Method;
 use epr_testkit::api::Api;

@@ -1,4 +1,4 @@
-//! What the service records about itself, and how it is read.
+//! The entries that the service records about itself, and the interface that reads them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

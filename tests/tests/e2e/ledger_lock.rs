@@ -44,7 +44,7 @@ async fn a_process_that_stops_with_the_ledgers_lock_loses_it_before_others_give_
     println!("a change of another process waited {:?}", begun.elapsed());
     assert_eq!(database.number(HELD).await, 0);
 
-    // What it had begun is undone, and it goes on.
+    // The suspended process rolls back its transaction and continues.
     stopped.signal("CONT").await;
     database
         .until_at_least(

@@ -167,7 +167,7 @@ async fn a_ledger_with_former_numbers_is_taken_over(#[case] kind: DatabaseKind) 
     let (code, report) = audit_verify(&database.url, &[]).await;
     assert_eq!((code, &report["checked"]), (0, &json!(46)), "{report}");
     assert_eq!(report["former_numbers"], json!({"entries": 1, "accepted_up_to": 42}));
-    // What was hashed is what is read.
+    // Readers see the text that was hashed.
     let api = Api::on(database.into()).await;
     let entries =
         api.text(Request::get("/api/v1/audit/entries?from_sequence=44&order=asc").body(Body::empty()).unwrap()).await.2;

@@ -31,7 +31,7 @@ async fn ledger_readers_do_not_take_the_checks_connections() {
             tokio::spawn(async move { api.get("/api/v1/audit/entries?source=x").await.status })
         })
         .collect();
-    // As many as may are at the table.
+    // The largest number of readers is at the table.
     let waiting =
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     database.until_at_least(waiting, 2).await;

@@ -1,4 +1,4 @@
-//! What the ledger says, read in its order: no decision rests on what an earlier entry has taken away, and only EPR
+//! The ledger read in its order: no decision rests on what an earlier entry has taken away, and only EPR
 //! writes to it.
 
 use std::collections::HashSet;

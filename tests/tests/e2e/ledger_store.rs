@@ -177,7 +177,7 @@ async fn accepted_details_read_back_unchanged(#[case] kind: DatabaseKind) {
     }
 }
 
-/// What a writer says about its entries, in `details`.
+/// The `details` of a writer's entries.
 fn numbered(writer: u64, n: u64, keyed: bool) -> Draft {
     let id = keyed.then(|| Uuid::from_u128(u128::from(writer) << 64 | u128::from(n)));
     draft(&json!({

@@ -183,7 +183,7 @@ async fn every_change_is_found(#[case] kind: DatabaseKind) {
     found(&api, "DELETE FROM audit_chain_head", "foreign_head", LAST).await;
 
     if kind == DatabaseKind::Sqlite {
-        // What only SQLite can hold: other spellings of the same value, and values of another type.
+        // Only SQLite can store these: other spellings of the same value, and values of another type.
         for (column, value) in [
             ("event_id", "upper(event_id)"),
             ("actor_id", "replace(actor_id, '-', '')"),

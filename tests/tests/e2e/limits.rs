@@ -1,4 +1,4 @@
-//! What one caller cannot take from the others: places, time, connections.
+//! Limits that protect callers from each other: concurrency permits, time, connections.
 
 use std::time::Duration;
 

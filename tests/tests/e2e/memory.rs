@@ -1,4 +1,4 @@
-//! What answers take in memory: lists in pieces, pages that end by bytes, callers that read slowly.
+//! The memory that answers take: lists in pieces, pages that end by bytes, callers that read slowly.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const ENTITIES: &str = "/api/v1/entities";
-/// What the documented task leaves to the API, in KiB.
+/// The memory that the documented task leaves to the API, in KiB.
 const MOST: u64 = 512 << 10;
 
 /// Writes `count` entities with attributes of `bytes` bytes, behind the service's back.
@@ -174,7 +174,7 @@ async fn bodies_that_are_half_sent_hold_little() {
     assert_eq!(answers.keys().collect::<Vec<_>>(), ["201", "409", "503"], "{answers:?}");
     assert_eq!(answers["201"], 1);
     assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());
-    // What they took goes back to the system.
+    // The service returns their memory to the system.
     drop(callers);
     let little = async || process.memory_kib() < 100 << 10;
     wait::until_value("memory that is given back", Duration::from_millis(50), little, |little| *little).await;

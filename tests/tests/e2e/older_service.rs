@@ -14,7 +14,7 @@ use crate::adoption::older_tables;
 
 const USER: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
 
-/// How a table came out.
+/// The cases of a table by their comparison with the older service.
 #[derive(Default)]
 struct Tally {
     same: usize,

@@ -80,7 +80,7 @@ fn every_operation_is_described_completely() {
     }
 }
 
-/// Whether a call without an id in its path is about something that may be unknown.
+/// Whether a call without an id in its path can name something that does not exist.
 fn asks_for_others(path: &str, method: &Method) -> bool {
     *method == Method::POST && ["/authorize", "/check", "/assignments"].iter().any(|end| path.ends_with(end))
 }
@@ -219,7 +219,7 @@ async fn the_page_finds_its_files_from_every_spelling_of_its_address() {
         for attribute in ["src=\"", "href=\"", "data-document=\""] {
             for reference in page.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
                 let url = asked.join(reference).unwrap();
-                // As behind a proxy that strips a prefix.
+                // A proxy that strips a prefix serves the page under this path.
                 let path = url.path().strip_prefix("/epr").unwrap_or_else(|| panic!("{address}: {url}"));
                 let (status, _, _) = api.bytes(Request::get(path).body(Body::empty()).unwrap()).await;
                 assert_eq!(status, 200, "{address}: {reference}");

@@ -126,7 +126,7 @@ async fn the_next_page_is_a_reference_that_resolves_behind_any_prefix() {
         let page = api.get(path).await;
         let link = page.headers["link"].to_str().unwrap();
         assert!(link.starts_with("<?limit=2&cursor="), "{link}");
-        // What a caller outside of a proxy that strips `/epr` makes of it.
+        // A caller behind a proxy that strips `/epr` resolves the reference against this address.
         let asked = reqwest::Url::parse(&format!("https://proxy.test/epr{path}")).unwrap();
         let next = asked.join(&link[1..link.find('>').unwrap()]).unwrap();
         assert_eq!(next.path(), asked.path());

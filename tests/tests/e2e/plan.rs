@@ -1,4 +1,4 @@
-//! What the databases do for a check: they look up what matters, however much else the principal holds and whatever
+//! The plans of a check: the databases look up what matters, however much else the principal holds and whatever
 //! they expect to find.
 
 use std::collections::HashSet;
@@ -100,7 +100,7 @@ async fn sqlite_reads_relevant_rows_only() {
     assert!(of("a").all(|step| step.contains(probe)), "{steps:#?}");
     assert!(of("rp").all(|step| step.contains("(role_id=? AND permission_id=?)")), "{steps:#?}");
     assert_eq!((of("a").count(), of("rp").count()), (1, 1), "{steps:#?}");
-    // What is walked through are results of its own, not tables.
+    // The walk reads its own results and no table.
     let walked: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN ")).collect();
     assert!(
         walked.iter().all(|step| ["SCAN l", "SCAN lineage", "SCAN reached", "SCAN asked", "SCAN CONSTANT ROW"]
@@ -117,7 +117,7 @@ async fn the_result_does_not_depend_on_statistics() {
     let mut rng = seed::rng("what_is_found_does_not_depend_on_statistics");
     let entity = |n: u32| Uuid::from_u128(0xe << 64 | u128::from(n));
     let principal = |n: u32| Uuid::from_u128(0xa << 64 | u128::from(n));
-    // As SQLite stores it, and as PostgreSQL reads it.
+    // SQLite stores this form, and PostgreSQL reads it.
     let at = "2026-01-01T00:00:00.000000Z";
     let role = Uuid::from_u128(7);
     let mut sql =

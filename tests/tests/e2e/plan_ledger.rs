@@ -1,4 +1,4 @@
-//! What the databases do for a page of the ledger: every documented filter reads its own entries, and no plan leaves
+//! The plans of a page of the ledger: every documented filter reads its own entries, and no plan leaves
 //! one out.
 
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};

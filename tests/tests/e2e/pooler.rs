@@ -62,7 +62,7 @@ async fn transaction_mode_serves_many_callers_and_outlives_a_kill() {
         let seen: String = sqlx::raw_sql(look).fetch_one(&mut other).await.unwrap().get(0);
         assert_eq!(seen, "0000");
     }
-    // What others leave there changes nothing here.
+    // Settings that other clients leave in the session have no effect.
     let leave = "SET search_path = pg_catalog; SET default_transaction_isolation = 'serializable'; \
                  SET default_transaction_read_only = on; SET standard_conforming_strings = off";
     for _ in 0..10 {

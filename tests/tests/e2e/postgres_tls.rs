@@ -161,7 +161,7 @@ async fn only_the_named_authorities_are_trusted() {
     let setup = Setup::start().await;
     let ours = setup.file("ours-ca.pem");
     setup.present("foreign").await;
-    // What the machine trusts is no help to a server whose authority is not in the file, and is what `system` means.
+    // The machine's authorities do not help a server whose authority is not in the file; `system` selects them.
     let foreign = setup.file("foreign-ca.pem");
     for (options, accepted) in [
         (format!("sslmode=verify-full&sslrootcert={ours}"), false),

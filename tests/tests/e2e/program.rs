@@ -1,4 +1,4 @@
-//! What every program does around its work: exit codes that mean one thing.
+//! Exit codes have one meaning in every program.
 
 use epr_testkit::process::run;
 

@@ -177,8 +177,8 @@ async fn callers_that_go_away_leave_no_transaction_open() {
     assert_eq!((code, report["checked"].as_i64()), (0, Some(entities)), "{report}");
 }
 
-/// What is given up in the middle of a statement is rolled back though the process does nothing more, as a function
-/// does that is frozen with its answer.
+/// A change that is abandoned in the middle of a statement is rolled back although the process does nothing more, like
+/// a function that is frozen with its answer.
 #[tokio::test]
 async fn an_abandoned_statement_keeps_no_lock_in_a_suspended_process() {
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
@@ -209,7 +209,7 @@ async fn an_abandoned_statement_keeps_no_lock_in_a_suspended_process() {
         () = database.until(LOCK_WAITERS, 1) => {}
     }
     drop(tx);
-    // What is sent for it is sent by the tasks that are ready now.
+    // The tasks that are ready now send everything for this call.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }

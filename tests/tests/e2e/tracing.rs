@@ -156,7 +156,7 @@ async fn spans_go_where_the_variables_say() {
 }
 
 #[tokio::test]
-async fn variables_that_ask_for_what_is_not_there_stop_the_program() {
+async fn unsupported_exporter_settings_stop_the_program() {
     let environment =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
     let (code, _, stderr) = run("epr-api", &environment, &[]).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const USER: &str = "11111111-2222-4333-8444-555555555555";
 
-/// The same database under another `EPR_UNKNOWN_MEMBERS`.
+/// Starts an API on this database with another `EPR_UNKNOWN_MEMBERS`.
 async fn under(api: &Api, mode: &str) -> Api {
     Api::with_settings(Arc::clone(&api.database), Arc::new(SystemClock), &[("EPR_UNKNOWN_MEMBERS", mode)]).await
 }

@@ -17,7 +17,7 @@ fn unread(name: &str, environment: &[(&str, &str)]) -> Child {
     Command::new(program(name))
         .env_clear()
         .envs(environment.iter().copied())
-        // As many lines for each call as there can be.
+        // These settings give the largest number of lines for each call.
         .envs([("EPR_LOG_LEVEL", "DEBUG"), ("EPR_SQL_ECHO", "true")])
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
@@ -89,7 +89,7 @@ async fn calls_are_answered_and_lost_lines_are_counted() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_api_though_nobody_reads() {
+async fn sigterm_stops_the_api_when_its_output_is_not_read() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let port = free_port();
     let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("HOST", "127.0.0.1"), ("PORT", port.as_str())];
@@ -104,7 +104,7 @@ async fn sigterm_ends_the_api_though_nobody_reads() {
 }
 
 #[tokio::test]
-async fn the_worker_records_and_ends_though_nobody_reads() {
+async fn the_worker_records_and_stops_when_its_output_is_not_read() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     let queue = AuditQueue::create(1000).await;
     let endpoint = aws::endpoint();

@@ -128,7 +128,7 @@ async fn both_versions_of_the_vault_work_as_with_the_older_service() {
     }
     assert!(older.has(&["one.pdf"]) && newer.has(&["two.pdf"]));
 
-    // What EPR archives, they archive.
+    // The consumers archive the documents of an entity that EPR archives.
     let (status, _) = older.post(&format!("/api/v1/entities/{one}/archive"), &json!({})).await;
     assert_eq!(status, StatusCode::OK);
     database.until(delivered, 4).await;

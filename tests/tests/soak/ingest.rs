@@ -22,7 +22,7 @@ const MAX_RECEIVES: u32 = 8;
 
 const ENTRIES: &str = "SELECT COUNT(*) FROM audit_logs";
 
-/// What must be true in the end.
+/// Checks the result at the end.
 async fn settled(database: &Database, queue: &AuditQueue, stream: &Stream) {
     let conflicts = stream.conflicts.len();
     let dead = queue.take_dead_letters().await;

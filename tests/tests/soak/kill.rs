@@ -122,7 +122,7 @@ async fn ten_kills_lose_no_entry(#[case] kind: DatabaseKind) {
     assert_eq!((code, report["checked"].as_i64()), (0, Some(entries)), "{report}");
 }
 
-/// What an answer promised.
+/// The result that an answer promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kept {
     Entity,

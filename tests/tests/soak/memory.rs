@@ -23,7 +23,7 @@ const LIMIT_MIB: u64 = 512;
 const IDLE: usize = 500;
 const ENTITIES: &str = "/api/v1/entities";
 
-/// How long it takes: `EPR_TEST_SOAK_SECONDS`, 45 s without.
+/// The duration of the test: `EPR_TEST_SOAK_SECONDS`, 45 s without.
 fn duration() -> Duration {
     let given = std::env::var("EPR_TEST_SOAK_SECONDS").ok();
     Duration::from_secs(given.map_or(45, |text| text.parse().expect("EPR_TEST_SOAK_SECONDS: a number of seconds")))
@@ -176,7 +176,7 @@ async fn fill(database: &Database, base: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_that_takes_memory_at_once_stays_within_512_mib() {
+async fn load_of_every_kind_at_once_stays_within_512_mib() {
     let mut rng = seed::rng("everything_that_takes_memory_at_once");
     let database = Database::create(DatabaseKind::Postgres).await;
     let (_group, process, base) = start(&database).await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const CLIENTS: usize = 12;
 const SILENCES: usize = 3;
-/// What must be done between two silences.
+/// The work that must complete between two outages.
 const DONE: usize = 500;
 /// Time between two readings of a value that a test waits for.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -96,7 +96,7 @@ async fn a_server_that_goes_silent_keeps_no_connection() {
         metric(&base, "epr_database_connections{").await.abs_diff(metric(&base, "epr_database_connections_idle{").await)
     };
     wait::until_value("all connections given back", POLL_INTERVAL, in_use, |in_use| *in_use == 0).await;
-    // Whose answer did not arrive may have been made, too.
+    // A change whose answer did not arrive may have been made, too.
     assert!(database.number("SELECT COUNT(*) FROM entities").await >= i64::try_from(made).unwrap());
     assert_eq!(process.terminate().await.0.code(), Some(0));
     assert_eq!(audit_verify(&database.url, &[]).await.0, 0);

@@ -60,7 +60,7 @@ async fn facts_are_refused_from_a_database_that_lacks_a_registry_change_of_this_
     let world = world(backend).await;
     world.store.append(&[decisive_draft(1)]).await.unwrap();
     world.store.facts(&[question(7, 2)]).await.unwrap();
-    // What a server looks like that was left behind.
+    // This is the state of a server that was left behind.
     let earlier = "UPDATE registry_head SET sequence = 0";
     world.database().execute(earlier).await.unwrap();
     let error = world.store.facts(&[question(7, 2)]).await.unwrap_err();

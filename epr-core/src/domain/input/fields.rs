@@ -430,7 +430,7 @@ pub fn filter_text(value: &Json) -> Reading<String> {
 
 /// A closed set of words; declared by [`words`](super::declare::words).
 pub trait Choice: Sized + Copy + PartialEq + 'static {
-    /// What the words name, for errors: `entity type`.
+    /// The subject of the words in errors: `entity type`.
     const WHAT: &'static str = "word";
     /// Every member, in the order of the contract.
     const ALL: &'static [Self];
@@ -460,7 +460,7 @@ pub trait Choice: Sized + Copy + PartialEq + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a known {what}: use one of {}", .known.join(", "))]
 pub struct UnknownWord {
-    /// What the words name.
+    /// The subject of the words.
     what: &'static str,
     /// The text.
     word: String,

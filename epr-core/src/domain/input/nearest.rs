@@ -43,7 +43,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn what_resembles_is_named() {
+    fn a_similar_word_is_suggested() {
         let known = ["principal_id", "principal_type", "role_id", "entity_id", "effective_at", "expires_at"];
         let cases = [
             ("entity", Some("entity_id")),

@@ -220,7 +220,7 @@ fn refuse_inexact_numbers(text: &str) -> Result<(), JsonError> {
             }
         } else if !token.starts_with('"') {
             let exact = token != "-0" && (token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok());
-            // What is no number at all is left to the reader behind us, whose sentence says where.
+            // The reader that follows reports a token that is not a number, with its position.
             if !exact && token.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) && token != "-" {
                 let shown = shortened(token);
                 return Err(JsonError(format!("the integer `{shown}` cannot be kept exactly in 64 bits")));

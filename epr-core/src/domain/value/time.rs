@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_nonsense_and_what_leaves_the_calendar() {
+    fn invalid_times_and_times_outside_the_calendar_are_refused() {
         for text in [
             "",
             "yesterday",

@@ -27,7 +27,7 @@ pub struct TopicText(Text<MIN, MAX>);
 /// The problem of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicTextError {
-    /// Its length.
+    /// The text is too short or too long.
     #[error(transparent)]
     Text(#[from] TextError),
     /// A character that a topic does not carry.

@@ -59,7 +59,7 @@ impl TraceParent {
 }
 
 impl fmt::Display for TraceParent {
-    /// As version 00 writes it.
+    /// Writes the header of version 00.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_counts_as_absent() {
+    fn an_invalid_traceparent_is_treated_as_absent() {
         for nonsense in [
             String::new(),
             "00".into(),

@@ -10,7 +10,7 @@ use crate::store::Appended;
 /// The outcome of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IngestOutcome {
-    /// Its event is a new entry of the ledger.
+    /// The event of the message is a new entry of the ledger.
     Recorded {
         /// The sequence of the entry.
         sequence: i64,
@@ -91,7 +91,7 @@ impl Ingested {
         deletable.collect()
     }
 
-    /// Whether a message is to be ingested again ([`crate::Epr::ingest_rest`]).
+    /// Whether a message must be ingested again ([`crate::Epr::ingest_rest`]).
     #[must_use]
     pub fn retryable(&self) -> bool {
         self.outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Retry { .. }))

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn envelopes_are_told_by_three_members() {
+    fn three_members_identify_an_envelope() {
         let event = r#"{"source":"s","action":"a","details":{"n":1.0}}"#;
         let quoted = Json::from(event).to_string();
         let enveloped = |kind: &str, message: &str| {
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_told_and_none_of_the_body_is_in_the_place() {
+    fn every_wrong_field_is_named_and_its_location_has_no_content_of_the_body() {
         let invalid = refused(r#"{"action": 7, "event_id": "secret", "details": [], "occurred_at": "then"}"#);
         assert_eq!(invalid.location(), "source,action,event_id,details,occurred_at");
         assert!(invalid.to_string().contains("source: Field required"), "{invalid}");
         for body in ["", "[]", "null", "\u{feff}{}", r#"{"source":"s","source":"t","action":"a"}"#, r#"{"x":1e999}"#] {
-            let place = refused(body).location();
-            assert!(matches!(place.as_str(), "json" | "body"), "{body}: {place}");
+            let location = refused(body).location();
+            assert!(matches!(location.as_str(), "json" | "body"), "{body}: {location}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::Result;
 /// The end of validity of decisions that were made before a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Invalidation {
-    /// Its id in the table, where it remains until [`ChangeFeed::mark_applied`].
+    /// The id of the row in the table, where it remains until [`ChangeFeed::mark_applied`].
     pub id: i64,
     /// The principal whose decisions are invalid; `None` for all principals.
     pub principal: Option<Uuid>,

@@ -62,7 +62,7 @@ pub enum Appended {
         /// The hash of the entry.
         entry_hash: HexHash,
     },
-    /// The same event with the same key was recorded before. Nothing was appended.
+    /// The ledger has this event with this key already. Nothing was appended.
     Duplicate {
         /// The sequence of the entry recorded before.
         sequence: i64,
@@ -96,7 +96,7 @@ impl ScanRange {
     }
 }
 
-/// What is known before the first entry of a scan is read.
+/// The facts that are known before a scan reads its first entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanStart {
     /// The hash stored with the entry just before the range, if that entry exists.

@@ -65,14 +65,14 @@ pub trait OutboxStore: Send + Sync {
 pub struct Lease {
     /// The fence: results count only under it.
     pub token: Uuid,
-    /// Until when.
+    /// The time at which the lease ends.
     pub until: Timestamp,
 }
 
 /// An event that the caller may deliver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeasedEvent {
-    /// Its position in the outbox.
+    /// The position of the event in the outbox.
     pub position: i64,
     /// The event.
     pub event: Event,
@@ -105,22 +105,22 @@ pub struct LeasedEvents {
     pub ended: bool,
 }
 
-/// What became of a claimed event.
+/// The result of the delivery of a claimed event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
-    /// Its position in the outbox.
+    /// The position of the event in the outbox.
     pub position: i64,
-    /// Its state from now on.
+    /// The new state of the event.
     pub state: DeliveryState,
     /// Attempts to add.
     pub attempts: i32,
-    /// What went wrong.
+    /// The error of the attempt.
     pub last_error: Option<String>,
     /// When it is due again, if it is pending.
     pub next_attempt_at: Timestamp,
 }
 
-/// What is still to be delivered.
+/// The events that are still to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
     /// Events that are pending, at most [`Backlog::MAX_COUNT`].

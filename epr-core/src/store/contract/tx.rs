@@ -166,7 +166,7 @@ pub struct OutboxEvent {
 pub enum InsertedEvent {
     /// The event is new.
     New {
-        /// Its position in the outbox.
+        /// The position of the event in the outbox.
         position: i64,
         /// Whether the writer has the lease; otherwise a relay delivers the event.
         claimed: bool,

@@ -31,7 +31,7 @@ pub enum Tls {
     Encrypted,
     /// The server's certificate must be of an authority: `verify-ca`, and `require` with authorities.
     Authority(Roots),
-    /// The same, and it must be for the host that is connected to: `verify-full`.
+    /// The certificate must also name the host of the connection: `verify-full`.
     AuthorityAndName(Roots),
 }
 
@@ -130,7 +130,7 @@ pub(super) fn of_the_machine() -> Result<Vec<u8>, StoreError> {
         return Err(StoreError::Connection(why.into()));
     }
     let mut pem = String::new();
-    // What the driver could not read would end every connection.
+    // A file that the driver cannot read would end every connection.
     let readable =
         |certificate: &&CertificateDer<'static>| rustls::RootCertStore::empty().add((*certificate).clone()).is_ok();
     for certificate in found.iter().filter(readable) {

@@ -19,14 +19,14 @@ use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 const CHANNEL: &str = "epr_decisions";
 /// The `application_name` of the session of a process that caches decisions and follows changes.
 pub(super) const SESSION: &str = "omen-epr changes";
-/// How often the connection is tested.
+/// The interval between tests of the connection.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
-/// How long it may take to answer.
+/// The time in which the connection must answer a test.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a notification is sent to oneself, to see that notifications arrive: through a pooler in transaction mode,
-/// LISTEN succeeds and no notification ever arrives.
+/// The interval at which the process sends a notification to itself, to see that notifications arrive: through a pooler
+/// in transaction mode, LISTEN succeeds and no notification ever arrives.
 const ECHO_INTERVAL: Duration = Duration::from_secs(10);
-/// How long one may take.
+/// The time in which such a notification must arrive.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait before the next attempt to listen.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! How the driver connects: libpq's options as the driver's own, with every choice made here.
+//! The driver's connect options, made from libpq's. Every choice between them is made here.
 //!
 //! INVARIANT: the driver reads `PG*` variables and a password file by itself; each value it could take from there is
 //! set here, except the user's name and `PGOPTIONS`, which it reads as libpq does. Must never log a value of the URL.
@@ -12,7 +12,7 @@ use super::passfile;
 use crate::store::StoreError;
 use crate::store::url::{DatabaseUrl, Host, PostgresUrl};
 
-/// What sessions are called when the URL has no `application_name`.
+/// The `application_name` of sessions when the URL has none.
 const APPLICATION_NAME: &str = "omen-epr";
 /// Where Debian's server and an unchanged one put their sockets.
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];

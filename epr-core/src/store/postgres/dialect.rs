@@ -1,6 +1,7 @@
-//! What PostgreSQL expresses in its own way: everything that `sql/` needs to know about this database.
+//! The dialect of PostgreSQL: everything that `sql/` needs to know about this database.
 //!
-//! The same names as in the other adapter's `dialect`. Must never contain a statement that both databases could share.
+//! Both adapters' `dialect` modules define the same names. Must never contain a statement that both databases could
+//! share.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -133,7 +134,7 @@ macro_rules! written_a_day_ago {
     };
 }
 
-/// Whether the server is in recovery: a standby, which answers from what it has replayed so far.
+/// Whether the server is in recovery: a standby, whose answers lag behind the primary's.
 macro_rules! in_recovery {
     () => {
         "pg_is_in_recovery()"

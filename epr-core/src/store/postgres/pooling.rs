@@ -1,4 +1,4 @@
-//! How the server is reached: directly, or through a pooler that assigns whole sessions, or one that assigns a session
+//! The way to the server: directly, or through a pooler that assigns whole sessions, or one that assigns a session
 //! for each transaction (`pool_mode` of `PgBouncer`).
 //!
 //! The difference decides what may be left in a session (prepared statements, settings, LISTEN), so it is known before
@@ -49,7 +49,7 @@ SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', 
        set_config('default_transaction_deferrable', 'off', false), \
        set_config('standard_conforming_strings', 'on', false)";
 
-/// The same settings for one transaction. Settings that another client has left in the session are reset to the
+/// Sets these settings for one transaction. Settings that another client has left in the session are reset to the
 /// defaults of this role.
 macro_rules! local {
     ($begin:literal, $limit:literal) => {

@@ -19,7 +19,7 @@ const IN_RECOVERY: &str = "the server is in recovery (a standby)";
 /// The error of a connection to an old primary.
 const SUPERSEDED: &str = "another server was promoted after this one (it is an old primary)";
 
-/// The same text for all sessions of one running server.
+/// SQL: the identity of the running server, equal in all its sessions.
 const IDENTITY: &str = "\
 SELECT pg_is_in_recovery(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS text) || ' ' || \
        coalesce(CAST(inet_server_port() AS text), '')";
@@ -34,7 +34,7 @@ SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), \
 struct Identity {
     /// Differs between servers, and after a restart.
     session: String,
-    /// Its history; `None` where a managed service hides it.
+    /// The timeline history of the server; `None` where a managed service hides it.
     history: Option<History>,
 }
 

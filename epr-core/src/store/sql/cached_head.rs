@@ -12,8 +12,8 @@ use super::ledger::{NewHead, last_decisive, recorded, row_beyond_head};
 use crate::ledger::chain::{Draft, seal};
 use crate::store::{Appended, Result};
 
-/// How many appends take the lock after an optimistic one has failed. A failed attempt waits for the ledger's lock and
-/// flushes the disk under it, and another process that writes now is likely to go on writing.
+/// The number of appends that take the lock after an optimistic one has failed. A failed attempt waits for the ledger's
+/// lock and flushes the disk under it, and another process that writes now is likely to go on writing.
 const LOCKED_APPENDS_AFTER_FAILURE: u32 = 16;
 
 /// The remembered head.

@@ -44,7 +44,7 @@ fn read(row: &Row) -> Result<Event> {
         last_error: row.try_get("last_error").map_err(classify)?,
         created_at: at("created_at")?,
         updated_at: at("updated_at")?,
-        // What is no longer one was never needed.
+        // A text that is not a trace parent is ignored: nothing depends on it.
         traceparent: row.try_get::<Option<&str>, _>("traceparent").map_err(classify)?.and_then(TraceParent::parse),
         ingested: row.try_get("ingested").map_err(classify)?,
     })
@@ -165,7 +165,7 @@ pub(super) async fn list(
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
-/// How many ordering keys, or events without one, a claim looks at.
+/// The largest number of ordering keys, or of events without a key, that a claim reads.
 const MAX_LOOKED_AT: u16 = 256;
 
 /// The first pending event of the next ordering key after `$key`: one probe of the index.
@@ -311,7 +311,7 @@ async fn lease(
         .collect()
 }
 
-/// Writes down what became of claimed events. One that was claimed by somebody else meanwhile is left to them.
+/// Stores the results of claimed events. An event that another process has claimed meanwhile stays unchanged.
 pub(super) async fn complete(conn: &mut Conn, token: Uuid, now: Timestamp, completions: &[Completion]) -> Result<bool> {
     let mut waiting = false;
     use_indexes_in_order(&mut *conn).await?;
@@ -347,7 +347,7 @@ pub(super) async fn complete(conn: &mut Conn, token: Uuid, now: Timestamp, compl
         .await
         .map_err(classify)?;
     }
-    // What is given back, or was behind these, may be another process's to deliver.
+    // Another process may deliver the events that became free: retries, and those after the completed ones.
     if waiting || completions.iter().any(|completion| completion.state == DeliveryState::Pending) {
         notify_outbox(conn).await?;
     }

@@ -61,7 +61,7 @@ pub(super) struct NewHead {
     pub(super) decisive: Option<Head>,
 }
 
-/// How a draft is resolved before anything is hashed.
+/// The result for a draft before anything is hashed.
 enum Resolution<'a> {
     /// It is appended, as the entry at this index.
     New(usize),

@@ -19,7 +19,7 @@ const FEW: i64 = 5_000;
 /// Up to this many entries, the index on time is read to the end of the span.
 const LOOKED_UP: i64 = 50_000;
 
-/// What the index on time shows about a filter.
+/// The facts about a filter that the index on time shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeSpan {
     /// There is no filter by time, or it matches too many entries.

@@ -16,7 +16,7 @@ const FIRST_BATCH: u32 = 64;
 /// The most rows in a batch.
 const MAX_BATCH: u32 = 512;
 
-/// How a row is read, and its position in the list.
+/// The reader of a row, and the function that returns its position in the list.
 pub(super) type Columns<T, P> = (fn(&Row) -> Result<T>, fn(&T) -> P);
 
 /// Shows at most `limit` rows to `visit` until it says `false`. `query` builds the statement for a number of rows

@@ -1,6 +1,7 @@
-//! What SQLite expresses in its own way: everything that `sql/` needs to know about this database.
+//! The dialect of SQLite: everything that `sql/` needs to know about this database.
 //!
-//! The same names as in the other adapter's `dialect`. Must never contain a statement that both databases could share.
+//! Both adapters' `dialect` modules define the same names. Must never contain a statement that both databases could
+//! share.
 
 #![allow(
     clippy::unused_async,

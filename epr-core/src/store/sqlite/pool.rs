@@ -191,7 +191,7 @@ async fn is_quiet(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
     Ok(!conn.is_in_transaction())
 }
 
-/// The same for a connection that cannot be closed: the driver's count is set right.
+/// Corrects the driver's count for a connection that cannot be closed.
 async fn quieten(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
     if !is_quiet(conn).await? {
         // A transaction that the driver does not count, which its rollback then ends.

@@ -5,7 +5,7 @@ mod report;
 
 pub use report::{TakeoverProblem, TakeoverReport};
 
-/// What EPR has written since it took the database over. The older tables have none of it.
+/// Counts of the rows that EPR has written since it took the database over. The older tables lack them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SinceTakeover {
     /// The sequence of the last ledger entry that was taken over; 0 when the older ledger was empty.

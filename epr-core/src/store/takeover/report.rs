@@ -11,7 +11,7 @@ use super::super::StoreError;
 pub struct TakeoverProblem {
     /// The older table.
     pub table: &'static str,
-    /// What a row of the table is, for example `assignment`.
+    /// The name of one row of the table, for example `assignment`.
     #[serde(skip)]
     pub row_kind: &'static str,
     /// The key of the row.
@@ -20,9 +20,9 @@ pub struct TakeoverProblem {
     pub column: String,
     /// The value, or its beginning; `None` when the column is null.
     pub value: Option<String>,
-    /// What is wrong with the value.
+    /// The error in the value.
     pub problem: String,
-    /// What the takeover makes of it, or what to do first.
+    /// The value that the takeover stores instead, or the action that an operator must take first.
     pub remedy: String,
     /// How the remedy changes decisions.
     pub decisions: String,

@@ -3,7 +3,7 @@
 //!
 //! Must never show the value of an option: it may be a password. Names are no secret.
 
-/// What becomes of an option.
+/// The treatment of an option of libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// It is honoured.

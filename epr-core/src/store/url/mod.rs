@@ -29,11 +29,11 @@ impl DatabaseUrl {
         Self::parse_in(text, &|_| None)
     }
 
-    /// [`DatabaseUrl::parse`], with what the URL leaves open taken from libpq's variables (`PGPASSWORD`, `PGSSLMODE`
-    /// ...).
+    /// Parses as [`DatabaseUrl::parse`] does, and takes options that the URL does not set from libpq's variables
+    /// (`PGPASSWORD`, `PGSSLMODE` …).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`DatabaseUrl::parse`].
     pub fn parse_in(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or(ALLOWED)?;
         let (dialect, driver) = scheme.split_once('+').map_or((scheme, None), |(dialect, name)| (dialect, Some(name)));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_leaves_open_comes_from_libpqs_variables() {
+    fn options_missing_in_the_url_come_from_libpqs_variables() {
         let variables = |name: &str| match name {
             "PGHOST" => Some("elsewhere".to_owned()),
             "PGHOSTADDR" => Some("10.0.0.1".to_owned()),

@@ -92,7 +92,7 @@ impl PostgresUrl {
         Ok(())
     }
 
-    /// What the URL leaves open, from libpq's variables.
+    /// Takes the options that the URL does not set from libpq's variables.
     fn environment(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
         for (name, variable, _) in libpq::OPTIONS.iter().filter(|(_, variable, _)| !variable.is_empty()) {
             let Some(value) = environment(variable).filter(|_| !self.values.contains_key(name)) else { continue };
@@ -182,13 +182,13 @@ impl PostgresUrl {
         self.get("port").and_then(|port| port.parse().ok()).unwrap_or(5432)
     }
 
-    /// Whether the machine's authorities count.
+    /// Whether the machine's authorities are trusted.
     #[must_use]
     pub fn system_roots(&self) -> bool {
         self.get("sslrootcert") == Some("system")
     }
 
-    /// What was given.
+    /// The value that was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text

@@ -22,10 +22,10 @@ use tower::Service as _;
 
 use crate::http::path;
 
-/// How long a connection that was chosen to make room must stay silent before it is closed.
+/// The time that a connection chosen to make room must stay silent before it is closed.
 const EVICTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// A request, or its caller to read a response.

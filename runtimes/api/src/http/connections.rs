@@ -22,7 +22,7 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 /// Connections beyond the bound: for those that are about to close, and for health checks while all others have running
 /// requests.
 const SPARE: usize = 32;
-/// How often the bound is checked again while a connection that was chosen to close is still open.
+/// The interval at which the bound is checked again while a connection that was chosen to close is still open.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The open connections.

@@ -56,7 +56,7 @@ pub(crate) struct CheckAnswer {
 
 /// Why a batch of changes failed.
 pub(crate) struct BatchError {
-    /// How many steps, from the first, are committed nevertheless.
+    /// The number of steps, from the first, that are committed nevertheless.
     pub(crate) done: usize,
     /// The position of the step that failed, if one of them did.
     pub(crate) failed_at: Option<usize>,

@@ -16,7 +16,7 @@ use crate::backend::{Backend, BackendError};
 use crate::entities::entity_label;
 use crate::output::escaped;
 
-/// What an import does with a record.
+/// The action of an import for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Change {

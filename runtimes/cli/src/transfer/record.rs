@@ -92,7 +92,7 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
     }
 }
 
-/// What is left is the body of a creation.
+/// Returns the remaining members, which are the body of a creation.
 fn without_kind(json: &Json) -> Json {
     let mut role = json.clone();
     if let Json::Object(members) = &mut role {
@@ -208,7 +208,7 @@ fn cell(value: &Json) -> String {
     }
 }
 
-/// What a spreadsheet takes for the beginning of a formula; the wide forms too.
+/// The characters that begin a formula in a spreadsheet, with their full-width forms.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// What ends a cell somewhere: a spreadsheet of another locale reads `;` as the separator, and does not know then that
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(back_and_forth(&empty), empty, "an empty description is not an absent one");
     }
 
-    /// As a spreadsheet of a locale whose separator is `;` reads the file: it does not know the quotes.
+    /// Splits cells as a spreadsheet of a locale whose separator is `;` does: it does not know the quotes.
     #[test]
     fn no_cell_begins_like_a_formula_whatever_separates_cells() {
         let hostile = [

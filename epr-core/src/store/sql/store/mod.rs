@@ -58,7 +58,7 @@ impl SqlStore {
         let generation = self.continuity.generation();
         let begun = self.write_stats.measure(begin(&self.write)).await;
         if let Err(error) = &begun {
-            // Its connection is closed already.
+            // The connection of this transaction is closed already.
             ends_connection(error, &self.continuity, generation);
         }
         begun
