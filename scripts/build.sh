@@ -55,6 +55,11 @@ if [[ $SKIP_TESTS == false ]]; then
     )
 fi
 
+create_repository() {
+    change aws ecr create-repository --repository-name "$ECR_REPOSITORY" \
+        --image-scanning-configuration scanOnPush=true --image-tag-mutability IMMUTABLE
+}
+
 arguments=(--tag "$ECR_REPOSITORY:$IMAGE_TAG")
 if $push; then
     if $DRY_RUN; then
@@ -66,19 +71,20 @@ if $push; then
     arguments=(--tag "$registry/$ECR_REPOSITORY:$IMAGE_TAG" --platform "$IMAGE_PLATFORMS" --push)
     if $DRY_RUN; then
         echo "   # unless the repository $ECR_REPOSITORY exists:"
-        change aws ecr create-repository --repository-name "$ECR_REPOSITORY" --image-scanning-configuration scanOnPush=true --image-tag-mutability IMMUTABLE
+        create_repository
         echo "   aws ecr get-login-password | docker login --username AWS --password-stdin $registry"
     else
         found=$(aws ecr describe-repositories --repository-names "$ECR_REPOSITORY" 2>&1) || {
             [[ $found == *RepositoryNotFoundException* ]] || { echo "$found" >&2; exit 1; }
-            change aws ecr create-repository --repository-name "$ECR_REPOSITORY" --image-scanning-configuration scanOnPush=true --image-tag-mutability IMMUTABLE
+            create_repository
         }
         aws ecr get-login-password | docker login --username AWS --password-stdin "$registry" >/dev/null
     fi
     if [[ $IMAGE_PLATFORMS == *,* ]]; then
         # Docker's default builder builds images for one platform only.
         arguments+=(--builder epr)
-        $DRY_RUN || docker buildx inspect epr >/dev/null 2>&1 || change docker buildx create --name epr --driver docker-container
+        $DRY_RUN || docker buildx inspect epr >/dev/null 2>&1 ||
+            change docker buildx create --name epr --driver docker-container
     fi
 else
     arguments+=(--load)

@@ -59,7 +59,8 @@ wait_stable() {
         [[ -z $described ]] || state=$(state_of "$revision" <<<"$described")
         if [[ -n $described ]]; then
             local progress
-            progress=$(jq -r '"running \(.runningCount), pending \(.pendingCount), desired \(.desiredCount)"' <<<"$described")
+            progress=$(jq -r '"running \(.runningCount), pending \(.pendingCount), desired \(.desiredCount)"' \
+                <<<"$described")
             [[ $progress == "$last" ]] || printf '   %s\n' "$progress"
             last=$progress
         fi
@@ -82,11 +83,13 @@ wait_stable() {
 explain() {
     local tasks
     [[ -z $3 ]] || jq -r '(.events // [])[:5][] | "   \(.message)"' <<<"$3" >&2
-    mapfile -t tasks < <(aws ecs list-tasks --cluster "$ECS_CLUSTER" --service-name "$1" --desired-status STOPPED --max-items 5 --output json | jq -r '.taskArns[]?')
+    mapfile -t tasks < <(aws ecs list-tasks --cluster "$ECS_CLUSTER" --service-name "$1" --desired-status STOPPED \
+        --max-items 5 --output json | jq -r '.taskArns[]?')
     ((${#tasks[@]} > 0)) || return 0
     aws ecs describe-tasks --cluster "$ECS_CLUSTER" --tasks "${tasks[@]}" --output json | jq -r --arg revision "$2" '
         .tasks[] | select(.taskDefinitionArn == $revision)
-        | "   stopped: \(.stoppedReason // "?")", (.containers[] | "     \(.name): exit code \(.exitCode // "none") \(.reason // "")")' >&2
+        | "   stopped: \(.stoppedReason // "?")",
+          (.containers[] | "     \(.name): exit code \(.exitCode // "none") \(.reason // "")")' >&2
 }
 
 # register: registers the task definition on standard input and prints its ARN. It uses a file that only this user can
@@ -95,7 +98,8 @@ register() (
     file=$(mktemp)
     trap 'rm -f "$file"' EXIT
     cat >"$file"
-    aws ecs register-task-definition --cli-input-json "file://$file" --output json | jq -r .taskDefinition.taskDefinitionArn
+    aws ecs register-task-definition --cli-input-json "file://$file" --output json |
+        jq -r .taskDefinition.taskDefinitionArn
 )
 
 network() {
@@ -105,7 +109,8 @@ network() {
 
 # create_service NAME REVISION COUNT [ARGUMENT...]
 create_service() {
-    local arguments=(--cluster "$ECS_CLUSTER" --service-name "$1" --task-definition "$2" --desired-count "$3" --launch-type "$ECS_LAUNCH_TYPE")
+    local arguments=(--cluster "$ECS_CLUSTER" --service-name "$1" --task-definition "$2" --desired-count "$3"
+        --launch-type "$ECS_LAUNCH_TYPE")
     [[ $ECS_LAUNCH_TYPE != FARGATE ]] || arguments+=(--platform-version "$ECS_PLATFORM_VERSION")
     common_arguments
     shift 3
@@ -123,12 +128,12 @@ update_service() {
 
 # Adds the arguments that creating and updating have in common to the caller's `arguments`.
 common_arguments() {
-    local exec_flag=--disable-execute-command
+    local exec_flag=--disable-execute-command during=minimumHealthyPercent=100,maximumPercent=200
     ! $ECS_ENABLE_EXECUTE_COMMAND || exec_flag=--enable-execute-command
     arguments+=(
         "$exec_flag"
         --network-configuration "$(network)"
-        --deployment-configuration 'deploymentCircuitBreaker={enable=true,rollback=true},minimumHealthyPercent=100,maximumPercent=200'
+        --deployment-configuration "deploymentCircuitBreaker={enable=true,rollback=true},$during"
     )
 }
 

@@ -27,7 +27,8 @@ Optional, with defaults:
   ECS_ENABLE_EXECUTE_COMMAND=false  ECS_ASSIGN_PUBLIC_IP=ENABLED  ECS_LAUNCH_TYPE=FARGATE  ECS_PLATFORM_VERSION=LATEST
   ECS_CPU_ARCHITECTURE=X86_64 (or ARM64)  ECS_TARGET_GROUP_ARN=<none; used when the service is created>
   DEPLOY_WORKER=sidecar                       sidecar: in the API's task; service: a service of its own; none: not here
-  WORKER_SERVICE=${ECS_SERVICE}-worker  WORKER_TASK_FAMILY=${TASK_FAMILY}-worker  WORKER_TASK_CPU=256  WORKER_TASK_MEMORY=512
+  WORKER_SERVICE=${ECS_SERVICE}-worker  WORKER_TASK_FAMILY=${TASK_FAMILY}-worker
+  WORKER_TASK_CPU=256  WORKER_TASK_MEMORY=512
   WORKER_DESIRED_COUNT=1
   DEPLOY_TIMEOUT=900  DEPLOY_POLL=10          seconds to wait for a stable service, and between two polls
 EPR_AUTH_MODE is token, jwt or token,jwt, or none if a proxy in front of the API authenticates its callers. While it is
@@ -69,7 +70,8 @@ if $DRY_RUN; then
 else
     [[ -n ${AWS_ACCOUNT_ID:-} ]] || AWS_ACCOUNT_ID=$(aws sts get-caller-identity --query Account --output text)
     # This call also verifies the credentials and the cluster before anything is built.
-    described=$(aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$ECS_SERVICE" "$WORKER_SERVICE" --output json)
+    described=$(aws ecs describe-services --cluster "$ECS_CLUSTER" --services "$ECS_SERVICE" "$WORKER_SERVICE" \
+        --output json)
     service=$(active "$ECS_SERVICE" <<<"$described")
     worker=$(active "$WORKER_SERVICE" <<<"$described")
     export AWS_ACCOUNT_ID
@@ -81,16 +83,22 @@ export IMAGE=$registry/$ECR_REPOSITORY:$IMAGE_TAG
 if [[ $SKIP_BUILD == true ]]; then
     if [[ -n $tag_said ]]; then
         shown aws ecr describe-images --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG"
-        $DRY_RUN || aws ecr describe-images --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG" >/dev/null || {
+        $DRY_RUN || aws ecr describe-images --repository-name "$ECR_REPOSITORY" --image-ids "imageTag=$IMAGE_TAG" \
+            >/dev/null || {
             echo "there is no image $IMAGE; nothing was done" >&2
             exit 2
         }
     elif $DRY_RUN; then
         export IMAGE="THE IMAGE THAT $ECS_SERVICE RUNS"
     elif [[ -n $service ]]; then
-        IMAGE=$(aws ecs describe-task-definition --task-definition "$(jq -r .taskDefinition <<<"$service")" --output json |
-            jq -r --arg name "$CONTAINER_NAME" '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image')
-        [[ -n $IMAGE ]] || { echo "the service $ECS_SERVICE has no container $CONTAINER_NAME; nothing was done" >&2; exit 2; }
+        current=$(jq -r .taskDefinition <<<"$service")
+        IMAGE=$(aws ecs describe-task-definition --task-definition "$current" --output json |
+            jq -r --arg name "$CONTAINER_NAME" \
+                '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image')
+        [[ -n $IMAGE ]] || {
+            echo "the service $ECS_SERVICE has no container $CONTAINER_NAME; nothing was done" >&2
+            exit 2
+        }
     else
         echo "SKIP_BUILD=true needs IMAGE_TAG: there is no service $ECS_SERVICE yet with an image; nothing was done" >&2
         exit 2
@@ -112,7 +120,8 @@ else
 fi
 if [[ -z $log_group ]]; then
     change aws logs create-log-group --log-group-name "$CLOUDWATCH_LOG_GROUP"
-    change aws logs put-retention-policy --log-group-name "$CLOUDWATCH_LOG_GROUP" --retention-in-days "$LOG_RETENTION_DAYS"
+    change aws logs put-retention-policy --log-group-name "$CLOUDWATCH_LOG_GROUP" \
+        --retention-in-days "$LOG_RETENTION_DAYS"
 fi
 
 # render TEMPLATE: fills the template; the API's task has the worker's container only if DEPLOY_WORKER is sidecar.
@@ -191,15 +200,18 @@ case ${EPR_ENVIRONMENT,,} in
     *)
         if [[ -z $(trimmed "${EPR_AUTH_MODE:-}") ]]; then
             say "WARNING: EPR_AUTH_MODE is not set: the API requires no credentials, and any caller may do everything"
-            [[ $ECS_ASSIGN_PUBLIC_IP != ENABLED ]] || say "WARNING: its tasks get public addresses (ECS_ASSIGN_PUBLIC_IP=ENABLED)"
+            [[ $ECS_ASSIGN_PUBLIC_IP != ENABLED ]] ||
+                say "WARNING: its tasks get public addresses (ECS_ASSIGN_PUBLIC_IP=ENABLED)"
         fi
         ;;
 esac
 # `set -e` has no effect inside a condition: the functions above check the calls that they make.
-deploy_one "$ECS_SERVICE" infra/ecs-task-def.json.template "$service" "$DESIRED_COUNT_SAID" "$DESIRED_COUNT" "${api_arguments[@]}" || exit 1
+deploy_one "$ECS_SERVICE" infra/ecs-task-def.json.template "$service" "$DESIRED_COUNT_SAID" "$DESIRED_COUNT" \
+    "${api_arguments[@]}" || exit 1
 
 if [[ $DEPLOY_WORKER == service ]]; then
-    deploy_one "$WORKER_SERVICE" infra/ecs-worker-task-def.json.template "$worker" "$WORKER_COUNT_SAID" "$WORKER_DESIRED_COUNT" || {
+    deploy_one "$WORKER_SERVICE" infra/ecs-worker-task-def.json.template "$worker" "$WORKER_COUNT_SAID" \
+        "$WORKER_DESIRED_COUNT" || {
         echo "the API is on the new revision; the worker is not" >&2
         exit 1
     }

@@ -50,7 +50,7 @@ esac
 # library NAME: where it is.
 library() {
     local folder
-    for folder in "$sysroot/lib/$triplet" "$sysroot/usr/lib/$triplet" "$sysroot/lib64" "$sysroot/usr/lib64" "$sysroot/lib" "$sysroot/usr/lib"; do
+    for folder in "$sysroot"/{lib,usr/lib}/"$triplet" "$sysroot"/{lib64,usr/lib64,lib,usr/lib}; do
         [[ -e $folder/$1 ]] && { echo "$folder/$1"; return; }
     done
     echo "the shared library $1 is not in ${sysroot:-/}" >&2

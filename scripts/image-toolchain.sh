@@ -5,9 +5,9 @@ set -euo pipefail
 if [[ $# != 1 || $1 == --help ]]; then
     cat <<'HELP'
 Usage: scripts/image-toolchain.sh amd64|arm64
-Installs the linker and the Rust standard library for that architecture and unpacks Debian's C library and libgcc for it into
-/sysroot, with /sysroot/rust-target naming the Rust target and /sysroot/packages describing the packages, for image scanners.
-It changes the machine; use it in a throw-away container.
+Installs the linker and the Rust standard library for that architecture and unpacks Debian's C library and libgcc for it
+into /sysroot, with /sysroot/rust-target naming the Rust target and /sysroot/packages describing the packages, for image
+scanners. It changes the machine; use it in a throw-away container.
 HELP
     exit $(($# == 1 ? 0 : 2))
 fi

@@ -77,7 +77,8 @@ else
 fi
 [[ $target != "$current" ]] || { echo "$name runs $target already"; exit 0; }
 
-target=$(aws ecs describe-task-definition --task-definition "$target" --query taskDefinition.taskDefinitionArn --output text)
+target=$(aws ecs describe-task-definition --task-definition "$target" \
+    --query taskDefinition.taskDefinitionArn --output text)
 say "$name: from $current back to ${target##*/}"
 run_revision "$name" "$target"
 if $DRY_RUN; then exit 0; fi

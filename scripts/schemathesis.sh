@@ -54,7 +54,8 @@ for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
         sleep 0.1
     done
     # In a folder of its own: it stores its findings and would begin the next run with them.
-    env -C "$folder" EPR_API_TOKEN="$token" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
+    env -C "$folder" EPR_API_TOKEN="$token" SCHEMATHESIS_HOOKS=schemathesis_hooks \
+        PYTHONPATH="$PWD/scripts" PYTHONDONTWRITEBYTECODE=1 \
         schemathesis --config-file "$PWD/scripts/schemathesis.toml" run \
         "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer $token" \
         --seed "$seed" --max-examples "${EPR_SCHEMATHESIS_EXAMPLES:-30}" ||

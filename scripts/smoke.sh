@@ -39,11 +39,13 @@ failed=0
 
 # ask METHOD PATH [BODY]: sends a request and sets `status` and `body`.
 ask() {
-    local arguments=(--silent --show-error --max-time 10 --request "$1" --header 'X-Request-ID: smoke' --write-out '\n%{http_code}')
+    local arguments=(--silent --show-error --max-time 10 --request "$1" --header 'X-Request-ID: smoke'
+        --write-out '\n%{http_code}')
     [[ -z ${3:-} ]] || arguments+=(--header 'Content-Type: application/json' --data "$3")
     # The token is passed in a file, because every user of the machine can read arguments.
     local answer
-    answer=$(curl "${arguments[@]}" --config - "$url$2" <<<"${SMOKE_TOKEN:+header = \"Authorization: Bearer $SMOKE_TOKEN\"}" 2>&1) || answer="$answer"$'\n'000
+    answer=$(curl "${arguments[@]}" --config - "$url$2" \
+        <<<"${SMOKE_TOKEN:+header = \"Authorization: Bearer $SMOKE_TOKEN\"}" 2>&1) || answer="$answer"$'\n'000
     status=${answer##*$'\n'}
     body=${answer%$'\n'*}
 }
@@ -75,6 +77,7 @@ expect health 200 '^\{"status":"ok"\}$' GET /healthz
 expect ready 200 '' GET /readyz
 expect 'guarded: list' 200 '^\[' GET '/api/v1/roles?limit=1'
 # An unknown entity: the response is a 404 and never a decision.
+unknown=00000000-0000-4000-8000-000000000000
 expect 'guarded: check' 404 '"detail"' POST /api/v1/authorize \
-    '{"user_id":"00000000-0000-4000-8000-000000000000","action":"document:download","resource_id":"00000000-0000-4000-8000-000000000000"}'
+    "{\"user_id\":\"$unknown\",\"action\":\"document:download\",\"resource_id\":\"$unknown\"}"
 exit "$failed"

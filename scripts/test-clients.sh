@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-clients.sh
-Generators: openapi-python-client (checked by mypy --strict), openapi-typescript with openapi-fetch and @hey-api/openapi-ts
-(checked by tsc --strict). Each client runs the tour of the README, reads a list by cursor, and reads both forms of an error. A
-warning of a generator, for example about a schema that it omits, is a failure.
+Generators: openapi-python-client (checked by mypy --strict), openapi-typescript with openapi-fetch and
+@hey-api/openapi-ts (checked by tsc --strict). Each client runs the tour of the README, reads a list by cursor, and
+reads both forms of an error. A warning of a generator, for example about a schema that it omits, is a failure.
 HELP
     exit 0
 fi

@@ -75,8 +75,9 @@ run() {
 # look SERVICE TARGET BODY: asks moto itself, past the proxy. By hand, since a start of the AWS command takes half a
 # second.
 look() {
+    local credential=x/20260101/eu-central-1/$1/aws4_request
     curl -sf "$EPR_TEST_AWS_URL" -H "X-Amz-Target: $2" -H 'Content-Type: application/x-amz-json-1.1' -d "$3" \
-        -H "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/$1/aws4_request, SignedHeaders=host, Signature=x" || fail "$2"
+        -H "Authorization: AWS4-HMAC-SHA256 Credential=$credential, SignedHeaders=host, Signature=x" || fail "$2"
 }
 ecs() { look ecs "AmazonEC2ContainerServiceV20141113.$1" "$2"; }
 # definition NAME: a revision.
@@ -99,8 +100,8 @@ say "missing variables are reported, all at once"
 : >"$work/calls"
 : >"$work/env"
 run 2 scripts/deploy.sh
-for name in AWS_REGION ECR_REPOSITORY ECS_CLUSTER ECS_SERVICE ECS_SUBNET_IDS ECS_SECURITY_GROUP_IDS EXECUTION_ROLE_ARN TASK_ROLE_ARN \
-    EPR_DATABASE_URL EPR_REDIS_URL EPR_REDIS_TOKEN EPR_DOCUMENT_VAULT_TOPIC_ARN; do
+for name in AWS_REGION ECR_REPOSITORY ECS_CLUSTER ECS_SERVICE ECS_SUBNET_IDS ECS_SECURITY_GROUP_IDS \
+    EXECUTION_ROLE_ARN TASK_ROLE_ARN EPR_DATABASE_URL EPR_REDIS_URL EPR_REDIS_TOKEN EPR_DOCUMENT_VAULT_TOPIC_ARN; do
     said "$name is missing"
 done
 [[ $(grep -c 'is missing' "$work/out") == 12 ]] || fail "something else is missing as well"
@@ -139,7 +140,10 @@ pass "a missing file is reported"
 
 say "a dry run"
 run 0 scripts/deploy.sh --dry-run
-for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' 'update-service' 'create-log-group'; do said "$call"; done
+for call in 'aws ecr create-repository' 'docker buildx build' 'register-task-definition' 'create-service' \
+    'update-service' 'create-log-group'; do
+    said "$call"
+done
 said '"image": "ACCOUNT.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:'
 said 'postgresql://epr:***@db.internal/epr'
 said 'WARNING: EPR_AUTH_MODE is not set'
@@ -162,51 +166,79 @@ run 0 env IMAGE_TAG=one scripts/deploy.sh
 said 'WARNING: EPR_AUTH_MODE is not set'
 said 'epr is stable on omen-epr:1'
 [[ $(runs epr) == omen-epr:1 ]] || fail "the service is not on omen-epr:1"
-grep -q -- "--tag 123456789012.dkr.ecr.eu-central-1.amazonaws.com/platform/omen-epr:one --platform linux/amd64\\\\,linux/arm64 --push --builder epr" "$work/docker" || fail "docker: $(cat "$work/docker")"
-grep -q '^login --username AWS --password-stdin 123456789012.dkr.ecr.eu-central-1.amazonaws.com' "$work/docker" || fail "docker: $(cat "$work/docker")"
+registry=123456789012.dkr.ecr.eu-central-1.amazonaws.com
+# docker_got PATTERN: docker was called so.
+docker_got() { grep -q -- "$1" "$work/docker" || fail "docker: $(cat "$work/docker")"; }
+docker_got "--tag $registry/platform/omen-epr:one --platform linux/amd64\\\\,linux/arm64 --push --builder epr"
+docker_got "^login --username AWS --password-stdin $registry"
 unsaid 'p"q'
 unsaid 'p\"q'
 pass "the image of both platforms is pushed to the account's registry, the service is created"
-look ecr AmazonEC2ContainerRegistry_V20150921.DescribeRepositories '{}' | holds "the repository is made: tags cannot be moved, pushes are scanned" \
-    '.repositories[0] | .repositoryName == "platform/omen-epr" and .imageTagMutability == "IMMUTABLE" and .imageScanningConfiguration.scanOnPush'
+look ecr AmazonEC2ContainerRegistry_V20150921.DescribeRepositories '{}' |
+    holds "the repository is made: tags cannot be moved, pushes are scanned" \
+        '.repositories[0] | .repositoryName == "platform/omen-epr" and .imageTagMutability == "IMMUTABLE"
+            and .imageScanningConfiguration.scanOnPush'
 look logs Logs_20140328.DescribeLogGroups '{}' | holds "the log group is made, with a retention" \
     '.logGroups[] | select(.logGroupName == "/ecs/omen-epr") | .retentionInDays == 30'
 service epr |
     holds "the service has one task, on Fargate, in both subnets" \
-        '.desiredCount == 1 and .launchType == "FARGATE" and .platformVersion == "LATEST" and (.networkConfiguration.awsvpcConfiguration | (.subnets | length) == 2 and (.securityGroups | length) == 1 and .assignPublicIp == "ENABLED")'
+        '.desiredCount == 1 and .launchType == "FARGATE" and .platformVersion == "LATEST"
+            and (.networkConfiguration.awsvpcConfiguration | (.subnets | length) == 2
+                and (.securityGroups | length) == 1 and .assignPublicIp == "ENABLED")'
 definition omen-epr:1 >"$work/definition"
-PASSWORD=$password jq -e '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_URL") | .value] == (["postgresql://epr:" + $ENV.PASSWORD + "@db.internal/epr"] | . + .)' "$work/definition" >/dev/null ||
-    fail "the password: $(jq -c '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_URL") | .value]' "$work/definition")"
+# values NAME: the values of this variable in the containers of the definition.
+values() {
+    jq -c --arg name "$1" '[.containerDefinitions[].environment[] | select(.name == $name) | .value]' "$work/definition"
+}
+values EPR_DATABASE_URL |
+    PASSWORD=$password jq -e '. == (["postgresql://epr:" + $ENV.PASSWORD + "@db.internal/epr"] | . + .)' >/dev/null ||
+    fail "the password: $(values EPR_DATABASE_URL)"
 pass "the odd password has arrived as it was: $password"
 [[ ! -e $work/executed ]] || fail "the file of variables was executed"
 pass "nothing in the file of variables is executed"
 holds "two containers: the API, essential, and the worker, which is not" \
-    '[.containerDefinitions[] | [.name, .essential, .command, .stopTimeout]] == [["omen-epr", true, null, 30], ["audit-worker", false, ["epr-audit-worker"], 30]]
-     or [.containerDefinitions[] | [.name, .essential, .command, .stopTimeout]] == [["omen-epr", true, [], 30], ["audit-worker", false, ["epr-audit-worker"], 30]]' <"$work/definition"
+    '[.containerDefinitions[] | [.name, .essential, .command // [], .stopTimeout]]
+        == [["omen-epr", true, [], 30], ["audit-worker", false, ["epr-audit-worker"], 30]]' <"$work/definition"
 holds "port 8080, health check without a shell, read-only root file system, no capabilities" \
-    '.containerDefinitions[0] | .portMappings[0].containerPort == 8080 and .healthCheck.command == ["CMD", "epr-api", "--health"] and .readonlyRootFilesystem and .linuxParameters.capabilities.drop == ["ALL"]' <"$work/definition"
+    '.containerDefinitions[0] | .portMappings[0].containerPort == 8080
+        and .healthCheck.command == ["CMD", "epr-api", "--health"] and .readonlyRootFilesystem
+        and .linuxParameters.capabilities.drop == ["ALL"]' <"$work/definition"
 holds "logs go to one group, with the prefixes ecs and worker" \
-    '[.containerDefinitions[].logConfiguration.options | [.["awslogs-group"], .["awslogs-stream-prefix"]]] == [["/ecs/omen-epr", "ecs"], ["/ecs/omen-epr", "worker"]]' <"$work/definition"
+    '[.containerDefinitions[].logConfiguration.options | [.["awslogs-group"], .["awslogs-stream-prefix"]]]
+        == [["/ecs/omen-epr", "ecs"], ["/ecs/omen-epr", "worker"]]' <"$work/definition"
 holds "the ARN of a secret is a secret, with its key; the topic's ARN is not" \
-    '.containerDefinitions[0] | [.secrets[] | [.name, .valueFrom]] == [["EPR_REDIS_TOKEN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:epr/redis-AbCdEf:token::"]] and ([.environment[].name] | (index("EPR_REDIS_TOKEN") | not) and index("EPR_DOCUMENT_VAULT_TOPIC_ARN"))' <"$work/definition"
-holds "a setting beyond the template's list reaches both containers" \
-    '[.containerDefinitions[].environment[] | select(.name == "EPR_DATABASE_POOL_SIZE") | .value] == ["7", "7"]' <"$work/definition"
+    '.containerDefinitions[0]
+        | [.secrets[] | [.name, .valueFrom]] == [["EPR_REDIS_TOKEN",
+            "arn:aws:secretsmanager:eu-central-1:123456789012:secret:epr/redis-AbCdEf:token::"]]
+        and ([.environment[].name]
+            | (index("EPR_REDIS_TOKEN") | not) and index("EPR_DOCUMENT_VAULT_TOPIC_ARN"))' <"$work/definition"
+values EPR_DATABASE_POOL_SIZE |
+    holds "a setting beyond the template's list reaches both containers" '. == ["7", "7"]'
 holds "the defaults: 512 and 1024, production, INFO, 5, 20, 60, epr, 300" \
-    '.cpu == "512" and .memory == "1024" and ([.containerDefinitions[].environment[] | {(.name): .value}] | add | .EPR_ENVIRONMENT == "production" and .EPR_LOG_LEVEL == "INFO" and .EPR_LOG_JSON == "true" and .EPR_SQL_ECHO == "false" and .EPR_AUDIT_SQS_MAX_MESSAGES == "5" and .EPR_AUDIT_SQS_WAIT_TIME == "20" and .EPR_AUDIT_SQS_VISIBILITY_TIMEOUT == "60" and .EPR_REDIS_CACHE_PREFIX == "epr" and .EPR_REDIS_CACHE_TTL == "300")' <"$work/definition"
+    '.cpu == "512" and .memory == "1024"
+        and ([.containerDefinitions[].environment[] | {(.name): .value}] | add
+            | .EPR_ENVIRONMENT == "production" and .EPR_LOG_LEVEL == "INFO" and .EPR_LOG_JSON == "true"
+            and .EPR_SQL_ECHO == "false" and .EPR_AUDIT_SQS_MAX_MESSAGES == "5" and .EPR_AUDIT_SQS_WAIT_TIME == "20"
+            and .EPR_AUDIT_SQS_VISIBILITY_TIMEOUT == "60" and .EPR_REDIS_CACHE_PREFIX == "epr"
+            and .EPR_REDIS_CACHE_TTL == "300")' <"$work/definition"
 
 say "a deployment updates the service"
 # Until here the account was read from STS.
 grep -q GetCallerIdentity "$work/calls" || fail "STS was not asked for the account"
 echo AWS_ACCOUNT_ID=123456789012 >>"$work/env"
 ecs UpdateService '{"cluster": "platform", "service": "epr", "desiredCount": 3}' >/dev/null
-run 0 env SKIP_BUILD=true ECS_ENABLE_EXECUTE_COMMAND=true EPR_DATABASE_URL=arn:aws:ssm:eu-central-1:123456789012:parameter/epr/database scripts/deploy.sh
+run 0 env SKIP_BUILD=true ECS_ENABLE_EXECUTE_COMMAND=true \
+    EPR_DATABASE_URL=arn:aws:ssm:eu-central-1:123456789012:parameter/epr/database scripts/deploy.sh
 [[ $(runs epr) == omen-epr:2 ]] || fail "the service is not on omen-epr:2"
 [[ $(service epr | jq .desiredCount) == 3 ]] || fail "the count was changed"
 definition omen-epr:2 >"$work/definition"
-holds "without a build it keeps the image that runs" '.containerDefinitions[0].image | endswith("/platform/omen-epr:one")' <"$work/definition"
+holds "without a build it keeps the image that runs" \
+    '.containerDefinitions[0].image | endswith("/platform/omen-epr:one")' <"$work/definition"
 pass "the count, which auto-scaling may have set, is left alone"
-holds "an SSM parameter is a secret too, in both containers" '[.containerDefinitions[].secrets[] | select(.name == "EPR_DATABASE_URL")] | length == 2' <"$work/definition"
-holds "ECS Exec, whose agent writes, gets a root file system that can be written to" '.containerDefinitions[0].readonlyRootFilesystem == false' <"$work/definition"
+holds "an SSM parameter is a secret too, in both containers" \
+    '[.containerDefinitions[].secrets[] | select(.name == "EPR_DATABASE_URL")] | length == 2' <"$work/definition"
+holds "ECS Exec, whose agent writes, gets a root file system that can be written to" \
+    '.containerDefinitions[0].readonlyRootFilesystem == false' <"$work/definition"
 run 2 env SKIP_BUILD=true IMAGE_TAG=never-pushed scripts/deploy.sh
 said "there is no image"
 [[ $(runs epr) == omen-epr:2 ]] || fail "the service has moved"
@@ -217,7 +249,8 @@ sed -i 's/^EPR_AUDIT_SQS_URL=.*/EPR_AUDIT_SQS_URL=/' "$work/env"
 run 0 env SKIP_BUILD=true scripts/deploy.sh
 said "EPR_AUDIT_SQS_URL is empty: only the API runs"
 definition omen-epr:3 | holds "with an empty queue the worker gets none, and is not essential" \
-    '.containerDefinitions[1] | .name == "audit-worker" and .essential == false and ([.environment[].name] | index("EPR_AUDIT_SQS_URL") | not)'
+    '.containerDefinitions[1] | .name == "audit-worker" and .essential == false
+        and ([.environment[].name] | index("EPR_AUDIT_SQS_URL") | not)'
 run 0 env SKIP_BUILD=true DEPLOY_WORKER=none scripts/deploy.sh
 definition omen-epr:4 | holds "DEPLOY_WORKER=none: one container" '[.containerDefinitions[].name] == ["omen-epr"]'
 run 2 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
@@ -230,7 +263,8 @@ run 0 env SKIP_BUILD=true DEPLOY_WORKER=service scripts/deploy.sh
 [[ $(runs epr) == omen-epr:5 && $(runs epr-worker) == omen-epr-worker:1 ]] || fail "the services"
 definition omen-epr:5 | holds "the API's task has one container" '[.containerDefinitions[].name] == ["omen-epr"]'
 definition omen-epr-worker:1 | holds "the worker's service: one container, essential, smaller, of the same image" \
-    '.cpu == "256" and .memory == "512" and (.containerDefinitions | length == 1 and (.[0] | .essential and .name == "audit-worker" and .command == ["epr-audit-worker"] and (.image | endswith(":one"))))'
+    '.cpu == "256" and .memory == "512" and (.containerDefinitions | length == 1 and (.[0] | .essential
+        and .name == "audit-worker" and .command == ["epr-audit-worker"] and (.image | endswith(":one"))))'
 run 0 env SKIP_BUILD=true scripts/deploy.sh
 [[ $(runs epr) == omen-epr:6 ]] || fail "the service is not on omen-epr:6"
 service epr-worker | holds "back beside the API: the worker's own service is stopped" '.desiredCount == 0'
@@ -243,7 +277,8 @@ run 1 env SKIP_BUILD=true scripts/deploy.sh
 said "the deployment of omen-epr:8 to epr did not succeed: failed"
 said "epr is stable on omen-epr:7, as before"
 [[ $(runs epr) == omen-epr:7 ]] || fail "the service is not back on omen-epr:7"
-definition omen-epr:8 | holds "given up by ECS: back on the former revision, and the new one can be chosen no more" '.status == "INACTIVE"'
+definition omen-epr:8 |
+    holds "given up by ECS: back on the former revision, and the new one can be chosen no more" '.status == "INACTIVE"'
 echo "omen-epr:9 waiting" >"$work/verdicts"
 run 1 env SKIP_BUILD=true DEPLOY_TIMEOUT=1 scripts/deploy.sh
 said "still not stable after 1 s"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles epr-core with the feature combinations that embedding programs use, and counts the crates of the smallest one.
+# Compiles epr-core with the feature combinations that embedding programs use, and counts the crates of the smallest
+# one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

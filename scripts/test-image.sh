@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-image.sh [BINARIES]
-BINARIES is the folder with epr-api, epr-audit-worker and epr; default: those of the last debug build, which is made if it is
-not there. Prints the sizes of the programs and of the image.
+BINARIES is the folder with epr-api, epr-audit-worker and epr; default: those of the last debug build, which is made if
+it is not there. Prints the sizes of the programs and of the image.
 HELP
     exit 0
 fi
@@ -117,7 +117,8 @@ pass "epr-api epr audit verify: the entry point runs the command"
 if in_image -- epr-api sh 2>/dev/null; then fail "epr-api ran something else"; fi
 pass "the entry point runs nothing else"
 # Commands of the older implementation's task definitions, as the command and as the entry point.
-for older in "epr-api python -m scripts.verify_audit_chain --verbose" "python -m scripts.verify_audit_chain --start-sequence 0" \
+for older in "epr-api python -m scripts.verify_audit_chain --verbose" \
+    "python -m scripts.verify_audit_chain --start-sequence 0" \
     "python scripts/verify_audit_chain.py --end-sequence 9" "python3 -u ./scripts/verify_audit_chain.py"; do
     # shellcheck disable=SC2086 # words
     [[ $(in_image -- $older) == "The chain holds: 1 entries, 1 to 1." ]] || fail "$older"
@@ -129,7 +130,8 @@ if in_image -- python -c 'print(1)' 2>/dev/null; then fail "python ran a program
 pass "python runs nothing else"
 older_port=$(free_port)
 api=$pid
-start older EPR_DATABASE_URL=sqlite:///./data/older.db -- epr-api uvicorn app.main:app --host 0.0.0.0 --port "$older_port" --workers 2
+start older EPR_DATABASE_URL=sqlite:///./data/older.db -- \
+    epr-api uvicorn app.main:app --host 0.0.0.0 --port "$older_port" --workers 2
 until_healthy older PORT="$older_port" -- epr-api --health
 pass "uvicorn app.main:app --host 0.0.0.0 --port N: the API serves there"
 stop "$pid" "uvicorn app.main:app"
@@ -140,7 +142,10 @@ grep -q '"message":"stopped"' "$work/api.log" || fail "the API did not say that 
 say "the worker"
 code=0
 in_image EPR_AUDIT_SQS_URL= -- epr-api epr-audit-worker >"$work/none.log" 2>&1 || code=$?
-[[ $code == 2 && $(wc -l <"$work/none.log") == 1 ]] || { cat "$work/none.log"; fail "the worker without a queue: exit code $code"; }
+[[ $code == 2 && $(wc -l <"$work/none.log") == 1 ]] || {
+    cat "$work/none.log"
+    fail "the worker without a queue: exit code $code"
+}
 pass "without a queue it ends at once with exit code 2: $(cat "$work/none.log")"
 for older in "python -m app.workers.audit_consumer" "epr-api python3 -m app.workers.audit_consumer"; do
     code=0
@@ -153,26 +158,33 @@ for older in "python -m app.workers.audit_consumer" "epr-api python3 -m app.work
     pass "$older: the worker"
 done
 start_moto
-curl -sf "$EPR_TEST_AWS_URL" -H 'X-Amz-Target: AmazonSQS.CreateQueue' -H 'Content-Type: application/x-amz-json-1.0' \
-    -H 'Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=x' \
-    -d '{"QueueName": "audit"}' >/dev/null
+# sqs ACTION BODY
+sqs() {
+    local credential=x/20260101/us-east-1/sqs/aws4_request
+    curl -sf "$EPR_TEST_AWS_URL" -H "X-Amz-Target: AmazonSQS.$1" -H 'Content-Type: application/x-amz-json-1.0' \
+        -H "Authorization: AWS4-HMAC-SHA256 Credential=$credential, SignedHeaders=host, Signature=x" -d "$2" >/dev/null
+}
+sqs CreateQueue '{"QueueName": "audit"}'
 queue=$EPR_TEST_AWS_URL/123456789012/audit
 aws=(AWS_ENDPOINT_URL="$EPR_TEST_AWS_URL" AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1)
 port=$(free_port)
 start worker "${aws[@]}" EPR_AUDIT_SQS_URL="$queue" EPR_AUDIT_HEALTH_PORT="$port" -- epr-api epr-audit-worker
 until_healthy worker EPR_AUDIT_HEALTH_PORT="$port" -- epr-audit-worker --health
 pass "the worker works, and its health check says so"
-curl -sf "$EPR_TEST_AWS_URL" -H 'X-Amz-Target: AmazonSQS.SendMessage' -H 'Content-Type: application/x-amz-json-1.0' \
-    -H 'Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=x' \
-    -d "$(jq -n --arg url "$queue" '{QueueUrl: $url, MessageBody: "{\"source\": \"vault\", \"action\": \"document.upload\"}"}')" >/dev/null
+sqs SendMessage "$(jq -n --arg url "$queue" \
+    '{QueueUrl: $url, MessageBody: "{\"source\": \"vault\", \"action\": \"document.upload\"}"}')"
 for tries in $(seq 300); do
     if grep -q audit_event_ingested "$work/worker.log"; then break; fi
     sleep 0.1
 done
-grep -q audit_event_ingested "$work/worker.log" || { cat "$work/worker.log"; fail "nothing recorded after $tries tries"; }
+grep -q audit_event_ingested "$work/worker.log" || {
+    cat "$work/worker.log"
+    fail "nothing recorded after $tries tries"
+}
 pass "a message of the queue is recorded"
 stop "$pid" "the worker"
-[[ $(in_image -- epr audit verify) == "The chain holds: 2 entries, 1 to 2." ]] || fail "epr audit verify after the worker"
+[[ $(in_image -- epr audit verify) == "The chain holds: 2 entries, 1 to 2." ]] ||
+    fail "epr audit verify after the worker"
 pass "the worker's entry is in the chain"
 
 say "PostgreSQL over TLS, sslmode=verify-full"
@@ -181,13 +193,15 @@ pki=$work/pki
 mkdir "$pki"
 authority() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=$1" \
-        -keyout "$pki/$1.key" -out "$pki/$1.pem" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
+        -keyout "$pki/$1.key" -out "$pki/$1.pem" \
+        -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
 }
 authority right-authority
 authority another-authority
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=database -keyout "$pki/server.key" -out "$pki/server.csr" 2>/dev/null
-openssl x509 -req -in "$pki/server.csr" -CA "$pki/right-authority.pem" -CAkey "$pki/right-authority.key" -days 2 -set_serial 1 \
-    -extfile <(echo subjectAltName=DNS:localhost) -out "$pki/server.pem" 2>/dev/null
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=database \
+    -keyout "$pki/server.key" -out "$pki/server.csr" 2>/dev/null
+openssl x509 -req -in "$pki/server.csr" -CA "$pki/right-authority.pem" -CAkey "$pki/right-authority.key" \
+    -days 2 -set_serial 1 -extfile <(echo subjectAltName=DNS:localhost) -out "$pki/server.pem" 2>/dev/null
 chmod 600 "$pki/server.key"
 cp "$pki/server.key" "$pki/server.pem" "$PG_DIR/data/"
 [[ $(id -u) != 0 ]] || chown postgres "$PG_DIR"/data/server.{key,pem}
@@ -208,11 +222,16 @@ for tries in $(seq 100); do
     if in_image EPR_DATABASE_URL="$verified" -- epr migrate >"$work/migrate.log" 2>&1; then break; fi
     sleep 0.1
 done
-grep -q 'The schema is' "$work/migrate.log" || { cat "$work/migrate.log"; fail "verify-full with the right authority, after $tries tries"; }
+grep -q 'The schema is' "$work/migrate.log" || {
+    cat "$work/migrate.log"
+    fail "verify-full with the right authority, after $tries tries"
+}
 pass "the right authority and the right name: $(cat "$work/migrate.log")"
 # refused WHAT URL
 refused() {
-    if in_image EPR_DATABASE_URL="$2" EPR_DATABASE_ACQUIRE_TIMEOUT=2 -- epr migrate >"$work/refused.log" 2>&1; then fail "$1 was taken"; fi
+    if in_image EPR_DATABASE_URL="$2" EPR_DATABASE_ACQUIRE_TIMEOUT=2 -- epr migrate >"$work/refused.log" 2>&1; then
+        fail "$1 was taken"
+    fi
     pass "$1 is refused: $(tail -n 1 "$work/refused.log" | cut -c 1-150)"
 }
 refused "another authority" "$database?sslmode=verify-full&sslrootcert=/etc/ssl/epr/another-authority.pem"

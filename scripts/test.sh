@@ -10,8 +10,8 @@ Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
        scripts/test.sh --quick
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
 runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment
-(scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients, schemathesis, a small run of the bench, and
-10 s of each fuzz target.
+(scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients,
+schemathesis, a small run of the bench, and 10 s of each fuzz target.
   --no-lint   only the tests
   --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
               servers, in under three minutes after the build. It leaves out by name: the case `postgres` of every
@@ -42,11 +42,11 @@ quick_skips=(
     cache::a_cut_feed cache_renewals::a_running cache_renewals::a_transaction cache_renewals::changes_by
     cache_renewals::the_cost cli_transfer::an_export_is_imported cli_transfer::an_interrupted client::calls_are_repeated
     clock_offset::doctor clock_offset::readiness connections::a_connection connections::the_limit database_as_found::
-    database_start:: database_url:: event_trail::a_consumer event_trail::fifty events_delivery::events_of_concurrent failover::
-    hand_back::a_running hand_back::each_obstacle hierarchy_depth::creations ledger_lock:: ledger_readers::
-    ledger_store::an_entry limits::a_slow_call limits::healthz limits::one_call memory:: metrics::the_table plan::a_check
-    plan::the_result plan_ledger::no_plan pooler:: privileges:: process::a_request_that_waits process::the_sqlalchemy
-    process::without_migrations races::an_abandoned races::callers unread_output::sigterm
+    database_start:: database_url:: event_trail::a_consumer event_trail::fifty events_delivery::events_of_concurrent
+    failover:: hand_back::a_running hand_back::each_obstacle hierarchy_depth::creations ledger_lock:: ledger_readers::
+    ledger_store::an_entry limits::a_slow_call limits::healthz limits::one_call memory:: metrics::the_table
+    plan::a_check plan::the_result plan_ledger::no_plan pooler:: privileges:: process::a_request_that_waits
+    process::the_sqlalchemy process::without_migrations races::an_abandoned races::callers unread_output::sigterm
     cli_doctor:: cli_registry::failures
     # Redis, SNS, SQS or the Lambda runtime.
     aws_regions::the_region cache_tls:: cache_upstash:: events_topic:: unread_output::the_worker vault:: worker::
