@@ -52,7 +52,7 @@ const ALL: Guards = Guards { version_before_facts: true, renewal_after_commit: t
 /// Stops a change at its commit when a gate is set, collects its renewals, and takes a guard out.
 struct Probe {
     guards: Guards,
-    /// Notifies the first when a change has come to its commit; goes on when the second is notified.
+    /// Notifies the first when a change has reached its commit, and continues when the second is notified.
     gate: Mutex<Option<(Arc<Notify>, Arc<Notify>)>>,
     renewals: Mutex<Vec<Invalidation>>,
     cache: OnceLock<Arc<Cache>>,

@@ -24,7 +24,7 @@ pub(super) enum Step {
         at: u8,
         asked: u8,
     },
-    /// The oldest one of those goes on.
+    /// The oldest check that has stopped continues.
     Finish,
     /// A change at one process, which stops at its commit.
     Change {

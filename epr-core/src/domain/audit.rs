@@ -131,7 +131,7 @@ impl Rejection {
     pub fn new(message_id: &str, kind: RejectionKind, reason: &str, body: &str) -> Self {
         let storable = |text: &str| text.replace('\0', "\u{fffd}");
         let cut = |text: &str| storable(text).chars().take(MAX_REASON_CHARS).collect();
-        // Cut before and after: the body may be large, and what stands for a NUL is longer.
+        // Cut before and after: the body may be large, and the replacement of a NUL is longer.
         let start = |text: &str| text.get(..text.floor_char_boundary(MAX_REJECTED_BODY_BYTES)).map(str::to_owned);
         let start = start(body).map(|text| storable(&text)).and_then(|text| start(&text)).unwrap_or_default();
         Self {

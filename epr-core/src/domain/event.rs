@@ -151,7 +151,7 @@ pub struct IngestedEvent {
     pub duplicate: Option<Duplicate>,
 }
 
-/// How a duplicate compares with the first event of its source and correlation id.
+/// The comparison of a duplicate with the first event of its source and correlation id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Duplicate {
     /// Both have the same content.

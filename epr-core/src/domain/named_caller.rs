@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// The namespace of the ids that are derived from names. Must never change: the ledger contains ids derived in it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_3a52_8f0e_5c77_9b1e_2d54_c0a8_e9b3);
 
-/// How a caller was identified.
+/// The kind of credential that identified a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerKind {
     /// By an API token; the name is the token's.

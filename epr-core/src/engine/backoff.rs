@@ -12,7 +12,7 @@ pub struct Backoff {
     jitter: Jitter,
 }
 
-/// How much of a delay is random, so that processes that failed together do not retry together.
+/// The random part of a delay, so that processes that failed together do not retry together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
     /// None of it: for one process that retries by itself.

@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     pub(crate) batch_weight: usize,
     /// Requests in the queue; further callers wait to enter it.
     pub(crate) queue_length: usize,
-    /// How long a request stays in the queue; `None` for as long as it takes.
+    /// The time that a request may stay in the queue; `None`: without a limit.
     pub(crate) queue_time: Option<Duration>,
 }
 

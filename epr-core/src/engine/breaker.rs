@@ -28,7 +28,7 @@ impl Breaker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long the breaker stays open; `None` when it is closed.
+    /// The time that the breaker stays open; `None` when it is closed.
     pub(super) fn open_for(&self) -> Option<Duration> {
         let closes_at = self.state().closes_at?;
         Some(closes_at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())

@@ -24,7 +24,7 @@ const TOLERATED_MICROS: i64 = 1_000_000;
 /// One measurement, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
-    /// How far the clock of this process is ahead of the database's; negative when it is behind.
+    /// The time by which this process's clock is ahead of the database's; negative when it is behind.
     pub offset: i64,
     /// The largest error of `offset`: half of the round trip.
     pub uncertainty: i64,
@@ -38,7 +38,7 @@ impl ClockReading {
         Self { offset: (before + uncertainty).saturating_sub(database.unix_micros()), uncertainty }
     }
 
-    /// Whether the clocks differ by more than a second for certain.
+    /// Whether the clocks certainly differ by more than a second.
     #[must_use]
     pub fn exceeds_tolerance(self) -> bool {
         self.offset.saturating_abs().saturating_sub(self.uncertainty) > TOLERATED_MICROS
@@ -78,7 +78,7 @@ impl Default for ClockOffset {
 }
 
 impl ClockOffset {
-    /// How far the clock of this process is ahead of the database's, in seconds; `None` before the first measurement.
+    /// The seconds by which this process's clock is ahead of the database's; `None` before the first measurement.
     pub(crate) fn seconds(&self) -> Option<f64> {
         let offset = self.offset.load(Ordering::Relaxed);
         (offset != UNKNOWN).then(|| micros_as_seconds(offset))

@@ -43,7 +43,7 @@ impl Delivery {
         Self { core, publisher, breaker: Breaker::default(), left_over: Notify::new(), walk: Mutex::default() }
     }
 
-    /// Whether there is a topic.
+    /// Whether a topic is configured.
     pub(crate) fn publishes(&self) -> bool {
         self.publisher.is_some()
     }
@@ -229,7 +229,7 @@ fn add_attempts(before: Option<Completion>, next: Completion) -> Completion {
     Completion { attempts: next.attempts + earlier, ..next }
 }
 
-/// How many of the first messages fit into one call, by number and by bytes; at least one.
+/// The number of the first messages that fit into one call, by number and by bytes; at least one.
 fn batch_size(messages: &[Message]) -> usize {
     let mut bytes = 0;
     let fits = messages.iter().take(BATCH as usize).take_while(|message| {

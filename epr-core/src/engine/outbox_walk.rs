@@ -9,7 +9,7 @@ use crate::store::OutboxCursor;
 /// The position of the walk, and what it has found since its start.
 pub(super) struct Walk {
     pub(super) next: OutboxCursor,
-    /// Whether nothing has been claimed since its start.
+    /// Whether no event has been claimed since the start of the walk.
     nothing_claimed: bool,
     started: Instant,
 }

@@ -77,12 +77,12 @@ pub struct ConnectFailure {
     pub reason: &'static str,
     /// The message of the driver.
     pub why: String,
-    /// Whether waiting does not help: the server's certificate does not hold, or it has no TLS.
+    /// Whether the error lasts: the server's certificate is not valid, or the server has no TLS.
     pub lasting: bool,
 }
 
 impl StoreError {
-    /// Whether one of several things brought together can be at error, rather than the way to the database.
+    /// Whether one of several items in a batch can be the cause, rather than the connection to the database.
     pub(crate) fn may_be_about_one(&self) -> bool {
         matches!(self, Self::Backend(_) | Self::Corrupt { .. })
     }

@@ -12,7 +12,7 @@ const MAX_RANGES: usize = 1000;
 pub struct ForeignRows {
     /// The sequence of the head of the chain.
     pub head: i64,
-    /// How many there are.
+    /// The number of foreign entries.
     pub count: u64,
     /// Their sequences as ranges, first and last included: `3-5`, or `7` for one. The first 1000 ranges.
     pub sequences: Vec<String>,

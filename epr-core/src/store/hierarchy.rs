@@ -22,11 +22,11 @@ const MAX_NAMED_LINKS: usize = 256;
 pub struct PathToRoot {
     /// The ids, the entity first and the nearest ancestor next. Empty when the entity is unknown.
     pub ids: Vec<Uuid>,
-    /// How the traversal ended.
+    /// The end of the traversal.
     pub end: PathEnd,
 }
 
-/// How a traversal to the root ended.
+/// The end of a traversal to the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathEnd {
     /// The last id is a root.
@@ -73,13 +73,13 @@ impl PathToRoot {
 /// An error in the hierarchy of the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HierarchyState {
-    /// How many entities are on a level beyond [`MAX_LEVELS`].
+    /// The number of entities on a level beyond [`MAX_LEVELS`].
     pub too_deep: i64,
     /// Some of those on the first such level.
     pub examples: Vec<Uuid>,
     /// The level of the deepest entity.
     pub levels: i64,
-    /// How many entities have no root: those of cycles, and those below them.
+    /// The number of entities without a root: those of cycles, and those below them.
     pub rootless: i64,
     /// Cycles, each with its first id again at the end. Not all when `rootless` is large.
     pub cycles: Vec<Vec<Uuid>>,

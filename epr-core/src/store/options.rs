@@ -1,4 +1,4 @@
-//! How a store is opened, on either database.
+//! The options of opening a store, on either database.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ pub enum PoolerSetting {
     Transaction,
 }
 
-/// How to open a pool.
+/// The options of a pool.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The most connections at a time.
     pub pool_size: u32,
-    /// How long a caller waits for a connection before it gets an error.
+    /// The time that a caller waits for a connection before it gets an error.
     pub acquire_timeout: Duration,
     /// Whether every statement is logged.
     pub echo: bool,

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Result, StoreError};
 
-/// How long a scan waits for its permit; each scan may take minutes.
+/// The time that a scan waits for its permit; each scan may take minutes.
 const SCAN_WAIT: Duration = Duration::from_secs(20);
 
 /// The shares of a pool.
@@ -17,7 +17,7 @@ const SCAN_WAIT: Duration = Duration::from_secs(20);
 pub(super) struct ReadLimits {
     lists: Semaphore,
     scans: Semaphore,
-    /// How long a list waits for its permit.
+    /// The time that a list waits for its permit.
     list_wait: Duration,
 }
 

@@ -49,7 +49,7 @@ impl Heartbeat {
         (age > self.stall_after).then_some(age)
     }
 
-    /// Answers probes on the loopback address, for ever. When the port is taken the worker goes on without answers.
+    /// Answers probes on the loopback address, for ever. If the port is in use, the worker runs without answers.
     pub async fn listen(&self, port: u16) {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => listener,

@@ -117,7 +117,7 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
     assert_eq!((code, &report["checked"]), (0, &json!(40)), "{report}");
     assert_eq!(migrate(&database).await.0, 0);
 
-    // The registry came along, and the chain goes on.
+    // The registry is taken over, and the chain continues.
     let api = Api::on(database.into()).await;
     let parent = api.get("/api/v1/entities/11111111-0000-4000-8000-000000000001").await.expect(200);
     assert_eq!(

@@ -146,7 +146,7 @@ async fn forged_signatures_and_headers_are_refused() {
     let psychic =
         format!("{}.{body}.{}", base64url(json!({"alg": "ES256", "kid": "p"}).to_string()), base64url([0; 64]));
     Door::refused(door.knock(&psychic).await, CredentialError::Signature, "zeros");
-    // A key that the token brings itself, or says where to fetch, is not looked at.
+    // A key inside the token, or at an address that the token names, is ignored.
     for header in [
         json!({"alg": "RS256", "kid": "r", "jwk": stranger.jwk()}),
         json!({"alg": "RS256", "kid": "r", "jku": "https://evil.test/keys"}),

@@ -160,7 +160,7 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
             let answer = if path == "/redoc" { 307 } else { 200 };
             let (status, headers, _) = world.call(&method, &path, &[]).await;
             assert_eq!((status, headers.get("www-authenticate")), (answer, None), "{name}");
-            // Whatever somebody brings along is not looked at.
+            // An open path does not read a credential.
             assert_eq!(world.call(&method, &path, &[("authorization", "Basic x")]).await.0, answer, "{name}");
             continue;
         };

@@ -215,7 +215,7 @@ async fn a_change_that_no_process_renewed_is_renewed_later() {
     // The process applies the pending invalidations of its own changes, and logs that it did.
     database.until("SELECT COUNT(*) FROM cache_renewals", 0).await;
     before.epr.close().await;
-    // A process that starts trusts no shared decision of before, because it missed changes since. From then on it does.
+    // A process that starts trusts no shared decision from before its start, because it may have missed changes.
     let next = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&next.epr).await;
     assert!(next.authorized(USER, "document:download", &world.spv).await);

@@ -70,7 +70,7 @@ async fn two_processes_share_decisions_over_rest() {
     front.fail_next(1);
     assert!(!one.authorized(USER, "document:upload", &world.spv).await);
     assert_eq!(metric(&one.epr, "epr_decision_cache_errors_total").await, errors);
-    // A quota that is used up takes the tier out, and it comes back by itself.
+    // An exhausted quota disables the tier; it recovers without a restart.
     front.quota_used_up(true);
     assert!(!one.authorized(USER, "document:archive", &world.spv).await);
     assert_eq!(

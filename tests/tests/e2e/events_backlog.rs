@@ -119,7 +119,7 @@ async fn the_backlog_of_one_key_costs_other_keys_nothing_on_sqlite() {
     assert!(before <= 1, "{before} events of the other key were delivered first");
 }
 
-/// Keys that are pending and not due are looked at in steps; a due one behind them is found, and then nothing is.
+/// A claim reads pending keys that are not due in steps. It finds a due key behind them, and the next claim finds none.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]

@@ -27,7 +27,7 @@ async fn ranges_are_verified_with_their_exit_codes(#[case] kind: DatabaseKind) {
     );
     assert_eq!(audit_verify(url, &["--start-sequence", "6"]).await.0, 0, "nothing after the end, and the head agrees");
 
-    // An error before the range is not looked at; one in it is found; a missing entry just before it is.
+    // An error before the range is not reported; one in it is, and so is a missing entry just before it.
     api.database.remove_ledger_triggers().await;
     api.database.execute("UPDATE audit_logs SET action = 'forged' WHERE sequence = 2").await.unwrap();
     assert_eq!(audit_verify(url, &["--start-sequence", "3"]).await.0, 0);

@@ -57,7 +57,7 @@ async fn foreign_rows_are_set_aside_and_kept(#[case] kind: DatabaseKind) {
     let (code, done) = set_aside(&api, &[]).await;
     assert_eq!((code, &done["set_aside"]), (0, &json!(true)));
     assert_eq!(done["rows"], seen["rows"]);
-    // They are kept, the ledger names them, and the service goes on by itself.
+    // The entries are kept, the ledger names them, and the service continues without a restart.
     assert_eq!(api.database.number("SELECT COUNT(*) FROM audit_logs_set_aside").await, 3);
     let entries = api.get("/api/v1/audit/entries?action=ledger.set_aside").await.expect(200);
     let details = &entries[0]["details"];

@@ -89,7 +89,7 @@ async fn answers_end_by_bytes_and_say_so() {
     assert!(next(&page, &base).is_some());
     let size = page.bytes().await.unwrap().len();
     assert!((2 << 20..4 << 20).contains(&size), "{size}");
-    // The whole list ends at its bound, and goes on from there.
+    // The whole list ends at its bound; a cursor continues from there.
     let (sizes, ids) = walk(&base, ENTITIES).await;
     assert_eq!(ids.len(), 70);
     assert!(sizes[0] > 60 << 20 && sizes[0] <= 64 << 20, "{sizes:?}");

@@ -35,7 +35,7 @@ const WORLD: &str = "
         FROM entities;
     ANALYZE";
 
-/// Rows of `table` that this node of a plan and those under it looked at.
+/// The number of rows of `table` that this node of a plan and those under it read.
 pub(crate) fn looked_at(node: &Value, table: &str) -> f64 {
     let number = |name: &str| node[name].as_f64().unwrap_or(0.0);
     let removed = number("Rows Removed by Filter") + number("Rows Removed by Index Recheck");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::plan::looked_at;
 
-/// Entries in the ledger whose plans are looked at: one a second.
+/// The number of entries in the ledger whose plans are tested: one a second.
 const ENTRIES: u32 = 60_000;
 
 const POSTGRES: &str = "

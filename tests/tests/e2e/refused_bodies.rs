@@ -76,7 +76,7 @@ async fn a_caller_that_writes_all_before_it_reads_gets_the_answer() {
             assert_eq!(sent.1, too_large());
         }
     }
-    // A head that is refused by itself.
+    // A head that is too large is refused.
     let long = format!("{}x: {}\r\n\r\n", head("GET", "/healthz"), "a".repeat(LARGE));
     assert_eq!(written_then_read(&open, &long, b"").await.0, 431);
     assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());

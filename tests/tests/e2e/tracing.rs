@@ -61,7 +61,7 @@ async fn traceparent_is_passed_on_also_by_the_relay(#[case] kind: DatabaseKind) 
     database.until("SELECT COUNT(*) FROM platform_events WHERE delivery_state = 'succeeded'", 1).await;
     drop(stop);
     relay.await.unwrap();
-    // At once; and what is no `traceparent`, or two of them, counts as none.
+    // Delivered at once. A header that is not a `traceparent`, or two headers, are treated as absent.
     send(&[CALLER]).await;
     send(&["00-nonsense"]).await;
     send(&[CALLER, CALLER]).await;

@@ -1,4 +1,4 @@
-//! How a value type is read from JSON, written as JSON, and kept in a record.
+//! The JSON form of value types, and the form in which a record keeps them.
 //!
 //! Owns one reader and one writer per value type; the declarations in [`super::declare`] use them. Must never know a
 //! registry type.
@@ -170,7 +170,7 @@ impl<K: Value + Ord, V: Value> Value for BTreeMap<K, V> {
     }
 }
 
-/// How a record keeps a value of a request: as it is, or without the type that held its bounds.
+/// The conversion of a request's value to the form that a record keeps: unchanged, or without the type of its bounds.
 pub trait FromInput<T> {
     /// The value as the record keeps it.
     fn from_input(input: T) -> Self;

@@ -265,7 +265,7 @@ fn sentence(error: serde_json::Error) -> JsonError {
 
 struct ValueSeed<'a> {
     depth: usize,
-    /// How many more values the document may have.
+    /// The number of further values that the document may have.
     left: &'a Cell<usize>,
 }
 

@@ -84,7 +84,7 @@ pub struct LeasedEvent {
 pub enum OutboxCursor {
     /// The keys after this one are next.
     Key(String),
-    /// All keys have been looked at; the events without one after this position are next.
+    /// The walk has passed all keys; the events without a key after this position are next.
     Unordered(i64),
 }
 
@@ -101,7 +101,7 @@ pub struct LeasedEvents {
     pub events: Vec<LeasedEvent>,
     /// The start of the next step.
     pub next: OutboxCursor,
-    /// Whether the walk has come to its end; `next` is its start then.
+    /// Whether the walk has reached its end, so that `next` is its start.
     pub ended: bool,
 }
 

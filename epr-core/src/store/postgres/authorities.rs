@@ -20,7 +20,7 @@ pub enum Roots {
     System,
 }
 
-/// How a connection is protected.
+/// The protection of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
     /// Not at all: `disable`, or a Unix socket.
@@ -58,7 +58,7 @@ impl std::fmt::Display for Tls {
     }
 }
 
-/// How connections to `url` are protected.
+/// The protection of connections to `url`.
 ///
 /// # Errors
 /// A file with authorities is missing or holds none, or none is named where one is needed.

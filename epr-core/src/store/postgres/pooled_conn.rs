@@ -40,7 +40,7 @@ pub(in super::super) struct PooledConn {
     /// Present until the drop.
     conn: Option<Conn>,
     since: Instant,
-    /// Whether it must not be used again.
+    /// Whether the connection must not be used again.
     close_on_drop: bool,
 }
 

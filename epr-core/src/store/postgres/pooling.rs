@@ -26,7 +26,7 @@ pub(super) enum Pooling {
     Transactions,
 }
 
-/// How a transaction begins.
+/// The kind of a transaction, which decides its isolation and time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
     /// For changes: each statement sees what was committed before it.
@@ -88,7 +88,7 @@ pub(super) struct Opened {
     pub(super) pooling: Pooling,
 }
 
-/// How to connect to the server, and the route there once it is known.
+/// The connect options of the server, and the route to it once it is known.
 pub(super) struct Server {
     options: PgConnectOptions,
     setting: PoolerSetting,
@@ -105,9 +105,9 @@ enum Way {
     TransactionPooler,
 }
 
-/// How long one query of a session may take. A pooler whose sessions are all in use answers when one is free.
+/// The time that one query of a session may take. A pooler whose sessions are all in use answers when one is free.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often two connections are compared: without and with a sign of a pooler.
+/// The number of times that two connections are compared: without and with a sign of a pooler.
 const ROUNDS: [usize; 2] = [2, 20];
 
 impl Server {

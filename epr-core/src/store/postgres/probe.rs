@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::store::ConnectFailure;
 
-/// How long one attempt may take.
+/// The time that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Opens a connection and closes it.

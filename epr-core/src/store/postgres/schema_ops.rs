@@ -13,8 +13,8 @@ use crate::store::{Result, StoreError};
 
 /// The advisory lock of migrations. Any constant does: only migrations take it.
 const SCHEMA_LOCK: i64 = 0x4550_5202;
-/// How often a process tries to take that lock. It does not wait inside a statement: `CREATE INDEX CONCURRENTLY` waits
-/// for every statement that began before.
+/// The interval at which a process tries to take that lock. It does not wait inside a statement: `CREATE INDEX
+/// CONCURRENTLY` waits for every statement that began before.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// Returns an error for a database that would not return texts as they were written.

@@ -222,7 +222,7 @@ pub(super) async fn claim(
         let positions: Vec<_> = heads.iter().map(|(_, position)| *position).collect();
         claimed = lease(&mut *conn, claim, now, limit, &positions).await?;
         let full = claimed.len() >= limit as usize;
-        // The last one that was leased; the last one that was looked at when there was room for more.
+        // The cursor moves behind the last leased event; with room for more, behind the last candidate.
         let last = if full {
             heads.iter().rfind(|(_, at)| claimed.iter().any(|one| one.position == *at))
         } else {

@@ -12,9 +12,9 @@ use super::sql::schema::Target;
 use crate::domain::Json;
 use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
-/// How often the file is polled.
+/// The interval between polls of the file.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a poll may take.
+/// The time that a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most invalidations of one transaction that are kept one by one; more are replaced by one of all principals, as

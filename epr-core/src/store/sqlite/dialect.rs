@@ -161,7 +161,7 @@ macro_rules! older_pages {
 
 pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations!("sqlite"));
 
-/// How long a writer waits for another *process* that writes the same file.
+/// The time that a writer waits for another *process* that writes the same file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers beside the one writer.
 pub(super) const READERS: u32 = 4;

@@ -24,9 +24,9 @@ pub struct TakeoverProblem {
     pub problem: String,
     /// The value that the takeover stores instead, or the action that an operator must take first.
     pub remedy: String,
-    /// How the remedy changes decisions.
+    /// The effect of the remedy on decisions.
     pub decisions: String,
-    /// Whether it prevents the takeover.
+    /// Whether the problem prevents the takeover.
     pub blocks: bool,
 }
 
@@ -46,9 +46,9 @@ const MAX_NAMED: usize = 20;
 pub struct TakeoverReport {
     /// At most 10,000 problems, in the order of the tables.
     pub problems: Vec<TakeoverProblem>,
-    /// How many prevent the takeover.
+    /// The number of problems that prevent the takeover.
     pub blocking: usize,
-    /// How many there are.
+    /// The number of all problems.
     pub count: usize,
 }
 

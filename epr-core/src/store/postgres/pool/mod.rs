@@ -28,7 +28,7 @@ use crate::store::StoreError;
 use crate::store::continuity::LedgerContinuity;
 pub use crate::store::options::{Options, PoolerSetting};
 
-/// How long a connection has to answer a ping.
+/// The time in which a connection must answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections to one database. Cheap to clone; clones share everything.
@@ -54,7 +54,7 @@ struct State {
     open: u32,
     /// Connections that are being opened.
     opening: u32,
-    /// Whether all connections are opened, needed or not.
+    /// Whether the pool opens all its connections, needed or not.
     keep_full: bool,
     closed: bool,
     /// Why the last attempt to open a connection failed; `None` once one has succeeded.
@@ -65,7 +65,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct ConnectError {
     why: Arc<str>,
-    /// Whether waiting does not help.
+    /// Whether the error lasts, so that callers need not wait.
     lasting: bool,
 }
 

@@ -15,11 +15,11 @@ use super::checkout::Idle;
 use super::{ConnectError, PING_TIMEOUT, Pool, State};
 use crate::store::StoreError;
 
-/// How long one attempt to connect may take.
+/// The time that one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait after a failed attempt, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// How often a process that serves opens a connection only to see where the database's name leads.
+/// The interval at which a serving process opens a connection only to see which server the database's name leads to.
 const SERVER_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// The most connections that are opened at the same time.
 const MAX_OPENING: u32 = 2;
