@@ -88,8 +88,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Functions with the rights of their owner must not find tables of others, temporary ones included. Replacing a function
--- removes its settings.
+-- Functions with the rights of their owner must not find tables of others, temporary ones included. Replacing a
+-- function removes its settings.
 DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION epr_principal_changed() SET search_path = %I, pg_temp', current_schema());

@@ -52,5 +52,6 @@ WHEN NEW.source = 'entity_permissions_core'
         'principal.create', 'principal.update', 'principal.erase'
     )
 BEGIN
-    UPDATE registry_head SET sequence = NEW.sequence, entry_hash = NEW.entry_hash WHERE id = 1 AND sequence < NEW.sequence;
+    UPDATE registry_head SET sequence = NEW.sequence, entry_hash = NEW.entry_hash
+    WHERE id = 1 AND sequence < NEW.sequence;
 END;

@@ -20,6 +20,7 @@ pub use condition::{Condition, ParameterType};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
 pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use input::fields::{self, FieldError, Invalid};
+pub use input::query;
 use input::schema;
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{AssignmentScan, BulkStep, NamedAssignment, Orphan, UnheldRole};

@@ -107,7 +107,10 @@ async fn changes_made_directly_in_the_database_invalidate(#[case] kind: Database
         format!("UPDATE role_assignments SET principal_id = '{top}' WHERE id = '{assignment}'"),
         format!("UPDATE role_assignments SET principal_id = '{USER}' WHERE id = '{assignment}'"),
         format!("DELETE FROM role_permissions WHERE role_id = '{role}'"),
-        format!("INSERT INTO role_permissions SELECT '{role}', id FROM permissions WHERE action = 'document:download'"),
+        format!(
+            "INSERT INTO role_permissions (role_id, permission_id) \
+             SELECT '{role}', id FROM permissions WHERE action = 'document:download'"
+        ),
         format!("DELETE FROM role_assignments WHERE id = '{assignment}'"),
     ];
     let mut expected = true;

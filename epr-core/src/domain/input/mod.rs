@@ -6,5 +6,6 @@
 pub(crate) mod declare;
 pub mod fields;
 pub(crate) mod nearest;
+pub mod query;
 pub(crate) mod schema;
 pub mod value;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::fields::{self, Problem, Reading};
+use super::query;
 use crate::domain::value::external_id::ExternalId;
 use crate::domain::value::json::{Json, JsonObject};
 use crate::domain::value::text::Text;
@@ -270,7 +271,7 @@ impl<T: Value> Condition for Vec<T> {
     type Item = T;
 
     fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<T>) -> Self {
-        fields.given(name, fields::repeated(read)).unwrap_or_default()
+        fields.given(name, query::repeated(read)).unwrap_or_default()
     }
 
     fn to_query(&self, name: &'static str, pairs: &mut Vec<(&'static str, String)>) {

@@ -13,7 +13,8 @@ fn names_read_the_inputs() {
         "principal.external_id == 'emp-7' && !has(resource.external_id)",
         "action.name == 'document:download'",
         "principal['type'] == 'user' && principal.attributes['office']['city'] == 'Berlin'",
-        "principal.effective.clearance == 5 && principal.effective.name == 'Ada' && principal.effective.device == 'phone'",
+        "principal.effective.clearance == 5 && principal.effective.name == 'Ada' \
+         && principal.effective.device == 'phone'",
         "size(principal.effective) == 7 && 'device' in principal.effective && 'tags' in principal.effective",
         "principal.attributes.clearance >= resource.attributes.level",
         "now == timestamp('2026-03-01T12:00:00Z')",

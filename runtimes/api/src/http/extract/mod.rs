@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem};
-use epr_core::domain::{Invalid, JsonObject, TraceParent};
+use epr_core::domain::{Invalid, JsonObject, TraceParent, query};
 use epr_core::store::{Cursor, InvalidCursor, Page};
 use uuid::Uuid;
 
@@ -124,7 +124,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let raw = parts.uri.query().unwrap_or_default();
         let pairs: Vec<_> = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
-        let members = fields::query_members(pairs.iter().cloned());
+        let members = query::members(pairs.iter().cloned());
         Ok(Self { pairs, members })
     }
 }
