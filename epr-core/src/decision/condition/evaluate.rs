@@ -280,9 +280,10 @@ impl<'a> Evaluator<'a> {
                 let position = match index {
                     Value::Int(position) => Some(position),
                     Value::Double(position) => value::whole(position),
-                    _ => return Err(error(ErrorKind::NoSuchOverload)),
+                    _ => None,
                 };
-                let item = position.and_then(|position| usize::try_from(position).ok()).and_then(|at| list.get(at));
+                let position = position.ok_or_else(|| error(ErrorKind::NoSuchOverload))?;
+                let item = usize::try_from(position).ok().and_then(|at| list.get(at));
                 item.unwrap_or(Err(ErrorKind::IndexOutOfBounds)).map_err(error)
             }
             (Value::Map(map), key @ (Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Text(_))) => {

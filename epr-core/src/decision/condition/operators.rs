@@ -215,9 +215,7 @@ fn contains(clock: &Clock, container: &Value<'_>, item: &Value<'_>) -> Result<bo
             }
             found
         }
-        Value::Map(map) if matches!(item, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Text(_)) => {
-            Ok(map.get(item).is_some())
-        }
+        Value::Map(map) => Ok(map.get(item).is_some()),
         _ => Err(ErrorKind::NoSuchOverload),
     }
 }

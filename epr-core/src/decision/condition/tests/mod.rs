@@ -1,5 +1,6 @@
 //! Tests of the language: what it accepts, what it rejects with which sentence, and what an evaluation ends with.
 
+mod conformance;
 mod language;
 mod rejections;
 
