@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs, reason = "each target uses a part of these modules")]
 
 pub mod authn;
+pub mod decision;
 #[path = "../../epr-core/src/domain/mod.rs"]
 pub mod domain;
 pub mod ingest;

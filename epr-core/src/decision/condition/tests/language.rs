@@ -15,7 +15,7 @@ fn names_read_the_inputs() {
         "principal['type'] == 'user' && principal.attributes['office']['city'] == 'Berlin'",
         "principal.effective.clearance == 5 && principal.effective.name == 'Ada' \
          && principal.effective.device == 'phone'",
-        "size(principal.effective) == 7 && 'device' in principal.effective && 'tags' in principal.effective",
+        "size(principal.effective) == 8 && 'device' in principal.effective && 'tags' in principal.effective",
         "principal.attributes.clearance >= resource.attributes.level",
         "now == timestamp('2026-03-01T12:00:00Z')",
         "principal.attributes.tags[1] == 'b' && principal.attributes.tags[1.0] == 'b'",
