@@ -27,7 +27,8 @@ impl World {
         let mut principal = Described::new(Uuid::from_u128(0xa), "user");
         principal.external_id = Some("emp-7".into());
         principal.attributes = members(
-            r#"{"clearance":3,"name":"Ada","tags":["a","b"],"office":{"city":"Berlin"},"none":null,"rate":0.5,"t":"2026-03-01T12:00:00.000001Z"}"#,
+            r#"{"clearance":3,"name":"Ada","tags":["a","b"],"office":{"city":"Berlin"},"none":null,"rate":0.5,
+                "t":"2026-03-01T12:00:00.000001Z"}"#,
         );
         principal.properties = members(r#"{"clearance":5,"device":"phone"}"#);
         let mut resource = Described::new(Uuid::from_u128(0xb), "spv");
