@@ -1,8 +1,8 @@
 //! `/api/v1/authorize` and `/api/v1/permissions/check`: the same check under two sets of field names.
 
 use epr_core::decision::Question;
-use epr_core::domain::Json;
 use epr_core::domain::json::object;
+use epr_core::domain::{Json, JsonObject};
 use reqwest::Method;
 
 use crate::client::Client;
@@ -16,7 +16,16 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when the resource does not exist. No error is a decision: treat each as denied or try again.
     pub async fn authorize(&self, question: &Question) -> Result<bool, Error> {
-        let body = Some(write(question, "user_id"));
+        self.authorize_in_context(question, &JsonObject::new()).await
+    }
+
+    /// Asks whether the principal may do the action on the resource in a context, which conditions read.
+    ///
+    /// # Errors
+    /// Those of [`authorize`](Self::authorize); [`Error::Invalid`] when the context is larger than 64 KiB, or has a
+    /// parameter of a condition with another type than the declared one.
+    pub async fn authorize_in_context(&self, question: &Question, context: &JsonObject) -> Result<bool, Error> {
+        let body = Some(write(question, context, "user_id"));
         let read = |json: &Json| wire::truth(json, "authorized");
         self.submit(Method::POST, "api/v1/authorize", body, Repeat::Safe, read).await
     }
@@ -26,18 +35,30 @@ impl Client {
     /// # Errors
     /// Those of [`authorize`](Self::authorize).
     pub async fn check(&self, question: &Question) -> Result<bool, Error> {
-        let body = Some(write(question, "principal_id"));
+        self.check_in_context(question, &JsonObject::new()).await
+    }
+
+    /// The same check as [`authorize_in_context`](Self::authorize_in_context), by `/api/v1/permissions/check`.
+    ///
+    /// # Errors
+    /// Those of [`authorize_in_context`](Self::authorize_in_context).
+    pub async fn check_in_context(&self, question: &Question, context: &JsonObject) -> Result<bool, Error> {
+        let body = Some(write(question, context, "principal_id"));
         let read = |json: &Json| wire::truth(json, "allowed");
         self.submit(Method::POST, "api/v1/permissions/check", body, Repeat::Safe, read).await
     }
 }
 
 /// `principal` is the name of the member for the principal's id.
-fn write(question: &Question, principal: &'static str) -> Json {
-    Json::Object(object([
+fn write(question: &Question, context: &JsonObject, principal: &'static str) -> Json {
+    let mut members = object([
         (principal, question.principal_id.into()),
         ("principal_type", question.principal_type.as_str().into()),
         ("action", question.action.as_str().into()),
         ("resource_id", question.resource_id.into()),
-    ]))
+    ]);
+    if !context.is_empty() {
+        members.insert("context".to_owned(), context.clone().into());
+    }
+    members.into()
 }

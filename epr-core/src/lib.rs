@@ -57,5 +57,6 @@ pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
+pub use handlers::question_body::{CheckRequest, MAX_CONTEXT_BYTES};
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

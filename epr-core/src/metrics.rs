@@ -100,6 +100,8 @@ pub(crate) struct Metrics {
     pools: PoolMetrics,
     /// Metrics of the ledger.
     pub(crate) ledger: LedgerMetrics,
+    /// Assignments that did not apply because a condition could not be compiled or evaluated.
+    pub(crate) condition_errors: Counter,
 }
 
 impl Default for Metrics {
@@ -115,6 +117,7 @@ impl Default for Metrics {
             oldest: Gauge::default(),
             pools: PoolMetrics::default(),
             ledger: LedgerMetrics::default(),
+            condition_errors: Counter::default(),
         };
         metrics.registered()
     }
@@ -122,7 +125,18 @@ impl Default for Metrics {
 
 impl Metrics {
     fn registered(mut self) -> Self {
-        let Self { registry, attempts, deduplicated, latency, pending, failed, oldest, pools, ledger } = &mut self;
+        let Self {
+            registry,
+            attempts,
+            deduplicated,
+            latency,
+            pending,
+            failed,
+            oldest,
+            pools,
+            ledger,
+            condition_errors,
+        } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
         // Created at the start, so that the first repeat is an increase.
         for content in ["same", "different"] {
@@ -149,6 +163,11 @@ impl Metrics {
             "Time from handing entries to the group writer to their commit",
             Unit::Seconds,
             ledger.wait.clone(),
+        );
+        registry.register(
+            "condition_errors",
+            "Assignments that did not apply to a check because a condition could not be compiled or evaluated",
+            condition_errors.clone(),
         );
         let PoolMetrics { connections, idle, most, acquires, waited } = pools;
         registry.register("database_connections", "Open connections to the database", connections.clone());

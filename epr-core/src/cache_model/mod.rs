@@ -22,15 +22,16 @@ use self::steps::{Change, Step, step};
 use crate::clock::{Clock as _, ManualClock};
 use crate::decision::{Question, Span, decide};
 use crate::domain::{
-    EntityPatch, EntityType, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
+    EntityPatch, EntityType, JsonObject, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
     assignment::default_principal_type,
 };
 use crate::engine::cache::metrics::CacheMetrics;
 use crate::engine::cache::shared::SharedTier;
-use crate::engine::cache::{Basis, Cache, Ticket};
+use crate::engine::cache::{Answer, Basis, Cache, Ticket};
 use crate::engine::commit_probe::CommitProbe;
 use crate::engine::fact_reader::FactsAtRevision;
-use crate::handlers::check::{Begun, begin_check, finish_check};
+use crate::handlers::asked::Asked;
+use crate::handlers::check::{Begun, begin_check, evaluate_cached, finish_check};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
 use crate::store::Options;
 use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
@@ -191,7 +192,7 @@ impl World {
 
     async fn truth(&self, question: &Question) -> bool {
         let facts = self.processes[0].epr.engines.facts.read(question).await.unwrap().unwrap().facts;
-        decide(question, &facts, self.clock.now()).allowed
+        decide(question, &facts, &JsonObject::new(), self.clock.now()).unwrap().decision.allowed
     }
 
     /// Whether a process may not know of a change yet: one that is in progress, or was made elsewhere and not
@@ -205,9 +206,11 @@ impl World {
         let question = self.question(asked);
         let epr = self.processes[at].epr.clone();
         match begin_check(&epr.engines, &question).await.unwrap() {
-            Begun::Cached(decision, ..) => {
+            Begun::Cached(hit) => {
                 if !self.may_lag(at) {
                     self.hits += 1;
+                    let decision =
+                        evaluate_cached(&hit.answer, &question, &JsonObject::new(), hit.now).unwrap().decision;
                     let truth = self.truth(&question).await;
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
@@ -222,10 +225,12 @@ impl World {
         // Without its guard the version is the one from after the facts were read.
         let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
         let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type };
-        let decision = finish_check(engines, &Call::default(), question, ticket, seen).await.unwrap();
+        let (call, context) = (Call::default(), JsonObject::new());
+        let asked = Asked { call: &call, question, context: &context };
+        let decision = finish_check(engines, asked, ticket, seen).await.unwrap();
         if !self.guards.clipped {
             let endless = Span { from: None, until: None };
-            engines.cache.store(question, ticket, (&decision, basis), endless, self.clock.now());
+            engines.cache.store(question, ticket, (Answer::Decision(decision), basis), endless, self.clock.now());
         }
         // Writes on their way to the server arrive.
         for _ in 0..4 {

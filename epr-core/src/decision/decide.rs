@@ -1,151 +1,91 @@
 //! The rule by which access is granted.
 //!
-//! Owns the question, the facts and [`decide`]. Must never read a clock, a database or a cache.
+//! Owns [`decide`]. Must never read a clock, a database or a cache.
 
-use uuid::Uuid;
+use std::sync::Arc;
 
-use super::{Denial, Reason, Via};
-use crate::domain::assignment::{PrincipalType, default_principal_type};
-use crate::domain::{EntityType, JsonObject, Text, Timestamp};
+use super::judge::judge;
+use super::residual::{Candidate, Evaluated, Residual, WrongContext};
+use super::{Decision, Denial, Facts, Question, Reason};
+use crate::domain::{JsonObject, Timestamp};
 
-/// A question: may this principal perform this action on this resource?
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The id of the principal.
-    pub principal_id: Uuid,
-    /// The kind of principal. The same id with another type is another principal.
-    pub principal_type: PrincipalType,
-    /// The action. An action that no role has is denied, not rejected.
-    pub action: AskedAction,
-    /// The entity on which the action is carried out.
-    pub resource_id: Uuid,
-}
-
-/// The action of a question: 1 to 255 characters. The bounds are wider than those of a role's action: an action that no
-/// role can have is a question with an answer, not an error.
-pub type AskedAction = Text<1, 255>;
-
-impl Question {
-    /// A question about a principal of the type `user`.
-    #[must_use]
-    pub fn new(principal_id: Uuid, action: AskedAction, resource_id: Uuid) -> Self {
-        Self { principal_id, principal_type: default_principal_type(), action, resource_id }
-    }
-}
-
-/// Everything that a decision depends on except the context and the time.
+/// What facts say about a question without its context.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
-    /// The principal.
-    pub principal: PrincipalFacts,
-    /// The resource.
-    pub resource: ResourceFacts,
-    /// The resource and those of its ancestors on which the principal has an assignment, in any order.
-    pub assigned_entities: Vec<Uuid>,
-    /// The assignments that can matter. More than these do no harm: [`decide`] compares each with the question.
-    pub assignments: Vec<AssignmentFacts>,
-}
-
-/// The principal as it is registered; the default for one that is not.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PrincipalFacts {
-    /// Whether it is denied everything.
-    pub is_suspended: bool,
-    /// Its id in the system that it comes from. Read only when a condition is among the facts.
-    pub external_id: Option<String>,
-    /// Its attributes. Read only when a condition is among the facts.
-    pub attributes: JsonObject,
-}
-
-/// The entity on which the action is carried out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResourceFacts {
-    /// Its type.
-    pub entity_type: EntityType,
-    /// Its id in the system that it comes from. Read only when a condition is among the facts.
-    pub external_id: Option<String>,
-    /// Its attributes. Read only when a condition is among the facts.
-    pub attributes: JsonObject,
-}
-
-impl ResourceFacts {
-    /// An entity of this type without an external id and attributes.
-    #[must_use]
-    pub fn of(entity_type: EntityType) -> Self {
-        Self { entity_type, external_id: None, attributes: JsonObject::new() }
-    }
-}
-
-/// One assignment with what its role permits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AssignmentFacts {
-    /// The id of the assignment.
-    pub assignment_id: Uuid,
-    /// The id of the principal.
-    pub principal_id: Uuid,
-    /// The kind of principal.
-    pub principal_type: String,
-    /// The id of the role.
-    pub role_id: Uuid,
-    /// The entity on which the role is given; `None` for a global assignment.
-    pub entity_id: Option<Uuid>,
-    /// The start of the window, included.
-    pub effective_at: Timestamp,
-    /// The end of the window, excluded; `None` when it has no end.
-    pub expires_at: Option<Timestamp>,
-    /// The scope types of the role; every type when empty.
-    pub scope_types: Vec<EntityType>,
-    /// The action of the question, if the role has it. One text instead of the role's whole list keeps a check small.
-    pub held_action: Option<String>,
-}
-
-/// Allow or deny, with the reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// Whether the action is allowed.
-    pub allowed: bool,
-    /// The reason.
-    pub reason: Reason,
+pub enum Resolution {
+    /// The decision, which no context can change.
+    Decided(Decision),
+    /// Conditions decide.
+    Conditional(Arc<Residual>),
 }
 
 /// Decides `question` at the time `now`.
 ///
-/// The action is allowed exactly when some assignment belongs to the principal (id and type), reaches the resource,
-/// has a role with the action and with the resource's type in its scope, and is in its window:
-/// `effective_at <= now < expires_at`. The resource's status does not matter. A denial has the reason of the assignment
-/// that got furthest.
-#[must_use]
-pub fn decide(question: &Question, facts: &Facts, now: Timestamp) -> Decision {
-    let reason = facts
-        .assignments
-        .iter()
-        .filter_map(|assignment| judge(question, facts, assignment, now))
-        .max()
-        .unwrap_or(Reason::Denied(Denial::NoAssignment));
-    Decision { allowed: matches!(reason, Reason::Granted { .. }), reason }
+/// The action is allowed exactly when the principal is not suspended, and some assignment belongs to it (id and type),
+/// reaches the resource, has a role with the action and with the resource's type in its scope, is in its window
+/// (`effective_at <= now < expires_at`), and has only conditions that are true. The resource's status does not matter.
+/// A denial has the reason of the assignment that got furthest. An assignment that applies without conditions grants
+/// whatever the conditions of others say.
+///
+/// # Errors
+/// The context holds a declared parameter of a condition that was evaluated with another type.
+pub fn decide(
+    question: &Question,
+    facts: &Facts,
+    context: &JsonObject,
+    now: Timestamp,
+) -> Result<Evaluated, WrongContext> {
+    let mut evaluated = facts.resolve(question, now).evaluate(question, context, now)?;
+    evaluated.until = [evaluated.until, facts.span(now).until].into_iter().flatten().min();
+    Ok(evaluated)
 }
 
-/// The reason that one assignment gives; `None` if it is another principal's or does not reach the resource.
-fn judge(question: &Question, facts: &Facts, assignment: &AssignmentFacts, now: Timestamp) -> Option<Reason> {
-    if assignment.principal_id != question.principal_id || assignment.principal_type != question.principal_type.as_str()
-    {
-        return None;
+impl Resolution {
+    /// The decision in a context.
+    ///
+    /// # Errors
+    /// Those of [`decide`].
+    pub fn evaluate(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        now: Timestamp,
+    ) -> Result<Evaluated, WrongContext> {
+        match self {
+            Self::Decided(decision) => Ok(Evaluated::unconditional(*decision)),
+            Self::Conditional(residual) => residual.evaluate(question.action.as_str(), context, now),
+        }
     }
-    let via = match assignment.entity_id {
-        None => Via::Global,
-        Some(entity) if entity == question.resource_id => Via::Direct,
-        Some(entity) if facts.assigned_entities.contains(&entity) => Via::Inherited,
-        Some(_) => return None,
-    };
-    Some(if assignment.held_action.as_deref() != Some(question.action.as_str()) {
-        Reason::Denied(Denial::ActionNotHeld)
-    } else if !assignment.scope_types.is_empty() && !assignment.scope_types.contains(&facts.resource.entity_type) {
-        Reason::Denied(Denial::TypeOutOfScope)
-    } else if assignment.expires_at.is_some_and(|end| end <= now) {
-        Reason::Denied(Denial::Expired)
-    } else if now < assignment.effective_at {
-        Reason::Denied(Denial::NotYetInForce)
-    } else {
-        Reason::Granted { assignment_id: assignment.assignment_id, role_id: assignment.role_id, via }
-    })
+}
+
+impl Facts {
+    /// What these facts say about `question` at `now`, whatever the context is. It stays the same within
+    /// [`Facts::span`].
+    #[must_use]
+    pub fn resolve(&self, question: &Question, now: Timestamp) -> Resolution {
+        if self.principal.is_suspended {
+            return Resolution::Decided(Decision::of(Reason::Denied(Denial::PrincipalSuspended)));
+        }
+        let mut best = Reason::Denied(Denial::NoAssignment);
+        let mut conditional = Vec::new();
+        for assignment in &self.assignments {
+            let Some(judgement) = judge(question, self, assignment, now) else { continue };
+            let (assignment_id, role_id) = (assignment.assignment_id, assignment.role_id);
+            let granted = Reason::Granted { assignment_id, role_id, via: judgement.via };
+            match judgement.denial() {
+                Some(denial) => best = best.max(Reason::Denied(denial)),
+                None if assignment.conditions.is_empty() => best = best.max(granted),
+                None => conditional.push((assignment, granted)),
+            }
+        }
+        if conditional.is_empty() || matches!(best, Reason::Granted { .. }) {
+            return Resolution::Decided(Decision::of(best));
+        }
+        let candidate = |(assignment, granted): (&super::AssignmentFacts, Reason)| Candidate {
+            granted,
+            assignment_id: assignment.assignment_id,
+            conditions: assignment.conditions.clone(),
+        };
+        let candidates = conditional.into_iter().map(candidate).collect();
+        Resolution::Conditional(Arc::new(Residual { subjects: self.subjects(question), candidates }))
+    }
 }

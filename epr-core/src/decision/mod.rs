@@ -1,14 +1,24 @@
-//! The decision: a question and facts in, allow or deny with a reason out.
+//! The decision: a question, its context and facts in, allow or deny with a reason out.
 //!
 //! Owns the rule by which access is granted. Pure and synchronous: must never read a clock, a database or a cache.
 
 pub mod condition;
 mod decide;
+mod facts;
+mod judge;
 #[cfg(test)]
 mod matrix;
+mod question;
 mod reason;
+mod residual;
 mod span;
+#[cfg(test)]
+mod walk;
 
-pub use decide::{AskedAction, AssignmentFacts, Decision, Facts, PrincipalFacts, Question, ResourceFacts, decide};
-pub use reason::{Denial, Reason, Via};
+pub use decide::{Resolution, decide};
+pub use facts::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts, Subjects};
+pub use judge::{ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, judge};
+pub use question::{AskedAction, Question};
+pub use reason::{Decision, Denial, Reason, Via};
+pub use residual::{Evaluated, Residual, WrongContext};
 pub use span::Span;

@@ -1,4 +1,4 @@
-//! The reason of a decision, with its stable words.
+//! A decision and its reason, with stable words.
 //!
 //! Owns the words: the ledger, the logs, the cache and the command line take them from here. Must never decide.
 
@@ -24,6 +24,14 @@ words! {
         Expired = "expired",
         /// The assignment would grant, but its window has not started.
         NotYetInForce = "not_yet_in_force",
+        /// Only a condition keeps the assignment from applying, and it cannot be compiled or evaluated.
+        ConditionError = "condition_error",
+        /// Only a condition keeps the assignment from applying, and it is false.
+        ConditionNotMet = "condition_not_met",
+        /// Only a condition keeps the assignment from applying, and it reads something that is missing.
+        ContextMissing = "context_missing",
+        /// The principal is suspended, whatever its assignments are.
+        PrincipalSuspended = "principal_suspended",
     }
 }
 
@@ -37,6 +45,23 @@ words! {
         Inherited = "inherited",
         /// The assignment is global.
         Global = "global",
+    }
+}
+
+/// Allow or deny, with the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the action is allowed.
+    pub allowed: bool,
+    /// The reason.
+    pub reason: Reason,
+}
+
+impl Decision {
+    /// The decision with this reason.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        Self { allowed: matches!(reason, Reason::Granted { .. }), reason }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::{Clock, IdSource, RandomSource};
 use crate::domain::Timestamp;
 use crate::domain::role::Action;
 use crate::metrics::Metrics;
-use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings};
+use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings};
 use crate::store::Store;
 
 /// The store, the sources of time, ids and chance, the settings, and the metrics of one service, and the probe of a
@@ -32,6 +32,8 @@ pub(crate) struct CoreSettings {
     pub(crate) default_permissions: Vec<Action>,
     /// The evaluated decisions that the ledger records.
     pub(crate) audit_decisions: AuditDecisions,
+    /// What the entries of decisions say about their context.
+    pub(crate) audit_context: AuditContext,
     /// The accepted `POST /events` that the ledger records.
     pub(crate) audit_events: AuditEvents,
     /// The delivery of events.

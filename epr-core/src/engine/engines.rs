@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::cache::Cache;
 use super::clock_offset::ClockOffset;
+use super::condition_errors::ConditionErrors;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::fact_reader::FactReader;
@@ -23,6 +24,7 @@ pub(crate) struct Engines {
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) clock_offset: Arc<ClockOffset>,
+    pub(crate) condition_errors: Arc<ConditionErrors>,
 }
 
 impl Engines {
@@ -35,6 +37,7 @@ impl Engines {
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
             delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),
             clock_offset: Arc::default(),
+            condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
             core,
         }
     }

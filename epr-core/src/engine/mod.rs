@@ -8,6 +8,7 @@ mod breaker;
 pub(crate) mod cache;
 pub(crate) mod clock_offset;
 pub(crate) mod commit_probe;
+pub(crate) mod condition_errors;
 pub(crate) mod contention;
 mod core;
 pub(crate) mod delivery;

@@ -11,7 +11,7 @@ use crate::engine::{Core, CoreSettings, Engines};
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::settings::{AuditDecisions, AuditEvents, CacheSettings, EventSettings, default_permissions};
+use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings, default_permissions};
 use crate::store::Store;
 #[cfg(feature = "sqlite")]
 use crate::store::{Options, sqlite};
@@ -63,6 +63,7 @@ impl Epr {
                 default_permissions: default_permissions(),
                 audit_decisions: AuditDecisions::All,
                 audit_events: AuditEvents::Context,
+                audit_context: AuditContext::Hash,
                 events: EventSettings::default(),
                 cache: CacheSettings::default(),
             },
@@ -138,6 +139,13 @@ impl Builder {
     #[must_use]
     pub fn audit_events(mut self, events: AuditEvents) -> Self {
         self.settings.audit_events = events;
+        self
+    }
+
+    /// Sets what the entries of decisions that looked at conditions say about the context; by default its hash.
+    #[must_use]
+    pub fn audit_context(mut self, context: AuditContext) -> Self {
+        self.settings.audit_context = context;
         self
     }
 

@@ -32,6 +32,7 @@ impl Epr {
             .default_permissions(settings.service.default_permissions.clone())
             .audit_decisions(settings.audit.decisions)
             .audit_events(settings.audit.events)
+            .audit_context(settings.audit.context)
             .events(settings.events.clone())
             .cache(settings.cache.clone());
         if let Some(topic) = &settings.events.topic_arn {

@@ -13,10 +13,12 @@ use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep, Entity, EntityFilter,
-    EntityPatch, EntityType, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role, RolePatch, UnheldRole,
+    EntityPatch, EntityType, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role, RolePatch,
+    UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
+use crate::handlers::asked::Asked;
 use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
@@ -33,7 +35,17 @@ impl Epr {
     /// `NotFound` when the resource is unknown. `Unavailable` when the facts cannot be read or the decision cannot be
     /// recorded: then there is no decision.
     pub async fn check(&self, call: &Call, question: &Question) -> Result<Decision> {
-        check::check(&self.engines, call, question).await
+        self.check_in_context(call, question, &JsonObject::new()).await
+    }
+
+    /// Decides `question` at this moment in a context, which conditions read: at most
+    /// [`MAX_CONTEXT_BYTES`](crate::MAX_CONTEXT_BYTES) of JSON.
+    ///
+    /// # Errors
+    /// Those of [`Epr::check`]; `Invalid` when the context is too large, or has a parameter of a condition that was
+    /// evaluated with another type than the declared one.
+    pub async fn check_in_context(&self, call: &Call, question: &Question, context: &JsonObject) -> Result<Decision> {
+        check::check(&self.engines, Asked { call, question, context }).await
     }
 
     /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in

@@ -1,4 +1,4 @@
-//! The check: the cached decision, or facts, decision, ledger entry and log line.
+//! The check: the cached answer, or facts, decision, ledger entry and log line.
 //!
 //! Must never turn an error into a decision.
 
@@ -6,16 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::{debug, info};
 
+use super::asked::Asked;
+use super::question_body::check_context;
 use super::{audit_log, entities, record};
-use crate::call::Call;
-use crate::decision::{Decision, Facts, Question, Reason, decide};
-use crate::domain::Timestamp;
+use crate::decision::{Decision, Evaluated, Facts, Question, Reason, Resolution, Span, WrongContext};
+use crate::domain::fields::{Choice as _, FieldError, Problem};
+use crate::domain::{Invalid, JsonObject, Timestamp};
 use crate::engine::Engines;
-use crate::engine::cache::{Basis, CacheTier, Lookup, Ticket};
+use crate::engine::cache::{Answer, Basis, CacheTier, Hit, Lookup, Ticket};
 use crate::engine::contention::ContentionRetry;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::engine::ledger_writer::count_recorded;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::settings::AuditDecisions;
 use crate::store::{Appended, StoreError};
@@ -24,55 +26,87 @@ use crate::store::{Appended, StoreError};
 /// meanwhile. After that it is made under the ledger's lock.
 const MAX_OPTIMISTIC_ATTEMPTS: u32 = 2;
 
-/// A decision, its facts, and its time.
+/// A decision, what the facts say whatever the context is, and its time.
 struct Decided {
-    decision: Decision,
-    facts: Facts,
-    /// The sequence of the last ledger entry that had changed what decisions depend on when the facts were read.
-    revision: i64,
+    evaluated: Evaluated,
+    resolution: Resolution,
+    basis: Basis,
+    /// The time for which the resolution holds while the facts do.
+    span: Span,
     now: Timestamp,
 }
 
 /// The first half of a check.
 pub(crate) enum Begun {
-    /// The cache has a decision that is still valid.
-    Cached(Decision, CacheTier, Option<Basis>),
-    /// The facts, for a decision that may be stored with the ticket.
+    /// The cache has an answer that is still valid.
+    Cached(Hit),
+    /// The facts, for an answer that may be stored with the ticket.
     Undecided(Ticket, Box<FactsAtRevision>),
 }
 
-/// Decides `question` at this moment.
-pub(crate) async fn check(engines: &Engines, call: &Call, question: &Question) -> Result<Decision> {
+/// Decides a question at this moment.
+pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decision> {
+    check_context(asked.context).map_err(|problem| Error::field("context", problem))?;
+    let Asked { question, context, .. } = asked;
     match begin_check(engines, question).await? {
-        Begun::Cached(decision, source, basis) => {
+        Begun::Cached(Hit { answer, tier, basis, now }) => {
+            let evaluated = evaluate_cached(&answer, question, context, now)?;
             let is_recorded = match engines.core.settings.audit_decisions {
-                AuditDecisions::Every => record_cached(engines, call, question, &decision, basis).await?,
+                AuditDecisions::Every => record_cached(engines, asked, &evaluated, basis, now).await?,
                 AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
             };
             if is_recorded {
-                engines.cache.count_decision(source, decision.allowed);
+                let decision = evaluated.decision;
+                engines.condition_errors.report(&evaluated.errors);
+                engines.cache.count_decision(tier, decision.allowed);
                 log_hit(question, &decision);
                 return Ok(decision);
             }
             let ticket = engines.cache.ticket(question);
             let seen = read_facts(engines, question).await?;
-            finish_check(engines, call, question, &ticket, seen).await
+            finish_check(engines, asked, &ticket, seen).await
         }
-        Begun::Undecided(ticket, seen) => finish_check(engines, call, question, &ticket, *seen).await,
+        Begun::Undecided(ticket, seen) => finish_check(engines, asked, &ticket, *seen).await,
     }
 }
 
-/// Records a decision from the cache. Returns `false` when it must be evaluated again, because the registry has changed
-/// since its facts were read or because its basis is unknown.
+/// Makes the decision of a cached answer in this context.
+pub(crate) fn evaluate_cached(
+    answer: &Answer,
+    question: &Question,
+    context: &JsonObject,
+    now: Timestamp,
+) -> Result<Evaluated> {
+    match answer {
+        Answer::Decision(decision) => Ok(Evaluated::unconditional(*decision)),
+        Answer::Residual(residual) => residual.evaluate(question.action.as_str(), context, now).map_err(wrong_context),
+    }
+}
+
+/// One failing field for each parameter that the context holds with another type.
+fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
+    let fields: Vec<FieldError> = parameters
+        .into_iter()
+        .flat_map(|parameter| {
+            let expected = parameter.expected.word();
+            let msg = format!("A condition declares this parameter as `{expected}`; send a value of that type");
+            Invalid::one("body", Some("context"), Problem::new("parameter_type", msg).under(&parameter.name)).0
+        })
+        .collect();
+    Error::Invalid(Invalid(fields))
+}
+
+/// Records a decision from the cache, which was made at `now`. Returns `false` when it must be evaluated again, because
+/// the registry has changed since its facts were read or because its basis is unknown.
 async fn record_cached(
     engines: &Engines,
-    call: &Call,
-    question: &Question,
-    decision: &Decision,
+    asked: Asked<'_>,
+    evaluated: &Evaluated,
     basis: Option<Basis>,
+    now: Timestamp,
 ) -> Result<bool> {
-    let Some(Basis { revision, resource_type }) = basis else { return Ok(false) };
-    let draft = record::decided(call, engines.now(), question, decision, (revision, resource_type), true)?;
+    let Some(basis) = basis else { return Ok(false) };
+    let draft = record::decided(asked, now, evaluated, &basis, engines.core.settings.audit_context, true)?;
     let copy = audit_log::copy_of_decision(&draft);
     let appended = engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
     audit_log::decision(copy.as_ref(), &appended);
@@ -83,45 +117,38 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
     engines.facts.read(question).await?.ok_or_else(|| entities::not_found(question.resource_id))
 }
 
-/// The first half: the cached decision, or the facts.
+/// The first half: the cached answer, or the facts.
 pub(crate) async fn begin_check(engines: &Engines, question: &Question) -> Result<Begun> {
     // INVARIANT: the ticket is issued before the facts are read.
     let ticket = match engines.cache.lookup(question, || engines.now()).await {
-        Lookup::Hit(decision, source, basis) => {
-            return Ok(Begun::Cached(decision, source, basis));
-        }
+        Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),
         Lookup::Miss(ticket) => ticket,
     };
     Ok(Begun::Undecided(ticket, Box::new(read_facts(engines, question).await?)))
 }
 
-/// The second half: decides, records, and caches the decision.
+/// The second half: decides, records, and caches the answer.
 pub(crate) async fn finish_check(
     engines: &Engines,
-    call: &Call,
-    question: &Question,
+    asked: Asked<'_>,
     ticket: &Ticket,
     seen: FactsAtRevision,
 ) -> Result<Decision> {
-    let Decided { decision, facts, revision, now } = decide_and_record(engines, call, question, seen).await?;
+    let Decided { evaluated, resolution, basis, span, now } = decide_and_record(engines, asked, seen).await?;
     // After the record: a decision that could not be recorded is never answered.
-    let basis = Basis { revision, resource_type: facts.resource.entity_type };
-    engines.cache.store(question, ticket, (&decision, basis), facts.span(now), now);
+    let Evaluated { decision, errors, .. } = evaluated;
+    engines.cache.store(asked.question, ticket, (resolution.into(), basis), span, now);
     engines.cache.count_decision(CacheTier::evaluated, decision.allowed);
-    log(question, &decision);
+    engines.condition_errors.report(&errors);
+    log(asked.question, &decision);
     Ok(decision)
 }
 
 /// INVARIANT: the recorded decision is the answered one, and no decision is recorded after a change that contradicts
 /// it: if the facts have changed by then, it is not recorded, and made again.
-async fn decide_and_record(
-    engines: &Engines,
-    call: &Call,
-    question: &Question,
-    mut seen: FactsAtRevision,
-) -> Result<Decided> {
+async fn decide_and_record(engines: &Engines, asked: Asked<'_>, mut seen: FactsAtRevision) -> Result<Decided> {
     for _ in 0..MAX_OPTIMISTIC_ATTEMPTS {
-        let (decided, draft) = decide_now(engines, call, question, seen.facts, seen.revision)?;
+        let (decided, draft) = decide_now(engines, asked, &seen.facts, seen.revision)?;
         let Some(draft) = draft else { return Ok(decided) };
         let copy = audit_log::copy_of_decision(&draft);
         let appended = engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
@@ -129,20 +156,20 @@ async fn decide_and_record(
             audit_log::decision(copy.as_ref(), &appended);
             return Ok(decided);
         }
-        seen = read_facts(engines, question).await?;
+        seen = read_facts(engines, asked.question).await?;
     }
-    decide_under_lock(engines, call, question).await
+    decide_under_lock(engines, asked).await
 }
 
 /// Reads the facts, decides and records under the ledger's lock, so that nothing can change in between.
-async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) -> Result<Decided> {
+async fn decide_under_lock(engines: &Engines, asked: Asked<'_>) -> Result<Decided> {
     let mut retry = ContentionRetry::begin();
     loop {
         let (made, copy) = (Mutex::new(None), Mutex::new(None));
         let decide = |_: usize, facts: Option<&Facts>, revision: i64| {
             let made_now = match facts {
-                Some(facts) => decide_now(engines, call, question, facts.clone(), revision),
-                None => Err(entities::not_found(question.resource_id)),
+                Some(facts) => decide_now(engines, asked, facts, revision),
+                None => Err(entities::not_found(asked.question.resource_id)),
             };
             let (made_now, draft) = match made_now {
                 Ok((decided, draft)) => (Ok(decided), draft),
@@ -152,7 +179,7 @@ async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) 
             *copy.lock().unwrap_or_else(PoisonError::into_inner) = draft.as_ref().and_then(audit_log::copy_of_decision);
             draft
         };
-        match engines.store().append_decisions(std::slice::from_ref(question), &decide).await {
+        match engines.store().append_decisions(std::slice::from_ref(asked.question), &decide).await {
             Err(StoreError::Contention(_)) if retry.next_attempt().is_some() => {}
             Err(error) => return Err(StoreError::Ledger(error.into()).into()),
             Ok(appended) => {
@@ -168,27 +195,23 @@ async fn decide_under_lock(engines: &Engines, call: &Call, question: &Question) 
 }
 
 /// The decision at this moment, and its ledger entry if the settings ask for one.
-fn decide_now(
-    engines: &Engines,
-    call: &Call,
-    question: &Question,
-    facts: Facts,
-    revision: i64,
-) -> Result<(Decided, Option<Draft>)> {
+fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, revision: i64) -> Result<(Decided, Option<Draft>)> {
     // Read after the facts: an assignment that ends between the two grants nothing.
     let now = engines.now();
-    let decision = decide(question, &facts, now);
+    let resolution = facts.resolve(asked.question, now);
+    let evaluated = resolution.evaluate(asked.question, asked.context, now).map_err(wrong_context)?;
     let is_recorded = match engines.core.settings.audit_decisions {
         AuditDecisions::Every | AuditDecisions::All => true,
-        AuditDecisions::Denied => !decision.allowed,
+        AuditDecisions::Denied => !evaluated.decision.allowed,
         AuditDecisions::Off => false,
     };
+    let basis = Basis { revision, resource_type: facts.resource.entity_type };
     let draft = if is_recorded {
-        Some(record::decided(call, now, question, &decision, (revision, facts.resource.entity_type), false)?)
+        Some(record::decided(asked, now, &evaluated, &basis, engines.core.settings.audit_context, false)?)
     } else {
         None
     };
-    Ok((Decided { decision, facts, revision, now }, draft))
+    Ok((Decided { evaluated, resolution, basis, span: facts.span(now), now }, draft))
 }
 
 // `user_id` is the older name of `principal_id`; alarms depend on it.

@@ -2,6 +2,7 @@
 //!
 //! Must never know who calls it: `crate::Epr` lists the use cases, runtimes call them there.
 
+pub(crate) mod asked;
 pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod audit_log;
@@ -13,7 +14,7 @@ pub(crate) mod events;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;
-mod question_body;
+pub(crate) mod question_body;
 mod record;
 pub(crate) mod roles;
 mod transaction;

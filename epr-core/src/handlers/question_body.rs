@@ -1,27 +1,103 @@
 //! Reads the body of a check: the decision itself knows no JSON.
 
+use std::io;
+
 use crate::decision::Question;
 use crate::domain::assignment::default_principal_type;
-use crate::domain::fields::{self, Fields};
-use crate::domain::{Invalid, Json};
+use crate::domain::fields::{self, Fields, Problem, Reading};
+use crate::domain::{Invalid, Json, JsonObject};
 
-impl Question {
+/// The largest context of a question, in bytes of compact JSON.
+pub const MAX_CONTEXT_BYTES: usize = 64 * 1024;
+
+/// The body of a check: a question, and the context in which it is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckRequest {
+    /// The question.
+    pub question: Question,
+    /// What conditions can read under `context`; empty if absent.
+    pub context: JsonObject,
+}
+
+impl CheckRequest {
     /// Reads the body of a check; `principal` is the name of the member that holds the principal's id.
     ///
     /// # Errors
     /// Every failing field.
     pub fn from_body(body: &Json, principal: &'static str) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let principal_id = fields.required(principal, fields::uuid);
-        let action = fields.required("action", fields::text);
-        let resource_id = fields.required("resource_id", fields::uuid);
-        let principal_type = fields.given("principal_type", fields::text).unwrap_or_else(default_principal_type);
-        let build = principal_id.zip(action).zip(resource_id).map(|((principal_id, action), resource_id)| Self {
-            principal_id,
-            principal_type,
-            action,
-            resource_id,
-        });
-        fields.finish(build)
+        let question = question(&mut fields, principal);
+        let context = fields.optional("context", context).unwrap_or_default();
+        fields.finish(question.map(|question| Self { question, context }))
+    }
+}
+
+impl Question {
+    /// Reads the body of a check and ignores its context; `principal` is the name of the member that holds the
+    /// principal's id.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json, principal: &'static str) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        let question = question(&mut fields, principal);
+        fields.finish(question)
+    }
+}
+
+fn question(fields: &mut Fields<'_>, principal: &'static str) -> Option<Question> {
+    let principal_id = fields.required(principal, fields::uuid);
+    let action = fields.required("action", fields::text);
+    let resource_id = fields.required("resource_id", fields::uuid);
+    let principal_type = fields.given("principal_type", fields::text).unwrap_or_else(default_principal_type);
+    principal_id.zip(action).zip(resource_id).map(|((principal_id, action), resource_id)| Question {
+        principal_id,
+        principal_type,
+        action,
+        resource_id,
+    })
+}
+
+/// An object of at most [`MAX_CONTEXT_BYTES`].
+fn context(value: &Json) -> Reading<JsonObject> {
+    let members = fields::object(value)?;
+    check_context(&members).map_err(|problem| vec![problem])?;
+    Ok(members)
+}
+
+/// Checks the bounds of a context that was not read from a body.
+///
+/// # Errors
+/// It is too large, nested too deeply, or holds a number that is not finite or a NUL character.
+pub(crate) fn check_context(context: &JsonObject) -> Result<(), Problem> {
+    if let Some(problem) = fields::object_problem(context) {
+        return Err(problem);
+    }
+    let bytes = compact_bytes(context);
+    if bytes > MAX_CONTEXT_BYTES {
+        let msg = format!("The context should have at most {MAX_CONTEXT_BYTES} bytes of JSON; this one has {bytes}");
+        return Err(Problem::new("too_large", msg));
+    }
+    Ok(())
+}
+
+/// The size of `context` as compact JSON.
+fn compact_bytes(context: &JsonObject) -> usize {
+    let mut bytes = ByteCount(0);
+    // Counting cannot fail.
+    let _ = serde_json::to_writer(&mut bytes, context);
+    bytes.0
+}
+
+struct ByteCount(usize);
+
+impl io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -1,15 +1,22 @@
 //! The ledger entries of EPR's own actions, with the changes that they made.
 
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::asked::Asked;
 use crate::Call;
-use crate::decision::{Decision, Question, Reason};
+use crate::decision::{Evaluated, Question, Reason};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::{Choice, Problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
+use crate::engine::cache::Basis;
 use crate::error::{Error, Result};
+use crate::ledger::canonical;
 use crate::ledger::chain::Draft;
+use crate::settings::AuditContext;
 use crate::store::ForeignRows;
 
 /// The subject of an entry.
@@ -157,16 +164,17 @@ fn asker(call: &Call, question: &Question) -> Actor {
     }
 }
 
-/// The entry of a decision on facts of `revision` about a resource of `resource_type`. `is_cached`: it was made for an
-/// earlier call.
+/// The entry of a decision made at `now` on facts of `basis`. `is_cached`: the facts were read for an earlier call.
 pub(super) fn decided(
-    call: &Call,
+    asked: Asked<'_>,
     now: Timestamp,
-    question: &Question,
-    decision: &Decision,
-    (revision, resource_type): (i64, EntityType),
+    evaluated: &Evaluated,
+    basis: &Basis,
+    audit_context: AuditContext,
     is_cached: bool,
 ) -> Result<Draft> {
+    let Asked { call, question, context } = asked;
+    let decision = &evaluated.decision;
     let assignment = match decision.reason {
         Reason::Granted { assignment_id, .. } => Some(assignment_id),
         Reason::Denied(_) => None,
@@ -179,11 +187,32 @@ pub(super) fn decided(
         ("authorized", decision.allowed.into()),
         ("reason", decision.reason.code().into()),
         ("assignment_id", assignment.into()),
-        ("revision", Json::Int(revision)),
+        ("revision", Json::Int(basis.revision)),
     ]);
     if is_cached {
         details.insert("cached".to_owned(), true.into());
     }
-    let subject = Subject { id: Some(question.resource_id), kind: Some(resource_type.word()) };
-    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)?.based_on(revision))
+    if let Some(parameters) = &evaluated.parameters {
+        details.extend(context_details(context, parameters, audit_context));
+    }
+    let subject = Subject { id: Some(question.resource_id), kind: Some(basis.resource_type.word()) };
+    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)?
+        .based_on(basis.revision))
+}
+
+/// What the entry of a decision says about the context that its conditions looked at.
+fn context_details(context: &JsonObject, parameters: &BTreeSet<String>, audit_context: AuditContext) -> JsonObject {
+    let names = Json::List(parameters.iter().map(|name| name.as_str().into()).collect());
+    let (member, value) = match audit_context {
+        AuditContext::Hash => {
+            let text = canonical::text_of(&Json::Object(context.clone()));
+            ("context_sha256", Json::Text(canonical::hex(&Sha256::digest(text))))
+        }
+        AuditContext::Values => {
+            let seen = context.iter().filter(|(name, _)| parameters.contains(*name));
+            let seen: JsonObject = seen.map(|(name, value)| (name.clone(), value.clone())).collect();
+            ("context", Json::Object(seen))
+        }
+    };
+    object([(member, value), ("parameters", names)])
 }

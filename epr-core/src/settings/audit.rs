@@ -7,6 +7,7 @@ use super::variable::{Section, UnknownWord, Variable, find_word};
 
 const DECISIONS_ALLOWED: &str = "every, evaluated, all, denied, off";
 const EVENTS_ALLOWED: &str = "context, all, off";
+const CONTEXT_ALLOWED: &str = "hash, values";
 
 const DECISIONS: Variable = Variable::text(
     "EPR_AUDIT_DECISIONS",
@@ -22,8 +23,15 @@ const EVENTS: Variable = Variable::text(
     "Accepted `POST /events` that are also appended to the ledger: `context`, those whose context has `actor_id`, \
      `actor_type`, `entity_id` and `entity_type`; `all`; `off`, none.",
 );
+const CONTEXT: Variable = Variable::text(
+    "EPR_AUDIT_CONTEXT",
+    "hash",
+    CONTEXT_ALLOWED,
+    "What the entry of a decision that looked at conditions says about the context of its question: `hash`, the \
+     SHA-256 of the whole context; `values`, the values of the parameters that the conditions declare.",
+);
 
-pub(super) const SECTION: Section = Section { title: "Ledger", variables: &[DECISIONS, EVENTS] };
+pub(super) const SECTION: Section = Section { title: "Ledger", variables: &[DECISIONS, EVENTS, CONTEXT] };
 
 /// Decisions that the ledger records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +82,24 @@ impl FromStr for AuditEvents {
     }
 }
 
+/// What the entries of decisions that looked at conditions say about the context of their questions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditContext {
+    /// The SHA-256 of the canonical text of the whole context.
+    #[default]
+    Hash,
+    /// The values of the parameters that the conditions declare.
+    Values,
+}
+
+impl FromStr for AuditContext {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find_word(text, &[("hash", Self::Hash), ("values", Self::Values)], CONTEXT_ALLOWED)
+    }
+}
+
 /// The decisions and events that the ledger records besides changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -81,6 +107,8 @@ pub struct AuditSettings {
     pub decisions: AuditDecisions,
     /// The accepted `POST /events`.
     pub events: AuditEvents,
+    /// The contexts of decisions.
+    pub context: AuditContext,
 }
 
 impl AuditSettings {
@@ -88,6 +116,7 @@ impl AuditSettings {
         Self {
             decisions: reader.value(&DECISIONS, |given| given.parse().ok()).unwrap_or_default(),
             events: reader.value(&EVENTS, |given| given.parse().ok()).unwrap_or_default(),
+            context: reader.value(&CONTEXT, |given| given.parse().ok()).unwrap_or_default(),
         }
     }
 }

@@ -22,6 +22,7 @@ macro_rules! migrations {
             "0011_former_numbers",
             "0013_principals",
             "0014_conditions",
+            "0015_attribute_renewals",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use epr_core::decision::{AskedAction, Denial, Question, Reason, Via};
 use epr_core::domain::assignment::PrincipalType;
+use epr_core::domain::{Json, JsonObject};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -29,6 +30,29 @@ pub(crate) struct Check {
     /// The type of the principal
     #[arg(long, default_value = "user", value_parser = principal_type)]
     principal_type: PrincipalType,
+    /// What conditions can read under `context`: a JSON object, or the name of a file that holds one
+    #[arg(long, value_name = "FILE|JSON", value_parser = context)]
+    context: Option<Context>,
+}
+
+/// The context of a question in an argument.
+#[derive(Clone)]
+pub(crate) struct Context(pub(crate) JsonObject);
+
+/// Reads a JSON object, or the file that holds one: the name of a file cannot begin with a brace by accident.
+pub(crate) fn context(text: &str) -> Result<Context, String> {
+    let (origin, bytes) = if text.trim_start().starts_with('{') {
+        (String::new(), text.as_bytes().to_vec())
+    } else {
+        let bytes = std::fs::read(text)
+            .map_err(|error| format!("{text}: {error}; give a file, or a JSON object such as {{\"amount\": 9000}}"))?;
+        (format!("{text}: "), bytes)
+    };
+    match Json::parse(&bytes) {
+        Ok(Json::Object(members)) => Ok(Context(members)),
+        Ok(_) => Err(format!("{origin}give a JSON object such as {{\"amount\": 9000}}")),
+        Err(error) => Err(format!("{origin}{error}")),
+    }
 }
 
 pub(crate) fn principal_type(text: &str) -> Result<PrincipalType, String> {
@@ -42,7 +66,8 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
         action: command.action.clone(),
         resource_id: command.resource.id(backend).await?,
     };
-    let answer = backend.check(&question).await?;
+    let context = command.context.clone().map(|given| given.0).unwrap_or_default();
+    let answer = backend.check(&question, &context).await?;
     if out.json {
         out.object(&json!({"allowed": answer.allowed, "reason": answer.reason}))?;
     } else {
@@ -73,5 +98,9 @@ fn sentence(denial: Denial) -> &'static str {
         Denial::TypeOutOfScope => "the role with the action is not meant for entities of this type",
         Denial::Expired => "the assignment that would allow it has expired",
         Denial::NotYetInForce => "the assignment that would allow it is not in force yet",
+        Denial::ConditionError => "the assignment that would allow it has a condition that cannot be evaluated",
+        Denial::ConditionNotMet => "the assignment that would allow it has a condition that is not met",
+        Denial::ContextMissing => "the assignment that would allow it has a condition on something that is missing",
+        Denial::PrincipalSuspended => "the principal is suspended",
     }
 }

@@ -1,5 +1,6 @@
 //! Reading facts, and recording decisions made from them.
 
+use epr_core::domain::fields::Choice as _;
 use epr_core::store::{Appended, FactsRead};
 use rstest::rstest;
 
@@ -94,4 +95,96 @@ async fn decisions_are_recorded_from_facts_read_under_the_lock_and_one_without_a
         })
         .collect();
     assert_eq!(sequences, [Some(2), None, Some(3)]);
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn facts_say_whether_the_principal_is_suspended(#[case] backend: Backend) {
+    let world = world(backend).await;
+    for (n, kind, status) in [(7, "service", "suspended"), (7, "user", "active"), (8, "user", "suspended")] {
+        let at = format!("2026-01-01T00:00:0{n}.000000Z");
+        let registered = format!(
+            "INSERT INTO principals (type, id, status, created_at, updated_at) \
+             VALUES ('{kind}', '{}', '{status}', '{at}', '{at}')",
+            id(n)
+        );
+        // Both types of principal 7 would share a creation time and an id.
+        let registered = if kind == "service" { registered.replace(":07.", ":17.") } else { registered };
+        world.database().execute(&registered).await.unwrap();
+    }
+    let questions = [question(7, 2), question(8, 2), question(9, 2)];
+    for together in [&questions[..], &questions[1..2]] {
+        let facts = world.store.facts(together).await.unwrap().facts;
+        for (question, facts) in together.iter().zip(facts) {
+            let suspended = facts.unwrap().principal.is_suspended;
+            assert_eq!(suspended, question.principal_id == id(8), "{question:?}");
+        }
+    }
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn attributes_are_among_the_facts_only_with_a_condition(#[case] backend: Backend) {
+    let world = world(backend).await;
+    let at = "2026-01-01T00:00:00.000000Z";
+    let described = [
+        format!("UPDATE entities SET attributes = '{{\"level\": 1}}' WHERE id = '{}'", id(2)),
+        format!(
+            "INSERT INTO principals (type, id, external_id, attributes, created_at, updated_at) \
+             VALUES ('user', '{}', 'p-7', '{{\"cleared\": true}}', '{at}', '{at}')",
+            id(7)
+        ),
+    ];
+    for statement in described {
+        world.database().execute(&statement).await.unwrap();
+    }
+    // Alone, and together with another question.
+    let of = async || {
+        let alone = world.store.facts(&[question(7, 2)]).await.unwrap().facts;
+        let together = world.store.facts(&[question(7, 3), question(7, 2)]).await.unwrap().facts;
+        assert_eq!(alone[0], together[1]);
+        alone[0].clone().unwrap()
+    };
+    let facts = of().await;
+    assert!(facts.resource.attributes.is_empty() && facts.principal.attributes.is_empty());
+    assert_eq!(facts.principal.external_id, None);
+    assert!(facts.assignments.iter().all(|assignment| assignment.conditions.is_empty()));
+
+    let condition = |expression: &str| format!("{{\"expression\":\"{expression}\",\"parameters\":{{}}}}");
+    let of_assignment =
+        format!("UPDATE role_assignments SET condition = '{}' WHERE id = '{}'", condition("true"), id(21));
+    // A condition of an action that is not asked for does not matter; one of the action does.
+    for (statement, owners) in [
+        (
+            format!("UPDATE role_permissions SET condition = '{}' WHERE role_id = '{}'", condition("true"), id(12)),
+            &[][..],
+        ),
+        (of_assignment, &["assignment"][..]),
+        (
+            format!("UPDATE role_permissions SET condition = '{}' WHERE role_id = '{}'", condition("false"), id(11)),
+            &["assignment", "role"],
+        ),
+        ("UPDATE role_assignments SET condition = NULL".to_owned(), &["role"]),
+    ] {
+        world.database().execute(&statement).await.unwrap();
+        let facts = of().await;
+        let conditional = facts.assignments.iter().find(|assignment| assignment.assignment_id == id(21)).unwrap();
+        let found: Vec<_> = conditional.conditions.iter().map(|condition| condition.owner.word()).collect();
+        assert_eq!(found, owners, "{statement}");
+        assert_eq!(facts.resource.attributes.contains_key("level"), !owners.is_empty(), "{statement}");
+        assert_eq!(facts.principal.attributes.contains_key("cleared"), !owners.is_empty(), "{statement}");
+        assert_eq!(facts.principal.external_id.as_deref(), (!owners.is_empty()).then_some("p-7"), "{statement}");
+    }
+    // A form that this version cannot read is a condition that does not hold, and no error.
+    for stored in ["{", "{\"expression\":\"true\",\"parameters\":{\"a\":\"a later type\"}}"] {
+        let later = format!("UPDATE role_assignments SET condition = '{stored}' WHERE id = '{}'", id(21));
+        world.database().execute(&later).await.unwrap();
+        let facts = of().await;
+        let conditional = facts.assignments.iter().find(|assignment| assignment.assignment_id == id(21)).unwrap();
+        assert!(conditional.conditions[0].compiled.is_err(), "{stored}");
+    }
 }

@@ -119,6 +119,18 @@ impl Problem {
         Self { path: Vec::new(), msg: msg.into(), kind }
     }
 
+    /// The sentence.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.msg
+    }
+
+    /// The same problem of the member `name` of the value.
+    #[must_use]
+    pub fn under(self, name: &str) -> Self {
+        self.within(PathSegment::Name(bounded(name).into()))
+    }
+
     fn within(mut self, segment: PathSegment) -> Self {
         self.path.insert(0, segment);
         self

@@ -12,12 +12,12 @@ use tracing::error;
 use super::connect::connection;
 use super::entry::Epochs;
 use super::feed_follower;
-use super::memory::{Basis, MemoryTier};
+use super::memory::{Answer, Basis, MemoryTier};
 use super::metrics::{CacheMetrics, CacheTier, Gauges};
 use super::shared::{SharedLookup, SharedTier};
 use super::tiers::{TierState, Tiers};
 use super::versions::Version;
-use crate::decision::{Decision, Question, Span};
+use crate::decision::{Question, Span};
 use crate::domain::Timestamp;
 use crate::settings::CacheSettings;
 use crate::store::{Invalidation, Store};
@@ -31,10 +31,20 @@ pub(crate) struct Cache {
 
 /// The result of a lookup.
 pub(crate) enum Lookup {
-    /// The decision, and its basis unless it came from the shared tier.
-    Hit(Decision, CacheTier, Option<Basis>),
-    /// There is none. A decision on facts that are read after this may be stored with the ticket.
+    /// An answer that is valid now.
+    Hit(Hit),
+    /// There is none. An answer on facts that are read after this may be stored with the ticket.
     Miss(Ticket),
+}
+
+/// A cached answer.
+pub(crate) struct Hit {
+    pub(crate) answer: Answer,
+    pub(crate) tier: CacheTier,
+    /// `None` when the answer came from the shared tier.
+    pub(crate) basis: Option<Basis>,
+    /// The time at which the answer was valid, and at which its conditions are evaluated.
+    pub(crate) now: Timestamp,
 }
 
 /// The versions and epochs from before the facts were read. Empty when the decision may not be stored.
@@ -102,50 +112,56 @@ impl Cache {
 
     /// A ticket for a decision that is evaluated without a lookup.
     pub(crate) fn ticket(&self, question: &Question) -> Ticket {
-        let version = self.tiers.memory.as_ref().and_then(|_| self.tiers.versions.of(question.principal_id));
+        let version = self.tiers.memory.as_ref().and_then(|_| self.tiers.versions.of(question));
         Ticket { version, epochs: None }
     }
 
-    /// Looks up the decision on `question`.
+    /// Looks up the answer to `question`.
     pub(crate) async fn lookup(&self, question: &Question, now: impl Fn() -> Timestamp) -> Lookup {
         let tiers = &self.tiers;
         let Some(memory) = &tiers.memory else { return Lookup::Miss(Ticket::default()) };
         // INVARIANT: before anything else is read, here or on the server.
-        let Some(version) = tiers.versions.of(question.principal_id) else { return Lookup::Miss(Ticket::default()) };
-        if let Some((decision, basis)) = memory.get(question, version, now()) {
-            return Lookup::Hit(decision, CacheTier::memory, basis);
+        let Some(version) = tiers.versions.of(question) else { return Lookup::Miss(Ticket::default()) };
+        let at = now();
+        if let Some((answer, basis)) = memory.get(question, version, at) {
+            return Lookup::Hit(Hit { answer, tier: CacheTier::memory, basis, now: at });
         }
         let ticket = Ticket { version: Some(version), epochs: None };
         let Some(shared) = &tiers.shared else { return Lookup::Miss(ticket) };
-        match shared.find(question, now).await {
+        match shared.find(question, &now).await {
             SharedLookup::Unusable => Lookup::Miss(ticket),
             SharedLookup::Miss(epochs) => Lookup::Miss(Ticket { epochs: Some(epochs), ..ticket }),
             // A change that arrived while the server was asked may be later than its answer.
-            SharedLookup::Hit(decision, span) if tiers.versions.is_current(question.principal_id, version) => {
-                memory.put(question, (decision, None), span, version);
-                Lookup::Hit(decision, CacheTier::shared, None)
+            SharedLookup::Hit(decision, span) if tiers.versions.is_current(question, version) => {
+                let answer = Answer::Decision(decision);
+                memory.put(question, (answer.clone(), None), span, version);
+                Lookup::Hit(Hit { answer, tier: CacheTier::shared, basis: None, now: now() })
             }
             SharedLookup::Hit(..) => Lookup::Miss(Ticket::default()),
         }
     }
 
-    /// Stores a decision that was made at `now` and is valid within `span`. Its facts were read after `ticket` was
+    /// Stores an answer that was found at `now` and is valid within `span`. Its facts were read after `ticket` was
     /// issued.
+    ///
+    /// INVARIANT: a residual stays in this process. It holds attributes of persons, and its validity depends on the
+    /// resource's version, for which the shared tier has no epoch.
     pub(crate) fn store(
         &self,
         question: &Question,
         ticket: &Ticket,
-        (decision, basis): (&Decision, Basis),
+        (answer, basis): (Answer, Basis),
         span: Span,
         now: Timestamp,
     ) {
         let (Some(memory), Some(version)) = (&self.tiers.memory, ticket.version) else { return };
         let latest = Timestamp::from_unix_micros(now.unix_micros().saturating_add(self.ttl_micros)).ok();
         let span = Span { until: [span.until, latest].into_iter().flatten().min(), ..span };
-        memory.put(question, (*decision, Some(basis)), span, version);
-        if let (Some(shared), Some(epochs)) = (&self.tiers.shared, &ticket.epochs) {
+        if let (Answer::Decision(decision), Some(shared), Some(epochs)) = (&answer, &self.tiers.shared, &ticket.epochs)
+        {
             shared.store(question, epochs, decision, span, now);
         }
+        memory.put(question, (answer, Some(basis)), span, version);
     }
 
     /// Counts a decision that was answered.
@@ -211,29 +227,30 @@ mod tests {
         cache.tiers.apply(FeedEvent::SingleProcess);
         let versions = &cache.tiers.versions;
         let principal = Uuid::from_u128(7);
+        let question = Question::new(principal, "a:read".try_into().unwrap(), Uuid::from_u128(8));
         let change = |id| Invalidation { id, principal: Some(principal) };
 
         // Its answer never comes.
-        let before = versions.of(principal).unwrap();
+        let before = versions.of(&question).unwrap();
         cache.expect(&[change(1)]);
-        assert!(versions.is_current(principal, before));
+        assert!(versions.is_current(&question, before));
         cache.tiers.apply(FeedEvent::Changed(change(1)));
-        assert!(!versions.is_current(principal, before));
+        assert!(!versions.is_current(&question, before));
 
         // A change that was applied need not be applied again.
-        let before = versions.of(principal).unwrap();
+        let before = versions.of(&question).unwrap();
         cache.expect(&[change(2)]);
         cache.changed(&[change(2)], true).await;
-        assert!(!versions.is_current(principal, before));
-        let after = versions.of(principal).unwrap();
+        assert!(!versions.is_current(&question, before));
+        let after = versions.of(&question).unwrap();
         cache.tiers.apply(FeedEvent::Changed(change(2)));
-        assert!(versions.is_current(principal, after));
+        assert!(versions.is_current(&question, after));
 
         // Not known to be committed: it may be, later.
         cache.expect(&[change(3)]);
         cache.changed(&[change(3)], false).await;
-        let after = versions.of(principal).unwrap();
+        let after = versions.of(&question).unwrap();
         cache.tiers.apply(FeedEvent::Changed(change(3)));
-        assert!(!versions.is_current(principal, after));
+        assert!(!versions.is_current(&question, after));
     }
 }

@@ -11,8 +11,9 @@ use crate::decision::{Decision, Denial, Question, Reason, Span, Via};
 use crate::domain::Timestamp;
 use crate::domain::fields::Choice as _;
 
-/// The version of the text form. An entry of another version is not read.
-const FORM: &str = "1";
+/// The version of the text form. An entry of another version is not read. Programs that wrote version 1 knew neither
+/// suspended principals nor conditions.
+const FORM: &str = "2";
 
 /// The epochs under which a decision is made, and the server that holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,7 @@ mod tests {
             Reason::Denied(Denial::TypeOutOfScope),
             Reason::Denied(Denial::Expired),
             Reason::Denied(Denial::NotYetInForce),
+            Reason::Denied(Denial::PrincipalSuspended),
             granted(Via::Direct),
             granted(Via::Inherited),
             granted(Via::Global),
@@ -127,7 +129,7 @@ mod tests {
                 let text = write(&epochs, &decision, span);
                 assert_eq!(read(&text), Some((epochs.clone(), decision, span)), "{text}");
                 assert_eq!(read(&format!("{text} more")), None);
-                assert_eq!(read(&text.replacen('1', "2", 1)), None);
+                assert_eq!(read(&text.replacen('2', "1", 1)), None);
                 let (less, _) = text.rsplit_once(' ').unwrap();
                 assert_eq!(read(less), None);
             }

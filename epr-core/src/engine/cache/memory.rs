@@ -1,16 +1,18 @@
-//! The in-process tier: decisions in the memory of this process, bounded by their size.
+//! The in-process tier: decisions and residuals in the memory of this process, bounded by their size.
+
+use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::versions::Version;
-use crate::decision::{Decision, Question, Span};
+use crate::decision::{Decision, Question, Residual, Resolution, Span};
 use crate::domain::{EntityType, Timestamp};
 
-/// The size of an entry without its texts, rounded up.
+/// The size of an entry without its texts and its residual, rounded up.
 const ENTRY_BYTES: u64 = 336;
 
-/// The basis of a decision, which its ledger entry names.
+/// The basis of an answer, which its ledger entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The sequence of the last ledger entry that had changed what decisions depend on when the facts were read.
@@ -19,22 +21,57 @@ pub(crate) struct Basis {
     pub(crate) resource_type: EntityType,
 }
 
-#[derive(Clone, Copy)]
+/// What is kept of a check.
+///
+/// INVARIANT: nothing here depends on the context of a question, which is not part of the key. A decision that depends
+/// on conditions is kept as its residual, and made again for each context.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// The decision, whatever the context is.
+    Decision(Decision),
+    /// The conditions decide.
+    Residual(Arc<Residual>),
+}
+
+impl From<Resolution> for Answer {
+    fn from(resolution: Resolution) -> Self {
+        match resolution {
+            Resolution::Decided(decision) => Self::Decision(decision),
+            Resolution::Conditional(residual) => Self::Residual(residual),
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Entry {
-    decision: Decision,
+    answer: Answer,
     /// `None` when it came from the shared tier.
     basis: Option<Basis>,
     span: Span,
     version: Version,
 }
 
+impl Entry {
+    /// Whether nothing that the answer depends on has changed. Only a residual depends on the resource's attributes.
+    fn is_current(&self, version: Version) -> bool {
+        match self.answer {
+            Answer::Decision(_) => self.version.is_same_principal(version),
+            Answer::Residual(_) => self.version == version,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct EntryBytes;
 
 impl Weighter<Question, Entry> for EntryBytes {
-    fn weight(&self, question: &Question, _: &Entry) -> u64 {
+    fn weight(&self, question: &Question, entry: &Entry) -> u64 {
         let texts = question.action.as_str().len() + question.principal_type.as_str().len();
-        ENTRY_BYTES + u64::try_from(texts).unwrap_or(0)
+        let residual = match &entry.answer {
+            Answer::Decision(_) => 0,
+            Answer::Residual(residual) => residual.bytes(),
+        };
+        ENTRY_BYTES + u64::try_from(texts + residual).unwrap_or(u64::MAX - ENTRY_BYTES)
     }
 }
 
@@ -47,25 +84,20 @@ impl MemoryTier {
         Self(Cache::with_weighter(entries, bytes, EntryBytes))
     }
 
-    /// The decision on `question`, if it carries `version` and is valid at `now`.
-    pub(super) fn get(
-        &self,
-        question: &Question,
-        version: Version,
-        now: Timestamp,
-    ) -> Option<(Decision, Option<Basis>)> {
+    /// The answer to `question`, if it carries `version` and is valid at `now`.
+    pub(super) fn get(&self, question: &Question, version: Version, now: Timestamp) -> Option<(Answer, Option<Basis>)> {
         let entry = self.0.get(question)?;
-        (entry.version == version && entry.span.contains(now)).then_some((entry.decision, entry.basis))
+        (entry.is_current(version) && entry.span.contains(now)).then_some((entry.answer, entry.basis))
     }
 
     pub(super) fn put(
         &self,
         question: &Question,
-        (decision, basis): (Decision, Option<Basis>),
+        (answer, basis): (Answer, Option<Basis>),
         span: Span,
         version: Version,
     ) {
-        self.0.insert(question.clone(), Entry { decision, basis, span, version });
+        self.0.insert(question.clone(), Entry { answer, basis, span, version });
     }
 
     pub(super) fn entries(&self) -> usize {

@@ -20,8 +20,8 @@ mod tiers;
 mod upstash;
 mod versions;
 
-pub(crate) use self::decision_cache::{Cache, Lookup, Ticket};
-pub(crate) use self::memory::Basis;
+pub(crate) use self::decision_cache::{Cache, Hit, Lookup, Ticket};
+pub(crate) use self::memory::{Answer, Basis};
 pub(crate) use self::metrics::CacheTier;
 #[cfg(feature = "doctor")]
 pub(crate) use self::probe::probe;

@@ -1,5 +1,5 @@
-//! The invalidation versions of this process (one global, 4096 hashed by principal), and the time up to which the
-//! change feed is known to be complete.
+//! The invalidation versions of this process (one global, 4096 hashed by the id of a principal or a resource), and the
+//! time up to which the change feed is known to be complete.
 //!
 //! Owns the versions that entries of the in-process tier carry. Must never lose an increment: old entries would be
 //! valid again.
@@ -11,24 +11,35 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Versions for principals. Two principals that share one invalidate each other's entries.
+use crate::decision::Question;
+
+/// Versions for principals and resources. Two that share one invalidate each other's entries.
 const SLOTS: usize = 4096;
 /// How long the feed is taken for complete after a heartbeat.
 const HEARTBEAT_LEASE: Duration = Duration::from_secs(2);
 /// The feed is complete for ever: no other process can change anything.
 const FOR_EVER: u64 = u64::MAX;
 
-/// The versions of one principal at a moment. A decision that carries them is valid while they are the same.
+/// The versions of the principal and the resource of one question at a moment. A residual that carries them is valid
+/// while they are the same; a decision, which depends on no attributes of the resource, while all others are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     global: u64,
     principal: u64,
+    resource: u64,
+}
+
+impl Version {
+    /// Whether the global version and the principal's are those of `other`.
+    pub(super) fn is_same_principal(self, other: Self) -> bool {
+        self.global == other.global && self.principal == other.principal
+    }
 }
 
 /// The current versions.
 pub(crate) struct Versions {
     global: AtomicU64,
-    principals: Box<[AtomicU64]>,
+    by_id: Box<[AtomicU64]>,
     hasher: std::hash::RandomState,
     base: Instant,
     /// In microseconds after `base`.
@@ -39,16 +50,16 @@ impl Versions {
     pub(super) fn new() -> Self {
         Self {
             global: AtomicU64::new(0),
-            principals: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            by_id: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             hasher: std::hash::RandomState::new(),
             base: Instant::now(),
             complete_until: AtomicU64::new(0),
         }
     }
 
-    fn slot(&self, principal: Uuid) -> &AtomicU64 {
-        let index = usize::try_from(self.hasher.hash_one(principal)).unwrap_or(usize::MAX) % SLOTS;
-        self.principals.get(index).unwrap_or(&self.global)
+    fn slot(&self, id: Uuid) -> &AtomicU64 {
+        let index = usize::try_from(self.hasher.hash_one(id)).unwrap_or(usize::MAX) % SLOTS;
+        self.by_id.get(index).unwrap_or(&self.global)
     }
 
     /// Whether this process is known to have received every change.
@@ -61,25 +72,29 @@ impl Versions {
         u64::try_from(at.saturating_duration_since(self.base).as_micros()).unwrap_or(0)
     }
 
-    /// The version for decisions on `principal` from now on; `None` while changes may be missed.
+    /// The version for answers to `question` from now on; `None` while changes may be missed.
     ///
     /// INVARIANT: read before the facts are read, so that a change that they do not show increments it afterwards.
-    pub(crate) fn of(&self, principal: Uuid) -> Option<Version> {
-        self.is_complete().then(|| self.current(principal))
+    pub(crate) fn of(&self, question: &Question) -> Option<Version> {
+        self.is_complete().then(|| self.current(question))
     }
 
-    fn current(&self, principal: Uuid) -> Version {
-        Version { global: self.global.load(SeqCst), principal: self.slot(principal).load(SeqCst) }
+    fn current(&self, question: &Question) -> Version {
+        Version {
+            global: self.global.load(SeqCst),
+            principal: self.slot(question.principal_id).load(SeqCst),
+            resource: self.slot(question.resource_id).load(SeqCst),
+        }
     }
 
     /// Whether nothing has changed since `version` was read, and no change can have been missed.
-    pub(super) fn is_current(&self, principal: Uuid, version: Version) -> bool {
-        self.is_complete() && self.current(principal) == version
+    pub(super) fn is_current(&self, question: &Question, version: Version) -> bool {
+        self.is_complete() && self.current(question) == version
     }
 
-    /// Invalidates the decisions on `principal`; all decisions when it is `None`.
-    pub(super) fn invalidate(&self, principal: Option<Uuid>) {
-        principal.map_or(&self.global, |principal| self.slot(principal)).fetch_add(1, SeqCst);
+    /// Invalidates the answers on the principal or the resource with this id; all answers when it is `None`.
+    pub(super) fn invalidate(&self, id: Option<Uuid>) {
+        id.map_or(&self.global, |id| self.slot(id)).fetch_add(1, SeqCst);
     }
 
     /// The feed is complete from `at` on. Invalidates all earlier decisions first.

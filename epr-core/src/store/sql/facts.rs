@@ -5,23 +5,31 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{read_word, read_words};
+use super::columns::{read_object, read_word, read_words};
 use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
-use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, Question, ResourceFacts};
+use crate::decision::{
+    AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, Question, ResourceFacts,
+};
+use crate::domain::JsonObject;
+use crate::domain::principal::PrincipalStatus;
 use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{Result, StoreError};
 
 /// The statement for one question; the four parameters are SQL expressions.
 ///
-/// It returns two kinds of rows: the resource (with `resource_type`), and the principal's assignments that are global or
-/// on the resource or an ancestor, each with the entity where it was found. Ancestors without an assignment are left
-/// out: they would be most of the answer. `UNION` in the recursion makes it end even in a cycle, which no write can
-/// create.
+/// It returns three kinds of rows:
+/// - the resource (with `resource_type`), with the status of the principal if it is registered;
+/// - the principal's assignments that are global or on the resource or an ancestor, each with the entity where it was
+///   found. Ancestors without an assignment are left out: they would be most of the answer. `UNION` in the recursion
+///   makes it end even in a cycle, which no write can create;
+/// - the attributes and external ids of resource and principal (with `resource_attributes`), only if one of those
+///   assignments has a condition. Few checks need them, and they can be large.
 ///
 /// The key of the join is the unique index of `role_assignments`, in which a global assignment has the nil UUID: one
 /// index probe an entity, however many other assignments the principal has. The statement forces that plan, because the
-/// planner knows only how many assignments principals have on average. The action is looked up once.
+/// planner knows only how many assignments principals have on average. The action is looked up once. `role_condition`
+/// says with one probe whether the role has the action (it is null if not) and on which condition (empty if on none).
 macro_rules! facts_statement {
     ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
@@ -36,24 +44,16 @@ macro_rules! facts_statement {
                SELECT id FROM lineage UNION ALL SELECT ",
             uuid_value!("'00000000-0000-0000-0000-000000000000'"),
             " \
-             ), asked(id, action) AS ( \
-               SELECT id, action FROM permissions WHERE action = ",
+             ), asked(id) AS MATERIALIZED ( \
+               SELECT id FROM permissions WHERE action = ",
             $action,
             " \
-             ) \
-             SELECT l.id AS reached_id, l.type AS resource_type, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
-                    NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS held_action, \
-                    CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS revision, NULL AS revision_hash \
-             FROM lineage l WHERE l.id = ",
-            $resource_id,
-            " \
-             UNION ALL \
-             SELECT reached.id, NULL, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
-             CAST(r.scope_types AS TEXT), \
-                    (SELECT (SELECT action FROM asked) FROM role_permissions rp \
-                     WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)), \
-                    NULL, NULL, NULL \
-             FROM reached ",
+             ), assigned AS MATERIALIZED ( \
+               SELECT reached.id AS reached_id, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
+                      CAST(r.scope_types AS TEXT) AS scope_types, a.condition, \
+                      (SELECT COALESCE(rp.condition, '') FROM role_permissions rp \
+                       WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) AS role_condition \
+               FROM reached ",
             join_probing!(
                 "role_assignments",
                 "a",
@@ -65,7 +65,41 @@ macro_rules! facts_statement {
                 index_value!("reached.id")
             ),
             " ",
-            join_probing!("roles", "r", "r.id = a.role_id")
+            join_probing!("roles", "r", "r.id = a.role_id"),
+            " \
+             ) \
+             SELECT l.id AS reached_id, l.type AS resource_type, \
+                    (SELECT p.status FROM principals p WHERE p.type = ",
+            $principal_type,
+            " AND p.id = ",
+            $principal_id,
+            ") AS principal_status, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
+                    NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS condition, \
+                    NULL AS role_condition, NULL AS resource_attributes, NULL AS resource_external_id, \
+                    NULL AS principal_attributes, NULL AS principal_external_id, \
+                    CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS revision, NULL AS revision_hash \
+             FROM lineage l WHERE l.id = ",
+            $resource_id,
+            " \
+             UNION ALL \
+             SELECT reached_id, NULL, NULL, entity_id, id, role_id, effective_at, expires_at, scope_types, condition, \
+                    role_condition, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+             FROM assigned \
+             UNION ALL \
+             SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+                    CAST(e.attributes AS TEXT), NULL, \
+                    (SELECT CAST(p.attributes AS TEXT) FROM principals p WHERE p.type = ",
+            $principal_type,
+            " AND p.id = ",
+            $principal_id,
+            "), (SELECT p.external_id FROM principals p WHERE p.type = ",
+            $principal_type,
+            " AND p.id = ",
+            $principal_id,
+            "), NULL, NULL, NULL \
+             FROM entities e \
+             WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '') AND e.id = ",
+            $resource_id
         )
     };
 }
@@ -77,7 +111,7 @@ macro_rules! facts_origin {
         concat!(
             " UNION ALL SELECT ",
             $before,
-            "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
+            "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
             in_recovery!(),
             ", o.sequence, o.entry_hash FROM registry_head o WHERE o.id = 1"
         )
@@ -157,21 +191,43 @@ impl Origin {
 /// The facts of one question, collected row by row.
 pub(in super::super) struct Found<'a> {
     question: &'a Question,
+    principal: PrincipalFacts,
     resource: Option<ResourceFacts>,
+    /// Attributes and external id of the resource, if conditions may read them.
+    described: Option<(JsonObject, Option<String>)>,
     assigned_entities: Vec<Uuid>,
     assignments: Vec<AssignmentFacts>,
 }
 
 impl<'a> Found<'a> {
     pub(in super::super) fn new(question: &'a Question) -> Self {
-        Self { question, resource: None, assigned_entities: Vec::new(), assignments: Vec::new() }
+        Self {
+            question,
+            principal: PrincipalFacts::default(),
+            resource: None,
+            described: None,
+            assigned_entities: Vec::new(),
+            assignments: Vec::new(),
+        }
     }
 
     pub(in super::super) fn add(&mut self, row: &Row) -> Result<()> {
         let reached: Uuid = row.try_get("reached_id").map(read_id).map_err(classify)?;
-        match row.try_get::<Option<&str>, _>("resource_type").map_err(classify)? {
-            Some(word) => self.resource = Some(ResourceFacts::of(read_word(word)?)),
-            None => self.assignments.push(read_assignment(row, self.question)?),
+        if let Some(word) = row.try_get::<Option<&str>, _>("resource_type").map_err(classify)? {
+            self.resource = Some(ResourceFacts::of(read_word(word)?));
+            let status = row.try_get::<Option<&str>, _>("principal_status").map_err(classify)?;
+            let status: Option<PrincipalStatus> = status.map(read_word).transpose()?;
+            self.principal.is_suspended = status == Some(PrincipalStatus::Suspended);
+        } else if let Some(text) = row.try_get("resource_attributes").map_err(classify)? {
+            self.described =
+                Some((read_object("attributes", text)?, row.try_get("resource_external_id").map_err(classify)?));
+            let attributes: Option<&str> = row.try_get("principal_attributes").map_err(classify)?;
+            self.principal.attributes =
+                attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default();
+            self.principal.external_id = row.try_get("principal_external_id").map_err(classify)?;
+            return Ok(());
+        } else {
+            self.assignments.push(read_assignment(row, self.question)?);
         }
         // The nil UUID of a global assignment is not an entity.
         if !reached.is_nil() && !self.assigned_entities.contains(&reached) {
@@ -182,13 +238,22 @@ impl<'a> Found<'a> {
 
     /// Returns the facts; `None` when the resource is unknown.
     pub(in super::super) fn facts(self) -> Option<Facts> {
-        let Self { resource, assigned_entities, assignments, .. } = self;
-        let principal = PrincipalFacts::default();
-        resource.map(|resource| Facts { principal, resource, assigned_entities, assignments })
+        let Self { principal, described, assigned_entities, assignments, .. } = self;
+        let mut resource = self.resource?;
+        if let Some((attributes, external_id)) = described {
+            (resource.attributes, resource.external_id) = (attributes, external_id);
+        }
+        Some(Facts { principal, resource, assigned_entities, assignments })
     }
 }
 
 fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
+    let own: Option<&str> = row.try_get("condition").map_err(classify)?;
+    let of_role: Option<&str> = row.try_get("role_condition").map_err(classify)?;
+    let conditions =
+        [(ConditionOwner::Assignment, own), (ConditionOwner::Role, of_role.filter(|text| !text.is_empty()))];
+    let conditions =
+        conditions.into_iter().filter_map(|(owner, text)| text.map(|text| ConditionFacts::of(owner, text)));
     Ok(AssignmentFacts {
         assignment_id: row.try_get("assignment_id").map(read_id).map_err(classify)?,
         principal_id: question.principal_id,
@@ -198,6 +263,7 @@ fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
         effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
         scope_types: read_words(row.try_get("scope_types").map_err(classify)?)?,
-        held_action: row.try_get("held_action").map_err(classify)?,
+        held_action: of_role.map(|_| question.action.as_str().to_owned()),
+        conditions: conditions.collect(),
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use epr_client::{BaseUrl, Client, Error, List, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, NamedAssignment,
+    Assignment, AssignmentFilter, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, JsonObject, NamedAssignment,
     NewAssignment, NewEntity, NewRole, Role, RolePatch,
 };
 use epr_core::error::chain;
@@ -122,8 +122,8 @@ impl Api {
         Ok(())
     }
 
-    pub(super) async fn check(&self, question: &Question) -> Result<bool, BackendError> {
-        self.checked(self.client.authorize(question).await)
+    pub(super) async fn check(&self, question: &Question, context: &JsonObject) -> Result<bool, BackendError> {
+        self.checked(self.client.authorize_in_context(question, context).await)
     }
 
     pub(super) async fn entity(&self, id: Uuid) -> Result<Entity, BackendError> {

@@ -6,7 +6,7 @@ pub(crate) mod api;
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Question, Reason};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch, EntityType,
+    Assignment, AssignmentFilter, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, JsonObject,
     NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
 };
 use epr_core::store::{Cursor, Page};
@@ -89,13 +89,13 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn check(&self, question: &Question) -> Result<CheckAnswer, BackendError> {
+    pub(crate) async fn check(&self, question: &Question, context: &JsonObject) -> Result<CheckAnswer, BackendError> {
         match self {
             Self::Database { epr, call, .. } => {
-                let decision = epr.check(call, question).await?;
+                let decision = epr.check_in_context(call, question, context).await?;
                 Ok(CheckAnswer { allowed: decision.allowed, reason: Some(decision.reason) })
             }
-            Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question).await?, reason: None }),
+            Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question, context).await?, reason: None }),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use epr_core::CheckRequest;
 use epr_core::authn::Scope;
-use epr_core::decision::{AskedAction, Question};
+use epr_core::decision::AskedAction;
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Invalid, Json};
+use epr_core::domain::{Invalid, Json, JsonObject};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -40,7 +41,7 @@ pub(crate) struct Allowed {
 
 /// The question whether a principal may perform an action on an entity.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
+#[expect(dead_code, reason = "only described; `CheckRequest::from_body` reads it")]
 pub(crate) struct AuthorizeRequest {
     /// The principal asking for access.
     #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
@@ -55,11 +56,16 @@ pub(crate) struct AuthorizeRequest {
     // No `default`: generators of clients treat a member with a default as required.
     #[schema(required = false, example = "user")]
     principal_type: PrincipalType,
+    /// The data that conditions read under `context`, at most 64 KiB of JSON; none if absent or `null`. Each condition
+    /// declares the members that it reads, with their types; a member of another type is a 400.
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
+    #[schema(example = json!({"amount": 9000}))]
+    context: JsonObject,
 }
 
 /// The question whether a principal may perform an action on an entity.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only described; `Question::from_body` reads it")]
+#[expect(dead_code, reason = "only described; `CheckRequest::from_body` reads it")]
 pub(crate) struct PermissionCheckRequest {
     /// The principal asking for access.
     #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
@@ -74,12 +80,18 @@ pub(crate) struct PermissionCheckRequest {
     // No `default`: generators of clients treat a member with a default as required.
     #[schema(required = false, example = "user")]
     principal_type: PrincipalType,
+    /// The data that conditions read under `context`, at most 64 KiB of JSON; none if absent or `null`. Each condition
+    /// declares the members that it reads, with their types; a member of another type is a 400.
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
+    #[schema(example = json!({"amount": 9000}))]
+    context: JsonObject,
 }
 
 /// Check access
 ///
 /// `true` exactly if an assignment of the principal is in force now, applies to the resource or one of its ancestors or
-/// everywhere, and its role holds the action and is meant for the resource's type. An unknown resource is a 404, an
+/// everywhere, its role holds the action and is meant for the resource's type, and its conditions are true. A suspended
+/// principal is denied everything. An unknown resource is a 404, an
 /// unavailable database a 503: neither is a decision. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
@@ -120,6 +132,6 @@ async fn check(
     body: Result<Json, Invalid>,
     principal_field: &'static str,
 ) -> Result<bool, ApiError> {
-    let question = body.and_then(|body| Question::from_body(&body, principal_field))?;
-    Ok(app.epr.check(&call, &question).await?.allowed)
+    let CheckRequest { question, context } = body.and_then(|body| CheckRequest::from_body(&body, principal_field))?;
+    Ok(app.epr.check_in_context(&call, &question, &context).await?.allowed)
 }
