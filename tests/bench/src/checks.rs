@@ -27,6 +27,8 @@ use crate::world::{Asked, World};
 const COLD: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")];
 /// Cached; decisions that are not cached yet are not recorded, so that the ledger does not grow between measurements.
 const WARM: [(&str, &str); 1] = [("EPR_AUDIT_DECISIONS", "off")];
+/// Cached; answers from the cache are recorded like evaluated ones.
+const RECORDED: [(&str, &str); 1] = [("EPR_AUDIT_DECISIONS", "every")];
 /// Recorded, not cached.
 const AUDITED: [(&str, &str); 1] = [("EPR_DECISION_CACHE", "false")];
 
@@ -78,6 +80,26 @@ pub(crate) async fn warm(scale: &Scale, database: &str, asked: &[Asked], report:
     report.say("bare axum handler under the same load, resident", bare.resident().1, "MB");
     report.aim("API under the warm load, most resident", server.resident().1, "MB", Aim::AtMost(80.0));
     report.errors("warm: wrong or failed answers", errors);
+    drop([bare, idle, server, talking]);
+    recorded(scale, database, &script, report).await;
+}
+
+/// The warm check that records every answer, beside the warm check that records none.
+async fn recorded(scale: &Scale, database: &str, script: &Script, report: &mut Report) {
+    let silent = Server::cached(database, &WARM).await;
+    let recording = Server::cached(database, &RECORDED).await;
+    let mut errors = script.once(&silent.address).await + script.once(&recording.address).await;
+    let [mut unrecorded, mut recorded] = [const { Vec::new() }; 2];
+    for _ in 0..scale.rounds {
+        unrecorded.push(script.run(&silent.address, scale.span).await);
+        recorded.push(script.run(&recording.address, scale.span).await);
+    }
+    let [unrecorded, recorded] = [middle(&unrecorded), middle(&recorded)];
+    errors += unrecorded.errors + recorded.errors;
+    report.say("warm check, every answer recorded", recorded.rate, "req/s");
+    report.say("warm check, every answer recorded, p50", recorded.millis(0.5), "ms");
+    report.say("warm check, every answer recorded / none recorded", recorded.rate / unrecorded.rate, "%");
+    report.errors("warm, recorded: wrong or failed answers", errors);
 }
 
 /// The cold check beside the same SQL, audited and not; what the shared tier saves.
