@@ -6,8 +6,10 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::condition::{Condition, ConditionCheck};
 use super::fields::{self, Fields, Invalid, Problem};
 use super::input::declare::{filter, record};
+use super::input::value::Value as _;
 use super::json::Json;
 use super::schema::AnyTime;
 use super::text::Text;
@@ -88,6 +90,15 @@ record! {
             Option<Timestamp> = optional;
     }
 
+    /// The condition under which the assignment applies; `null` when it applies unconditionally.
+    #[schema(required)]
+    condition as "condition": Option<Condition> {
+        new
+            /// The condition under which the assignment applies; absent or `null` for none. An existing assignment
+            /// keeps the condition that it has.
+            Option<Condition> = optional;
+    }
+
     /// The time of creation.
     created_at as "created_at": Timestamp { set now; }
 
@@ -116,6 +127,7 @@ impl NewAssignment {
             entity_id: None,
             effective_at: None,
             expires_at: None,
+            condition: None,
         }
     }
 
@@ -143,18 +155,28 @@ impl NewAssignment {
         Self { expires_at: Some(expires_at), ..self }
     }
 
+    /// The same assignment, which applies only where `condition` is true.
+    #[must_use]
+    pub fn only_if(self, condition: Condition) -> Self {
+        Self { condition: Some(condition), ..self }
+    }
+
     /// Reads the body of an assignment made at `now`. An unknown member is an error: `entity` instead of `entity_id`
     /// would make the assignment global.
     ///
     /// # Errors
-    /// Every failing field.
-    pub fn from_body(body: &Json, now: Timestamp) -> Result<Self, Invalid> {
+    /// Every failing field, and a condition that `check` refuses.
+    pub fn from_body(body: &Json, now: Timestamp, check: ConditionCheck) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         fields.only(Self::MEMBERS);
         let new = Self::read(&mut fields);
         let start = fields.peek("effective_at", fields::timestamp).unwrap_or(now);
         if let Some(problem) = window_problem(start, fields.peek("expires_at", fields::timestamp)) {
             fields.report("expires_at", problem);
+        }
+        let condition = fields.peek("condition", Condition::read);
+        if let Some(problem) = condition.and_then(|condition| check(&condition).err()) {
+            fields.report("condition", problem);
         }
         fields.finish(new)
     }

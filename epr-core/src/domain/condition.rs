@@ -47,6 +47,10 @@ words! {
     }
 }
 
+/// Checks that an expression compiles. The decision has the function; readers of bodies take it as a parameter, so that
+/// they report what it finds together with every other failing field.
+pub type ConditionCheck = fn(&Condition) -> Result<(), Problem>;
+
 /// A condition in the dialect `epr-cel-1`: an expression that must be true, and the types of its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {

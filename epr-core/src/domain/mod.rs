@@ -23,7 +23,7 @@ pub use input::fields::{self, FieldError, Invalid};
 pub use input::query;
 use input::schema;
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
-pub use report::{AssignmentScan, BulkStep, NamedAssignment, Orphan, UnheldRole};
+pub use report::{AssignmentScan, BulkStep, ConditionHolder, NamedAssignment, Orphan, StoredCondition, UnheldRole};
 pub use role::{NewRole, Role, RolePatch};
 pub use value::external_id::{self, ExternalId};
 pub use value::json::{self, Json, JsonObject};

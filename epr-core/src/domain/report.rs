@@ -2,6 +2,8 @@
 //!
 //! Owns the shape of the rows and the steps of a bulk change. Must never read the registry.
 
+use std::fmt;
+
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -70,6 +72,40 @@ pub struct Orphan {
     pub parent_name: String,
     /// The parent's type.
     pub parent_type: EntityType,
+}
+
+/// A condition as it is stored, which this program may be unable to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCondition {
+    /// What has the condition.
+    pub holder: ConditionHolder,
+    /// The stored text: the JSON of a condition.
+    pub text: String,
+}
+
+/// What has a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConditionHolder {
+    /// The assignment with this id.
+    Assignment(Uuid),
+    /// An action of a role.
+    Role {
+        /// The role's id.
+        id: Uuid,
+        /// The role's name.
+        name: String,
+        /// The action.
+        action: String,
+    },
+}
+
+impl fmt::Display for ConditionHolder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assignment(id) => write!(out, "assignment {id}"),
+            Self::Role { name, action, .. } => write!(out, "role {name}, action {action}"),
+        }
+    }
 }
 
 /// One step of a bulk change.

@@ -2,15 +2,17 @@
 //!
 //! Owns the fields of a role. Must never know how a role is stored or sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::condition::{Condition, ConditionCheck};
 use super::entity::EntityType;
-use super::fields::{self, Fields, Invalid, Reading};
+use super::fields::{self, Fields, Invalid, Problem, Reading};
 use super::input::declare::record;
+use super::input::value::Value as _;
 use super::json::Json;
 use super::text::Text;
 use super::time::Timestamp;
@@ -92,6 +94,20 @@ record! {
             BTreeSet<Action> = unless_null;
     }
 
+    /// The conditions under which actions are permitted, by action. An action without one is permitted unconditionally.
+    #[schema(example = json!({}))]
+    conditions as "conditions": BTreeMap<String, Condition> {
+        new
+            /// The conditions under which actions are permitted, by action. Each action has to be among `permissions`.
+            #[schema(value_type = BTreeMap<String, Condition>, required = false)]
+            BTreeMap<Action, Condition> = default(BTreeMap::new());
+        patch
+            /// The new conditions, which replace all present ones. `null` changes nothing. When only `permissions`
+            /// change, the actions that stay keep their conditions.
+            #[schema(value_type = Option<BTreeMap<String, Condition>>, required = false)]
+            BTreeMap<Action, Condition> = unless_null;
+    }
+
     /// The time of creation.
     created_at as "created_at": Timestamp { set now; }
 
@@ -111,7 +127,14 @@ impl NewRole {
     /// ```
     #[must_use]
     pub fn new(name: RoleName) -> Self {
-        Self { name, description: None, scope_types: Vec::new(), is_system: false, permissions: BTreeSet::new() }
+        Self {
+            name,
+            description: None,
+            scope_types: Vec::new(),
+            is_system: false,
+            permissions: BTreeSet::new(),
+            conditions: BTreeMap::new(),
+        }
     }
 
     /// The same role with one more action.
@@ -128,6 +151,13 @@ impl NewRole {
         self
     }
 
+    /// The same role with one more action, which is permitted only where `condition` is true.
+    #[must_use]
+    pub fn permission_if(mut self, action: Action, condition: Condition) -> Self {
+        self.conditions.insert(action.clone(), condition);
+        self.permission(action)
+    }
+
     /// The same role limited to one more entity type.
     #[must_use]
     pub fn scope(mut self, entity_type: EntityType) -> Self {
@@ -140,24 +170,25 @@ impl NewRole {
     /// Reads the body of a request. Its `is_system` is ignored, whatever its value is: callers create no system roles.
     ///
     /// # Errors
-    /// Every failing field.
-    pub fn from_request(body: &Json) -> Result<Self, Invalid> {
+    /// Every failing field, and every condition that `check` refuses.
+    pub fn from_request(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         fields.ignore("is_system");
-        Self::read_all(fields)
+        Self::read_all(fields, check)
     }
 
     /// Reads a role of an operator's file. An unknown member is an error.
     ///
     /// # Errors
-    /// Every failing field.
-    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
-        Self::read_all(Fields::of_body(body)?)
+    /// Every failing field, and every condition that `check` refuses.
+    pub fn from_body(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
+        Self::read_all(Fields::of_body(body)?, check)
     }
 
-    fn read_all(mut fields: Fields<'_>) -> Result<Self, Invalid> {
+    fn read_all(mut fields: Fields<'_>, check: ConditionCheck) -> Result<Self, Invalid> {
         fields.only(Self::MEMBERS);
         let new = Self::read(&mut fields);
+        check_conditions(&mut fields, check, Some(BTreeSet::new()));
         fields.finish(new)
     }
 }
@@ -166,12 +197,37 @@ impl RolePatch {
     /// Reads the body of a change. Other members are ignored: callers send back the whole role that they have read.
     ///
     /// # Errors
-    /// Every failing field.
-    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+    /// Every failing field, and every condition that `check` refuses.
+    pub fn from_body(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
         let patch = Self::read(&mut fields);
+        check_conditions(&mut fields, check, None);
         fields.finish(Some(patch))
     }
+}
+
+/// Reports the conditions that `check` refuses, and those of actions that the role would not have. `absent` are the
+/// actions of a body that names none; `None` when they are not known.
+fn check_conditions(fields: &mut Fields<'_>, check: ConditionCheck, absent: Option<BTreeSet<Action>>) {
+    let Some(conditions) = fields.peek("conditions", BTreeMap::<Action, Condition>::read) else { return };
+    for (action, condition) in &conditions {
+        if let Err(problem) = check(condition) {
+            fields.report("conditions", problem.under(action.as_str()));
+        }
+    }
+    let has_member =
+        fields.has("permissions") && fields.peek("permissions", |value| Ok(*value == Json::Null)) == Some(false);
+    let actions = if has_member { fields.peek("permissions", BTreeSet::<Action>::read) } else { absent };
+    let Some(actions) = actions else { return };
+    for action in conditions.keys().filter(|action| !actions.contains(*action)) {
+        fields.report("conditions", unheld(action.as_str()));
+    }
+}
+
+/// The problem of a condition for an action that the role does not have.
+pub(crate) fn unheld(action: &str) -> Problem {
+    let msg = "The role does not hold this action: add it to permissions, or remove its condition";
+    Problem::new("value_error", msg).under(action)
 }
 
 /// Reads entity types; of a repeated one the first occurrence counts.

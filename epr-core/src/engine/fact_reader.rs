@@ -135,7 +135,7 @@ mod tests {
             let role = NewRole::new(name.parse().unwrap()).permission("a:read".parse().unwrap());
             let role = role.into_record(Uuid::from_u128(10 + n), at);
             assert!(tx.insert_role(&role).await.unwrap());
-            tx.set_role_actions(role.id, &role.permissions, at).await.unwrap();
+            tx.set_role_actions(role.id, &role.permissions, &role.conditions, at).await.unwrap();
             let assignment = NewAssignment::new(Uuid::from_u128(n), role.id).on(ENTITY);
             let assignment = assignment.into_record(Uuid::from_u128(20 + n), at);
             tx.insert_assignment(&assignment).await.unwrap();

@@ -1,7 +1,7 @@
 //! Operating the service: health, metrics, connections, and the schema of its database.
 
 use super::Epr;
-use crate::domain::Timestamp;
+use crate::domain::{StoredCondition, Timestamp};
 use crate::engine::clock_offset::{self, ClockReading};
 use crate::error::Result;
 use crate::handlers::metrics;
@@ -119,6 +119,14 @@ impl Epr {
     /// The database is unavailable.
     pub async fn missing_privileges(&self) -> Result<Vec<String>> {
         Ok(self.store().missing_privileges().await?)
+    }
+
+    /// Scans the conditions of assignments and of the actions of roles, as they are stored.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn scan_conditions(&self, take: RowVisitor<'_, StoredCondition>) -> Result<()> {
+        Ok(self.store().scan_conditions(take).await?)
     }
 
     /// Reports the rows that [`Epr::migrate`] would take over from the tables of an older implementation; `None` when

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record, roles};
 use crate::call::Call;
+use crate::decision::condition;
 use crate::domain::assignment::window_problem;
 use crate::domain::fields::Choice;
 use crate::domain::{Assignment, NewAssignment, Timestamp};
@@ -17,7 +18,7 @@ use crate::store::InsertedAssignment;
 ///
 /// # Errors
 /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
-/// type; `Invalid` when the window ends before it starts.
+/// type; `Invalid` when the window ends before it starts, or the condition does not compile.
 pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -> Result<Assignment> {
     let wanted = wanted_assignment(engines, engines.now(), new)?;
     let (created, assignment) = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
@@ -30,10 +31,13 @@ pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -
 /// The assignment that `new` asks for at `now`.
 pub(super) fn wanted_assignment(engines: &Engines, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
     let wanted = new.into_record(engines.new_id(), now);
-    match window_problem(wanted.effective_at, wanted.expires_at) {
-        Some(problem) => Err(Error::field("expires_at", problem)),
-        None => Ok(wanted),
+    if let Some(problem) = window_problem(wanted.effective_at, wanted.expires_at) {
+        return Err(Error::field("expires_at", problem));
     }
+    if let Some(condition) = &wanted.condition {
+        condition::check(condition).map_err(|problem| Error::field("condition", problem))?;
+    }
+    Ok(wanted)
 }
 
 /// Revokes an assignment.
@@ -97,7 +101,7 @@ impl Mutation for Assign<'_> {
                 change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
-            InsertedAssignment::Existing(existing) => (false, existing),
+            InsertedAssignment::Existing(existing) => (false, *existing),
         })
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn apply_all(
 
 fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
     Ok(match step {
-        BulkStep::CreateRole(new) => Ready::CreateRole(new.clone().into_record(engines.new_id(), now)),
+        BulkStep::CreateRole(new) => Ready::CreateRole(roles::wanted_role(engines, now, new.clone())?),
         BulkStep::UpdateRole(id, patch) => Ready::UpdateRole(*id, patch.clone()),
         BulkStep::Assign(new) => Ready::Assign(None, assignments::wanted_assignment(engines, now, new.clone())?),
         BulkStep::Reassign(id, new) => {

@@ -1,11 +1,16 @@
 //! Roles: create, read, change.
 
+use std::collections::BTreeMap;
+
 use tracing::info;
 use uuid::Uuid;
 
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
 use crate::call::Call;
+use crate::decision::condition;
+use crate::domain::condition::Condition;
+use crate::domain::role::unheld;
 use crate::domain::{NewRole, Role, RolePatch, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -15,16 +20,35 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Conflict` when the name is taken.
 pub(crate) async fn create(engines: &Engines, call: &Call, new: NewRole) -> Result<Role> {
-    let role = new.into_record(engines.new_id(), engines.now());
+    let role = wanted_role(engines, engines.now(), new)?;
     commit(engines, &CreateRole { call, role: &role }).await?;
     log_created(&role);
     Ok(role)
 }
 
-/// Changes a role. A patch that changes nothing leaves no trace.
+/// The role that `new` asks for at `now`.
+pub(super) fn wanted_role(engines: &Engines, now: Timestamp, new: NewRole) -> Result<Role> {
+    let role = new.into_record(engines.new_id(), now);
+    check_conditions(&role.conditions, &role.permissions)?;
+    Ok(role)
+}
+
+/// Returns an error when a condition does not compile, or is for an action that is not among `permissions`. Bodies are
+/// checked when they are read; this is for requests that were built in code.
+fn check_conditions(conditions: &BTreeMap<String, Condition>, permissions: &[String]) -> Result<()> {
+    for (action, condition) in conditions {
+        if !permissions.contains(action) {
+            return Err(Error::field("conditions", unheld(action)));
+        }
+        condition::check(condition).map_err(|problem| Error::field("conditions", problem.under(action)))?;
+    }
+    Ok(())
+}
+
+/// Changes a role. A patch that changes nothing leaves no trace. An action that is removed loses its condition.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound`; `Invalid` when a condition does not compile, or is for an action that the role does not hold.
 pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
     let (changed, role) = commit(engines, &UpdateRole { engines, call, id, patch, now: engines.now() }).await?;
     if changed {
@@ -54,7 +78,7 @@ impl Mutation for CreateRole<'_> {
         if !change.tx.insert_role(role).await? {
             return Err(Error::Conflict(format!("Role '{}' already exists", role.name)).into());
         }
-        change.tx.set_role_actions(role.id, &role.permissions, role.created_at).await?;
+        change.tx.set_role_actions(role.id, &role.permissions, &role.conditions, role.created_at).await?;
         change.record(record::role_created(self.call, role)?);
         Ok(())
     }
@@ -75,13 +99,18 @@ impl Mutation for UpdateRole<'_> {
     async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Role)> {
         let before = change.tx.lock_role(self.id).await?.ok_or_else(|| not_found(self.id))?;
         let mut after = self.patch.apply(&before);
+        if self.patch.conditions.is_some() {
+            check_conditions(&after.conditions, &after.permissions)?;
+        } else {
+            after.conditions.retain(|action, _| after.permissions.contains(action));
+        }
         if after == before {
             return Ok((false, before));
         }
         after.updated_at = self.now;
         change.tx.update_role(&after).await?;
-        if after.permissions != before.permissions {
-            change.tx.set_role_actions(self.id, &after.permissions, self.now).await?;
+        if (&after.permissions, &after.conditions) != (&before.permissions, &before.conditions) {
+            change.tx.set_role_actions(self.id, &after.permissions, &after.conditions, self.now).await?;
         }
         change.record(record::role_updated(self.call, &before, &after)?);
         change.emit(events::role_updated(self.engines, self.call, &after));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::cause::cause;
-use super::{Finding, State, clock, hierarchy};
+use super::{Finding, State, clock, conditions, hierarchy};
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
 use crate::store::url::{DatabaseUrl, Host};
@@ -60,6 +60,7 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.extend(privileges(epr).await);
         found.push(outbox(epr).await);
         found.push(hierarchy::hierarchy(epr).await);
+        found.push(conditions::conditions(epr).await);
     }
     found
 }

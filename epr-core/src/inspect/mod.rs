@@ -6,6 +6,7 @@ mod authentication;
 mod cache;
 mod cause;
 mod clock;
+mod conditions;
 mod database;
 mod hierarchy;
 mod queue;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::Outcome;
 use crate::backend::{Backend, BackendError};
 use crate::check::principal_type;
+use crate::condition::{self, Parameter, parameter};
 use crate::entities::{Limit, entity_label};
 use crate::output::{Output, escaped, minute, notice};
 use crate::reference::{EntityRef, RoleRef};
@@ -64,6 +65,13 @@ pub(crate) struct Create {
     /// The end of the window, which it excludes; default: never
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     until: Option<Timestamp>,
+    /// The condition under which the assignment applies: an expression such as "context.amount <= 1000", or a whole
+    /// condition as JSON, or @FILE with that; default: none
+    #[arg(long, value_name = "CONDITION")]
+    condition: Option<String>,
+    /// A parameter of the expression, such as amount=int; repeatable
+    #[arg(long = "parameter", value_name = "NAME=TYPE", value_parser = parameter, requires = "condition")]
+    parameters: Vec<Parameter>,
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
@@ -111,7 +119,9 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         entity_id: entity.as_ref().map(|entity| entity.id),
         effective_at: create.from,
         expires_at: create.until,
+        condition: create.condition.as_deref().map(|text| condition::read(text, &create.parameters)).transpose()?,
     };
+    let condition = new.condition.clone();
     backend.warn_if_unpublished();
     let assignment = backend.assign(new).await?;
     let same_window =
@@ -119,6 +129,12 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
     if !same_window {
         notice(
             "This assignment exists with another window, which is unchanged; to change it, \
+             revoke the assignment first.",
+        );
+    }
+    if condition != assignment.condition {
+        notice(
+            "This assignment exists with another condition, which is unchanged; to change it, \
              revoke the assignment first.",
         );
     }
@@ -149,7 +165,7 @@ async fn list(
     Ok(())
 }
 
-/// Two lines: the role and its entity; the principal and the state of the window.
+/// The role and its entity; the principal and the state of the window; the condition, if there is one.
 pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> std::io::Result<()> {
     if out.json {
         return out.object(named);
@@ -157,7 +173,12 @@ pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> 
     let NamedAssignment { assignment, role_name, .. } = named;
     out.clipped_line(&format!("{}  {} {}", assignment.id, escaped(role_name), reach(named)))?;
     let principal_type = escaped(&assignment.principal_type);
-    out.clipped_line(&format!("  {principal_type} {}  {}", assignment.principal_id, window_state(assignment, now)))
+    let state = window_state(assignment, now);
+    out.clipped_line(&format!("  {principal_type} {}  {state}", assignment.principal_id))?;
+    match &assignment.condition {
+        Some(condition) => out.clipped_line(&format!("  if {}", condition::line(condition))),
+        None => Ok(()),
+    }
 }
 
 /// `on spv:Berlin One`, or `everywhere`.
@@ -184,7 +205,7 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
     }
     let NamedAssignment { assignment, role_name, .. } = named;
     let until = assignment.expires_at.map_or_else(|| "no end".to_owned(), |end| end.to_string());
-    out.fields(&[
+    let mut fields = vec![
         ("id", assignment.id.to_string()),
         ("principal", format!("{} {}", escaped(&assignment.principal_type), assignment.principal_id)),
         ("role", format!("{} {}", assignment.role_id, escaped(role_name))),
@@ -199,7 +220,8 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
         ("from", assignment.effective_at.to_string()),
         ("until", until),
         ("state", window_state(assignment, backend.now())),
-        ("created", assignment.created_at.to_string()),
-    ])?;
-    Ok(())
+    ];
+    fields.extend(assignment.condition.as_ref().map(|condition| ("condition", condition::line(condition))));
+    fields.push(("created", assignment.created_at.to_string()));
+    Ok(out.fields(&fields)?)
 }

@@ -95,5 +95,5 @@ fn print_finding(finding: &Finding, out: &mut Output) -> std::io::Result<()> {
     if let Some(advice) = &finding.advice {
         lines.push(("", format!("-> {advice}")));
     }
-    out.fields_at(10, &lines)
+    out.fields_at(11, &lines)
 }

@@ -11,6 +11,7 @@ mod audit;
 mod backend;
 mod check;
 mod completions;
+mod condition;
 mod connect;
 mod doctor;
 mod entities;

@@ -1,14 +1,17 @@
 //! `epr roles …`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use epr_core::domain::condition::Condition;
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::role::{Action, RoleDescription, RoleName};
 use epr_core::domain::{EntityType, NewRole, Role, RolePatch};
 
 use crate::Outcome;
 use crate::backend::Backend;
+use crate::condition::{self, ActionCondition, Parameter, action_condition, parameter};
 use crate::entities::{Limit, choice};
 use crate::output::{Output, escaped};
 use crate::reference::RoleRef;
@@ -46,6 +49,13 @@ pub(crate) struct Create {
     /// A description
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<RoleDescription>,
+    /// The condition of an action: ACTION=EXPRESSION, or ACTION= and a whole condition as JSON, or ACTION=@FILE with
+    /// that; repeatable
+    #[arg(long = "condition", value_name = "ACTION=CONDITION", value_parser = action_condition)]
+    conditions: Vec<ActionCondition>,
+    /// A parameter of each expression that is given, such as amount=int; repeatable
+    #[arg(long = "parameter", value_name = "NAME=TYPE", value_parser = parameter, requires = "conditions")]
+    parameters: Vec<Parameter>,
 }
 
 #[derive(Args)]
@@ -67,6 +77,16 @@ pub(crate) struct Update {
     /// A description
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<RoleDescription>,
+    /// Set the condition of an action: ACTION=EXPRESSION, or ACTION= and a whole condition as JSON, or ACTION=@FILE
+    /// with that; repeatable
+    #[arg(long = "condition", value_name = "ACTION=CONDITION", value_parser = action_condition)]
+    conditions: Vec<ActionCondition>,
+    /// A parameter of each expression that is given, such as amount=int; repeatable
+    #[arg(long = "parameter", value_name = "NAME=TYPE", value_parser = parameter, requires = "conditions")]
+    parameters: Vec<Parameter>,
+    /// Permit an action unconditionally; repeatable
+    #[arg(long, value_name = "ACTION", value_parser = action)]
+    remove_condition: Vec<Action>,
 }
 
 fn action(text: &str) -> Result<Action, String> {
@@ -85,6 +105,7 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
             let new = NewRole {
                 description: create.description.clone(),
                 scope_types: distinct(&create.scope_types),
+                conditions: read_conditions(&create.conditions, &create.parameters)?,
                 ..NewRole::new(create.name.clone()).with_permissions(create.actions.iter().cloned())
             };
             show(&backend.create_role(new).await?, out)?;
@@ -93,8 +114,8 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
             let role = update.role.find(backend).await?;
             let patch = patch(&role, update)?;
             if patch == RolePatch::default() {
-                return Err("nothing to change: give --add-action, --remove-action, --for, --for-all or \
-                            --description"
+                return Err("nothing to change: give --add-action, --remove-action, --for, --for-all, \
+                            --condition, --remove-condition or --description"
                     .into());
             }
             backend.warn_if_unpublished();
@@ -119,7 +140,31 @@ fn patch(role: &Role, update: &Update) -> Result<RolePatch, String> {
         let kept = held.into_iter().filter(|action| !update.remove_action.contains(action));
         patch.permissions = Some(kept.chain(update.add_action.iter().cloned()).collect());
     }
+    if !update.conditions.is_empty() || !update.remove_condition.is_empty() {
+        patch.conditions = Some(changed_conditions(role, update)?);
+    }
     Ok(patch)
+}
+
+/// The conditions of the role as they are after `update`.
+fn changed_conditions(role: &Role, update: &Update) -> Result<BTreeMap<Action, Condition>, String> {
+    let mut conditions = BTreeMap::new();
+    for (held, condition) in &role.conditions {
+        conditions.insert(action(held)?, condition.clone());
+    }
+    conditions.retain(|action, _| !update.remove_action.contains(action));
+    for action in &update.remove_condition {
+        if conditions.remove(action).is_none() {
+            return Err(format!("`{action}` has no condition"));
+        }
+    }
+    conditions.extend(read_conditions(&update.conditions, &update.parameters)?);
+    Ok(conditions)
+}
+
+fn read_conditions(given: &[ActionCondition], parameters: &[Parameter]) -> Result<BTreeMap<Action, Condition>, String> {
+    let one = |given: &ActionCondition| Ok((given.action.clone(), condition::read(&given.condition, parameters)?));
+    given.iter().map(one).collect()
 }
 
 fn distinct(types: &[EntityType]) -> Vec<EntityType> {
@@ -149,13 +194,17 @@ async fn list(backend: &Backend, limit: Option<usize>, out: &mut Output) -> Resu
     Ok(())
 }
 
-/// Two lines: the role, and its permissions.
+/// The role; its permissions; a line for each condition.
 pub(crate) fn row(role: &Role, out: &mut Output) -> std::io::Result<()> {
     if out.json {
         return out.object(role);
     }
     out.clipped_line(&format!("{}  {}", role.id, escaped(&role.name)))?;
-    out.clipped_line(&format!("  {}", holds(role)))
+    out.clipped_line(&format!("  {}", holds(role)))?;
+    for (action, condition) in &role.conditions {
+        out.clipped_line(&format!("  {} if {}", escaped(action), condition::line(condition)))?;
+    }
+    Ok(())
 }
 
 /// The scope types and permissions of a role, in one line.
@@ -184,6 +233,9 @@ fn show(role: &Role, out: &mut Output) -> std::io::Result<()> {
         ("for", scope(role).unwrap_or_else(|| "every type".into())),
         ("actions", if role.permissions.is_empty() { "none".into() } else { escaped(&role.permissions.join(" ")) }),
     ];
+    for (action, condition) in &role.conditions {
+        fields.push(("condition", format!("{}: {}", escaped(action), condition::line(condition))));
+    }
     if role.is_system {
         fields.push(("system", "yes: the platform depends on it".into()));
     }

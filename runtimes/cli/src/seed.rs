@@ -84,6 +84,7 @@ impl Demo {
                     entity_id: entity.map(|entity| entity.id),
                     effective_at: Some(now),
                     expires_at: seconds.map(|seconds| now.plus_seconds(seconds)),
+                    condition: None,
                 })
                 .await
         };

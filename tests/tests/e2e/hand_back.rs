@@ -143,6 +143,29 @@ async fn refusal(database: &Database, arguments: &[&str]) -> String {
     err
 }
 
+/// The older service would ignore a condition.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_condition_in_use_is_an_obstacle_that_is_named(#[case] kind: DatabaseKind) {
+    let database = older_database(kind).await;
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("since").display().to_string();
+    let arguments = ["--export", export.as_str()];
+    let condition = r#"'{"expression":"true","parameters":{}}'"#;
+    let (held, assigned) = ("role_permissions", "role_assignments");
+    for (table, names) in [(held, "role "), (assigned, "assignment ")] {
+        database.execute(&format!("UPDATE {table} SET condition = {condition}")).await.unwrap();
+        let said = refusal(&database, &arguments).await;
+        assert!(said.contains("conditions are in use") && said.contains(names), "{said}");
+        assert!(!folder.path().join("since").exists(), "nothing is exported");
+        database.execute(&format!("UPDATE {table} SET condition = NULL")).await.unwrap();
+    }
+    assert_eq!(epr(&database.url, &[&["migrate", "--back"], &arguments[..]].concat()).await.0, 0);
+}
+
 #[tokio::test]
 async fn each_obstacle_is_named() {
     let database = older_database(DatabaseKind::Postgres).await;

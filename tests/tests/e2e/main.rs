@@ -22,6 +22,7 @@ mod cli_terminal;
 mod cli_transfer;
 mod client;
 mod clock_offset;
+mod conditions_registry;
 mod connections;
 mod database_as_found;
 mod database_start;

@@ -1,6 +1,11 @@
 //! Reading the registry.
 
-use epr_core::domain::{AssignmentFilter, AssignmentScan, EntityFilter, EntityStatus, EntityType};
+use std::collections::BTreeMap;
+
+use epr_core::domain::{
+    Assignment, AssignmentFilter, AssignmentScan, Condition, ConditionHolder, EntityFilter, EntityStatus, EntityType,
+    Role,
+};
 use epr_core::store::{Cursor, Page, collect_into};
 use rstest::rstest;
 
@@ -231,6 +236,30 @@ async fn an_orphan_is_an_entity_in_use_below_an_archived_one(#[case] backend: Ba
     let seen: Vec<_> =
         orphans.iter().map(|row| (row.entity.id.as_u128(), &*row.parent_name, row.parent_type)).collect();
     assert_eq!(seen, [(2, "entity 1", EntityType::Spv)]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn conditions_are_scanned_as_they_are_stored_each_with_what_has_it(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let condition = Condition::new("true");
+    let conditions = BTreeMap::from([("b:x".to_owned(), condition.clone())]);
+    world.with_roles(&[Role { conditions, ..role(11, &["a:x", "b:x"]) }]).await;
+    let conditional = Assignment { condition: Some(condition), ..assignment(21, 31, 11, None) };
+    world.with_assignments(&[conditional.clone(), assignment(22, 32, 11, None)]).await;
+    let listed = AssignmentScan::One(id(21));
+    let mut named = Vec::new();
+    world.store.scan_assignments(&listed, &mut collect_into(&mut named)).await.unwrap();
+    assert_eq!(named[0].assignment, conditional);
+    let mut scanned = Vec::new();
+    world.store.scan_conditions(&mut collect_into(&mut scanned)).await.unwrap();
+    let action = ConditionHolder::Role { id: id(11), name: "role 11".to_owned(), action: "b:x".to_owned() };
+    let holders: Vec<_> = scanned.iter().map(|one| one.holder.clone()).collect();
+    assert_eq!(holders, [ConditionHolder::Assignment(id(21)), action]);
+    assert!(scanned.iter().all(|one| one.text == r#"{"expression":"true","parameters":{}}"#), "{scanned:?}");
 }
 
 #[rstest]

@@ -1,5 +1,6 @@
 //! Databases for the suite, and rows to fill them with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use epr_core::decision::Question;
@@ -67,7 +68,7 @@ impl World {
         let mut tx = self.begin().await;
         for role in roles {
             assert!(tx.insert_role(role).await.unwrap());
-            tx.set_role_actions(role.id, &role.permissions, at(0)).await.unwrap();
+            tx.set_role_actions(role.id, &role.permissions, &role.conditions, at(0)).await.unwrap();
         }
         tx.invalidations().await.unwrap();
         tx.commit().await.unwrap();
@@ -138,6 +139,7 @@ pub(crate) fn role(n: u128, actions: &[&str]) -> Role {
         scope_types: Vec::new(),
         is_system: false,
         permissions: actions.iter().map(|action| (*action).to_owned()).collect(),
+        conditions: BTreeMap::new(),
         created_at: at(second),
         updated_at: at(second),
     }
@@ -154,6 +156,7 @@ pub(crate) fn assignment(n: u128, principal: u128, role: u128, entity: Option<u1
         entity_id: entity.map(id),
         effective_at: at(0),
         expires_at: None,
+        condition: None,
         created_at: at(second),
         updated_at: at(second),
     }

@@ -1,6 +1,8 @@
 //! Transactions.
 
-use epr_core::domain::{EntityType, Role};
+use std::collections::BTreeMap;
+
+use epr_core::domain::{Condition, EntityType, ParameterType, Role};
 use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd};
 use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
@@ -120,7 +122,7 @@ async fn on_postgres_a_locked_row_is_read_as_the_transaction_waited_for_left_it(
     first.lock_role(id(11)).await.unwrap().unwrap();
     changed.name = "renamed".to_owned();
     assert!(first.update_entity(&changed).await.unwrap());
-    first.set_role_actions(id(11), &["b:x".to_owned()], at(1)).await.unwrap();
+    first.set_role_actions(id(11), &["b:x".to_owned()], &BTreeMap::new(), at(1)).await.unwrap();
     let (mut second, mut third) = (world.begin().await, world.begin().await);
     let entity = tokio::spawn(async move { second.lock_entity(id(1)).await });
     let role = tokio::spawn(async move { third.lock_role(id(11)).await });
@@ -145,7 +147,7 @@ async fn a_role_has_exactly_the_actions_that_were_set_last(#[case] backend: Back
     let mut changed = tx.lock_role(id(11)).await.unwrap().unwrap();
     assert_eq!(changed.permissions, ["a:x", "b:x"]);
     assert_eq!(tx.lock_role(id(9)).await.unwrap(), None);
-    tx.set_role_actions(id(11), &["c:x".to_owned(), "b:x".to_owned()], at(1)).await.unwrap();
+    tx.set_role_actions(id(11), &["c:x".to_owned(), "b:x".to_owned()], &BTreeMap::new(), at(1)).await.unwrap();
     changed.description = Some("changed".to_owned());
     changed.scope_types = vec![EntityType::Issuer];
     changed.updated_at = at(100);
@@ -154,6 +156,34 @@ async fn a_role_has_exactly_the_actions_that_were_set_last(#[case] backend: Back
     assert_eq!(tx.role(id(11)).await.unwrap(), Some(changed.clone()), "as this transaction sees it");
     tx.commit().await.unwrap();
     assert_eq!(world.store.role(id(11)).await.unwrap(), Some(changed));
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn an_action_has_exactly_the_condition_that_was_set_last(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let limit = |amount: i32| {
+        Condition::new(format!("context.\u{e4} <= {amount} // \"'\\")).parameter("amount", ParameterType::Int)
+    };
+    let conditions = |conditions: &[(&str, i32)]| {
+        conditions.iter().map(|(action, amount)| ((*action).to_owned(), limit(*amount))).collect::<BTreeMap<_, _>>()
+    };
+    world
+        .with_roles(&[Role { conditions: conditions(&[("a:x", 1), ("b:x", 2)]), ..role(11, &["a:x", "b:x", "c:x"]) }])
+        .await;
+    let stored = world.store.role(id(11)).await.unwrap().unwrap();
+    assert_eq!(stored.conditions, conditions(&[("a:x", 1), ("b:x", 2)]));
+    assert_eq!(stored.permissions, ["a:x", "b:x", "c:x"], "with a condition or without");
+    let mut tx = world.begin().await;
+    let actions = ["b:x", "c:x"].map(str::to_owned);
+    tx.set_role_actions(id(11), &actions, &conditions(&[("c:x", 3), ("z:x", 4)]), at(1)).await.unwrap();
+    let changed = tx.role(id(11)).await.unwrap().unwrap();
+    assert_eq!(changed.conditions, conditions(&[("c:x", 3)]), "of an action that the role does not have, none");
+    tx.set_role_actions(id(11), &actions, &BTreeMap::new(), at(1)).await.unwrap();
+    assert_eq!(tx.role(id(11)).await.unwrap().unwrap().conditions, BTreeMap::new());
 }
 
 #[rstest]
@@ -170,7 +200,7 @@ async fn an_assignment_with_the_same_key_is_returned_global_or_not(#[case] backe
         let made = assignment(first, 7, 2, on);
         assert_eq!(tx.insert_assignment(&made).await.unwrap(), InsertedAssignment::New);
         let again = tx.insert_assignment(&assignment(second, 7, 2, on)).await.unwrap();
-        assert_eq!(again, InsertedAssignment::Existing(made));
+        assert_eq!(again, InsertedAssignment::Existing(Box::new(made)));
     }
     let service = epr_core::domain::Assignment { principal_type: "service".to_owned(), ..assignment(15, 7, 2, None) };
     assert_eq!(tx.insert_assignment(&service).await.unwrap(), InsertedAssignment::New, "another principal");

@@ -21,6 +21,7 @@ mod tests;
 mod time_text;
 mod types;
 mod value;
+mod written;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::domain::condition::{MAX_EXPRESSION_BYTES, MAX_PARAMETERS};
 use crate::domain::{Condition, JsonObject, Timestamp};
 
 pub use outcome::{ErrorKind, Evaluation, EvaluationError, Outcome};
+pub use written::check;
 
 /// A condition that has been parsed and checked. A clone is cheap.
 #[derive(Debug, Clone)]

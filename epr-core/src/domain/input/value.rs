@@ -207,6 +207,12 @@ impl<const MIN: usize, const MAX: usize> FromInput<BTreeSet<Text<MIN, MAX>>> for
     }
 }
 
+impl<const MIN: usize, const MAX: usize, V> FromInput<BTreeMap<Text<MIN, MAX>, V>> for BTreeMap<String, V> {
+    fn from_input(input: BTreeMap<Text<MIN, MAX>, V>) -> Self {
+        input.into_iter().map(|(name, value)| (name.into_string(), value)).collect()
+    }
+}
+
 /// Returns the fields of a record one by one, for example from the columns of a row.
 pub trait Source<T, E> {
     /// The value of the field `name`.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Result, RowVisitor};
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, NamedAssignment, Orphan, Role,
-    Timestamp, UnheldRole,
+    StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page};
 
@@ -88,6 +88,12 @@ pub trait RegistryStore: Send + Sync {
     ///
     /// Example: an active SPV below an archived issuer is visited with the name and type of the issuer.
     async fn scan_orphans(&self, visit: RowVisitor<'_, Orphan>) -> Result<()>;
+
+    /// Scans the conditions of assignments and of the actions of roles, as their stored texts: a program may be unable
+    /// to read one that a later version wrote.
+    ///
+    /// Example: an assignment without a condition is not visited.
+    async fn scan_conditions(&self, visit: RowVisitor<'_, StoredCondition>) -> Result<()>;
 
     /// Finds entities deeper than [`MAX_LEVELS`](crate::store::MAX_LEVELS), and cycles. Reads every entity.
     ///

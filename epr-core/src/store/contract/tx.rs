@@ -1,9 +1,12 @@
 //! Transactions: every change of the registry, with its event and its ledger entries.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{Appended, Invalidation, Lease, Result};
+use crate::domain::condition::Condition;
 use crate::domain::event::Event;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
@@ -85,10 +88,18 @@ pub trait Tx: Send {
     /// Example: the name stays as it was.
     async fn update_role(&mut self, role: &Role) -> Result<()>;
 
-    /// Makes `actions` the role's actions, creating those that are new to the registry.
+    /// Makes `actions` the role's actions, creating those that are new to the registry, and `conditions` their
+    /// conditions. A condition of an action that is not in `actions` is not stored.
     ///
-    /// Example: a role with `a:x`, `b:x` after `set_role_actions(&["b:x", "c:x"])` has exactly `b:x`, `c:x`.
-    async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()>;
+    /// Example: a role with `a:x`, `b:x` after `set_role_actions(&["b:x", "c:x"], {"c:x": …})` has exactly `b:x`
+    /// without a condition and `c:x` with one, whatever conditions it had before.
+    async fn set_role_actions(
+        &mut self,
+        role_id: Uuid,
+        actions: &[String],
+        conditions: &BTreeMap<String, Condition>,
+        now: Timestamp,
+    ) -> Result<()>;
 
     /// Returns a role with its actions, as this transaction sees it.
     ///
@@ -147,7 +158,7 @@ pub enum InsertedAssignment {
     /// The assignment is new.
     New,
     /// This assignment has the key already.
-    Existing(Assignment),
+    Existing(Box<Assignment>),
 }
 
 /// An event to be written into the outbox.

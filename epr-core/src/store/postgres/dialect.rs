@@ -54,6 +54,13 @@ macro_rules! json_list {
     };
 }
 
+/// Pairs of texts in one column, as the text of a JSON object.
+macro_rules! json_map {
+    ($key:literal, $value:literal) => {
+        concat!("COALESCE(CAST(json_object_agg(", $key, ", ", $value, ") AS TEXT), '{}')")
+    };
+}
+
 /// A bound JSON text, for a column of the type `json`.
 macro_rules! json_value {
     ($parameter:literal) => {

@@ -71,7 +71,7 @@ pub(super) async fn insert(conn: &mut Conn, assignment: &Assignment) -> Result<I
     query.push(", '00000000-0000-0000-0000-000000000000') AND a.role_id = ").push_bind(bind_id(assignment.role_id));
     let row = query.build().fetch_optional(conn).await.map_err(classify)?;
     match row {
-        Some(row) => read(&row).map(InsertedAssignment::Existing),
+        Some(row) => Ok(InsertedAssignment::Existing(Box::new(read(&row)?))),
         // It was revoked between the two statements: a retry finds the key free.
         None => Err(StoreError::Contention("the assignment was revoked at the same moment".into())),
     }
@@ -113,7 +113,8 @@ pub(super) async fn list(
 /// Returns the last row of the list that fits into `bytes`.
 pub(super) async fn end(conn: &mut Conn, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
-    query.push("SELECT a.created_at, a.id, 450 + octet_length(a.principal_type) AS size");
+    query.push("SELECT a.created_at, a.id, 470 + octet_length(a.principal_type) ");
+    query.push("+ COALESCE(octet_length(a.condition), 0) AS size");
     matching(&mut query, filter);
     listing::end(conn, query, bytes).await
 }

@@ -3,13 +3,16 @@
 //! Owns one [`Column`] per value type. Which columns a table has follows from the declaration of its record in the
 //! domain: a field whose type is no `Column` does not compile. Must never know a table.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 use sqlx::query_builder::Separated;
 use uuid::Uuid;
 
 use super::dialect::{Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
+use crate::domain::condition::Condition;
 use crate::domain::fields::Choice;
-use crate::domain::input::value::{Shape, Sink, Source};
+use crate::domain::input::value::{Shape, Sink, Source, Value as _};
 use crate::domain::{Json, JsonObject, Timestamp};
 use crate::store::{Result, StoreError};
 
@@ -152,6 +155,42 @@ impl Column for JsonObject {
     fn bind(&self, to: &mut Parameters<'_>) {
         bind_json(Json::Object(self.clone()).to_string(), to);
     }
+}
+
+/// A condition as the text of its JSON, in which the ledger has it too; null when there is none.
+impl Column for Option<Condition> {
+    fn read(row: &Row, name: &'static str) -> Result<Self> {
+        row.try_get::<Option<&str>, _>(name).map_err(classify)?.map(read_condition).transpose()
+    }
+
+    fn bind(&self, to: &mut Parameters<'_>) {
+        to.push_bind_unseparated(self.as_ref().map(condition_text));
+    }
+}
+
+/// Conditions of another table, which the statement selects as a JSON object of texts.
+impl Column for BTreeMap<String, Condition> {
+    const IN_ROW: bool = false;
+
+    fn read(row: &Row, name: &'static str) -> Result<Self> {
+        let texts = row.try_get(name).map_err(classify)?;
+        let texts: BTreeMap<String, String> =
+            serde_json::from_str(texts).map_err(|error| StoreError::corrupt(name, error))?;
+        texts.into_iter().map(|(action, text)| Ok((action, read_condition(&text)?))).collect()
+    }
+
+    fn bind(&self, _: &mut Parameters<'_>) {}
+}
+
+/// The stored text of a condition.
+pub(super) fn condition_text(condition: &Condition) -> String {
+    condition.write().to_string()
+}
+
+/// A stored condition.
+fn read_condition(text: &str) -> Result<Condition> {
+    let json = Json::parse(text.as_bytes()).map_err(|error| StoreError::corrupt("condition", error))?;
+    Condition::read(&json).map_err(|problems| StoreError::corrupt("condition", format!("{problems:?}")))
 }
 
 fn bind_json(text: String, to: &mut Parameters<'_>) {

@@ -4,9 +4,11 @@ use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
 use super::columns::read_word;
-use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_time};
+use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
 use super::{assignments, entities, roles};
-use crate::domain::{AssignmentFilter, AssignmentScan, NamedAssignment, Orphan, Timestamp, UnheldRole};
+use crate::domain::{
+    AssignmentFilter, AssignmentScan, ConditionHolder, NamedAssignment, Orphan, StoredCondition, Timestamp, UnheldRole,
+};
 use crate::store::{Result, RowVisitor};
 
 /// Runs `query` and shows every row to `visit`, as `read` reads it.
@@ -89,6 +91,28 @@ fn read_unheld(row: &Row) -> Result<UnheldRole> {
         ended_assignments: row.try_get("ended").map_err(classify)?,
         last_ended_at: last.map(read_time).transpose()?,
     })
+}
+
+pub(super) async fn conditions(pool: &Pool, visit: RowVisitor<'_, StoredCondition>) -> Result<()> {
+    let query = QueryBuilder::new(
+        "SELECT a.id AS holder_id, NULL AS role_name, NULL AS action, a.condition AS text FROM role_assignments a \
+           WHERE a.condition IS NOT NULL \
+         UNION ALL \
+         SELECT rp.role_id, r.name, p.action, rp.condition FROM role_permissions rp JOIN roles r ON r.id = rp.role_id \
+           JOIN permissions p ON p.id = rp.permission_id WHERE rp.condition IS NOT NULL",
+    );
+    show(pool, query, read_condition, visit).await
+}
+
+fn read_condition(row: &Row) -> Result<StoredCondition> {
+    let id = row.try_get("holder_id").map(read_id).map_err(classify)?;
+    let name: Option<String> = row.try_get("role_name").map_err(classify)?;
+    let action: Option<String> = row.try_get("action").map_err(classify)?;
+    let holder = match name.zip(action) {
+        Some((name, action)) => ConditionHolder::Role { id, name, action },
+        None => ConditionHolder::Assignment(id),
+    };
+    Ok(StoredCondition { holder, text: row.try_get("text").map_err(classify)? })
 }
 
 pub(super) async fn orphans(pool: &Pool, visit: RowVisitor<'_, Orphan>) -> Result<()> {

@@ -1,28 +1,37 @@
 //! Statements on `roles`, `permissions` and `role_permissions`.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues};
+use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues, condition_text};
 use super::dialect::{Conn, Db, Row, bind_id, bind_time, classify};
 use super::listing::{self, after};
+use crate::domain::condition::Condition;
 use crate::domain::input::value::Sink as _;
 use crate::domain::{Json, Role, Timestamp};
 use crate::store::{Cursor, Page, Result, RowVisitor};
 
-/// The columns of a role `r`, and its actions.
+/// The columns of a role `r`, its actions, and the conditions of those.
 static SELECTED: LazyLock<String> = LazyLock::new(|| {
     let mut selected = Selected::of("r");
     Role::describe_to(&mut selected);
-    selected.sql + PERMISSIONS
+    selected.sql + PERMISSIONS + CONDITIONS
 });
 
 const PERMISSIONS: &str = concat!(
     ", (SELECT ",
     json_list!("p.action"),
     " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id) AS permissions"
+);
+
+const CONDITIONS: &str = concat!(
+    ", (SELECT ",
+    json_map!("p.action", "rp.condition"),
+    " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id \
+     WHERE rp.role_id = r.id AND rp.condition IS NOT NULL) AS conditions"
 );
 
 fn select(end: &str) -> QueryBuilder<Db> {
@@ -93,7 +102,8 @@ pub(super) async fn list(conn: &mut Conn, page: Page, visit: RowVisitor<'_, Role
 pub(super) async fn end(conn: &mut Conn, bytes: i64) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     query.push(
-        "SELECT r.created_at, r.id, 1500 + COALESCE((SELECT SUM(octet_length(p.action) + 3) FROM role_permissions rp \
+        "SELECT r.created_at, r.id, 1500 + COALESCE((SELECT SUM(octet_length(p.action) + 3 \
+           + COALESCE(octet_length(p.action) + octet_length(rp.condition) + 5, 0)) FROM role_permissions rp \
            JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id), 0) AS size FROM roles r",
     );
     listing::end(conn, query, bytes).await
@@ -128,7 +138,14 @@ pub(super) async fn ensure_actions(conn: &mut Conn, actions: &[&str], now: Times
     Ok(())
 }
 
-pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String], now: Timestamp) -> Result<()> {
+/// Makes `actions` the role's actions, each with its condition if it has one.
+pub(super) async fn set_actions(
+    conn: &mut Conn,
+    role: Uuid,
+    actions: &[String],
+    conditions: &BTreeMap<String, Condition>,
+    now: Timestamp,
+) -> Result<()> {
     let mut sorted: Vec<&str> = actions.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     sqlx::query("DELETE FROM role_permissions WHERE role_id = $1")
@@ -137,6 +154,8 @@ pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String],
         .await
         .map_err(classify)?;
     ensure_actions(&mut *conn, &sorted, now).await?;
+    let (conditional, unconditional): (Vec<&str>, Vec<&str>) =
+        sorted.into_iter().partition(|action| conditions.contains_key(*action));
     sqlx::query(concat!(
         "INSERT INTO role_permissions (role_id, permission_id) SELECT ",
         uuid_value!("$1"),
@@ -145,9 +164,21 @@ pub(super) async fn set_actions(conn: &mut Conn, role: Uuid, actions: &[String],
         " JOIN permissions p ON p.action = item.value"
     ))
     .bind(bind_id(role))
-    .bind(Json::from(sorted).to_string())
-    .execute(conn)
+    .bind(Json::from(unconditional).to_string())
+    .execute(&mut *conn)
     .await
     .map_err(classify)?;
+    // An INSERT needs a row.
+    if conditional.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::<Db>::new("INSERT INTO role_permissions (role_id, permission_id, condition) ");
+    query.push_values(conditional, |mut row, action| {
+        row.push_bind(bind_id(role));
+        row.push("(SELECT p.id FROM permissions p WHERE p.action = ").push_bind_unseparated(action);
+        row.push_unseparated(")");
+        row.push_bind(conditions.get(action).map(condition_text));
+    });
+    query.build().execute(conn).await.map_err(classify)?;
     Ok(())
 }

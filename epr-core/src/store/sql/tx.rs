@@ -1,5 +1,6 @@
 //! A transaction on this database.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use super::ledger::NewHead;
 use super::step::{self, ends_connection};
 use super::{assignments, entities, events, hierarchy, ledger, roles, set_aside};
 use crate::decision::Question;
+use crate::domain::condition::Condition;
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
 use crate::ledger::chain::Draft;
@@ -127,8 +129,14 @@ impl Tx for SqlTx {
         self.step(async |conn| roles::update(conn, role).await).await
     }
 
-    async fn set_role_actions(&mut self, role_id: Uuid, actions: &[String], now: Timestamp) -> Result<()> {
-        self.step(async |conn| roles::set_actions(conn, role_id, actions, now).await).await
+    async fn set_role_actions(
+        &mut self,
+        role_id: Uuid,
+        actions: &[String],
+        conditions: &BTreeMap<String, Condition>,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.step(async |conn| roles::set_actions(conn, role_id, actions, conditions, now).await).await
     }
 
     async fn role(&mut self, id: Uuid) -> Result<Option<Role>> {

@@ -43,6 +43,13 @@ macro_rules! json_list {
     };
 }
 
+/// Pairs of texts in one column, as the text of a JSON object.
+macro_rules! json_map {
+    ($key:literal, $value:literal) => {
+        concat!("json_group_object(", $key, ", ", $value, ")")
+    };
+}
+
 /// A bound JSON text. A cast to `json` would make a number of it here.
 macro_rules! json_value {
     ($parameter:literal) => {

@@ -272,6 +272,32 @@ impl Backend {
         }
     }
 
+    /// Whether an assignment or a role has a condition.
+    pub(crate) async fn has_conditions(&self) -> Result<bool, BackendError> {
+        let mut found = false;
+        if let Self::Database { epr, .. } = self {
+            epr.scan_conditions(&mut |_| {
+                found = true;
+                false
+            })
+            .await?;
+            return Ok(found);
+        }
+        self.for_each_role(&mut |role| {
+            found = !role.conditions.is_empty();
+            !found
+        })
+        .await?;
+        if !found {
+            self.for_each_assignment(AssignmentFilter::default(), &mut |assignment| {
+                found = assignment.condition.is_some();
+                !found
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+
     pub(crate) async fn assign(&self, new: NewAssignment) -> Result<Assignment, BackendError> {
         match self {
             Self::Database { epr, call, .. } => Ok(epr.assign(call, new).await?),

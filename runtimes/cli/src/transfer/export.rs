@@ -9,7 +9,7 @@ use clap::Args;
 use epr_core::domain::{AssignmentFilter, JsonObject};
 use serde::Serialize as _;
 
-use super::record::{self, COLUMNS};
+use super::record::{self, COLUMNS, CONDITION_COLUMNS};
 use super::{Format, Part};
 use crate::Outcome;
 use crate::backend::Backend;
@@ -33,7 +33,9 @@ impl Export {
         let format = Format::of(self.format, self.output.as_deref());
         let wants = |part| self.only.is_none_or(|only| only == part);
         let (mut roles, mut assignments) = (0, 0);
-        let mut writer = Writer::open(format, self.output.as_deref())?;
+        let with_conditions = format == Format::Csv && backend.has_conditions().await?;
+        let columns = COLUMNS.iter().copied().filter(|column| with_conditions || !CONDITION_COLUMNS.contains(column));
+        let mut writer = Writer::open(format, columns.collect(), self.output.as_deref())?;
         let mut written = writer.heading();
         if wants(Part::Roles) {
             backend
@@ -73,12 +75,14 @@ enum Sink {
 /// Writes to a temporary name, and renames the file when it is complete: an incomplete file never has the final name.
 struct Writer {
     sink: Sink,
+    /// The columns of a CSV file.
+    columns: Vec<&'static str>,
     /// The temporary and the final name.
     names: Option<(PathBuf, PathBuf)>,
 }
 
 impl Writer {
-    fn open(format: Format, path: Option<&Path>) -> Result<Self, String> {
+    fn open(format: Format, columns: Vec<&'static str>, path: Option<&Path>) -> Result<Self, String> {
         let (to, names): (Box<dyn Write + Send>, _) = match path {
             None => (Box::new(BufWriter::new(io::stdout())), None),
             Some(path) => {
@@ -94,7 +98,7 @@ impl Writer {
             Format::Json => Sink::Json(to),
             Format::Csv => Sink::Csv(Box::new(csv::Writer::from_writer(to))),
         };
-        Ok(Self { sink, names })
+        Ok(Self { sink, columns, names })
     }
 
     /// An error of writing, with the name of the file if there is one.
@@ -108,7 +112,7 @@ impl Writer {
     fn heading(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Json(_) => Ok(()),
-            Sink::Csv(csv) => csv.write_record(COLUMNS).map_err(io::Error::from),
+            Sink::Csv(csv) => csv.write_record(&self.columns).map_err(io::Error::from),
         }
     }
 
@@ -118,7 +122,7 @@ impl Writer {
                 record.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, EscapingFormatter))?;
                 to.write_all(b"\n")
             }
-            Sink::Csv(csv) => csv.write_record(record::to_row(record)).map_err(io::Error::from),
+            Sink::Csv(csv) => csv.write_record(record::to_row(&self.columns, record)).map_err(io::Error::from),
         }
     }
 

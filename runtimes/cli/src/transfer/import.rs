@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_core::domain::{NewRole, Role};
+use epr_core::domain::Role;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Format;
 use super::file::{Input, RecordError};
 use super::plan::{self, Assignments, Change, KnownRole, NoPlan, Planned};
-use super::record::{AssignmentRecord, Record};
+use super::record::{AssignmentRecord, Record, RoleRecord};
 use super::run::{Run, Stopped};
 use super::tally::Tallies;
 use crate::backend::{Backend, BackendError};
@@ -46,7 +46,7 @@ type Key = (Uuid, String, String, Option<Uuid>);
 /// The result of checking a file.
 #[derive(Default)]
 struct Survey {
-    roles: BTreeMap<String, (u64, NewRole)>,
+    roles: BTreeMap<String, (u64, RoleRecord)>,
     assignments: u64,
     errors: Vec<RecordError>,
 }
@@ -59,7 +59,7 @@ impl Survey {
             match record {
                 Err(error) => survey.errors.push(error),
                 Ok(Record::Role(role)) => {
-                    let name = role.name.as_str().to_owned();
+                    let name = role.new.name.as_str().to_owned();
                     match survey.roles.get(&name) {
                         Some((first, _)) => survey.errors.push(duplicate(line, *first)),
                         None => {
@@ -102,7 +102,7 @@ impl Import {
         let mut roles = as_known(known);
         for (name, (_, role)) in &survey.roles {
             let id = roles.get(name).and_then(|role| role.id);
-            roles.insert(name.clone(), KnownRole { id, scope_types: role.scope_types.clone() });
+            roles.insert(name.clone(), KnownRole { id, scope_types: role.new.scope_types.clone() });
         }
         let mut tallies = Tallies::default();
         for (line, planned) in &plans {

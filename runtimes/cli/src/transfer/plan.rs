@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use epr_core::domain::condition::Condition;
 use epr_core::domain::fields::Choice as _;
+use epr_core::domain::input::value::FromInput as _;
 use epr_core::domain::role::{Action, RoleDescription};
-use epr_core::domain::{
-    Assignment, AssignmentFilter, BulkStep, EntityType, NewAssignment, NewRole, Role, RolePatch, Timestamp,
-};
+use epr_core::domain::{Assignment, AssignmentFilter, BulkStep, EntityType, NewAssignment, Role, RolePatch, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::record::{AssignmentRecord, EntityRef};
+use super::record::{AssignmentRecord, EntityRef, RoleRecord};
 use crate::backend::{Backend, BackendError};
+use crate::condition;
 use crate::entities::entity_label;
 use crate::output::escaped;
 
@@ -58,23 +59,26 @@ fn unfit<T>(what: impl Into<String>) -> Result<T, NoPlan> {
 }
 
 /// The plan for a role. `existing` is the role of that name in the registry.
-pub(super) fn role(wanted: &NewRole, existing: Option<&Role>) -> Result<Planned, NoPlan> {
+pub(super) fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, NoPlan> {
+    let wanted = &record.new;
     let name = escaped(wanted.name.as_str());
     let actions: BTreeSet<&str> = wanted.permissions.iter().map(Action::as_str).collect();
     let types = |types: &[EntityType]| {
         let words: Vec<_> = types.iter().map(|entity_type| entity_type.word()).collect();
         if words.is_empty() { "every type".to_owned() } else { words.join(", ") }
     };
+    let conditions: Conditions = BTreeMap::from_input(wanted.conditions.clone());
     let Some(existing) = existing else {
         let list: Vec<_> = actions.iter().map(|action| escaped(action)).collect();
-        let lines = vec![format!("actions: {}", list.join(", ")), format!("for: {}", types(&wanted.scope_types))];
+        let mut lines = vec![format!("actions: {}", list.join(", ")), format!("for: {}", types(&wanted.scope_types))];
+        lines.extend(condition_lines(&BTreeMap::new(), &conditions));
         return Ok(Planned {
             change: Change::Create,
             step: Some(BulkStep::CreateRole(wanted.clone())),
             entity_id: None,
             summary: (format!("role {name}"), lines),
             json: json!({"kind": "role", "name": wanted.name, "permissions": actions,
-                "scope_types": wanted.scope_types}),
+                "scope_types": wanted.scope_types, "conditions": conditions}),
         });
     };
     if existing.is_system != wanted.is_system {
@@ -111,6 +115,11 @@ pub(super) fn role(wanted: &NewRole, existing: Option<&Role>) -> Result<Planned,
         note("permissions_removed", json!(less));
         patch.permissions = Some(wanted.permissions.clone());
     }
+    if record.states_conditions && conditions != existing.conditions {
+        lines.extend(condition_lines(&existing.conditions, &conditions));
+        note("conditions", json!(conditions));
+        patch.conditions = Some(wanted.conditions.clone());
+    }
     let same = patch == RolePatch::default();
     Ok(Planned {
         change: if same { Change::Nothing } else { Change::Update },
@@ -119,6 +128,25 @@ pub(super) fn role(wanted: &NewRole, existing: Option<&Role>) -> Result<Planned,
         summary: (format!("role {name}"), lines),
         json: Value::Object(json),
     })
+}
+
+/// The conditions of a role, by action.
+type Conditions = BTreeMap<String, Condition>;
+
+/// A line for each action whose condition changes.
+fn condition_lines(before: &Conditions, after: &Conditions) -> Vec<String> {
+    let actions: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = actions.into_iter().filter(|action| before.get(*action) != after.get(*action));
+    let shown = |conditions: &Conditions, action: &str| condition(conditions.get(action));
+    changed
+        .map(|action| {
+            format!("condition of {}: {} -> {}", escaped(action), shown(before, action), shown(after, action))
+        })
+        .collect()
+}
+
+fn condition(condition: Option<&Condition>) -> String {
+    condition.map_or_else(|| "none".to_owned(), condition::line)
 }
 
 /// A role by its name, of the registry or of the file.
@@ -182,13 +210,19 @@ impl<'a> Assignments<'a> {
         );
         let mut lines = vec![format!("held by {} {}", escaped(wanted.principal_type.as_str()), wanted.principal_id)];
         let (start, end) = (wanted.effective_at, wanted.expires_at);
+        let before = existing.as_ref().and_then(|existing| existing.condition.clone());
+        // A record that does not say keeps the existing one.
+        let after = wanted.condition.clone().unwrap_or_else(|| before.clone());
         let change = match &existing {
             None => {
                 lines.push(window(start, end));
+                lines.extend(after.as_ref().map(|after| format!("condition: {}", condition::line(after))));
                 Change::Create
             }
             Some(existing)
-                if start.is_none_or(|start| start == existing.effective_at) && end == existing.expires_at =>
+                if start.is_none_or(|start| start == existing.effective_at)
+                    && end == existing.expires_at
+                    && before == after =>
             {
                 Change::Nothing
             }
@@ -199,6 +233,9 @@ impl<'a> Assignments<'a> {
                 if end != existing.expires_at {
                     lines.push(format!("ends: {} -> {}", ending(existing.expires_at), ending(end)));
                 }
+                if before != after {
+                    lines.push(format!("condition: {} -> {}", condition(before.as_ref()), condition(after.as_ref())));
+                }
                 Change::Update
             }
         };
@@ -207,9 +244,10 @@ impl<'a> Assignments<'a> {
             "role": role_name, "entity_id": entity.as_ref().map(|entity| entity.id),
             "entity_type": entity.as_ref().map(|entity| entity.entity_type),
             "entity_name": entity.as_ref().map(|entity| &entity.name),
-            "effective_at": start, "expires_at": end,
+            "effective_at": start, "expires_at": end, "condition": after,
             "before": existing.as_ref().map(|existing| json!({
                 "id": existing.id, "effective_at": existing.effective_at, "expires_at": existing.expires_at,
+                "condition": existing.condition,
             })),
         });
         let step = role.id.filter(|_| change != Change::Nothing).map(|role_id| {
@@ -221,6 +259,7 @@ impl<'a> Assignments<'a> {
                 // A record without a start keeps the existing one.
                 effective_at: start.or(existing.as_ref().map(|existing| existing.effective_at)),
                 expires_at: end,
+                condition: after,
             };
             match &existing {
                 Some(existing) => BulkStep::Reassign(existing.id, new),

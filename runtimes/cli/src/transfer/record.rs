@@ -1,8 +1,11 @@
 //! One record of a file: a role or an assignment, as JSON members. A CSV row is brought into that form first, so that
 //! both are read by the same rules.
 
+use epr_core::decision::condition;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
+use epr_core::domain::condition::Condition;
 use epr_core::domain::fields::{self, Choice as _, Fields, Problem};
+use epr_core::domain::input::value::Value as _;
 use epr_core::domain::json::object;
 use epr_core::domain::role::RoleName;
 use epr_core::domain::{EntityType, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp};
@@ -11,25 +14,29 @@ use uuid::Uuid;
 /// The word for no entity at all. It has to be written: an empty column must not give someone everything.
 const EVERYWHERE: &str = "everywhere";
 
-/// Every column of a CSV file, in their order; also the members of the JSON objects.
-pub(super) const COLUMNS: [&str; 14] = [
+/// Every column that a CSV file can have, in their order; also the members of the JSON objects.
+pub(super) const COLUMNS: [&str; 16] = [
     "kind",
     "name",
     "description",
     "scope_types",
     "is_system",
     "permissions",
+    "conditions",
     "principal_id",
     "principal_type",
     "role",
     "entity_type",
     "entity_name",
     "entity_id",
+    "condition",
     "effective_at",
     "expires_at",
 ];
-const ROLE: [&str; 6] = ["kind", "name", "description", "scope_types", "is_system", "permissions"];
-const ASSIGNMENT: [&str; 9] = [
+/// The columns of a file that says something about conditions. An export without any condition leaves them out.
+pub(super) const CONDITION_COLUMNS: [&str; 2] = ["conditions", "condition"];
+const ROLE: [&str; 7] = ["kind", "name", "description", "scope_types", "is_system", "permissions", "conditions"];
+const ASSIGNMENT: [&str; 10] = [
     "kind",
     "principal_id",
     "principal_type",
@@ -39,12 +46,21 @@ const ASSIGNMENT: [&str; 9] = [
     "entity_id",
     "effective_at",
     "expires_at",
+    "condition",
 ];
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
-    Role(NewRole),
+    Role(RoleRecord),
     Assignment(AssignmentRecord),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RoleRecord {
+    pub(super) new: NewRole,
+    /// Whether the record says what conditions the role has. Files of earlier versions do not: their roles keep those
+    /// that they have in the registry.
+    pub(super) states_conditions: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +73,10 @@ pub(super) struct AssignmentRecord {
     pub(super) entity: Option<EntityRef>,
     pub(super) effective_at: Option<Timestamp>,
     pub(super) expires_at: Option<Timestamp>,
+    /// The condition, or that there is none; `None` in a file of an earlier version: the assignment keeps the condition
+    /// that it has in the registry.
+    #[expect(clippy::option_option, reason = "absent, `null` and a condition differ, as in the patches of the domain")]
+    pub(super) condition: Option<Option<Condition>>,
 }
 
 /// At least one of the two is there.
@@ -77,8 +97,10 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
             // A role that comes without its actions would lose those it has.
             let mut fields = Fields::of_body(json)?;
             fields.required("permissions", |_| Ok(()));
-            let (role, ()) = Invalid::both(NewRole::from_body(&without_kind(json)), fields.finish(Some(())))?;
-            Ok(Record::Role(role))
+            let (role, ()) =
+                Invalid::both(NewRole::from_body(&without_kind(json), condition::check), fields.finish(Some(())))?;
+            let states_conditions = json.as_object().is_some_and(|members| members.contains_key("conditions"));
+            Ok(Record::Role(RoleRecord { new: role, states_conditions }))
         }
         Some("assignment") => {
             fields.only(&ASSIGNMENT);
@@ -138,6 +160,12 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
     {
         fields.report("expires_at", Problem::new("value_error", "it should be after effective_at"));
     }
+    let condition = fields.given("condition", Option::<Condition>::read);
+    if let Some(Some(problem)) =
+        condition.as_ref().map(|given| given.as_ref().and_then(|one| condition::check(one).err()))
+    {
+        fields.report("condition", problem);
+    }
     let build = principal_id.zip(role).zip(entity).map(|((principal_id, role), entity)| AssignmentRecord {
         principal_id,
         principal_type,
@@ -145,6 +173,7 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
         entity,
         effective_at,
         expires_at,
+        condition,
     });
     fields.finish(build)
 }
@@ -159,6 +188,7 @@ pub(super) fn of_role(role: &Role) -> JsonObject {
         ("scope_types", types.into()),
         ("is_system", role.is_system.into()),
         ("permissions", role.permissions.clone().into()),
+        ("conditions", role.conditions.write()),
     ])
 }
 
@@ -176,12 +206,13 @@ pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
         ("entity_id", assignment.entity_id.into()),
         ("effective_at", assignment.effective_at.to_string().into()),
         ("expires_at", assignment.expires_at.map(|end| end.to_string()).into()),
+        ("condition", assignment.condition.write()),
     ])
 }
 
 /// A record as a row: lists as their items with `;` between, or as a JSON list when an item would not survive that.
-pub(super) fn to_row(record: &JsonObject) -> Vec<String> {
-    COLUMNS.iter().map(|column| record.get(column).map_or_else(String::new, cell)).collect()
+pub(super) fn to_row(columns: &[&'static str], record: &JsonObject) -> Vec<String> {
+    columns.iter().map(|column| record.get(column).map_or_else(String::new, cell)).collect()
 }
 
 fn cell(value: &Json) -> String {
@@ -204,6 +235,9 @@ fn cell(value: &Json) -> String {
                 value.to_string().replace(';', "\\u003b")
             }
         }
+        Json::Object(members) if members.is_empty() => String::new(),
+        // Where `;` separates cells, a text inside could begin one.
+        Json::Object(_) => value.to_string().replace(';', "\\u003b"),
         other => other.to_string(),
     }
 }
@@ -255,14 +289,22 @@ fn unguarded(cell: &str) -> String {
 pub(super) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item = &'a str>) -> JsonObject {
     let mut record = JsonObject::new();
     for (column, cell) in columns.iter().zip(cells) {
-        // A list of roles' actions is part of every row of theirs; empty, it is a list without items.
-        let kind_is_role = record.get("kind").and_then(Json::as_text) == Some("role");
-        if cell.is_empty() && !(*column == "permissions" && kind_is_role) {
+        let kind = record.get("kind").and_then(Json::as_text);
+        if cell.is_empty() {
+            // These are part of every row of their kind: an empty cell is an empty list, no conditions, no condition.
+            let empty = match (kind, *column) {
+                (Some("role"), "permissions") => Json::List(Vec::new()),
+                (Some("role"), "conditions") => Json::Object(JsonObject::new()),
+                (Some("assignment"), "condition") => Json::Null,
+                _ => continue,
+            };
+            record.insert((*column).to_owned(), empty);
             continue;
         }
         let text = unguarded(cell);
         let value = match *column {
             "scope_types" | "permissions" => list(&text),
+            "conditions" | "condition" => Json::parse_bounded(text.as_bytes()).unwrap_or(Json::Text(text)),
             "is_system" => match text.to_ascii_lowercase().as_str() {
                 "true" => Json::Bool(true),
                 "false" => Json::Bool(false),
@@ -288,7 +330,7 @@ mod tests {
     use super::*;
 
     fn back_and_forth(record: &JsonObject) -> JsonObject {
-        let row = to_row(record);
+        let row = to_row(&COLUMNS, record);
         from_row(&COLUMNS, row.iter().map(String::as_str))
     }
 
@@ -334,7 +376,7 @@ mod tests {
                 ("permissions", vec!["a:read", text, "=b"].into()),
             ]);
             assert_eq!(back_and_forth(&record), record, "{text}");
-            for cell in to_row(&record) {
+            for cell in to_row(&COLUMNS, &record) {
                 for part in cell.split([';', '\t', '\n', '\r']) {
                     let begins = part.trim_start_matches(['"', ' ']);
                     assert!(!begins.starts_with(FORMULA), "{cell:?} has {part:?}");

@@ -7,7 +7,7 @@ use super::super::{assignments, entities, hierarchy, reports, roles};
 use super::SqlStore;
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, NamedAssignment, Orphan, Role,
-    Timestamp, UnheldRole,
+    StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page, RegistryStore, Result, RowVisitor};
 
@@ -71,6 +71,11 @@ impl RegistryStore for SqlStore {
     async fn scan_orphans(&self, visit: RowVisitor<'_, Orphan>) -> Result<()> {
         let _permit = self.limits.scan().await?;
         reports::orphans(&self.read, visit).await
+    }
+
+    async fn scan_conditions(&self, visit: RowVisitor<'_, StoredCondition>) -> Result<()> {
+        let _permit = self.limits.scan().await?;
+        reports::conditions(&self.read, visit).await
     }
 
     async fn hierarchy(&self) -> Result<HierarchyState> {

@@ -28,6 +28,9 @@ const OWN_EVENTS: &str = concat!(
 const ALL_EVENTS: &str =
     "SELECT REPLACE(LOWER(CAST(event_id AS TEXT)), '-', '') AS event, delivery_state AS state FROM platform_events";
 
+/// The most conditions that an error names.
+const MAX_NAMED: usize = 20;
+
 fn refused(why: impl Into<String>) -> StoreError {
     StoreError::NotHandedBack(why.into())
 }
@@ -46,6 +49,7 @@ pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<S
         )));
     }
     belongs_together(&mut *conn, &kept).await?;
+    has_no_conditions(&mut *conn).await?;
     let events = own_events(&kept);
     Ok(Some(SinceTakeover {
         last_older_entry: last_older_entry(&mut *conn, &kept).await?,
@@ -94,6 +98,31 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
         return Ok(());
     }
     Err(refused("the older tables that are set aside are not those that EPR's tables were made from"))
+}
+
+/// The conditions in use, each by what has it.
+const CONDITIONS: &str = "SELECT 'assignment ' || CAST(a.id AS TEXT) AS holder FROM role_assignments a \
+     WHERE a.condition IS NOT NULL \
+     UNION ALL \
+     SELECT 'role ' || r.name || ', action ' || p.action FROM role_permissions rp JOIN roles r ON r.id = rp.role_id \
+     JOIN permissions p ON p.id = rp.permission_id WHERE rp.condition IS NOT NULL ORDER BY holder LIMIT 21";
+
+/// Returns an error that names the conditions in use. The older service knows none: a role or an assignment that is
+/// entered there again would allow what its condition denies here.
+async fn has_no_conditions(conn: &mut Conn) -> Result<()> {
+    let mut holders: Vec<String> = sqlx::query_scalar(CONDITIONS).fetch_all(conn).await.map_err(classify)?;
+    if holders.is_empty() {
+        return Ok(());
+    }
+    if holders.len() > MAX_NAMED {
+        holders.truncate(MAX_NAMED);
+        holders.push("and more".to_owned());
+    }
+    Err(refused(format!(
+        "conditions are in use, which the older service would ignore: it would allow what they deny. Revoke or replace \
+         what has them, then run this again: {}",
+        holders.join("; ")
+    )))
 }
 
 /// Shows the rows that would be lost, ledger entries excepted: the registry, and the events and rejections of this

@@ -11,7 +11,7 @@ mod ledger;
 mod pages;
 mod row;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -293,6 +293,7 @@ async fn copy_roles(
             scope_types: scope_types(&mut texts)?,
             is_system: matches!(texts.get("is_system")?.as_deref(), Some("true" | "t" | "1")),
             permissions: if with_permissions { actions(&mut *conn, row).await? } else { Vec::new() },
+            conditions: BTreeMap::new(),
             created_at: texts.time("created_at")?,
             updated_at: texts.time("updated_at")?,
         };
@@ -308,7 +309,8 @@ async fn copy_roles(
         }
         if report.blocking == 0 && texts.is_usable() {
             if roles::insert(&mut *conn, &role).await? {
-                roles::set_actions(&mut *conn, role.id, &role.permissions, role.created_at).await?;
+                let (actions, conditions) = (&role.permissions, &role.conditions);
+                roles::set_actions(&mut *conn, role.id, actions, conditions, role.created_at).await?;
             } else {
                 texts.block("name", "is the name of another role", "rename one of the two", "none");
             }

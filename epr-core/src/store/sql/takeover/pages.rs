@@ -132,6 +132,7 @@ fn assignment(texts: &mut TextRow<'_>) -> Result<Assignment> {
         entity_id: texts.optional_id("entity_id")?,
         effective_at: texts.optional_time("effective_at")?.unwrap_or(created_at),
         expires_at: texts.optional_time("expires_at")?,
+        condition: None,
         created_at,
         updated_at: texts.time("updated_at")?,
     })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
+use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
 use epr_core::store::{Cursor, Page};
@@ -51,7 +52,7 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewAssignment::MEMBERS);
-    let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now()));
+    let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now(), condition::check));
     let (call, new) = Invalid::both(call, new)?;
     Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
+use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
 use epr_core::store::{Cursor, Page};
@@ -44,7 +45,7 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewRole::MEMBERS);
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body)))?;
+    let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body, condition::check)))?;
     Ok(ignored.name_in(created(&app.epr.create_role(&call, new).await?)))
 }
 
@@ -112,7 +113,7 @@ async fn update(
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let patch = body.and_then(|body| RolePatch::from_body(&body));
+    let patch = body.and_then(|body| RolePatch::from_body(&body, condition::check));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
     Ok(ok(&app.epr.update_role(&call, id, patch).await?))
 }
