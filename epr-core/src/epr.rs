@@ -13,11 +13,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::builder::Builder;
-use crate::domain::Timestamp;
+use crate::domain::{EntityTypeUse, Timestamp};
 use crate::engine::Engines;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, Result, chain};
 use crate::store::{SchemaState, Store, StoreError};
+
+/// The sentence about entity types in use that the service does not accept.
+pub(crate) fn lacking_types(unaccepted: &[EntityTypeUse]) -> String {
+    let types: Vec<_> = unaccepted.iter().map(ToString::to_string).collect();
+    format!("EPR_ENTITY_TYPES lacks types that the database uses: {}; add them to it again", types.join(", "))
+}
 
 /// The delay between two attempts to reach the database at the start.
 const START_DELAY: Backoff = Backoff::constant(Duration::from_secs(1), Jitter::None);
@@ -43,7 +49,8 @@ impl Epr {
     /// when many processes do it at once.
     ///
     /// # Errors
-    /// The database is unavailable, or its schema is newer or (without `migrate`) older than this program.
+    /// The database is unavailable, its schema is newer or (without `migrate`) older than this program, or it holds
+    /// entity types that this service does not accept.
     pub async fn start(&self, migrate: bool) -> Result<()> {
         let SchemaState { applied, known } = if migrate { self.migrate().await? } else { self.schema().await? };
         if applied > known {
@@ -51,6 +58,10 @@ impl Epr {
         }
         if applied < known {
             return Err(StoreError::SchemaTooOld { applied, known }.into());
+        }
+        let unaccepted = self.unaccepted_types().await?;
+        if !unaccepted.is_empty() {
+            return Err(StoreError::Unsuitable(lacking_types(&unaccepted)).into());
         }
         let core = &self.engines.core;
         let mut tx = core.store.begin().await?;

@@ -9,7 +9,6 @@ use epr_api::Callers;
 use epr_client::{Client, Question, RetryPolicy};
 use epr_core::authn::Authenticator;
 use epr_core::clock::{Clock, SystemClock};
-use epr_core::domain::fields::Choice as _;
 use epr_core::domain::{EntityType, NewEntity, NewRole};
 use epr_core::settings::{Settings, Source};
 use epr_core::{Epr, TierState};

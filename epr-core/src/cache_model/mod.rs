@@ -224,7 +224,7 @@ impl World {
         let engines = &self.processes[at].epr.engines;
         // Without its guard the version is the one from after the facts were read.
         let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
-        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type };
+        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type.clone() };
         let (call, context) = (Call::default(), JsonObject::new());
         let asked = Asked { call: &call, question, context: &context };
         let decision = finish_check(engines, asked, ticket, seen).await.unwrap();

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::Question;
 use super::condition::{Compiled, Described, Inputs};
-use crate::domain::fields::Choice as _;
 use crate::domain::input::declare::words;
 use crate::domain::input::value::Value as _;
 use crate::domain::{Condition, EntityType, Json, JsonObject, Timestamp};

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::entity_type::{EntityType, EntityTypes};
 use super::fields::{Fields, Invalid};
 use super::input::declare::{filter, record, words};
 use super::json::{Json, JsonObject};
@@ -14,25 +15,6 @@ use super::time::Timestamp;
 
 /// An entity's name: 1 to 255 characters.
 pub type EntityName = Text<1, 255>;
-
-words! {
-    /// The kind of business entity. It never changes after creation.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
-    pub enum EntityType: "entity type" {
-        /// Issues tokens.
-        Issuer = "issuer",
-        /// A special-purpose vehicle that holds an asset.
-        Spv = "spv",
-        /// An offering to investors.
-        Offering = "offering",
-        /// An investor.
-        Investor = "investor",
-        /// Acts for others.
-        Agent = "agent",
-        /// Any other kind.
-        Other = "other",
-    }
-}
 
 words! {
     /// The stage of an entity's life. It does not influence decisions.
@@ -150,12 +132,12 @@ impl NewEntity {
         Self { parent_id: Some(parent_id), ..self }
     }
 
-    /// Reads the body of a creation. An unknown member is an error.
+    /// Reads the body of a creation, whose type is one of `types`. An unknown member is an error.
     ///
     /// # Errors
     /// Every failing field.
-    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
-        let mut fields = Fields::of_body(body)?;
+    pub fn from_body(body: &Json, types: &EntityTypes) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?.accepting(types);
         fields.only(Self::MEMBERS);
         let new = Self::read(&mut fields);
         fields.finish(new)

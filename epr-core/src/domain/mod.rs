@@ -6,6 +6,7 @@ pub mod assignment;
 pub mod audit;
 pub mod condition;
 pub mod entity;
+pub mod entity_type;
 pub mod event;
 pub mod input;
 pub mod named_caller;
@@ -17,13 +18,16 @@ pub mod value;
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
 pub use condition::{Condition, ParameterType};
-pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, NewEntity};
+pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, NewEntity};
+pub use entity_type::{EntityType, EntityTypes};
 pub use event::{DeliveryState, Event, EventFilter, NewEvent};
 pub use input::fields::{self, FieldError, Invalid};
 pub use input::query;
 use input::schema;
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
-pub use report::{AssignmentScan, BulkStep, ConditionHolder, NamedAssignment, Orphan, StoredCondition, UnheldRole};
+pub use report::{
+    AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, NamedAssignment, Orphan, StoredCondition, UnheldRole,
+};
 pub use role::{NewRole, Role, RolePatch};
 pub use value::external_id::{self, ExternalId};
 pub use value::json::{self, Json, JsonObject};

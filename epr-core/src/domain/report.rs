@@ -108,6 +108,35 @@ impl fmt::Display for ConditionHolder {
     }
 }
 
+/// An entity type that rows use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntityTypeUse {
+    /// The type.
+    pub entity_type: EntityType,
+    /// The number of entities of this type, archived or not.
+    pub entities: i64,
+    /// The number of roles with this scope type.
+    pub roles: i64,
+}
+
+impl EntityTypeUse {
+    /// A type without rows.
+    #[must_use]
+    pub fn of(entity_type: EntityType) -> Self {
+        Self { entity_type, entities: 0, roles: 0 }
+    }
+}
+
+/// The type and the numbers of its rows: `fund` (2 entities, 1 role).
+impl std::fmt::Display for EntityTypeUse {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entities, roles) = (self.entities, self.roles);
+        let entity_word = if entities == 1 { "entity" } else { "entities" };
+        let role_word = if roles == 1 { "role" } else { "roles" };
+        write!(out, "`{}` ({entities} {entity_word}, {roles} {role_word})", self.entity_type)
+    }
+}
+
 /// One step of a bulk change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkStep {

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::condition::{Condition, ConditionCheck};
-use super::entity::EntityType;
-use super::fields::{self, Fields, Invalid, Problem, Reading};
+use super::entity_type::{EntityType, EntityTypes};
+use super::fields::{Fields, Invalid, Problem};
 use super::input::declare::record;
 use super::input::value::Value as _;
 use super::json::Json;
@@ -66,11 +66,11 @@ record! {
         new
             /// The entity types on which the role can be assigned and grants; empty: every type.
             #[schema(required = false, max_items = 1000)]
-            Vec<EntityType> = default(Vec::new()) by distinct_types;
+            Vec<EntityType> = default(Vec::new());
         patch
             /// The new scope types, which replace all present ones. `null` changes nothing.
             #[schema(max_items = 1000)]
-            Vec<EntityType> = unless_null by distinct_types;
+            Vec<EntityType> = unless_null;
     }
 
     /// Whether the platform itself depends on the role. No request can set it.
@@ -167,12 +167,13 @@ impl NewRole {
         self
     }
 
-    /// Reads the body of a request. Its `is_system` is ignored, whatever its value is: callers create no system roles.
+    /// Reads the body of a request, whose scope types are among `types`. Its `is_system` is ignored, whatever its value
+    /// is: callers create no system roles.
     ///
     /// # Errors
     /// Every failing field, and every condition that `check` refuses.
-    pub fn from_request(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
-        let mut fields = Fields::of_body(body)?;
+    pub fn from_request(body: &Json, types: &EntityTypes, check: ConditionCheck) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?.accepting(types);
         fields.ignore("is_system");
         Self::read_all(fields, check)
     }
@@ -187,20 +188,22 @@ impl NewRole {
 
     fn read_all(mut fields: Fields<'_>, check: ConditionCheck) -> Result<Self, Invalid> {
         fields.only(Self::MEMBERS);
-        let new = Self::read(&mut fields);
+        let new = Self::read(&mut fields).map(|new| Self { scope_types: distinct(new.scope_types), ..new });
         check_conditions(&mut fields, check, Some(BTreeSet::new()));
         fields.finish(new)
     }
 }
 
 impl RolePatch {
-    /// Reads the body of a change. Other members are ignored: callers send back the whole role that they have read.
+    /// Reads the body of a change, whose scope types are among `types`. Other members are ignored: callers send back the
+    /// whole role that they have read.
     ///
     /// # Errors
     /// Every failing field, and every condition that `check` refuses.
-    pub fn from_body(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
-        let mut fields = Fields::of_body(body)?;
-        let patch = Self::read(&mut fields);
+    pub fn from_body(body: &Json, types: &EntityTypes, check: ConditionCheck) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?.accepting(types);
+        let mut patch = Self::read(&mut fields);
+        patch.scope_types = patch.scope_types.map(distinct);
         check_conditions(&mut fields, check, None);
         fields.finish(Some(patch))
     }
@@ -230,9 +233,8 @@ pub(crate) fn unheld(action: &str) -> Problem {
     Problem::new("value_error", msg).under(action)
 }
 
-/// Reads entity types; of a repeated one the first occurrence counts.
-fn distinct_types(value: &Json) -> Reading<Vec<EntityType>> {
-    let types = fields::list(fields::choice)(value)?;
+/// The types without repetitions, in the order of their first occurrences.
+fn distinct(types: Vec<EntityType>) -> Vec<EntityType> {
     let mut seen = BTreeSet::new();
-    Ok(types.into_iter().filter(|entity_type| seen.insert(*entity_type)).collect())
+    types.into_iter().filter(|entity_type| seen.insert(entity_type.clone())).collect()
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::commit_probe::CommitProbe;
 use crate::clock::{Clock, IdSource, RandomSource};
-use crate::domain::Timestamp;
 use crate::domain::role::Action;
+use crate::domain::{EntityTypes, Timestamp};
 use crate::metrics::Metrics;
 use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings};
 use crate::store::Store;
@@ -30,6 +30,8 @@ pub(crate) struct Core {
 pub(crate) struct CoreSettings {
     /// Actions that exist from the start.
     pub(crate) default_permissions: Vec<Action>,
+    /// The entity types that requests may name.
+    pub(crate) entity_types: EntityTypes,
     /// The evaluated decisions that the ledger records.
     pub(crate) audit_decisions: AuditDecisions,
     /// What the entries of decisions say about their context.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Epr;
 use crate::clock::{Clock, IdSource, RandomSource, SystemClock, SystemRandom, TimeOrderedIds};
+use crate::domain::EntityTypes;
 use crate::domain::role::Action;
 use crate::engine::commit_probe::CommitProbe;
 use crate::engine::{Core, CoreSettings, Engines};
@@ -61,6 +62,7 @@ impl Epr {
             commit_probe: None,
             settings: CoreSettings {
                 default_permissions: default_permissions(),
+                entity_types: EntityTypes::default(),
                 audit_decisions: AuditDecisions::All,
                 audit_events: AuditEvents::Context,
                 audit_context: AuditContext::Hash,
@@ -125,6 +127,13 @@ impl Builder {
     #[must_use]
     pub fn default_permissions(mut self, actions: Vec<Action>) -> Self {
         self.settings.default_permissions = actions;
+        self
+    }
+
+    /// The entity types that requests may name; by default the built-in ones.
+    #[must_use]
+    pub fn entity_types(mut self, types: EntityTypes) -> Self {
+        self.settings.entity_types = types;
         self
     }
 

@@ -30,6 +30,7 @@ impl Epr {
         let mut builder = Self::builder_on(open(settings)?)
             .clock(clock)
             .default_permissions(settings.service.default_permissions.clone())
+            .entity_types(settings.service.entity_types.clone())
             .audit_decisions(settings.audit.decisions)
             .audit_events(settings.audit.events)
             .audit_context(settings.audit.context)

@@ -1,7 +1,7 @@
 //! Operating the service: health, metrics, connections, and the schema of its database.
 
 use super::Epr;
-use crate::domain::{StoredCondition, Timestamp};
+use crate::domain::{EntityTypeUse, EntityTypes, StoredCondition, Timestamp};
 use crate::engine::clock_offset::{self, ClockReading};
 use crate::error::Result;
 use crate::handlers::metrics;
@@ -13,6 +13,21 @@ impl Epr {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.engines.now()
+    }
+
+    /// The entity types that requests may name: the built-in ones and those of `EPR_ENTITY_TYPES`.
+    #[must_use]
+    pub fn entity_types(&self) -> &EntityTypes {
+        &self.engines.core.settings.entity_types
+    }
+
+    /// The entity types that entities or roles use and that the service does not accept: the operator has removed them
+    /// from `EPR_ENTITY_TYPES`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn unaccepted_types(&self) -> Result<Vec<EntityTypeUse>> {
+        Ok(self.store().unaccepted_types(self.entity_types()).await?)
     }
 
     /// Opens a connection of its own to the database, to learn why none can be opened: the pool reports only a timeout.

@@ -78,7 +78,7 @@ impl Epr {
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+    pub async fn entity_named(&self, entity_type: &EntityType, name: &str) -> Result<Option<Entity>> {
         Ok(self.store().entity_named(entity_type, name).await?)
     }
 

@@ -8,7 +8,6 @@ use super::{events, record, roles};
 use crate::call::Call;
 use crate::decision::condition;
 use crate::domain::assignment::window_problem;
-use crate::domain::fields::Choice;
 use crate::domain::{Assignment, NewAssignment, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -89,7 +88,7 @@ impl Mutation for Assign<'_> {
                 return Err(Error::Refused(format!("Entity {entity_id} not found for assignment")).into());
             };
             if !role.scope_types.is_empty() && !role.scope_types.contains(&entity_type) {
-                let (role, entity_type) = (&role.name, entity_type.word());
+                let (role, entity_type) = (&role.name, &entity_type);
                 let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
                 return Err(Error::Refused(why).into());
             }
@@ -97,7 +96,7 @@ impl Mutation for Assign<'_> {
         }
         Ok(match change.tx.insert_assignment(wanted).await? {
             InsertedAssignment::New => {
-                change.record(record::assigned(self.call, wanted, on_type)?);
+                change.record(record::assigned(self.call, wanted, on_type.as_ref())?);
                 change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
                 (true, wanted.clone())
             }
@@ -123,7 +122,7 @@ impl Mutation for Revoke<'_> {
             Some(entity) => change.tx.entity_type(entity).await?,
             None => None,
         };
-        change.record(record::revoked(self.call, self.now, &gone, on_type)?);
+        change.record(record::revoked(self.call, self.now, &gone, on_type.as_ref())?);
         change.emit(events::assignment_changed(self.engines, self.call, self.now, &gone, "revoked"));
         Ok(gone)
     }

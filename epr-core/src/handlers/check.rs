@@ -205,7 +205,7 @@ fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, revision: i64)
         AuditDecisions::Denied => !evaluated.decision.allowed,
         AuditDecisions::Off => false,
     };
-    let basis = Basis { revision, resource_type: facts.resource.entity_type };
+    let basis = Basis { revision, resource_type: facts.resource.entity_type.clone() };
     let draft = if is_recorded {
         Some(record::decided(asked, now, &evaluated, &basis, engines.core.settings.audit_context, false)?)
     } else {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
 use crate::call::Call;
-use crate::domain::fields::{Choice, object_problem};
+use crate::domain::fields::object_problem;
 use crate::domain::{Entity, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use crate::store::{MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 /// # Errors
 /// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
 pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Result<Entity> {
+    check_type(engines, &new.entity_type)?;
     check_attributes(&new.attributes)?;
     let entity = new.into_record(engines.new_id(), engines.now());
     commit(engines, &CreateEntity { call, entity: &entity }).await?;
@@ -71,7 +72,7 @@ impl Mutation for CreateEntity<'_> {
             }
         }
         if !change.tx.insert_entity(entity).await? {
-            return Err(taken(&entity.name, entity.entity_type).into());
+            return Err(taken(entity).into());
         }
         change.record(record::entity_created(self.call, entity)?);
         Ok(())
@@ -106,7 +107,7 @@ impl Mutation for UpdateEntity<'_> {
             refuse_parent(change, self.id, parent).await?;
         }
         if !change.tx.update_entity(&after).await? {
-            return Err(taken(&after.name, after.entity_type).into());
+            return Err(taken(&after).into());
         }
         change.record(record::entity_updated(self.call, &before, &after)?);
         if became_archived(&before, &after) {
@@ -135,7 +136,7 @@ impl Mutation for ArchiveEntity<'_> {
         }
         let after = Entity { status: EntityStatus::Archived, updated_at: self.now, ..before };
         if !change.tx.update_entity(&after).await? {
-            return Err(taken(&after.name, after.entity_type).into());
+            return Err(taken(&after).into());
         }
         change.record(record::entity_archived(self.call, &after)?);
         change.emit(events::entity_archived(self.engines, self.call, &after));
@@ -146,6 +147,12 @@ impl Mutation for ArchiveEntity<'_> {
 /// Behind HTTP they have been checked; a program that embeds the service may bring anything.
 fn check_attributes(attributes: &JsonObject) -> Result<()> {
     object_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
+}
+
+/// Behind HTTP it has been checked; a program that embeds the service may bring any type.
+fn check_type(engines: &Engines, entity_type: &EntityType) -> Result<()> {
+    let problem = engines.core.settings.entity_types.problem_of(entity_type);
+    problem.map_or(Ok(()), |problem| Err(Error::field("type", problem)))
 }
 
 fn became_archived(before: &Entity, after: &Entity) -> bool {
@@ -206,6 +213,6 @@ fn unknown_parent(id: Uuid) -> Error {
     Error::Refused(format!("Parent entity {id} not found"))
 }
 
-fn taken(name: &str, entity_type: EntityType) -> Error {
-    Error::Conflict(format!("Entity '{name}' of type '{}' already exists", entity_type.word()))
+fn taken(entity: &Entity) -> Error {
+    Error::Conflict(format!("Entity '{}' of type '{}' already exists", entity.name, entity.entity_type))
 }

@@ -9,7 +9,7 @@ use crate::domain::audit::OWN_SOURCE;
 use crate::domain::event::{
     DeliveryState, Duplicate, Event, IngestedEvent, MAX_MESSAGE_BYTES, NewEvent, ordering_key, too_large,
 };
-use crate::domain::fields::{Choice as _, Problem, object_problem};
+use crate::domain::fields::{Problem, object_problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
 use crate::engine::Engines;

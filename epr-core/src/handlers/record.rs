@@ -9,7 +9,7 @@ use super::asked::Asked;
 use crate::Call;
 use crate::decision::{Evaluated, Question, Reason};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
-use crate::domain::fields::{Choice, Problem};
+use crate::domain::fields::Problem;
 use crate::domain::json::object;
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
 use crate::engine::cache::Basis;
@@ -22,7 +22,7 @@ use crate::store::ForeignRows;
 /// The subject of an entry.
 struct Subject {
     id: Option<Uuid>,
-    kind: Option<&'static str>,
+    kind: Option<Label>,
 }
 
 /// The actor of an entry.
@@ -41,7 +41,7 @@ impl Actor {
     }
 }
 
-fn draft(call: &Call, now: Timestamp, action: &'static str, subject: &Subject, details: JsonObject) -> Result<Draft> {
+fn draft(call: &Call, now: Timestamp, action: &'static str, subject: Subject, details: JsonObject) -> Result<Draft> {
     draft_by(Actor::of(call), call, now, action, subject, details)
 }
 
@@ -50,7 +50,7 @@ fn draft_by(
     call: &Call,
     now: Timestamp,
     action: &'static str,
-    subject: &Subject,
+    subject: Subject,
     mut details: JsonObject,
 ) -> Result<Draft> {
     if let Some(caller) = call.caller.as_ref().filter(|_| call.actor_id.is_none()) {
@@ -63,19 +63,24 @@ fn draft_by(
         actor_id: actor.id,
         actor_type: actor.kind,
         entity_id: subject.id,
-        entity_type: subject.kind.map(literal::<Label>),
+        entity_type: subject.kind,
         correlation_id: call.correlation_id.clone(),
         details,
         occurred_at: now,
     };
     // Only the caller's input can make details too large: an entity's attributes, or the texts of a role.
-    let field = if subject.kind == Some("role") { "permissions" } else { "attributes" };
+    let field = if action.starts_with("role.") { "permissions" } else { "attributes" };
     Draft::new(event).map_err(|error| Error::field(field, Problem::new("too_large", error.to_string())))
 }
 
 /// A word of this program; all of them are within the bounds.
 fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
     T::try_from(word).unwrap_or_else(|_| unreachable!("`{word}` is within its bounds"))
+}
+
+/// The word of an entity type as the kind of a subject.
+fn kind_of(entity_type: &EntityType) -> Label {
+    Label::new(entity_type.word()).unwrap_or_else(|_| unreachable!("a type has at most 64 characters"))
 }
 
 fn entity_draft(
@@ -85,8 +90,8 @@ fn entity_draft(
     at: Timestamp,
     details: JsonObject,
 ) -> Result<Draft> {
-    let subject = Subject { id: Some(entity.id), kind: Some(entity.entity_type.word()) };
-    draft(call, at, action, &subject, details)
+    let subject = Subject { id: Some(entity.id), kind: Some(kind_of(&entity.entity_type)) };
+    draft(call, at, action, subject, details)
 }
 
 pub(super) fn entity_created(call: &Call, entity: &Entity) -> Result<Draft> {
@@ -104,7 +109,7 @@ pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
 }
 
 fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObject) -> Result<Draft> {
-    draft(call, role.updated_at, action, &Subject { id: Some(role.id), kind: Some("role") }, details)
+    draft(call, role.updated_at, action, Subject { id: Some(role.id), kind: Some(literal("role")) }, details)
 }
 
 pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
@@ -125,16 +130,16 @@ fn assignment_draft(
     call: &Call,
     at: Timestamp,
     assignment: &Assignment,
-    entity_type: Option<EntityType>,
+    entity_type: Option<&EntityType>,
     action: &'static str,
 ) -> Result<Draft> {
     let mut details = assignment.details();
     details.insert("assignment_id".to_owned(), assignment.id.into());
-    let subject = Subject { id: assignment.entity_id, kind: entity_type.map(Choice::word) };
-    draft(call, at, action, &subject, details)
+    let subject = Subject { id: assignment.entity_id, kind: entity_type.map(kind_of) };
+    draft(call, at, action, subject, details)
 }
 
-pub(super) fn assigned(call: &Call, assignment: &Assignment, entity_type: Option<EntityType>) -> Result<Draft> {
+pub(super) fn assigned(call: &Call, assignment: &Assignment, entity_type: Option<&EntityType>) -> Result<Draft> {
     assignment_draft(call, assignment.created_at, assignment, entity_type, "role_assignment.create")
 }
 
@@ -142,7 +147,7 @@ pub(super) fn revoked(
     call: &Call,
     now: Timestamp,
     assignment: &Assignment,
-    entity_type: Option<EntityType>,
+    entity_type: Option<&EntityType>,
 ) -> Result<Draft> {
     assignment_draft(call, now, assignment, entity_type, "role_assignment.delete")
 }
@@ -153,7 +158,7 @@ pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &Foreign
         ("sequences", rows.sequences.clone().into()),
         ("sha256", rows.sha256.as_str().into()),
     ]);
-    draft(call, now, "ledger.set_aside", &Subject { id: None, kind: None }, details)
+    draft(call, now, "ledger.set_aside", Subject { id: None, kind: None }, details)
 }
 
 /// The actor of a decision: the principal, unless the caller named another one.
@@ -195,9 +200,8 @@ pub(super) fn decided(
     if let Some(parameters) = &evaluated.parameters {
         details.extend(context_details(context, parameters, audit_context));
     }
-    let subject = Subject { id: Some(question.resource_id), kind: Some(basis.resource_type.word()) };
-    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", &subject, details)?
-        .based_on(basis.revision))
+    let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&basis.resource_type)) };
+    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?.based_on(basis.revision))
 }
 
 /// What the entry of a decision says about the context that its conditions looked at.

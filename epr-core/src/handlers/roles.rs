@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::decision::condition;
 use crate::domain::condition::Condition;
 use crate::domain::role::unheld;
-use crate::domain::{NewRole, Role, RolePatch, Timestamp};
+use crate::domain::{EntityType, NewRole, Role, RolePatch, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 
@@ -28,6 +28,7 @@ pub(crate) async fn create(engines: &Engines, call: &Call, new: NewRole) -> Resu
 
 /// The role that `new` asks for at `now`.
 pub(super) fn wanted_role(engines: &Engines, now: Timestamp, new: NewRole) -> Result<Role> {
+    check_types(engines, &new.scope_types)?;
     let role = new.into_record(engines.new_id(), now);
     check_conditions(&role.conditions, &role.permissions)?;
     Ok(role)
@@ -50,11 +51,18 @@ fn check_conditions(conditions: &BTreeMap<String, Condition>, permissions: &[Str
 /// # Errors
 /// `NotFound`; `Invalid` when a condition does not compile, or is for an action that the role does not hold.
 pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
+    patch.scope_types.as_ref().map_or(Ok(()), |types| check_types(engines, types))?;
     let (changed, role) = commit(engines, &UpdateRole { engines, call, id, patch, now: engines.now() }).await?;
     if changed {
         log_updated(id);
     }
     Ok(role)
+}
+
+/// Behind HTTP they have been checked; a program that embeds the service may bring any types.
+pub(super) fn check_types(engines: &Engines, types: &[EntityType]) -> Result<()> {
+    let problem = engines.core.settings.entity_types.problem_in(types);
+    problem.map_or(Ok(()), |problem| Err(Error::field("scope_types", problem)))
 }
 
 pub(super) fn log_created(role: &Role) {

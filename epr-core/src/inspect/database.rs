@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::cause::cause;
 use super::{Finding, State, clock, conditions, hierarchy};
+use crate::epr::lacking_types;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
 use crate::store::url::{DatabaseUrl, Host};
@@ -61,8 +62,19 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.push(outbox(epr).await);
         found.push(hierarchy::hierarchy(epr).await);
         found.push(conditions::conditions(epr).await);
+        found.extend(entity_types(epr).await);
     }
     found
+}
+
+/// The entity types in use that the settings lack, if there are any: the service does not start.
+async fn entity_types(epr: &Epr) -> Option<Finding> {
+    let seen = match epr.unaccepted_types().await {
+        Ok(unaccepted) if unaccepted.is_empty() => return None,
+        Ok(unaccepted) => lacking_types(&unaccepted),
+        Err(error) => cause(&error),
+    };
+    Some(Finding::new("types", State::Wrong, seen).advise("the service does not start with these settings"))
 }
 
 /// The server certificates that are accepted.

@@ -4,6 +4,7 @@ use super::reader::Reader;
 use super::shown::plain;
 use super::variable::{Section, Variable};
 use crate::domain::role::Action;
+use crate::domain::{EntityType, EntityTypes};
 
 const ENVIRONMENT: Variable = Variable::text(
     "EPR_ENVIRONMENT",
@@ -24,8 +25,18 @@ const DEFAULT_PERMISSIONS: Variable = Variable::text(
     "Actions that exist from the start.",
 );
 
-pub(super) const SECTION: Section =
-    Section { title: "Service", variables: &[ENVIRONMENT, ENVIRONMENT_BEFORE, NAME, DEFAULT_PERMISSIONS] };
+const ENTITY_TYPES: Variable = Variable::optional(
+    "EPR_ENTITY_TYPES",
+    "words of 1 to 64 characters, comma-separated: the first a to z, the others a to z, 0 to 9, `_`, `.` or `-`; not \
+     `everywhere`",
+    "Entity types in addition to the built-in ones. A type that entities or roles use cannot be removed: the start \
+     fails.",
+);
+
+pub(super) const SECTION: Section = Section {
+    title: "Service",
+    variables: &[ENVIRONMENT, ENVIRONMENT_BEFORE, NAME, DEFAULT_PERMISSIONS, ENTITY_TYPES],
+};
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +60,8 @@ pub struct ServiceSettings {
     pub name: String,
     /// Actions that exist from the start.
     pub default_permissions: Vec<Action>,
+    /// The entity types that requests may name.
+    pub entity_types: EntityTypes,
 }
 
 /// The contract's baseline actions.
@@ -63,6 +76,7 @@ impl ServiceSettings {
             environment: read_environment(reader),
             name: reader.text(&NAME),
             default_permissions: reader.value(&DEFAULT_PERMISSIONS, parse_permissions).unwrap_or_default(),
+            entity_types: EntityTypes::with(reader.value(&ENTITY_TYPES, parse_types).unwrap_or_default()),
         }
     }
 }
@@ -95,4 +109,10 @@ fn parse_permissions(given: &str) -> Option<Vec<Action>> {
         given.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
     };
     words.into_iter().map(|word| Action::new(word).ok()).collect()
+}
+
+/// The types of a comma-separated list. Exports write `everywhere` for no entity, so that it cannot be a type.
+fn parse_types(given: &str) -> Option<Vec<EntityType>> {
+    let words = given.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| EntityType::from_word(word).filter(|_| word != "everywhere")).collect()
 }

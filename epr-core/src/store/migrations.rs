@@ -20,6 +20,7 @@ macro_rules! migrations {
             "0008_ledger_filters",
             "0009_cache_renewals_bounded",
             "0011_former_numbers",
+            "0012_entity_identity",
             "0013_principals",
             "0014_conditions",
             "0015_attribute_renewals",

@@ -183,7 +183,7 @@ pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> 
 
 /// `on spv:Berlin One`, or `everywhere`.
 pub(crate) fn reach(named: &NamedAssignment) -> String {
-    match (named.entity_type, &named.entity_name) {
+    match (&named.entity_type, &named.entity_name) {
         (Some(entity_type), Some(name)) => format!("on {}", entity_label(entity_type, name)),
         _ => Output::warning("everywhere"),
     }
@@ -211,7 +211,7 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
         ("role", format!("{} {}", assignment.role_id, escaped(role_name))),
         (
             "entity",
-            match (assignment.entity_id, named.entity_type, &named.entity_name) {
+            match (assignment.entity_id, &named.entity_type, &named.entity_name) {
                 (Some(id), Some(entity_type), Some(name)) => format!("{id} {}", entity_label(entity_type, name)),
                 (Some(id), ..) => id.to_string(),
                 (None, ..) => reach(named),

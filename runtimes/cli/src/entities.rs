@@ -1,8 +1,10 @@
 //! `epr entities …`
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, builder::PossibleValue};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Args, Subcommand};
 use epr_core::domain::entity::EntityName;
 use epr_core::domain::fields::Choice;
 use epr_core::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, Json, JsonObject, NewEntity};
@@ -17,7 +19,7 @@ pub(crate) enum Command {
     /// List entities that are not archived, newest first
     List {
         /// Only entities of this type; repeatable
-        #[arg(long = "type", value_name = "TYPE", value_parser = choice::<EntityType>())]
+        #[arg(long = "type", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true)]
         types: Vec<EntityType>,
         /// Only children of this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
@@ -44,8 +46,8 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// The type of the entity
-    #[arg(value_name = "TYPE", value_parser = choice::<EntityType>())]
+    /// The type: issuer, spv, offering, investor, agent, other, or one that the operator has added
+    #[arg(value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true)]
     entity_type: EntityType,
     /// The name, unique within the type
     #[arg(value_parser = name)]
@@ -97,10 +99,25 @@ fn name(text: &str) -> Result<EntityName, String> {
 
 /// The words of a closed set, for help, completion and errors.
 pub(crate) fn choice<T: Choice + Send + Sync>() -> impl clap::builder::TypedValueParser<Value = T> {
-    use clap::builder::TypedValueParser as _;
     let words: Vec<_> = T::ALL.iter().map(|choice| PossibleValue::new(choice.word())).collect();
     clap::builder::PossibleValuesParser::new(words)
         .try_map(|word| T::from_word(&word).ok_or_else(|| format!("`{word}` is not a known word")))
+}
+
+/// Parses an entity type. The help and completions name the built-in ones; which others exist is the service's setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntityTypeParser;
+
+impl TypedValueParser for EntityTypeParser {
+    type Value = EntityType;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<EntityType, clap::Error> {
+        (|word: &str| word.parse::<EntityType>()).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(EntityType::BUILT_IN_WORDS.into_iter().map(PossibleValue::new)))
+    }
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
@@ -119,7 +136,8 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 None => None,
             };
             let attributes = create.attributes.clone().map(|given| given.0).unwrap_or_default();
-            let new = NewEntity { parent_id, attributes, ..NewEntity::new(create.name.clone(), create.entity_type) };
+            let new =
+                NewEntity { parent_id, attributes, ..NewEntity::new(create.name.clone(), create.entity_type.clone()) };
             show(backend, &backend.create_entity(new).await?, out).await?;
         }
         Command::Update(update) => {
@@ -175,8 +193,8 @@ impl Limit {
 }
 
 /// An entity as `type:name`, the form that the commands accept.
-pub(crate) fn entity_label(entity_type: EntityType, name: &str) -> String {
-    format!("{}:{}", entity_type.word(), escaped(name))
+pub(crate) fn entity_label(entity_type: &EntityType, name: &str) -> String {
+    format!("{entity_type}:{}", escaped(name))
 }
 
 async fn list(
@@ -223,7 +241,7 @@ async fn show(backend: &Backend, entity: &Entity, out: &mut Output) -> Result<()
     let parent = match entity.parent_id {
         Some(id) => {
             let parent = backend.entity(id).await?;
-            format!("{id} {}", entity_label(parent.entity_type, &parent.name))
+            format!("{id} {}", entity_label(&parent.entity_type, &parent.name))
         }
         None => "none".into(),
     };

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use epr_core::domain::fields::{Choice as _, parse_uuid};
+use epr_core::domain::fields::parse_uuid;
 use epr_core::domain::{Entity, EntityType, Role};
 use uuid::Uuid;
 
@@ -35,13 +35,13 @@ impl EntityRef {
     pub(crate) async fn find(&self, backend: &Backend) -> Result<Entity, BackendError> {
         match self {
             Self::Id(id) => backend.entity(*id).await,
-            Self::Named(entity_type, name) => match backend.entity_named(*entity_type, name).await? {
+            Self::Named(entity_type, name) => match backend.entity_named(entity_type, name).await? {
                 Some(entity) => Ok(entity),
                 None if backend.is_api() => Err(BackendError::Message(format!(
-                    "there is no {} named `{name}`, or it is archived; with --url, give the id of an archived entity",
-                    entity_type.word()
+                    "there is no {entity_type} named `{name}`, or it is archived; with --url, give the id of an archived \
+                     entity"
                 ))),
-                None => Err(BackendError::Message(format!("there is no {} named `{name}`", entity_type.word()))),
+                None => Err(BackendError::Message(format!("there is no {entity_type} named `{name}`"))),
             },
         }
     }
@@ -88,7 +88,7 @@ mod tests {
         let id = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11";
         assert_eq!(id.parse(), Ok(EntityRef::Id(id.parse().unwrap())));
         assert_eq!("spv:Berlin: One".parse(), Ok(EntityRef::Named(EntityType::Spv, "Berlin: One".into())));
-        for nonsense in ["", "Berlin One", "spv:", "ship:Berlin"] {
+        for nonsense in ["", "Berlin One", "spv:", "Ship:Berlin"] {
             assert!(nonsense.parse::<EntityRef>().is_err(), "{nonsense}");
         }
     }

@@ -176,11 +176,11 @@ async fn orphaned(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
         } else {
             let entity = &orphan.entity;
             let parent = entity.parent_id.map(|id| id.to_string()).unwrap_or_default();
-            out.clipped_line(&format!("{}  {}", entity.id, entity_label(entity.entity_type, &entity.name))).and_then(
+            out.clipped_line(&format!("{}  {}", entity.id, entity_label(&entity.entity_type, &entity.name))).and_then(
                 |()| {
                     out.clipped_line(&format!(
                         "  below {parent}  {}",
-                        entity_label(orphan.parent_type, &orphan.parent_name)
+                        entity_label(&orphan.parent_type, &orphan.parent_name)
                     ))
                 },
             )

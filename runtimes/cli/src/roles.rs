@@ -5,14 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::domain::condition::Condition;
-use epr_core::domain::fields::Choice as _;
 use epr_core::domain::role::{Action, RoleDescription, RoleName};
 use epr_core::domain::{EntityType, NewRole, Role, RolePatch};
 
 use crate::Outcome;
 use crate::backend::Backend;
 use crate::condition::{self, ActionCondition, Parameter, action_condition, parameter};
-use crate::entities::{Limit, choice};
+use crate::entities::{EntityTypeParser, Limit};
 use crate::output::{Output, escaped};
 use crate::reference::RoleRef;
 
@@ -44,7 +43,7 @@ pub(crate) struct Create {
     #[arg(long = "action", value_name = "ACTION", value_parser = action)]
     actions: Vec<Action>,
     /// An entity type that the role is meant for; repeatable; default: every type
-    #[arg(long = "for", value_name = "TYPE", value_parser = choice::<EntityType>())]
+    #[arg(long = "for", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true)]
     scope_types: Vec<EntityType>,
     /// A description
     #[arg(long, value_name = "TEXT", value_parser = description)]
@@ -69,7 +68,7 @@ pub(crate) struct Update {
     #[arg(long, value_name = "ACTION", value_parser = action)]
     remove_action: Vec<Action>,
     /// The entity types that the role is meant for; they replace the present ones; repeatable
-    #[arg(long = "for", value_name = "TYPE", value_parser = choice::<EntityType>(), conflicts_with = "for_all")]
+    #[arg(long = "for", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true, conflicts_with = "for_all")]
     scope_types: Vec<EntityType>,
     /// Make the role valid for every entity type
     #[arg(long)]
@@ -171,7 +170,7 @@ fn distinct(types: &[EntityType]) -> Vec<EntityType> {
     let mut kept: Vec<EntityType> = Vec::new();
     for entity_type in types {
         if !kept.contains(entity_type) {
-            kept.push(*entity_type);
+            kept.push(entity_type.clone());
         }
     }
     kept
@@ -218,7 +217,7 @@ pub(crate) fn holds(role: &Role) -> String {
 }
 
 fn scope(role: &Role) -> Option<String> {
-    let words: Vec<_> = role.scope_types.iter().map(|entity_type| entity_type.word()).collect();
+    let words: Vec<_> = role.scope_types.iter().map(EntityType::word).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 

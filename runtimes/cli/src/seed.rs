@@ -106,7 +106,7 @@ impl Demo {
     fn print(&self, out: &mut Output) -> std::io::Result<()> {
         out.heading("Entities")?;
         for entity in &self.entities {
-            out.clipped_line(&format!("  {}  {}", entity.id, entity_label(entity.entity_type, &entity.name)))?;
+            out.clipped_line(&format!("  {}  {}", entity.id, entity_label(&entity.entity_type, &entity.name)))?;
         }
         out.heading("Roles")?;
         for role in &self.roles {
@@ -149,7 +149,7 @@ async fn entity(
     name: &str,
     parent_id: Option<Uuid>,
 ) -> Result<Entity, Box<dyn std::error::Error>> {
-    if let Some(existing) = backend.entity_named(entity_type, name).await? {
+    if let Some(existing) = backend.entity_named(&entity_type, name).await? {
         return Ok(existing);
     }
     let new = NewEntity { parent_id, ..NewEntity::new(name.try_into()?, entity_type) };

@@ -33,6 +33,7 @@ mod dot_env;
 mod embedding;
 mod embedding_page;
 mod entities;
+mod entity_types;
 mod event_trail;
 mod events;
 mod events_backlog;

@@ -6,6 +6,7 @@
 mod admin;
 mod changes;
 mod coverage;
+mod entity_identity;
 mod facts;
 mod ledger;
 mod outbox;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Condition, ConditionHolder, EntityFilter, EntityStatus, EntityType,
-    Role,
+    Assignment, AssignmentFilter, AssignmentScan, Condition, ConditionHolder, Entity, EntityFilter, EntityStatus,
+    EntityType, EntityTypeUse, EntityTypes, Role,
 };
 use epr_core::store::{Cursor, Page, collect_into};
 use rstest::rstest;
@@ -22,9 +22,9 @@ async fn an_entity_is_found_by_its_id_and_by_its_name_archived_or_not(#[case] ba
     world.with_entities(std::slice::from_ref(&archived)).await;
     assert_eq!(world.store.entity(id(1)).await.unwrap(), Some(archived.clone()));
     assert_eq!(world.store.entity(id(2)).await.unwrap(), None);
-    assert_eq!(world.store.entity_named(EntityType::Spv, "entity 1").await.unwrap(), Some(archived));
-    assert_eq!(world.store.entity_named(EntityType::Agent, "entity 1").await.unwrap(), None, "another type");
-    assert_eq!(world.store.entity_named(EntityType::Spv, "Entity 1").await.unwrap(), None, "case-sensitive");
+    assert_eq!(world.store.entity_named(&EntityType::Spv, "entity 1").await.unwrap(), Some(archived));
+    assert_eq!(world.store.entity_named(&EntityType::Agent, "entity 1").await.unwrap(), None, "another type");
+    assert_eq!(world.store.entity_named(&EntityType::Spv, "Entity 1").await.unwrap(), None, "case-sensitive");
 }
 
 #[rstest]
@@ -193,7 +193,7 @@ async fn each_scan_of_assignments_visits_its_own_in_its_own_order(#[case] backen
     assert_eq!(ids(&scan(AssignmentScan::Global { now }).await), [12, 13, 15]);
     let one = scan(AssignmentScan::One(id(11))).await;
     assert_eq!(ids(&one), [11]);
-    assert_eq!((&*one[0].role_name, one[0].entity_type), ("role 2", Some(EntityType::Spv)));
+    assert_eq!((&*one[0].role_name, one[0].entity_type.clone()), ("role 2", Some(EntityType::Spv)));
     assert_eq!(one[0].entity_name.as_deref(), Some("entity 1"));
 }
 
@@ -234,7 +234,7 @@ async fn an_orphan_is_an_entity_in_use_below_an_archived_one(#[case] backend: Ba
     let mut orphans = Vec::new();
     world.store.scan_orphans(&mut collect_into(&mut orphans)).await.unwrap();
     let seen: Vec<_> =
-        orphans.iter().map(|row| (row.entity.id.as_u128(), &*row.parent_name, row.parent_type)).collect();
+        orphans.iter().map(|row| (row.entity.id.as_u128(), &*row.parent_name, row.parent_type.clone())).collect();
     assert_eq!(seen, [(2, "entity 1", EntityType::Spv)]);
 }
 
@@ -280,4 +280,30 @@ async fn the_state_of_the_hierarchy_counts_levels_and_finds_cycles(#[case] backe
     let state = world.store.hierarchy().await.unwrap();
     assert_eq!((state.levels, state.rootless), (0, 3));
     assert_eq!(state.cycles, [vec![id(1), id(3), id(2), id(1)]]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn types_in_use_that_are_not_accepted_are_returned_with_the_numbers_of_their_rows(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let none: &[EntityTypeUse] = &[];
+    assert_eq!(world.store.unaccepted_types(&EntityTypes::default()).await.unwrap(), none);
+    let typed = |n, word: &str| Entity { entity_type: word.parse().unwrap(), ..entity(n, None) };
+    let archived = |entity| Entity { status: EntityStatus::Archived, ..entity };
+    world
+        .with_entities(&[typed(1, "fund"), typed(2, "spv"), archived(typed(3, "fund")), archived(typed(4, "a.b"))])
+        .await;
+    let types = |words: &[&str]| words.iter().map(|word| word.parse().unwrap()).collect();
+    let with = |n, words: &[&str]| Role { scope_types: types(words), ..role(n, &[]) };
+    world.with_roles(&[with(1, &["spv", "fund"]), with(2, &["ship", "fund"]), with(3, &[]), with(4, &["spv"])]).await;
+    let used = |word: &str, entities, roles| EntityTypeUse { entity_type: word.parse().unwrap(), entities, roles };
+    let seen = world.store.unaccepted_types(&EntityTypes::default()).await.unwrap();
+    assert_eq!(seen, [used("a.b", 1, 0), used("fund", 2, 2), used("ship", 0, 1)]);
+    let accepted = EntityTypes::with(["fund", "ship"].map(|word| word.parse().unwrap()));
+    assert_eq!(world.store.unaccepted_types(&accepted).await.unwrap(), [used("a.b", 1, 0)]);
+    assert_eq!(world.store.entity(id(1)).await.unwrap().unwrap().entity_type.word(), "fund");
+    assert_eq!(world.store.role(id(2)).await.unwrap().unwrap().scope_types, types(&["ship", "fund"]) as Vec<_>);
 }

@@ -263,26 +263,42 @@ macro_rules! record {
     (@stored $values:ident, $field:ident, $stored:expr) => { $stored };
 
     (@new $fields:ident, $member:tt, required) => {
-        $fields.required($member, $crate::domain::input::value::Value::read)
+        {
+            let types = $fields.entity_types();
+            $fields.required($member, |value| $crate::domain::input::value::Value::read_for(value, types))
+        }
     };
     (@new $fields:ident, $member:tt, required by $reader:path) => { $fields.required($member, $reader) };
     (@new $fields:ident, $member:tt, optional) => {
-        Some($fields.optional($member, $crate::domain::input::value::Value::read))
+        {
+            let types = $fields.entity_types();
+            Some($fields.optional($member, |value| $crate::domain::input::value::Value::read_for(value, types)))
+        }
     };
     (@new $fields:ident, $member:tt, optional by $reader:path) => { Some($fields.optional($member, $reader)) };
     (@new $fields:ident, $member:tt, default ($default:expr)) => {
-        Some($fields.given($member, $crate::domain::input::value::Value::read).unwrap_or_else(|| $default))
+        {
+            let types = $fields.entity_types();
+            let given = $fields.given($member, |value| $crate::domain::input::value::Value::read_for(value, types));
+            Some(given.unwrap_or_else(|| $default))
+        }
     };
     (@new $fields:ident, $member:tt, default ($default:expr) by $reader:path) => {
         Some($fields.given($member, $reader).unwrap_or_else(|| $default))
     };
 
     (@patched $fields:ident, $member:tt, $ty:ty, given) => {
-        $fields.given($member, <$ty as $crate::domain::input::value::Value>::read)
+        {
+            let types = $fields.entity_types();
+            $fields.given($member, |value| <$ty as $crate::domain::input::value::Value>::read_for(value, types))
+        }
     };
     (@patched $fields:ident, $member:tt, $ty:ty, given by $reader:path) => { $fields.given($member, $reader) };
     (@patched $fields:ident, $member:tt, $ty:ty, unless_null) => {
-        $fields.optional($member, <$ty as $crate::domain::input::value::Value>::read)
+        {
+            let types = $fields.entity_types();
+            $fields.optional($member, |value| <$ty as $crate::domain::input::value::Value>::read_for(value, types))
+        }
     };
     (@patched $fields:ident, $member:tt, $ty:ty, unless_null by $reader:path) => {
         $fields.optional($member, $reader)
@@ -380,9 +396,10 @@ macro_rules! filter {
 
             /// Reads the conditions from a query; every failing parameter is reported to `fields`.
             pub fn read(fields: &mut $crate::domain::fields::Fields<'_>) -> Self {
+                let types = fields.entity_types();
                 Self {
                     $( $field: <$ty as $crate::domain::input::value::Condition>::from_query(
-                        fields, $parameter, filter!(@reader $($reader)?),
+                        fields, $parameter, filter!(@reader types, $($reader)?),
                     ), )+
                 }
             }
@@ -396,8 +413,11 @@ macro_rules! filter {
             }
         }
     };
-    (@reader) => { $crate::domain::input::value::Value::read };
-    (@reader $reader:path) => { $reader };
+    (@reader $types:ident,) => { |value| $crate::domain::input::value::Value::read_for(value, $types) };
+    (@reader $types:ident, $reader:path) => {{
+        let _ = $types;
+        $reader
+    }};
 }
 
 pub(crate) use words;

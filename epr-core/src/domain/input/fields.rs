@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::accepted::EntityTypes;
 use super::nearest::nearest;
 use crate::domain::value::json::{Json, JsonObject, MAX_DEPTH};
 use crate::domain::value::text::{Text, TextError};
@@ -131,7 +132,7 @@ impl Problem {
         self.within(PathSegment::Name(bounded(name).into()))
     }
 
-    fn within(mut self, segment: PathSegment) -> Self {
+    pub(in crate::domain) fn within(mut self, segment: PathSegment) -> Self {
         self.path.insert(0, segment);
         self
     }
@@ -153,6 +154,7 @@ pub struct Fields<'a> {
     more: usize,
     /// A member that is known and not read.
     ignored: Option<&'static str>,
+    types: &'a EntityTypes,
 }
 
 impl<'a> Fields<'a> {
@@ -170,7 +172,18 @@ impl<'a> Fields<'a> {
     /// Reads `members` that came from `location` (`body`, `query` …).
     #[must_use]
     pub fn new(location: &'static str, members: &'a JsonObject) -> Self {
-        Self { location, members, errors: Vec::new(), more: 0, ignored: None }
+        Self { location, members, errors: Vec::new(), more: 0, ignored: None, types: EntityTypes::ANY }
+    }
+
+    /// The same members, read for a service that accepts the entity types `types` and no others.
+    #[must_use]
+    pub fn accepting(self, types: &'a EntityTypes) -> Self {
+        Self { types, ..self }
+    }
+
+    /// The accepted entity types; every one of the grammar unless [`Fields::accepting`] has narrowed them.
+    pub(in crate::domain) fn entity_types(&self) -> &'a EntityTypes {
+        self.types
     }
 
     /// Whether there is a member of this name.

@@ -3,6 +3,7 @@
 //!
 //! Owns the readers of single values and the shape of validation errors. Must never know what a field is for.
 
+pub mod accepted;
 pub(crate) mod declare;
 pub mod fields;
 pub(crate) mod nearest;

@@ -1,12 +1,13 @@
 //! The JSON form of value types, and the form in which a record keeps them.
 //!
 //! Owns one reader and one writer per value type; the declarations in [`super::declare`] use them. Must never know a
-//! registry type.
+//! registry type; it passes the set of accepted entity types on to the one reader that needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use super::accepted::EntityTypes;
 use super::fields::{self, Problem, Reading};
 use super::query;
 use crate::domain::value::external_id::ExternalId;
@@ -21,6 +22,15 @@ pub trait Value: Sized {
     /// # Errors
     /// Every problem of the value.
     fn read(value: &Json) -> Reading<Self>;
+
+    /// Reads the value of a request to a service that accepts the entity types `types`.
+    ///
+    /// # Errors
+    /// Every problem of the value.
+    fn read_for(value: &Json, types: &EntityTypes) -> Reading<Self> {
+        let _ = types;
+        Self::read(value)
+    }
 
     /// Writes the value in the contract's form, so that `read(&value.write())` returns it.
     fn write(&self) -> Json;
@@ -116,6 +126,10 @@ impl<T: Value> Value for Option<T> {
         fields::nullable(T::read)(value)
     }
 
+    fn read_for(value: &Json, types: &EntityTypes) -> Reading<Self> {
+        fields::nullable(|value| T::read_for(value, types))(value)
+    }
+
     fn write(&self) -> Json {
         self.as_ref().map_or(Json::Null, Value::write)
     }
@@ -124,6 +138,10 @@ impl<T: Value> Value for Option<T> {
 impl<T: Value> Value for Vec<T> {
     fn read(value: &Json) -> Reading<Self> {
         fields::list(T::read)(value)
+    }
+
+    fn read_for(value: &Json, types: &EntityTypes) -> Reading<Self> {
+        fields::list(|value| T::read_for(value, types))(value)
     }
 
     fn write(&self) -> Json {
@@ -247,7 +265,11 @@ pub trait Condition: Sized {
     type Item;
 
     /// Reads the parameter `name`, each of its values with `read`.
-    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<Self::Item>) -> Self;
+    fn from_query(
+        fields: &mut fields::Fields<'_>,
+        name: &'static str,
+        read: impl Fn(&Json) -> Reading<Self::Item>,
+    ) -> Self;
 
     /// Adds the parameter to `pairs`; an absent condition adds none.
     fn to_query(&self, name: &'static str, pairs: &mut Vec<(&'static str, String)>);
@@ -263,7 +285,7 @@ fn parameter(value: &impl Value) -> String {
 impl<T: Value> Condition for Option<T> {
     type Item = T;
 
-    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<T>) -> Self {
+    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: impl Fn(&Json) -> Reading<T>) -> Self {
         fields.given(name, read)
     }
 
@@ -276,7 +298,7 @@ impl<T: Value> Condition for Option<T> {
 impl<T: Value> Condition for Vec<T> {
     type Item = T;
 
-    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: fn(&Json) -> Reading<T>) -> Self {
+    fn from_query(fields: &mut fields::Fields<'_>, name: &'static str, read: impl Fn(&Json) -> Reading<T>) -> Self {
         fields.given(name, query::repeated(read)).unwrap_or_default()
     }
 

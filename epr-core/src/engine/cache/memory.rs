@@ -13,7 +13,7 @@ use crate::domain::{EntityType, Timestamp};
 const ENTRY_BYTES: u64 = 336;
 
 /// The basis of an answer, which its ledger entry names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Basis {
     /// The sequence of the last ledger entry that had changed what decisions depend on when the facts were read.
     pub(crate) revision: i64,

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Result, RowVisitor};
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, NamedAssignment, Orphan, Role,
-    StoredCondition, Timestamp, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
+    NamedAssignment, Orphan, Role, StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page};
 
@@ -25,7 +25,14 @@ pub trait RegistryStore: Send + Sync {
     /// Returns the entity with this unique pair of type and name, archived or not.
     ///
     /// Example: `entity_named(Spv, "x")` does not return the offering called `x`.
-    async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>>;
+    async fn entity_named(&self, entity_type: &EntityType, name: &str) -> Result<Option<Entity>>;
+
+    /// Returns the entity types that rows use and `types` does not contain, with the numbers of these rows. Reads no
+    /// entity of another type.
+    ///
+    /// Example: with one entity of the type `fund`, and without `fund` in `types`,
+    /// `[EntityTypeUse { entity_type: fund, entities: 1, roles: 0 }]`.
+    async fn unaccepted_types(&self, types: &EntityTypes) -> Result<Vec<EntityTypeUse>>;
 
     /// Lists entities that match `filter` and are not archived.
     ///

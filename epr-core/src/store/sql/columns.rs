@@ -13,7 +13,7 @@ use super::dialect::{Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id
 use crate::domain::condition::Condition;
 use crate::domain::fields::Choice;
 use crate::domain::input::value::{Shape, Sink, Source, Value as _};
-use crate::domain::{Json, JsonObject, Timestamp};
+use crate::domain::{EntityType, Json, JsonObject, Timestamp};
 use crate::store::{Result, StoreError};
 
 /// The parameters of a statement, separated by commas.
@@ -117,12 +117,23 @@ impl<T: Choice> Column for T {
     }
 }
 
-/// Words of a closed set, as a JSON list.
-impl<T: Choice> Column for Vec<T> {
+/// The word of an entity type, which another program of EPR may have been told to accept.
+impl Column for EntityType {
+    fn read(row: &Row, name: &'static str) -> Result<Self> {
+        read_type(row.try_get(name).map_err(classify)?)
+    }
+
+    fn bind(&self, to: &mut Parameters<'_>) {
+        to.push_bind_unseparated(self.word().to_owned());
+    }
+}
+
+/// Entity types, as a JSON list.
+impl Column for Vec<EntityType> {
     const IS_JSON: bool = true;
 
     fn read(row: &Row, name: &'static str) -> Result<Self> {
-        read_words(row.try_get(name).map_err(classify)?)
+        read_types(row.try_get(name).map_err(classify)?)
     }
 
     fn bind(&self, to: &mut Parameters<'_>) {
@@ -204,9 +215,14 @@ pub(super) fn read_word<T: Choice>(word: &str) -> Result<T> {
     T::from_word(word).ok_or_else(|| StoreError::corrupt(T::WHAT, word))
 }
 
-/// The members of a closed set whose words are stored as a JSON list.
-pub(super) fn read_words<T: Choice>(text: &str) -> Result<Vec<T>> {
-    read_texts(T::WHAT, text)?.iter().map(|word| read_word(word)).collect()
+/// The entity type with the stored word.
+pub(super) fn read_type(word: &str) -> Result<EntityType> {
+    EntityType::from_word(word).ok_or_else(|| StoreError::corrupt("entity type", word))
+}
+
+/// The entity types whose words are stored as a JSON list.
+pub(super) fn read_types(text: &str) -> Result<Vec<EntityType>> {
+    read_texts("entity type", text)?.iter().map(|word| read_type(word)).collect()
 }
 
 fn read_texts(what: &'static str, text: &str) -> Result<Vec<String>> {

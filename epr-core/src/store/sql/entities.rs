@@ -5,10 +5,9 @@ use std::sync::LazyLock;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues, read_word};
+use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues, read_type};
 use super::dialect::{Conn, Db, Row, bind_id, classify};
 use super::listing::{self, after};
-use crate::domain::fields::Choice;
 use crate::domain::input::value::Sink as _;
 use crate::domain::{Entity, EntityFilter, EntityType};
 use crate::store::{Cursor, Page, Result, RowVisitor};
@@ -52,7 +51,7 @@ pub(super) async fn get(conn: &mut Conn, entity: Uuid) -> Result<Option<Entity>>
 }
 
 /// The entity with this unique key.
-pub(super) async fn named(conn: &mut Conn, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+pub(super) async fn named(conn: &mut Conn, entity_type: &EntityType, name: &str) -> Result<Option<Entity>> {
     let mut query = select(" FROM entities e WHERE e.name = ");
     query.push_bind(name).push(" AND e.type = ").push_bind(entity_type.word());
     one(conn, &mut query).await
@@ -91,7 +90,7 @@ fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
         query.push(" AND e.type IN (");
         let mut types = query.separated(", ");
         for entity_type in &filter.types {
-            types.push_bind(entity_type.word());
+            types.push_bind(entity_type.word().to_owned());
         }
         query.push(")");
     }
@@ -133,5 +132,5 @@ pub(super) async fn type_of(conn: &mut Conn, entity: Uuid) -> Result<Option<Enti
         .fetch_optional(conn)
         .await
         .map_err(classify)?;
-    word.as_deref().map(read_word).transpose()
+    word.as_deref().map(read_type).transpose()
 }

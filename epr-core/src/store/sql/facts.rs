@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{read_object, read_word, read_words};
+use super::columns::{read_object, read_type, read_types, read_word};
 use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
 use crate::decision::{
     AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, Question, ResourceFacts,
@@ -214,7 +214,7 @@ impl<'a> Found<'a> {
     pub(in super::super) fn add(&mut self, row: &Row) -> Result<()> {
         let reached: Uuid = row.try_get("reached_id").map(read_id).map_err(classify)?;
         if let Some(word) = row.try_get::<Option<&str>, _>("resource_type").map_err(classify)? {
-            self.resource = Some(ResourceFacts::of(read_word(word)?));
+            self.resource = Some(ResourceFacts::of(read_type(word)?));
             let status = row.try_get::<Option<&str>, _>("principal_status").map_err(classify)?;
             let status: Option<PrincipalStatus> = status.map(read_word).transpose()?;
             self.principal.is_suspended = status == Some(PrincipalStatus::Suspended);
@@ -262,7 +262,7 @@ fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
-        scope_types: read_words(row.try_get("scope_types").map_err(classify)?)?,
+        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?,
         held_action: of_role.map(|_| question.action.as_str().to_owned()),
         conditions: conditions.collect(),
     })

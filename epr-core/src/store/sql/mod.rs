@@ -9,6 +9,7 @@ mod assignments;
 mod cached_head;
 mod columns;
 mod entities;
+mod entity_types;
 pub(super) mod events;
 #[macro_use]
 pub(super) mod facts;

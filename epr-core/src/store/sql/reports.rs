@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::columns::read_word;
+use super::columns::read_type;
 use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
 use super::{assignments, entities, roles};
 use crate::domain::{
@@ -71,7 +71,7 @@ fn read_named(row: &Row) -> Result<NamedAssignment> {
     Ok(NamedAssignment {
         assignment: assignments::read(row)?,
         role_name: row.try_get("role_name").map_err(classify)?,
-        entity_type: place_type.map(read_word).transpose()?,
+        entity_type: place_type.map(read_type).transpose()?,
         entity_name: row.try_get("place_name").map_err(classify)?,
     })
 }
@@ -125,6 +125,6 @@ fn read_orphan(row: &Row) -> Result<Orphan> {
     Ok(Orphan {
         entity: entities::read(row)?,
         parent_name: row.try_get("parent_name").map_err(classify)?,
-        parent_type: read_word(row.try_get("parent_type").map_err(classify)?)?,
+        parent_type: read_type(row.try_get("parent_type").map_err(classify)?)?,
     })
 }

@@ -118,12 +118,12 @@ impl Backend {
     /// An entity by its unique name. The API does not list archived ones: over it, the answer for those is `None`.
     pub(crate) async fn entity_named(
         &self,
-        entity_type: EntityType,
+        entity_type: &EntityType,
         name: &str,
     ) -> Result<Option<Entity>, BackendError> {
         let Self::Database { epr, .. } = self else {
             let mut found = None;
-            let filter = EntityFilter { types: vec![entity_type], parent_id: None };
+            let filter = EntityFilter { types: vec![entity_type.clone()], parent_id: None };
             self.for_each_entity(&filter, &mut |entity| {
                 if entity.name == name {
                     found = Some(entity);

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use epr_core::domain::condition::Condition;
-use epr_core::domain::fields::Choice as _;
 use epr_core::domain::input::value::FromInput as _;
 use epr_core::domain::role::{Action, RoleDescription};
 use epr_core::domain::{Assignment, AssignmentFilter, BulkStep, EntityType, NewAssignment, Role, RolePatch, Timestamp};
@@ -64,7 +63,7 @@ pub(super) fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Plann
     let name = escaped(wanted.name.as_str());
     let actions: BTreeSet<&str> = wanted.permissions.iter().map(Action::as_str).collect();
     let types = |types: &[EntityType]| {
-        let words: Vec<_> = types.iter().map(|entity_type| entity_type.word()).collect();
+        let words: Vec<_> = types.iter().map(EntityType::word).collect();
         if words.is_empty() { "every type".to_owned() } else { words.join(", ") }
     };
     let conditions: Conditions = BTreeMap::from_input(wanted.conditions.clone());
@@ -206,7 +205,7 @@ impl<'a> Assignments<'a> {
         };
         let target = entity.as_ref().map_or_else(
             || "everywhere".to_owned(),
-            |entity| format!("on {}", entity_label(entity.entity_type, &entity.name)),
+            |entity| format!("on {}", entity_label(&entity.entity_type, &entity.name)),
         );
         let mut lines = vec![format!("held by {} {}", escaped(wanted.principal_type.as_str()), wanted.principal_id)];
         let (start, end) = (wanted.effective_at, wanted.expires_at);
@@ -242,7 +241,7 @@ impl<'a> Assignments<'a> {
         let json = json!({
             "kind": "assignment", "principal_id": wanted.principal_id, "principal_type": wanted.principal_type,
             "role": role_name, "entity_id": entity.as_ref().map(|entity| entity.id),
-            "entity_type": entity.as_ref().map(|entity| entity.entity_type),
+            "entity_type": entity.as_ref().map(|entity| &entity.entity_type),
             "entity_name": entity.as_ref().map(|entity| &entity.name),
             "effective_at": start, "expires_at": end, "condition": after,
             "before": existing.as_ref().map(|existing| json!({
@@ -318,20 +317,19 @@ impl<'a> Assignments<'a> {
             }
             // The entity can have been renamed, unless another entity has the name by now.
             (Some(entity), Some((entity_type, name))) => {
-                if entity.entity_type != *entity_type || self.backend.entity_named(*entity_type, name).await?.is_some()
-                {
+                if entity.entity_type != *entity_type || self.backend.entity_named(entity_type, name).await?.is_some() {
                     return unfit(format!(
                         "entity_id: {} is {} here, and {} is another entity: omit one of the two",
                         entity.id,
-                        entity_label(entity.entity_type, &entity.name),
-                        entity_label(*entity_type, name)
+                        entity_label(&entity.entity_type, &entity.name),
+                        entity_label(entity_type, name)
                     ));
                 }
                 entity
             }
-            (None, Some((entity_type, name))) => match self.backend.entity_named(*entity_type, name).await? {
+            (None, Some((entity_type, name))) => match self.backend.entity_named(entity_type, name).await? {
                 Some(entity) => entity,
-                None => return unfit(format!("entity_name: there is no {}", entity_label(*entity_type, name))),
+                None => return unfit(format!("entity_name: there is no {}", entity_label(entity_type, name))),
             },
             (None, None) => return unfit("entity_type: no entity is named"),
         };

@@ -4,7 +4,7 @@
 use epr_core::decision::condition;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
 use epr_core::domain::condition::Condition;
-use epr_core::domain::fields::{self, Choice as _, Fields, Problem};
+use epr_core::domain::fields::{self, Fields, Problem};
 use epr_core::domain::input::value::Value as _;
 use epr_core::domain::json::object;
 use epr_core::domain::role::RoleName;
@@ -127,7 +127,7 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
     let principal_id = fields.required("principal_id", fields::uuid);
     let principal_type = fields.optional("principal_type", fields::text).unwrap_or_else(default_principal_type);
     let role = fields.required("role", fields::text);
-    let word: Option<Text<1, 32>> = fields.optional("entity_type", fields::text);
+    let word: Option<Text<1, 64>> = fields.optional("entity_type", fields::text);
     let name: Option<Text<1, 255>> = fields.optional("entity_name", fields::text);
     let id = fields.optional("entity_id", fields::uuid);
     let entity = match (word.as_ref().map(Text::as_str), name, id) {
@@ -180,7 +180,7 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
 
 /// A role as a record.
 pub(super) fn of_role(role: &Role) -> JsonObject {
-    let types: Vec<_> = role.scope_types.iter().map(|entity_type| entity_type.word()).collect();
+    let types: Vec<_> = role.scope_types.iter().map(EntityType::word).collect();
     object([
         ("kind", "role".into()),
         ("name", role.name.as_str().into()),
@@ -195,7 +195,7 @@ pub(super) fn of_role(role: &Role) -> JsonObject {
 /// An assignment as a record.
 pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
     let assignment = &named.assignment;
-    let entity_type = named.entity_type.map_or(EVERYWHERE, |entity_type| entity_type.word());
+    let entity_type = named.entity_type.as_ref().map_or(EVERYWHERE, EntityType::word);
     object([
         ("kind", "assignment".into()),
         ("principal_id", assignment.principal_id.into()),

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::super::{assignments, entities, hierarchy, reports, roles};
+use super::super::{assignments, entities, entity_types, hierarchy, reports, roles};
 use super::SqlStore;
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, NamedAssignment, Orphan, Role,
-    StoredCondition, Timestamp, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
+    NamedAssignment, Orphan, Role, StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page, RegistryStore, Result, RowVisitor};
 
@@ -17,8 +17,12 @@ impl RegistryStore for SqlStore {
         self.read(async |conn| entities::get(conn, id).await).await
     }
 
-    async fn entity_named(&self, entity_type: EntityType, name: &str) -> Result<Option<Entity>> {
+    async fn entity_named(&self, entity_type: &EntityType, name: &str) -> Result<Option<Entity>> {
         self.read(async |conn| entities::named(conn, entity_type, name).await).await
+    }
+
+    async fn unaccepted_types(&self, types: &EntityTypes) -> Result<Vec<EntityTypeUse>> {
+        self.read(async |conn| entity_types::unaccepted(conn, types).await).await
     }
 
     async fn entities(&self, filter: &EntityFilter, page: Page, visit: RowVisitor<'_, Entity>) -> Result<()> {

@@ -23,7 +23,6 @@ use super::{entities, events, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::entity::EntityName;
 use crate::domain::event::{DeliveryState, Event, ordering_key};
-use crate::domain::fields::Choice;
 use crate::domain::{Assignment, Entity, EntityStatus, EntityType, NewEntity, Role};
 use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
@@ -157,7 +156,7 @@ async fn copy_entities(conn: &mut Conn, report: &mut TakeoverReport, known: &mut
         let mut entity = default_entity();
         entity.id = texts.id("id")?;
         entity.name = texts.bounded_text("name", 255)?;
-        entity.entity_type = texts.choice("type", EntityType::Other)?;
+        entity.entity_type = entity_type(&mut texts)?;
         entity.status = texts.choice("status", EntityStatus::Active)?;
         entity.parent_id = texts.optional_id("parent_id")?;
         entity.attributes = texts.object("attributes")?;
@@ -322,6 +321,14 @@ async fn copy_roles(
     Ok(())
 }
 
+/// The older service knew the built-in types and no others.
+fn entity_type(texts: &mut TextRow<'_>) -> Result<EntityType> {
+    let words = EntityType::BUILT_IN;
+    let known = words.iter().map(EntityType::word);
+    let found = texts.known_word("type", known)?;
+    Ok(found.and_then(|word| EntityType::built_in(&word)).unwrap_or(EntityType::Other))
+}
+
 /// INVARIANT: a list that named types never becomes empty, which would mean every type.
 fn scope_types(texts: &mut TextRow<'_>) -> Result<Vec<EntityType>> {
     let given = texts.get("scope_types")?.unwrap_or_else(|| "[]".into());
@@ -333,7 +340,7 @@ fn scope_types(texts: &mut TextRow<'_>) -> Result<Vec<EntityType>> {
         }
     };
     let words = words.unwrap_or_default();
-    let types: Vec<EntityType> = words.iter().filter_map(|word| EntityType::from_word(&word.to_lowercase())).collect();
+    let types: Vec<EntityType> = words.iter().filter_map(|word| EntityType::built_in(&word.to_lowercase())).collect();
     match (types.len() == words.len(), types.is_empty()) {
         (true, _) => {}
         (false, false) => {

@@ -136,13 +136,22 @@ impl<'a> TextRow<'a> {
 
     /// Returns a word of a closed set, in upper or lower case; `placeholder` when it is none of them.
     pub(super) fn choice<T: Choice>(&mut self, column: &str, placeholder: T) -> Result<T> {
+        let word = self.known_word(column, T::ALL.iter().map(|choice| choice.word()))?;
+        Ok(word.and_then(|word| T::from_word(&word)).unwrap_or(placeholder))
+    }
+
+    /// Returns the one of `known` that the column holds, in upper or lower case; `None` when it holds none of them.
+    pub(super) fn known_word<'w>(
+        &mut self,
+        column: &str,
+        known: impl Iterator<Item = &'w str> + Clone,
+    ) -> Result<Option<String>> {
         let word = self.text(column)?.to_lowercase();
-        let choice = T::from_word(&word);
-        if choice.is_none() {
-            let known: Vec<_> = T::ALL.iter().map(|choice| choice.word()).collect();
-            self.wrong(column, format!("`{word}` is none of {}", known.join(", ")));
+        if known.clone().any(|one| one == word) {
+            return Ok(Some(word));
         }
-        Ok(choice.unwrap_or(placeholder))
+        self.wrong(column, format!("`{word}` is none of {}", known.collect::<Vec<_>>().join(", ")));
+        Ok(None)
     }
 
     pub(super) fn object(&mut self, column: &str) -> Result<JsonObject> {

@@ -45,7 +45,7 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewEntity::MEMBERS);
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body)))?;
+    let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body, app.epr.entity_types())))?;
     Ok(ignored.name_in(created(&app.epr.create_entity(&call, new).await?)))
 }
 
@@ -73,7 +73,7 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
     responses((status = 200, description = "Entities, newest first.", body = [Entity]), InvalidRequest)
 )]
 async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
-    let mut fields = Fields::new("query", &query.members);
+    let mut fields = Fields::new("query", &query.members).accepting(app.epr.entity_types());
     let filter = EntityFilter::read(&mut fields);
     fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);

@@ -45,7 +45,10 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewRole::MEMBERS);
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewRole::from_request(&body, condition::check)))?;
+    let (call, new) = Invalid::both(
+        call,
+        body.and_then(|body| NewRole::from_request(&body, app.epr.entity_types(), condition::check)),
+    )?;
     Ok(ignored.name_in(created(&app.epr.create_role(&call, new).await?)))
 }
 
@@ -113,7 +116,7 @@ async fn update(
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let patch = body.and_then(|body| RolePatch::from_body(&body, condition::check));
+    let patch = body.and_then(|body| RolePatch::from_body(&body, app.epr.entity_types(), condition::check));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
     Ok(ok(&app.epr.update_role(&call, id, patch).await?))
 }
