@@ -3,11 +3,11 @@
 //! Owns which names and functions an expression can use, and rejects operations that can never succeed. Must never let
 //! a name through that is not in the lists here: what an expression reads is what its author was shown.
 
-use super::Reads;
-use super::functions;
+use super::functions::{self, Argument};
+use super::inputs::Reads;
 use super::names::Names;
 use super::program::{Field, Node, Program};
-use super::syntax::{Expr, Form, Operator, Rejected};
+use super::syntax::{Call, Expr, Form, Operator, Rejected};
 use super::types::{self, Type};
 use crate::domain::Condition;
 
@@ -29,15 +29,15 @@ pub(super) fn check(source: &Condition, expression: &Expr) -> Result<Program, Re
 }
 
 /// A checked node and its type.
-pub(super) type Checked = Result<(Node, Type), Rejected>;
+type Checked = Result<(Node, Type), Rejected>;
 
-pub(super) struct Checker<'a> {
+struct Checker<'a> {
     names: Names<'a>,
     reads: Reads,
 }
 
 impl Checker<'_> {
-    pub(super) fn check(&mut self, expr: &Expr) -> Checked {
+    fn check(&mut self, expr: &Expr) -> Checked {
         let at = expr.at;
         Ok(match &expr.form {
             Form::Null => (Node::Null, Type::Null),
@@ -51,7 +51,7 @@ impl Checker<'_> {
             Form::Select(base, key) => self.select(base, key, at)?,
             Form::Index(base, index) => self.index(base, index, at)?,
             Form::Call(call) if call.receiver.is_none() && call.name == "has" => self.has(&call.arguments, at)?,
-            Form::Call(call) => functions::call(self, call, at)?,
+            Form::Call(call) => self.call(call, at)?,
             Form::Not(operand) => self.not(operand, at)?,
             Form::Negate(operand) => self.negate(operand, at)?,
             Form::Binary(operator, sides) => self.binary(*operator, &sides.0, &sides.1, at)?,
@@ -148,6 +148,17 @@ impl Checker<'_> {
             other => other,
         };
         Ok((node, Type::Bool))
+    }
+
+    fn call(&mut self, call: &Call, at: usize) -> Checked {
+        let signature = functions::find(call, at)?;
+        let arguments = call.receiver.as_deref().into_iter().chain(&call.arguments);
+        let arguments = arguments.map(|argument| {
+            let (node, found) = self.check(argument)?;
+            Ok(Argument { node, found, start: argument.start })
+        });
+        let arguments = arguments.collect::<Result<Vec<_>, Rejected>>()?;
+        signature.apply(&call.name, arguments, at)
     }
 
     fn not(&mut self, operand: &Expr, at: usize) -> Checked {

@@ -56,7 +56,7 @@ impl Clock {
         Timestamp::from_unix_micros(micros).ok()
     }
 
-    /// Takes the record out, so that the changes of one operand can be told from those of another.
+    /// Takes the record out, so that the changes of one operand stay apart from those of another.
     pub(super) fn take(&self) -> Option<i64> {
         self.until.take()
     }

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use uuid::fmt::Hyphenated;
 
-use super::Inputs;
 use super::clock::{self, Clock};
+use super::inputs::Inputs;
 use super::operators;
 use super::outcome::{ErrorKind, Evaluation, EvaluationError, Outcome};
 use super::program::{Field, Function, NO_PROPERTIES, Node, Program, Side};
-use super::syntax::Operator;
+use super::syntax::{Operator, characters};
 use super::value::{self, List, Map, Value};
 use crate::domain::Json;
 use crate::domain::condition::MAX_PARAMETERS;
@@ -65,7 +65,7 @@ pub(super) fn evaluate(program: &Program, node: &Node, inputs: &Inputs<'_>) -> E
 }
 
 fn error(program: &Program, kind: ErrorKind, at: usize) -> Outcome {
-    Outcome::Error(EvaluationError { kind, position: super::characters(&program.source.expression, at) })
+    Outcome::Error(EvaluationError { kind, position: characters(&program.source.expression, at) })
 }
 
 /// The text of an id, without an allocation.

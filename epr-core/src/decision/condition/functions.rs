@@ -3,7 +3,6 @@
 //! Owns the list of functions, the types of their arguments, and the conversion of literal arguments while the
 //! expression is checked, so that an invalid literal is found when it is written. Must never evaluate anything else.
 
-use super::check::{Checked, Checker};
 use super::network::{self, Network};
 use super::program::{Function, Node};
 use super::syntax::{Call, Rejected};
@@ -23,34 +22,56 @@ const EXAMPLES: [(&str, &str); 9] = [
     ("inCidr", "inCidr(context.address, \"10.0.0.0/8\")"),
 ];
 
-/// Checks a call. The receiver of a method is its first argument.
-pub(super) fn call(checker: &mut Checker<'_>, call: &Call, at: usize) -> Checked {
+/// A function as it is called: the types of its arguments, and the type of its result.
+pub(super) struct Signature {
+    function: Function,
+    /// For each argument the types that it can have.
+    arguments: &'static [&'static [Type]],
+    result: Type,
+}
+
+/// The function that a call names. The receiver of a method is its first argument.
+pub(super) fn find(call: &Call, at: usize) -> Result<Signature, Rejected> {
+    const TEXTS: &[&[Type]] = &[&[Type::Text], &[Type::Text]];
     let is_method = call.receiver.is_some();
-    let (function, wanted, found): (_, &[&[Type]], _) = match (call.name.as_str(), is_method) {
+    let (function, arguments, result): (_, &[&[Type]], _) = match (call.name.as_str(), is_method) {
         ("size", _) => (Function::Size, &[&[Type::Text, Type::List(&Type::Dyn), Type::Map]], Type::Int),
-        ("startsWith", true) => (Function::StartsWith, &[&[Type::Text], &[Type::Text]], Type::Bool),
-        ("endsWith", true) => (Function::EndsWith, &[&[Type::Text], &[Type::Text]], Type::Bool),
-        ("contains", true) => (Function::Contains, &[&[Type::Text], &[Type::Text]], Type::Bool),
+        ("startsWith", true) => (Function::StartsWith, TEXTS, Type::Bool),
+        ("endsWith", true) => (Function::EndsWith, TEXTS, Type::Bool),
+        ("contains", true) => (Function::Contains, TEXTS, Type::Bool),
         ("timestamp", false) => (Function::Timestamp, &[&[Type::Text, Type::Timestamp, Type::Int]], Type::Timestamp),
         ("duration", false) => (Function::Duration, &[&[Type::Text, Type::Duration]], Type::Duration),
         ("ip", false) => (Function::Ip, &[&[Type::Text, Type::Ip]], Type::Ip),
         ("inCidr", false) => (Function::InCidr, &[&[Type::Ip], &[Type::Text]], Type::Bool),
         _ => return Err(Rejected::new(at, unknown(&call.name, is_method))),
     };
-    let arguments: Vec<_> = call.receiver.as_deref().into_iter().chain(&call.arguments).collect();
-    if arguments.len() != wanted.len() {
+    if call.arguments.len() + usize::from(is_method) != arguments.len() {
         return Err(Rejected::new(at, usage(&call.name, "takes another number of arguments")));
     }
-    let mut nodes = Vec::with_capacity(arguments.len());
-    for (argument, wanted) in arguments.iter().zip(wanted) {
-        let (node, argument_type) = checker.check(argument)?;
-        if !wanted.iter().any(|wanted| argument_type.may_be(*wanted)) {
-            let problem = format!("does not take a value of the type {argument_type}{}", advice(wanted, argument_type));
-            return Err(Rejected::new(argument.start, usage(&call.name, &problem)));
+    Ok(Signature { function, arguments, result })
+}
+
+/// A checked argument, and where it starts.
+pub(super) struct Argument {
+    pub(super) node: Node,
+    pub(super) found: Type,
+    pub(super) start: usize,
+}
+
+impl Signature {
+    /// The node of the call with these arguments, and its type.
+    pub(super) fn apply(self, name: &str, arguments: Vec<Argument>, at: usize) -> Result<(Node, Type), Rejected> {
+        for (argument, wanted) in arguments.iter().zip(self.arguments) {
+            if !wanted.iter().any(|wanted| argument.found.may_be(*wanted)) {
+                let (found, advice) = (argument.found, advice(wanted, argument.found));
+                let problem = format!("does not take a value of the type {found}{advice}");
+                return Err(Rejected::new(argument.start, usage(name, &problem)));
+            }
         }
-        nodes.push(node);
+        let last_at = arguments.last().map_or(at, |last| last.start);
+        let nodes = arguments.into_iter().map(|argument| argument.node).collect();
+        Ok((fold(self.function, nodes, name, last_at, at)?, self.result))
     }
-    Ok((fold(function, nodes, &call.name, arguments.last().map_or(at, |last| last.start), at)?, found))
 }
 
 fn advice(wanted: &[Type], found: Type) -> &'static str {

@@ -2,7 +2,7 @@
 //!
 //! Owns names, symbols, numbers, comments and white space. Offsets are in bytes. Must never know what a name means.
 
-use super::literal;
+use super::literal::{self, Number};
 use super::syntax::Rejected;
 
 /// One token, and where it is.
@@ -81,8 +81,11 @@ fn next(text: &str, start: usize) -> Result<Token, Rejected> {
     }
     let mut characters = rest.chars().skip(1);
     if first.is_ascii_digit() || first == '.' && characters.next().is_some_and(|second| second.is_ascii_digit()) {
-        let (kind, length) = literal::number(rest, start)?;
-        return token(kind, length);
+        let (number, length) = literal::number(rest, start)?;
+        return match number {
+            Number::Int(number) => token(Kind::Int(number), length),
+            Number::Double(number) => token(Kind::Double(number), length),
+        };
     }
     match SYMBOLS.into_iter().find(|symbol| rest.starts_with(symbol)) {
         Some(symbol) => token(Kind::Symbol(symbol), symbol.len()),

@@ -2,7 +2,6 @@
 //!
 //! Owns the text of a literal and its value. Must never know the expression around it.
 
-use super::lexer::Kind;
 use super::syntax::Rejected;
 
 /// A string literal: its value, and its length in the expression.
@@ -109,12 +108,19 @@ fn simple_escape(kind: char) -> Option<char> {
     })
 }
 
-/// Reads the number at the head of `rest`, which begins at `start`: the token, and its length.
-pub(super) fn number(rest: &str, start: usize) -> Result<(Kind, usize), Rejected> {
+/// The value of a number literal.
+pub(super) enum Number {
+    /// A whole number without its sign; at most 2^63, of which only the negative fits.
+    Int(u64),
+    Double(f64),
+}
+
+/// Reads the number at the head of `rest`, which begins at `start`: the value, and its length.
+pub(super) fn number(rest: &str, start: usize) -> Result<(Number, usize), Rejected> {
     let (digits, value) = match rest.strip_prefix("0x") {
         Some(hex) => {
             let length = hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len());
-            (2 + length, u64::from_str_radix(hex.get(..length).unwrap_or_default(), 16).ok().map(Kind::Int))
+            (2 + length, u64::from_str_radix(hex.get(..length).unwrap_or_default(), 16).ok().map(Number::Int))
         }
         None => decimal(rest),
     };
@@ -131,16 +137,15 @@ pub(super) fn number(rest: &str, start: usize) -> Result<(Kind, usize), Rejected
         _ => {}
     }
     let value = value.filter(|value| match value {
-        Kind::Int(number) => *number <= i64::MIN.unsigned_abs(),
-        Kind::Double(number) => number.is_finite(),
-        _ => false,
+        Number::Int(number) => *number <= i64::MIN.unsigned_abs(),
+        Number::Double(number) => number.is_finite(),
     });
     let reason = || format!("the number {text} is out of the range of its type, int of 64 bits or double");
     value.map(|value| (value, digits)).ok_or_else(|| Rejected::new(start, reason()))
 }
 
 /// The length and the value of a decimal number.
-fn decimal(rest: &str) -> (usize, Option<Kind>) {
+fn decimal(rest: &str) -> (usize, Option<Number>) {
     let run = |from: usize| {
         let digits = rest.get(from..).unwrap_or_default();
         digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())
@@ -160,8 +165,8 @@ fn decimal(rest: &str) -> (usize, Option<Kind>) {
     }
     let text = rest.get(..length).unwrap_or_default();
     if length == whole {
-        (length, text.parse().ok().map(Kind::Int))
+        (length, text.parse().ok().map(Number::Int))
     } else {
-        (length, text.parse().ok().map(Kind::Double))
+        (length, text.parse().ok().map(Number::Double))
     }
 }

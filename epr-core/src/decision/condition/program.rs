@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::inputs::{Described, Inputs, Reads};
 use super::network::Network;
 use super::syntax::Operator;
-use super::{Inputs, Reads};
 use crate::domain::{Condition, JsonObject};
 
 /// A checked expression.
@@ -201,7 +201,7 @@ impl Side {
         }
     }
 
-    pub(super) fn of<'a>(self, inputs: &Inputs<'a>) -> &'a super::Described {
+    pub(super) fn of<'a>(self, inputs: &Inputs<'a>) -> &'a Described {
         match self {
             Self::Principal => inputs.principal,
             Self::Resource => inputs.resource,

@@ -15,6 +15,11 @@ impl Rejected {
     }
 }
 
+/// The number of characters before the byte `at`.
+pub(super) fn characters(text: &str, at: usize) -> usize {
+    text.char_indices().take_while(|(start, _)| *start < at).count()
+}
+
 /// One expression.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Expr {

@@ -11,6 +11,9 @@ use super::outcome::ErrorKind;
 use super::{network, time_text};
 use crate::domain::{Json, JsonObject, ParameterType};
 
+/// The largest number of items, nested ones included, that one operation looks at.
+pub(super) const MAX_ITEMS: usize = 1_000;
+
 #[derive(Debug, Clone)]
 pub(super) enum Value<'a> {
     Null,
@@ -93,12 +96,15 @@ impl<'a> List<'a> {
 }
 
 impl<'a> Map<'a> {
-    pub(super) fn len(&self) -> usize {
-        match self {
+    /// The number of members. Two objects over one another are counted up to [`MAX_ITEMS`] members.
+    pub(super) fn len(&self) -> Result<usize, ErrorKind> {
+        Ok(match self {
             Self::Json(members) => members.len(),
+            Self::Overlaid(over, under) if over.is_empty() => under.len(),
+            Self::Overlaid(over, under) if over.len() + under.len() > MAX_ITEMS => return Err(ErrorKind::TooLarge),
             Self::Overlaid(over, under) => under.len() + over.keys().filter(|key| !under.contains_key(key)).count(),
             Self::Literal(entries) => entries.len(),
-        }
+        })
     }
 
     /// The value under a string key.

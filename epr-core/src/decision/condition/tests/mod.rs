@@ -1,7 +1,9 @@
 //! Tests of the language: what it accepts, what it rejects with which sentence, and what an evaluation ends with.
 
 mod conformance;
+mod cost;
 mod language;
+mod page;
 mod properties;
 mod random;
 mod rejections;

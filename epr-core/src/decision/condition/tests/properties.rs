@@ -37,9 +37,9 @@ fn until_the_moment_that_an_evaluation_names_the_outcome_stays_the_same() {
             let later = compiled.evaluate(&at(&world, tick).inputs());
             if class(&later.outcome) != class(&first.outcome) {
                 changed += 1;
-                let told = ticks.is_some_and(|ticks| tick >= ticks);
+                let foretold = ticks.is_some_and(|ticks| tick >= ticks);
                 assert!(
-                    told,
+                    foretold,
                     "{} with {:?}: until {ticks:?}, but at {tick} {:?} became {:?}",
                     condition.expression, world.context, first.outcome, later.outcome
                 );
