@@ -12,10 +12,13 @@ pub(super) struct StringLiteral {
 
 /// Reads the string at the head of `rest`, which begins at `start`; `None` if there is none.
 pub(super) fn string(rest: &str, start: usize) -> Result<Option<StringLiteral>, Rejected> {
-    let quote_at = rest.find(['"', '\'']).unwrap_or(rest.len());
-    let prefix = rest.get(..quote_at).unwrap_or_default().to_ascii_lowercase();
-    let after = rest.get(quote_at..).unwrap_or_default();
-    if after.is_empty() || !matches!(prefix.as_str(), "" | "r" | "b" | "br" | "rb") {
+    let head = rest.as_bytes().get(..rest.len().min(3)).unwrap_or_default();
+    let Some(quote_at) = head.iter().position(|byte| matches!(byte, b'"' | b'\'')) else {
+        return Ok(None);
+    };
+    let (prefix, after) = rest.split_at_checked(quote_at).unwrap_or_default();
+    let prefix = prefix.to_ascii_lowercase();
+    if !matches!(prefix.as_str(), "" | "r" | "b" | "br" | "rb") {
         return Ok(None);
     }
     if prefix.contains('b') {
