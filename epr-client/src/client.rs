@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use epr_core::domain::{Invalid, Json, TraceParent};
+use epr_core::domain::{Invalid, Json, StatedReason, TraceParent};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::transport::{Answer, Request, Transport};
 
 const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const EPR_REASON: HeaderName = HeaderName::from_static("epr-reason");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A client of one service. A clone shares the connections; the `with_…` methods return a clone that sends one more
@@ -65,6 +66,17 @@ impl Client {
     #[must_use]
     pub fn with_request_id(&self, request_id: &str) -> Self {
         self.with_header(X_REQUEST_ID, request_id)
+    }
+
+    /// States why changes are made (`EPR-Reason`), for the ledger.
+    #[must_use]
+    pub fn with_reason(&self, reason: &StatedReason) -> Self {
+        let mut client = self.clone();
+        // Text without control characters is a valid value.
+        if let Ok(value) = HeaderValue::from_bytes(reason.as_str().as_bytes()) {
+            client.headers.insert(EPR_REASON, value);
+        }
+        client
     }
 
     /// Makes the calls part of a trace (`traceparent`).

@@ -1,7 +1,7 @@
 -- Entity types that an operator adds (EPR_ENTITY_TYPES), and external ids of entities.
 
--- Every present row satisfies the narrower rule that this one replaces: the table is not read again. The collation makes
--- the ranges those of ASCII.
+-- Every present row satisfies the narrower rule that this one replaces: the table is not read again. The collation
+-- makes the ranges those of ASCII.
 ALTER TABLE entities DROP CONSTRAINT entities_type_check;
 ALTER TABLE entities ADD CONSTRAINT entities_type_check
     CHECK (type COLLATE "C" ~ '^[a-z][a-z0-9_.-]{0,63}$') NOT VALID;

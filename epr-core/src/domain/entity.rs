@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::entity_type::{EntityType, EntityTypes};
+use super::external_id::ExternalId;
 use super::fields::{Fields, Invalid};
 use super::input::declare::{filter, record, words};
 use super::json::{Json, JsonObject};
@@ -30,7 +31,7 @@ words! {
 }
 
 record! {
-    /// A registered entity. `(name, type)` is unique.
+    /// A registered entity. `(name, type)` is unique, and so is `(external_id, type)`.
     #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
     pub struct Entity;
     /// A request to create an entity.
@@ -64,6 +65,20 @@ record! {
         new
             /// The kind of entity; it cannot be changed later.
             EntityType = required;
+    }
+
+    /// The id of the entity in another system, unique among entities of the same type; absent when it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 1024, example = "crm:4711")]
+    external_id as "external_id": Option<String> {
+        new
+            /// The id of the entity in another system, unique among entities of the same type; 1 to 1024 bytes of
+            /// UTF-8, compared byte for byte.
+            Option<ExternalId> = if_some;
+        patch
+            /// The new external id; `null` removes it.
+            #[schema(value_type = Option<ExternalId>)]
+            Option<ExternalId> = given;
     }
 
     /// The stage of the entity's life.
@@ -123,7 +138,20 @@ impl NewEntity {
     /// ```
     #[must_use]
     pub fn new(name: EntityName, entity_type: EntityType) -> Self {
-        Self { name, entity_type, status: EntityStatus::Active, parent_id: None, attributes: JsonObject::new() }
+        Self {
+            name,
+            entity_type,
+            external_id: None,
+            status: EntityStatus::Active,
+            parent_id: None,
+            attributes: JsonObject::new(),
+        }
+    }
+
+    /// The same entity with the id that another system knows it by.
+    #[must_use]
+    pub fn known_as(self, external_id: ExternalId) -> Self {
+        Self { external_id: Some(external_id), ..self }
     }
 
     /// The same entity as a child of `parent_id`.
@@ -170,4 +198,8 @@ filter! {
     /// The children of this entity.
     #[param(nullable = false)]
     parent_id as "parent_id": Option<Uuid>;
+
+    /// The entities with this external id: at most one of each type.
+    #[param(nullable = false, value_type = Option<String>, min_length = 1, max_length = 1024, example = "crm:4711")]
+    external_id as "external_id": Option<ExternalId>;
 }

@@ -26,11 +26,13 @@ pub use input::query;
 use input::schema;
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{
-    AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, NamedAssignment, Orphan, StoredCondition, UnheldRole,
+    AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, Granted, NamedAssignment, Orphan, StoredCondition,
+    UnheldRole,
 };
 pub use role::{NewRole, Role, RolePatch};
 pub use value::external_id::{self, ExternalId};
 pub use value::json::{self, Json, JsonObject};
+pub use value::stated_reason::{self, StatedReason};
 pub use value::text::{self, Text};
 pub use value::time::{self, Timestamp};
 pub use value::topic_text;

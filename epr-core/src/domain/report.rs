@@ -21,9 +21,30 @@ pub struct NamedAssignment {
     pub entity_type: Option<EntityType>,
     /// The name of the entity; `None` for a global assignment.
     pub entity_name: Option<String>,
+    /// Who granted it. `None` when the ledger has no entry of the grant, which an older service made, and in lists that
+    /// do not read the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
 }
 
-/// The assignments that a scan returns, and their order.
+/// The ledger's entry of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Granted {
+    /// The sequence of the entry.
+    pub sequence: i64,
+    /// The time of the grant.
+    pub at: Timestamp,
+    /// The actor, if one was named or is known by its credential.
+    pub actor_id: Option<Uuid>,
+    /// The kind of the actor.
+    pub actor_type: String,
+    /// The credential behind the grant, for example `api_token:vault`, unless the caller named another actor.
+    pub caller: Option<String>,
+    /// Why, in the words of the caller.
+    pub stated_reason: Option<String>,
+}
+
+/// The assignments that a scan returns, and their order. All but `Listed` read the ledger for who granted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AssignmentScan {
     /// Assignments that match a filter, newest first.

@@ -195,8 +195,8 @@ impl NewRole {
 }
 
 impl RolePatch {
-    /// Reads the body of a change, whose scope types are among `types`. Other members are ignored: callers send back the
-    /// whole role that they have read.
+    /// Reads the body of a change, whose scope types are among `types`. Other members are ignored: callers send back
+    /// the whole role that they have read.
     ///
     /// # Errors
     /// Every failing field, and every condition that `check` refuses.

@@ -11,7 +11,7 @@ use crate::clock::{Clock, IdSource, RandomSource};
 use crate::domain::role::Action;
 use crate::domain::{EntityTypes, Timestamp};
 use crate::metrics::Metrics;
-use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings};
+use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings, RequireReason};
 use crate::store::Store;
 
 /// The store, the sources of time, ids and chance, the settings, and the metrics of one service, and the probe of a
@@ -38,6 +38,8 @@ pub(crate) struct CoreSettings {
     pub(crate) audit_context: AuditContext,
     /// The accepted `POST /events` that the ledger records.
     pub(crate) audit_events: AuditEvents,
+    /// The changes that need a stated reason.
+    pub(crate) require_reason: RequireReason,
     /// The delivery of events.
     pub(crate) events: EventSettings,
     /// Where decisions are cached.

@@ -12,7 +12,9 @@ use crate::engine::{Core, CoreSettings, Engines};
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
-use crate::settings::{AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings, default_permissions};
+use crate::settings::{
+    AuditContext, AuditDecisions, AuditEvents, CacheSettings, EventSettings, RequireReason, default_permissions,
+};
 use crate::store::Store;
 #[cfg(feature = "sqlite")]
 use crate::store::{Options, sqlite};
@@ -66,6 +68,7 @@ impl Epr {
                 audit_decisions: AuditDecisions::All,
                 audit_events: AuditEvents::Context,
                 audit_context: AuditContext::Hash,
+                require_reason: RequireReason::Never,
                 events: EventSettings::default(),
                 cache: CacheSettings::default(),
             },
@@ -155,6 +158,13 @@ impl Builder {
     #[must_use]
     pub fn audit_context(mut self, context: AuditContext) -> Self {
         self.settings.audit_context = context;
+        self
+    }
+
+    /// The changes that need a stated reason; by default none.
+    #[must_use]
+    pub fn require_reason(mut self, changes: RequireReason) -> Self {
+        self.settings.require_reason = changes;
         self
     }
 

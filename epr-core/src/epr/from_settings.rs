@@ -34,6 +34,7 @@ impl Epr {
             .audit_decisions(settings.audit.decisions)
             .audit_events(settings.audit.events)
             .audit_context(settings.audit.context)
+            .require_reason(settings.audit.require_reason)
             .events(settings.events.clone())
             .cache(settings.cache.clone());
         if let Some(topic) = &settings.events.topic_arn {

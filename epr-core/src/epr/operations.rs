@@ -30,6 +30,14 @@ impl Epr {
         Ok(self.store().unaccepted_types(self.entity_types()).await?)
     }
 
+    /// The entity types in use that are not built in: an older service cannot hold their rows.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn added_types_in_use(&self) -> Result<Vec<EntityTypeUse>> {
+        Ok(self.store().unaccepted_types(&EntityTypes::default()).await?)
+    }
+
     /// Opens a connection of its own to the database, to learn why none can be opened: the pool reports only a timeout.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep, Entity, EntityFilter,
-    EntityPatch, EntityType, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role, RolePatch,
-    UnheldRole,
+    EntityPatch, EntityType, Invalid, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role,
+    RolePatch, UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
@@ -61,7 +61,8 @@ impl Epr {
     /// Registers an entity.
     ///
     /// # Errors
-    /// `Conflict` when `(name, type)` is taken; `Refused` when the parent does not exist or is on the last level.
+    /// `Conflict` when `(name, type)` or `(external_id, type)` is taken; `Refused` when the parent does not exist or is
+    /// on the last level.
     pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
         entities::create(&self.engines, call, new).await
     }
@@ -112,8 +113,8 @@ impl Epr {
     /// Changes an entity. A patch that changes nothing is neither recorded nor published.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would close a
-    /// cycle, or would make the hierarchy too deep.
+    /// `NotFound`; `Conflict` when the new name or external id is taken; `Refused` when the new parent does not exist,
+    /// would close a cycle, or would make the hierarchy too deep.
     pub async fn update_entity(&self, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
         entities::update(&self.engines, call, id, patch).await
     }
@@ -223,6 +224,15 @@ impl Epr {
     /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
         assignments::assign(&self.engines, call, new).await
+    }
+
+    /// Checks that `call` states a reason if the settings require one for a grant. [`Epr::assign`] checks it too; a
+    /// caller that reports every error of a request checks it beside the others.
+    ///
+    /// # Errors
+    /// The missing header.
+    pub fn check_reason(&self, call: &Call) -> std::result::Result<(), Invalid> {
+        assignments::check_reason(&self.engines, call)
     }
 
     /// A page of the assignments, in force or not, newest first.

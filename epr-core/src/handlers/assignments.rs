@@ -8,16 +8,19 @@ use super::{events, record, roles};
 use crate::call::Call;
 use crate::decision::condition;
 use crate::domain::assignment::window_problem;
-use crate::domain::{Assignment, NewAssignment, Timestamp};
+use crate::domain::fields::Problem;
+use crate::domain::{Assignment, Invalid, NewAssignment, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
+use crate::settings::RequireReason;
 use crate::store::InsertedAssignment;
 
 /// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged.
 ///
 /// # Errors
 /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
-/// type; `Invalid` when the window ends before it starts, or the condition does not compile.
+/// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
+/// reason and there is none.
 pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -> Result<Assignment> {
     let wanted = wanted_assignment(engines, engines.now(), new)?;
     let (created, assignment) = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
@@ -37,6 +40,20 @@ pub(super) fn wanted_assignment(engines: &Engines, now: Timestamp, new: NewAssig
         condition::check(condition).map_err(|problem| Error::field("condition", problem))?;
     }
     Ok(wanted)
+}
+
+/// Refuses a grant without a stated reason where the settings require one.
+///
+/// # Errors
+/// The missing header.
+pub(crate) fn check_reason(engines: &Engines, call: &Call) -> std::result::Result<(), Invalid> {
+    let is_required = engines.core.settings.require_reason == RequireReason::Assignments;
+    if is_required && call.stated_reason.is_none() {
+        let sentence = "A grant needs a reason (EPR_REQUIRE_REASON=assignments): state it in this header, or with \
+                        --reason on the command line";
+        return Err(Invalid::one("header", Some("EPR-Reason"), Problem::new("missing", sentence)));
+    }
+    Ok(())
 }
 
 /// Revokes an assignment.
@@ -80,6 +97,7 @@ impl Mutation for Assign<'_> {
     type Done = (bool, Assignment);
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Assignment)> {
+        check_reason(self.engines, self.call).map_err(Error::from)?;
         let wanted = self.wanted;
         let mut on_type = None;
         let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;

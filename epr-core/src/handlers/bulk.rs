@@ -63,7 +63,10 @@ pub(crate) async fn apply_all(
 fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
     Ok(match step {
         BulkStep::CreateRole(new) => Ready::CreateRole(roles::wanted_role(engines, now, new.clone())?),
-        BulkStep::UpdateRole(id, patch) => Ready::UpdateRole(*id, patch.clone()),
+        BulkStep::UpdateRole(id, patch) => {
+            patch.scope_types.as_ref().map_or(Ok(()), |types| roles::check_types(engines, types))?;
+            Ready::UpdateRole(*id, patch.clone())
+        }
         BulkStep::Assign(new) => Ready::Assign(None, assignments::wanted_assignment(engines, now, new.clone())?),
         BulkStep::Reassign(id, new) => {
             Ready::Assign(Some(*id), assignments::wanted_assignment(engines, now, new.clone())?)

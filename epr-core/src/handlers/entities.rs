@@ -15,7 +15,8 @@ use crate::store::{MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 /// Registers an entity.
 ///
 /// # Errors
-/// `Conflict` when `(name, type)` is taken, `Refused` when the parent does not exist or is on the last level.
+/// `Conflict` when `(name, type)` or `(external_id, type)` is taken, `Refused` when the parent does not exist or is on
+/// the last level.
 pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Result<Entity> {
     check_type(engines, &new.entity_type)?;
     check_attributes(&new.attributes)?;
@@ -28,8 +29,8 @@ pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Re
 /// Changes an entity. A patch that changes nothing leaves no trace.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` when the new name is taken; `Refused` when the new parent does not exist, would
-/// close a cycle, or would make the hierarchy too deep.
+/// `NotFound`; `Conflict` when the new name or external id is taken; `Refused` when the new parent does not exist,
+/// would close a cycle, or would make the hierarchy too deep.
 pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
     patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
     let (before, after) = commit(engines, &UpdateEntity { engines, call, id, patch, now: engines.now() }).await?;
@@ -72,6 +73,7 @@ impl Mutation for CreateEntity<'_> {
             }
         }
         if !change.tx.insert_entity(entity).await? {
+            let taken = if change.tx.external_id_is_taken(entity).await? { external_id_taken } else { name_taken };
             return Err(taken(entity).into());
         }
         change.record(record::entity_created(self.call, entity)?);
@@ -106,8 +108,12 @@ impl Mutation for UpdateEntity<'_> {
         {
             refuse_parent(change, self.id, parent).await?;
         }
+        // Before the update: on PostgreSQL one that fails leaves a transaction that cannot be asked.
+        if after.external_id != before.external_id && change.tx.external_id_is_taken(&after).await? {
+            return Err(external_id_taken(&after).into());
+        }
         if !change.tx.update_entity(&after).await? {
-            return Err(taken(&after).into());
+            return Err(lost_key(&before, &after).into());
         }
         change.record(record::entity_updated(self.call, &before, &after)?);
         if became_archived(&before, &after) {
@@ -136,7 +142,7 @@ impl Mutation for ArchiveEntity<'_> {
         }
         let after = Entity { status: EntityStatus::Archived, updated_at: self.now, ..before };
         if !change.tx.update_entity(&after).await? {
-            return Err(taken(&after).into());
+            return Err(name_taken(&after).into());
         }
         change.record(record::entity_archived(self.call, &after)?);
         change.emit(events::entity_archived(self.engines, self.call, &after));
@@ -213,6 +219,17 @@ fn unknown_parent(id: Uuid) -> Error {
     Error::Refused(format!("Parent entity {id} not found"))
 }
 
-fn taken(entity: &Entity) -> Error {
+fn name_taken(entity: &Entity) -> Error {
     Error::Conflict(format!("Entity '{}' of type '{}' already exists", entity.name, entity.entity_type))
+}
+
+fn external_id_taken(entity: &Entity) -> Error {
+    let external_id = entity.external_id.as_deref().unwrap_or_default();
+    let entity_type = &entity.entity_type;
+    Error::Conflict(format!("Entity with external_id '{external_id}' of type '{entity_type}' already exists"))
+}
+
+/// An update found a key taken that was free when the transaction looked: the new external id, if the name stays.
+fn lost_key(before: &Entity, after: &Entity) -> Error {
+    if after.name == before.name { external_id_taken(after) } else { name_taken(after) }
 }

@@ -41,7 +41,17 @@ impl Actor {
     }
 }
 
-fn draft(call: &Call, now: Timestamp, action: &'static str, subject: Subject, details: JsonObject) -> Result<Draft> {
+/// The entry of a change, with the reason that the caller states.
+fn draft(
+    call: &Call,
+    now: Timestamp,
+    action: &'static str,
+    subject: Subject,
+    mut details: JsonObject,
+) -> Result<Draft> {
+    if let Some(reason) = &call.stated_reason {
+        details.insert("stated_reason".to_owned(), reason.as_str().into());
+    }
     draft_by(Actor::of(call), call, now, action, subject, details)
 }
 

@@ -8,6 +8,7 @@ use super::variable::{Section, UnknownWord, Variable, find_word};
 const DECISIONS_ALLOWED: &str = "every, evaluated, all, denied, off";
 const EVENTS_ALLOWED: &str = "context, all, off";
 const CONTEXT_ALLOWED: &str = "hash, values";
+const REASON_ALLOWED: &str = "assignments";
 
 const DECISIONS: Variable = Variable::text(
     "EPR_AUDIT_DECISIONS",
@@ -31,7 +32,15 @@ const CONTEXT: Variable = Variable::text(
      SHA-256 of the whole context; `values`, the values of the parameters that the conditions declare.",
 );
 
-pub(super) const SECTION: Section = Section { title: "Ledger", variables: &[DECISIONS, EVENTS, CONTEXT] };
+const REQUIRE_REASON: Variable = Variable::optional(
+    "EPR_REQUIRE_REASON",
+    REASON_ALLOWED,
+    "Changes that are refused without a stated reason (header `EPR-Reason`, `--reason`): `assignments`, every grant \
+     of a role; revocations need none.",
+);
+
+pub(super) const SECTION: Section =
+    Section { title: "Ledger", variables: &[DECISIONS, EVENTS, CONTEXT, REQUIRE_REASON] };
 
 /// Decisions that the ledger records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,6 +109,24 @@ impl FromStr for AuditContext {
     }
 }
 
+/// Changes that need a stated reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RequireReason {
+    /// None.
+    #[default]
+    Never,
+    /// Grants: every creation of an assignment.
+    Assignments,
+}
+
+impl FromStr for RequireReason {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find_word(text, &[("assignments", Self::Assignments)], REASON_ALLOWED)
+    }
+}
+
 /// The decisions and events that the ledger records besides changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -109,6 +136,8 @@ pub struct AuditSettings {
     pub events: AuditEvents,
     /// The contexts of decisions.
     pub context: AuditContext,
+    /// The changes that need a stated reason.
+    pub require_reason: RequireReason,
 }
 
 impl AuditSettings {
@@ -117,6 +146,7 @@ impl AuditSettings {
             decisions: reader.value(&DECISIONS, |given| given.parse().ok()).unwrap_or_default(),
             events: reader.value(&EVENTS, |given| given.parse().ok()).unwrap_or_default(),
             context: reader.value(&CONTEXT, |given| given.parse().ok()).unwrap_or_default(),
+            require_reason: reader.value(&REQUIRE_REASON, |given| given.parse().ok()).unwrap_or_default(),
         }
     }
 }

@@ -28,7 +28,7 @@ mod tests;
 mod unknown;
 mod variable;
 
-pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings};
+pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings, RequireReason};
 #[cfg(feature = "jwt")]
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use aws::AwsSettings;

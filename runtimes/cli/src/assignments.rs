@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Assignment, AssignmentFilter, NamedAssignment, NewAssignment, Timestamp};
+use epr_core::domain::{Assignment, AssignmentFilter, Granted, NamedAssignment, NewAssignment, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -139,7 +139,8 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         );
     }
     let (entity_type, entity_name) = entity.map(|entity| (entity.entity_type, entity.name)).unzip();
-    show(backend, &NamedAssignment { assignment, role_name: role.name, entity_type, entity_name }, out)
+    let named = NamedAssignment { assignment, role_name: role.name, entity_type, entity_name, granted: None };
+    show(backend, &named, out)
 }
 
 async fn list(
@@ -175,10 +176,34 @@ pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> 
     let principal_type = escaped(&assignment.principal_type);
     let state = window_state(assignment, now);
     out.clipped_line(&format!("  {principal_type} {}  {state}", assignment.principal_id))?;
-    match &assignment.condition {
-        Some(condition) => out.clipped_line(&format!("  if {}", condition::line(condition))),
+    if let Some(condition) = &assignment.condition {
+        out.clipped_line(&format!("  if {}", condition::line(condition)))?;
+    }
+    granted_line(named.granted.as_ref(), "  ", out)
+}
+
+/// A line about who granted an assignment; none when nobody is known to have done it.
+pub(crate) fn granted_line(granted: Option<&Granted>, indent: &str, out: &mut Output) -> std::io::Result<()> {
+    match granted.and_then(describe_grant) {
+        Some(grant) => out.clipped_line(&format!("{indent}granted {grant}")),
         None => Ok(()),
     }
+}
+
+/// When, by whom and why an assignment was granted; `None` when neither an actor nor a reason is known.
+fn describe_grant(granted: &Granted) -> Option<String> {
+    let Granted { actor_id, actor_type, caller, stated_reason, .. } = granted;
+    let by = match (caller, actor_id) {
+        (Some(caller), _) => Some(escaped(caller)),
+        (None, Some(actor)) => Some(format!("{} {actor}", escaped(actor_type))),
+        (None, None) => None,
+    };
+    if by.is_none() && stated_reason.is_none() {
+        return None;
+    }
+    let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = stated_reason.as_deref().map(|reason| format!(": {}", escaped(reason))).unwrap_or_default();
+    Some(format!("{}{by}{why}", minute(granted.at)))
 }
 
 /// `on spv:Berlin One`, or `everywhere`.
@@ -223,5 +248,6 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
     ];
     fields.extend(assignment.condition.as_ref().map(|condition| ("condition", condition::line(condition))));
     fields.push(("created", assignment.created_at.to_string()));
+    fields.extend(named.granted.as_ref().and_then(describe_grant).map(|grant| ("granted", grant)));
     Ok(out.fields(&fields)?)
 }

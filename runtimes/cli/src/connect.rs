@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use epr_client::{BaseUrl, BaseUrlError};
+use epr_core::domain::StatedReason;
 use epr_core::domain::fields::parse_uuid;
 use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::{Environment, Source};
@@ -31,6 +32,9 @@ pub(crate) struct Global {
     /// The actor that the ledger records for every change; default: the user of the operating system (`user@host`)
     #[arg(long, global = true, value_name = "UUID")]
     actor: Option<Uuid>,
+    /// Why the change is made, for the ledger; up to 512 characters
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<StatedReason>,
 }
 
 fn base_url(text: &str) -> Result<BaseUrl, String> {
@@ -92,7 +96,8 @@ impl Connection {
             if global.token_file.is_some() {
                 return Err("--token-file is for an API: give the address of the API with --url".into());
             }
-            let call = Call { actor_id, caller: Some(operating_system_user()), ..Call::default() };
+            let stated_reason = global.reason.clone();
+            let call = Call { actor_id, caller: Some(operating_system_user()), stated_reason, ..Call::default() };
             return Self::to_database(&source, call, any_schema).await;
         };
         let token = match (&global.token_file, source.get("EPR_API_TOKEN")) {
@@ -107,7 +112,7 @@ impl Connection {
         if token.is_some() && !url.is_encrypted() && !local {
             notice("warning: http:// sends the token unencrypted; use https:// if the service offers it");
         }
-        let api = Api::new(url, token.as_deref(), actor_id)?;
+        let api = Api::new(url, token.as_deref(), actor_id, global.reason.as_ref())?;
         Ok(Self { backend: Backend::Api(api), is_real: !local })
     }
 

@@ -7,7 +7,9 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Subcommand};
 use epr_core::domain::entity::EntityName;
 use epr_core::domain::fields::Choice;
-use epr_core::domain::{Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, Json, JsonObject, NewEntity};
+use epr_core::domain::{
+    Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, ExternalId, Json, JsonObject, NewEntity,
+};
 
 use crate::Outcome;
 use crate::backend::Backend;
@@ -24,6 +26,9 @@ pub(crate) enum Command {
         /// Only children of this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
         parent: Option<EntityRef>,
+        /// Only entities with this external id
+        #[arg(long, value_name = "TEXT")]
+        external_id: Option<ExternalId>,
         /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
@@ -55,6 +60,9 @@ pub(crate) struct Create {
     /// The parent: its id, or TYPE:NAME
     #[arg(long, value_name = "ENTITY")]
     parent: Option<EntityRef>,
+    /// The id of the entity in another system, unique within the type
+    #[arg(long, value_name = "TEXT")]
+    external_id: Option<ExternalId>,
     /// Attributes, as a JSON object
     #[arg(long, value_name = "JSON", value_parser = attributes)]
     attributes: Option<Attributes>,
@@ -76,6 +84,12 @@ pub(crate) struct Update {
     /// Remove the parent
     #[arg(long)]
     no_parent: bool,
+    /// The new id of the entity in another system, unique within the type
+    #[arg(long, value_name = "TEXT", conflicts_with = "no_external_id")]
+    external_id: Option<ExternalId>,
+    /// Remove the external id
+    #[arg(long)]
+    no_external_id: bool,
     /// The new attributes, as a JSON object; they replace all present ones
     #[arg(long, value_name = "JSON", value_parser = attributes)]
     attributes: Option<Attributes>,
@@ -122,12 +136,13 @@ impl TypedValueParser for EntityTypeParser {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { types, parent, limit } => {
+        Command::List { types, parent, external_id, limit } => {
             let parent_id = match parent {
                 Some(parent) => Some(parent.id(backend).await?),
                 None => None,
             };
-            list(backend, &EntityFilter { types: types.clone(), parent_id }, *limit, out).await?;
+            let filter = EntityFilter { types: types.clone(), parent_id, external_id: external_id.clone() };
+            list(backend, &filter, *limit, out).await?;
         }
         Command::Show { entity } => show(backend, &entity.find(backend).await?, out).await?,
         Command::Create(create) => {
@@ -136,8 +151,12 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 None => None,
             };
             let attributes = create.attributes.clone().map(|given| given.0).unwrap_or_default();
-            let new =
-                NewEntity { parent_id, attributes, ..NewEntity::new(create.name.clone(), create.entity_type.clone()) };
+            let new = NewEntity {
+                parent_id,
+                attributes,
+                external_id: create.external_id.clone(),
+                ..NewEntity::new(create.name.clone(), create.entity_type.clone())
+            };
             show(backend, &backend.create_entity(new).await?, out).await?;
         }
         Command::Update(update) => {
@@ -146,9 +165,16 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 None => update.no_parent.then_some(None),
             };
             let attributes = update.attributes.clone().map(|given| given.0);
-            let patch = EntityPatch { name: update.name.clone(), status: update.status, parent_id, attributes };
+            let external_id = match &update.external_id {
+                Some(external_id) => Some(Some(external_id.clone())),
+                None => update.no_external_id.then_some(None),
+            };
+            let name = update.name.clone();
+            let patch = EntityPatch { name, external_id, status: update.status, parent_id, attributes };
             if patch == EntityPatch::default() {
-                return Err("nothing to change: give --name, --status, --parent, --no-parent or --attributes".into());
+                return Err("nothing to change: give --name, --status, --parent, --no-parent, --external-id, \
+                            --no-external-id or --attributes"
+                    .into());
             }
             let id = update.entity.id(backend).await?;
             backend.warn_if_unpublished();
@@ -245,15 +271,16 @@ async fn show(backend: &Backend, entity: &Entity, out: &mut Output) -> Result<()
         }
         None => "none".into(),
     };
-    out.fields(&[
+    let mut fields = vec![
         ("id", entity.id.to_string()),
         ("type", entity.entity_type.word().into()),
         ("name", escaped(&entity.name)),
         ("status", entity.status.word().into()),
         ("parent", parent),
-        ("attributes", escaped(&Json::Object(entity.attributes.clone()).to_string())),
-        ("created", entity.created_at.to_string()),
-        ("updated", entity.updated_at.to_string()),
-    ])?;
-    Ok(())
+    ];
+    fields.extend(entity.external_id.as_deref().map(|external_id| ("external id", escaped(external_id))));
+    fields.push(("attributes", escaped(&Json::Object(entity.attributes.clone()).to_string())));
+    fields.push(("created", entity.created_at.to_string()));
+    fields.push(("updated", entity.updated_at.to_string()));
+    Ok(out.fields(&fields)?)
 }

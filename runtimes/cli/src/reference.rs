@@ -38,8 +38,8 @@ impl EntityRef {
             Self::Named(entity_type, name) => match backend.entity_named(entity_type, name).await? {
                 Some(entity) => Ok(entity),
                 None if backend.is_api() => Err(BackendError::Message(format!(
-                    "there is no {entity_type} named `{name}`, or it is archived; with --url, give the id of an archived \
-                     entity"
+                    "there is no {entity_type} named `{name}`, or it is archived; with --url, give the id of an \
+                     archived entity"
                 ))),
                 None => Err(BackendError::Message(format!("there is no {entity_type} named `{name}`"))),
             },

@@ -143,7 +143,8 @@ fn global_row(named: &NamedAssignment, first: bool, now: Timestamp, out: &mut Ou
         out.heading(&format!("{} {}", escaped(&assignment.principal_type), assignment.principal_id))?;
     }
     let window_state = assignments::window_state(assignment, now);
-    out.clipped_line(&format!("  {}  {}  {window_state}", assignment.id, escaped(role_name)))
+    out.clipped_line(&format!("  {}  {}  {window_state}", assignment.id, escaped(role_name)))?;
+    assignments::granted_line(named.granted.as_ref(), "    ", out)
 }
 
 async fn unheld(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {

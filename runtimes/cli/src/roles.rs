@@ -68,7 +68,8 @@ pub(crate) struct Update {
     #[arg(long, value_name = "ACTION", value_parser = action)]
     remove_action: Vec<Action>,
     /// The entity types that the role is meant for; they replace the present ones; repeatable
-    #[arg(long = "for", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true, conflicts_with = "for_all")]
+    #[arg(long = "for", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true)]
+    #[arg(conflicts_with = "for_all")]
     scope_types: Vec<EntityType>,
     /// Make the role valid for every entity type
     #[arg(long)]

@@ -69,7 +69,8 @@ async fn registry(client: &Client) {
     assert_eq!((changed.status, changed.parent_id, &changed.name), (EntityStatus::Inactive, None, &spv.name));
     let patch = EntityPatch { parent_id: Some(Some(acme.id)), ..EntityPatch::default() };
     let spv = client.update_entity(spv.id, &patch).await.unwrap();
-    let below = EntityFilter { types: vec![EntityType::Spv, EntityType::Offering], parent_id: Some(acme.id) };
+    let types = vec![EntityType::Spv, EntityType::Offering];
+    let below = EntityFilter { types, parent_id: Some(acme.id), ..EntityFilter::default() };
     assert_eq!(client.entities(&below).all().await.unwrap(), std::slice::from_ref(&spv));
 
     let new = NewRole {

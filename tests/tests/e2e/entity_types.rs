@@ -119,8 +119,8 @@ async fn a_type_in_use_cannot_be_removed(#[case] kind: DatabaseKind) {
     }
     api.post("/api/v1/roles", json!({"name": "Reader", "scope_types": ["real_estate.unit", "fund"]})).await.expect(201);
     drop(api);
-    let sentence = "EPR_ENTITY_TYPES lacks types that the database uses: `fund` (2 entities, 1 role), `real_estate.unit` \
-                    (0 entities, 1 role); add them to it again";
+    let sentence = "EPR_ENTITY_TYPES lacks types that the database uses: `fund` (2 entities, 1 role), \
+                    `real_estate.unit` (0 entities, 1 role); add them to it again";
     for program in ["epr-api", "epr-audit-worker"] {
         let url = database.url.as_str();
         let settings = [

@@ -81,7 +81,8 @@ async fn filled_before(kind: DatabaseKind) -> Database {
     let rows = format!(
         "INSERT INTO entities (id, name, type, parent_id, created_at, updated_at) VALUES \
          ('{0}', 'Acme', 'issuer', NULL, {at}, {at}), ('{1}', 'Berlin', 'spv', '{0}', {at}, {at}); \
-         INSERT INTO roles (id, name, scope_types, created_at, updated_at) VALUES ('{2}', 'Reader', '[\"spv\"]', {at}, {at}); \
+         INSERT INTO roles (id, name, scope_types, created_at, updated_at) \
+         VALUES ('{2}', 'Reader', '[\"spv\"]', {at}, {at}); \
          INSERT INTO role_assignments (id, principal_id, role_id, entity_id, effective_at, created_at, updated_at) \
          VALUES ('{3}', '{4}', '{2}', '{1}', {at}, {at}, {at})",
         id(1),

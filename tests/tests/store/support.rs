@@ -121,6 +121,7 @@ pub(crate) fn entity(n: u128, parent: Option<u128>) -> Entity {
         id: id(n),
         name: format!("entity {n}"),
         entity_type: EntityType::Spv,
+        external_id: None,
         status: EntityStatus::Active,
         parent_id: parent.map(id),
         attributes: JsonObject::new(),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use epr_core::domain::{Condition, EntityType, ParameterType, Role};
-use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd};
+use epr_core::domain::{Condition, Entity, EntityFilter, EntityType, ParameterType, Role};
+use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, collect_into};
 use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, at, draft, entity, event, id, role};
+use crate::support::{Backend, World, assignment, at, draft, entity, event, id, page, role};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -47,6 +47,40 @@ async fn a_taken_name_is_false_and_leaves_the_transaction_usable(#[case] backend
     assert_eq!(tx.entity_type(id(2)).await.unwrap(), Some(EntityType::Agent));
     assert_eq!(tx.entity_type(id(3)).await.unwrap(), None);
     tx.commit().await.unwrap();
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_taken_external_id_is_false_and_can_be_told_from_a_taken_name(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let known = |n, external_id: &str| Entity { external_id: Some(external_id.to_owned()), ..entity(n, None) };
+    let mut tx = world.begin().await;
+    assert!(tx.insert_entity(&known(1, "x")).await.unwrap());
+    assert!(!tx.insert_entity(&known(2, "x")).await.unwrap());
+    assert!(tx.external_id_is_taken(&known(2, "x")).await.unwrap());
+    assert!(!tx.external_id_is_taken(&known(1, "x")).await.unwrap(), "its own");
+    assert!(!tx.external_id_is_taken(&known(2, "X")).await.unwrap());
+    assert!(!tx.external_id_is_taken(&entity(2, None)).await.unwrap());
+    let other_type = Entity { entity_type: EntityType::Agent, ..known(2, "x") };
+    assert!(!tx.external_id_is_taken(&other_type).await.unwrap());
+    assert!(tx.insert_entity(&other_type).await.unwrap(), "an external id is unique within its type");
+    assert!(tx.insert_entity(&known(3, "y")).await.unwrap() && tx.insert_entity(&entity(4, None)).await.unwrap());
+    assert!(tx.insert_entity(&entity(5, None)).await.unwrap(), "any number has none");
+    tx.commit().await.unwrap();
+    let mut tx = world.begin().await;
+    assert!(!tx.update_entity(&known(3, "x")).await.unwrap());
+    drop(tx);
+    let mut tx = world.begin().await;
+    assert!(tx.update_entity(&entity(3, None)).await.unwrap() && tx.update_entity(&known(4, "y")).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(world.store.entity(id(4)).await.unwrap(), Some(known(4, "y")));
+    let filter = EntityFilter { external_id: Some("x".parse().unwrap()), ..EntityFilter::default() };
+    let mut found = Vec::new();
+    world.store.entities(&filter, page(10), &mut collect_into(&mut found)).await.unwrap();
+    assert_eq!(found, [Entity { created_at: at(2), updated_at: at(2), ..other_type }, known(1, "x")]);
 }
 
 #[rstest]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityTypes {
     /// The words of the added types, in the order of the setting; `None`: every word of the grammar is accepted.
-    pub(in crate::domain) added: Option<Arc<[Box<str>]>>,
+    pub(crate) added: Option<Arc<[Box<str>]>>,
 }
 
 impl EntityTypes {

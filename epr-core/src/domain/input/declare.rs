@@ -31,8 +31,9 @@
 //! ```
 //!
 //! A field has a Rust name, a wire name, which is its JSON member and its column, and the type that the record keeps.
-//! `new` is its type in a creation, and how a body gives it: `required`, `optional` (absent or `null` is `None`) or
-//! `default(expression)` (absent only). `patch` is its type in a change: `given` passes `null` to the type's reader,
+//! `new` is its type in a creation, and how a body gives it: `required`, `optional` (absent or `null` is `None`),
+//! `if_some` (the same, and `None` is written as an absent member, also of the record) or `default(expression)` (absent
+//! only). `patch` is its type in a change: `given` passes `null` to the type's reader,
 //! `unless_null` reads `null` as no change. `by reader` replaces the type's own reader. `set` is the expression that
 //! gives the field its value in a new record, with the names in the parentheses of the request; without it the
 //! request's value is kept. The declaration above expands to:
@@ -101,7 +102,7 @@ macro_rules! record {
                 body: &$crate::domain::Json,
             ) -> ::std::result::Result<Self, $crate::domain::Invalid> {
                 let mut fields = $crate::domain::fields::Fields::of_body(body)?;
-                $( let $field = fields.required($member, <$ty as $crate::domain::input::value::Value>::read); )*
+                $( let $field: Option<$ty> = record!(@whole fields, $member, $ty $(, $n_how)?); )*
                 let build = || Some(Self { $( $field: $field?, )* });
                 let build = build();
                 fields.finish(build)
@@ -140,7 +141,7 @@ macro_rules! record {
             #[must_use]
             pub fn details(&self) -> $crate::domain::JsonObject {
                 let mut members = $crate::domain::JsonObject::new();
-                $( $( record!(@put $n_ty, $ty, &mut members, $member, &self.$field); )? )*
+                $( $( record!(@put_as $n_how, $ty, &mut members, $member, &self.$field); )? )*
                 members
             }
         }
@@ -162,7 +163,7 @@ macro_rules! record {
             #[must_use]
             pub fn to_body(&self) -> $crate::domain::JsonObject {
                 let mut members = $crate::domain::JsonObject::new();
-                $( $( record!(@put $n_ty, $n_ty, &mut members, $member, &self.$field); )? )*
+                $( $( record!(@put_as $n_how, $n_ty, &mut members, $member, &self.$field); )? )*
                 members
             }
 
@@ -257,6 +258,20 @@ macro_rules! record {
     (@put $driver:ty, $ty:ty, $sink:expr, $member:tt, $value:expr) => {
         $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
     };
+    (@put_as if_some, $ty:ty, $sink:expr, $member:tt, $value:expr) => {
+        if $value.is_some() {
+            $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
+        }
+    };
+    (@put_as $how:ident, $ty:ty, $sink:expr, $member:tt, $value:expr) => {
+        $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
+    };
+    (@whole $fields:ident, $member:tt, $ty:ty, if_some) => {
+        Some($fields.optional($member, $crate::domain::input::value::Value::read))
+    };
+    (@whole $fields:ident, $member:tt, $ty:ty $(, $how:ident)?) => {
+        $fields.required($member, <$ty as $crate::domain::input::value::Value>::read)
+    };
     (@stored $values:ident, $field:ident) => {
         $crate::domain::input::value::FromInput::from_input($values.$field)
     };
@@ -275,6 +290,7 @@ macro_rules! record {
             Some($fields.optional($member, |value| $crate::domain::input::value::Value::read_for(value, types)))
         }
     };
+    (@new $fields:ident, $member:tt, if_some) => { record!(@new $fields, $member, optional) };
     (@new $fields:ident, $member:tt, optional by $reader:path) => { Some($fields.optional($member, $reader)) };
     (@new $fields:ident, $member:tt, default ($default:expr)) => {
         {

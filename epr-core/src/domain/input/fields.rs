@@ -132,7 +132,7 @@ impl Problem {
         self.within(PathSegment::Name(bounded(name).into()))
     }
 
-    pub(in crate::domain) fn within(mut self, segment: PathSegment) -> Self {
+    pub(crate) fn within(mut self, segment: PathSegment) -> Self {
         self.path.insert(0, segment);
         self
     }
@@ -182,7 +182,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The accepted entity types; every one of the grammar unless [`Fields::accepting`] has narrowed them.
-    pub(in crate::domain) fn entity_types(&self) -> &'a EntityTypes {
+    pub(crate) fn entity_types(&self) -> &'a EntityTypes {
         self.types
     }
 

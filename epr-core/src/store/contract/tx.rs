@@ -27,7 +27,7 @@ pub trait Transactions: Send + Sync {
 /// A call that finds a unique key taken reports it by its return value and leaves the transaction usable, unless noted.
 #[async_trait]
 pub trait Tx: Send {
-    /// Inserts an entity; `false` when its `(name, type)` is taken.
+    /// Inserts an entity; `false` when its `(name, type)` or its `(external_id, type)` is taken.
     ///
     /// Example: the second `insert_entity` of an SPV `x` returns `false`; an offering `x` returns `true`.
     async fn insert_entity(&mut self, entity: &Entity) -> Result<bool>;
@@ -38,11 +38,16 @@ pub trait Tx: Send {
     /// committed.
     async fn lock_entity(&mut self, id: Uuid) -> Result<Option<Entity>>;
 
-    /// Writes every mutable field of an entity. `false` when `(name, type)` is taken; the transaction must be dropped
-    /// then.
+    /// Writes every mutable field of an entity. `false` when `(name, type)` or `(external_id, type)` is taken; the
+    /// transaction must be dropped then.
     ///
     /// Example: renaming SPV `y` to the name of SPV `x` returns `false`.
     async fn update_entity(&mut self, entity: &Entity) -> Result<bool>;
+
+    /// Returns whether another entity of the type of `entity` has its external id.
+    ///
+    /// Example: `false` for an entity without an external id, and for the entity itself.
+    async fn external_id_is_taken(&mut self, entity: &Entity) -> Result<bool>;
 
     /// Makes this the only transaction that changes parents or creates children, until its end.
     ///

@@ -39,6 +39,20 @@ pub(super) fn select_named() -> QueryBuilder<Db> {
     )
 }
 
+/// The same with the ledger's entry of the grant, which has the time of the assignment and its id in the details.
+pub(super) fn select_granted() -> QueryBuilder<Db> {
+    select(
+        ", r.name AS role_name, e.type AS place_type, e.name AS place_name, g.sequence AS granted_sequence, \
+           g.occurred_at AS granted_at, g.actor_id AS granted_by, g.actor_type AS granted_by_type, \
+           CAST(g.details AS TEXT) AS granted_details FROM role_assignments a \
+           JOIN roles r ON r.id = a.role_id LEFT JOIN entities e ON e.id = a.entity_id \
+           LEFT JOIN audit_logs g ON g.sequence = (SELECT MIN(l.sequence) FROM audit_logs l \
+             WHERE l.occurred_at = a.created_at AND l.action = 'role_assignment.create' \
+               AND l.source = 'entity_permissions_core' \
+               AND CAST(l.details AS TEXT) LIKE '%\"assignment_id\":\"' || CAST(a.id AS TEXT) || '\"%')",
+    )
+}
+
 pub(super) fn read(row: &Row) -> Result<Assignment> {
     Assignment::read_from(&mut Columns(row))
 }

@@ -32,7 +32,7 @@ pub(super) fn read(row: &Row) -> Result<Entity> {
     Entity::read_from(&mut Columns(row))
 }
 
-/// Inserts the entity; `false` when another one has its type and name.
+/// Inserts the entity; `false` when another one has its type and name, or its type and external id.
 pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     static NAMES: LazyLock<String> = LazyLock::new(|| {
         let mut names = Names::default();
@@ -41,7 +41,7 @@ pub(super) async fn insert(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     });
     let mut query = QueryBuilder::<Db>::new(format!("INSERT INTO entities ({}) ", *NAMES));
     query.push_values([entity], |mut row, entity| entity.write_to(&mut InsertValues(&mut row)));
-    query.push(" ON CONFLICT (name, type) DO NOTHING");
+    query.push(" ON CONFLICT DO NOTHING");
     let done = query.build().execute(conn).await.map_err(classify)?;
     Ok(done.rows_affected() == 1)
 }
@@ -68,7 +68,16 @@ async fn one(conn: &mut Conn, query: &mut QueryBuilder<Db>) -> Result<Option<Ent
     row.as_ref().map(read).transpose()
 }
 
-/// Updates everything that a change can set; `false` when another entity has the type and the new name.
+/// Returns whether another entity of the same type has the external id of `entity`.
+pub(super) async fn has_external_id_of(conn: &mut Conn, entity: &Entity) -> Result<bool> {
+    let mut query = QueryBuilder::<Db>::new("SELECT EXISTS (SELECT 1 FROM entities WHERE external_id = ");
+    query.push_bind(&entity.external_id).push(" AND type = ").push_bind(entity.entity_type.word());
+    query.push(" AND id <> ").push_bind(bind_id(entity.id)).push(")");
+    query.build_query_scalar().fetch_one(conn).await.map_err(classify)
+}
+
+/// Updates everything that a change can set; `false` when another entity has the type and the new name, or the type and
+/// the new external id.
 pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     let mut query = QueryBuilder::<Db>::new("UPDATE entities SET ");
     let mut columns = UpdateValues(query.separated(", "));
@@ -78,7 +87,7 @@ pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     let outcome = query.build().execute(conn).await;
     match outcome {
         Ok(_) => Ok(true),
-        // The only unique key that an update touches is (name, type).
+        // An update touches no other unique keys than those two.
         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
         Err(error) => Err(classify(error)),
     }
@@ -96,6 +105,9 @@ fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
     }
     if let Some(parent) = filter.parent_id {
         query.push(" AND e.parent_id = ").push_bind(bind_id(parent));
+    }
+    if let Some(external_id) = &filter.external_id {
+        query.push(" AND e.external_id = ").push_bind(external_id.as_str().to_owned());
     }
 }
 
@@ -120,7 +132,8 @@ pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> R
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     // The names of the members, ids and times take 300 bytes.
     query.push(
-        "SELECT e.created_at, e.id, 300 + octet_length(e.name) + octet_length(CAST(e.attributes AS TEXT)) AS size",
+        "SELECT e.created_at, e.id, 300 + octet_length(e.name) + octet_length(CAST(e.attributes AS TEXT)) \
+           + COALESCE(20 + octet_length(e.external_id), 0) AS size",
     );
     matching(&mut query, filter);
     listing::end(conn, query, bytes).await

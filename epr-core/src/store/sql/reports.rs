@@ -3,11 +3,12 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
-use super::columns::read_type;
-use super::dialect::{Db, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
+use super::columns::{read_object, read_type};
+use super::dialect::{Db, Id, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
 use super::{assignments, entities, roles};
 use crate::domain::{
-    AssignmentFilter, AssignmentScan, ConditionHolder, NamedAssignment, Orphan, StoredCondition, Timestamp, UnheldRole,
+    AssignmentFilter, AssignmentScan, ConditionHolder, Granted, Json, NamedAssignment, Orphan, StoredCondition,
+    Timestamp, UnheldRole,
 };
 use crate::store::{Result, RowVisitor};
 
@@ -33,7 +34,8 @@ pub(super) async fn assignments(
     scan: &AssignmentScan,
     visit: RowVisitor<'_, NamedAssignment>,
 ) -> Result<()> {
-    let mut query = assignments::select_named();
+    let with_grant = !matches!(scan, AssignmentScan::Listed(_));
+    let mut query = if with_grant { assignments::select_granted() } else { assignments::select_named() };
     match *scan {
         AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
             query.push(" WHERE 1 = 1");
@@ -63,7 +65,25 @@ pub(super) async fn assignments(
             query.push(") ORDER BY a.principal_type, a.principal_id, r.name");
         }
     }
-    show(pool, query, read_named, visit).await
+    show(pool, query, if with_grant { read_granted } else { read_named }, visit).await
+}
+
+fn read_granted(row: &Row) -> Result<NamedAssignment> {
+    let named = read_named(row)?;
+    let Some(sequence) = row.try_get::<Option<i64>, _>("granted_sequence").map_err(classify)? else {
+        return Ok(named);
+    };
+    let details = read_object("details", row.try_get("granted_details").map_err(classify)?)?;
+    let text = |name: &str| details.get(name).and_then(Json::as_text).map(str::to_owned);
+    let granted = Granted {
+        sequence,
+        at: read_time(row.try_get::<SqlTime, _>("granted_at").map_err(classify)?)?,
+        actor_id: row.try_get::<Option<Id>, _>("granted_by").map_err(classify)?.map(read_id),
+        actor_type: row.try_get("granted_by_type").map_err(classify)?,
+        caller: text("caller"),
+        stated_reason: text("stated_reason"),
+    };
+    Ok(NamedAssignment { granted: Some(granted), ..named })
 }
 
 fn read_named(row: &Row) -> Result<NamedAssignment> {
@@ -73,6 +93,7 @@ fn read_named(row: &Row) -> Result<NamedAssignment> {
         role_name: row.try_get("role_name").map_err(classify)?,
         entity_type: place_type.map(read_type).transpose()?,
         entity_name: row.try_get("place_name").map_err(classify)?,
+        granted: None,
     })
 }
 

@@ -97,6 +97,10 @@ impl Tx for SqlTx {
         self.step(async |conn| entities::update(conn, entity).await).await
     }
 
+    async fn external_id_is_taken(&mut self, entity: &Entity) -> Result<bool> {
+        self.step(async |conn| entities::has_external_id_of(conn, entity).await).await
+    }
+
     async fn lock_hierarchy(&mut self) -> Result<()> {
         self.step(async |conn| lock_hierarchy(conn).await).await
     }

@@ -42,12 +42,20 @@ fn request_id() -> Parameter {
     header("X-Request-ID", about, text_object(), "vault-2026-11-29-0001")
 }
 
+fn reason() -> Parameter {
+    let about = "Why the change is made, for the ledger (`details.stated_reason`): 1 to 512 characters of UTF-8 \
+                 without control characters, or `UTF-8''` and percent-encoded UTF-8 (RFC 8187). Grants need it where \
+                 the service is configured with `EPR_REQUIRE_REASON=assignments`.";
+    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(512));
+    header("EPR-Reason", about, schema.pattern(Some("^[ -~]*[!-~][ -~]*$")).build(), "Ticket 4711: audit 2026")
+}
+
 impl IntoParams for CallHeaders {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let about = "The actor of the ledger entry. With authentication, \
          an actor other than the credential's own requires \
                      the scope `epr:act-as`.";
-        vec![header("X-Actor-Id", about, uuid_object(), ACTOR_EXAMPLE), request_id()]
+        vec![header("X-Actor-Id", about, uuid_object(), ACTOR_EXAMPLE), reason(), request_id()]
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use epr_client::{BaseUrl, Client, Error, List, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_core::domain::{
     Assignment, AssignmentFilter, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, JsonObject, NamedAssignment,
-    NewAssignment, NewEntity, NewRole, Role, RolePatch,
+    NewAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
@@ -30,7 +30,12 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(base: &BaseUrl, token: Option<&str>, actor: Option<Uuid>) -> Result<Self, String> {
+    pub(crate) fn new(
+        base: &BaseUrl,
+        token: Option<&str>,
+        actor: Option<Uuid>,
+        reason: Option<&StatedReason>,
+    ) -> Result<Self, String> {
         let builder = Client::builder(base.to_string())
             .user_agent(concat!("epr/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -43,6 +48,7 @@ impl Api {
         };
         let client = builder.build().map_err(|error| chain(&error))?;
         let client = actor.map_or_else(|| client.clone(), |actor| client.with_actor(actor));
+        let client = reason.map_or_else(|| client.clone(), |reason| client.with_reason(reason));
         Ok(Self { client, has_token: token.is_some() })
     }
 
@@ -221,7 +227,7 @@ impl Api {
                 }
             };
             let (entity_type, entity_name) = named.unzip();
-            if !visit(NamedAssignment { assignment, role_name, entity_type, entity_name }) {
+            if !visit(NamedAssignment { assignment, role_name, entity_type, entity_name, granted: None }) {
                 return Ok(());
             }
         }

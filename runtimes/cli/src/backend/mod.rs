@@ -123,7 +123,7 @@ impl Backend {
     ) -> Result<Option<Entity>, BackendError> {
         let Self::Database { epr, .. } = self else {
             let mut found = None;
-            let filter = EntityFilter { types: vec![entity_type.clone()], parent_id: None };
+            let filter = EntityFilter { types: vec![entity_type.clone()], ..EntityFilter::default() };
             self.for_each_entity(&filter, &mut |entity| {
                 if entity.name == name {
                     found = Some(entity);

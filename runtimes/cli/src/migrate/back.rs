@@ -19,11 +19,18 @@ use crate::output::{Output, count, notice};
 pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> Outcome {
     let since = epr.since_takeover().await?;
     let since = since.ok_or("there is nothing to go back to: no tables of an older service are kept here")?;
+    let added = added_types(epr).await?;
     match export {
-        Some(folder) => write_all(epr, &since, folder).await?,
-        None if !since.is_empty() => {
+        Some(folder) => {
+            write_all(epr, &since, folder).await?;
+            if let Some(added) = &added {
+                notice(added);
+            }
+        }
+        None if added.is_some() || !since.is_empty() => {
+            let added = added.map(|added| format!("{added} ")).unwrap_or_default();
             return Err(format!(
-                "{} were written since the takeover, and the older service cannot read them: give a folder with \
+                "{added}{} were written since the takeover, and the older service cannot read them: give a folder with \
                  --export to keep \
                  them in files",
                 summary(&since)
@@ -42,6 +49,14 @@ pub(super) async fn run(epr: &Epr, export: Option<&Path>, out: &mut Output) -> O
         out.line(format_args!("{} of EPR are kept in {}.", summary(&since), folder.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sentence about entity types that the older service does not have; `None` when none is in use.
+async fn added_types(epr: &Epr) -> Result<Option<String>, epr_core::Error> {
+    let added = epr.added_types_in_use().await?;
+    let types: Vec<_> = added.iter().map(ToString::to_string).collect();
+    let sentence = || format!("The older service does not have these entity types: {}.", types.join(", "));
+    Ok((!types.is_empty()).then(sentence))
 }
 
 fn summary(since: &SinceTakeover) -> String {

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, request::Parts};
 use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem};
-use epr_core::domain::{Invalid, JsonObject, TraceParent, query};
+use epr_core::domain::{Invalid, JsonObject, StatedReason, TraceParent, query};
 use epr_core::store::{Cursor, InvalidCursor, Page};
 use uuid::Uuid;
 
@@ -22,16 +22,18 @@ use super::request_id::GivenRequestId;
 pub(crate) use body::JsonBody;
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
+static EPR_REASON: HeaderName = HeaderName::from_static("epr-reason");
 
-/// The circumstances of a call, from its headers. For calls that change the registry: a malformed `X-Actor-Id` is an
-/// error.
+/// The circumstances of a call, from its headers. For calls that change the registry: a malformed `X-Actor-Id` or
+/// `EPR-Reason` is an error.
 pub(crate) struct CallHeaders(pub(crate) Result<Call, Invalid>);
 
 impl<S: Sync> FromRequestParts<S> for CallHeaders {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(actor_in(&parts.headers).map(|actor| call(parts, actor))))
+        let read = Invalid::both(actor_in(&parts.headers), reason_in(&parts.headers));
+        Ok(Self(read.map(|(actor, stated_reason)| Call { stated_reason, ..call(parts, actor) })))
     }
 }
 
@@ -62,6 +64,19 @@ pub(crate) fn actor_in(headers: &HeaderMap) -> Result<Option<Uuid>, Invalid> {
     }
 }
 
+/// The reason in `EPR-Reason`, if the header is present.
+fn reason_in(headers: &HeaderMap) -> Result<Option<StatedReason>, Invalid> {
+    let mut given = headers.get_all(&EPR_REASON).iter();
+    let invalid = |problem| Invalid::one("header", Some("EPR-Reason"), problem);
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => StatedReason::from_header(value.as_bytes())
+            .map(Some)
+            .map_err(|error| invalid(Problem::new(error.kind(), error.to_string()))),
+        (Some(_), Some(_)) => Err(invalid(given_twice())),
+    }
+}
+
 fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
     // A request id is cut to the bounds of a correlation id.
     let given = parts.extensions.get::<GivenRequestId>();
@@ -73,6 +88,7 @@ fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
         actor_id: actor.or_else(|| authenticated.and_then(|authenticated| authenticated.id)),
         caller: authenticated.map(|authenticated| authenticated.caller.clone()),
         correlation_id,
+        stated_reason: None,
         traceparent,
     }
 }

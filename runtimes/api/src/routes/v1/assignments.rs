@@ -53,6 +53,7 @@ async fn create(
 ) -> HandlerResult {
     let (body, ignored) = unknown_members::split(&app, body, NewAssignment::MEMBERS);
     let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now(), condition::check));
+    let call = call.and_then(|call| app.epr.check_reason(&call).map(|()| call));
     let (call, new) = Invalid::both(call, new)?;
     Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))
 }
