@@ -139,8 +139,9 @@ impl From<Outcome> for ConditionsOutcome {
             Outcome::False => Self::False,
             Outcome::Missing(names) => Self::Missing(names),
             Outcome::Error(error) => Self::Error(error.to_string()),
-            Outcome::WrongType { parameter, expected } => {
-                Self::WrongType([WrongParameter { name: parameter, expected }].into())
+            Outcome::WrongType(parameters) => {
+                let wrong = parameters.into_iter().map(|(name, expected)| WrongParameter { name, expected });
+                Self::WrongType(wrong.collect())
             }
         }
     }

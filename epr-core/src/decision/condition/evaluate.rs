@@ -3,7 +3,7 @@
 //! Owns the walk over the program: names, absence, and the logic that lets one operand decide. Must never copy an input
 //! unless an error needs it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::fmt::Hyphenated;
 
@@ -43,14 +43,17 @@ type Evaluated<'a> = Result<Value<'a>, Failure>;
 /// Evaluates the program, or its part `node`.
 pub(super) fn evaluate(program: &Program, node: &Node, inputs: &Inputs<'_>) -> Evaluation {
     let mut parameters: [Option<Value<'_>>; MAX_PARAMETERS] = [const { None }; MAX_PARAMETERS];
+    let mut wrong = BTreeMap::new();
     for ((name, declared), slot) in program.source.parameters.iter().zip(&mut parameters) {
         // Callers write `null` for what they do not know.
         let Some(json) = inputs.context.get(name).filter(|json| **json != Json::Null) else { continue };
         *slot = value::parameter(json, *declared);
         if slot.is_none() {
-            let outcome = Outcome::WrongType { parameter: name.clone(), expected: *declared };
-            return Evaluation { outcome, until: None };
+            wrong.insert(name.clone(), *declared);
         }
+    }
+    if !wrong.is_empty() {
+        return Evaluation { outcome: Outcome::WrongType(wrong), until: None };
     }
     let ids = [Side::Principal, Side::Resource].map(|side| IdText::new(side.of(inputs).id.hyphenated()));
     let evaluator = Evaluator { program, inputs, parameters: &parameters, ids: &ids, clock: Clock::new(inputs.now) };
@@ -265,9 +268,9 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `base.key`
-    fn member(&self, node: &'a Node, base: &'a Node, key: &str, at: usize) -> Evaluated<'a> {
+    fn member(&self, node: &'a Node, base: &'a Node, key: &'a str, at: usize) -> Evaluated<'a> {
         match self.value(base)? {
-            Value::Map(map) => self.present(map.member(key), node, at),
+            Value::Map(map) => self.present(map.member(key), node, &Value::Text(key), at),
             _ => Err(Failure::Error(ErrorKind::NoSuchOverload, at)),
         }
     }
@@ -287,32 +290,46 @@ impl<'a> Evaluator<'a> {
                 item.unwrap_or(Err(ErrorKind::IndexOutOfBounds)).map_err(error)
             }
             (Value::Map(map), key @ (Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Text(_))) => {
-                self.present(map.get(&key), node, at)
+                self.present(map.get(&key), node, &key, at)
             }
             _ => Err(error(ErrorKind::NoSuchOverload)),
         }
     }
 
-    /// The value, unless it is absent.
-    fn present(&self, found: Option<Result<Value<'a>, ErrorKind>>, node: &'a Node, at: usize) -> Evaluated<'a> {
-        found.unwrap_or(Err(ErrorKind::NoSuchKey)).map_err(|kind| match kind {
-            ErrorKind::NoSuchKey => self.missing(node),
-            kind => Failure::Error(kind, at),
-        })
+    /// The value, unless `node` selects with `key` what is absent. What an expression builds itself is not missing from
+    /// the inputs: that is an error.
+    fn present(
+        &self,
+        found: Option<Result<Value<'a>, ErrorKind>>,
+        node: &Node,
+        key: &Value<'_>,
+        at: usize,
+    ) -> Evaluated<'a> {
+        let Some(found) = found else {
+            let (Node::Select { base, .. } | Node::Index { base, .. }) = node else {
+                return Err(Failure::Error(ErrorKind::NoSuchKey, at));
+            };
+            return Err(self.name(base).map_or(Failure::Error(ErrorKind::NoSuchKey, at), |base| {
+                Failure::Missing(BTreeSet::from([match key {
+                    Value::Text(key) => with_key(&base, key),
+                    _ => format!("{base}[…]"),
+                }]))
+            }));
+        };
+        found.map_err(|kind| Failure::Error(kind, at))
     }
 
-    /// The failure of a name that is absent. What an expression builds itself is not missing from the inputs: that is
-    /// an error.
-    fn missing(&self, node: &'a Node) -> Failure {
-        match (self.name(node), node) {
-            (Some(name), _) => Failure::Missing(BTreeSet::from([name])),
-            (None, Node::Select { at, .. } | Node::Index { at, .. }) => Failure::Error(ErrorKind::NoSuchKey, *at),
-            (None, _) => Failure::Error(ErrorKind::NoSuchKey, 0),
-        }
+    /// The failure of a parameter or a field that is absent.
+    fn missing(&self, node: &Node) -> Failure {
+        let name = self.name(node);
+        name.map_or(Failure::Error(ErrorKind::NoSuchKey, 0), |name| Failure::Missing(BTreeSet::from([name])))
     }
 
-    /// The full name of an input, for example `principal.attributes.clearance`; `None` for other nodes.
-    fn name(&self, node: &'a Node) -> Option<String> {
+    /// The full name of an input, for example `principal.attributes.clearance`; `None` for other nodes. An index that
+    /// is no literal is written as `[…]`.
+    ///
+    /// INVARIANT: a name evaluates nothing. Nested indexes would be evaluated twice at each level.
+    fn name(&self, node: &Node) -> Option<String> {
         match node {
             Node::Parameter(position) => {
                 self.program.source.parameters.keys().nth(*position).map(|name| format!("context.{name}"))
@@ -321,11 +338,11 @@ impl<'a> Evaluator<'a> {
             Node::Select { base, key, .. } => self.name(base).map(|base| with_key(&base, key)),
             Node::Index { base, index, .. } => {
                 let base = self.name(base)?;
-                match self.value(index) {
-                    Ok(Value::Text(key)) => Some(with_key(&base, key)),
-                    Ok(Value::Int(index)) => Some(format!("{base}[{index}]")),
-                    _ => Some(format!("{base}[…]")),
-                }
+                Some(match &**index {
+                    Node::Text(key) => with_key(&base, key),
+                    Node::Int(index) => format!("{base}[{index}]"),
+                    _ => format!("{base}[…]"),
+                })
             }
             _ => None,
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns the outcomes, the kinds of errors and their sentences. Must never evaluate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -32,13 +32,9 @@ pub enum Outcome {
     Missing(BTreeSet<String>),
     /// The expression failed, for example with a division by zero.
     Error(EvaluationError),
-    /// The context has a declared parameter with a value of another type: an error of the caller.
-    WrongType {
-        /// The name of the parameter.
-        parameter: String,
-        /// Its declared type.
-        expected: ParameterType,
-    },
+    /// The context has declared parameters with values of other types: the names, and the declared types. This is an
+    /// error of the caller.
+    WrongType(BTreeMap<String, ParameterType>),
 }
 
 words! {

@@ -90,6 +90,9 @@ pub(super) fn shown(outcome: &Outcome) -> String {
             format!("missing {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(" "))
         }
         Outcome::Error(error) => format!("error {}", error.kind.word()),
-        Outcome::WrongType { parameter, expected } => format!("wrong_type {parameter} {expected}"),
+        Outcome::WrongType(parameters) => {
+            let shown: Vec<_> = parameters.iter().map(|(name, expected)| format!(" {name} {expected}")).collect();
+            format!("wrong_type{}", shown.concat())
+        }
     }
 }
