@@ -27,6 +27,7 @@ fn cost_of_compiling_and_evaluating() {
     let mut world =
         World::new().with_context(r#"{"n":9500,"from":"10.1.2.3","midnight":"2026-03-01T00:00:00Z","s":"DE"}"#);
     world.resource.attributes.insert("many".into(), Json::List(vec![Json::Int(1); 1_000]));
+    let nested = format!("{}'x'{} == 1", "action.properties[".repeat(15), "]".repeat(15));
     let parameters = r#"{"n":"int","from":"ip","midnight":"timestamp","s":"string"}"#;
     for (what, parameters, expression) in [
         ("a constant", "{}", "true"),
@@ -44,6 +45,7 @@ fn cost_of_compiling_and_evaluating() {
         ),
         ("a list of 1000 items", "{}", "2 in resource.attributes.many"),
         ("a missing name", "{}", "resource.attributes.absent == 1"),
+        ("15 nested names that are missing", "{}", nested.as_str()),
         (
             "all of it",
             parameters,
