@@ -1,6 +1,6 @@
 //! `/api/v1/assignments`
 
-use epr_core::domain::{Assignment, AssignmentFilter, Json, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Json, NewAssignment};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -21,6 +21,16 @@ impl Client {
     /// role is not meant for its type.
     pub async fn assign(&self, new: &NewAssignment) -> Result<Assignment, Error> {
         self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Safe, Assignment::from_json).await
+    }
+
+    /// Assigns a role to a principal that is named by its id or by its external id. An unknown external id registers
+    /// the principal in the same transaction.
+    ///
+    /// # Errors
+    /// Those of [`Client::assign`].
+    pub async fn assign_to(&self, request: &AssignmentRequest) -> Result<Assignment, Error> {
+        let body = Some(Json::Object(request.to_body()));
+        self.submit(Method::POST, PATH, body, Repeat::Safe, Assignment::from_json).await
     }
 
     /// Lists assignments, newest first.

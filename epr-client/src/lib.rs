@@ -94,6 +94,7 @@ mod error;
 mod events;
 mod health;
 mod list;
+mod principals;
 mod retry;
 mod roles;
 mod token;

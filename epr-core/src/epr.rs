@@ -1,11 +1,12 @@
 //! `Epr`: the one value that a runtime or an embedding program holds.
 //!
-//! Owns how a service is started and closed. `epr/builder.rs` builds it, `epr/use_cases.rs` lists every use case; must
-//! never implement one.
+//! Owns how a service is started and closed. `epr/builder.rs` builds it, `epr/use_cases.rs` and `epr/principals.rs`
+//! list every use case; must never implement one.
 
 mod builder;
 mod from_settings;
 mod operations;
+mod principals;
 mod use_cases;
 
 use std::time::Duration;

@@ -43,6 +43,7 @@ pub mod inspect;
 pub mod ledger;
 mod metrics;
 pub mod publish;
+pub mod seal;
 pub mod settings;
 pub mod store;
 pub mod tls;
@@ -57,6 +58,7 @@ pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
+pub use handlers::principals::MAX_REVOKED;
 pub use handlers::question_body::{CheckRequest, MAX_CONTEXT_BYTES};
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

@@ -9,10 +9,12 @@ use crate::domain::fields::Choice;
 pub enum Scope {
     /// Check access.
     Authorize,
-    /// Read entities, roles and assignments.
+    /// Read entities, roles, assignments and principals.
     Read,
-    /// Change entities, roles and assignments.
+    /// Change entities, roles, assignments and principals.
     Write,
+    /// Erase the personal fields of principals, together with [`Scope::Write`].
+    Erase,
     /// Ingest and read events.
     Events,
     /// Read the ledger.
@@ -25,13 +27,14 @@ pub enum Scope {
 
 impl Choice for Scope {
     const ALL: &'static [Self] =
-        &[Self::Authorize, Self::Read, Self::Write, Self::Events, Self::Audit, Self::Operate, Self::ActAs];
+        &[Self::Authorize, Self::Read, Self::Write, Self::Erase, Self::Events, Self::Audit, Self::Operate, Self::ActAs];
 
     fn word(self) -> &'static str {
         match self {
             Self::Authorize => "epr:authorize",
             Self::Read => "epr:read",
             Self::Write => "epr:write",
+            Self::Erase => "epr:erase",
             Self::Events => "epr:events",
             Self::Audit => "epr:audit",
             Self::Operate => "epr:operate",
@@ -42,7 +45,7 @@ impl Choice for Scope {
 
 /// A set of scopes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scopes(u8);
+pub struct Scopes(u16);
 
 impl Scopes {
     /// Whether the set contains `scope`.
@@ -52,8 +55,8 @@ impl Scopes {
     }
 }
 
-fn bit(scope: Scope) -> u8 {
-    1 << scope as u8
+fn bit(scope: Scope) -> u16 {
+    1 << scope as u16
 }
 
 impl FromIterator<Scope> for Scopes {

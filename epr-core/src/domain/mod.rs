@@ -3,6 +3,7 @@
 //! Owns types and validation. Must never do I/O, read a clock or know a database.
 
 pub mod assignment;
+pub mod assignment_request;
 pub mod audit;
 pub mod condition;
 pub mod entity;
@@ -16,6 +17,7 @@ pub mod role;
 pub mod value;
 
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
+pub use assignment_request::AssignmentRequest;
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
 pub use condition::{Condition, ParameterType};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, NewEntity};

@@ -159,14 +159,18 @@ impl std::fmt::Display for EntityTypeUse {
 }
 
 /// One step of a bulk change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum BulkStep {
+    /// Registers a principal.
+    CreatePrincipal(super::NewPrincipal),
+    /// Changes the principal with this type and id.
+    UpdatePrincipal(super::assignment::PrincipalType, Uuid, super::PrincipalPatch),
     /// Creates a role.
     CreateRole(super::NewRole),
     /// Changes a role.
     UpdateRole(Uuid, super::RolePatch),
     /// Creates an assignment. An existing one with the same key stays unchanged.
-    Assign(super::NewAssignment),
+    Assign(super::AssignmentRequest),
     /// Replaces an assignment: the one with this id is revoked and the new one created in the same transaction.
     Reassign(Uuid, super::NewAssignment),
 }

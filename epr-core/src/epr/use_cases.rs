@@ -12,9 +12,9 @@ use crate::decision::{Decision, Question};
 use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep, Entity, EntityFilter,
-    EntityPatch, EntityType, Invalid, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Orphan, Role,
-    RolePatch, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep,
+    Entity, EntityFilter, EntityPatch, EntityType, Invalid, JsonObject, NamedAssignment, NewEntity, NewRole, Orphan,
+    Role, RolePatch, UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
@@ -216,14 +216,16 @@ impl Epr {
 
 /// Assignments.
 impl Epr {
-    /// Assigns a role. Returns the existing assignment, unchanged, when the principal already has this role on this
+    /// Assigns a role to a principal, which a [`NewAssignment`](crate::domain::NewAssignment) names by its id and an
+    /// [`AssignmentRequest`] perhaps by its external id: an unknown one registers the principal in the same
+    /// transaction. Returns the existing assignment, unchanged, when the principal already has this role on this
     /// entity.
     ///
     /// # Errors
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its
     /// type; `Invalid` when the window ends before it starts.
-    pub async fn assign(&self, call: &Call, new: NewAssignment) -> Result<Assignment> {
-        assignments::assign(&self.engines, call, new).await
+    pub async fn assign(&self, call: &Call, new: impl Into<AssignmentRequest>) -> Result<Assignment> {
+        assignments::assign(&self.engines, call, new.into()).await
     }
 
     /// Checks that `call` states a reason if the settings require one for a grant. [`Epr::assign`] checks it too; a

@@ -1,45 +1,79 @@
-//! Assignments: assign, list, revoke.
+//! Assignments: assign, revoke.
 
-use tracing::info;
 use uuid::Uuid;
 
+use super::assignment_log::{log_assigned, log_revoked};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
-use super::{events, record, roles};
+use super::{events, principals, record, roles};
 use crate::call::Call;
 use crate::decision::condition;
-use crate::domain::assignment::window_problem;
+use crate::domain::assignment::{PrincipalType, window_problem};
 use crate::domain::fields::Problem;
-use crate::domain::{Assignment, Invalid, NewAssignment, Timestamp};
+use crate::domain::{Assignment, AssignmentRequest, ExternalId, Invalid, Principal, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::settings::RequireReason;
 use crate::store::InsertedAssignment;
 
-/// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged.
+/// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged. A principal
+/// that is named by an unknown external id is registered in the same transaction.
 ///
 /// # Errors
 /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
 /// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
 /// reason and there is none.
-pub(crate) async fn assign(engines: &Engines, call: &Call, new: NewAssignment) -> Result<Assignment> {
-    let wanted = wanted_assignment(engines, engines.now(), new)?;
-    let (created, assignment) = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
-    if created {
-        log_assigned(&assignment);
-    }
-    Ok(assignment)
+pub(crate) async fn assign(engines: &Engines, call: &Call, request: AssignmentRequest) -> Result<Assignment> {
+    let wanted = Wanted::of(engines, engines.now(), request)?;
+    let assigned = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
+    assigned.log();
+    Ok(assigned.assignment)
 }
 
-/// The assignment that `new` asks for at `now`.
-pub(super) fn wanted_assignment(engines: &Engines, now: Timestamp, new: NewAssignment) -> Result<Assignment> {
-    let wanted = new.into_record(engines.new_id(), now);
-    if let Some(problem) = window_problem(wanted.effective_at, wanted.expires_at) {
-        return Err(Error::field("expires_at", problem));
+/// An assignment that was asked for, with the id that it gets.
+pub(super) struct Wanted {
+    /// Its `principal_id` means nothing when there is an external id.
+    assignment: Assignment,
+    /// The external id of the principal, and its type, when a request names it so.
+    known_as: Option<(PrincipalType, ExternalId)>,
+}
+
+impl Wanted {
+    /// What `request` asks for at `now`.
+    pub(super) fn of(engines: &Engines, now: Timestamp, request: AssignmentRequest) -> Result<Self> {
+        let (known_as, new) = match request {
+            AssignmentRequest::ToId(new) => (None, new),
+            AssignmentRequest::ToExternalId(external_id, new) => (Some((new.principal_type.clone(), external_id)), new),
+        };
+        let assignment = new.into_record(engines.new_id(), now);
+        if let Some(problem) = window_problem(assignment.effective_at, assignment.expires_at) {
+            return Err(Error::field("expires_at", problem));
+        }
+        if let Some(condition) = &assignment.condition {
+            condition::check(condition).map_err(|problem| Error::field("condition", problem))?;
+        }
+        Ok(Self { assignment, known_as })
     }
-    if let Some(condition) = &wanted.condition {
-        condition::check(condition).map_err(|problem| Error::field("condition", problem))?;
+}
+
+/// What an assignment became.
+pub(super) struct Assigned {
+    /// Whether the assignment is new.
+    pub(super) is_new: bool,
+    pub(super) assignment: Assignment,
+    /// The principal that was registered for it.
+    registered: Option<Principal>,
+}
+
+impl Assigned {
+    /// Logs what is new.
+    pub(super) fn log(&self) {
+        if let Some(principal) = &self.registered {
+            principals::log_created(principal);
+        }
+        if self.is_new {
+            log_assigned(&self.assignment);
+        }
     }
-    Ok(wanted)
 }
 
 /// Refuses a grant without a stated reason where the settings require one.
@@ -66,39 +100,18 @@ pub(crate) async fn revoke(engines: &Engines, call: &Call, id: Uuid) -> Result<A
     Ok(assignment)
 }
 
-pub(super) fn log_assigned(assignment: &Assignment) {
-    info!(
-        assignment_id = %assignment.id,
-        principal_id = %assignment.principal_id,
-        principal_type = assignment.principal_type,
-        role_id = %assignment.role_id,
-        entity_id = assignment.entity_id.map(tracing::field::display),
-        "role_assigned"
-    );
-}
-
-pub(super) fn log_revoked(assignment: &Assignment) {
-    info!(
-        assignment_id = %assignment.id,
-        principal_id = %assignment.principal_id,
-        role_id = %assignment.role_id,
-        "role_assignment_revoked"
-    );
-}
-
 pub(super) struct Assign<'a> {
     pub(super) engines: &'a Engines,
     pub(super) call: &'a Call,
-    pub(super) wanted: &'a Assignment,
+    pub(super) wanted: &'a Wanted,
 }
 
 impl Mutation for Assign<'_> {
-    /// Whether the assignment is new, and the assignment.
-    type Done = (bool, Assignment);
+    type Done = Assigned;
 
-    async fn apply(&self, change: &mut Change) -> ChangeResult<(bool, Assignment)> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Assigned> {
         check_reason(self.engines, self.call).map_err(Error::from)?;
-        let wanted = self.wanted;
+        let (wanted, registered) = self.to_principal(change).await?;
         let mut on_type = None;
         let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
         if let Some(entity_id) = wanted.entity_id {
@@ -112,14 +125,33 @@ impl Mutation for Assign<'_> {
             }
             on_type = Some(entity_type);
         }
-        Ok(match change.tx.insert_assignment(wanted).await? {
+        Ok(match change.tx.insert_assignment(&wanted).await? {
             InsertedAssignment::New => {
-                change.record(record::assigned(self.call, wanted, on_type.as_ref())?);
-                change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, wanted, "created"));
-                (true, wanted.clone())
+                change.record(record::assigned(self.call, &wanted, on_type.as_ref())?);
+                change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, &wanted, "created"));
+                Assigned { is_new: true, assignment: wanted, registered }
             }
-            InsertedAssignment::Existing(existing) => (false, *existing),
+            InsertedAssignment::Existing(existing) => Assigned { is_new: false, assignment: *existing, registered },
         })
+    }
+}
+
+impl Assign<'_> {
+    /// The assignment with the id of its principal, and the principal if it was registered for it.
+    ///
+    /// INVARIANT: a registered principal is locked or shared, so that an erasure revokes either this assignment or none
+    /// that the ledger has before it.
+    async fn to_principal(&self, change: &mut Change) -> ChangeResult<(Assignment, Option<Principal>)> {
+        let mut assignment = self.wanted.assignment.clone();
+        let Some((principal_type, external_id)) = &self.wanted.known_as else {
+            change.tx.share_principal((&assignment.principal_type, assignment.principal_id)).await?;
+            return Ok((assignment, None));
+        };
+        let named = (principal_type, external_id);
+        let found = principals::known_as(self.engines, self.call, change, named, assignment.created_at).await?;
+        let (principal, is_new) = found;
+        assignment.principal_id = principal.id;
+        Ok((assignment, is_new.then_some(principal)))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::assignments::{self, Assign, Revoke};
+use super::assignment_log::log_revoked;
+use super::assignments::{Assign, Assigned, Revoke, Wanted};
+use super::principals::{self, CreatePrincipal, UpdatePrincipal};
 use super::roles::{self, CreateRole, UpdateRole};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use crate::call::Call;
-use crate::domain::{Assignment, BulkStep, Role, RolePatch, Timestamp};
+use crate::domain::assignment::PrincipalType;
+use crate::domain::{Assignment, BulkStep, Principal, PrincipalPatch, Role, RolePatch, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 
@@ -45,19 +48,8 @@ pub(crate) async fn apply_all(
         let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
         BulkFailure { at, why }
     })?;
-    for (step, _) in ready.iter().zip(&changed).filter(|(_, changed)| **changed) {
-        match step {
-            Ready::CreateRole(role) => roles::log_created(role),
-            Ready::UpdateRole(id, _) => roles::log_updated(*id),
-            Ready::Assign(revoked, assignment) => {
-                if let Some(id) = revoked {
-                    assignments::log_revoked(&Assignment { id: *id, ..assignment.clone() });
-                }
-                assignments::log_assigned(assignment);
-            }
-        }
-    }
-    Ok(changed)
+    changed.iter().for_each(Changed::log);
+    Ok(changed.iter().map(|done| !matches!(done, Changed::Nothing)).collect())
 }
 
 fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
@@ -67,9 +59,17 @@ fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
             patch.scope_types.as_ref().map_or(Ok(()), |types| roles::check_types(engines, types))?;
             Ready::UpdateRole(*id, patch.clone())
         }
-        BulkStep::Assign(new) => Ready::Assign(None, assignments::wanted_assignment(engines, now, new.clone())?),
+        BulkStep::CreatePrincipal(new) => {
+            principals::check_attributes(&new.attributes)?;
+            Ready::CreatePrincipal(new.clone().into_record(engines.new_id(), now))
+        }
+        BulkStep::UpdatePrincipal(principal_type, id, patch) => {
+            patch.attributes.as_ref().map_or(Ok(()), principals::check_attributes)?;
+            Ready::UpdatePrincipal(principal_type.clone(), *id, patch.clone())
+        }
+        BulkStep::Assign(request) => Ready::Assign(None, Box::new(Wanted::of(engines, now, request.clone())?)),
         BulkStep::Reassign(id, new) => {
-            Ready::Assign(Some(*id), assignments::wanted_assignment(engines, now, new.clone())?)
+            Ready::Assign(Some(*id), Box::new(Wanted::of(engines, now, new.clone().into())?))
         }
     })
 }
@@ -78,8 +78,39 @@ fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
 enum Ready {
     CreateRole(Role),
     UpdateRole(uuid::Uuid, RolePatch),
-    /// The assignments to revoke first, and those to create.
-    Assign(Option<uuid::Uuid>, Assignment),
+    CreatePrincipal(Principal),
+    UpdatePrincipal(PrincipalType, uuid::Uuid, PrincipalPatch),
+    /// The assignment to revoke first, and the one to create.
+    Assign(Option<uuid::Uuid>, Box<Wanted>),
+}
+
+/// What a step changed, for its log lines.
+enum Changed {
+    Nothing,
+    RoleCreated(Role),
+    RoleUpdated(uuid::Uuid),
+    PrincipalCreated(Principal),
+    PrincipalUpdated(Principal),
+    /// What was revoked, and what was made.
+    Assigned(Option<Box<Assignment>>, Box<Assigned>),
+}
+
+impl Changed {
+    fn log(&self) {
+        match self {
+            Self::Nothing => {}
+            Self::RoleCreated(role) => roles::log_created(role),
+            Self::RoleUpdated(id) => roles::log_updated(*id),
+            Self::PrincipalCreated(principal) => principals::log_created(principal),
+            Self::PrincipalUpdated(principal) => principals::log_updated(principal),
+            Self::Assigned(revoked, assigned) => {
+                if let Some(revoked) = revoked {
+                    log_revoked(revoked);
+                }
+                assigned.log();
+            }
+        }
+    }
 }
 
 struct ApplyAll<'a> {
@@ -92,31 +123,49 @@ struct ApplyAll<'a> {
 }
 
 impl Mutation for ApplyAll<'_> {
-    /// Of each step, whether it changed anything.
-    type Done = Vec<bool>;
+    type Done = Vec<Changed>;
 
-    async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<bool>> {
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<Changed>> {
         let mut changed = Vec::with_capacity(self.steps.len());
-        let Self { engines, call, now, .. } = *self;
         for (at, step) in self.steps.iter().enumerate() {
             self.at.store(at, Ordering::Relaxed);
-            changed.push(match step {
-                Ready::CreateRole(role) => {
-                    CreateRole { call, role }.apply(change).await?;
-                    true
-                }
-                Ready::UpdateRole(id, patch) => {
-                    UpdateRole { engines, call, id: *id, patch: patch.clone(), now }.apply(change).await?.0
-                }
-                Ready::Assign(revoked, wanted) => {
-                    if let Some(id) = *revoked {
-                        Revoke { engines, call, id, now }.apply(change).await?;
-                    }
-                    Assign { engines, call, wanted }.apply(change).await?.0
-                }
-            });
+            changed.push(self.step(change, step).await?);
         }
         self.at.store(self.steps.len(), Ordering::Relaxed);
         Ok(changed)
+    }
+}
+
+impl ApplyAll<'_> {
+    async fn step(&self, change: &mut Change, step: &Ready) -> ChangeResult<Changed> {
+        let Self { engines, call, now, .. } = *self;
+        Ok(match step {
+            Ready::CreateRole(role) => {
+                CreateRole { call, role }.apply(change).await?;
+                Changed::RoleCreated(role.clone())
+            }
+            Ready::UpdateRole(id, patch) => {
+                let update = UpdateRole { engines, call, id: *id, patch: patch.clone(), now };
+                if update.apply(change).await?.0 { Changed::RoleUpdated(*id) } else { Changed::Nothing }
+            }
+            Ready::CreatePrincipal(wanted) => {
+                Changed::PrincipalCreated(CreatePrincipal { engines, call, wanted }.apply(change).await?)
+            }
+            Ready::UpdatePrincipal(principal_type, id, patch) => {
+                let update = UpdatePrincipal { engines, call, principal_type, id: *id, patch, now };
+                match update.apply(change).await? {
+                    (true, principal) => Changed::PrincipalUpdated(principal),
+                    (false, _) => Changed::Nothing,
+                }
+            }
+            Ready::Assign(revoked, wanted) => {
+                let revoked = match *revoked {
+                    Some(id) => Some(Box::new(Revoke { engines, call, id, now }.apply(change).await?)),
+                    None => None,
+                };
+                let assigned = Assign { engines, call, wanted }.apply(change).await?;
+                if assigned.is_new { Changed::Assigned(revoked, Box::new(assigned)) } else { Changed::Nothing }
+            }
+        })
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::event::{
 };
 use crate::domain::fields::{Problem, object_problem};
 use crate::domain::json::object;
-use crate::domain::{Assignment, Entity, Invalid, JsonObject, Role, Timestamp};
+use crate::domain::{Assignment, Entity, Invalid, JsonObject, Principal, PrincipalStatus, Role, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
@@ -175,6 +175,17 @@ pub(super) fn role_updated(engines: &Engines, call: &Call, role: &Role) -> Outbo
         object([("role_id", role.id.into())]),
         role.id.to_string(),
     )
+}
+
+/// The payload names the principal and nothing personal.
+pub(super) fn principal_status_changed(engines: &Engines, call: &Call, principal: &Principal) -> OutboxEvent {
+    let event_type = match principal.status {
+        PrincipalStatus::Active => "principal.activated",
+        PrincipalStatus::Suspended => "principal.suspended",
+    };
+    let payload =
+        object([("principal_id", principal.id.into()), ("principal_type", principal.principal_type.as_str().into())]);
+    own_event(engines, call, principal.updated_at, event_type, payload, principal.id.to_string())
 }
 
 /// `change` is `created` or `revoked`.

@@ -3,6 +3,7 @@
 //! Must never know who calls it: `crate::Epr` lists the use cases, runtimes call them there.
 
 pub(crate) mod asked;
+mod assignment_log;
 pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod audit_log;
@@ -14,6 +15,8 @@ pub(crate) mod events;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;
+mod principal_entries;
+pub(crate) mod principals;
 pub(crate) mod question_body;
 mod record;
 pub(crate) mod roles;

@@ -20,9 +20,9 @@ use crate::settings::AuditContext;
 use crate::store::ForeignRows;
 
 /// The subject of an entry.
-struct Subject {
-    id: Option<Uuid>,
-    kind: Option<Label>,
+pub(super) struct Subject {
+    pub(super) id: Option<Uuid>,
+    pub(super) kind: Option<Label>,
 }
 
 /// The actor of an entry.
@@ -42,7 +42,7 @@ impl Actor {
 }
 
 /// The entry of a change, with the reason that the caller states.
-fn draft(
+pub(super) fn draft(
     call: &Call,
     now: Timestamp,
     action: &'static str,
@@ -84,7 +84,7 @@ fn draft_by(
 }
 
 /// A word of this program; all of them are within the bounds.
-fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
+pub(super) fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
     T::try_from(word).unwrap_or_else(|_| unreachable!("`{word}` is within its bounds"))
 }
 

@@ -21,6 +21,10 @@ use crate::store::{InsertedEvent, Invalidation, Lease, LeasedEvent, OutboxEvent,
 /// The delay before a transaction that lost is repeated.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(50), Jitter::Full);
 
+/// The most events of one change that its process delivers itself. Relays deliver those of a larger change, which would
+/// outlast their leases. A bulk change has at most 1,000 steps with two events each.
+const MAX_DELIVERED_AT_ONCE: usize = 2_000;
+
 /// Why a mutation was not applied.
 pub(super) enum ChangeError {
     /// The database failed; contention is retried.
@@ -123,7 +127,11 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
         })?;
     }
     // Under the ledger's lock: events are written in the order in which changes are committed.
-    for mut outgoing in events {
+    let left_to_relay = events.len() > MAX_DELIVERED_AT_ONCE;
+    if left_to_relay {
+        tx.insert_events(&events).await?;
+    }
+    for mut outgoing in events.into_iter().filter(|_| !left_to_relay) {
         outgoing.lease = Some(claim);
         match tx.insert_event(&outgoing).await? {
             InsertedEvent::New { position, claimed } => {
@@ -134,6 +142,9 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
     }
     conclude(engines, tx, renewals).await?;
     engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));
+    if left_to_relay {
+        engines.delivery.leave_to_relay();
+    }
     deliver(engines, written).await;
     audit_log::entries(&drafts, &appended);
     Ok(done)

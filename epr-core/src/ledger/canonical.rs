@@ -192,7 +192,7 @@ fn escape(special: char, out: &mut String) {
 }
 
 /// `YYYY-MM-DDTHH:MM:SS[.ffffff]+00:00`, the fraction left out when it is zero.
-fn moment(at: Timestamp, out: &mut String) {
+pub(crate) fn moment(at: Timestamp, out: &mut String) {
     let moment = at.into_inner();
     let (date, clock) = (moment.date(), moment.time());
     digits(date.year().unsigned_abs(), 4, out);

@@ -29,9 +29,10 @@ pub mod url;
 pub use continuity::WrongServer;
 pub use contract::{
     AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore,
-    FeedEvent, InsertedAssignment, InsertedEvent, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore,
-    LedgerVisitor, OutboxCursor, OutboxEvent, OutboxStore, PoolState, RegistryStore, Result, RowVisitor, ScanRange,
-    ScanStart, SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
+    FeedEvent, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents,
+    LedgerStore, LedgerVisitor, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalRef, PrincipalStore,
+    PrincipalTx, RegistryStore, Result, RowVisitor, ScanRange, ScanStart, SchemaState, Store, TakeoverStore,
+    Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -21,6 +21,8 @@ pub enum Rule {
     OpenIf(OpenPath),
     /// Callers with this scope.
     Requires(Scope),
+    /// Callers with both scopes.
+    RequiresBoth(Scope, Scope),
 }
 
 /// One route and its rule.
@@ -53,6 +55,7 @@ pub fn page() -> String {
                 format!("none if `EPR_OPEN_PATHS` has `{}`, else `{}`", open.word(), Scope::Operate.word())
             }
             Rule::Requires(scope) => format!("`{}`", scope.word()),
+            Rule::RequiresBoth(one, other) => format!("`{}` and `{}`", one.word(), other.word()),
         };
         // Writing into a string does not fail.
         let _ = writeln!(page, "| {method} | `{path}` | {required} | `{operation}` |");

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Assignment, AssignmentFilter, Granted, NamedAssignment, NewAssignment, Timestamp};
+use epr_core::domain::{
+    Assignment, AssignmentFilter, AssignmentRequest, ExternalId, Granted, NamedAssignment, NewAssignment, Timestamp,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -14,6 +16,7 @@ use crate::check::principal_type;
 use crate::condition::{self, Parameter, parameter};
 use crate::entities::{Limit, entity_label};
 use crate::output::{Output, escaped, minute, notice};
+use crate::principals::external_id;
 use crate::reference::{EntityRef, RoleRef};
 
 #[derive(Subcommand)]
@@ -45,9 +48,11 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct Create {
-    /// The principal
-    principal: Uuid,
+    /// The id of the principal, unless --principal-external-id names it
+    #[arg(required_unless_present = "principal_external_id", conflicts_with = "principal_external_id")]
+    principal: Option<Uuid>,
     /// The role: its name or id
     role: RoleRef,
     /// The entity, by its id or as TYPE:NAME; the assignment also reaches every entity below it
@@ -56,6 +61,9 @@ pub(crate) struct Create {
     /// Assign globally: on every entity, future ones included
     #[arg(long)]
     everywhere: bool,
+    /// The id of the principal in another system; an unknown one registers the principal
+    #[arg(long, value_name = "ID", value_parser = external_id)]
+    principal_external_id: Option<ExternalId>,
     /// The type of the principal
     #[arg(long, default_value = "user", value_parser = principal_type)]
     principal_type: PrincipalType,
@@ -113,7 +121,8 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
     };
     let role = create.role.find(backend).await?;
     let new = NewAssignment {
-        principal_id: create.principal,
+        // Ignored when the external id names the principal.
+        principal_id: create.principal.unwrap_or_default(),
         principal_type: create.principal_type.clone(),
         role_id: role.id,
         entity_id: entity.as_ref().map(|entity| entity.id),
@@ -123,7 +132,11 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
     };
     let condition = new.condition.clone();
     backend.warn_if_unpublished();
-    let assignment = backend.assign(new).await?;
+    let request = match &create.principal_external_id {
+        Some(external_id) => AssignmentRequest::ToExternalId(external_id.clone(), new),
+        None => new.into(),
+    };
+    let assignment = backend.assign(request).await?;
     let same_window =
         create.from.is_none_or(|from| from == assignment.effective_at) && create.until == assignment.expires_at;
     if !same_window {

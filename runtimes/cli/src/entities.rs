@@ -97,9 +97,9 @@ pub(crate) struct Update {
 
 /// The members of a JSON object in an argument.
 #[derive(Clone)]
-struct Attributes(JsonObject);
+pub(crate) struct Attributes(pub(crate) JsonObject);
 
-fn attributes(text: &str) -> Result<Attributes, String> {
+pub(crate) fn attributes(text: &str) -> Result<Attributes, String> {
     match Json::parse(text.as_bytes()) {
         Ok(Json::Object(members)) => Ok(Attributes(members)),
         Ok(_) => Err("give a JSON object such as {\"city\": \"Berlin\"}".into()),

@@ -20,6 +20,8 @@ mod grants;
 mod ledger;
 mod migrate;
 mod output;
+mod principal_history;
+mod principals;
 mod reference;
 mod rejections;
 mod report;
@@ -90,9 +92,12 @@ enum Command {
     /// Manage assignments of roles to principals
     #[command(subcommand)]
     Assignments(assignments::Command),
-    /// Write roles and assignments to a file
+    /// Manage registered principals: attributes, suspension, erasure
+    #[command(subcommand)]
+    Principals(principals::Command),
+    /// Write principals, roles and assignments to a file
     Export(transfer::export::Export),
-    /// Read roles and assignments from a file and apply them
+    /// Read principals, roles and assignments from a file and apply them
     Import(transfer::import::Import),
     /// Report what an operator should review regularly
     #[command(subcommand)]
@@ -192,6 +197,7 @@ async fn run(arguments: &Arguments) -> Outcome {
         Command::Entities(command) => entities::run(&connection.backend, command, &mut out).await,
         Command::Roles(command) => roles::run(&connection.backend, command, &mut out).await,
         Command::Assignments(command) => assignments::run(&connection.backend, command, &mut out).await,
+        Command::Principals(command) => principals::run(&connection.backend, command, &mut out).await,
         Command::Export(command) => command.run(&connection.backend, &mut out).await,
         Command::Import(command) => command.run(&connection.backend, &mut out).await,
         Command::Doctor | Command::Completions(_) | Command::Grants(_) | Command::Token(_) => Ok(ExitCode::SUCCESS),

@@ -77,15 +77,18 @@ impl Demo {
         let now = backend.now();
         let assign = async |principal, role: &Role, entity: Option<&Entity>, seconds: Option<i64>| {
             backend
-                .assign(NewAssignment {
-                    principal_id: principal,
-                    principal_type: default_principal_type(),
-                    role_id: role.id,
-                    entity_id: entity.map(|entity| entity.id),
-                    effective_at: Some(now),
-                    expires_at: seconds.map(|seconds| now.plus_seconds(seconds)),
-                    condition: None,
-                })
+                .assign(
+                    NewAssignment {
+                        principal_id: principal,
+                        principal_type: default_principal_type(),
+                        role_id: role.id,
+                        entity_id: entity.map(|entity| entity.id),
+                        effective_at: Some(now),
+                        expires_at: seconds.map(|seconds| now.plus_seconds(seconds)),
+                        condition: None,
+                    }
+                    .into(),
+                )
                 .await
         };
         let assignments = vec![

@@ -153,8 +153,9 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
         let needed = match rule(&method, &path) {
             Rule::Open => None,
             Rule::OpenIf(path) if opened.contains(&path) => None,
-            Rule::OpenIf(_) => Some(Scope::Operate),
-            Rule::Requires(scope) => Some(scope),
+            Rule::OpenIf(_) => Some([Scope::Operate; 2]),
+            Rule::Requires(scope) => Some([scope; 2]),
+            Rule::RequiresBoth(one, other) => Some([one, other]),
         };
         let Some(needed) = needed else {
             let answer = if path == "/redoc" { 307 } else { 200 };
@@ -169,6 +170,7 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
         assert_eq!((status, body.as_str()), (401, r#"{"detail":"A bearer token is required"}"#), "{name}");
         assert_eq!(headers["www-authenticate"], "Bearer realm=\"epr\"", "{name}");
 
+        let words = needed.map(Scope::word).join(" ");
         let unknown = token::mint().unwrap();
         let invalid: [(&str, String); 10] = [
             ("garbage", "garbage".into()),
@@ -180,7 +182,7 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
             ("a JWT for somebody else", world.jwt(|claims| claims["aud"] = "vault".into())),
             ("a JWT of somebody else", world.jwt(|claims| claims["iss"] = "https://evil.test".into())),
             ("a JWT from the future", world.jwt(|claims| claims["nbf"] = 9_999_999_999_i64.into())),
-            ("a JWT by another key", others.sign(&claims(SystemClock.now().unix_micros() / 1_000_000, needed.word()))),
+            ("a JWT by another key", others.sign(&claims(SystemClock.now().unix_micros() / 1_000_000, &words))),
         ];
         for (what, token) in invalid {
             let (status, headers, body) = world.bearing(&method, &path, &token).await;
@@ -192,18 +194,22 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
             assert_eq!(headers["www-authenticate"], "Bearer realm=\"epr\", error=\"invalid_token\"", "{name}: {what}");
         }
 
-        // Every scope but the one, and then the one.
-        let wrong = Scope::ALL.iter().map(|scope| scope.word()).filter(|word| *word != needed.word()).chain(["none"]);
-        let mut lacking: Vec<_> = wrong.map(|name| world.tokens[name].clone()).collect();
-        lacking.push(world.jwt(|claims| claims["scope"] = "openid".into()));
-        for token in lacking {
+        // Every scope alone that is not enough, and then what is required. The first scope that is lacking is named.
+        let lacking = |held: &str| needed.iter().map(|scope| scope.word()).find(|word| *word != held);
+        let alone = Scope::ALL.iter().map(|scope| scope.word()).chain(["none"]);
+        let mut insufficient: Vec<_> =
+            alone.filter_map(|name| Some((lacking(name)?, world.tokens[name].clone()))).collect();
+        insufficient.push((needed[0].word(), world.jwt(|claims| claims["scope"] = "openid".into())));
+        for (lacking, token) in insufficient {
             let (status, headers, body) = world.bearing(&method, &path, &token).await;
             assert_eq!(status, 403, "{name}");
-            assert_eq!(body, format!(r#"{{"detail":"The bearer token lacks the scope {}"}}"#, needed.word()), "{name}");
-            let challenge = format!("Bearer realm=\"epr\", error=\"insufficient_scope\", scope=\"{}\"", needed.word());
+            assert_eq!(body, format!(r#"{{"detail":"The bearer token lacks the scope {lacking}"}}"#), "{name}");
+            let challenge = format!("Bearer realm=\"epr\", error=\"insufficient_scope\", scope=\"{lacking}\"");
             assert_eq!(headers["www-authenticate"], challenge.as_str(), "{name}");
         }
-        for token in [world.tokens[needed.word()].clone(), world.jwt(|claims| claims["scope"] = needed.word().into())] {
+        let opaque = if lacking(needed[0].word()).is_none() { needed[0].word() } else { "all" };
+        let own = world.jwt(|claims| claims["scope"] = words.as_str().into());
+        for token in [world.tokens[opaque].clone(), own] {
             let (status, _, body) = world.bearing(&method, &path, &token).await;
             assert!(![401, 403, 405, 500, 503].contains(&status), "{name}: {status} {body}");
         }

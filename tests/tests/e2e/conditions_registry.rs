@@ -1,5 +1,5 @@
-//! Conditions in the registry: what is stored, returned, recorded, refused and carried to another installation. What they
-//! mean for decisions is tested elsewhere.
+//! Conditions in the registry: what is stored, returned, recorded, refused and carried to another installation. What
+//! they mean for decisions is tested elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -169,7 +169,7 @@ async fn typed_calls_are_checked_like_bodies(#[case] kind: DatabaseKind) {
     };
     let new = NewAssignment::new(user, role).only_if(unusable.clone());
     assert_eq!(refused(api.epr.assign(&call, new.clone()).await.map(drop)), json!(["body", "condition", "expression"]));
-    let bulk = api.epr.apply_all(&call, &[BulkStep::Assign(new)]).await.map(drop).map_err(|failure| failure.why);
+    let bulk = api.epr.apply_all(&call, &[BulkStep::Assign(new.into())]).await.map(drop).map_err(|failure| failure.why);
     assert_eq!(refused(bulk), json!(["body", "condition", "expression"]));
     let named = || NewRole::new("Payer".parse().unwrap());
     let new = named().permission_if(action("a:do"), unusable.clone());

@@ -78,7 +78,8 @@ async fn every_spelling_of_a_route_has_its_rule() {
         let needed = match access.rule {
             Rule::Open => None,
             Rule::OpenIf(_) => Some(Scope::Operate),
-            Rule::Requires(scope) => Some(scope),
+            // With one of two scopes every spelling is refused alike.
+            Rule::Requires(scope) | Rule::RequiresBoth(scope, _) => Some(scope),
         };
         let right = needed.map(&bearer);
         let wrong = bearer(if needed == Some(Scope::Read) { Scope::Write } else { Scope::Read });

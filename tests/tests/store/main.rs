@@ -10,6 +10,7 @@ mod entity_identity;
 mod facts;
 mod ledger;
 mod outbox;
+mod principals;
 mod registry;
 mod support;
 mod takeover;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use epr_core::decision::Question;
 use epr_core::domain::event::{DeliveryState, Event};
-use epr_core::domain::{Assignment, AuditEvent, Entity, EntityStatus, EntityType, Json, JsonObject, Role, Timestamp};
+use epr_core::domain::{
+    Assignment, AuditEvent, Entity, EntityStatus, EntityType, Json, JsonObject, Principal, PrincipalStatus, Role,
+    Timestamp,
+};
 use epr_core::ledger::chain::Draft;
 use epr_core::store::postgres::Options;
-use epr_core::store::{InsertedEvent, OutboxEvent, Page, Store, Tx, sqlite};
+use epr_core::store::{InsertedEvent, InsertedPrincipal, OutboxEvent, Page, Store, Tx, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use uuid::Uuid;
 
@@ -84,6 +87,17 @@ impl World {
         tx.commit().await.unwrap();
     }
 
+    /// Inserts principals.
+    pub(crate) async fn with_principals(&self, principals: &[Principal]) {
+        let mut tx = self.begin().await;
+        for principal in principals {
+            let inserted = tx.insert_principal(principal).await.unwrap();
+            assert!(matches!(inserted, InsertedPrincipal::New(_)), "{inserted:?}");
+        }
+        tx.invalidations().await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Writes events into the outbox; returns their positions.
     pub(crate) async fn with_events(&self, events: &[OutboxEvent]) -> Vec<i64> {
         let mut positions = Vec::new();
@@ -143,6 +157,22 @@ pub(crate) fn role(n: u128, actions: &[&str]) -> Role {
         conditions: BTreeMap::new(),
         created_at: at(second),
         updated_at: at(second),
+    }
+}
+
+/// An active user without personal fields, created at second `n`.
+pub(crate) fn principal(n: u128) -> Principal {
+    let second = i64::try_from(n).unwrap();
+    Principal {
+        id: id(n),
+        principal_type: "user".to_owned(),
+        external_id: None,
+        display_name: None,
+        attributes: JsonObject::new(),
+        status: PrincipalStatus::Active,
+        created_at: at(second),
+        updated_at: at(second),
+        erased_at: None,
     }
 }
 

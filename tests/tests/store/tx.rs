@@ -284,6 +284,24 @@ async fn an_ingested_event_is_written_once_for_its_source_and_correlation_id(#[c
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn many_events_are_written_in_their_order_and_without_a_lease(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let events: Vec<_> = (1..=450).map(|n| event(n, Some("key"))).collect();
+    let mut tx = world.begin().await;
+    tx.insert_events(&[]).await.unwrap();
+    tx.insert_events(&events).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(world.store.any_event_pending().await.unwrap());
+    let stored = world.store.event(events[321].event.event_id).await.unwrap().unwrap();
+    assert_eq!(stored, events[321].event);
+    assert_eq!(world.store.event_backlog().await.unwrap().pending, 450);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn a_transaction_knows_which_principals_it_has_invalidated(#[case] backend: Backend) {
     let world = World::new(backend).await;
     world.with_roles(&[role(1, &["thing:read"])]).await;

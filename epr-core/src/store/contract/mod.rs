@@ -22,6 +22,7 @@ mod changes;
 mod facts;
 mod ledger;
 mod outbox;
+mod principals;
 mod registry;
 mod rows;
 mod takeover;
@@ -32,6 +33,7 @@ pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
+pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
 pub use rows::{Result, RowVisitor, collect_into};
 pub use takeover::TakeoverStore;
@@ -40,6 +42,7 @@ pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
 /// A database. Reads see committed data only.
 pub trait Store:
     RegistryStore
+    + PrincipalStore
     + FactsStore
     + LedgerStore
     + OutboxStore
@@ -54,6 +57,7 @@ pub trait Store:
 
 impl<T> Store for T where
     T: RegistryStore
+        + PrincipalStore
         + FactsStore
         + LedgerStore
         + OutboxStore

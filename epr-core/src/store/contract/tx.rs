@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Appended, Invalidation, Lease, Result};
+use super::{Appended, Invalidation, Lease, PrincipalTx, Result};
 use crate::domain::condition::Condition;
 use crate::domain::event::Event;
 use crate::domain::role::Action;
@@ -26,7 +26,7 @@ pub trait Transactions: Send + Sync {
 ///
 /// A call that finds a unique key taken reports it by its return value and leaves the transaction usable, unless noted.
 #[async_trait]
-pub trait Tx: Send {
+pub trait Tx: PrincipalTx + Send {
     /// Inserts an entity; `false` when its `(name, type)` or its `(external_id, type)` is taken.
     ///
     /// Example: the second `insert_entity` of an SPV `x` returns `false`; an offering `x` returns `true`.
@@ -125,6 +125,14 @@ pub trait Tx: Send {
     ///
     /// Example: the second call with the same id returns `None`.
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>>;
+
+    /// Writes many events that EPR made itself into the outbox, without a lease: relays deliver them.
+    ///
+    /// Unlike [`insert_event`](Self::insert_event) it takes no lock for each ordering key, of which a server has a few
+    /// thousand.
+    ///
+    /// Example: the events get positions in their order.
+    async fn insert_events(&mut self, events: &[OutboxEvent]) -> Result<()>;
 
     /// Writes an event into the outbox, or returns the one that was ingested under the same source and correlation id.
     ///

@@ -127,6 +127,13 @@ macro_rules! for_update {
     };
 }
 
+/// The end of a SELECT whose rows no other transaction can lock until the end of this one. Several may share them.
+macro_rules! for_key_share {
+    ($of:literal) => {
+        concat!(" FOR KEY SHARE OF ", $of)
+    };
+}
+
 /// Names the index to read by; `use_indexes_in_order` leaves no other way here.
 macro_rules! only_by_index {
     ($index:literal) => {

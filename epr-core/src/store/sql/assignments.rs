@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::columns::{Columns, InsertValues, Names, Selected};
 use super::dialect::{Conn, Db, Row, bind_id, classify};
 use super::listing::{self, after};
-use crate::domain::{Assignment, AssignmentFilter};
-use crate::store::{Cursor, InsertedAssignment, Page, Result, RowVisitor, StoreError};
+use crate::domain::{Assignment, AssignmentFilter, EntityType};
+use crate::store::{Cursor, InsertedAssignment, Page, PrincipalRef, Result, RowVisitor, StoreError};
 
 /// The columns of an assignment `a`.
 static SELECTED: LazyLock<String> = LazyLock::new(|| selected("a"));
@@ -96,6 +96,28 @@ pub(super) async fn delete(conn: &mut Conn, assignment: Uuid) -> Result<Option<A
     query.push_bind(bind_id(assignment)).push(" RETURNING ").push(selected(""));
     let row = query.build().fetch_optional(conn).await.map_err(classify)?;
     row.as_ref().map(read).transpose()
+}
+
+/// Deletes at most `limit` assignments of the principal; returns each with the type of its entity.
+pub(super) async fn delete_all_of(
+    conn: &mut Conn,
+    (principal_type, principal): PrincipalRef<'_>,
+    limit: usize,
+) -> Result<Vec<(Assignment, Option<EntityType>)>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut query = QueryBuilder::<Db>::new(
+        "DELETE FROM role_assignments WHERE id IN (SELECT a.id FROM role_assignments a WHERE a.principal_id = ",
+    );
+    query.push_bind(bind_id(principal)).push(" AND a.principal_type = ").push_bind(principal_type);
+    query.push(" LIMIT ").push_bind(limit).push(") RETURNING ").push(selected(""));
+    query.push(", (SELECT e.type FROM entities e WHERE e.id = role_assignments.entity_id) AS entity_type");
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    let with_type = |row: &Row| {
+        let word: Option<&str> = row.try_get("entity_type").map_err(classify)?;
+        let entity_type = word.map(str::parse).transpose();
+        Ok((read(row)?, entity_type.map_err(|error| StoreError::corrupt("entity type", error))?))
+    };
+    rows.iter().map(with_type).collect()
 }
 
 fn matching(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter) {

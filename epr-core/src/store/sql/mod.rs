@@ -19,6 +19,8 @@ pub(super) mod ledger;
 pub(super) mod ledger_page;
 pub(super) mod ledger_scan;
 mod listing;
+mod principal_tx;
+mod principals;
 mod rejections;
 mod reports;
 mod roles;

@@ -161,6 +161,10 @@ impl Tx for SqlTx {
         self.step(async |conn| assignments::delete(conn, id).await).await
     }
 
+    async fn insert_events(&mut self, events: &[OutboxEvent]) -> Result<()> {
+        self.step(async |conn| events::insert_all(conn, events).await).await
+    }
+
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
         self.step(async |conn| events::insert(conn, new).await).await
     }

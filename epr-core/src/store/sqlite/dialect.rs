@@ -113,6 +113,13 @@ macro_rules! for_update {
     };
 }
 
+/// The end of a SELECT whose rows no other transaction can lock until the end of this one. Several may share them.
+macro_rules! for_key_share {
+    ($of:literal) => {
+        ""
+    };
+}
+
 /// Whether an invalidation is older than any cache entry can be.
 macro_rules! written_a_day_ago {
     () => {

@@ -93,7 +93,7 @@ impl Guard {
         match rule {
             Rule::Open => true,
             Rule::OpenIf(path) => self.open.contains(&path),
-            Rule::Requires(_) => false,
+            Rule::Requires(_) | Rule::RequiresBoth(..) => false,
         }
     }
 
@@ -107,11 +107,12 @@ impl Guard {
     ) -> Result<(Caller, AuthenticatedActor), AccessDenied> {
         let caller = self.verify_credential(headers, permit).await?;
         let required = match rule {
-            Some(Rule::Requires(scope)) => Some(scope),
-            Some(Rule::OpenIf(_)) => Some(Scope::Operate),
-            Some(Rule::Open) | None => None,
+            Some(Rule::Requires(scope)) => [Some(scope), None],
+            Some(Rule::RequiresBoth(one, other)) => [Some(one), Some(other)],
+            Some(Rule::OpenIf(_)) => [Some(Scope::Operate), None],
+            Some(Rule::Open) | None => [None, None],
         };
-        if let Some(scope) = required.filter(|scope| !caller.scopes.hold(*scope)) {
+        if let Some(scope) = required.into_iter().flatten().find(|scope| !caller.scopes.hold(*scope)) {
             return Err(AccessDenied::Scope(caller, scope));
         }
         let (own, named) = (caller.actor_id, caller.named());

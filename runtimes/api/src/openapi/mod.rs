@@ -47,10 +47,11 @@ numbers in the range of a \
 double, at most 64 levels, no duplicate names in an object, no U+0000. **`X-Request-ID`** is echoed, \
 or generated if absent.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("entities", "Business entities (issuers, SPVs, offerings, investors, agents) in a hierarchy."),
     ("roles", "Named sets of permissions, each permission one action."),
     ("assignments", "Roles given to principals on an entity or everywhere, for a time window."),
+    ("principals", "Principals that are registered with attributes, a status and the ids of other systems."),
     ("authorization", "Access checks."),
     ("events", "Events that are stored and published to other services."),
     ("audit", "The audit ledger, read only."),

@@ -107,6 +107,17 @@ impl IntoResponses for NameConflict {
     }
 }
 
+/// The id or the external id belongs to another principal, or the personal fields were erased.
+pub(crate) struct PrincipalConflict;
+
+impl IntoResponses for PrincipalConflict {
+    fn responses() -> Responses {
+        let example = json!({"detail": "The external id belongs to another principal of type 'user'"});
+        let about = "The id or the external id belongs to another principal, or the personal fields were erased.";
+        responses([response(409, about, &["Problem"], example)])
+    }
+}
+
 /// The server errors that any call can get.
 pub(crate) struct ServerErrors;
 

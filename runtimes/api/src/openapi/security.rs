@@ -40,6 +40,10 @@ pub(crate) fn describe(operation: &mut Operation, rule: Option<Rule>) {
             (vec![none, requires(Scope::Operate)], sentence)
         }
         Some(Rule::Requires(scope)) => (vec![requires(scope)], format!("Scope: `{}`.", scope.word())),
+        Some(Rule::RequiresBoth(one, other)) => {
+            let sentence = format!("Scope: `{}` and `{}`.", one.word(), other.word());
+            (vec![SecurityRequirement::new(BEARER, [one.word(), other.word()])], sentence)
+        }
         None => (Scope::ALL.iter().copied().map(requires).collect(), "Scope: refused to every caller.".to_owned()),
     };
     operation.security = Some(security);

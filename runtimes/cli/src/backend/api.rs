@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use epr_client::{BaseUrl, Client, Error, List, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, JsonObject, NamedAssignment,
-    NewAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason,
+    Assignment, AssignmentFilter, AssignmentRequest, BulkStep, Entity, EntityFilter, EntityPatch, EntityType,
+    JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
@@ -25,7 +25,7 @@ const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An API at an address.
 pub(crate) struct Api {
-    client: Client,
+    pub(super) client: Client,
     has_token: bool,
 }
 
@@ -113,12 +113,16 @@ impl Api {
         BackendError::Message(sentence)
     }
 
-    fn checked<T>(&self, outcome: Result<T, Error>) -> Result<T, BackendError> {
+    pub(super) fn checked<T>(&self, outcome: Result<T, Error>) -> Result<T, BackendError> {
         outcome.map_err(|error| self.describe(error))
     }
 
     /// Passes the rows of a list to `visit` until it returns `false`.
-    async fn for_each<T: Send + 'static>(&self, list: List<T>, visit: RowVisitor<'_, T>) -> Result<(), BackendError> {
+    pub(super) async fn for_each<T: Send + 'static>(
+        &self,
+        list: List<T>,
+        visit: RowVisitor<'_, T>,
+    ) -> Result<(), BackendError> {
         let mut rows = list.limit(PAGE_ROWS).stream();
         while let Some(row) = self.checked(rows.try_next().await)? {
             if !visit(row) {
@@ -160,8 +164,8 @@ impl Api {
         self.checked(self.client.update_role(id, patch).await)
     }
 
-    pub(super) async fn assign(&self, new: &NewAssignment) -> Result<Assignment, BackendError> {
-        self.checked(self.client.assign(new).await)
+    pub(super) async fn assign(&self, request: &AssignmentRequest) -> Result<Assignment, BackendError> {
+        self.checked(self.client.assign_to(request).await)
     }
 
     pub(super) async fn revoke(&self, id: Uuid) -> Result<(), BackendError> {
@@ -170,12 +174,16 @@ impl Api {
 
     pub(super) async fn apply(&self, step: &BulkStep) -> Result<(), BackendError> {
         match step {
+            BulkStep::CreatePrincipal(new) => self.checked(self.client.create_principal(new).await).map(|_| ()),
+            BulkStep::UpdatePrincipal(kind, id, patch) => {
+                self.checked(self.client.update_principal(kind, *id, patch).await).map(|_| ())
+            }
             BulkStep::CreateRole(new) => self.create_role(new).await.map(|_| ()),
             BulkStep::UpdateRole(id, patch) => self.update_role(*id, patch).await.map(|_| ()),
             BulkStep::Assign(new) => self.assign(new).await.map(|_| ()),
             BulkStep::Reassign(old, new) => {
                 self.revoke(*old).await?;
-                self.assign(new).await.map(|_| ()).map_err(|why| {
+                self.checked(self.client.assign(new).await).map(|_| ()).map_err(|why| {
                     BackendError::Message(format!(
                         "assignment {old} is revoked, but its replacement was not created: {why}"
                     ))

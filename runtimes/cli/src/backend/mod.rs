@@ -2,12 +2,13 @@
 //! difference, except that the API does not return the reason of a decision.
 
 pub(crate) mod api;
+mod principals;
 
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Question, Reason};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch, EntityType, JsonObject,
-    NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
+    EntityType, JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
 };
 use epr_core::store::{Cursor, Page};
 use epr_core::{BulkFailure, Call, Epr, Error};
@@ -298,10 +299,10 @@ impl Backend {
         Ok(found)
     }
 
-    pub(crate) async fn assign(&self, new: NewAssignment) -> Result<Assignment, BackendError> {
+    pub(crate) async fn assign(&self, request: AssignmentRequest) -> Result<Assignment, BackendError> {
         match self {
-            Self::Database { epr, call, .. } => Ok(epr.assign(call, new).await?),
-            Self::Api(api) => api.assign(&new).await,
+            Self::Database { epr, call, .. } => Ok(epr.assign(call, request).await?),
+            Self::Api(api) => api.assign(&request).await,
         }
     }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_core::domain::{AssignmentFilter, JsonObject};
+use epr_core::domain::{AssignmentFilter, JsonObject, PrincipalFilter};
 use serde::Serialize as _;
 
-use super::record::{self, COLUMNS, CONDITION_COLUMNS};
+use super::principal;
+use super::record::{self, COLUMNS, CONDITION_COLUMNS, PRINCIPAL_COLUMNS};
 use super::{Format, Part};
 use crate::Outcome;
 use crate::backend::Backend;
@@ -32,11 +33,27 @@ impl Export {
     pub(crate) async fn run(&self, backend: &Backend, out: &mut Output) -> Outcome {
         let format = Format::of(self.format, self.output.as_deref());
         let wants = |part| self.only.is_none_or(|only| only == part);
-        let (mut roles, mut assignments) = (0, 0);
-        let with_conditions = format == Format::Csv && backend.has_conditions().await?;
-        let columns = COLUMNS.iter().copied().filter(|column| with_conditions || !CONDITION_COLUMNS.contains(column));
+        let (mut principals, mut roles, mut assignments) = (0, 0, 0);
+        let csv = format == Format::Csv;
+        let with_conditions = csv && backend.has_conditions().await?;
+        let with_principals =
+            csv && wants(Part::Principals) && backend.principal_matching(&PrincipalFilter::default()).await?.is_some();
+        let columns = COLUMNS.iter().copied().filter(|column| {
+            (with_conditions || !CONDITION_COLUMNS.contains(column))
+                && (with_principals || !PRINCIPAL_COLUMNS.contains(column))
+        });
         let mut writer = Writer::open(format, columns.collect(), self.output.as_deref())?;
         let mut written = writer.heading();
+        if wants(Part::Principals) {
+            backend
+                .for_each_principal(&PrincipalFilter::default(), &mut |found| {
+                    principals += 1;
+                    let record = principal::record(&found);
+                    written = std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record));
+                    written.is_ok()
+                })
+                .await?;
+        }
         if wants(Part::Roles) {
             backend
                 .for_each_role(&mut |role| {
@@ -61,7 +78,11 @@ impl Export {
         written.and_then(|()| writer.finish()).map_err(|error| Writer::with_file(names.as_ref(), error))?;
         let (roles, assignments) = (count(roles, "role", "roles"), count(assignments, "assignment", "assignments"));
         if !out.json {
-            notice(&format!("{roles} and {assignments} written."));
+            let principals = match principals {
+                0 => String::new(),
+                some => format!("{}, ", count(some, "principal", "principals")),
+            };
+            notice(&format!("{principals}{roles} and {assignments} written."));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::Format;
 use super::file::{Input, RecordError};
 use super::plan::{self, Assignments, Change, KnownRole, NoPlan, Planned};
-use super::record::{AssignmentRecord, Record, RoleRecord};
+use super::principal::{self, PrincipalRecord};
+use super::record::{AssignmentRecord, PrincipalName, Record, RoleRecord};
 use super::run::{Run, Stopped};
 use super::tally::Tallies;
 use crate::backend::{Backend, BackendError};
@@ -41,13 +42,16 @@ const MAX_LISTED: usize = 50;
 const MAX_ERRORS: usize = 10_000;
 
 /// The identity of an assignment, to find duplicates however they name their entity.
-type Key = (Uuid, String, String, Option<Uuid>);
+type Key = (PrincipalName, String, String, Option<Uuid>);
 
 /// The result of checking a file.
 #[derive(Default)]
 struct Survey {
     roles: BTreeMap<String, (u64, RoleRecord)>,
     assignments: u64,
+    principals: u64,
+    /// The lines of principals, by type and each of their names.
+    principal_lines: HashMap<(String, PrincipalName), u64>,
     errors: Vec<RecordError>,
 }
 
@@ -67,6 +71,7 @@ impl Survey {
                         }
                     }
                 }
+                Ok(Record::Principal(principal)) => survey.add_principal(line, &principal),
                 Ok(Record::Assignment(_)) => survey.assignments += 1,
             }
             if survey.errors.len() >= MAX_ERRORS {
@@ -74,6 +79,17 @@ impl Survey {
             }
         }
         Ok(survey)
+    }
+
+    fn add_principal(&mut self, line: u64, principal: &PrincipalRecord) {
+        self.principals += 1;
+        let external_id = principal.external_id.clone().map(PrincipalName::ExternalId);
+        for name in principal.id.map(PrincipalName::Id).into_iter().chain(external_id) {
+            let key = (principal.principal_type.as_str().to_owned(), name);
+            if let Some(first) = self.principal_lines.insert(key, line).filter(|first| *first != line) {
+                self.errors.push(duplicate(line, first));
+            }
+        }
     }
 }
 
@@ -83,7 +99,7 @@ fn duplicate(line: u64, first: u64) -> RecordError {
 
 fn key(record: &AssignmentRecord, entity_id: Option<Uuid>) -> Key {
     let principal_type = record.principal_type.as_str().to_owned();
-    (record.principal_id, principal_type, record.role.as_str().to_owned(), entity_id)
+    (record.principal.clone(), principal_type, record.role.as_str().to_owned(), entity_id)
 }
 
 impl Import {
@@ -105,6 +121,7 @@ impl Import {
             roles.insert(name.clone(), KnownRole { id, scope_types: role.new.scope_types.clone() });
         }
         let mut tallies = Tallies::default();
+        self.survey_principals(backend, &input, &mut survey, &mut tallies, out).await?;
         for (line, planned) in &plans {
             tallies.roles.add(planned.change);
             self.print_change(*line, planned, out)?;
@@ -122,11 +139,10 @@ impl Import {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        if tallies.roles.created + tallies.roles.changed + tallies.assignments.created + tallies.assignments.changed > 0
-        {
+        if tallies.changes() > 0 {
             backend.warn_if_unpublished();
         }
-        let mut run = Run::begin(backend, plans.len() as u64 + survey.assignments);
+        let mut run = Run::begin(backend, survey.principals + plans.len() as u64 + survey.assignments);
         let outcome = run.apply_all(&input, plans).await;
         run.bar.finish_and_clear();
         self.report(&run, outcome.err(), out)
@@ -147,6 +163,31 @@ impl Import {
         out.line(format_args!("{sign} {headline}"))?;
         for line in lines {
             out.line(format_args!("    {line}"))?;
+        }
+        Ok(())
+    }
+
+    async fn survey_principals(
+        &self,
+        backend: &Backend,
+        input: &Input,
+        survey: &mut Survey,
+        tallies: &mut Tallies,
+        out: &mut Output,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        for read in input.records()?.take_while(|_| survey.principals > 0) {
+            let (line, Ok(Record::Principal(record))) = read? else { continue };
+            match principal::plan(backend, &record).await {
+                Ok(planned) => {
+                    tallies.principals.add(planned.change);
+                    self.print_change(line, &planned, out)?;
+                }
+                Err(NoPlan::Unfit(what)) => survey.errors.push(RecordError { line, what }),
+                Err(NoPlan::Backend(error)) => return Err(error.into()),
+            }
+            if survey.errors.len() >= MAX_ERRORS {
+                break;
+            }
         }
         Ok(())
     }
@@ -201,10 +242,9 @@ impl Import {
 
     /// Reports what was done, also when the import stopped.
     fn report(&self, run: &Run<'_>, stopped: Option<Stopped>, out: &mut Output) -> Outcome {
-        let Tallies { roles, assignments } = run.done;
         let Some(Stopped { line, why, in_doubt }) = stopped else {
             if out.json {
-                out.object(&json!({"done": true, "roles": roles, "assignments": assignments}))?;
+                out.object(&run.done.beside(json!({"done": true})))?;
             } else {
                 out.line(format_args!("Done: {}.", run.done.sentence()))?;
             }
@@ -213,10 +253,8 @@ impl Import {
         let location = line.map_or_else(String::new, |line| format!(" at {}:{line}", self.file.display()));
         if out.json {
             let in_doubt = in_doubt.map(|(first, last)| json!({"from_line": first, "to_line": last}));
-            out.object(&json!({
-                "done": false, "stopped_at_line": line, "why": why, "in_doubt": in_doubt,
-                "roles": roles, "assignments": assignments,
-            }))?;
+            let report = json!({"done": false, "stopped_at_line": line, "why": why, "in_doubt": in_doubt});
+            out.object(&run.done.beside(report))?;
         }
         out.flush()?;
         notice(&format!("epr: stopped{location}: {}", escaped(&why)));

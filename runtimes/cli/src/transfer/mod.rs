@@ -1,12 +1,13 @@
-//! Roles and assignments in a file, written by `epr export` and applied by `epr import`.
+//! Principals, roles and assignments in a file, written by `epr export` and applied by `epr import`.
 //!
 //! A file can be imported into another installation: roles are identified by name, entities by type and name, or by
-//! id where the id exists.
+//! id where the id exists; principals by type and id, or by type and external id.
 
 pub(crate) mod export;
 mod file;
 pub(crate) mod import;
 mod plan;
+mod principal;
 mod record;
 mod run;
 mod tally;
@@ -35,9 +36,11 @@ impl Format {
     }
 }
 
-/// One of the two kinds of records.
+/// One of the kinds of records.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
+    /// Registered principals, with their personal fields
+    Principals,
     /// Roles with their permissions
     Roles,
     /// Assignments

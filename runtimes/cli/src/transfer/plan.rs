@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use epr_core::domain::condition::Condition;
 use epr_core::domain::input::value::FromInput as _;
 use epr_core::domain::role::{Action, RoleDescription};
-use epr_core::domain::{Assignment, AssignmentFilter, BulkStep, EntityType, NewAssignment, Role, RolePatch, Timestamp};
+use epr_core::domain::{
+    Assignment, AssignmentFilter, AssignmentRequest, BulkStep, EntityType, NewAssignment, Role, RolePatch, Timestamp,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::record::{AssignmentRecord, EntityRef, RoleRecord};
+use super::principal;
+use super::record::{AssignmentRecord, EntityRef, PrincipalName, RoleRecord};
 use crate::backend::{Backend, BackendError};
 use crate::condition;
 use crate::entities::entity_label;
@@ -199,15 +202,22 @@ impl<'a> Assignments<'a> {
                 entity.entity_type.word()
             ));
         }
-        let existing = match role.id {
-            Some(role_id) => self.existing(wanted, role_id, entity.as_ref().map(|entity| entity.id)).await?,
-            None => None,
+        let principal = self.principal(wanted).await?;
+        let existing = match (role.id, &principal) {
+            (Some(role_id), PrincipalName::Id(id)) => {
+                self.existing(wanted, *id, role_id, entity.as_ref().map(|entity| entity.id)).await?
+            }
+            _ => None,
         };
         let target = entity.as_ref().map_or_else(
             || "everywhere".to_owned(),
             |entity| format!("on {}", entity_label(&entity.entity_type, &entity.name)),
         );
-        let mut lines = vec![format!("held by {} {}", escaped(wanted.principal_type.as_str()), wanted.principal_id)];
+        let (principal_id, shown) = match &principal {
+            PrincipalName::Id(id) => (Some(*id), id.to_string()),
+            PrincipalName::ExternalId(_) => (None, "that is registered with it".to_owned()),
+        };
+        let mut lines = vec![format!("held by {} {shown}", escaped(wanted.principal_type.as_str()))];
         let (start, end) = (wanted.effective_at, wanted.expires_at);
         let before = existing.as_ref().and_then(|existing| existing.condition.clone());
         // A record that does not say keeps the existing one.
@@ -239,7 +249,7 @@ impl<'a> Assignments<'a> {
             }
         };
         let json = json!({
-            "kind": "assignment", "principal_id": wanted.principal_id, "principal_type": wanted.principal_type,
+            "kind": "assignment", "principal_id": principal_id, "principal_type": wanted.principal_type,
             "role": role_name, "entity_id": entity.as_ref().map(|entity| entity.id),
             "entity_type": entity.as_ref().map(|entity| &entity.entity_type),
             "entity_name": entity.as_ref().map(|entity| &entity.name),
@@ -251,7 +261,7 @@ impl<'a> Assignments<'a> {
         });
         let step = role.id.filter(|_| change != Change::Nothing).map(|role_id| {
             let new = NewAssignment {
-                principal_id: wanted.principal_id,
+                principal_id: principal_id.unwrap_or_default(),
                 principal_type: wanted.principal_type.clone(),
                 role_id,
                 entity_id: entity.as_ref().map(|entity| entity.id),
@@ -262,7 +272,10 @@ impl<'a> Assignments<'a> {
             };
             match &existing {
                 Some(existing) => BulkStep::Reassign(existing.id, new),
-                None => BulkStep::Assign(new),
+                None => BulkStep::Assign(match &principal {
+                    PrincipalName::Id(_) => new.into(),
+                    PrincipalName::ExternalId(external_id) => AssignmentRequest::ToExternalId(external_id.clone(), new),
+                }),
             }
         });
         Ok(Planned {
@@ -274,14 +287,22 @@ impl<'a> Assignments<'a> {
         })
     }
 
+    /// The principal of a record: by its id, unless an external id names one that is not registered yet.
+    async fn principal(&self, wanted: &AssignmentRecord) -> Result<PrincipalName, BackendError> {
+        let PrincipalName::ExternalId(external_id) = &wanted.principal else { return Ok(wanted.principal.clone()) };
+        let found = principal::known_as(self.backend, &wanted.principal_type, external_id).await?;
+        Ok(found.map_or_else(|| wanted.principal.clone(), |principal| PrincipalName::Id(principal.id)))
+    }
+
     /// The existing assignment with the same principal, type, role and entity.
     async fn existing(
         &self,
         wanted: &AssignmentRecord,
+        principal_id: Uuid,
         role_id: Uuid,
         entity_id: Option<Uuid>,
     ) -> Result<Option<Assignment>, BackendError> {
-        let filter = AssignmentFilter { principal_id: Some(wanted.principal_id), entity_id };
+        let filter = AssignmentFilter { principal_id: Some(principal_id), entity_id };
         let mut found = None;
         self.backend
             .for_each_assignment(filter, &mut |existing| {

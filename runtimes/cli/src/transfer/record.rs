@@ -1,21 +1,25 @@
-//! One record of a file: a role or an assignment, as JSON members. A CSV row is brought into that form first, so that
-//! both are read by the same rules.
+//! One record of a file: a principal, a role or an assignment, as JSON members. A CSV row is brought into that form
+//! first, so that both are read by the same rules.
 
 use epr_core::decision::condition;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
 use epr_core::domain::condition::Condition;
 use epr_core::domain::fields::{self, Fields, Problem};
-use epr_core::domain::input::value::Value as _;
+use epr_core::domain::input::value::Value;
 use epr_core::domain::json::object;
 use epr_core::domain::role::RoleName;
-use epr_core::domain::{EntityType, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp};
+use epr_core::domain::{
+    EntityType, ExternalId, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp,
+};
 use uuid::Uuid;
+
+use super::principal::{self, PrincipalRecord};
 
 /// The word for no entity at all. It has to be written: an empty column must not give someone everything.
 const EVERYWHERE: &str = "everywhere";
 
 /// Every column that a CSV file can have, in their order; also the members of the JSON objects.
-pub(super) const COLUMNS: [&str; 16] = [
+pub(super) const COLUMNS: [&str; 21] = [
     "kind",
     "name",
     "description",
@@ -25,6 +29,11 @@ pub(super) const COLUMNS: [&str; 16] = [
     "conditions",
     "principal_id",
     "principal_type",
+    "principal_external_id",
+    "external_id",
+    "display_name",
+    "attributes",
+    "status",
     "role",
     "entity_type",
     "entity_name",
@@ -35,10 +44,14 @@ pub(super) const COLUMNS: [&str; 16] = [
 ];
 /// The columns of a file that says something about conditions. An export without any condition leaves them out.
 pub(super) const CONDITION_COLUMNS: [&str; 2] = ["conditions", "condition"];
+/// The columns of principals. An export without any principal leaves them out.
+pub(super) const PRINCIPAL_COLUMNS: [&str; 5] =
+    ["principal_external_id", "external_id", "display_name", "attributes", "status"];
 const ROLE: [&str; 7] = ["kind", "name", "description", "scope_types", "is_system", "permissions", "conditions"];
-const ASSIGNMENT: [&str; 10] = [
+const ASSIGNMENT: [&str; 11] = [
     "kind",
     "principal_id",
+    "principal_external_id",
     "principal_type",
     "role",
     "entity_type",
@@ -51,6 +64,7 @@ const ASSIGNMENT: [&str; 10] = [
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
+    Principal(PrincipalRecord),
     Role(RoleRecord),
     Assignment(AssignmentRecord),
 }
@@ -65,7 +79,7 @@ pub(super) struct RoleRecord {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AssignmentRecord {
-    pub(super) principal_id: Uuid,
+    pub(super) principal: PrincipalName,
     pub(super) principal_type: PrincipalType,
     /// The role's name.
     pub(super) role: RoleName,
@@ -77,6 +91,13 @@ pub(super) struct AssignmentRecord {
     /// that it has in the registry.
     #[expect(clippy::option_option, reason = "absent, `null` and a condition differ, as in the patches of the domain")]
     pub(super) condition: Option<Option<Condition>>,
+}
+
+/// How a record names the principal of an assignment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum PrincipalName {
+    Id(Uuid),
+    ExternalId(ExternalId),
 }
 
 /// At least one of the two is there.
@@ -91,6 +112,7 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let kind: Option<Text<1, 32>> = fields.required("kind", fields::text);
     match kind.as_ref().map(Text::as_str) {
+        Some("principal") => principal::read(fields).map(Record::Principal),
         Some("role") => {
             fields.only(&ROLE);
             fields.finish(Some(()))?;
@@ -107,7 +129,7 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
             read_assignment(fields).map(Record::Assignment)
         }
         Some(_) => {
-            fields.report("kind", Problem::new("enum", "give role or assignment"));
+            fields.report("kind", Problem::new("enum", "give principal, role or assignment"));
             fields.finish(None)
         }
         None => fields.finish(None),
@@ -123,8 +145,20 @@ fn without_kind(json: &Json) -> Json {
     role
 }
 
+/// Exactly one of the two names.
+fn read_principal_name(fields: &mut Fields<'_>) -> Option<PrincipalName> {
+    if !fields.has("principal_external_id") {
+        return fields.required("principal_id", fields::uuid).map(PrincipalName::Id);
+    }
+    if fields.has("principal_id") {
+        let problem = "give either principal_id or principal_external_id";
+        fields.report("principal_external_id", Problem::new("value_error", problem));
+    }
+    fields.required("principal_external_id", Value::read).map(PrincipalName::ExternalId)
+}
+
 fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> {
-    let principal_id = fields.required("principal_id", fields::uuid);
+    let principal = read_principal_name(&mut fields);
     let principal_type = fields.optional("principal_type", fields::text).unwrap_or_else(default_principal_type);
     let role = fields.required("role", fields::text);
     let word: Option<Text<1, 64>> = fields.optional("entity_type", fields::text);
@@ -166,8 +200,8 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
     {
         fields.report("condition", problem);
     }
-    let build = principal_id.zip(role).zip(entity).map(|((principal_id, role), entity)| AssignmentRecord {
-        principal_id,
+    let build = principal.zip(role).zip(entity).map(|((principal, role), entity)| AssignmentRecord {
+        principal,
         principal_type,
         role,
         entity,
@@ -236,7 +270,7 @@ fn cell(value: &Json) -> String {
             }
         }
         Json::Object(members) if members.is_empty() => String::new(),
-        // Where `;` separates cells, a text inside could begin one.
+        // As in a list: where `;` separates cells, a text inside could begin one.
         Json::Object(_) => value.to_string().replace(';', "\\u003b"),
         other => other.to_string(),
     }
@@ -304,7 +338,10 @@ pub(super) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item =
         let text = unguarded(cell);
         let value = match *column {
             "scope_types" | "permissions" => list(&text),
-            "conditions" | "condition" => Json::parse_bounded(text.as_bytes()).unwrap_or(Json::Text(text)),
+            // Text that is no JSON is left to the rules, which refuse it.
+            "conditions" | "condition" | "attributes" => {
+                Json::parse_bounded(text.as_bytes()).unwrap_or(Json::Text(text))
+            }
             "is_system" => match text.to_ascii_lowercase().as_str() {
                 "true" => Json::Bool(true),
                 "false" => Json::Bool(false),

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::file::Input;
 use super::import::{as_known, known_roles};
 use super::plan::{Assignments, Change, NoPlan, Planned};
+use super::principal;
 use super::record::Record;
 use super::tally::{Tallies, Tally};
 use crate::backend::{Backend, BackendError, BatchError};
@@ -60,8 +61,9 @@ impl<'a> Run<'a> {
         Self { backend, done: Tallies::default(), bar, stop, batch: Vec::with_capacity(BATCH_STEPS) }
     }
 
-    /// Applies the roles first: the assignments need them.
+    /// Applies principals and roles first: the assignments need them.
     pub(super) async fn apply_all(&mut self, input: &Input, roles: Vec<(u64, Planned)>) -> Result<(), Stopped> {
+        self.apply_principals(input).await?;
         for (line, planned) in roles {
             self.add(line, planned, |done| &mut done.roles).await?;
         }
@@ -73,7 +75,7 @@ impl<'a> Run<'a> {
             let (line, record) = read?;
             let record = match record {
                 Ok(Record::Assignment(record)) => record,
-                Ok(Record::Role(_)) => continue,
+                Ok(Record::Role(_) | Record::Principal(_)) => continue,
                 // It was valid when the file was checked: the file has changed.
                 Err(error) => return Err(Stopped { line: Some(line), why: error.what, in_doubt: None }),
             };
@@ -84,6 +86,18 @@ impl<'a> Run<'a> {
             self.add(line, planned, |done| &mut done.assignments).await?;
         }
         self.apply_batch(|done| &mut done.assignments).await
+    }
+
+    async fn apply_principals(&mut self, input: &Input) -> Result<(), Stopped> {
+        for read in input.records()? {
+            let (line, Ok(Record::Principal(record))) = read? else { continue };
+            let planned = principal::plan(self.backend, &record).await.map_err(|reason| match reason {
+                NoPlan::Unfit(why) => Stopped { line: Some(line), why, in_doubt: None },
+                NoPlan::Backend(error) => Stopped { line: Some(line), ..sentence(&error).into() },
+            })?;
+            self.add(line, planned, |done| &mut done.principals).await?;
+        }
+        self.apply_batch(|done| &mut done.principals).await
     }
 
     async fn add(&mut self, line: u64, planned: Planned, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {

@@ -8,6 +8,7 @@ mod changes;
 mod facts;
 mod ledger;
 mod outbox;
+mod principals;
 mod registry;
 mod takeover;
 

@@ -125,8 +125,8 @@ async fn has_no_conditions(conn: &mut Conn) -> Result<()> {
     )))
 }
 
-/// Shows the rows that would be lost, ledger entries excepted: the registry, and the events and rejections of this
-/// program.
+/// Shows the rows that would be lost, ledger entries excepted: the registry, and the principals, events and rejections
+/// of this program. The keys of principals are not shown: what is sealed in exported entries stays closed.
 pub(in super::super) async fn scan(pool: &Pool, visit: RowVisitor<'_, TableRow>) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
     let kept = kept_tables(&mut snapshot).await?;
@@ -135,7 +135,11 @@ pub(in super::super) async fn scan(pool: &Pool, visit: RowVisitor<'_, TableRow>)
         own_events(&kept)
     );
     let registry = REGISTRY.map(|table| (table, format!("{table} t")));
-    let others = [("platform_events", events), ("audit_rejections", "audit_rejections t".to_owned())];
+    let others = [
+        ("principals", "principals t".to_owned()),
+        ("platform_events", events),
+        ("audit_rejections", "audit_rejections t".to_owned()),
+    ];
     for (table, from) in registry.into_iter().chain(others) {
         let row = row_as_json(&mut snapshot, table).await?;
         let query = AssertSqlSafe(format!("SELECT {row} FROM {from}"));

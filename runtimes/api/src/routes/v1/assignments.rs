@@ -6,7 +6,7 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Assignment, AssignmentFilter, Invalid, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, NewAssignment};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 use serde::Serialize;
@@ -35,10 +35,13 @@ pub(crate) fn routes() -> [Route; 3] {
 /// The role applies to the entity and its subtree, or everywhere without an entity. If the principal, its type, the
 /// role and the entity equal those of an existing assignment, that assignment is returned unchanged. An unknown member
 /// is an error.
+///
+/// `principal_external_id` in place of `principal_id` names the principal that another system knows under this id. One
+/// that is unknown is registered, with the given `principal_type`, in the same transaction.
 #[utoipa::path(
     post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
     params(CallHeaders),
-    request_body(content = NewAssignment, example = json!({
+    request_body(content = AssignmentRequest, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11",
         "role_id": "01a20864-776d-7072-9b13-e0c12a727e9e",
         "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
@@ -51,8 +54,9 @@ async fn create(
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let (body, ignored) = unknown_members::split(&app, body, NewAssignment::MEMBERS);
-    let new = body.and_then(|body| NewAssignment::from_body(&body, app.epr.now(), condition::check));
+    let (body, ignored) = unknown_members::split(&app, body, &AssignmentRequest::members());
+    let read = |body: &Json| NewAssignment::from_body(body, app.epr.now(), condition::check);
+    let new = body.and_then(|body| AssignmentRequest::from_body(&body, read));
     let call = call.and_then(|call| app.epr.check_reason(&call).map(|()| call));
     let (call, new) = Invalid::both(call, new)?;
     Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))

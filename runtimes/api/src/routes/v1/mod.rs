@@ -5,4 +5,5 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod entities;
 pub(crate) mod events;
+pub(crate) mod principals;
 pub(crate) mod roles;

@@ -1,0 +1,137 @@
+//! The record of a principal: how it is read, written, and compared with the registry.
+//!
+//! A record changes only the members that it names. Must never blank a personal field because a record lacks it.
+
+use epr_core::domain::assignment::{PrincipalType, default_principal_type};
+use epr_core::domain::fields::{self, Choice as _, Fields, Problem};
+use epr_core::domain::input::value::Value as _;
+use epr_core::domain::json::object;
+use epr_core::domain::principal::DisplayName;
+use epr_core::domain::{
+    BulkStep, ExternalId, Invalid, JsonObject, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch,
+    PrincipalStatus,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::plan::{Change, NoPlan, Planned};
+use crate::backend::{Backend, BackendError};
+use crate::output::escaped;
+
+const PRINCIPAL: [&str; 7] =
+    ["kind", "principal_id", "principal_type", "external_id", "display_name", "attributes", "status"];
+
+/// A principal of a file. At least one of `id` and `external_id` is there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PrincipalRecord {
+    pub(super) id: Option<Uuid>,
+    pub(super) principal_type: PrincipalType,
+    pub(super) external_id: Option<ExternalId>,
+    display_name: Option<DisplayName>,
+    attributes: Option<JsonObject>,
+    status: Option<PrincipalStatus>,
+}
+
+/// Reads a record. `null` is read as absent.
+pub(super) fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
+    fields.only(&PRINCIPAL);
+    let record = PrincipalRecord {
+        id: fields.optional("principal_id", fields::uuid),
+        principal_type: fields.optional("principal_type", fields::text).unwrap_or_else(default_principal_type),
+        external_id: fields.optional("external_id", ExternalId::read),
+        display_name: fields.optional("display_name", fields::text),
+        attributes: fields.optional("attributes", JsonObject::read),
+        status: fields.optional("status", fields::choice),
+    };
+    if !fields.has("principal_id") && !fields.has("external_id") {
+        fields.report("principal_id", Problem::new("missing", "give principal_id or external_id"));
+    }
+    fields.finish(Some(record))
+}
+
+/// The record of a principal of the registry.
+pub(super) fn record(principal: &Principal) -> JsonObject {
+    object([
+        ("kind", "principal".into()),
+        ("principal_id", principal.id.into()),
+        ("principal_type", principal.principal_type.as_str().into()),
+        ("external_id", principal.external_id.as_deref().into()),
+        ("display_name", principal.display_name.as_deref().into()),
+        ("attributes", principal.attributes.clone().into()),
+        ("status", principal.status.word().into()),
+    ])
+}
+
+/// The plan for a principal.
+pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord) -> Result<Planned, NoPlan> {
+    let kind = &wanted.principal_type;
+    let existing = match (wanted.id, &wanted.external_id) {
+        (Some(id), _) => backend.principal_if_any(kind, id).await?,
+        (None, Some(external_id)) => known_as(backend, kind, external_id).await?,
+        (None, None) => None,
+    };
+    let named = wanted.id.or(existing.as_ref().map(|found| found.id)).map(|id| id.to_string());
+    let headline = format!("principal {} {}", escaped(kind.as_str()), named.unwrap_or_else(|| "with a new id".into()));
+    let planned = |change, step, lines: Vec<String>| Planned {
+        change,
+        step,
+        entity_id: None,
+        json: json!({"kind": "principal", "principal_id": wanted.id, "principal_type": kind, "changes": lines}),
+        summary: (headline, lines),
+    };
+    let Some(existing) = existing else {
+        let new = NewPrincipal {
+            id: wanted.id,
+            principal_type: kind.clone(),
+            external_id: wanted.external_id.clone(),
+            display_name: wanted.display_name.clone(),
+            attributes: wanted.attributes.clone().unwrap_or_default(),
+            status: wanted.status.unwrap_or(PrincipalStatus::Active),
+        };
+        return Ok(planned(Change::Create, Some(BulkStep::CreatePrincipal(new)), Vec::new()));
+    };
+    let patch = wanted.changes(&existing);
+    if patch == PrincipalPatch::default() {
+        return Ok(planned(Change::Nothing, None, Vec::new()));
+    }
+    if existing.erased_at.is_some() && patch.is_personal() {
+        return Err(NoPlan::Unfit(format!(
+            "principal_id: {} was erased here; remove its external_id, display_name and attributes from the file",
+            existing.id
+        )));
+    }
+    // The names of the fields only: a dry run is often kept in a log.
+    let lines = patch.to_body().keys().map(|name| format!("{name} changes")).collect();
+    Ok(planned(Change::Update, Some(BulkStep::UpdatePrincipal(kind.clone(), existing.id, patch)), lines))
+}
+
+/// The principal of a type with this external id.
+pub(super) async fn known_as(
+    backend: &Backend,
+    kind: &PrincipalType,
+    external_id: &ExternalId,
+) -> Result<Option<Principal>, BackendError> {
+    let filter = PrincipalFilter {
+        principal_type: Some(kind.clone()),
+        external_id: Some(external_id.clone()),
+        ..PrincipalFilter::default()
+    };
+    backend.principal_matching(&filter).await
+}
+
+impl PrincipalRecord {
+    /// What the record names and `existing` has otherwise.
+    fn changes(&self, existing: &Principal) -> PrincipalPatch {
+        let (external_id, display_name) = (self.external_id.clone(), self.display_name.clone());
+        PrincipalPatch {
+            external_id: external_id
+                .filter(|wanted| existing.external_id.as_deref() != Some(wanted.as_str()))
+                .map(Some),
+            display_name: display_name
+                .filter(|wanted| existing.display_name.as_deref() != Some(wanted.as_str()))
+                .map(Some),
+            attributes: self.attributes.clone().filter(|wanted| *wanted != existing.attributes),
+            status: self.status.filter(|wanted| *wanted != existing.status),
+        }
+    }
+}
