@@ -40,8 +40,8 @@ pub(crate) fn action_condition(text: &str) -> Result<ActionCondition, String> {
     Ok(ActionCondition { action, condition: condition.trim().to_owned() })
 }
 
-/// The condition that `text` stands for: an expression, whose parameters are `parameters`; or a whole condition as JSON,
-/// in place or in a file after `@`.
+/// The condition that `text` stands for: an expression, whose parameters are `parameters`; or a whole condition as
+/// JSON, in place or in a file after `@`.
 pub(crate) fn read(text: &str, parameters: &[Parameter]) -> Result<Condition, String> {
     let whole = if let Some(path) = text.strip_prefix('@') {
         let bytes = std::fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
