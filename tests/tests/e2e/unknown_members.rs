@@ -99,6 +99,25 @@ async fn a_setting_accepts_the_members_of_the_older_service(#[case] kind: Databa
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_misspelt_condition_is_refused_under_every_setting(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let role = api.role("Reader", &[], &["document:download"]).await;
+    for mode in ["reject", "warn", "ignore"] {
+        let api = under(&api, mode).await;
+        for misspelt in ["conditions", "condtion", "Condition"] {
+            let mut body = json!({"principal_id": USER, "role_id": role});
+            body[misspelt] = json!({"expression": "false"});
+            let answer = api.post("/api/v1/assignments", body).await;
+            assert_eq!(answer.field_errors(), [format!("body.{misspelt}: extra_forbidden")], "{mode}");
+        }
+    }
+    assert_eq!(api.get("/api/v1/assignments").await.expect(200), json!([]));
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_name_a_parameter_they_do_not_know(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let cases = [

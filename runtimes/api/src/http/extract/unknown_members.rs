@@ -1,10 +1,11 @@
 //! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for
 //! callers of the older service.
 //!
-//! Must not be used for checks and events, which always ignore them.
+//! Must not be used for checks and events, which always ignore them. Must never ignore a misspelt condition.
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
+use epr_core::domain::condition::resembles_condition;
 use epr_core::domain::{Invalid, Json};
 use epr_core::settings::UnknownMembers;
 use tracing::warn;
@@ -21,13 +22,14 @@ const MAX_NAMES_LENGTH: usize = 1024;
 pub(crate) struct Ignored(Option<String>);
 
 /// Removes the members that are not in `known` from the body if the setting says so. Otherwise they stay, and the
-/// reader of the domain reports them.
+/// reader of the domain reports them. A member that resembles `condition` always stays: no caller of the older service
+/// sends one, and without it the request would grant more than its caller meant.
 pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
     match (app.unknown_members, body) {
         (UnknownMembers::Reject, body) | (_, body @ (Err(_) | Ok(Json::Null))) => (body, Ignored(None)),
         (mode, Ok(Json::Object(members))) => {
             let (kept, unknown): (Vec<_>, Vec<_>) =
-                members.into_iter().partition(|(name, _)| known.contains(&name.as_str()));
+                members.into_iter().partition(|(name, _)| known.contains(&name.as_str()) || resembles_condition(name));
             let warn = mode == UnknownMembers::Warn && !unknown.is_empty();
             let names = warn.then(|| join(unknown.iter().map(|(name, _)| name.as_str())));
             if let Some(names) = &names {
