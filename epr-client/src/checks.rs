@@ -1,8 +1,9 @@
-//! `/api/v1/authorize` and `/api/v1/permissions/check`: the same check under two sets of field names.
+//! `/api/v1/authorize` and `/api/v1/permissions/check`, the same check under two sets of field names, and
+//! `/api/v1/explain`.
 
-use epr_core::decision::Question;
+use epr_core::decision::{Explanation, Question};
 use epr_core::domain::json::object;
-use epr_core::domain::{Json, JsonObject};
+use epr_core::domain::{Json, JsonObject, Timestamp};
 use reqwest::Method;
 
 use crate::client::Client;
@@ -46,6 +47,24 @@ impl Client {
         let body = Some(write(question, context, "principal_id"));
         let read = |json: &Json| wire::truth(json, "allowed");
         self.submit(Method::POST, "api/v1/permissions/check", body, Repeat::Safe, read).await
+    }
+
+    /// Explains the decision of a check: everything that it rests on, by name. Windows and `now` are compared with
+    /// `at`, the present time when it is `None`. The token needs the scope `epr:explain`.
+    ///
+    /// # Errors
+    /// Those of [`authorize_in_context`](Self::authorize_in_context).
+    pub async fn explain(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        at: Option<Timestamp>,
+    ) -> Result<Explanation, Error> {
+        let mut body = write(question, context, "user_id");
+        if let (Json::Object(members), Some(at)) = (&mut body, at) {
+            members.insert("at".to_owned(), at.to_string().into());
+        }
+        self.submit(Method::POST, "api/v1/explain", Some(body), Repeat::Safe, Explanation::from_json).await
     }
 }
 

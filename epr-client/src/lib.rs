@@ -105,7 +105,7 @@ pub use audit::Order;
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use builder::{BuildError, Builder};
 pub use client::Client;
-pub use epr_core::decision::Question;
+pub use epr_core::decision::{Explanation, Question};
 pub use epr_core::domain;
 pub use error::{BoxError, Error, FieldError, ProtocolError, TransportKind};
 pub use health::{Readiness, SharedCache};

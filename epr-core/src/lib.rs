@@ -59,6 +59,6 @@ pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
 pub use handlers::principals::MAX_REVOKED;
-pub use handlers::question_body::{CheckRequest, MAX_CONTEXT_BYTES};
+pub use handlers::question_body::{CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

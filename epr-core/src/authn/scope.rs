@@ -9,6 +9,8 @@ use crate::domain::fields::Choice;
 pub enum Scope {
     /// Check access.
     Authorize,
+    /// Explain decisions, which names roles, entities and principals.
+    Explain,
     /// Read entities, roles, assignments and principals.
     Read,
     /// Change entities, roles, assignments and principals.
@@ -26,12 +28,22 @@ pub enum Scope {
 }
 
 impl Choice for Scope {
-    const ALL: &'static [Self] =
-        &[Self::Authorize, Self::Read, Self::Write, Self::Erase, Self::Events, Self::Audit, Self::Operate, Self::ActAs];
+    const ALL: &'static [Self] = &[
+        Self::Authorize,
+        Self::Explain,
+        Self::Read,
+        Self::Write,
+        Self::Erase,
+        Self::Events,
+        Self::Audit,
+        Self::Operate,
+        Self::ActAs,
+    ];
 
     fn word(self) -> &'static str {
         match self {
             Self::Authorize => "epr:authorize",
+            Self::Explain => "epr:explain",
             Self::Read => "epr:read",
             Self::Write => "epr:write",
             Self::Erase => "epr:erase",

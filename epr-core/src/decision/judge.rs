@@ -17,11 +17,11 @@ words! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
     pub enum WindowState: "state of a window" {
         /// `effective_at` is later.
-        NotStarted = "not_started",
+        NotStarted = "future",
         /// The window includes the time.
-        InForce = "in_force",
+        InForce = "current",
         /// `expires_at` has passed.
-        Ended = "ended",
+        Ended = "past",
     }
 }
 

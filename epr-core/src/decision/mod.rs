@@ -4,6 +4,11 @@
 
 pub mod condition;
 mod decide;
+mod explain;
+mod explain_sentence;
+#[cfg(test)]
+mod explain_tests;
+mod explanation;
 mod facts;
 mod judge;
 #[cfg(test)]
@@ -16,6 +21,11 @@ mod span;
 mod walk;
 
 pub use decide::{Resolution, decide};
+pub use explain::{NamedFacts, Registration, explain};
+pub use explanation::{
+    ConditionResult, ExplainedAssignment, ExplainedCondition, ExplainedEntity, ExplainedPart, ExplainedPrincipal,
+    ExplainedResource, ExplainedRole, ExplainedWindow, Explanation,
+};
 pub use facts::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts, Subjects};
 pub use judge::{ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, judge};
 pub use question::{AskedAction, Question};

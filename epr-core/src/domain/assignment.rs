@@ -90,13 +90,14 @@ record! {
             Option<Timestamp> = optional;
     }
 
-    /// The condition under which the assignment applies; `null` when it applies unconditionally.
-    #[schema(required)]
+    /// The condition under which the assignment applies; absent when it applies unconditionally.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     condition as "condition": Option<Condition> {
         new
             /// The condition under which the assignment applies; absent or `null` for none. An existing assignment
             /// keeps the condition that it has.
-            Option<Condition> = optional;
+            Option<Condition> = if_some;
     }
 
     /// The time of creation.

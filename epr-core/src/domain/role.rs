@@ -94,13 +94,15 @@ record! {
             BTreeSet<Action> = unless_null;
     }
 
-    /// The conditions under which actions are permitted, by action. An action without one is permitted unconditionally.
-    #[schema(example = json!({}))]
+    /// The conditions under which actions are permitted, by action; absent when there are none. An action without one
+    /// is permitted unconditionally.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
     conditions as "conditions": BTreeMap<String, Condition> {
         new
             /// The conditions under which actions are permitted, by action. Each action has to be among `permissions`.
             #[schema(value_type = BTreeMap<String, Condition>, required = false)]
-            BTreeMap<Action, Condition> = default(BTreeMap::new());
+            BTreeMap<Action, Condition> = if_any;
         patch
             /// The new conditions, which replace all present ones. `null` changes nothing. When only `permissions`
             /// change, the actions that stay keep their conditions.

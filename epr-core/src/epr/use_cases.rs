@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::Epr;
 use crate::call::Call;
-use crate::decision::{Decision, Question};
+use crate::decision::{Decision, Explanation, Question};
 use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep,
     Entity, EntityFilter, EntityPatch, EntityType, Invalid, JsonObject, NamedAssignment, NewEntity, NewRole, Orphan,
-    Role, RolePatch, UnheldRole,
+    Role, RolePatch, Timestamp, UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
-use crate::handlers::{assignments, audit, bulk, check, entities, events, roles};
+use crate::handlers::{assignments, audit, bulk, check, entities, events, explain, roles};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
 
@@ -46,6 +46,21 @@ impl Epr {
     /// evaluated with another type than the declared one.
     pub async fn check_in_context(&self, call: &Call, question: &Question, context: &JsonObject) -> Result<Decision> {
         check::check(&self.engines, Asked { call, question, context }).await
+    }
+
+    /// Explains the decision of `question` in `context`: everything that it rests on, by name. Windows and `now` are
+    /// compared with `at`, the present time when it is `None`; the registry is the present one. Never from a cache.
+    ///
+    /// # Errors
+    /// Those of [`Epr::check_in_context`]: an explanation that cannot be recorded is not given.
+    pub async fn explain(
+        &self,
+        call: &Call,
+        question: &Question,
+        context: &JsonObject,
+        at: Option<Timestamp>,
+    ) -> Result<Explanation> {
+        explain::explain(&self.engines, call, question, context, at).await
     }
 
     /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in

@@ -84,7 +84,7 @@ pub(crate) fn evaluate_cached(
 }
 
 /// One failing field for each parameter that the context holds with another type.
-fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
+pub(super) fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
     let fields: Vec<FieldError> = parameters
         .into_iter()
         .flat_map(|parameter| {

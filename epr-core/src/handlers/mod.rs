@@ -12,6 +12,7 @@ pub(crate) mod check;
 pub(crate) mod entities;
 mod event_entry;
 pub(crate) mod events;
+pub(crate) mod explain;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;

@@ -5,7 +5,7 @@ use std::io;
 use crate::decision::Question;
 use crate::domain::assignment::default_principal_type;
 use crate::domain::fields::{self, Fields, Problem, Reading};
-use crate::domain::{Invalid, Json, JsonObject};
+use crate::domain::{Invalid, Json, JsonObject, Timestamp};
 
 /// The largest context of a question, in bytes of compact JSON.
 pub const MAX_CONTEXT_BYTES: usize = 64 * 1024;
@@ -29,6 +29,31 @@ impl CheckRequest {
         let question = question(&mut fields, principal);
         let context = fields.optional("context", context).unwrap_or_default();
         fields.finish(question.map(|question| Self { question, context }))
+    }
+}
+
+/// The body of an explanation: a check, and the time that it is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainRequest {
+    /// The question.
+    pub question: Question,
+    /// What conditions can read under `context`; empty if absent.
+    pub context: JsonObject,
+    /// The time that windows and `now` are compared with; the present time if absent.
+    pub at: Option<Timestamp>,
+}
+
+impl ExplainRequest {
+    /// Reads the body of an explanation, in which the principal is `user_id`.
+    ///
+    /// # Errors
+    /// Every failing field.
+    pub fn from_body(body: &Json) -> Result<Self, Invalid> {
+        let mut fields = Fields::of_body(body)?;
+        let question = question(&mut fields, "user_id");
+        let context = fields.optional("context", context).unwrap_or_default();
+        let at = fields.optional("at", fields::timestamp);
+        fields.finish(question.map(|question| Self { question, context, at }))
     }
 }
 

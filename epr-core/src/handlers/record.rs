@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::asked::Asked;
 use crate::Call;
-use crate::decision::{Evaluated, Question, Reason};
+use crate::decision::{Evaluated, Explanation, Question, Reason};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::Problem;
 use crate::domain::json::object;
@@ -214,14 +214,16 @@ pub(super) fn decided(
     Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?.based_on(basis.revision))
 }
 
+/// The SHA-256 of the canonical text of a context, in hex.
+fn context_sha256(context: &JsonObject) -> String {
+    canonical::hex(&Sha256::digest(canonical::text_of(&Json::Object(context.clone()))))
+}
+
 /// What the entry of a decision says about the context that its conditions looked at.
 fn context_details(context: &JsonObject, parameters: &BTreeSet<String>, audit_context: AuditContext) -> JsonObject {
     let names = Json::List(parameters.iter().map(|name| name.as_str().into()).collect());
     let (member, value) = match audit_context {
-        AuditContext::Hash => {
-            let text = canonical::text_of(&Json::Object(context.clone()));
-            ("context_sha256", Json::Text(canonical::hex(&Sha256::digest(text))))
-        }
+        AuditContext::Hash => ("context_sha256", Json::Text(context_sha256(context))),
         AuditContext::Values => {
             let seen = context.iter().filter(|(name, _)| parameters.contains(*name));
             let seen: JsonObject = seen.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -229,4 +231,31 @@ fn context_details(context: &JsonObject, parameters: &BTreeSet<String>, audit_co
         }
     };
     object([(member, value), ("parameters", names)])
+}
+
+/// The entry of an explanation given at `now`: ids and the outcome. The context is there as its hash, and no personal
+/// field of the principal is.
+pub(super) fn explained(
+    call: &Call,
+    now: Timestamp,
+    question: &Question,
+    context: &JsonObject,
+    explanation: &Explanation,
+) -> Result<Draft> {
+    let applying = explanation.assignments.iter().filter(|assignment| assignment.applies);
+    let details = object([
+        ("principal_id", question.principal_id.into()),
+        ("principal_type", question.principal_type.as_str().into()),
+        ("action", question.action.as_str().into()),
+        ("resource_id", question.resource_id.into()),
+        ("decision", explanation.decision.into()),
+        ("reason", explanation.reason.as_str().into()),
+        ("at", explanation.at.to_string().into()),
+        ("assignments", Json::Int(i64::try_from(explanation.assignments.len()).unwrap_or(i64::MAX))),
+        ("applying", Json::Int(i64::try_from(applying.count()).unwrap_or(i64::MAX))),
+        ("revision", explanation.revision.as_str().into()),
+        ("context_sha256", context_sha256(context).into()),
+    ]);
+    let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&explanation.resource.entity_type)) };
+    draft(call, now, "authorization.explain", subject, details)
 }

@@ -145,10 +145,11 @@ fn level_name(of: &Metadata<'_>) -> &'static str {
 }
 
 /// Modules with a logger of their own, the longest paths first.
-const LOGGERS: [(&str, &str); 14] = [
+const LOGGERS: [(&str, &str); 15] = [
     ("epr_core::audit", "entity_permissions_core.audit"),
     ("epr_core::handlers::assignments", "entity_permissions_core.assignments"),
     ("epr_core::handlers::check", "entity_permissions_core.authorization"),
+    ("epr_core::handlers::explain", "entity_permissions_core.authorization"),
     ("epr_core::handlers::entities", "entity_permissions_core.entities"),
     ("epr_core::handlers::events", "entity_permissions_core.events"),
     ("epr_core::handlers::roles", "entity_permissions_core.roles"),

@@ -82,7 +82,7 @@ pub(crate) struct Create {
     parameters: Vec<Parameter>,
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|_| "give a time such as 2027-01-01T00:00:00Z".into())
 }
 

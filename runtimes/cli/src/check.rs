@@ -9,15 +9,24 @@ use epr_core::domain::{Json, JsonObject};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::backend::Backend;
-use crate::output::{Output, escaped};
+use crate::backend::{Backend, BackendError};
+use crate::explain;
+use crate::output::{Output, escaped, notice};
 use crate::reference::EntityRef;
 use crate::{EXIT_NO, Outcome};
 
 #[derive(Args)]
 #[command(after_help = "The decision is recorded in the ledger, as any other. With --url no reason is printed: \
-                        the API returns yes or no.")]
+                        the API returns yes or no. On a terminal the explanation follows, as epr explain prints it; \
+                        it is recorded too.")]
 pub(crate) struct Check {
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// The question and its context, as arguments.
+#[derive(Args)]
+pub(crate) struct Asked {
     /// The principal asking for access
     #[arg(value_name = "PRINCIPAL")]
     principal: Uuid,
@@ -33,6 +42,21 @@ pub(crate) struct Check {
     /// What conditions can read under `context`: a JSON object, or the name of a file that holds one
     #[arg(long, value_name = "FILE|JSON", value_parser = context)]
     context: Option<Context>,
+}
+
+impl Asked {
+    pub(crate) async fn question(&self, backend: &Backend) -> Result<Question, BackendError> {
+        Ok(Question {
+            principal_id: self.principal,
+            principal_type: self.principal_type.clone(),
+            action: self.action.clone(),
+            resource_id: self.resource.id(backend).await?,
+        })
+    }
+
+    pub(crate) fn context(&self) -> JsonObject {
+        self.context.clone().map(|given| given.0).unwrap_or_default()
+    }
 }
 
 /// The context of a question in an argument.
@@ -60,13 +84,7 @@ pub(crate) fn principal_type(text: &str) -> Result<PrincipalType, String> {
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) -> Outcome {
-    let question = Question {
-        principal_id: command.principal,
-        principal_type: command.principal_type.clone(),
-        action: command.action.clone(),
-        resource_id: command.resource.id(backend).await?,
-    };
-    let context = command.context.clone().map(|given| given.0).unwrap_or_default();
+    let (question, context) = (command.asked.question(backend).await?, command.asked.context());
     let answer = backend.check(&question, &context).await?;
     if out.json {
         out.object(&json!({"allowed": answer.allowed, "reason": answer.reason}))?;
@@ -85,6 +103,13 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
             }
             Some(Reason::Denied(denial)) => out.fields(&[("reason", sentence(denial).to_owned())])?,
             None => {}
+        }
+        // Programs read the lines above; a person on a terminal also sees what they rest on.
+        if Output::is_terminal() {
+            match backend.explain(&question, &context, None).await {
+                Ok(explanation) => explain::show(&question, &explanation, out)?,
+                Err(error) => notice(&format!("no explanation: {error}")),
+            }
         }
     }
     Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })

@@ -16,6 +16,7 @@ mod connect;
 mod doctor;
 mod entities;
 mod events;
+mod explain;
 mod grants;
 mod ledger;
 mod migrate;
@@ -83,6 +84,8 @@ enum Command {
     Seed(seed::Seed),
     /// Ask whether a principal may do an action; exit code 0 allowed, 1 denied, 2 not decided
     Check(check::Check),
+    /// Explain why a principal may or may not do something: every assignment with what it passes and fails
+    Explain(explain::Explain),
     /// Manage entities: issuers, SPVs, offerings, investors, agents
     #[command(subcommand)]
     Entities(entities::Command),
@@ -194,6 +197,7 @@ async fn run(arguments: &Arguments) -> Outcome {
         Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,
         Command::Check(command) => check::run(&connection.backend, command, &mut out).await,
+        Command::Explain(command) => explain::run(&connection.backend, command, &mut out).await,
         Command::Entities(command) => entities::run(&connection.backend, command, &mut out).await,
         Command::Roles(command) => roles::run(&connection.backend, command, &mut out).await,
         Command::Assignments(command) => assignments::run(&connection.backend, command, &mut out).await,

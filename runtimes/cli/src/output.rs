@@ -26,6 +26,11 @@ impl Output {
         Self { json, width: set.or_else(measured), sink: BufWriter::new(io::stdout()) }
     }
 
+    /// Whether a person reads standard output.
+    pub(crate) fn is_terminal() -> bool {
+        Term::stdout().is_term()
+    }
+
     /// One line of text.
     pub(crate) fn line(&mut self, text: Arguments<'_>) -> io::Result<()> {
         self.sink.write_fmt(text)?;

@@ -3,6 +3,7 @@
 
 mod bare;
 mod checks;
+mod explain;
 mod http;
 mod ledger;
 mod life;
@@ -84,6 +85,7 @@ async fn main() -> ExitCode {
     }
     if wanted("growth") {
         checks::growth(&scale, url, &world, &mut report).await;
+        explain::explain(&scale, url, &world, &mut report).await;
     }
     if wanted("revocation") {
         checks::revocation(&scale, url, &world, &asked, &mut report).await;

@@ -24,7 +24,6 @@ async fn an_assignment_is_created_listed_and_revoked(#[case] kind: DatabaseKind)
     assert_eq!(
         keys,
         [
-            "condition",
             "created_at",
             "effective_at",
             "entity_id",

@@ -96,6 +96,8 @@ async fn registry(client: &Client) {
     assert_eq!((held.expires_at, client.assign(&new).await.unwrap()), (Some(until), held.clone()), "assigned once");
     assert!(client.authorize(&question(spv.id)).await.unwrap());
     assert!(client.check(&question(spv.id)).await.unwrap());
+    let explained = client.explain(&question(spv.id), &[].into_iter().collect(), None).await.unwrap();
+    assert_eq!((explained.decision, explained.assignments.len()), (true, 1));
     let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id) };
     assert_eq!(client.assignments(&mine).all().await.unwrap(), std::slice::from_ref(&held));
     let request = client.with_actor(OPERATOR).with_request_id("the request");

@@ -39,6 +39,7 @@ mod events;
 mod events_backlog;
 mod events_delivery;
 mod events_topic;
+mod explain;
 mod external_ids;
 mod failover;
 mod hand_back;

@@ -20,17 +20,7 @@ async fn a_role_is_created_read_and_listed(#[case] kind: DatabaseKind) {
     keys.sort();
     assert_eq!(
         keys,
-        [
-            "conditions",
-            "created_at",
-            "description",
-            "id",
-            "is_system",
-            "name",
-            "permissions",
-            "scope_types",
-            "updated_at"
-        ]
+        ["created_at", "description", "id", "is_system", "name", "permissions", "scope_types", "updated_at"]
     );
     assert_eq!(made["permissions"], json!(["Alpha:do", "document:download", "zeta:do"]));
     assert_eq!(made["scope_types"], json!(["spv", "issuer"]));

@@ -188,3 +188,30 @@ async fn attributes_are_among_the_facts_only_with_a_condition(#[case] backend: B
         assert!(conditional.conditions[0].compiled.is_err(), "{stored}");
     }
 }
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn named_facts_are_the_facts_with_the_path_to_the_root_and_the_names_of_the_roles(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, Some(2)), entity(4, None)]).await;
+    world.with_roles(&[role(11, &["a:x"]), role(12, &["b:x"])]).await;
+    let assignments = [
+        assignment(21, 31, 11, Some(1)),
+        assignment(22, 31, 12, None),
+        assignment(23, 31, 11, Some(4)),
+        assignment(24, 32, 11, Some(3)),
+    ];
+    world.with_assignments(&assignments).await;
+    let question = question(31, 3);
+    let named = world.store.named_facts(&question).await.unwrap().unwrap();
+    assert_eq!(Some(named.facts), world.store.facts(std::slice::from_ref(&question)).await.unwrap().facts.remove(0));
+    assert_eq!((named.resource_name.as_str(), named.registration), ("entity 3", None));
+    let ancestors: Vec<_> = named.ancestors.iter().map(|one| (one.id, one.name.as_str())).collect();
+    assert_eq!(ancestors, [(id(2), "entity 2"), (id(1), "entity 1")]);
+    let roles: Vec<_> = named.role_names.values().map(String::as_str).collect();
+    assert_eq!(roles, ["role 11", "role 12"], "also of a role without the action");
+    assert_eq!(world.store.named_facts(&self::question(31, 9)).await.unwrap(), None);
+}

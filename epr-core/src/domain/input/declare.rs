@@ -32,7 +32,8 @@
 //!
 //! A field has a Rust name, a wire name, which is its JSON member and its column, and the type that the record keeps.
 //! `new` is its type in a creation, and how a body gives it: `required`, `optional` (absent or `null` is `None`),
-//! `if_some` (the same, and `None` is written as an absent member, also of the record) or `default(expression)` (absent
+//! `if_some` (the same, and `None` is written as an absent member, also of the record), `if_any` (the same for
+//! a map, whose empty form is the absent one) or `default(expression)` (absent
 //! only). `patch` is its type in a change: `given` passes `null` to the type's reader,
 //! `unless_null` reads `null` as no change. `by reader` replaces the type's own reader. `set` is the expression that
 //! gives the field its value in a new record, with the names in the parentheses of the request; without it the
@@ -263,11 +264,19 @@ macro_rules! record {
             $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
         }
     };
+    (@put_as if_any, $ty:ty, $sink:expr, $member:tt, $value:expr) => {
+        if !$value.is_empty() {
+            $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
+        }
+    };
     (@put_as $how:ident, $ty:ty, $sink:expr, $member:tt, $value:expr) => {
         $crate::domain::input::value::Sink::<$ty>::put($sink, $member, $value)
     };
     (@whole $fields:ident, $member:tt, $ty:ty, if_some) => {
         Some($fields.optional($member, $crate::domain::input::value::Value::read))
+    };
+    (@whole $fields:ident, $member:tt, $ty:ty, if_any) => {
+        Some($fields.optional($member, $crate::domain::input::value::Value::read).unwrap_or_default())
     };
     (@whole $fields:ident, $member:tt, $ty:ty $(, $how:ident)?) => {
         $fields.required($member, <$ty as $crate::domain::input::value::Value>::read)
@@ -290,6 +299,7 @@ macro_rules! record {
             Some($fields.optional($member, |value| $crate::domain::input::value::Value::read_for(value, types)))
         }
     };
+    (@new $fields:ident, $member:tt, if_any) => { record!(@new $fields, $member, default(Default::default())) };
     (@new $fields:ident, $member:tt, if_some) => { record!(@new $fields, $member, optional) };
     (@new $fields:ident, $member:tt, optional by $reader:path) => { Some($fields.optional($member, $reader)) };
     (@new $fields:ident, $member:tt, default ($default:expr)) => {
@@ -436,5 +446,65 @@ macro_rules! filter {
     }};
 }
 
-pub(crate) use words;
+/// Declares an object that the service answers and clients read back: a struct, its JSON form and its reader. Every
+/// member is required; members that the struct does not have are ignored.
+///
+/// ```ignore
+/// answer! {
+///     /// A place by name.
+///     #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+///     pub struct NamedPlace;
+///     /// The name.
+///     name as "name": String;
+/// }
+/// ```
+macro_rules! answer {
+    (
+        $(#[$meta:meta])* pub struct $name:ident;
+        $( $(#[$field_meta:meta])* $field:ident as $member:tt: $ty:ty; )+
+    ) => {
+        $(#[$meta])*
+        pub struct $name {
+            $( $(#[$field_meta])* #[serde(rename = $member)] pub $field: $ty, )+
+        }
+
+        impl $name {
+            /// Reads the object, as an API returns it.
+            ///
+            /// # Errors
+            /// Every failing member.
+            pub fn from_json(
+                body: &$crate::domain::Json,
+            ) -> ::std::result::Result<Self, $crate::domain::Invalid> {
+                let mut fields = $crate::domain::fields::Fields::of_body(body)?;
+                $( let $field = fields.required($member, <$ty as $crate::domain::input::value::Value>::read); )+
+                let build = || Some(Self { $( $field: $field?, )+ });
+                let build = build();
+                fields.finish(build)
+            }
+        }
+
+        impl $crate::domain::input::value::Value for $name {
+            fn read(value: &$crate::domain::Json) -> $crate::domain::fields::Reading<Self> {
+                let $crate::domain::Json::Object(members) = value else {
+                    let problem = $crate::domain::fields::Problem::new("dict_type", "Input should be a valid object");
+                    return Err(vec![problem]);
+                };
+                let mut fields = $crate::domain::fields::Fields::new("body", members);
+                $( let $field = fields.required($member, <$ty as $crate::domain::input::value::Value>::read); )+
+                let build = || Some(Self { $( $field: $field?, )+ });
+                let build = build();
+                fields.finish_nested(build)
+            }
+
+            fn write(&self) -> $crate::domain::Json {
+                let mut members = $crate::domain::JsonObject::new();
+                $( members.insert($member.to_owned(), $crate::domain::input::value::Value::write(&self.$field)); )+
+                members.into()
+            }
+        }
+    };
+}
+
+pub(crate) use {answer, words};
 pub(in crate::domain) use {filter, record};

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Appended, Result};
-use crate::decision::{Facts, Question};
+use crate::decision::{Facts, NamedFacts, Question};
 use crate::ledger::chain::Draft;
 
 /// Makes the ledger entry of one question: its index, its facts, and the revision they were read at. `None` records
@@ -31,6 +31,13 @@ pub trait FactsStore: Send + Sync {
     ///
     /// Example: two questions, about a registered entity and about an unknown id, return `[Some(_), None]`.
     async fn facts(&self, questions: &[Question]) -> Result<FactsRead>;
+
+    /// Returns the facts of `question`, with every assignment of the principal that reaches the resource, and the names
+    /// that people know, all in one snapshot; `None` when the resource is unknown. The facts are as current as those of
+    /// [`facts`](Self::facts).
+    ///
+    /// Example: the ancestors of an offering below an SPV below an issuer are the SPV and the issuer, in this order.
+    async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>>;
 
     /// Reads the facts of `questions` under the ledger's lock and appends the entry that `draft` makes of each, in one
     /// transaction.

@@ -11,6 +11,7 @@ mod columns;
 mod entities;
 mod entity_types;
 pub(super) mod events;
+mod explain;
 #[macro_use]
 pub(super) mod facts;
 mod hierarchy;

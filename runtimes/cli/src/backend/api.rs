@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use epr_client::{BaseUrl, Client, Error, List, ProtocolError, Question, RetryPolicy, TransportKind};
+use epr_client::{BaseUrl, Client, Error, Explanation, List, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, BulkStep, Entity, EntityFilter, EntityPatch, EntityType,
-    JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason,
+    JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason, Timestamp,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
@@ -134,6 +134,15 @@ impl Api {
 
     pub(super) async fn check(&self, question: &Question, context: &JsonObject) -> Result<bool, BackendError> {
         self.checked(self.client.authorize_in_context(question, context).await)
+    }
+
+    pub(super) async fn explain(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        at: Option<Timestamp>,
+    ) -> Result<Explanation, BackendError> {
+        self.checked(self.client.explain(question, context, at).await)
     }
 
     pub(super) async fn entity(&self, id: Uuid) -> Result<Entity, BackendError> {

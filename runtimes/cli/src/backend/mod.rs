@@ -5,7 +5,7 @@ pub(crate) mod api;
 mod principals;
 
 use epr_core::clock::{Clock as _, SystemClock};
-use epr_core::decision::{Question, Reason};
+use epr_core::decision::{Explanation, Question, Reason};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
     EntityType, JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
@@ -97,6 +97,18 @@ impl Backend {
                 Ok(CheckAnswer { allowed: decision.allowed, reason: Some(decision.reason) })
             }
             Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question, context).await?, reason: None }),
+        }
+    }
+
+    pub(crate) async fn explain(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        at: Option<Timestamp>,
+    ) -> Result<Explanation, BackendError> {
+        match self {
+            Self::Database { epr, call, .. } => Ok(epr.explain(call, question, context, at).await?),
+            Self::Api(api) => api.explain(question, context, at).await,
         }
     }
 

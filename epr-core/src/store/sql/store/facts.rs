@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::super::dialect::facts_batch;
+use super::super::explain;
 use super::super::step::is_about_connection;
 use super::SqlStore;
-use crate::decision::Question;
+use crate::decision::{NamedFacts, Question};
 use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result};
 
 /// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit
@@ -48,6 +49,14 @@ impl FactsStore for SqlStore {
                 outcome => return outcome,
             }
         }
+    }
+
+    async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>> {
+        let known = self.continuity.newest_change();
+        let read = async |conn: &mut _| explain::read(conn, question, known.as_ref()).await;
+        let (named, revision) = self.snapshot(read).await?;
+        self.continuity.record(&revision);
+        Ok(named)
     }
 
     async fn append_decisions(

@@ -18,8 +18,8 @@ use async_trait::async_trait;
 
 use super::cached_head::CachedHead;
 use super::dialect::{
-    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list, discard, end_list,
-    max_connections,
+    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list, begin_snapshot,
+    close_when_done, discard, end_list, max_connections,
 };
 use super::schema::Target;
 use super::step::{self, ends_connection};
@@ -109,6 +109,16 @@ impl SqlStore {
         let mut conn = self.read_stats.measure(begin_list(&self.read)).await?;
         let outcome = step::run(&mut conn, &self.continuity, STEP_DEADLINE, step).await;
         end_list(conn, outcome.result).await
+    }
+
+    /// Runs a step of several statements that see one snapshot.
+    async fn snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let mut snapshot = self.read_stats.measure(begin_snapshot(&self.read)).await?;
+        let outcome = step::run(&mut snapshot, &self.continuity, STEP_DEADLINE, step).await;
+        if !outcome.reusable {
+            close_when_done(&mut snapshot);
+        }
+        outcome.result
     }
 
     /// Runs a step in a transaction of its own.

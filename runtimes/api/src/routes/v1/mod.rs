@@ -5,5 +5,6 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod entities;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod principals;
 pub(crate) mod roles;

@@ -1,0 +1,44 @@
+//! Explanations: why a check is answered as it is.
+//!
+//! Must never answer from a cache, and never before the explanation is recorded.
+
+use tracing::info;
+
+use super::check::wrong_context;
+use super::question_body::check_context;
+use super::{entities, record};
+use crate::call::Call;
+use crate::decision::{Explanation, Question, explain as explain_facts};
+use crate::domain::{JsonObject, Timestamp};
+use crate::engine::Engines;
+use crate::error::{Error, Result};
+use crate::store::StoreError;
+
+/// Explains the decision of `question` in `context` at the time `at`, the present time when it is `None`, and records
+/// that it was explained. Windows and `now` are compared with `at`; the registry is the present one.
+///
+/// # Errors
+/// `NotFound` when the resource is unknown; `Invalid` when the context has a declared parameter with another type, or
+/// is too large.
+pub(crate) async fn explain(
+    engines: &Engines,
+    call: &Call,
+    question: &Question,
+    context: &JsonObject,
+    at: Option<Timestamp>,
+) -> Result<Explanation> {
+    check_context(context).map_err(|problem| Error::field("context", problem))?;
+    let named =
+        engines.store().named_facts(question).await?.ok_or_else(|| entities::not_found(question.resource_id))?;
+    // Read after the facts, as a check does.
+    let now = engines.now();
+    let explanation = explain_facts(question, &named, context, at.unwrap_or(now)).map_err(wrong_context)?;
+    let draft = record::explained(call, now, question, context, &explanation)?;
+    engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
+    info!(
+        principal_id = %question.principal_id, principal_type = question.principal_type.as_str(),
+        action = question.action.as_str(), resource_id = %question.resource_id, allowed = explanation.decision,
+        reason = explanation.reason, "authorization_explained"
+    );
+    Ok(explanation)
+}

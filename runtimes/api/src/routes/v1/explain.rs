@@ -1,0 +1,70 @@
+//! `/api/v1/explain`: why a check is answered as it is.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use epr_core::ExplainRequest;
+use epr_core::authn::Scope;
+use epr_core::decision::{AskedAction, Explanation};
+use epr_core::domain::assignment::PrincipalType;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::App;
+use crate::access::Rule;
+use crate::http::extract::{JsonBody, LenientCallHeaders};
+use crate::http::respond::ok;
+use crate::openapi::responses::NotFound;
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 1] {
+    [route!(explain, Rule::Requires(Scope::Explain))]
+}
+
+/// The question whether a principal may perform an action on an entity, and the time for which it is asked.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `ExplainRequest::from_body` reads it")]
+pub(crate) struct ExplainBody {
+    /// The principal asking for access.
+    #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
+    user_id: Uuid,
+    /// The action, for example `document:download`. An action that no role holds is denied, not rejected.
+    #[schema(example = "document:download")]
+    action: AskedAction,
+    /// The resource: the id of an entity.
+    #[schema(example = "01a20864-775e-7192-9677-77033a7b75da")]
+    resource_id: Uuid,
+    /// The principal's type; `user` if absent.
+    #[schema(required = false, example = "user")]
+    principal_type: PrincipalType,
+    /// What conditions can read under `context`, at most 64 KiB; empty if absent.
+    #[schema(required = false, value_type = BTreeMap<String, serde_json::Value>, example = json!({"amount": 2500}))]
+    context: (),
+    /// The time with which windows and `now` are compared; the present time if absent. The registry is the present one.
+    #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
+    at: (),
+}
+
+/// Explain a decision
+///
+/// The decision of a check with the same body, and everything that it rests on: the resource with its ancestors, the
+/// principal, and every assignment of the principal that reaches the resource, with the tests that it passes and fails.
+/// The explanation is never cached and is recorded in the ledger. Unknown members are ignored.
+#[utoipa::path(
+    post, path = "/api/v1/explain", operation_id = "explainDecision", tag = "authorization",
+    params(LenientCallHeaders),
+    request_body(content = ExplainBody, example = json!({
+        "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
+        "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
+    })),
+    responses((status = 200, description = "The explanation.", body = Explanation), JsonBody, NotFound)
+)]
+async fn explain(
+    State(app): State<Arc<App>>,
+    LenientCallHeaders(call): LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> HandlerResult {
+    let ExplainRequest { question, context, at } = body.and_then(|body| ExplainRequest::from_body(&body))?;
+    Ok(ok(&app.epr.explain(&call, &question, &context, at).await?))
+}
