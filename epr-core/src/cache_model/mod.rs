@@ -1,34 +1,36 @@
 //! Two processes, one database, a shared tier with every failure it can have, and a scheduler that stops evaluations
 //! between reading their facts and keeping the answer, and changes between commit and renewal. What is answered from a
-//! cache is compared with the database. Without one of its guards, an error must be found.
+//! cache, in any context, is compared with the database. Without one of its guards, an error must be found.
 
+mod changes;
+mod conditions;
+mod probe;
 mod server;
 mod steps;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use proptest::prop_assert_eq;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use self::changes::apply;
+use self::conditions::context as context_of;
+use self::probe::{ALL, Guards, Probe};
 use self::server::Server;
-use self::steps::{Change, Step, step};
+use self::steps::{Change, Focus, Step, step};
 use crate::clock::{Clock as _, ManualClock};
 use crate::decision::{Question, Span, decide};
-use crate::domain::{
-    EntityPatch, EntityType, JsonObject, NewAssignment, NewEntity, NewRole, RolePatch, Timestamp,
-    assignment::default_principal_type,
-};
+use crate::domain::{EntityType, JsonObject, NewEntity, NewRole, Timestamp};
 use crate::engine::cache::metrics::CacheMetrics;
 use crate::engine::cache::shared::SharedTier;
 use crate::engine::cache::{Answer, Basis, Cache, Ticket};
-use crate::engine::commit_probe::CommitProbe;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::handlers::asked::Asked;
 use crate::handlers::check::{Begun, begin_check, evaluate_cached, finish_check};
@@ -36,61 +38,6 @@ use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
 use crate::store::Options;
 use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
 use crate::{Call, Epr};
-
-/// The guards of the cache, to be taken out one by one.
-#[derive(Debug, Clone, Copy)]
-struct Guards {
-    /// The version is the one from before the facts were read.
-    version_before_facts: bool,
-    /// Invalidation follows the commit.
-    renewal_after_commit: bool,
-    /// An entry ends where an assignment starts or ends.
-    clipped: bool,
-}
-
-const ALL: Guards = Guards { version_before_facts: true, renewal_after_commit: true, clipped: true };
-
-/// Stops a change at its commit when a gate is set, collects its renewals, and takes a guard out.
-struct Probe {
-    guards: Guards,
-    /// Notifies the first when a change has reached its commit, and continues when the second is notified.
-    gate: Mutex<Option<(Arc<Notify>, Arc<Notify>)>>,
-    renewals: Mutex<Vec<Invalidation>>,
-    cache: OnceLock<Arc<Cache>>,
-}
-
-impl Probe {
-    fn new(guards: Guards) -> Self {
-        Self { guards, gate: Mutex::default(), renewals: Mutex::default(), cache: OnceLock::new() }
-    }
-
-    async fn pass_gate(&self) {
-        let gate = self.gate.lock().unwrap().take();
-        if let Some((reached, go_on)) = gate {
-            reached.notify_one();
-            go_on.notified().await;
-        }
-    }
-}
-
-#[async_trait]
-impl CommitProbe for Probe {
-    async fn before_commit(&self, renewals: Vec<Invalidation>) -> Vec<Invalidation> {
-        self.renewals.lock().unwrap().extend(&renewals);
-        if self.guards.renewal_after_commit {
-            return renewals;
-        }
-        for renewal in renewals {
-            self.cache.get().unwrap().tiers().invalidate(renewal);
-        }
-        self.pass_gate().await;
-        Vec::new()
-    }
-
-    async fn after_commit(&self) {
-        self.pass_gate().await;
-    }
-}
 
 struct Process {
     epr: Epr,
@@ -110,11 +57,13 @@ struct World {
     assignments: Arc<Mutex<Vec<Uuid>>>,
     /// All renewals, in the order of their commits, and who caused them.
     renewals: Vec<(usize, Invalidation)>,
-    begun: Vec<(usize, Question, Ticket, FactsAtRevision)>,
+    begun: Vec<(usize, Question, u8, Ticket, FactsAtRevision)>,
     under_way: Option<(usize, Arc<Notify>, JoinHandle<()>)>,
     _folder: tempfile::TempDir,
     /// The number of answers from a cache that were compared with the database.
     hits: u32,
+    /// Those of them that a residual gave.
+    residual_hits: u32,
 }
 
 impl World {
@@ -178,6 +127,7 @@ impl World {
             under_way: None,
             _folder: folder,
             hits: 0,
+            residual_hits: 0,
         };
         world.collect(0);
         world.deliver(1);
@@ -190,9 +140,9 @@ impl World {
         Question::new(principal, "a:read".try_into().unwrap(), self.entities[1 + usize::from(asked / 2)])
     }
 
-    async fn truth(&self, question: &Question) -> bool {
+    async fn truth(&self, question: &Question, context: &JsonObject) -> bool {
         let facts = self.processes[0].epr.engines.facts.read(question).await.unwrap().unwrap().facts;
-        decide(question, &facts, &JsonObject::new(), self.clock.now()).unwrap().decision.allowed
+        decide(question, &facts, context, self.clock.now()).unwrap().decision.allowed
     }
 
     /// Whether a process may not know of a change yet: one that is in progress, or was made elsewhere and not
@@ -202,35 +152,46 @@ impl World {
         self.under_way.is_some() || self.renewals[received..].iter().any(|(by, _)| *by != at)
     }
 
-    async fn check(&mut self, at: usize, asked: u8) -> Result<(), TestCaseError> {
-        let question = self.question(asked);
+    async fn check(&mut self, at: usize, asked: u8, context: u8) -> Result<(), TestCaseError> {
+        let (question, context) = (self.question(asked), context_of(context));
         let epr = self.processes[at].epr.clone();
         match begin_check(&epr.engines, &question).await.unwrap() {
             Begun::Cached(hit) => {
                 if !self.may_lag(at) {
                     self.hits += 1;
-                    let decision =
-                        evaluate_cached(&hit.answer, &question, &JsonObject::new(), hit.now).unwrap().decision;
-                    let truth = self.truth(&question).await;
+                    self.residual_hits += u32::from(matches!(hit.answer, Answer::Residual(_)));
+                    let decision = evaluate_cached(&hit.answer, &question, &context, hit.now).unwrap().decision;
+                    let truth = self.truth(&question, &context).await;
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
             }
-            Begun::Undecided(ticket, seen) => self.finish(at, &question, &ticket, *seen).await,
+            Begun::Undecided(ticket, seen) => self.finish(at, &question, &context, &ticket, *seen).await,
         }
         Ok(())
     }
 
-    async fn finish(&self, at: usize, question: &Question, ticket: &Ticket, seen: FactsAtRevision) {
+    async fn finish(
+        &self,
+        at: usize,
+        question: &Question,
+        context: &JsonObject,
+        ticket: &Ticket,
+        seen: FactsAtRevision,
+    ) {
         let engines = &self.processes[at].epr.engines;
         // Without its guard the version is the one from after the facts were read.
         let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
         let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type.clone() };
-        let (call, context) = (Call::default(), JsonObject::new());
-        let asked = Asked { call: &call, question, context: &context };
+        let call = Call::default();
+        let asked = Asked { call: &call, question, context };
+        let span = seen.facts.span(self.clock.now());
+        let resolution = seen.facts.resolve(question, self.clock.now());
         let decision = finish_check(engines, asked, ticket, seen).await.unwrap();
         if !self.guards.clipped {
             let endless = Span { from: None, until: None };
-            engines.cache.store(question, ticket, (Answer::Decision(decision), basis), endless, self.clock.now());
+            engines.cache.store(question, ticket, (resolution.into(), basis), endless, self.clock.now());
+        } else if !self.guards.residual_kept {
+            engines.cache.store(question, ticket, (Answer::Decision(decision), basis), span, self.clock.now());
         }
         // Writes on their way to the server arrive.
         for _ in 0..4 {
@@ -241,6 +202,7 @@ impl World {
     async fn start(&mut self, at: usize, change: Change) {
         self.answer().await;
         let epr = self.processes[at].epr.clone();
+        self.processes[at].probe.unrenewed.store(!self.guards.renew(&change), SeqCst);
         let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         *self.processes[at].probe.gate.lock().unwrap() = Some((reached.clone(), go_on.clone()));
         let (entities, roles, assignments) = (self.entities.clone(), self.roles.clone(), self.assignments.clone());
@@ -293,18 +255,18 @@ impl World {
 
     async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Check { at, asked } => self.check(at.into(), asked).await?,
-            Step::Begin { at, asked } => {
+            Step::Check { at, asked, context } => self.check(at.into(), asked, context).await?,
+            Step::Begin { at, asked, context } => {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
                 if let Begun::Undecided(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
-                    self.begun.push((at.into(), question, ticket, *seen));
+                    self.begun.push((at.into(), question, context, ticket, *seen));
                 }
             }
             Step::Finish => {
                 if !self.begun.is_empty() {
-                    let (at, question, ticket, seen) = self.begun.remove(0);
-                    self.finish(at, &question, &ticket, seen).await;
+                    let (at, question, context, ticket, seen) = self.begun.remove(0);
+                    self.finish(at, &question, &context_of(context), &ticket, seen).await;
                 }
             }
             Step::Change { at, change } => self.start(at.into(), change).await,
@@ -319,61 +281,6 @@ impl World {
             Step::Server { away, full } => self.server.set(away, full),
         }
         Ok(())
-    }
-}
-
-async fn apply(
-    epr: &Epr,
-    change: Change,
-    now: Timestamp,
-    entities: &[Uuid],
-    roles: &[Uuid],
-    assignments: &Mutex<Vec<Uuid>>,
-) {
-    let call = Call::default();
-    match change {
-        Change::Assign { principal, role, place, from, lasts } => {
-            let mut new = NewAssignment::new(Uuid::from_u128(u128::from(principal) + 1), roles[usize::from(role)]);
-            new.principal_type = default_principal_type();
-            new.entity_id = entities.get(usize::from(place)).copied();
-            let from = now.plus_seconds(from.into());
-            new.effective_at = Some(from);
-            new.expires_at = lasts.map(|lasts| from.plus_seconds(lasts.into()));
-            // Refused when the role is not meant for the place.
-            if let Ok(assignment) = epr.assign(&call, new).await {
-                assignments.lock().unwrap().push(assignment.id);
-            }
-        }
-        Change::Revoke(which) => {
-            let id = {
-                let mut assignments = assignments.lock().unwrap();
-                let count = assignments.len();
-                (count > 0).then(|| assignments.remove(usize::from(which) % count))
-            };
-            if let Some(id) = id {
-                // Not there when it was assigned twice and revoked once.
-                let _ = epr.revoke(&call, id).await;
-            }
-        }
-        Change::Permissions { role, read } => {
-            let action = if read { "a:read" } else { "a:write" };
-            let permissions = Some([action.try_into().unwrap()].into());
-            let patch = RolePatch { permissions, ..RolePatch::default() };
-            epr.update_role(&call, roles[usize::from(role)], patch).await.unwrap();
-        }
-        Change::Scope { role, narrow } => {
-            let types = if narrow { vec![EntityType::Offering] } else { Vec::new() };
-            let patch = RolePatch { scope_types: Some(types), ..RolePatch::default() };
-            epr.update_role(&call, roles[usize::from(role)], patch).await.unwrap();
-        }
-        Change::Parent(parent) => {
-            let parent = parent.map(|parent| entities[usize::from(parent)]);
-            let patch = EntityPatch { parent_id: Some(parent), ..EntityPatch::default() };
-            epr.update_entity(&call, entities[2], patch).await.unwrap();
-        }
-        Change::Archive(which) => {
-            epr.archive_entity(&call, entities[usize::from(which)]).await.unwrap();
-        }
     }
 }
 
@@ -392,12 +299,19 @@ fn seed() -> [u8; 32] {
     bytes
 }
 
-/// Runs random histories; gives how many answers came from a cache, or the shortest history with a lie in it.
-fn histories(cases: u32, length: Range<usize>, guards: Guards, with_server: bool) -> Result<u32, Vec<Step>> {
+/// Runs random histories; returns how many answers came from a cache and how many of them residuals gave, or the
+/// shortest history with a lie in it.
+fn histories(
+    cases: u32,
+    length: Range<usize>,
+    guards: Guards,
+    with_server: bool,
+    focus: Focus,
+) -> Result<(u32, u32), Vec<Step>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config { cases, max_shrink_iters: 30, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed()));
-    let hits = std::cell::Cell::new(0);
+    let hits = std::cell::Cell::new((0, 0));
     let migrated = folder();
     let template = migrated.path().join("epr.db");
     runtime.block_on(async {
@@ -405,14 +319,14 @@ fn histories(cases: u32, length: Range<usize>, guards: Guards, with_server: bool
         store.migrate().await.unwrap();
         store.close().await;
     });
-    let outcome = runner.run(&proptest::collection::vec(step(), length), |steps| {
+    let outcome = runner.run(&proptest::collection::vec(step(focus), length), |steps| {
         runtime.block_on(async {
             let mut world = World::new(&template, guards, with_server).await;
-            for step in steps {
+            for step in focus.beginning().into_iter().chain(steps) {
                 world.take(step).await?;
             }
             world.answer().await;
-            hits.set(hits.get() + world.hits);
+            hits.set((hits.get().0 + world.hits, hits.get().1 + world.residual_hits));
             Ok(())
         })
     });
@@ -431,29 +345,55 @@ const MAX_CASES: u32 = 20_000;
 
 #[test]
 fn no_history_makes_the_in_process_tier_lie() {
-    let hits = histories(40, 50..250, ALL, false).expect("no lie");
-    println!("{hits} answers from the cache");
+    let (hits, residual_hits) = histories(40, 50..250, ALL, false, Focus::All).expect("no lie");
+    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
     assert!(hits > 100);
 }
 
 #[test]
+fn no_history_of_conditions_makes_a_residual_lie() {
+    let (hits, residual_hits) = histories(40, 50..250, ALL, false, Focus::Conditions).expect("no lie");
+    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
+    assert!(residual_hits > 50);
+}
+
+#[test]
 fn no_history_makes_the_shared_tier_lie() {
-    let hits = histories(60, 50..250, ALL, true).expect("no lie");
-    println!("{hits} answers from the cache");
+    let (hits, residual_hits) = histories(60, 50..250, ALL, true, Focus::All).expect("no lie");
+    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
     assert!(hits > 100);
 }
 
 #[test]
 fn without_its_guard_a_store_after_an_invalidation_is_found() {
-    histories(MAX_CASES, 1..60, Guards { version_before_facts: false, ..ALL }, false).expect_err("a lie");
+    histories(MAX_CASES, 1..60, Guards { version_before_facts: false, ..ALL }, false, Focus::Unconditional)
+        .expect_err("a lie");
 }
 
 #[test]
 fn without_its_guard_an_invalidation_before_the_commit_is_found() {
-    histories(MAX_CASES, 1..60, Guards { renewal_after_commit: false, ..ALL }, false).expect_err("a lie");
+    histories(MAX_CASES, 1..60, Guards { renewal_after_commit: false, ..ALL }, false, Focus::Unconditional)
+        .expect_err("a lie");
 }
 
 #[test]
 fn without_its_guard_an_entry_that_outlives_its_assignment_is_found() {
-    histories(MAX_CASES, 1..60, Guards { clipped: false, ..ALL }, false).expect_err("a lie");
+    histories(MAX_CASES, 1..60, Guards { clipped: false, ..ALL }, false, Focus::Unconditional).expect_err("a lie");
+}
+
+#[test]
+fn without_its_guard_a_residual_that_outlives_attributes_is_found() {
+    histories(MAX_CASES, 1..60, Guards { attributes_renewed: false, ..ALL }, false, Focus::Conditions)
+        .expect_err("a lie");
+}
+
+#[test]
+fn without_its_guard_an_answer_that_outlives_a_suspension_is_found() {
+    histories(MAX_CASES, 1..60, Guards { principal_renewed: false, ..ALL }, false, Focus::Conditions)
+        .expect_err("a lie");
+}
+
+#[test]
+fn without_its_guard_a_decision_in_place_of_its_residual_is_found() {
+    histories(MAX_CASES, 1..60, Guards { residual_kept: false, ..ALL }, false, Focus::Conditions).expect_err("a lie");
 }

@@ -3,6 +3,7 @@
 
 mod bare;
 mod checks;
+mod conditions;
 mod explain;
 mod http;
 mod ledger;
@@ -25,7 +26,7 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 7] = ["starts", "warm", "cold", "growth", "revocation", "ledger", "lists"];
+const PARTS: [&str; 8] = ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -79,6 +80,9 @@ async fn main() -> ExitCode {
     }
     if wanted("warm") {
         checks::warm(&scale, url, &asked, &mut report).await;
+    }
+    if wanted("conditions") {
+        conditions::measure(&scale, url, &world, &mut report).await;
     }
     if wanted("cold") {
         checks::cold(&scale, url, &asked, &mut report).await;

@@ -112,6 +112,75 @@ async fn no_allow_follows_the_revocation_of_its_assignment(#[case] kind: Databas
     replay_under_load(&every, "every").await;
 }
 
+/// Suspends, activates and checks at the same time, then replays what the ledger says.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_allow_follows_the_suspension_of_its_principal(#[case] kind: DatabaseKind) {
+    let plain = Api::start(kind).await;
+    let database = Arc::clone(&plain.database);
+    let every = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+    let spv = plain.entity("SPV", "spv", None).await;
+    let role = plain.role("Reader", &[], &["a:read"]).await;
+    // One holds it without a condition, one with one that is always true.
+    for (n, condition) in [Value::Null, json!({"expression": "true"})].into_iter().enumerate() {
+        plain.post("/api/v1/principals", json!({"id": user(n)})).await.expect(201);
+        let new = json!({"principal_id": user(n), "role_id": role, "entity_id": spv, "condition": condition});
+        plain.post("/api/v1/assignments", new).await.expect(201);
+    }
+    for api in [&plain, &every] {
+        let changes = tokio::spawn({
+            let (api, spv) = (api.clone(), spv.clone());
+            async move {
+                for round in 0..ROUNDS {
+                    let path = format!("/api/v1/principals/{}?type=user", user(round % 2));
+                    api.patch(&path, json!({"status": "suspended"})).await.expect(200);
+                    // Answered: from now on it is not allowed.
+                    assert!(!api.authorized(&user(round % 2), "a:read", &spv).await);
+                    api.patch(&path, json!({"status": "active"})).await.expect(200);
+                    assert!(api.authorized(&user(round % 2), "a:read", &spv).await);
+                }
+            }
+        });
+        let checkers: Vec<_> = (0..CHECKERS)
+            .map(|n| {
+                let (api, spv) = (api.clone(), spv.clone());
+                tokio::spawn(async move {
+                    for _ in 0..ROUNDS * 2 {
+                        api.authorized(&user(n % 2), "a:read", &spv).await;
+                    }
+                })
+            })
+            .collect();
+        changes.await.unwrap();
+        for checker in checkers {
+            checker.await.unwrap();
+        }
+    }
+    let (mut suspended, mut allowed, mut denied) = (HashSet::new(), 0, 0);
+    for entry in everything(&plain).await {
+        let details = &entry["details"];
+        match entry["action"].as_str().unwrap() {
+            "principal.update" => {
+                let principal = details["principal_id"].as_str().unwrap_or_else(|| panic!("{entry}")).to_owned();
+                match details["changes"]["status"].as_str() {
+                    Some("suspended") => assert!(suspended.insert(principal), "{entry}"),
+                    Some("active") => assert!(suspended.remove(&principal), "{entry}"),
+                    _ => panic!("{entry}"),
+                }
+            }
+            "authorization.evaluate" => {
+                let is_suspended = suspended.contains(details["principal_id"].as_str().unwrap());
+                assert_eq!(details["authorized"], json!(!is_suspended), "{entry}");
+                *(if is_suspended { &mut denied } else { &mut allowed }) += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(allowed > 0 && denied > 0, "{allowed} allowed, {denied} denied");
+}
+
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]

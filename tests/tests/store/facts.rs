@@ -132,7 +132,7 @@ async fn attributes_are_among_the_facts_only_with_a_condition(#[case] backend: B
     let world = world(backend).await;
     let at = "2026-01-01T00:00:00.000000Z";
     let described = [
-        format!("UPDATE entities SET attributes = '{{\"level\": 1}}' WHERE id = '{}'", id(2)),
+        format!("UPDATE entities SET attributes = '{{\"level\": 1}}', external_id = 'e-2' WHERE id = '{}'", id(2)),
         format!(
             "INSERT INTO principals (type, id, external_id, attributes, created_at, updated_at) \
              VALUES ('user', '{}', 'p-7', '{{\"cleared\": true}}', '{at}', '{at}')",
@@ -178,6 +178,7 @@ async fn attributes_are_among_the_facts_only_with_a_condition(#[case] backend: B
         assert_eq!(facts.resource.attributes.contains_key("level"), !owners.is_empty(), "{statement}");
         assert_eq!(facts.principal.attributes.contains_key("cleared"), !owners.is_empty(), "{statement}");
         assert_eq!(facts.principal.external_id.as_deref(), (!owners.is_empty()).then_some("p-7"), "{statement}");
+        assert_eq!(facts.resource.external_id.as_deref(), (!owners.is_empty()).then_some("e-2"), "{statement}");
     }
     // A form that this version cannot read is a condition that does not hold, and no error.
     for stored in ["{", "{\"expression\":\"true\",\"parameters\":{\"a\":\"a later type\"}}"] {

@@ -104,3 +104,54 @@ impl MemoryTier {
         self.0.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts};
+    use crate::domain::json::object;
+    use crate::engine::cache::versions::Versions;
+
+    /// The answer to `question` for a resource with attributes of this size.
+    fn residual(question: &Question, bytes: usize) -> Answer {
+        let now = Timestamp::from_unix_micros(0).unwrap();
+        let assignment = AssignmentFacts {
+            assignment_id: Uuid::nil(),
+            principal_id: question.principal_id,
+            principal_type: "user".into(),
+            role_id: Uuid::nil(),
+            entity_id: None,
+            effective_at: now,
+            expires_at: None,
+            scope_types: Vec::new(),
+            held_action: Some("a:read".into()),
+            conditions: vec![ConditionFacts::of(ConditionOwner::Assignment, r#"{"expression":"true"}"#)],
+        };
+        let attributes = object([("text", "x".repeat(bytes).into())]);
+        let facts = Facts {
+            principal: PrincipalFacts::default(),
+            resource: ResourceFacts { attributes, ..ResourceFacts::of(EntityType::Spv) },
+            assigned_entities: Vec::new(),
+            assignments: vec![assignment],
+        };
+        facts.resolve(question, now).into()
+    }
+
+    #[test]
+    fn the_budget_bounds_residuals_by_their_size() {
+        const BUDGET: u64 = 1 << 20;
+        const ATTRIBUTES: usize = 10_000;
+        let tier = MemoryTier::new(BUDGET);
+        let versions = Versions::new();
+        versions.feed_not_needed();
+        let span = Span { from: None, until: None };
+        for n in 0..1000 {
+            let question = Question::new(Uuid::from_u128(n), "a:read".try_into().unwrap(), Uuid::nil());
+            let version = versions.of(&question).unwrap();
+            tier.put(&question, (residual(&question, ATTRIBUTES), None), span, version);
+        }
+        assert!(tier.entries() > 10 && tier.entries() * ATTRIBUTES < 1 << 20, "{} entries", tier.entries());
+    }
+}

@@ -87,17 +87,13 @@ macro_rules! facts_statement {
              FROM assigned \
              UNION ALL \
              SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-                    CAST(e.attributes AS TEXT), NULL, \
-                    (SELECT CAST(p.attributes AS TEXT) FROM principals p WHERE p.type = ",
+                    CAST(e.attributes AS TEXT), e.external_id, CAST(p.attributes AS TEXT), p.external_id, \
+                    NULL, NULL, NULL \
+             FROM entities e LEFT JOIN principals p ON p.type = ",
             $principal_type,
             " AND p.id = ",
             $principal_id,
-            "), (SELECT p.external_id FROM principals p WHERE p.type = ",
-            $principal_type,
-            " AND p.id = ",
-            $principal_id,
-            "), NULL, NULL, NULL \
-             FROM entities e \
+            " \
              WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '') AND e.id = ",
             $resource_id
         )
