@@ -12,7 +12,6 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::{Fields, Problem, Reading};
 use super::input::declare::words;
-use super::input::nearest::nearest;
 use super::input::value::Value;
 use super::json::{Json, object};
 
@@ -46,13 +45,6 @@ words! {
         /// A list of texts.
         StringList = "list<string>",
     }
-}
-
-/// Whether a member of this name is probably a misspelt `condition` or `conditions`. Ignoring it would grant without the
-/// condition.
-#[must_use]
-pub fn resembles_condition(member: &str) -> bool {
-    nearest(member, &["condition", "conditions"]).is_some()
 }
 
 /// Checks that an expression compiles. The decision has the function; readers of bodies take it as a parameter, so that

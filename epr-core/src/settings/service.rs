@@ -28,7 +28,7 @@ const DEFAULT_PERMISSIONS: Variable = Variable::text(
 const ENTITY_TYPES: Variable = Variable::optional(
     "EPR_ENTITY_TYPES",
     "words of 1 to 64 characters, comma-separated: the first a to z, the others a to z, 0 to 9, `_`, `.` or `-`; not \
-     `everywhere`",
+     `everywhere`, `principal` or `role`",
     "Entity types in addition to the built-in ones. A type that entities or roles use cannot be removed: the start \
      fails.",
 );
@@ -111,8 +111,12 @@ fn parse_permissions(given: &str) -> Option<Vec<Action>> {
     words.into_iter().map(|word| Action::new(word).ok()).collect()
 }
 
-/// The types of a comma-separated list. Exports write `everywhere` for no entity, so that it cannot be a type.
+/// Words that cannot be entity types: exports write `everywhere` for no entity, and ledger entries about roles and
+/// principals have `role` and `principal` as their `entity_type`.
+const RESERVED_TYPES: [&str; 3] = ["everywhere", "principal", "role"];
+
+/// The types of a comma-separated list.
 fn parse_types(given: &str) -> Option<Vec<EntityType>> {
     let words = given.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(|word| EntityType::from_word(word).filter(|_| word != "everywhere")).collect()
+    words.map(|word| EntityType::from_word(word).filter(|_| !RESERVED_TYPES.contains(&word))).collect()
 }

@@ -110,6 +110,8 @@ async fn a_misspelt_condition_is_refused_under_every_setting(#[case] kind: Datab
             let answer = api.post("/api/v1/assignments", body).await;
             assert_eq!(answer.field_errors(), [format!("body.{misspelt}: extra_forbidden")], "{mode}");
         }
+        let answer = api.post("/api/v1/principals", json!({"external_id": "x", "Status": "suspended"})).await;
+        assert_eq!(answer.field_errors(), ["body.Status: extra_forbidden"], "{mode}");
     }
     assert_eq!(api.get("/api/v1/assignments").await.expect(200), json!([]));
 }

@@ -106,6 +106,12 @@ fn bounded(name: &str) -> String {
     }
 }
 
+/// Whether `member` is probably a misspelt one of `names`.
+#[must_use]
+pub fn resembles(member: &str, names: &[&str]) -> bool {
+    nearest(member, names).is_some()
+}
+
 /// The problem of one value, before its field is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -1,11 +1,11 @@
 //! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for
 //! callers of the older service.
 //!
-//! Must not be used for checks and events, which always ignore them. Must never ignore a misspelt condition.
+//! Must not be used for checks and events, which always ignore them. Must never ignore a misspelt [restriction](RESTRICTIONS).
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use epr_core::domain::condition::resembles_condition;
+use epr_core::domain::fields::resembles;
 use epr_core::domain::{Invalid, Json};
 use epr_core::settings::UnknownMembers;
 use tracing::warn;
@@ -18,18 +18,22 @@ const EPR_IGNORED: HeaderName = HeaderName::from_static("epr-ignored");
 /// The most characters of names in the header and in the log.
 const MAX_NAMES_LENGTH: usize = 1024;
 
+/// Members that narrow what a request grants. No caller of the older service sends them, and a request without them
+/// would grant more than its caller meant.
+const RESTRICTIONS: &[&str] = &["condition", "conditions"];
+
 /// The names of the ignored members, if the caller is to learn them.
 pub(crate) struct Ignored(Option<String>);
 
 /// Removes the members that are not in `known` from the body if the setting says so. Otherwise they stay, and the
-/// reader of the domain reports them. A member that resembles `condition` always stays: no caller of the older service
-/// sends one, and without it the request would grant more than its caller meant.
+/// reader of the domain reports them. A member that resembles one of the [`RESTRICTIONS`] always stays.
 pub(crate) fn split(app: &App, body: Result<Json, Invalid>, known: &[&str]) -> (Result<Json, Invalid>, Ignored) {
     match (app.unknown_members, body) {
         (UnknownMembers::Reject, body) | (_, body @ (Err(_) | Ok(Json::Null))) => (body, Ignored(None)),
         (mode, Ok(Json::Object(members))) => {
-            let (kept, unknown): (Vec<_>, Vec<_>) =
-                members.into_iter().partition(|(name, _)| known.contains(&name.as_str()) || resembles_condition(name));
+            let (kept, unknown): (Vec<_>, Vec<_>) = members
+                .into_iter()
+                .partition(|(name, _)| known.contains(&name.as_str()) || resembles(name, RESTRICTIONS));
             let warn = mode == UnknownMembers::Warn && !unknown.is_empty();
             let names = warn.then(|| join(unknown.iter().map(|(name, _)| name.as_str())));
             if let Some(names) = &names {

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
+use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
 use crate::http::listing::{self, ListSource};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NotFound, PrincipalConflict};
@@ -65,9 +65,10 @@ async fn create(
     CallHeaders(call): CallHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let (body, ignored) = unknown_members::split(&app, body, NewPrincipal::MEMBERS);
+    // Under every EPR_UNKNOWN_MEMBERS: no caller of the older service knows this route, and a misspelt `status` would
+    // register a principal that is not suspended.
     let (call, new) = Invalid::both(call, body.and_then(|body| NewPrincipal::from_body(&body)))?;
-    Ok(ignored.name_in(created(&app.epr.create_principal(&call, new).await?)))
+    Ok(created(&app.epr.create_principal(&call, new).await?))
 }
 
 /// Read a principal
