@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use epr_core::decision::Question;
 use epr_core::domain::role::Action;
 use epr_core::domain::{BulkStep, Condition, NewAssignment, NewRole, ParameterType, RolePatch};
 use epr_core::{Call, Error};
@@ -349,4 +350,42 @@ async fn doctor_names_conditions_that_this_version_cannot_compile(#[case] kind: 
     assert!(seen.starts_with("2 of 2 do not compile here: "), "{seen}");
     assert!(seen.contains(&format!("assignment {made}: ")) && seen.contains("role Payer, action a:one: "), "{seen}");
     assert!(wrong["advice"].as_str().unwrap().contains("condition_error"), "{wrong}");
+}
+
+/// One that a later version wrote, or that was written by hand.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_condition_grants_nothing_and_blocks_no_change(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let spv = api.entity("S", "spv", None).await;
+    let role = json!({"name": "Payer", "permissions": ["a:one", "b:two"], "conditions": {"a:one": limit(1)}});
+    let role = id_of(&api.post("/api/v1/roles", role).await.expect(201));
+    let path = format!("/api/v1/roles/{role}");
+    for (at, text) in ["true", "{", r#"{"expression":"true","parameters":{"x":"decimal"}}"#].into_iter().enumerate() {
+        let user = Uuid::from_u128(at as u128 + 1);
+        let made = json!({"principal_id": user, "role_id": role, "condition": limit(5)});
+        let made = id_of(&api.post("/api/v1/assignments", made).await.expect(201));
+        for table in ["role_assignments", "role_permissions"] {
+            let set = format!("UPDATE {table} SET condition = '{text}' WHERE condition IS NOT NULL");
+            api.database.execute(&set).await.unwrap();
+        }
+        let listed = api.get("/api/v1/assignments").await.expect(200);
+        let shown = listed[0]["condition"]["expression"].as_str().unwrap();
+        assert_eq!(shown, format!("unreadable stored condition: {text}"));
+        let question = Question::new(user, "a:one".parse().unwrap(), spv.parse().unwrap());
+        // A change of the role writes the text back as it was.
+        let patched = api.patch(&path, json!({"permissions": ["a:one", format!("c:{at}")]})).await.expect(200);
+        assert_eq!(patched["conditions"]["a:one"]["expression"], shown);
+        let kept = format!("SELECT COUNT(*) FROM role_permissions WHERE condition = '{text}'");
+        assert_eq!(api.database.number(&kept).await, 1, "{text}");
+        let decision = api.epr.check(&Call::default(), &question).await.unwrap();
+        assert_eq!(decision.reason.code(), "condition_error", "{text}");
+        // Nobody can write what stands for it.
+        let written = api.patch(&path, json!({"conditions": {"a:one": {"expression": shown}}})).await;
+        assert_eq!(written.field_errors(), ["body.conditions.a:one.expression: condition_invalid"]);
+        assert_eq!(Cli::on(&api.database.url).run(&["export"]).await.code, 0);
+        api.delete(&format!("/api/v1/assignments/{made}")).await.expect(200);
+    }
 }

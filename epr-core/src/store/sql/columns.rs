@@ -171,7 +171,7 @@ impl Column for JsonObject {
 /// A condition as the text of its JSON, in which the ledger has it too; null when there is none.
 impl Column for Option<Condition> {
     fn read(row: &Row, name: &'static str) -> Result<Self> {
-        row.try_get::<Option<&str>, _>(name).map_err(classify)?.map(read_condition).transpose()
+        Ok(row.try_get::<Option<&str>, _>(name).map_err(classify)?.map(read_condition))
     }
 
     fn bind(&self, to: &mut Parameters<'_>) {
@@ -187,21 +187,29 @@ impl Column for BTreeMap<String, Condition> {
         let texts = row.try_get(name).map_err(classify)?;
         let texts: BTreeMap<String, String> =
             serde_json::from_str(texts).map_err(|error| StoreError::corrupt(name, error))?;
-        texts.into_iter().map(|(action, text)| Ok((action, read_condition(&text)?))).collect()
+        Ok(texts.into_iter().map(|(action, text)| (action, read_condition(&text))).collect())
     }
 
     fn bind(&self, _: &mut Parameters<'_>) {}
 }
 
-/// The stored text of a condition.
+/// What precedes the stored text of a condition that this version cannot read, in place of its expression. No expression
+/// compiles with it, so that no caller can write one.
+const UNREADABLE: &str = "unreadable stored condition: ";
+
+/// The stored text of a condition; of an unreadable one, what was read.
 pub(super) fn condition_text(condition: &Condition) -> String {
-    condition.write().to_string()
+    match condition.expression.strip_prefix(UNREADABLE) {
+        Some(stored) => stored.to_owned(),
+        None => condition.write().to_string(),
+    }
 }
 
-/// A stored condition.
-fn read_condition(text: &str) -> Result<Condition> {
-    let json = Json::parse(text.as_bytes()).map_err(|error| StoreError::corrupt("condition", error))?;
-    Condition::read(&json).map_err(|problems| StoreError::corrupt("condition", format!("{problems:?}")))
+/// A stored condition. One that this version cannot read is kept as its text: it must not keep an assignment from being
+/// listed or revoked, nor a role from being changed. Checks read the stored text itself, and it grants nothing there.
+fn read_condition(text: &str) -> Condition {
+    let condition = Json::parse(text.as_bytes()).ok().and_then(|json| Condition::read(&json).ok());
+    condition.unwrap_or_else(|| Condition::new(format!("{UNREADABLE}{text}")))
 }
 
 fn bind_json(text: String, to: &mut Parameters<'_>) {

@@ -16,7 +16,7 @@ use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
-use super::{BackendError, PAGE_ROWS, RowVisitor};
+use super::{BackendError, PAGE_ROWS, RowVisitor, check_made};
 
 /// For opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,14 +189,15 @@ impl Api {
             }
             BulkStep::CreateRole(new) => self.create_role(new).await.map(|_| ()),
             BulkStep::UpdateRole(id, patch) => self.update_role(*id, patch).await.map(|_| ()),
-            BulkStep::Assign(new) => self.assign(new).await.map(|_| ()),
+            BulkStep::Assign(new) => check_made(new.assignment(), &self.assign(new).await?),
             BulkStep::Reassign(old, new) => {
                 self.revoke(*old).await?;
-                self.checked(self.client.assign(new).await).map(|_| ()).map_err(|why| {
+                let made = self.checked(self.client.assign(new).await).map_err(|why| {
                     BackendError::Message(format!(
                         "assignment {old} is revoked, but its replacement was not created: {why}"
                     ))
-                })
+                })?;
+                check_made(new, &made)
             }
         }
     }

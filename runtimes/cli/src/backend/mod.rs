@@ -8,7 +8,7 @@ use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Explanation, Question, Reason};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
-    EntityType, JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
+    EntityType, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
 };
 use epr_core::store::{Cursor, Page};
 use epr_core::{BulkFailure, Call, Epr, Error};
@@ -329,10 +329,21 @@ impl Backend {
     /// changed anything.
     pub(crate) async fn apply(&self, steps: &[BulkStep]) -> Result<Vec<bool>, BatchError> {
         match self {
-            Self::Database { epr, call, .. } => epr
-                .apply_all(call, steps)
-                .await
-                .map_err(|BulkFailure { at, why }| BatchError { done: 0, failed_at: at, error: why.into() }),
+            Self::Database { epr, call, .. } => {
+                let changed = epr.apply_all(call, steps).await.map_err(|BulkFailure { at, why }| BatchError {
+                    done: 0,
+                    failed_at: at,
+                    error: why.into(),
+                })?;
+                for (at, step) in steps.iter().enumerate().filter(|(at, _)| changed.get(*at) == Some(&false)) {
+                    self.check_left(step).await.map_err(|error| BatchError {
+                        done: steps.len(),
+                        failed_at: Some(at),
+                        error,
+                    })?;
+                }
+                Ok(changed)
+            }
             Self::Api(api) => {
                 for (at, step) in steps.iter().enumerate() {
                     api.apply(step).await.map_err(|error| BatchError { done: at, failed_at: Some(at), error })?;
@@ -340,6 +351,28 @@ impl Backend {
                 Ok(vec![true; steps.len()])
             }
         }
+    }
+
+    /// Returns an error when `step`, which changed nothing, met an assignment with another window or condition.
+    async fn check_left(&self, step: &BulkStep) -> Result<(), BackendError> {
+        let wanted = match step {
+            BulkStep::Assign(request) => request.assignment(),
+            BulkStep::Reassign(_, new) => new,
+            _ => return Ok(()),
+        };
+        let filter = AssignmentFilter { principal_id: Some(wanted.principal_id), entity_id: wanted.entity_id };
+        let mut outcome = Ok(());
+        self.for_each_assignment(filter, &mut |made| {
+            let same_key = made.role_id == wanted.role_id
+                && made.entity_id == wanted.entity_id
+                && made.principal_type == wanted.principal_type.as_str();
+            if same_key {
+                outcome = check_made(wanted, &made);
+            }
+            !same_key
+        })
+        .await?;
+        outcome
     }
 
     /// Warns before a change that it will not be published.
@@ -357,4 +390,18 @@ fn as_conflict(error: Error) -> BackendError {
         Error::Conflict(why) => BackendError::Conflict(why),
         other => other.into(),
     }
+}
+
+/// Returns an error when `made` is not what `wanted` asks for: it existed, and creating it again left it as it was.
+fn check_made(wanted: &NewAssignment, made: &Assignment) -> Result<(), BackendError> {
+    let same = wanted.effective_at.is_none_or(|start| start == made.effective_at)
+        && wanted.expires_at == made.expires_at
+        && wanted.condition == made.condition;
+    if same {
+        return Ok(());
+    }
+    Err(BackendError::Message(format!(
+        "assignment {} exists with another window or condition, which is unchanged: import the file again to replace it",
+        made.id
+    )))
 }
