@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::judge::WindowState;
 use super::{ConditionOwner, Denial, Via};
-use crate::domain::input::declare::{answer, words};
+use crate::domain::input::declare::words;
+use crate::domain::input::declare_answer::answer;
 use crate::domain::principal::PrincipalStatus;
 use crate::domain::{EntityStatus, EntityType, Timestamp};
 

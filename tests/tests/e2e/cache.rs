@@ -124,9 +124,14 @@ async fn changes_made_directly_in_the_database_invalidate(#[case] kind: Database
     let renewals = api.database.number("SELECT COUNT(*) FROM cache_renewals").await;
     api.post(&format!("/api/v1/entities/{spv}/archive"), json!({})).await.expect(200);
     api.patch(&format!("/api/v1/roles/{role}"), json!({"description": "d"})).await.expect(200);
-    api.patch(&format!("/api/v1/entities/{spv}"), json!({"name": "other", "attributes": {"a": 1}})).await.expect(200);
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"name": "other"})).await.expect(200);
     api.entity("new", "spv", Some(top)).await;
     assert_eq!(api.database.number("SELECT COUNT(*) FROM cache_renewals").await, renewals);
+    // Conditions read attributes and external ids.
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"attributes": {"a": 1}})).await.expect(200);
+    api.patch(&format!("/api/v1/entities/{spv}"), json!({"external_id": "x"})).await.expect(200);
+    let about_entity = format!("SELECT COUNT(*) FROM cache_renewals WHERE principal_id = '{spv}'");
+    assert_eq!(api.database.number(&about_entity).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

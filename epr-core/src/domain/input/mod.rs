@@ -5,6 +5,7 @@
 
 pub mod accepted;
 pub(crate) mod declare;
+pub(crate) mod declare_answer;
 pub mod fields;
 pub(crate) mod nearest;
 pub mod query;

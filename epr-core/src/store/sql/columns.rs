@@ -193,8 +193,8 @@ impl Column for BTreeMap<String, Condition> {
     fn bind(&self, _: &mut Parameters<'_>) {}
 }
 
-/// What precedes the stored text of a condition that this version cannot read, in place of its expression. No expression
-/// compiles with it, so that no caller can write one.
+/// What precedes the stored text of a condition that this version cannot read, in place of its expression. No
+/// expression compiles with it, so that no caller can write one.
 const UNREADABLE: &str = "unreadable stored condition: ";
 
 /// The stored text of a condition; of an unreadable one, what was read.

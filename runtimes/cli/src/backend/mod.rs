@@ -401,7 +401,8 @@ fn check_made(wanted: &NewAssignment, made: &Assignment) -> Result<(), BackendEr
         return Ok(());
     }
     Err(BackendError::Message(format!(
-        "assignment {} exists with another window or condition, which is unchanged: import the file again to replace it",
+        "assignment {} exists with another window or condition, which is unchanged: import the file again to replace \
+         it",
         made.id
     )))
 }

@@ -382,10 +382,16 @@ mod tests {
                 ("scope_types", vec!["spv", "issuer"].into()),
                 ("is_system", true.into()),
                 ("permissions", vec![name, "document:download"].into()),
+                ("conditions", object([]).into()),
             ]);
             assert_eq!(back_and_forth(&record), record, "{name}");
         }
-        let empty = object([("kind", "role".into()), ("description", "".into()), ("permissions", Json::List(vec![]))]);
+        let empty = object([
+            ("kind", "role".into()),
+            ("description", "".into()),
+            ("permissions", Json::List(vec![])),
+            ("conditions", object([]).into()),
+        ]);
         assert_eq!(back_and_forth(&empty), empty, "an empty description is not an absent one");
     }
 
@@ -411,6 +417,7 @@ mod tests {
                 ("name", text.into()),
                 ("description", text.into()),
                 ("permissions", vec!["a:read", text, "=b"].into()),
+                ("conditions", object([]).into()),
             ]);
             assert_eq!(back_and_forth(&record), record, "{text}");
             for cell in to_row(&COLUMNS, &record) {

@@ -1,7 +1,8 @@
 //! `EPR_UNKNOWN_MEMBERS`: whether members of a body that the route does not know are an error, or are ignored for
 //! callers of the older service.
 //!
-//! Must not be used for checks and events, which always ignore them. Must never ignore a misspelt [restriction](RESTRICTIONS).
+//! Must not be used for checks and events, which always ignore them. Must never ignore a misspelt
+//! [restriction](RESTRICTIONS).
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
