@@ -29,7 +29,8 @@ use crate::store::{Result, StoreError};
 /// The key of the join is the unique index of `role_assignments`, in which a global assignment has the nil UUID: one
 /// index probe an entity, however many other assignments the principal has. The statement forces that plan, because the
 /// planner knows only how many assignments principals have on average. The action is looked up once. `role_condition`
-/// says with one probe whether the role has the action (it is null if not) and on which condition (empty if on none).
+/// says with one probe whether the role has the action (it is null if not) and on which condition: `-` if on none, else
+/// `=` and the stored text. So an empty text, which no program stores, is a condition that does not compile.
 macro_rules! facts_statement {
     ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
@@ -51,7 +52,7 @@ macro_rules! facts_statement {
              ), assigned AS MATERIALIZED ( \
                SELECT reached.id AS reached_id, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
                       CAST(r.scope_types AS TEXT) AS scope_types, a.condition, \
-                      (SELECT COALESCE(rp.condition, '') FROM role_permissions rp \
+                      (SELECT COALESCE('=' || rp.condition, '-') FROM role_permissions rp \
                        WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) AS role_condition \
                FROM reached ",
             join_probing!(
@@ -94,7 +95,7 @@ macro_rules! facts_statement {
             " AND p.id = ",
             $principal_id,
             " \
-             WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '') AND e.id = ",
+             WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '-') AND e.id = ",
             $resource_id
         )
     };
@@ -247,7 +248,7 @@ fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
     let own: Option<&str> = row.try_get("condition").map_err(classify)?;
     let of_role: Option<&str> = row.try_get("role_condition").map_err(classify)?;
     let conditions =
-        [(ConditionOwner::Assignment, own), (ConditionOwner::Role, of_role.filter(|text| !text.is_empty()))];
+        [(ConditionOwner::Assignment, own), (ConditionOwner::Role, of_role.and_then(|text| text.strip_prefix('=')))];
     let conditions =
         conditions.into_iter().filter_map(|(owner, text)| text.map(|text| ConditionFacts::of(owner, text)));
     Ok(AssignmentFacts {
