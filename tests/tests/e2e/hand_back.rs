@@ -126,6 +126,7 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     assert_eq!(entities.len(), 3);
     assert!(entities.iter().any(|row| row["row"]["id"] == json!(new) && row["row"]["name"] == "written since"));
     assert_eq!((events.len(), &events[0]["row"]["event_id"]), (1, &event["event_id"]));
+    assert_eq!(of("principal_keys"), Vec::<&Value>::new());
 
     // The folder is not written over, and the database can be taken over again.
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
@@ -199,3 +200,23 @@ async fn a_running_process_is_not_left_with_answers_in_memory() {
 
 const LISTENING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND \
                          application_name = 'omen-epr changes'";
+
+/// The older service has no table for principals: their rows are exported, and their keys are not.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn registered_principals_are_exported_without_their_keys(#[case] kind: DatabaseKind) {
+    let database = older_database(kind).await;
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let create = ["principals", "create", "--external-id", "auth0|17", "--attributes", r#"{"clearance": 3}"#];
+    assert_eq!(epr(&database.url, &create).await.0, 0);
+    let (success, printed) = go_back(&database, folder.path()).await;
+    assert!(success, "{printed}");
+    let rows = lines(&folder.path().join("since-takeover").join("tables.jsonl"));
+    let principals: Vec<_> = rows.iter().filter(|row| row["table"] == "principals").map(|row| &row["row"]).collect();
+    assert_eq!((principals.len(), &principals[0]["external_id"]), (1, &json!("auth0|17")));
+    assert_eq!(principals[0]["attributes"], json!({"clearance": 3}));
+    assert!(rows.iter().all(|row| row["table"] != "principal_keys"));
+}
