@@ -14,7 +14,7 @@ CREATE TABLE principals (
     erased_at TEXT,
     PRIMARY KEY (type, id),
     -- Nulls are distinct: any number of principals have no external id.
-    CONSTRAINT uq_principals_external_id UNIQUE (type, external_id)
+    CONSTRAINT uq_principals_external_id UNIQUE (external_id, type)
 );
 -- Lists are ordered by both columns, newest first. They are unique together, although principals of two types may have
 -- one id: a page must not end between two rows that its cursor cannot tell apart.

@@ -144,7 +144,14 @@ impl Assign<'_> {
     async fn to_principal(&self, change: &mut Change) -> ChangeResult<(Assignment, Option<Principal>)> {
         let mut assignment = self.wanted.assignment.clone();
         let Some((principal_type, external_id)) = &self.wanted.known_as else {
-            change.tx.share_principal((&assignment.principal_type, assignment.principal_id)).await?;
+            let registered = change.tx.share_principal((&assignment.principal_type, assignment.principal_id)).await?;
+            if let Some(at) = registered.and_then(|principal| principal.erased_at) {
+                let sentence = format!(
+                    "Principal {} was erased at {at} and gets no assignment; register the person under a new id",
+                    assignment.principal_id
+                );
+                return Err(Error::Conflict(sentence).into());
+            }
             return Ok((assignment, None));
         };
         let named = (principal_type, external_id);

@@ -188,6 +188,12 @@ impl Mutation for UpdatePrincipal<'_> {
             return Ok((false, before));
         }
         after.updated_at = self.now;
+        // Looked up before: PostgreSQL writes the value of a violated unique key into its log.
+        if let Some(external_id) = after.external_id.as_ref().filter(|_| after.external_id != before.external_id)
+            && change.tx.lock_principal_known_as(&after.principal_type, external_id).await?.is_some()
+        {
+            return Err(external_id_taken(&after.principal_type).into());
+        }
         if !change.tx.update_principal(&after).await? {
             return Err(external_id_taken(&after.principal_type).into());
         }

@@ -152,7 +152,7 @@ async fn an_export_with_principals_is_imported_unchanged_and_elsewhere(#[case] k
         let same = |unchanged: u64| json!({"created": 0, "changed": 0, "unchanged": unchanged});
         assert_eq!(
             said,
-            json!({"done": true, "principals": same(4), "roles": same(1), "assignments": same(2)}),
+            json!({"done": true, "principals": same(3), "roles": same(1), "assignments": same(2)}),
             "{name}"
         );
         assert_eq!(api.database.number("SELECT MAX(sequence) FROM audit_logs").await, entries);
@@ -162,7 +162,7 @@ async fn an_export_with_principals_is_imported_unchanged_and_elsewhere(#[case] k
         target.ok(&["import", &file]).await;
         let fields = async |cli: &Cli| {
             let listed = cli.ok(&["principals", "list", "--json"]).await;
-            let mut rows: Vec<_> = listed.lines().map(object).collect();
+            let mut rows: Vec<_> = listed.lines().map(object).filter(|row| row["erased_at"].is_null()).collect();
             for row in &mut rows {
                 for time in ["created_at", "updated_at", "erased_at"] {
                     row.as_object_mut().unwrap().remove(time);

@@ -67,11 +67,11 @@ pub trait PrincipalTx: Send {
     /// Example: external ids are compared byte for byte: `A` is not found as `a`.
     async fn lock_principal_known_as(&mut self, principal_type: &str, external_id: &str) -> Result<Option<Principal>>;
 
-    /// Prevents that the principal is locked until the end of this transaction. Several transactions may share it.
-    /// Does nothing when it is not registered.
+    /// Returns a principal, and prevents that it is locked until the end of this transaction. Several transactions may
+    /// share it. `None` when it is not registered.
     ///
     /// Example: two assignments to one principal are made side by side, and its erasure waits for both.
-    async fn share_principal(&mut self, principal: PrincipalRef<'_>) -> Result<()>;
+    async fn share_principal(&mut self, principal: PrincipalRef<'_>) -> Result<Option<Principal>>;
 
     /// Writes every mutable field of a principal, and the time of its erasure. `false` when another principal of the
     /// type has the external id; the transaction must be dropped then.

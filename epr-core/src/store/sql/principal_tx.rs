@@ -30,7 +30,7 @@ impl PrincipalTx for SqlTx {
         self.step(async |conn| principals::lock_known_as(conn, principal_type, external_id).await).await
     }
 
-    async fn share_principal(&mut self, principal: PrincipalRef<'_>) -> Result<()> {
+    async fn share_principal(&mut self, principal: PrincipalRef<'_>) -> Result<Option<Principal>> {
         self.step(async |conn| principals::share(conn, principal).await).await
     }
 

@@ -84,13 +84,12 @@ pub(super) async fn lock(conn: &mut Conn, principal: PrincipalRef<'_>) -> Result
     one(conn, &mut query).await
 }
 
-/// Excludes other transactions that lock the principal, until the end of this one. Does nothing without a principal.
-pub(super) async fn share(conn: &mut Conn, principal: PrincipalRef<'_>) -> Result<()> {
-    let mut query = QueryBuilder::<Db>::new("SELECT p.status FROM principals p WHERE ");
+/// Returns the principal, and excludes transactions that lock it until the end of this one.
+pub(super) async fn share(conn: &mut Conn, principal: PrincipalRef<'_>) -> Result<Option<Principal>> {
+    let mut query = select(" FROM principals p WHERE ");
     identified(&mut query, principal);
     query.push(for_key_share!("p"));
-    query.build().fetch_optional(conn).await.map_err(classify)?;
-    Ok(())
+    one(conn, &mut query).await
 }
 
 fn known_as(principal_type: &str, external_id: &str) -> QueryBuilder<Db> {

@@ -173,6 +173,8 @@ fn connect_options(options: &Options) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // What is deleted is overwritten: the keys of erased principals.
+        .pragma("secure_delete", "ON")
         .pragma("temp_store", "MEMORY")
         .log_statements(level)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ impl Export {
     pub(crate) async fn run(&self, backend: &Backend, out: &mut Output) -> Outcome {
         let format = Format::of(self.format, self.output.as_deref());
         let wants = |part| self.only.is_none_or(|only| only == part);
-        let (mut principals, mut roles, mut assignments) = (0, 0, 0);
+        let (mut principals, mut erased, mut roles, mut assignments) = (0, 0_u64, 0, 0);
         let csv = format == Format::Csv;
         let with_conditions = csv && backend.has_conditions().await?;
         let with_principals =
@@ -47,6 +48,10 @@ impl Export {
         if wants(Part::Principals) {
             backend
                 .for_each_principal(&PrincipalFilter::default(), &mut |found| {
+                    if found.erased_at.is_some() {
+                        erased += 1;
+                        return true;
+                    }
                     principals += 1;
                     let record = principal::record(&found);
                     written = std::mem::replace(&mut written, Ok(())).and_then(|()| writer.write(&record));
@@ -77,6 +82,9 @@ impl Export {
         let names = writer.names.clone();
         written.and_then(|()| writer.finish()).map_err(|error| Writer::with_file(names.as_ref(), error))?;
         let (roles, assignments) = (count(roles, "role", "roles"), count(assignments, "assignment", "assignments"));
+        if erased > 0 {
+            notice(&format!("{} left out.", count(erased, "erased principal is", "erased principals are")));
+        }
         if !out.json {
             let principals = match principals {
                 0 => String::new(),
@@ -110,8 +118,9 @@ impl Writer {
                 let mut part = path.as_os_str().to_owned();
                 part.push(".part");
                 let part = PathBuf::from(part);
-                let file =
-                    File::create(&part).map_err(|error| format!("{} cannot be written: {error}", part.display()))?;
+                // The file may have personal fields.
+                let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part);
+                let file = file.map_err(|error| format!("{} cannot be written: {error}", part.display()))?;
                 (Box::new(BufWriter::new(file)), Some((part, path.to_path_buf())))
             }
         };

@@ -31,6 +31,9 @@ pub(crate) struct Import {
     /// The format; default: by the extension of the file, else json
     #[arg(long)]
     format: Option<Format>,
+    /// Let records end suspensions: without it a record that would is an error
+    #[arg(long)]
+    activate: bool,
     /// Print the changes, and make none
     #[arg(long)]
     dry_run: bool,
@@ -142,7 +145,7 @@ impl Import {
         if tallies.changes() > 0 {
             backend.warn_if_unpublished();
         }
-        let mut run = Run::begin(backend, survey.principals + plans.len() as u64 + survey.assignments);
+        let mut run = Run::begin(backend, self.activate, survey.principals + plans.len() as u64 + survey.assignments);
         let outcome = run.apply_all(&input, plans).await;
         run.bar.finish_and_clear();
         self.report(&run, outcome.err(), out)
@@ -177,7 +180,7 @@ impl Import {
     ) -> Result<(), Box<dyn std::error::Error>> {
         for read in input.records()?.take_while(|_| survey.principals > 0) {
             let (line, Ok(Record::Principal(record))) = read? else { continue };
-            match principal::plan(backend, &record).await {
+            match principal::plan(backend, &record, self.activate).await {
                 Ok(planned) => {
                     tallies.principals.add(planned.change);
                     self.print_change(line, &planned, out)?;

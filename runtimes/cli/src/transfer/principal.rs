@@ -32,7 +32,7 @@ pub(super) struct PrincipalRecord {
     status: Option<PrincipalStatus>,
 }
 
-/// Reads a record. `null` is read as absent.
+/// Reads a record. `null` is read as absent, and so are empty attributes.
 pub(super) fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
     fields.only(&PRINCIPAL);
     let record = PrincipalRecord {
@@ -40,7 +40,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
         principal_type: fields.optional("principal_type", fields::text).unwrap_or_else(default_principal_type),
         external_id: fields.optional("external_id", ExternalId::read),
         display_name: fields.optional("display_name", fields::text),
-        attributes: fields.optional("attributes", JsonObject::read),
+        attributes: fields.optional("attributes", JsonObject::read).filter(|attributes| !attributes.is_empty()),
         status: fields.optional("status", fields::choice),
     };
     if !fields.has("principal_id") && !fields.has("external_id") {
@@ -57,13 +57,15 @@ pub(super) fn record(principal: &Principal) -> JsonObject {
         ("principal_type", principal.principal_type.as_str().into()),
         ("external_id", principal.external_id.as_deref().into()),
         ("display_name", principal.display_name.as_deref().into()),
-        ("attributes", principal.attributes.clone().into()),
+        ("attributes", Some(principal.attributes.clone()).filter(|attributes| !attributes.is_empty()).into()),
         ("status", principal.status.word().into()),
     ])
 }
 
 /// The plan for a principal.
-pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord) -> Result<Planned, NoPlan> {
+///
+/// A record ends a suspension only with `may_activate`: a file that was exported before the suspension must not undo it.
+pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord, may_activate: bool) -> Result<Planned, NoPlan> {
     let kind = &wanted.principal_type;
     let existing = match (wanted.id, &wanted.external_id) {
         (Some(id), _) => backend.principal_if_any(kind, id).await?,
@@ -100,8 +102,18 @@ pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord) -> Result<
             existing.id
         )));
     }
-    // The names of the fields only: a dry run is often kept in a log.
-    let lines = patch.to_body().keys().map(|name| format!("{name} changes")).collect();
+    if patch.status == Some(PrincipalStatus::Active) && !may_activate {
+        return Err(NoPlan::Unfit(format!(
+            "status: {} is suspended here; give --activate to end the suspension, or remove the status from the file",
+            existing.id
+        )));
+    }
+    // The names of personal fields only: a dry run is often kept in a log.
+    let change = |name: &String| match (name.as_str(), patch.status) {
+        ("status", Some(status)) => format!("status: {} -> {}", existing.status.word(), status.word()),
+        _ => format!("{name} changes"),
+    };
+    let lines = patch.to_body().keys().map(change).collect();
     Ok(planned(Change::Update, Some(BulkStep::UpdatePrincipal(kind.clone(), existing.id, patch)), lines))
 }
 

@@ -37,6 +37,8 @@ impl From<String> for Stopped {
 /// A running import.
 pub(super) struct Run<'a> {
     backend: &'a Backend,
+    /// Whether records may end suspensions.
+    may_activate: bool,
     pub(super) done: Tallies,
     pub(super) bar: ProgressBar,
     /// Set by Ctrl-C: the present batch is finished.
@@ -46,7 +48,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts an import of `total` records.
-    pub(super) fn begin(backend: &'a Backend, total: u64) -> Self {
+    pub(super) fn begin(backend: &'a Backend, may_activate: bool, total: u64) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} records, {per_sec}, {eta} left");
         // Shown on a terminal only.
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -58,7 +60,7 @@ impl<'a> Run<'a> {
                 flag.store(true, Ordering::Relaxed);
             }
         });
-        Self { backend, done: Tallies::default(), bar, stop, batch: Vec::with_capacity(BATCH_STEPS) }
+        Self { backend, may_activate, done: Tallies::default(), bar, stop, batch: Vec::with_capacity(BATCH_STEPS) }
     }
 
     /// Applies principals and roles first: the assignments need them.
@@ -91,10 +93,11 @@ impl<'a> Run<'a> {
     async fn apply_principals(&mut self, input: &Input) -> Result<(), Stopped> {
         for read in input.records()? {
             let (line, Ok(Record::Principal(record))) = read? else { continue };
-            let planned = principal::plan(self.backend, &record).await.map_err(|reason| match reason {
-                NoPlan::Unfit(why) => Stopped { line: Some(line), why, in_doubt: None },
-                NoPlan::Backend(error) => Stopped { line: Some(line), ..sentence(&error).into() },
-            })?;
+            let planned =
+                principal::plan(self.backend, &record, self.may_activate).await.map_err(|reason| match reason {
+                    NoPlan::Unfit(why) => Stopped { line: Some(line), why, in_doubt: None },
+                    NoPlan::Backend(error) => Stopped { line: Some(line), ..sentence(&error).into() },
+                })?;
             self.add(line, planned, |done| &mut done.principals).await?;
         }
         self.apply_batch(|done| &mut done.principals).await

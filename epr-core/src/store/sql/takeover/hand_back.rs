@@ -50,6 +50,7 @@ pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<S
     }
     belongs_together(&mut *conn, &kept).await?;
     has_no_conditions(&mut *conn).await?;
+    has_no_suspended(&mut *conn).await?;
     let events = own_events(&kept);
     Ok(Some(SinceTakeover {
         last_older_entry: last_older_entry(&mut *conn, &kept).await?,
@@ -106,6 +107,28 @@ const CONDITIONS: &str = "SELECT 'assignment ' || CAST(a.id AS TEXT) AS holder F
      UNION ALL \
      SELECT 'role ' || r.name || ', action ' || p.action FROM role_permissions rp JOIN roles r ON r.id = rp.role_id \
      JOIN permissions p ON p.id = rp.permission_id WHERE rp.condition IS NOT NULL ORDER BY holder LIMIT 21";
+
+/// The suspended principals that have assignments.
+const SUSPENDED: &str = "SELECT p.type || ' ' || CAST(p.id AS TEXT) AS holder FROM principals p \
+     WHERE p.status = 'suspended' AND EXISTS (SELECT 1 FROM role_assignments a WHERE a.principal_id = p.id \
+     AND a.principal_type = p.type) ORDER BY holder LIMIT 21";
+
+/// Returns an error that names the suspended principals with assignments. The older service knows no suspension.
+async fn has_no_suspended(conn: &mut Conn) -> Result<()> {
+    let mut holders: Vec<String> = sqlx::query_scalar(SUSPENDED).fetch_all(conn).await.map_err(classify)?;
+    if holders.is_empty() {
+        return Ok(());
+    }
+    if holders.len() > MAX_NAMED {
+        holders.truncate(MAX_NAMED);
+        holders.push("and more".to_owned());
+    }
+    Err(refused(format!(
+        "suspended principals have assignments, which the older service would apply. Revoke them, here and there, then \
+         run this again: {}",
+        holders.join("; ")
+    )))
+}
 
 /// Returns an error that names the conditions in use. The older service knows none: a role or an assignment that is
 /// entered there again would allow what its condition denies here.
