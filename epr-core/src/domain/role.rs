@@ -180,12 +180,12 @@ impl NewRole {
         Self::read_all(fields, check)
     }
 
-    /// Reads a role of an operator's file. An unknown member is an error.
+    /// Reads a role of an operator's file, whose scope types are among `types`. An unknown member is an error.
     ///
     /// # Errors
     /// Every failing field, and every condition that `check` refuses.
-    pub fn from_body(body: &Json, check: ConditionCheck) -> Result<Self, Invalid> {
-        Self::read_all(Fields::of_body(body)?, check)
+    pub fn from_body(body: &Json, types: &EntityTypes, check: ConditionCheck) -> Result<Self, Invalid> {
+        Self::read_all(Fields::of_body(body)?.accepting(types), check)
     }
 
     fn read_all(mut fields: Fields<'_>, check: ConditionCheck) -> Result<Self, Invalid> {

@@ -8,7 +8,8 @@ use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Explanation, Question, Reason};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
-    EntityType, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
+    EntityType, EntityTypes, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch,
+    Timestamp,
 };
 use epr_core::store::{Cursor, Page};
 use epr_core::{BulkFailure, Call, Epr, Error};
@@ -71,6 +72,14 @@ const PAGE_ROWS: u32 = 500;
 pub(crate) type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
 
 impl Backend {
+    /// The entity types that are accepted. A running API refuses others itself.
+    pub(crate) fn entity_types(&self) -> &EntityTypes {
+        match self {
+            Self::Database { epr, .. } => epr.entity_types(),
+            Self::Api(_) => EntityTypes::ANY,
+        }
+    }
+
     pub(crate) fn is_api(&self) -> bool {
         matches!(self, Self::Api(_))
     }

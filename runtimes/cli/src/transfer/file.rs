@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use epr_core::domain::{Invalid, Json};
+use epr_core::domain::{EntityTypes, Invalid, Json};
 
 use super::Format;
 use super::record::{self, COLUMNS, Record};
@@ -16,6 +16,8 @@ pub(super) struct Input {
     pub(super) path: PathBuf,
     format: Format,
     size: u64,
+    /// The entity types that the target accepts.
+    types: EntityTypes,
 }
 
 /// An error in the file: its line, and what is wrong.
@@ -29,13 +31,18 @@ pub(super) struct RecordError {
 pub(super) type NumberedRecord = (u64, Result<Record, RecordError>);
 
 impl Input {
-    pub(super) fn open(path: &Path, format: Option<Format>) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, format: Option<Format>, types: &EntityTypes) -> Result<Self, String> {
         let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
         let data = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
         if !data.is_file() {
             return Err(unreadable(&"give a regular file, because it is read more than once"));
         }
-        Ok(Self { path: path.to_path_buf(), format: Format::of(format, Some(path)), size: data.len() })
+        Ok(Self {
+            path: path.to_path_buf(),
+            format: Format::of(format, Some(path)),
+            size: data.len(),
+            types: types.clone(),
+        })
     }
 
     /// Every record, from the start.
@@ -49,7 +56,7 @@ impl Input {
             Format::Json => Rows::Json { reader: BufReader::new(file), line: 0 },
             Format::Csv => csv_rows(file).map_err(|error| unreadable(&error))?,
         };
-        Ok(Records { rows, path: self.path.clone() })
+        Ok(Records { rows, path: self.path.clone(), types: self.types.clone() })
     }
 }
 
@@ -57,6 +64,7 @@ impl Input {
 pub(super) struct Records {
     rows: Rows,
     path: PathBuf,
+    types: EntityTypes,
 }
 
 enum Rows {
@@ -80,10 +88,11 @@ impl Iterator for Records {
         let (next, at_end) = match &mut self.rows {
             Rows::End => return None,
             Rows::Unusable(error) => (Some(Ok((error.line, Err(error.clone())))), true),
-            Rows::Json { reader, line } => next_line(reader, line),
+            Rows::Json { reader, line } => next_line(reader, line, &self.types),
             Rows::Csv { rows, columns } => (
-                rows.next()
-                    .map(|row| row.map_or_else(|error| unreadable_row(&error), |row| Ok(read_row(&row, columns)))),
+                rows.next().map(|row| {
+                    row.map_or_else(|error| unreadable_row(&error), |row| Ok(read_row(&row, columns, &self.types)))
+                }),
                 false,
             ),
         };
@@ -99,7 +108,11 @@ fn record_error(line: u64, invalid: &Invalid) -> RecordError {
 }
 
 /// The next line that is not empty, and whether it is the last that can be read.
-fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<NumberedRecord, String>>, bool) {
+fn next_line(
+    reader: &mut BufReader<File>,
+    line: &mut u64,
+    types: &EntityTypes,
+) -> (Option<Result<NumberedRecord, String>>, bool) {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -120,7 +133,7 @@ fn next_line(reader: &mut BufReader<File>, line: &mut u64) -> (Option<Result<Num
         }
         let record = match Json::parse_bounded(text) {
             Err(error) => Err(RecordError { line, what: format!("not a JSON object: {error}") }),
-            Ok(json) => record::read(&json).map_err(|invalid| record_error(line, &invalid)),
+            Ok(json) => record::read(&json, types).map_err(|invalid| record_error(line, &invalid)),
         };
         return (Some(Ok((line, record))), false);
     }
@@ -151,14 +164,14 @@ fn csv_rows(file: File) -> Result<Rows, csv::Error> {
     Ok(Rows::Csv { rows: reader.into_records(), columns })
 }
 
-fn read_row(row: &csv::StringRecord, columns: &[&'static str]) -> NumberedRecord {
+fn read_row(row: &csv::StringRecord, columns: &[&'static str], types: &EntityTypes) -> NumberedRecord {
     let line = row.position().map_or(0, csv::Position::line);
     if row.len() != columns.len() {
         let what = format!("the row has {} cells, the header {}", row.len(), columns.len());
         return (line, Err(RecordError { line, what }));
     }
     let json = Json::Object(record::from_row(columns, row.iter()));
-    (line, record::read(&json).map_err(|invalid| record_error(line, &invalid)))
+    (line, record::read(&json, types).map_err(|invalid| record_error(line, &invalid)))
 }
 
 /// A row that is not UTF-8.

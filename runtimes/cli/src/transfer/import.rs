@@ -107,7 +107,7 @@ fn key(record: &AssignmentRecord, entity_id: Option<Uuid>) -> Key {
 
 impl Import {
     pub(crate) async fn run(&self, backend: &Backend, out: &mut Output) -> Outcome {
-        let input = Input::open(&self.file, self.format)?;
+        let input = Input::open(&self.file, self.format, backend.entity_types())?;
         let mut survey = Survey::of(&input)?;
         let known = known_roles(backend).await?;
         let mut plans = Vec::new();

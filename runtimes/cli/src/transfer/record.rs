@@ -9,7 +9,7 @@ use epr_core::domain::input::value::Value;
 use epr_core::domain::json::object;
 use epr_core::domain::role::RoleName;
 use epr_core::domain::{
-    EntityType, ExternalId, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp,
+    EntityType, EntityTypes, ExternalId, Invalid, Json, JsonObject, NamedAssignment, NewRole, Role, Text, Timestamp,
 };
 use uuid::Uuid;
 
@@ -107,8 +107,8 @@ pub(super) struct EntityRef {
     pub(super) named: Option<(EntityType, String)>,
 }
 
-/// Reads a record.
-pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
+/// Reads a record; the scope types of a role are among `types`.
+pub(super) fn read(json: &Json, types: &EntityTypes) -> Result<Record, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let kind: Option<Text<1, 32>> = fields.required("kind", fields::text);
     match kind.as_ref().map(Text::as_str) {
@@ -119,8 +119,8 @@ pub(super) fn read(json: &Json) -> Result<Record, Invalid> {
             // A role that comes without its actions would lose those it has.
             let mut fields = Fields::of_body(json)?;
             fields.required("permissions", |_| Ok(()));
-            let (role, ()) =
-                Invalid::both(NewRole::from_body(&without_kind(json), condition::check), fields.finish(Some(())))?;
+            let role = NewRole::from_body(&without_kind(json), types, condition::check);
+            let (role, ()) = Invalid::both(role, fields.finish(Some(())))?;
             let states_conditions = json.as_object().is_some_and(|members| members.contains_key("conditions"));
             Ok(Record::Role(RoleRecord { new: role, states_conditions }))
         }
@@ -434,7 +434,7 @@ mod tests {
         let base = r#""kind": "assignment", "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "role": "Reader""#;
         let problem = |rest: &str| {
             let json = Json::parse(format!("{{{base}{rest}}}").as_bytes()).unwrap();
-            read(&json).map_err(|invalid| crate::output::invalid_sentence(&invalid))
+            read(&json, EntityTypes::ANY).map_err(|invalid| crate::output::invalid_sentence(&invalid))
         };
         assert!(problem("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
         assert!(problem(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");
@@ -448,6 +448,6 @@ mod tests {
         let Ok(Record::Assignment(everywhere)) = problem(r#", "entity_type": "everywhere""#) else { panic!() };
         assert_eq!(everywhere.entity, None);
         let role = Json::parse(br#"{"kind": "role", "name": "Reader"}"#).unwrap();
-        assert!(read(&role).is_err(), "a role without its actions would lose those it has");
+        assert!(read(&role, EntityTypes::ANY).is_err(), "a role without its actions would lose those it has");
     }
 }
