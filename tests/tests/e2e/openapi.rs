@@ -82,7 +82,8 @@ fn every_operation_is_described_completely() {
 
 /// Whether a call without an id in its path can name something that does not exist.
 fn asks_for_others(path: &str, method: &Method) -> bool {
-    *method == Method::POST && ["/authorize", "/check", "/assignments"].iter().any(|end| path.ends_with(end))
+    *method == Method::POST
+        && ["/authorize", "/check", "/explain", "/assignments"].iter().any(|end| path.ends_with(end))
 }
 
 fn find_references(value: &Value, found: &mut Vec<String>) {
@@ -137,10 +138,12 @@ fn holds(document: &Value, operation: &str, answer: Answer, status: u16) -> Valu
     let required: BTreeSet<_> =
         described["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
     assert!(members(&one).is_superset(&required), "{operation}: {one}");
-    // Readiness has a member that only some answers have, and an entity its external id.
+    // Members that only some answers have: one of readiness, external ids and conditions.
     let mut always = members(&described["properties"]);
-    if path.ends_with("/Entity") {
-        always.remove("external_id");
+    for (schema, member) in [("/Entity", "external_id"), ("/Role", "conditions"), ("/Assignment", "condition")] {
+        if path.ends_with(schema) {
+            always.remove(member);
+        }
     }
     assert!(operation == "getReadiness" || required == always, "{operation}");
     body
