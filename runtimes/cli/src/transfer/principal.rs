@@ -64,7 +64,8 @@ pub(super) fn record(principal: &Principal) -> JsonObject {
 
 /// The plan for a principal.
 ///
-/// A record ends a suspension only with `may_activate`: a file that was exported before the suspension must not undo it.
+/// A record ends a suspension only with `may_activate`: a file that was exported before the suspension must not undo
+/// it.
 pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord, may_activate: bool) -> Result<Planned, NoPlan> {
     let kind = &wanted.principal_type;
     let existing = match (wanted.id, &wanted.external_id) {
