@@ -9,6 +9,7 @@ use epr_core::ledger::canonical::entry_hash;
 use epr_testkit::api::{Api, until_cached};
 use epr_testkit::cli::Cli;
 use epr_testkit::database::DatabaseKind;
+use epr_testkit::wait;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -92,6 +93,33 @@ async fn attributes_decide_at_once_after_they_change(#[case] kind: DatabaseKind)
         api.patch(path, json!({"attributes": attributes})).await.expect(200);
         assert_eq!(allowed(&api, &spv, Value::Null).await, expected, "{path} {attributes}");
     }
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_external_id_of_the_resource_decides_at_once_after_it_changes(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    until_cached(&api.epr).await;
+    let spv = api.entity("SPV", "spv", None).await;
+    let role = api.role("Payer", &[], &["pay:invoice"]).await;
+    let condition = json!({"expression": "resource.external_id == 'e-1'"});
+    let new = json!({"principal_id": USER, "role_id": role, "condition": condition});
+    api.post("/api/v1/assignments", new).await.expect(201);
+    let path = format!("/api/v1/entities/{spv}");
+    for (external_id, expected) in
+        [(json!("e-1"), true), (json!("e-2"), false), (json!("e-1"), true), (Value::Null, false)]
+    {
+        // Cached before the change.
+        allowed(&api, &spv, Value::Null).await;
+        api.patch(&path, json!({"external_id": external_id})).await.expect(200);
+        assert_eq!(allowed(&api, &spv, Value::Null).await, expected, "{external_id}");
+    }
+    // A change by another program, which writes no entry, is noticed too.
+    allowed(&api, &spv, Value::Null).await;
+    api.database.execute("UPDATE entities SET external_id = 'e-1'").await.unwrap();
+    wait::until("the change", async || allowed(&api, &spv, Value::Null).await).await;
 }
 
 #[rstest]
