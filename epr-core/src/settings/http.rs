@@ -26,7 +26,8 @@ const UNKNOWN_MEMBERS: Variable = Variable::text(
     "reject",
     UNKNOWN_MEMBERS_ALLOWED,
     "Unknown members of bodies that change the registry: `reject` answers 400; `warn` ignores and logs them, and \
-     names them in the header `EPR-Ignored`; `ignore` ignores them.",
+     names them in the header `EPR-Ignored`; `ignore` ignores them. A misspelt `condition` and unknown members of \
+     principals are a 400 under each.",
 );
 const ACCESS_LOG: Variable =
     Variable::flag("EPR_LOG_ACCESS", true, "Whether the API logs a line `http_request` for each request.");
