@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
@@ -88,42 +88,52 @@ impl AssignmentRequest {
     }
 }
 
+/// The name of the schema of a request by external id.
+const BY_EXTERNAL_ID: &str = "NewAssignmentByExternalId";
+
 /// One of two objects: with `principal_id`, or with `principal_external_id`.
 impl PartialSchema for AssignmentRequest {
     fn schema() -> RefOr<Schema> {
-        let by_id = NewAssignment::schema();
-        let mut by_external_id = by_id.clone();
-        if let RefOr::T(Schema::Object(object)) = &mut by_external_id {
-            object.properties.remove(ID);
-            let mut external_id = ExternalId::schema();
-            if let RefOr::T(Schema::Object(text)) = &mut external_id {
-                let about = "The id of the principal in another system: 1 to 1024 bytes of UTF-8. An unknown one \
-                             registers a principal of the type `principal_type`.";
-                text.description = Some(about.to_owned());
-            }
-            object.properties.insert(EXTERNAL.to_owned(), external_id);
-            for required in object.required.iter_mut().filter(|name| *name == ID) {
-                EXTERNAL.clone_into(required);
-            }
-            object.description = Some(
-                "A request to assign a role to the principal that another system knows under an external id. An \
-                 unknown one is registered."
-                    .to_owned(),
-            );
-            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
-        }
-        OneOfBuilder::new().item(by_id).item(by_external_id).into()
+        let by_id = Ref::from_schema_name(NewAssignment::name());
+        OneOfBuilder::new().item(by_id).item(Ref::from_schema_name(BY_EXTERNAL_ID)).into()
     }
 }
 
+/// Both objects have names, which generators of clients use.
 impl ToSchema for AssignmentRequest {
     fn name() -> Cow<'static, str> {
         "AssignmentRequest".into()
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NewAssignment::name().into_owned(), NewAssignment::schema()));
+        schemas.push((BY_EXTERNAL_ID.to_owned(), by_external_id_schema()));
         NewAssignment::schemas(schemas);
     }
+}
+
+fn by_external_id_schema() -> RefOr<Schema> {
+    let mut schema = NewAssignment::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.properties.remove(ID);
+        let mut external_id = ExternalId::schema();
+        if let RefOr::T(Schema::Object(text)) = &mut external_id {
+            let about = "The id of the principal in another system: 1 to 1024 bytes of UTF-8. An unknown one registers \
+                         a principal of the type `principal_type`.";
+            text.description = Some(about.to_owned());
+        }
+        object.properties.insert(EXTERNAL.to_owned(), external_id);
+        for required in object.required.iter_mut().filter(|name| *name == ID) {
+            EXTERNAL.clone_into(required);
+        }
+        object.description = Some(
+            "A request to assign a role to the principal that another system knows under an external id. An unknown \
+             one is registered."
+                .to_owned(),
+        );
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    }
+    schema
 }
 
 #[cfg(test)]
