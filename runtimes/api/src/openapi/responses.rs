@@ -118,6 +118,19 @@ impl IntoResponses for PrincipalConflict {
     }
 }
 
+/// The principal was erased.
+pub(crate) struct ErasedPrincipal;
+
+impl IntoResponses for ErasedPrincipal {
+    fn responses() -> Responses {
+        let example = json!({
+            "detail": "Principal 7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11 was erased at 2026-11-29T12:00:00.000000Z and gets \
+                no assignment; register the person under a new id"
+        });
+        responses([response(409, "The principal was erased.", &["Problem"], example)])
+    }
+}
+
 /// The server errors that any call can get.
 pub(crate) struct ServerErrors;
 

@@ -18,7 +18,7 @@ use crate::access::Rule;
 use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
 use crate::http::listing::{self, ListSource};
 use crate::http::respond::{created, ok};
-use crate::openapi::responses::{InvalidRequest, NotFound};
+use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -47,7 +47,7 @@ pub(crate) fn routes() -> [Route; 3] {
         "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
         "expires_at": "2027-01-01T00:00:00Z"
     })),
-    responses((status = 201, description = "The assignment.", body = Assignment), JsonBody, NotFound)
+    responses((status = 201, description = "The assignment.", body = Assignment), JsonBody, NotFound, ErasedPrincipal)
 )]
 async fn create(
     State(app): State<Arc<App>>,
