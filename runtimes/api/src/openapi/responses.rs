@@ -123,10 +123,9 @@ pub(crate) struct ErasedPrincipal;
 
 impl IntoResponses for ErasedPrincipal {
     fn responses() -> Responses {
-        let example = json!({
-            "detail": "Principal 7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11 was erased at 2026-11-29T12:00:00.000000Z and gets \
-                no assignment; register the person under a new id"
-        });
+        let sentence = "Principal 7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11 was erased at 2026-11-29T12:00:00.000000Z and \
+                        gets no assignment; register the person under a new id";
+        let example = json!({ "detail": sentence });
         responses([response(409, "The principal was erased.", &["Problem"], example)])
     }
 }
