@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::assignment_log::log_revoked;
 use super::assignments::{Assign, Assigned, Revoke, Wanted};
+use super::entities::check_attributes;
 use super::principals::{self, CreatePrincipal, UpdatePrincipal};
 use super::roles::{self, CreateRole, UpdateRole};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
@@ -60,11 +61,11 @@ fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
             Ready::UpdateRole(*id, patch.clone())
         }
         BulkStep::CreatePrincipal(new) => {
-            principals::check_attributes(&new.attributes)?;
+            check_attributes(&new.attributes)?;
             Ready::CreatePrincipal(new.clone().into_record(engines.new_id(), now))
         }
         BulkStep::UpdatePrincipal(principal_type, id, patch) => {
-            patch.attributes.as_ref().map_or(Ok(()), principals::check_attributes)?;
+            patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
             Ready::UpdatePrincipal(principal_type.clone(), *id, patch.clone())
         }
         BulkStep::Assign(request) => Ready::Assign(None, Box::new(Wanted::of(engines, now, request.clone())?)),

@@ -150,8 +150,9 @@ impl Mutation for ArchiveEntity<'_> {
     }
 }
 
-/// Behind HTTP they have been checked; a program that embeds the service may bring anything.
-fn check_attributes(attributes: &JsonObject) -> Result<()> {
+/// Checks the attributes of an entity or a principal. Behind HTTP they have been checked; a program that embeds the
+/// service may bring anything.
+pub(super) fn check_attributes(attributes: &JsonObject) -> Result<()> {
     object_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
 }
 

@@ -7,11 +7,11 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::assignment_log::log_revoked;
+use super::entities::check_attributes;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, principal_entries, record};
 use crate::call::Call;
 use crate::domain::assignment::PrincipalType;
-use crate::domain::fields::object_problem;
 use crate::domain::{
     Assignment, AuditEntry, EntityType, ExternalId, Json, JsonObject, NewPrincipal, Principal, PrincipalPatch,
     PrincipalStatus, Timestamp,
@@ -263,11 +263,6 @@ pub(crate) async fn unsealed(store: &dyn Store, entry: &AuditEntry) -> Result<Op
     let place = SealedPlace { action: &entry.action, occurred_at: entry.occurred_at, principal_type, principal_id: id };
     // What another program wrote under these names is not sealed by this key.
     Ok(key.and_then(|key| seal::unseal(&key, &place, sealed).ok()))
-}
-
-/// Behind HTTP they have been checked; a program that embeds the service may bring anything.
-pub(super) fn check_attributes(attributes: &JsonObject) -> Result<()> {
-    object_problem(attributes).map_or(Ok(()), |problem| Err(Error::field("attributes", problem)))
 }
 
 pub(crate) fn not_found(id: Uuid) -> Error {

@@ -66,7 +66,7 @@ impl Compiled {
         &self.0.source
     }
 
-    /// What the expression reads.
+    /// The inputs that the expression reads.
     #[must_use]
     pub fn reads(&self) -> Reads {
         self.0.reads

@@ -1,4 +1,4 @@
-//! What an evaluation can read.
+//! The inputs of an evaluation.
 //!
 //! Owns the inputs and the record of which of them an expression reads. Must never read anything else.
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::{JsonObject, Timestamp};
 
-/// What an expression reads.
+/// The inputs that an expression reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each of which a caller asks for by its name")]
 pub struct Reads {
@@ -48,11 +48,11 @@ pub struct Inputs<'a> {
 /// A principal or a resource, as an expression sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
     /// The principal type or entity type.
     pub kind: String,
-    /// Its external id, if it has one.
+    /// The external id, if there is one.
     pub external_id: Option<String>,
     /// The stored attributes.
     pub attributes: JsonObject,

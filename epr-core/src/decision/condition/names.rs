@@ -1,6 +1,6 @@
 //! The names that an expression can use.
 //!
-//! Owns the roots, their members and the declared parameters, and what an author is told about any other name.
+//! Owns the roots, their members and the declared parameters, and the sentence about any other name.
 
 use super::program::{Field, Side};
 use super::syntax::Rejected;

@@ -1,4 +1,4 @@
-//! What the evaluation of a condition ends with.
+//! The outcomes of evaluating a condition.
 //!
 //! Owns the outcomes, the kinds of errors and their sentences. Must never evaluate.
 
@@ -14,14 +14,14 @@ use crate::domain::{ParameterType, Timestamp};
 /// The result of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// What the expression ended with.
+    /// The outcome of the expression.
     pub outcome: Outcome,
     /// The first moment after `now` at which the outcome can differ only because time has passed; never before it.
     /// `None`: time alone does not change the outcome.
     pub until: Option<Timestamp>,
 }
 
-/// What an expression ended with. Only `True` lets an assignment apply.
+/// The outcome of an expression. Only `True` lets an assignment apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The condition holds.

@@ -71,6 +71,23 @@ const PAGE_ROWS: u32 = 500;
 /// Gets rows one at a time; `false` stops the list.
 pub(crate) type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
 
+/// Reads a list page by page and passes each row to `visit`, until that returns `false`.
+async fn for_each_row<T>(
+    read: impl AsyncFn(Page) -> Result<Vec<T>, Error>,
+    cursor: impl Fn(&T) -> Cursor,
+    visit: RowVisitor<'_, T>,
+) -> Result<(), BackendError> {
+    let mut page = Page { limit: PAGE_ROWS, after: None };
+    loop {
+        let rows = read(page).await?;
+        page.after = rows.last().map(&cursor);
+        let full = rows.len() == PAGE_ROWS as usize;
+        if !rows.into_iter().all(&mut *visit) || !full {
+            return Ok(());
+        }
+    }
+}
+
 impl Backend {
     /// The entity types that are accepted. A running API refuses others itself.
     pub(crate) fn entity_types(&self) -> &EntityTypes {
@@ -167,15 +184,8 @@ impl Backend {
             Self::Database { epr, .. } => epr,
             Self::Api(api) => return api.for_each_entity(filter, visit).await,
         };
-        let mut page = Page { limit: PAGE_ROWS, after: None };
-        loop {
-            let rows = epr.entities(filter, &page).await?;
-            page.after = rows.last().map(|row| Cursor { created_at: row.created_at, id: row.id });
-            let full = rows.len() == PAGE_ROWS as usize;
-            if !rows.into_iter().all(&mut *visit) || !full {
-                return Ok(());
-            }
-        }
+        let cursor = |row: &Entity| Cursor { created_at: row.created_at, id: row.id };
+        for_each_row(async |page| epr.entities(filter, &page).await, cursor, visit).await
     }
 
     pub(crate) async fn create_entity(&self, new: NewEntity) -> Result<Entity, BackendError> {
@@ -226,15 +236,8 @@ impl Backend {
             Self::Database { epr, .. } => epr,
             Self::Api(api) => return api.for_each_role(visit).await,
         };
-        let mut page = Page { limit: PAGE_ROWS, after: None };
-        loop {
-            let rows = epr.roles(&page).await?;
-            page.after = rows.last().map(|row| Cursor { created_at: row.created_at, id: row.id });
-            let full = rows.len() == PAGE_ROWS as usize;
-            if !rows.into_iter().all(&mut *visit) || !full {
-                return Ok(());
-            }
-        }
+        let cursor = |row: &Role| Cursor { created_at: row.created_at, id: row.id };
+        for_each_row(async |page| epr.roles(&page).await, cursor, visit).await
     }
 
     pub(crate) async fn create_role(&self, new: NewRole) -> Result<Role, BackendError> {

@@ -3,10 +3,10 @@
 use epr_core::Error;
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
-use epr_core::store::{Cursor, Page};
+use epr_core::store::Cursor;
 use uuid::Uuid;
 
-use super::{Backend, BackendError, PAGE_ROWS, RowVisitor, as_conflict};
+use super::{Backend, BackendError, RowVisitor, as_conflict, for_each_row};
 
 impl Backend {
     pub(crate) async fn principal(&self, kind: &PrincipalType, id: Uuid) -> Result<Principal, BackendError> {
@@ -49,15 +49,8 @@ impl Backend {
             Self::Database { epr, .. } => epr,
             Self::Api(api) => return api.for_each(api.client.principals(filter), visit).await,
         };
-        let mut page = Page { limit: PAGE_ROWS, after: None };
-        loop {
-            let rows = epr.principals(filter, &page).await?;
-            page.after = rows.last().map(|row| Cursor { created_at: row.created_at, id: row.id });
-            let full = rows.len() == PAGE_ROWS as usize;
-            if !rows.into_iter().all(&mut *visit) || !full {
-                return Ok(());
-            }
-        }
+        let cursor = |row: &Principal| Cursor { created_at: row.created_at, id: row.id };
+        for_each_row(async |page| epr.principals(filter, &page).await, cursor, visit).await
     }
 
     pub(crate) async fn create_principal(&self, new: NewPrincipal) -> Result<Principal, BackendError> {

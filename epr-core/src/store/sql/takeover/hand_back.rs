@@ -115,25 +115,30 @@ const SUSPENDED: &str = "SELECT p.type || ' ' || CAST(p.id AS TEXT) AS holder FR
 
 /// Returns an error that names the suspended principals with assignments. The older service knows no suspension.
 async fn has_no_suspended(conn: &mut Conn) -> Result<()> {
-    let mut holders: Vec<String> = sqlx::query_scalar(SUSPENDED).fetch_all(conn).await.map_err(classify)?;
-    if holders.is_empty() {
-        return Ok(());
-    }
-    if holders.len() > MAX_NAMED {
-        holders.truncate(MAX_NAMED);
-        holders.push("and more".to_owned());
-    }
-    Err(refused(format!(
+    has_none(
+        conn,
+        SUSPENDED,
         "suspended principals have assignments, which the older service would apply. Revoke them, here and there, then \
-         run this again: {}",
-        holders.join("; ")
-    )))
+         run this again",
+    )
+    .await
 }
 
 /// Returns an error that names the conditions in use. The older service knows none: a role or an assignment that is
 /// entered there again would allow what its condition denies here.
 async fn has_no_conditions(conn: &mut Conn) -> Result<()> {
-    let mut holders: Vec<String> = sqlx::query_scalar(CONDITIONS).fetch_all(conn).await.map_err(classify)?;
+    has_none(
+        conn,
+        CONDITIONS,
+        "conditions are in use, which the older service would ignore: it would allow what they deny. Revoke or replace \
+         what has them, then run this again",
+    )
+    .await
+}
+
+/// Returns an error with `sentence` and the first of the holders that `statement` selects, if there are any.
+async fn has_none(conn: &mut Conn, statement: &'static str, sentence: &str) -> Result<()> {
+    let mut holders: Vec<String> = sqlx::query_scalar(statement).fetch_all(conn).await.map_err(classify)?;
     if holders.is_empty() {
         return Ok(());
     }
@@ -141,11 +146,7 @@ async fn has_no_conditions(conn: &mut Conn) -> Result<()> {
         holders.truncate(MAX_NAMED);
         holders.push("and more".to_owned());
     }
-    Err(refused(format!(
-        "conditions are in use, which the older service would ignore: it would allow what they deny. Revoke or replace \
-         what has them, then run this again: {}",
-        holders.join("; ")
-    )))
+    Err(refused(format!("{sentence}: {}", holders.join("; "))))
 }
 
 /// Shows the rows that would be lost, ledger entries excepted: the registry, and the principals, events and rejections
