@@ -181,7 +181,7 @@ impl World {
         let engines = &self.processes[at].epr.engines;
         // Without its guard the version is the one from after the facts were read.
         let ticket = if self.guards.version_before_facts { ticket } else { &engines.cache.ticket(question) };
-        let basis = Basis { revision: seen.revision, resource_type: seen.facts.resource.entity_type.clone() };
+        let basis = Basis { read_at: seen.read_at, resource_type: seen.facts.resource.entity_type.clone() };
         let call = Call::default();
         let asked = Asked { call: &call, question, context };
         let span = seen.facts.span(self.clock.now());

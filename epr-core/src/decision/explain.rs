@@ -18,7 +18,7 @@ use super::explanation::{
 use super::judge::{self, ConditionsOutcome, Judgement, judge};
 use super::{AssignmentFacts, ConditionFacts, Denial, Evaluated, Facts, Question, WrongContext, decide};
 use crate::domain::principal::PrincipalStatus;
-use crate::domain::{EntityStatus, JsonObject, Timestamp};
+use crate::domain::{EntityStatus, JsonObject, Revision, Timestamp};
 
 /// The facts of a question with the names that people know.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +37,8 @@ pub struct NamedFacts {
     pub registration: Option<Registration>,
     /// The names of the roles of the assignments.
     pub role_names: BTreeMap<Uuid, String>,
-    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none.
-    pub revision: i64,
+    /// The registry state that the facts belong to.
+    pub revision: Revision,
 }
 
 /// What is known about a registered principal.

@@ -9,7 +9,7 @@ use super::explanation::{ConditionResult, ExplainedEntity, Explanation};
 use super::{AskedAction, AssignmentFacts, ConditionFacts, ConditionOwner, Denial, Facts, PrincipalFacts, Question};
 use super::{ResourceFacts, decide};
 use crate::domain::principal::PrincipalStatus;
-use crate::domain::{EntityStatus, EntityType, Json, JsonObject, Timestamp};
+use crate::domain::{EntityStatus, EntityType, Incarnation, Json, JsonObject, Revision, Timestamp};
 
 const RESOURCE: Uuid = Uuid::from_u128(1);
 const PARENT: Uuid = Uuid::from_u128(2);
@@ -65,7 +65,7 @@ fn world(assignments: Vec<AssignmentFacts>) -> NamedFacts {
         ancestors: vec![ExplainedEntity { id: PARENT, entity_type: EntityType::Issuer, name: "Acme Estates".into() }],
         registration: None,
         role_names: BTreeMap::from([(ROLE, "Document reader".to_owned())]),
-        revision: 17,
+        revision: Revision { incarnation: Incarnation(Uuid::from_u128(5)), sequence: 17 },
     }
 }
 

@@ -34,7 +34,7 @@ answer! {
     at as "at": Timestamp;
 
     /// The registry state that the explanation rests on.
-    #[schema(example = "4711")]
+    #[schema(example = "0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711")]
     revision as "revision": String;
 
     /// The entity that the question is about.

@@ -34,6 +34,7 @@ pub use report::{
 pub use role::{NewRole, Role, RolePatch};
 pub use value::external_id::{self, ExternalId};
 pub use value::json::{self, Json, JsonObject};
+pub use value::revision::{self, Incarnation, Revision};
 pub use value::stated_reason::{self, StatedReason};
 pub use value::text::{self, Text};
 pub use value::time::{self, Timestamp};

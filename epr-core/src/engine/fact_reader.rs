@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::batcher::{BatchHandler, Batcher, Caller, Job, Limits};
 use crate::decision::{Facts, Question};
 use crate::error::chain;
-use crate::store::{FactsRead, Result, Store, StoreError};
+use crate::store::{FactsRead, ReadAt, Result, Store, StoreError};
 
 const LIMITS: Limits = Limits {
     // More statements at a time would leave fewer questions for each, and fewer connections for everything else.
@@ -22,12 +22,11 @@ const LIMITS: Limits = Limits {
     queue_time: Some(Duration::from_secs(20)),
 };
 
-/// The facts of a question, and the ledger sequence that they belong to.
+/// The facts of a question, and the state of the registry that they belong to.
 #[derive(Debug)]
 pub(crate) struct FactsAtRevision {
     pub(crate) facts: Facts,
-    /// The sequence of the last ledger entry that had changed what decisions depend on.
-    pub(crate) revision: i64,
+    pub(crate) read_at: ReadAt,
 }
 
 /// The facts of a question, or `None` when its resource is unknown.
@@ -62,9 +61,9 @@ impl BatchHandler for ReadGroup {
     async fn handle(&self, batch: Vec<Job<Self>>) {
         let (questions, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(Job::into_parts).unzip();
         match self.store.facts(&questions).await {
-            Ok(FactsRead { facts, revision }) => {
+            Ok(FactsRead { facts, read_at }) => {
                 for (facts, caller) in facts.into_iter().zip(callers) {
-                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
+                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, read_at })));
                 }
             }
             // The database refuses one of the questions, which must not affect the others.
@@ -83,9 +82,9 @@ impl ReadGroup {
                 continue;
             }
             match self.store.facts(&[question]).await {
-                Ok(FactsRead { facts, revision }) => {
+                Ok(FactsRead { facts, read_at }) => {
                     let facts = facts.into_iter().next().flatten();
-                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, revision })));
+                    caller.answer(Ok(facts.map(|facts| FactsAtRevision { facts, read_at })));
                 }
                 Err(error) if error.may_be_about_one() => caller.answer(Err(error)),
                 Err(error) => {

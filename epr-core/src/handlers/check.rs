@@ -20,7 +20,7 @@ use crate::engine::ledger_writer::count_recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::settings::AuditDecisions;
-use crate::store::{Appended, StoreError};
+use crate::store::{Appended, ReadAt, StoreError};
 
 /// The number of times a decision is recorded through the group writer, and made again if its facts have changed
 /// meanwhile. After that it is made under the ledger's lock.
@@ -148,7 +148,7 @@ pub(crate) async fn finish_check(
 /// it: if the facts have changed by then, it is not recorded, and made again.
 async fn decide_and_record(engines: &Engines, asked: Asked<'_>, mut seen: FactsAtRevision) -> Result<Decided> {
     for _ in 0..MAX_OPTIMISTIC_ATTEMPTS {
-        let (decided, draft) = decide_now(engines, asked, &seen.facts, seen.revision)?;
+        let (decided, draft) = decide_now(engines, asked, &seen.facts, seen.read_at)?;
         let Some(draft) = draft else { return Ok(decided) };
         let copy = audit_log::copy_of_decision(&draft);
         let appended = engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
@@ -166,9 +166,9 @@ async fn decide_under_lock(engines: &Engines, asked: Asked<'_>) -> Result<Decide
     let mut retry = ContentionRetry::begin();
     loop {
         let (made, copy) = (Mutex::new(None), Mutex::new(None));
-        let decide = |_: usize, facts: Option<&Facts>, revision: i64| {
+        let decide = |_: usize, facts: Option<&Facts>, read_at: ReadAt| {
             let made_now = match facts {
-                Some(facts) => decide_now(engines, asked, facts, revision),
+                Some(facts) => decide_now(engines, asked, facts, read_at),
                 None => Err(entities::not_found(asked.question.resource_id)),
             };
             let (made_now, draft) = match made_now {
@@ -195,7 +195,7 @@ async fn decide_under_lock(engines: &Engines, asked: Asked<'_>) -> Result<Decide
 }
 
 /// The decision at this moment, and its ledger entry if the settings ask for one.
-fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, revision: i64) -> Result<(Decided, Option<Draft>)> {
+fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, read_at: ReadAt) -> Result<(Decided, Option<Draft>)> {
     // Read after the facts: an assignment that ends between the two grants nothing.
     let now = engines.now();
     let resolution = facts.resolve(asked.question, now);
@@ -205,7 +205,7 @@ fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, revision: i64)
         AuditDecisions::Denied => !evaluated.decision.allowed,
         AuditDecisions::Off => false,
     };
-    let basis = Basis { revision, resource_type: facts.resource.entity_type.clone() };
+    let basis = Basis { read_at, resource_type: facts.resource.entity_type.clone() };
     let draft = if is_recorded {
         Some(record::decided(asked, now, &evaluated, &basis, engines.core.settings.audit_context, false)?)
     } else {

@@ -202,7 +202,7 @@ pub(super) fn decided(
         ("authorized", decision.allowed.into()),
         ("reason", decision.reason.code().into()),
         ("assignment_id", assignment.into()),
-        ("revision", Json::Int(basis.revision)),
+        ("revision", Json::Int(basis.read_at.decisive)),
     ]);
     if is_cached {
         details.insert("cached".to_owned(), true.into());
@@ -211,7 +211,8 @@ pub(super) fn decided(
         details.extend(context_details(context, parameters, audit_context));
     }
     let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&basis.resource_type)) };
-    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?.based_on(basis.revision))
+    Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?
+        .based_on(basis.read_at.decisive))
 }
 
 /// The SHA-256 of the canonical text of a context, in hex.

@@ -148,6 +148,17 @@ impl Draft {
         self.event.source.as_str() == OWN_SOURCE && DECISIVE.contains(&self.event.action.as_str())
     }
 
+    /// Whether the entry changes the registry, and so makes a revision. The rule is that of migration 0018, whose
+    /// triggers store the newest such entry.
+    #[must_use]
+    pub fn changes_registry(&self) -> bool {
+        const SUBJECTS: [&str; 5] = ["entity", "role", "role_assignment", "principal", "registry"];
+        let action = self.event.action.as_str();
+        let subject = action.split_once('.').map(|(subject, _)| subject);
+        self.event.source.as_str() == OWN_SOURCE
+            && (subject.is_some_and(|subject| SUBJECTS.contains(&subject)) || action == "ledger.reincarnate")
+    }
+
     /// Whether this event is the one that the entry with this sequence, time and hash records.
     #[must_use]
     pub fn is_recorded_as(&self, sequence: i64, occurred_at: Timestamp, previous_hash: &str, entry_hash: &str) -> bool {

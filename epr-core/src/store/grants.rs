@@ -19,6 +19,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
     ("registry_head", &["SELECT", "UPDATE"]),
+    ("ledger_incarnations", &["SELECT", "INSERT"]),
     ("audit_logs_set_aside", &["SELECT"]),
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),

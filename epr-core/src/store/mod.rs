@@ -31,8 +31,8 @@ pub use contract::{
     AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore,
     FeedEvent, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents,
     LedgerStore, LedgerVisitor, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalRef, PrincipalStore,
-    PrincipalTx, RegistryStore, Result, RowVisitor, ScanRange, ScanStart, SchemaState, Store, TakeoverStore,
-    Transactions, Tx, collect_into,
+    PrincipalTx, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, Result, RevisionStore, RowVisitor,
+    ScanRange, ScanStart, SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -83,7 +83,8 @@ fn heading(question: &Question, explanation: &Explanation) -> Vec<(&'static str,
         ("action", escaped(question.action.as_str())),
         ("resource", format!("{} {}", resource.id, entity_label(&resource.entity_type, &resource.name))),
         ("reason", explanation.reason.clone()),
-        ("at", format!("{}, revision {}", explanation.at, escaped(&explanation.revision))),
+        ("at", explanation.at.to_string()),
+        ("revision", escaped(&explanation.revision)),
         ("until", explanation.until.map_or_else(|| "something is changed".to_owned(), |until| until.to_string())),
     ]
 }

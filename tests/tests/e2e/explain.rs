@@ -8,7 +8,7 @@ use epr_core::clock::{Clock as _, ManualClock};
 use epr_core::decision::{Denial, Explanation, Question};
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::json::object;
-use epr_core::domain::{Json, JsonObject, Timestamp};
+use epr_core::domain::{Json, JsonObject, Revision, Timestamp};
 use epr_testkit::api::{Api, id_of};
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};
@@ -45,9 +45,9 @@ async fn an_explanation_names_everything_that_the_decision_rests_on(#[case] kind
     post(json!({"principal_id": USER, "principal_type": "service", "role_id": reader})).await;
     let body = json!({"user_id": USER, "action": "document:download", "resource_id": spv});
     let explained = api.post("/api/v1/explain", body.clone()).await.expect(200);
-    let revision = explained["revision"].as_str().unwrap().parse::<i64>().unwrap();
+    let revision: Revision = explained["revision"].as_str().unwrap().parse().unwrap();
     let newest = "SELECT MAX(sequence) FROM audit_logs WHERE action = 'role_assignment.create'";
-    assert_eq!(revision, api.database.number(newest).await);
+    assert_eq!(revision.sequence, api.database.number(newest).await);
     assert_eq!(
         explained,
         json!({

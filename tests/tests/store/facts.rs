@@ -1,10 +1,10 @@
 //! Reading facts, and recording decisions made from them.
 
 use epr_core::domain::fields::Choice as _;
-use epr_core::store::{Appended, FactsRead};
+use epr_core::store::{Appended, FactsRead, ReadAt};
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, decisive_draft, draft, entity, id, question, role};
+use crate::support::{Backend, World, assignment, decisive_draft, draft, entity, id, question, registry_draft, role};
 
 /// `entity 1 > entity 2`, and a role with `thing:read` on entity 1 for principal 7.
 async fn world(backend: Backend) -> World {
@@ -24,8 +24,8 @@ async fn facts_come_in_the_order_of_the_questions_and_an_unknown_resource_has_no
     let world = world(backend).await;
     let questions = [question(7, 2), question(7, 99), question(8, 1), question(7, 3)];
     for together in [questions.to_vec(), questions[..1].to_vec()] {
-        let FactsRead { facts, revision } = world.store.facts(&together).await.unwrap();
-        assert_eq!((facts.len(), revision), (together.len(), 0));
+        let FactsRead { facts, read_at } = world.store.facts(&together).await.unwrap();
+        assert_eq!((facts.len(), read_at.decisive, read_at.revision.sequence), (together.len(), 0, 0));
         // The assignment on the parent, which holds the action, and the global one, which does not.
         let first = facts[0].as_ref().unwrap();
         let mut assignments: Vec<_> =
@@ -49,8 +49,13 @@ async fn facts_come_in_the_order_of_the_questions_and_an_unknown_resource_has_no
 #[tokio::test]
 async fn the_revision_of_facts_is_the_newest_entry_that_changed_the_registry(#[case] backend: Backend) {
     let world = world(backend).await;
-    world.store.append(&[draft(None, 1), decisive_draft(2), draft(None, 3)]).await.unwrap();
-    assert_eq!(world.store.facts(&[question(7, 2)]).await.unwrap().revision, 2);
+    let drafts = [draft(None, 1), decisive_draft(2), draft(None, 3), registry_draft(4), draft(None, 5)];
+    world.store.append(&drafts).await.unwrap();
+    let state = world.store.registry_state().await.unwrap();
+    for together in [&[question(7, 2), question(7, 1)][..], &[question(7, 2)], &[]] {
+        let read_at = world.store.facts(together).await.unwrap().read_at;
+        assert_eq!((read_at.decisive, read_at.revision), (2, state.revision), "{}", together.len());
+    }
 }
 
 #[rstest]
@@ -81,8 +86,9 @@ async fn decisions_are_recorded_from_facts_read_under_the_lock_and_one_without_a
     let world = world(backend).await;
     world.store.append(&[decisive_draft(1)]).await.unwrap();
     let questions = [question(7, 2), question(7, 99), question(8, 1)];
-    let make = |index: usize, facts: Option<&epr_core::decision::Facts>, revision: i64| {
-        assert_eq!(revision, 1);
+    let make = |index: usize, facts: Option<&epr_core::decision::Facts>, read_at: ReadAt| {
+        assert_eq!((read_at.decisive, read_at.revision.sequence), (1, 1));
+        let revision = read_at.decisive;
         facts.map(|facts| draft(None, i64::try_from(index * 10 + facts.assignments.len()).unwrap()).based_on(revision))
     };
     let outcomes = world.store.append_decisions(&questions, &make).await.unwrap();

@@ -12,6 +12,7 @@ mod ledger;
 mod outbox;
 mod principals;
 mod registry;
+mod revisions;
 mod support;
 mod takeover;
 mod tx;

@@ -230,6 +230,11 @@ pub(crate) fn decisive_draft(n: i64) -> Draft {
     own_draft("entity_permissions_core", "role.update", None, n)
 }
 
+/// An entry that changes the registry, and nothing that decisions depend on.
+pub(crate) fn registry_draft(n: i64) -> Draft {
+    own_draft("entity_permissions_core", "entity.create", None, n)
+}
+
 fn own_draft(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draft {
     let details = Json::parse(format!("{{\"n\": {n}}}").as_bytes()).unwrap();
     Draft::new(AuditEvent {

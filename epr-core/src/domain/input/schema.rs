@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::PathSegment;
 use crate::domain::value::external_id::{ExternalId, MAX_BYTES};
+use crate::domain::value::revision::Revision;
 use crate::domain::value::text::Text;
 use crate::domain::value::time::Timestamp;
 
@@ -54,6 +55,20 @@ impl PartialSchema for Timestamp {
 }
 
 impl ToSchema for Timestamp {}
+
+impl PartialSchema for Revision {
+    fn schema() -> RefOr<Schema> {
+        of(Type::String)
+            .description(Some(
+                "A state of the registry. Opaque; the texts of one ledger sort in the order in which the states came. \
+                 After a takeover or a restored backup a new order begins.",
+            ))
+            .examples(["0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711"])
+            .into()
+    }
+}
+
+impl ToSchema for Revision {}
 
 /// The forms of a [`Timestamp`] in a request.
 pub(crate) struct AnyTime;

@@ -5,6 +5,7 @@
 pub mod external_id;
 pub mod json;
 mod json_object;
+pub mod revision;
 pub mod stated_reason;
 pub mod text;
 pub mod time;

@@ -8,15 +8,16 @@ use quick_cache::sync::Cache;
 use super::versions::Version;
 use crate::decision::{Decision, Question, Residual, Resolution, Span};
 use crate::domain::{EntityType, Timestamp};
+use crate::store::ReadAt;
 
 /// The size of an entry without its texts and its residual, rounded up.
-const ENTRY_BYTES: u64 = 336;
+const ENTRY_BYTES: u64 = 360;
 
 /// The basis of an answer, which its ledger entry names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// The sequence of the last ledger entry that had changed what decisions depend on when the facts were read.
-    pub(crate) revision: i64,
+    /// The state of the registry that the facts were read at.
+    pub(crate) read_at: ReadAt,
     /// The type of the resource.
     pub(crate) resource_type: EntityType,
 }

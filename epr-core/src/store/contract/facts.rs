@@ -4,20 +4,30 @@ use async_trait::async_trait;
 
 use super::{Appended, Result};
 use crate::decision::{Facts, NamedFacts, Question};
+use crate::domain::Revision;
 use crate::ledger::chain::Draft;
 
-/// Makes the ledger entry of one question: its index, its facts, and the revision they were read at. `None` records
+/// Makes the ledger entry of one question: its index, its facts, and the state that they were read at. `None` records
 /// nothing.
-pub type DraftDecision<'a> = &'a (dyn Fn(usize, Option<&Facts>, i64) -> Option<Draft> + Send + Sync);
+pub type DraftDecision<'a> = &'a (dyn Fn(usize, Option<&Facts>, ReadAt) -> Option<Draft> + Send + Sync);
 
-/// The facts of several questions, and the revision they belong to.
+/// The state of the registry that facts were read at. Never newer than the facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// The newest entry that changed the registry in any way.
+    pub revision: Revision,
+    /// The sequence of the newest entry that changed what decisions depend on; 0 when there is none. A decision is
+    /// recorded only while it is the newest ([`Draft::based_on`]).
+    pub decisive: i64,
+}
+
+/// The facts of several questions, and the state that they belong to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FactsRead {
     /// The facts of each question, in the order of the questions; `None` where the resource is unknown.
     pub facts: Vec<Option<Facts>>,
-    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none. Never newer
-    /// than the facts.
-    pub revision: i64,
+    /// The state that the facts were read at.
+    pub read_at: ReadAt,
 }
 
 /// Reads of facts.

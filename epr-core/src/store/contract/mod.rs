@@ -24,17 +24,19 @@ mod ledger;
 mod outbox;
 mod principals;
 mod registry;
+mod revisions;
 mod rows;
 mod takeover;
 mod tx;
 
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
-pub use facts::{DraftDecision, FactsRead, FactsStore};
+pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
+pub use revisions::{RecordedIncarnation, RegistryState, RevisionStore};
 pub use rows::{Result, RowVisitor, collect_into};
 pub use takeover::TakeoverStore;
 pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
@@ -45,6 +47,7 @@ pub trait Store:
     + PrincipalStore
     + FactsStore
     + LedgerStore
+    + RevisionStore
     + OutboxStore
     + ChangeFeed
     + AdminStore
@@ -60,6 +63,7 @@ impl<T> Store for T where
         + PrincipalStore
         + FactsStore
         + LedgerStore
+        + RevisionStore
         + OutboxStore
         + ChangeFeed
         + AdminStore

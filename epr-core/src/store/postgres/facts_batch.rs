@@ -5,7 +5,7 @@ use sqlx::Row as _;
 
 use super::super::{Result, StoreError};
 use super::dialect::{Conn, classify};
-use super::sql::facts::{self, Found, Origin};
+use super::sql::facts::{self, Accepted, Found, Origin};
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
@@ -21,16 +21,16 @@ pub(super) const FACTS: &str = concat!(
     facts_origin!("0, ")
 );
 
-/// Returns the facts of each question, in their order, and their revision; an error unless `known` is an entry of this
+/// Returns the facts of each question, in their order, and their origin; an error unless `known` is an entry of this
 /// database's ledger.
 pub(super) async fn read(
     conn: &mut Conn,
     questions: &[Question],
     known: Option<&Head>,
-) -> Result<(Vec<Option<Facts>>, Head)> {
+) -> Result<(Vec<Option<Facts>>, Accepted)> {
     if let [question] = questions {
-        let (facts, revision) = facts::read(conn, question, known).await?;
-        return Ok((vec![facts], revision));
+        let (facts, accepted) = facts::read(conn, question, known).await?;
+        return Ok((vec![facts], accepted));
     }
     let rows = sqlx::query(FACTS)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())

@@ -9,21 +9,21 @@ use uuid::Uuid;
 
 use super::columns::{read_type, read_word};
 use super::dialect::{Conn, Id, Row, bind_id, classify, read_id};
-use super::facts;
+use super::facts::{self, Accepted};
 use crate::decision::{ExplainedEntity, Facts, NamedFacts, Question, Registration};
 use crate::domain::{EntityStatus, EntityType, Json};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
-/// Returns the facts of `question` with names, and their revision; `None` when the resource is unknown. `conn` must be
+/// Returns the facts of `question` with names, and their origin; `None` when the resource is unknown. `conn` must be
 /// in a transaction that sees one snapshot.
 pub(super) async fn read(
     conn: &mut Conn,
     question: &Question,
     known: Option<&Head>,
-) -> Result<(Option<NamedFacts>, Head)> {
-    let (found, revision) = facts::read(&mut *conn, question, known).await?;
-    let Some(found) = found else { return Ok((None, revision)) };
+) -> Result<(Option<NamedFacts>, Accepted)> {
+    let (found, accepted) = facts::read(&mut *conn, question, known).await?;
+    let Some(found) = found else { return Ok((None, accepted)) };
     let lineage = lineage(&mut *conn, question.resource_id).await?;
     let (resource, ancestors) =
         lineage.split_first().ok_or_else(|| StoreError::corrupt("facts", "the resource has no row of its own"))?;
@@ -35,9 +35,9 @@ pub(super) async fn read(
         registration: registration(&mut *conn, question).await?,
         role_names: role_names(&mut *conn, &found).await?,
         facts: found,
-        revision: revision.sequence,
+        revision: accepted.revision,
     };
-    Ok((Some(named), revision))
+    Ok((Some(named), accepted))
 }
 
 /// An entity on the path to the root.

@@ -10,11 +10,11 @@ use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_ti
 use crate::decision::{
     AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, Question, ResourceFacts,
 };
-use crate::domain::JsonObject;
 use crate::domain::principal::PrincipalStatus;
+use crate::domain::{Incarnation, JsonObject, Revision};
 use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
-use crate::store::{Result, StoreError};
+use crate::store::{ReadAt, Result, StoreError};
 
 /// The statement for one question; the four parameters are SQL expressions.
 ///
@@ -78,18 +78,19 @@ macro_rules! facts_statement {
                     NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS condition, \
                     NULL AS role_condition, NULL AS resource_attributes, NULL AS resource_external_id, \
                     NULL AS principal_attributes, NULL AS principal_external_id, \
-                    CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS revision, NULL AS revision_hash \
+                    CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS decisive, NULL AS decisive_hash, \
+                    CAST(NULL AS bigint) AS registry_sequence, NULL AS incarnation \
              FROM lineage l WHERE l.id = ",
             $resource_id,
             " \
              UNION ALL \
              SELECT reached_id, NULL, NULL, entity_id, id, role_id, effective_at, expires_at, scope_types, condition, \
-                    role_condition, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+                    role_condition, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
              FROM assigned \
              UNION ALL \
              SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                     CAST(e.attributes AS TEXT), e.external_id, CAST(p.attributes AS TEXT), p.external_id, \
-                    NULL, NULL, NULL \
+                    NULL, NULL, NULL, NULL, NULL \
              FROM entities e LEFT JOIN principals p ON p.type = ",
             $principal_type,
             " AND p.id = ",
@@ -101,8 +102,8 @@ macro_rules! facts_statement {
     };
 }
 
-/// One more row of the same snapshot, about its origin: whether the server is in recovery, and the newest entry that
-/// changed what decisions depend on.
+/// One more row of the same snapshot, about its origin: whether the server is in recovery, the newest entry that changed
+/// what decisions depend on, and the revision.
 macro_rules! facts_origin {
     ($before:literal) => {
         concat!(
@@ -110,19 +111,20 @@ macro_rules! facts_origin {
             $before,
             "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
             in_recovery!(),
-            ", o.sequence, o.entry_hash FROM registry_head o WHERE o.id = 1"
+            ", o.sequence, o.entry_hash, o.registry_sequence, CAST(o.incarnation AS TEXT) \
+             FROM registry_head o WHERE o.id = 1"
         )
     };
 }
 
 pub(in super::super) const FACTS: &str = concat!(facts_statement!("$1", "$2", "$3", "$4"), facts_origin!(""));
 
-/// Returns the facts of `question` and their revision; an error unless `known` is an entry of this database's ledger.
+/// Returns the facts of `question` and their origin; an error unless `known` is an entry of this database's ledger.
 pub(in super::super) async fn read(
     conn: &mut Conn,
     question: &Question,
     known: Option<&Head>,
-) -> Result<(Option<Facts>, Head)> {
+) -> Result<(Option<Facts>, Accepted)> {
     let rows = sqlx::query(FACTS)
         .bind(bind_id(question.resource_id))
         .bind(bind_id(question.principal_id))
@@ -145,7 +147,21 @@ pub(in super::super) async fn read(
 #[derive(Default)]
 pub(in super::super) struct Origin {
     recovering: Option<bool>,
-    revision: Option<Head>,
+    read: Option<Accepted>,
+}
+
+/// The state of a server from which facts may be used.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Accepted {
+    /// The newest entry that changed what decisions depend on.
+    pub(in super::super) decisive: Head,
+    pub(in super::super) revision: Revision,
+}
+
+impl Accepted {
+    pub(in super::super) fn read_at(&self) -> ReadAt {
+        ReadAt { revision: self.revision, decisive: self.decisive.sequence }
+    }
 }
 
 impl Origin {
@@ -155,24 +171,25 @@ impl Origin {
             return Ok(false);
         };
         self.recovering = Some(recovering);
-        self.revision = Some(Head {
-            sequence: row.try_get("revision").map_err(classify)?,
-            entry_hash: row.try_get("revision_hash").map_err(classify)?,
-        });
+        let decisive = Head {
+            sequence: row.try_get("decisive").map_err(classify)?,
+            entry_hash: row.try_get("decisive_hash").map_err(classify)?,
+        };
+        self.read = Some(Accepted { decisive, revision: read_revision(row)? });
         Ok(true)
     }
 
-    /// Returns the revision. INVARIANT: facts from a server in recovery, or whose ledger lacks the change that this
+    /// Returns the state. INVARIANT: facts from a server in recovery, or whose ledger lacks the change that this
     /// process knows, are never used.
-    pub(in super::super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Head> {
+    pub(in super::super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Accepted> {
         if self.recovering == Some(true) {
             return Err(WrongServer::error("it is in recovery (a standby)"));
         }
-        let revision = self.revision.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?;
-        let Some(known) = known else { return Ok(revision) };
-        let stored = match revision.sequence.cmp(&known.sequence) {
+        let accepted = self.read.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?;
+        let Some(known) = known else { return Ok(accepted) };
+        let stored = match accepted.decisive.sequence.cmp(&known.sequence) {
             Ordering::Less => None,
-            Ordering::Equal => Some(revision.entry_hash.clone()),
+            Ordering::Equal => Some(accepted.decisive.entry_hash.clone()),
             // Another process has made a change. Entries never change, so a later statement may read the known one.
             Ordering::Greater => sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
                 .bind(known.sequence)
@@ -181,8 +198,16 @@ impl Origin {
                 .map_err(classify)?,
         };
         continuity::verify(Some(known), stored.as_deref())?;
-        Ok(revision)
+        Ok(accepted)
     }
+}
+
+/// Reads the revision in the columns `registry_sequence` and `incarnation`, which is text.
+pub(super) fn read_revision(row: &Row) -> Result<Revision> {
+    let incarnation: &str = row.try_get("incarnation").map_err(classify)?;
+    let incarnation = Uuid::try_parse(incarnation).map_err(|error| StoreError::corrupt("incarnation", error))?;
+    let sequence = row.try_get("registry_sequence").map_err(classify)?;
+    Ok(Revision { incarnation: Incarnation(incarnation), sequence })
 }
 
 /// The facts of one question, collected row by row.

@@ -10,7 +10,7 @@ use crate::decision::{AskedAction, Question};
 use crate::domain::Timestamp;
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
 use crate::store::continuity::{self, WrongServer};
-use crate::store::{Appended, DraftDecision, Result, StoreError};
+use crate::store::{Appended, DraftDecision, ReadAt, Result, StoreError};
 
 /// The head of the chain, read under the ledger's lock.
 struct LockedHead {
@@ -191,8 +191,9 @@ pub(super) async fn append_decisions(
 ) -> Result<(Vec<Option<Appended>>, NewHead)> {
     // First the lock, then what changes only under it.
     let locked = lock_head(&mut *conn, known).await?;
-    let (facts, _) = facts_batch::read(&mut *conn, questions, None).await?;
-    let drafts = facts.iter().enumerate().map(|(index, facts)| draft(index, facts.as_ref(), locked.revision));
+    let (facts, accepted) = facts_batch::read(&mut *conn, questions, None).await?;
+    let read_at = ReadAt { decisive: locked.revision, ..accepted.read_at() };
+    let drafts = facts.iter().enumerate().map(|(index, facts)| draft(index, facts.as_ref(), read_at));
     let drafts: Vec<Option<Draft>> = drafts.collect();
     let present: Vec<Draft> = drafts.iter().flatten().cloned().collect();
     let (appended, head) = append(conn, known, &present).await?;

@@ -24,6 +24,7 @@ mod principal_tx;
 mod principals;
 mod rejections;
 mod reports;
+pub(super) mod revisions;
 mod roles;
 pub(super) mod schema;
 mod set_aside;

@@ -2,24 +2,29 @@
 
 use super::super::Result;
 use super::dialect::Conn;
-use super::sql::facts;
+use super::sql::facts::{self, Accepted};
+use super::sql::revisions;
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
-/// Returns the facts of each question, in their order, and their revision; an error unless `known` is an entry of this
+/// Returns the facts of each question, in their order, and their origin; an error unless `known` is an entry of this
 /// database's ledger.
 pub(super) async fn read(
     conn: &mut Conn,
     questions: &[Question],
     known: Option<&Head>,
-) -> Result<(Vec<Option<Facts>>, Head)> {
+) -> Result<(Vec<Option<Facts>>, Accepted)> {
     let mut all = Vec::with_capacity(questions.len());
     let mut first = None;
     for question in questions {
-        let (facts, revision) = facts::read(conn, question, known).await?;
+        let (facts, accepted) = facts::read(conn, question, known).await?;
         all.push(facts);
         // Each statement has its own snapshot: a decision is valid only while nothing has changed since the oldest.
-        first.get_or_insert(revision);
+        first.get_or_insert(accepted);
     }
-    Ok((all, first.unwrap_or_else(Head::genesis)))
+    let accepted = match first {
+        Some(accepted) => accepted,
+        None => revisions::read(conn, known).await?.0,
+    };
+    Ok((all, accepted))
 }

@@ -25,9 +25,9 @@ impl SqlStore {
         let known = self.continuity.newest_change();
         let conn = self.reader().await?;
         let read = async |conn: &mut _| facts_batch::read(conn, questions, known.as_ref()).await;
-        let (facts, revision) = self.run(conn, FACTS_DEADLINE, read).await?;
-        self.continuity.record(&revision);
-        Ok(FactsRead { facts, revision: revision.sequence })
+        let (facts, accepted) = self.run(conn, FACTS_DEADLINE, read).await?;
+        self.continuity.record(&accepted.decisive);
+        Ok(FactsRead { facts, read_at: accepted.read_at() })
     }
 }
 
@@ -54,8 +54,8 @@ impl FactsStore for SqlStore {
     async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| explain::read(conn, question, known.as_ref()).await;
-        let (named, revision) = self.snapshot(read).await?;
-        self.continuity.record(&revision);
+        let (named, accepted) = self.snapshot(read).await?;
+        self.continuity.record(&accepted.decisive);
         Ok(named)
     }
 

@@ -10,6 +10,7 @@ mod ledger;
 mod outbox;
 mod principals;
 mod registry;
+mod revisions;
 mod takeover;
 
 use std::sync::Arc;

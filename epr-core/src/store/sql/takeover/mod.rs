@@ -81,6 +81,7 @@ pub(super) async fn take_over(tx: &mut Conn) -> Result<TakeoverReport> {
     if found.contains(&"platform_events") {
         copy_events(&mut *tx, &mut report).await?;
     }
+    sqlx::query("UPDATE ledger_incarnations SET why = 'takeover'").execute(&mut *tx).await.map_err(classify)?;
     // No process has cached a decision on this database yet.
     sqlx::query("DELETE FROM cache_renewals").execute(tx).await.map_err(classify)?;
     Ok(report)
