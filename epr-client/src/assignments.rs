@@ -33,6 +33,14 @@ impl Client {
         self.submit(Method::POST, PATH, body, Repeat::Safe, Assignment::from_json).await
     }
 
+    /// Reads an assignment, in force or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none: it was revoked, or never existed.
+    pub async fn assignment(&self, id: Uuid) -> Result<Assignment, Error> {
+        self.get(&wire::object(PATH, id), Assignment::from_json).await
+    }
+
     /// Lists assignments, newest first.
     pub fn assignments(&self, filter: &AssignmentFilter) -> List<Assignment> {
         List::new(self, PATH, filter.to_pairs(), 500, Assignment::from_json)

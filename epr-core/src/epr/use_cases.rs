@@ -252,6 +252,14 @@ impl Epr {
         assignments::check_reason(&self.engines, call)
     }
 
+    /// One assignment, in force or not.
+    ///
+    /// # Errors
+    /// `NotFound`, also when it was revoked.
+    pub async fn assignment(&self, id: Uuid) -> Result<Assignment> {
+        self.store().assignment(id).await?.ok_or_else(|| assignments::not_found(id))
+    }
+
     /// A page of the assignments, in force or not, newest first.
     ///
     /// # Errors

@@ -90,6 +90,10 @@ pub(crate) fn check_reason(engines: &Engines, call: &Call) -> std::result::Resul
     Ok(())
 }
 
+pub(crate) fn not_found(id: Uuid) -> Error {
+    Error::NotFound(format!("Assignment {id} not found"))
+}
+
 /// Revokes an assignment.
 ///
 /// # Errors
@@ -174,7 +178,7 @@ impl Mutation for Revoke<'_> {
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<Assignment> {
         let gone = change.tx.delete_assignment(self.id).await?;
-        let gone = gone.ok_or_else(|| Error::NotFound(format!("Assignment {} not found", self.id)))?;
+        let gone = gone.ok_or_else(|| not_found(self.id))?;
         let on_type = match gone.entity_id {
             Some(entity) => change.tx.entity_type(entity).await?,
             None => None,

@@ -62,10 +62,17 @@ async fn an_assignment_is_created_listed_and_revoked(#[case] kind: DatabaseKind)
     assert_eq!(api.get(&format!("/api/v1/assignments?principal_id={UNKNOWN}")).await.expect(200), json!([]));
 
     let id = id_of(&made);
+    for written in [id.clone(), id.to_uppercase(), id.replace('-', "")] {
+        assert_eq!(api.get(&format!("/api/v1/assignments/{written}")).await.expect(200), made);
+    }
     let gone = api.delete(&format!("/api/v1/assignments/{}", id.to_uppercase())).await.expect(200);
     assert_eq!(gone, json!({"status": "revoked", "assignment_id": id}));
-    let again = api.delete(&format!("/api/v1/assignments/{id}")).await.expect(404);
-    assert_eq!(again["detail"], format!("Assignment {id} not found"));
+    for again in
+        [api.delete(&format!("/api/v1/assignments/{id}")).await, api.get(&format!("/api/v1/assignments/{id}")).await]
+    {
+        assert_eq!(again.expect(404), json!({"detail": format!("Assignment {id} not found")}));
+    }
+    assert_eq!(api.get("/api/v1/assignments/x").await.field_errors(), ["path.id: uuid_parsing"]);
 }
 
 #[rstest]

@@ -100,6 +100,7 @@ async fn registry(client: &Client) {
     assert_eq!((explained.decision, explained.assignments.len()), (true, 1));
     let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id) };
     assert_eq!(client.assignments(&mine).all().await.unwrap(), std::slice::from_ref(&held));
+    assert_eq!(client.assignment(held.id).await.unwrap(), held);
     let request = client.with_actor(OPERATOR).with_request_id("the request");
     request.revoke(held.id).await.unwrap();
     assert_eq!(client.archive_entity(spv.id).await.unwrap().status, EntityStatus::Archived);
@@ -108,6 +109,8 @@ async fn registry(client: &Client) {
     assert!(matches!(&conflict, Error::Conflict { message } if message.contains("'Acme'")), "{conflict:?}");
     let missing = client.revoke(held.id).await.unwrap_err();
     assert!(matches!(&missing, Error::NotFound { message } if message.contains(&held.id.to_string())), "{missing:?}");
+    let gone = client.assignment(held.id).await.unwrap_err();
+    assert!(matches!(&gone, Error::NotFound { message } if message.contains(&held.id.to_string())), "{gone:?}");
     let past = Timestamp::parse("2001-01-01T00:00:00Z").unwrap();
     let invalid = client.assign(&NewAssignment { expires_at: Some(past), ..new.clone() }).await.unwrap_err();
     let Error::Invalid { fields, .. } = invalid else { panic!("{invalid:?}") };

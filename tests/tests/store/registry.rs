@@ -159,6 +159,26 @@ async fn assignments_are_listed_in_force_or_not_by_principal_and_by_entity(#[cas
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn an_assignment_is_found_by_its_id_in_force_or_not_until_it_is_revoked(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_roles(&[role(2, &["thing:read"])]).await;
+    let mut expired = assignment(12, 7, 2, None);
+    expired.expires_at = Some(at(1));
+    world.with_assignments(std::slice::from_ref(&expired)).await;
+    assert_eq!(world.store.assignment(id(12)).await.unwrap(), Some(expired));
+    assert_eq!(world.store.assignment(id(2)).await.unwrap(), None, "the id of a role");
+    let mut tx = world.begin().await;
+    tx.delete_assignment(id(12)).await.unwrap();
+    tx.invalidations().await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.store.assignment(id(12)).await.unwrap(), None);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn each_scan_of_assignments_visits_its_own_in_its_own_order(#[case] backend: Backend) {
     let world = World::new(backend).await;
     world.with_entities(&[entity(1, None)]).await;

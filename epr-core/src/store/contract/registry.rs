@@ -68,6 +68,11 @@ pub trait RegistryStore: Send + Sync {
     /// Example: `roles_end(i64::MAX)` is `None`.
     async fn roles_end(&self, bytes: i64) -> Result<Option<Cursor>>;
 
+    /// Returns the assignment with this id, in force or not; `None` when there is none.
+    ///
+    /// Example: after a revocation, `None`: the row is gone.
+    async fn assignment(&self, id: Uuid) -> Result<Option<Assignment>>;
+
     /// Lists assignments that match `filter`, in force or not.
     ///
     /// Example: with `entity_id` set, global assignments are not visited.

@@ -57,6 +57,12 @@ pub(super) fn read(row: &Row) -> Result<Assignment> {
     Assignment::read_from(&mut Columns(row))
 }
 
+pub(super) async fn get(conn: &mut Conn, assignment: Uuid) -> Result<Option<Assignment>> {
+    let mut query = select(" FROM role_assignments a WHERE a.id = ");
+    let row = query.push_bind(bind_id(assignment)).build().fetch_optional(conn).await.map_err(classify)?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Inserts those whose key is not taken, in one statement; returns how many.
 pub(super) async fn insert_all(conn: &mut Conn, assignments: &[Assignment]) -> Result<usize> {
     // An INSERT needs a row.

@@ -49,6 +49,10 @@ impl RegistryStore for SqlStore {
         self.list(async |conn| roles::end(conn, bytes).await).await
     }
 
+    async fn assignment(&self, id: Uuid) -> Result<Option<Assignment>> {
+        self.read(async |conn| assignments::get(conn, id).await).await
+    }
+
     async fn assignments(
         &self,
         filter: &AssignmentFilter,

@@ -22,10 +22,11 @@ use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
-pub(crate) fn routes() -> [Route; 3] {
+pub(crate) fn routes() -> [Route; 4] {
     [
         route!(create, Rule::Requires(Scope::Write)),
         route!(list, Rule::Requires(Scope::Read)),
+        route!(show, Rule::Requires(Scope::Read)),
         route!(revoke, Rule::Requires(Scope::Write)),
     ]
 }
@@ -60,6 +61,19 @@ async fn create(
     let call = call.and_then(|call| app.epr.check_reason(&call).map(|()| call));
     let (call, new) = Invalid::both(call, new)?;
     Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))
+}
+
+/// Read an assignment
+///
+/// In force or not. A revoked assignment is deleted: the ledger has its history.
+#[utoipa::path(
+    get, path = "/api/v1/assignments/{id}", operation_id = "getAssignment", tag = "assignments",
+    params(("id" = Uuid, Path, description = "The id of the assignment.",
+        example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07")),
+    responses((status = 200, description = "The assignment.", body = Assignment), InvalidRequest, NotFound)
+)]
+async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
+    Ok(ok(&app.epr.assignment(id?).await?))
 }
 
 /// List assignments
