@@ -18,6 +18,7 @@ use crate::entities::{Limit, entity_label};
 use crate::output::{Output, escaped, minute, notice};
 use crate::principals::external_id;
 use crate::reference::{EntityRef, RoleRef};
+use crate::times::{self, GivenTime, times_help};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -48,7 +49,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
-#[command(allow_missing_positional = true)]
+#[command(allow_missing_positional = true, after_help = times_help!())]
 pub(crate) struct Create {
     /// The id of the principal, unless --principal-external-id names it
     #[arg(required_unless_present = "principal_external_id", conflicts_with = "principal_external_id")]
@@ -67,12 +68,12 @@ pub(crate) struct Create {
     /// The type of the principal
     #[arg(long, default_value = "user", value_parser = principal_type)]
     principal_type: PrincipalType,
-    /// The start of the window, such as 2027-01-01T00:00:00Z; default: now
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
-    from: Option<Timestamp>,
-    /// The end of the window, which it excludes; default: never
-    #[arg(long, value_name = "TIME", value_parser = timestamp)]
-    until: Option<Timestamp>,
+    /// The start of the window; 30d is in 30 days; default: now
+    #[arg(long, value_name = "TIME", value_parser = times::later, allow_hyphen_values = true)]
+    from: Option<GivenTime>,
+    /// The end of the window, which it excludes; 30d is in 30 days from now; default: never
+    #[arg(long, value_name = "TIME", value_parser = times::later, allow_hyphen_values = true)]
+    until: Option<GivenTime>,
     /// The condition under which the assignment applies: an expression such as "context.amount <= 1000", or a whole
     /// condition as JSON, or @FILE with that; default: none
     #[arg(long, value_name = "CONDITION")]
@@ -80,10 +81,6 @@ pub(crate) struct Create {
     /// A parameter of the expression, such as amount=int; repeatable
     #[arg(long = "parameter", value_name = "NAME=TYPE", value_parser = parameter, requires = "condition")]
     parameters: Vec<Parameter>,
-}
-
-pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|_| "give a time such as 2027-01-01T00:00:00Z".into())
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
@@ -120,14 +117,17 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         None => None,
     };
     let role = create.role.find(backend).await?;
+    let now = backend.now();
+    let from = create.from.map(|from| from.resolve(now));
+    let until = create.until.map(|until| until.resolve(now));
     let new = NewAssignment {
         // Ignored when the external id names the principal.
         principal_id: create.principal.unwrap_or_default(),
         principal_type: create.principal_type.clone(),
         role_id: role.id,
         entity_id: entity.as_ref().map(|entity| entity.id),
-        effective_at: create.from,
-        expires_at: create.until,
+        effective_at: from,
+        expires_at: until,
         condition: create.condition.as_deref().map(|text| condition::read(text, &create.parameters)).transpose()?,
     };
     let condition = new.condition.clone();
@@ -137,8 +137,7 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
         None => new.into(),
     };
     let assignment = backend.assign(request).await?;
-    let same_window =
-        create.from.is_none_or(|from| from == assignment.effective_at) && create.until == assignment.expires_at;
+    let same_window = from.is_none_or(|from| from == assignment.effective_at) && until == assignment.expires_at;
     if !same_window {
         notice(
             "This assignment exists with another window, which is unchanged; to change it, \

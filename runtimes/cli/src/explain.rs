@@ -8,30 +8,33 @@ use clap::Args;
 use epr_core::decision::{
     ConditionResult, ExplainedAssignment, ExplainedCondition, ExplainedWindow, Explanation, Question, WindowState,
 };
-use epr_core::domain::Timestamp;
 use epr_core::domain::principal::PrincipalStatus;
 
 use crate::backend::Backend;
 use crate::check::Asked;
 use crate::entities::entity_label;
 use crate::output::{Output, escaped, minute};
+use crate::times::{self, GivenTime, times_help};
 use crate::{EXIT_NO, Outcome};
 
 #[derive(Args)]
-#[command(after_help = "The exit code is that of `epr check`. The explanation is recorded in the ledger; a check is \
-                        not made. With --url, the token needs the scope epr:explain.")]
+#[command(after_help = concat!(
+    "The exit code is that of `epr check`. The explanation is recorded in the ledger; a check is not made. With --url, \
+     the token needs the scope epr:explain.\n\n",
+    times_help!()
+))]
 pub(crate) struct Explain {
     #[command(flatten)]
     asked: Asked,
-    /// The time with which windows and `now` are compared, such as 2027-01-01T00:00:00Z; default: now
-    #[arg(long, value_name = "TIME", value_parser = crate::assignments::timestamp)]
-    at: Option<Timestamp>,
+    /// The time with which windows and `now` are compared; a period needs a sign, such as +30d; default: now
+    #[arg(long, value_name = "TIME", value_parser = times::either, allow_hyphen_values = true)]
+    at: Option<GivenTime>,
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Explain, out: &mut Output) -> Outcome {
     let question = command.asked.question(backend).await?;
     let context = command.asked.context();
-    let explanation = backend.explain(&question, &context, command.at).await?;
+    let explanation = backend.explain(&question, &context, command.at.map(|at| at.resolve(backend.now()))).await?;
     if out.json {
         out.object(&explanation)?;
     } else {

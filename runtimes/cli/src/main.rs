@@ -29,6 +29,7 @@ mod report;
 mod roles;
 mod seed;
 mod takeover;
+mod times;
 mod token;
 mod transfer;
 

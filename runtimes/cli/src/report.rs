@@ -12,14 +12,15 @@ use crate::assignments;
 use crate::entities::entity_label;
 use crate::output::{Output, count, escaped, minute, notice};
 use crate::roles;
+use crate::times::{self, Period};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List assignments that expire soon, the earliest first
     Expiring {
         /// The period: a number with m, h, d or w
-        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = span)]
-        within: Span,
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = times::period)]
+        within: Period,
     },
     /// List assignments that never took effect: they start in the future, or had expired when they were created
     NeverEffective,
@@ -29,32 +30,6 @@ pub(crate) enum Command {
     UnheldRoles,
     /// List entities that are not archived but whose parent is
     Orphaned,
-}
-
-/// A period, and its text.
-#[derive(Clone)]
-pub(crate) struct Span {
-    seconds: i64,
-    text: String,
-}
-
-/// A hundred years.
-const MAX_SPAN_SECONDS: i64 = 36_525 * 86_400;
-
-fn span(text: &str) -> Result<Span, String> {
-    let wrong = || "give a number with m, h, d or w, such as 30d".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: i64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    let (unit, one, many) = match unit {
-        'm' => (60, "minute", "minutes"),
-        'h' => (3_600, "hour", "hours"),
-        'd' => (86_400, "day", "days"),
-        'w' => (7 * 86_400, "week", "weeks"),
-        _ => return Err(wrong()),
-    };
-    let seconds =
-        number.checked_mul(unit).filter(|seconds| (1..=MAX_SPAN_SECONDS).contains(seconds)).ok_or_else(wrong)?;
-    Ok(Span { seconds, text: count(number.unsigned_abs(), one, many) })
 }
 
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
@@ -190,19 +165,4 @@ async fn orphaned(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
     })
     .await?;
     Ok(written?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans() {
-        let read = |text: &str| span(text).map(|span| (span.seconds, span.text));
-        assert_eq!(read("30d"), Ok((2_592_000, "30 days".into())));
-        assert_eq!(read("1h"), Ok((3_600, "1 hour".into())));
-        for nonsense in ["", "d", "30", "0d", "-1d", "3y", "99999999999w", "1é"] {
-            assert!(read(nonsense).is_err(), "{nonsense}");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::authn::{Scope, TokenList, token};
-use epr_core::domain::Timestamp;
+use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::Outcome;
 use crate::output::{Output, escaped, notice};
+use crate::times::{self, GivenTime, times_help};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -20,6 +21,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Args)]
+#[command(after_help = times_help!())]
 pub(crate) struct New {
     /// The name of the token, 1 to 64 characters; the log has it
     #[arg(long)]
@@ -31,9 +33,9 @@ pub(crate) struct New {
     /// The actor that the ledger records for calls with the token; default: the token
     #[arg(long, value_name = "UUID")]
     actor: Option<Uuid>,
-    /// When the token expires, such as 2027-12-31T00:00:00Z; default: never
-    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
-    expires: Option<Timestamp>,
+    /// When the token expires; 90d is in 90 days; default: never
+    #[arg(long, value_name = "TIME", value_parser = times::later, allow_hyphen_values = true)]
+    expires: Option<GivenTime>,
 }
 
 fn scope(word: &str) -> Result<Scope, String> {
@@ -44,13 +46,14 @@ fn scope(word: &str) -> Result<Scope, String> {
 pub(crate) fn run(command: &Command, out: &mut Output) -> Outcome {
     let Command::New(new) = command;
     let token = token::mint()?;
+    let expires = new.expires.map(|end| end.resolve(SystemClock.now()));
     let hash = token::hash(&token).ok_or("the new token is not valid")?;
     let mut entry = Map::new();
     entry.insert("name".into(), new.name.as_str().into());
     entry.insert("sha256".into(), token::hex(&hash).into());
     entry.insert("scopes".into(), new.scopes.iter().map(|scope| scope.word()).collect());
     entry.extend(new.actor.map(|actor| ("actor_id".into(), actor.to_string().into())));
-    entry.extend(new.expires.map(|end| ("expires_at".into(), end.to_string().into())));
+    entry.extend(expires.map(|end| ("expires_at".into(), end.to_string().into())));
     let entry = Value::Object(entry);
     // An entry that the service would refuse fails before the token is printed.
     TokenList::parse(&format!("[{entry}]"))?;

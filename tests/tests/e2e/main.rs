@@ -20,6 +20,7 @@ mod cli_foreign;
 mod cli_registry;
 mod cli_reports;
 mod cli_terminal;
+mod cli_times;
 mod cli_transfer;
 mod client;
 mod clock_offset;
