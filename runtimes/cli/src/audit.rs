@@ -7,14 +7,18 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use epr_core::ledger::verify::Finding;
 use epr_core::store::ScanRange;
-use epr_core::{Epr, Error, FormerNumbers, Verification};
+use epr_core::{Epr, Error, ExportedEntry, FormerNumbers, Verification};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::backend::Backend;
+use crate::connect::Connection;
 use crate::output::{Output, escaped, notice};
-use crate::{EXIT_NO, Outcome, rejections};
+use crate::{EXIT_NO, Outcome, audit_list, rejections};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// List entries, newest first
+    List(Box<audit_list::List>),
     /// Recompute the hash chain; exit code 0 when it holds, 1 when it does not, 2 when it could not be read
     Verify {
         #[command(flatten)]
@@ -62,15 +66,24 @@ impl Range {
     }
 }
 
-pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
+pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Output) -> Outcome {
     match command {
+        Command::List(list) => audit_list::run(&connection.backend, list, out).await,
         Command::Verify { range, former_numbers_to, verbose, as_older_script } => {
+            let epr = connection.database("audit verify").map_err(|needs_database| {
+                format!(
+                    "{needs_database}; or write the entries to a file with `epr audit export --url …`, and verify the \
+                     file with docs/verify_export.py"
+                )
+            })?;
             let progress = Progress::new(if *verbose { VERBOSE_LINE_EVERY } else { LINE_EVERY });
             let verified = epr_verified(epr, range.scan()?, *former_numbers_to, progress).await?;
             report(&if *as_older_script { up_to_the_end(verified) } else { verified }, out)
         }
-        Command::Export { range, output } => export(epr, range.scan()?, output.as_ref()).await,
-        Command::Rejections(arguments) => rejections::run(epr, arguments, out).await,
+        Command::Export { range, output } => export(&connection.backend, range.scan()?, output.as_ref()).await,
+        Command::Rejections(arguments) => {
+            rejections::run(connection.database("audit rejections")?, arguments, out).await
+        }
     }
 }
 
@@ -119,7 +132,7 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
     Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
-async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcome {
+async fn export(backend: &Backend, range: ScanRange, output: Option<&PathBuf>) -> Outcome {
     let with_file = |error: io::Error| -> Box<dyn std::error::Error> {
         match output {
             Some(path) => format!("{} cannot be written: {error}", path.display()).into(),
@@ -132,15 +145,15 @@ async fn export(epr: &Epr, range: ScanRange, output: Option<&PathBuf>) -> Outcom
     };
     let (mut written, mut last) = (0_u64, range.from - 1);
     let mut failed: Option<io::Error> = None;
-    epr.export_ledger(range, &mut |entry| {
+    let mut write = |entry: ExportedEntry<'_>| {
         let line = serde_json::to_writer(&mut out, &entry).map_err(io::Error::from);
         match line.and_then(|()| out.write_all(b"\n")) {
             Ok(()) => (written, last) = (written + 1, entry.sequence),
             Err(error) => failed = Some(error),
         }
         failed.is_none()
-    })
-    .await?;
+    };
+    backend.export_ledger(range, &mut write).await?;
     failed.map_or_else(|| out.flush(), Err).map_err(with_file)?;
     notice(&format!("{written} entries written."));
     if let Some(end) = range.end().filter(|end| last < *end) {

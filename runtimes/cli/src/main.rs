@@ -8,11 +8,13 @@
 
 mod assignments;
 mod audit;
+mod audit_list;
 mod backend;
 mod check;
 mod completions;
 mod condition;
 mod connect;
+mod csv_cells;
 mod doctor;
 mod entities;
 mod events;
@@ -27,6 +29,7 @@ mod reference;
 mod rejections;
 mod report;
 mod roles;
+mod rows;
 mod seed;
 mod takeover;
 mod times;
@@ -106,7 +109,7 @@ enum Command {
     /// Report what an operator should review regularly
     #[command(subcommand)]
     Report(report::Command),
-    /// Verify and export the audit ledger
+    /// List, verify and export the entries of the audit ledger
     #[command(subcommand)]
     Audit(audit::Command),
     /// Repair the ledger
@@ -189,7 +192,7 @@ async fn run(arguments: &Arguments) -> Outcome {
     let connection = Connection::open(global, matches!(command, Command::Migrate(_))).await?;
     let outcome = match command {
         Command::Migrate(command) => command.run(connection.database("migrate")?, &mut out).await,
-        Command::Audit(command) => audit::run(connection.database("audit")?, command, &mut out).await,
+        Command::Audit(command) => audit::run(&connection, command, &mut out).await,
         Command::Ledger(command) => {
             let (epr, call) = connection.database_and_call("ledger")?;
             ledger::run(epr, call, command, &mut out).await

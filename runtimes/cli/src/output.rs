@@ -176,6 +176,16 @@ impl serde_json::ser::Formatter for EscapingFormatter {
         }
         writer.write_all(rest.as_bytes())
     }
+
+    /// A part that is JSON already. Only its texts can hold such characters, apart from white space between values.
+    fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for part in fragment.split_inclusive(['\n', '\r', '\t']) {
+            let text = part.trim_end_matches(['\n', '\r', '\t']);
+            self.write_string_fragment(writer, text)?;
+            writer.write_all(part.get(text.len()..).unwrap_or_default().as_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// A moment to the minute, for people.
@@ -222,6 +232,11 @@ mod tests {
         assert!(shown.chars().all(is_printable), "{shown:?}");
         assert!(shown.contains("Zoë 株式会社 a\\u001b[31m\\n\\u007f\\u009b31m\\u0085\\u061c"), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+
+        let raw = serde_json::value::RawValue::from_string("{\"a\":\t[\"\u{202e}\u{9b}\"]\n}".to_owned()).unwrap();
+        let mut json = Vec::new();
+        raw.serialize(&mut serde_json::Serializer::with_formatter(&mut json, EscapingFormatter)).unwrap();
+        assert_eq!(String::from_utf8(json).unwrap(), "{\"a\":\t[\"\\u202e\\u009b\"]\n}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ async fn lines_fit_a_terminal_and_are_whole_in_a_pipe() {
 #[tokio::test]
 async fn help_fits_and_lists_the_exit_codes() {
     let cli = Cli::on("sqlite:///none.db");
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["--help"],
         &["check", "--help"],
         &["seed", "--help"],
@@ -67,6 +67,7 @@ async fn help_fits_and_lists_the_exit_codes() {
         &["report", "--help"],
         &["events", "requeue", "--help"],
         &["audit", "verify", "--help"],
+        &["audit", "list", "--help"],
         &["explain", "--help"],
         &["token", "new", "--help"],
     ];

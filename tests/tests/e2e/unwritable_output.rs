@@ -9,7 +9,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
 
 /// Every command that writes a result.
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 28] = [
     &["--help"],
     &["--version"],
     &["audit", "verify", "--help"],
@@ -28,6 +28,9 @@ const COMMANDS: [&[&str]; 25] = [
     &["export", "--format", "csv"],
     &["report", "expiring", "--within", "60d"],
     &["report", "global-roles"],
+    &["audit", "list"],
+    &["audit", "list", "--json"],
+    &["audit", "list", "--format", "csv"],
     &["audit", "verify"],
     &["audit", "verify", "--json"],
     &["audit", "verify", "--end-sequence", "1000"],

@@ -2,6 +2,7 @@
 //! difference, except that the API does not return the reason of a decision.
 
 pub(crate) mod api;
+mod audit;
 mod principals;
 
 use epr_core::clock::{Clock as _, SystemClock};

@@ -14,6 +14,7 @@ use epr_core::domain::{
 use uuid::Uuid;
 
 use super::principal::{self, PrincipalRecord};
+use crate::csv_cells::{guarded, is_formula, json_cell, unguarded};
 
 /// The word for no entity at all. It has to be written: an empty column must not give someone everything.
 const EVERYWHERE: &str = "everywhere";
@@ -266,57 +267,14 @@ fn cell(value: &Json) -> String {
                 guarded(&texts.join(";"))
             } else {
                 // Where `;` separates cells, an item could begin one.
-                value.to_string().replace(';', "\\u003b")
+                json_cell(&value.to_string())
             }
         }
         Json::Object(members) if members.is_empty() => String::new(),
         // As in a list: where `;` separates cells, a text inside could begin one.
-        Json::Object(_) => value.to_string().replace(';', "\\u003b"),
+        Json::Object(_) => json_cell(&value.to_string()),
         other => other.to_string(),
     }
-}
-
-/// The characters that begin a formula in a spreadsheet, with their full-width forms.
-const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-
-/// What ends a cell somewhere: a spreadsheet of another locale reads `;` as the separator, and does not know then that
-/// line ends and tabs are inside of quotes.
-const CELL_ENDS: [char; 4] = [';', '\t', '\n', '\r'];
-
-/// Whether a cell with this text is a formula, also when its quotes are taken off first.
-fn is_formula(text: &str) -> bool {
-    text.trim_start_matches(['"', '\'', ' ']).starts_with(FORMULA)
-}
-
-/// A spreadsheet takes a text that begins like a formula for one and carries it out. An apostrophe keeps it from that,
-/// and marks text that is empty but there; it is taken off again when the file is read. The same inside of the text,
-/// behind what ends a cell somewhere.
-fn guarded(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len() + 1);
-    if text.is_empty() || text.starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n', '\'']) {
-        safe.push('\'');
-    }
-    for (at, c) in text.char_indices() {
-        safe.push(c);
-        let rest = text.get(at + c.len_utf8()..).unwrap_or_default();
-        if CELL_ENDS.contains(&c) && is_formula(rest) {
-            safe.push('\'');
-        }
-    }
-    safe
-}
-
-/// The text of [`guarded`].
-fn unguarded(cell: &str) -> String {
-    let mut rest = cell.strip_prefix('\'').unwrap_or(cell);
-    let mut text = String::with_capacity(rest.len());
-    while let Some(at) = rest.find(CELL_ENDS) {
-        let (before, after) = rest.split_at(at + 1);
-        text.push_str(before);
-        rest = after.strip_prefix('\'').filter(|inside| is_formula(inside)).unwrap_or(after);
-    }
-    text.push_str(rest);
-    text
 }
 
 /// A row as a record. Empty cells are absent; a list that cannot be read is left as text, which the rules refuse.
@@ -365,6 +323,7 @@ fn list(text: &str) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::csv_cells::FORMULA;
 
     fn back_and_forth(record: &JsonObject) -> JsonObject {
         let row = to_row(&COLUMNS, record);

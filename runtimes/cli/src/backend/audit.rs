@@ -1,0 +1,117 @@
+//! The ledger, on the database or over the API.
+//!
+//! Must never verify: an export over the API only refuses an entry whose hash does not match its text.
+
+use epr_client::Order;
+use epr_core::ExportedEntry;
+use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
+use epr_core::ledger::canonical::{Fields, entry_hash, id_text};
+use epr_core::ledger::number;
+use epr_core::store::ScanRange;
+use futures_util::TryStreamExt as _;
+
+use super::api::Api;
+use super::{Backend, BackendError, PAGE_ROWS, RowVisitor};
+
+/// Gets exported entries one at a time; `false` stops the export.
+pub(crate) type EntryVisitor<'a> = &'a mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send);
+
+impl Backend {
+    /// Entries that match `filter`, by sequence. Reads no more than `wanted`, page by page.
+    pub(crate) async fn for_each_entry(
+        &self,
+        filter: &AuditFilter,
+        order: Order,
+        wanted: u64,
+        visit: RowVisitor<'_, AuditEntry>,
+    ) -> Result<(), BackendError> {
+        let limit = u32::try_from(wanted).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+        let epr = match self {
+            Self::Database { epr, .. } => epr,
+            Self::Api(api) => {
+                let mut entries = api.client.audit_entries(filter, order).limit(limit).stream();
+                while let Some(entry) = api.checked(entries.try_next().await)? {
+                    if !visit(entry) {
+                        break;
+                    }
+                }
+                return Ok(());
+            }
+        };
+        let mut page = AuditPage { limit, after: None, ascending: order == Order::OldestFirst };
+        loop {
+            let (mut read, mut goes_on) = (0, true);
+            epr.show_audit_entries(filter, page, &mut |entry| {
+                read += 1;
+                page.after = Some(entry.sequence);
+                goes_on = visit(entry);
+                goes_on
+            })
+            .await?;
+            if !goes_on || read < limit {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The entries of `range` with their canonical texts.
+    pub(crate) async fn export_ledger(&self, range: ScanRange, take: EntryVisitor<'_>) -> Result<(), BackendError> {
+        match self {
+            Self::Database { epr, .. } => Ok(epr.export_ledger(range, take).await?),
+            Self::Api(api) => export(api, range, take).await,
+        }
+    }
+}
+
+/// Reads the entries and writes the text that was hashed again, because the API sends their fields.
+async fn export(api: &Api, range: ScanRange, take: EntryVisitor<'_>) -> Result<(), BackendError> {
+    let filter = AuditFilter { from_sequence: Some(range.from), to_sequence: range.end(), ..AuditFilter::default() };
+    let mut entries = api.client.audit_entries(&filter, Order::OldestFirst).limit(PAGE_ROWS).stream();
+    let mut canonical = String::new();
+    while let Some(entry) = api.checked(entries.try_next().await)? {
+        write_canonical(&entry, &entry.details.0, &mut canonical);
+        if entry_hash(&entry.previous_hash, &canonical) != entry.entry_hash {
+            // An earlier version wrote some numbers in another form.
+            if let Some(details) = number::former(&entry.details.0) {
+                write_canonical(&entry, &details, &mut canonical);
+            }
+            if entry_hash(&entry.previous_hash, &canonical) != entry.entry_hash {
+                return Err(BackendError::Message(format!(
+                    "entry {} does not match its hash: it may have been changed; `epr audit verify` on the database \
+                     says what is wrong, and an export of the database has its text",
+                    entry.sequence
+                )));
+            }
+        }
+        let AuditEntry { sequence, previous_hash, entry_hash, .. } = &entry;
+        if !take(ExportedEntry { sequence: *sequence, previous_hash, entry_hash, canonical: &canonical }) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn write_canonical(entry: &AuditEntry, details: &str, out: &mut String) {
+    let [actor, entity, event] = [entry.actor_id, entry.entity_id, entry.event_id].map(|id| id.map(id_text));
+    out.clear();
+    Fields {
+        action: &entry.action,
+        actor_id: id_str(actor.as_ref()),
+        actor_type: &entry.actor_type,
+        correlation_id: entry.correlation_id.as_deref(),
+        details,
+        entity_id: id_str(entity.as_ref()),
+        entity_type: entry.entity_type.as_deref(),
+        event_id: id_str(event.as_ref()),
+        hash_version: entry.hash_version,
+        occurred_at: entry.occurred_at,
+        previous_hash: &entry.previous_hash,
+        sequence: entry.sequence,
+        source: &entry.source,
+    }
+    .write(out);
+}
+
+fn id_str(id: Option<&[u8; 36]>) -> Option<&str> {
+    id.and_then(|id| std::str::from_utf8(id).ok())
+}
