@@ -40,7 +40,7 @@ psql=$(pg_bin)/psql
 
 # With authentication, because one of the checks is that the API rejects requests without it.
 { read -r token; read -r entry; } < <("$CARGO_TARGET_DIR/debug/epr" token new --name schemathesis \
-    --scopes epr:authorize,epr:explain,epr:read,epr:write,epr:erase,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
+    --scopes epr:authorize,epr:explain,epr:list,epr:read,epr:write,epr:erase,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
 
 for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
     port=$(free_port)

@@ -3,6 +3,7 @@
 //! Owns how a service is started and closed. `epr/builder.rs` builds it, `epr/use_cases.rs` and `epr/principals.rs`
 //! list every use case; must never implement one.
 
+mod access;
 mod builder;
 mod from_settings;
 mod operations;

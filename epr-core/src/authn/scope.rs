@@ -11,6 +11,8 @@ pub enum Scope {
     Authorize,
     /// Explain decisions, which names roles, entities and principals.
     Explain,
+    /// List who may do what, which names roles, entities and principals.
+    List,
     /// Read entities, roles, assignments and principals.
     Read,
     /// Change entities, roles, assignments and principals.
@@ -31,6 +33,7 @@ impl Choice for Scope {
     const ALL: &'static [Self] = &[
         Self::Authorize,
         Self::Explain,
+        Self::List,
         Self::Read,
         Self::Write,
         Self::Erase,
@@ -44,6 +47,7 @@ impl Choice for Scope {
         match self {
             Self::Authorize => "epr:authorize",
             Self::Explain => "epr:explain",
+            Self::List => "epr:list",
             Self::Read => "epr:read",
             Self::Write => "epr:write",
             Self::Erase => "epr:erase",

@@ -214,7 +214,7 @@ const MAX_MOMENTS: usize = 64;
 
 /// The first moment after `at` at which the decision or its reason differs. After [`MAX_MOMENTS`] without a difference,
 /// the next moment at which there can be one.
-fn next_change(
+pub(super) fn next_change(
     question: &Question,
     facts: &Facts,
     context: &JsonObject,

@@ -11,6 +11,7 @@ mod explain_tests;
 mod explanation;
 mod facts;
 mod judge;
+mod list;
 #[cfg(test)]
 mod matrix;
 mod question;
@@ -27,8 +28,13 @@ pub use explanation::{
     ExplainedResource, ExplainedRole, ExplainedWindow, Explanation,
 };
 pub use facts::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts, Subjects};
-pub use judge::{ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, judge};
+pub use judge::{
+    ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, is_in_scope, judge,
+};
+pub use list::{GrantingAssignment, JudgedItem, ListOptions, Listed, judge_item};
 pub use question::{AskedAction, Question};
-pub use reason::{Decision, Denial, Reason, Via};
+pub use reason::{Decision, Denial, Reason};
 pub use residual::{Evaluated, Residual, WrongContext};
 pub use span::Span;
+
+pub use crate::domain::access::Via;

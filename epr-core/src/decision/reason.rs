@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::domain::access::Via;
 use crate::domain::fields::Choice as _;
 use crate::domain::input::declare::words;
 
@@ -32,19 +33,6 @@ words! {
         ContextMissing = "context_missing",
         /// The principal is suspended, whatever its assignments are.
         PrincipalSuspended = "principal_suspended",
-    }
-}
-
-words! {
-    /// How an assignment reaches the resource.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-    pub enum Via: "reach of an assignment" {
-        /// The assignment is on the resource itself.
-        Direct = "direct",
-        /// The assignment is on an ancestor of the resource.
-        Inherited = "inherited",
-        /// The assignment is global.
-        Global = "global",
     }
 }
 

@@ -86,6 +86,25 @@ impl Residual {
         Ok(Evaluated { decision: Decision::of(reason), until, parameters: Some(self.parameters()), errors })
     }
 
+    /// The assignment that applies if the names that its conditions miss are given and make them true, and every name
+    /// that some conditions miss. Of several assignments, the one that a check would name.
+    pub(super) fn missing(
+        &self,
+        action: &str,
+        context: &JsonObject,
+        now: Timestamp,
+    ) -> Option<(Reason, BTreeSet<String>)> {
+        let inputs = self.subjects.inputs(action, context, now);
+        let (mut granted, mut missing) = (None, BTreeSet::new());
+        for candidate in &self.candidates {
+            if let ConditionsOutcome::Missing(names) = evaluate(&candidate.conditions, &inputs).outcome {
+                granted = granted.max(Some(candidate.granted));
+                missing.extend(names);
+            }
+        }
+        granted.map(|granted| (granted, missing))
+    }
+
     /// The declared names of all its conditions.
     fn parameters(&self) -> BTreeSet<String> {
         let conditions = self.candidates.iter().flat_map(|candidate| &candidate.conditions);

@@ -2,6 +2,7 @@
 //!
 //! Owns types and validation. Must never do I/O, read a clock or know a database.
 
+pub mod access;
 pub mod assignment;
 pub mod assignment_request;
 pub mod audit;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod role;
 pub mod value;
 
+pub use access::{AccessItem, AccessPage, AccessVia, ActionsRequest, ListRequest, PrincipalsRequest, ResourcesRequest};
 pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
 pub use assignment_request::AssignmentRequest;
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};

@@ -2,6 +2,7 @@
 //!
 //! Must never know who calls it: `crate::Epr` lists the use cases, runtimes call them there.
 
+pub(crate) mod access;
 pub(crate) mod asked;
 mod assignment_log;
 pub(crate) mod assignments;

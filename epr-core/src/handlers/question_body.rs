@@ -84,7 +84,7 @@ fn question(fields: &mut Fields<'_>, principal: &'static str) -> Option<Question
 }
 
 /// An object of at most [`MAX_CONTEXT_BYTES`].
-fn context(value: &Json) -> Reading<JsonObject> {
+pub(crate) fn context(value: &Json) -> Reading<JsonObject> {
     let members = fields::object(value)?;
     check_context(&members).map_err(|problem| vec![problem])?;
     Ok(members)

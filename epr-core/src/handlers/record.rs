@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::asked::Asked;
 use crate::Call;
 use crate::decision::{Evaluated, Explanation, Question, Reason};
+use crate::domain::access::{ListKind, ListRequest};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
-use crate::domain::fields::Problem;
+use crate::domain::fields::{Choice as _, Problem};
 use crate::domain::json::object;
 use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
 use crate::engine::cache::Basis;
@@ -259,4 +260,44 @@ pub(super) fn explained(
     ]);
     let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&explanation.resource.entity_type)) };
     draft(call, now, "authorization.explain", subject, details)
+}
+
+/// What the entry of a page of a list says.
+pub(super) struct Listing<'a> {
+    pub(super) kind: ListKind,
+    /// The members of the question.
+    pub(super) question: JsonObject,
+    pub(super) list: &'a ListRequest,
+    /// The number of items.
+    pub(super) count: usize,
+    /// Whether the list ends with the page.
+    pub(super) complete: bool,
+    /// Whether the page is not the first one.
+    pub(super) is_continued: bool,
+    pub(super) revision: &'a str,
+    pub(super) as_of: Timestamp,
+    /// The entity that the list is about.
+    pub(super) subject: Option<&'a (Uuid, EntityType)>,
+}
+
+/// The entry of a page of a list that was answered at `now`: the question and the numbers, not the items.
+pub(super) fn listed(call: &Call, now: Timestamp, listing: Listing<'_>) -> Result<Draft> {
+    let list = listing.list;
+    let mut details = listing.question;
+    details.extend(object([
+        ("kind", listing.kind.word().into()),
+        ("include", Json::List(list.include.iter().map(|one| one.word().into()).collect())),
+        ("limit", Json::Int(list.limit.into())),
+        ("count", Json::Int(i64::try_from(listing.count).unwrap_or(i64::MAX))),
+        ("complete", listing.complete.into()),
+        ("continued", listing.is_continued.into()),
+        ("revision", listing.revision.into()),
+        ("at", listing.as_of.to_string().into()),
+        ("context_sha256", context_sha256(&list.context).into()),
+    ]));
+    let subject = match listing.subject {
+        Some((id, kind)) => Subject { id: Some(*id), kind: Some(kind_of(kind)) },
+        None => Subject { id: None, kind: None },
+    };
+    draft(call, now, "authorization.list", subject, details)
 }

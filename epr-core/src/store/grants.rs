@@ -16,6 +16,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("role_assignments", &["SELECT", "INSERT", "DELETE"]),
     ("principals", &["SELECT", "INSERT", "UPDATE"]),
     ("principal_keys", &["SELECT", "INSERT", "DELETE"]),
+    ("list_keys", &["SELECT", "INSERT", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
     ("registry_head", &["SELECT", "UPDATE"]),

@@ -24,6 +24,7 @@ macro_rules! migrations {
             "0013_principals",
             "0014_conditions",
             "0015_attribute_renewals",
+            "0016_lists_of_access",
             "0018_incarnation",
         )
     };

@@ -9,6 +9,7 @@ mod dialect;
 #[path = "sql/mod.rs"]
 mod sql;
 
+mod access_batch;
 mod authorities;
 mod changes;
 mod conn;

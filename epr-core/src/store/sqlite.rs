@@ -12,6 +12,7 @@ mod dialect;
 #[expect(clippy::duplicate_mod, reason = "the statements are written once and compiled against each dialect")]
 mod sql;
 
+mod access_batch;
 mod changes;
 mod entries;
 mod facts_batch;

@@ -1,5 +1,6 @@
 //! End to end: the whole service on real databases, in this process and as real processes.
 
+mod access_principals;
 mod adoption;
 mod architecture;
 mod assignments;

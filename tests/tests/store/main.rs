@@ -3,6 +3,7 @@
 //!
 //! One file a subject, like `epr-core/src/store/contract`. A test's name is the promise that it checks.
 
+mod access;
 mod admin;
 mod changes;
 mod coverage;

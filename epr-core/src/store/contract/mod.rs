@@ -17,6 +17,7 @@
 //!   leaves at most one batch of rows unread.
 //! - *Outcome unknown*: a write whose connection broke may or may not have been committed. Reads are safe to repeat.
 
+mod access;
 mod admin;
 mod changes;
 mod facts;
@@ -29,6 +30,10 @@ mod rows;
 mod takeover;
 mod tx;
 
+pub use access::{
+    AccessEnd, AccessStart, AccessStore, AccessVisitor, ActionCandidate, ActionsQuery, ListKey, PrincipalCandidate,
+    PrincipalKey, PrincipalsQuery,
+};
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
@@ -46,6 +51,7 @@ pub trait Store:
     RegistryStore
     + PrincipalStore
     + FactsStore
+    + AccessStore
     + LedgerStore
     + RevisionStore
     + OutboxStore
@@ -62,6 +68,7 @@ impl<T> Store for T where
     T: RegistryStore
         + PrincipalStore
         + FactsStore
+        + AccessStore
         + LedgerStore
         + RevisionStore
         + OutboxStore

@@ -21,7 +21,7 @@ pub(super) use super::schema_ops::{
     applied_migrations, apply_outside, check_database, columns, explain_migration_error, foreign_table_error,
     lock_schema, may_create, next_page, open_pages, pause_triggers, resume_triggers, set_aside_table,
 };
-pub(super) use super::{changes, entries, facts_batch, takeover};
+pub(super) use super::{access_batch, changes, entries, facts_batch, takeover};
 use crate::domain::Timestamp;
 use crate::domain::time::TimeError;
 use crate::store::StoreError;
@@ -93,6 +93,13 @@ macro_rules! time_value {
 macro_rules! index_value {
     ($value:literal) => {
         $value
+    };
+}
+
+/// A text that is compared and ordered by its bytes, whatever the collation of the database is.
+macro_rules! byte_order {
+    ($text:literal) => {
+        concat!($text, " COLLATE \"C\"")
     };
 }
 

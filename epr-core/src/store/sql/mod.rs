@@ -5,6 +5,8 @@
 
 use super::dialect;
 
+#[macro_use]
+pub(super) mod access;
 mod assignments;
 mod cached_head;
 mod columns;

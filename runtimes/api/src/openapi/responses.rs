@@ -130,6 +130,18 @@ impl IntoResponses for ErasedPrincipal {
     }
 }
 
+/// The registry has changed since the first page of the list.
+pub(crate) struct OutdatedList;
+
+impl IntoResponses for OutdatedList {
+    fn responses() -> Responses {
+        let sentence = "The registry has changed since the first page of this list (revision 4711, now 4712): begin \
+                        again without `next`";
+        let about = "The registry has changed since the first page of the list.";
+        responses([response(409, about, &["Problem"], json!({ "detail": sentence }))])
+    }
+}
+
 /// The server errors that any call can get.
 pub(crate) struct ServerErrors;
 

@@ -3,6 +3,7 @@
 //! Owns how a call gets its connection: within the limits on lists and scans, with a deadline, and never again on a
 //! connection that was cut or leads to the wrong server. Must never contain a statement.
 
+mod access;
 mod admin;
 mod changes;
 mod facts;
@@ -120,6 +121,13 @@ impl SqlStore {
             close_when_done(&mut snapshot);
         }
         outcome.result
+    }
+
+    /// Reads a page of a list by several statements that see one snapshot, on one of the connections that lists may use.
+    /// The facts in it are as current as those of a check.
+    async fn list_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let _permit = self.limits.list().await?;
+        self.snapshot(step).await
     }
 
     /// Runs a step in a transaction of its own.

@@ -1,5 +1,6 @@
 //! `/api/v1`, a file for each resource.
 
+pub(crate) mod access;
 pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod check;

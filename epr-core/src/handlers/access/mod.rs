@@ -1,0 +1,155 @@
+//! Lists of access: who may do what, page by page, each item judged as a check of it would be.
+//!
+//! INVARIANT: an item is listed exactly if a check of it, at the time and the revision of the first page, says yes.
+//! Must never answer a page before it is recorded, and never end a list early without saying so.
+
+pub(crate) mod actions;
+pub(crate) mod body;
+pub(crate) mod keys;
+mod page;
+pub(crate) mod principals;
+mod token;
+
+use self::body::AccessRequest;
+use self::keys::TokenKeys;
+use self::token::{PageToken, RequestHash, TokenError};
+use super::question_body::check_context;
+use super::record::{self, Listing};
+use crate::call::Call;
+use crate::domain::access::AccessPage;
+use crate::domain::fields::Problem;
+use crate::domain::{EntityType, Timestamp};
+use crate::engine::Engines;
+use crate::error::{Error, Result};
+use crate::store::StoreError;
+use tracing::info;
+use uuid::Uuid;
+
+/// The most candidates that a page looks at: a page of candidates that are all denied ends after this many.
+const MAX_CANDIDATES: usize = 20_000;
+
+/// One page under way: what it has in common with the first one.
+pub(super) struct Walk {
+    keys: TokenKeys,
+    request: RequestHash,
+    /// The token of the page; `None` for the first one.
+    continued: Option<PageToken>,
+}
+
+/// Where the page after this one begins: the last key, and what else the list has to know.
+pub(super) struct NextPage {
+    pub(super) last: Vec<u8>,
+    pub(super) state: Vec<u8>,
+}
+
+/// What a page rests on.
+pub(super) struct Basis {
+    /// The sequence of the revision.
+    pub(super) revision: i64,
+    /// The time of every page.
+    pub(super) as_of: Timestamp,
+    /// The subject of the ledger entry: the resource that the list is about, with its type.
+    pub(super) subject: Option<(Uuid, EntityType)>,
+}
+
+impl Walk {
+    /// Begins the page that `request` asks for.
+    pub(super) async fn begin(engines: &Engines, request: &impl AccessRequest) -> Result<Self> {
+        let list = request.list();
+        check_context(&list.context).map_err(|problem| Error::field("context", problem))?;
+        for (name, is_given) in [("at", list.at.is_some()), ("revision", list.revision.is_some())] {
+            if is_given {
+                let msg = "Lists of the past are not available yet: leave this member out";
+                return Err(Error::field(name, Problem::new("not_available", msg)));
+            }
+        }
+        let (keys, hash) = (TokenKeys::current(engines).await?, request.hash());
+        let continued = list.next.as_deref().map(|text| PageToken::decode(text, |number| keys.get(number)));
+        let continued = continued.transpose().map_err(refused)?;
+        if let Some(token) = &continued {
+            token.check(Self::kind_of(request), &hash, Uuid::nil()).map_err(refused)?;
+        }
+        Ok(Self { keys, request: hash, continued })
+    }
+
+    fn kind_of<R: AccessRequest>(_: &R) -> crate::domain::access::ListKind {
+        R::KIND
+    }
+
+    /// The key after which the page begins, and the state of the list; `None` for the first page.
+    pub(super) fn position(&self) -> Option<(&[u8], &[u8])> {
+        self.continued.as_ref().map(|token| (token.last.as_slice(), token.state.as_slice()))
+    }
+
+    /// The time of every page; `now` if this is the first one.
+    pub(super) fn as_of(&self, now: impl FnOnce() -> Timestamp) -> Timestamp {
+        self.continued.as_ref().map_or_else(now, |token| token.as_of)
+    }
+
+    /// Checks that the registry is still at the revision of the first page.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub(super) fn check_revision(&self, revision: i64) -> Result<()> {
+        match &self.continued {
+            Some(token) if token.sequence != revision => Err(Error::Conflict(format!(
+                "The registry has changed since the first page of this list (revision {}, now {revision}): begin \
+                 again without `next`",
+                token.sequence
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the page and returns it.
+    pub(super) async fn finish<R: AccessRequest, T>(
+        &self,
+        engines: &Engines,
+        call: &Call,
+        request: &R,
+        basis: &Basis,
+        (items, next): (Vec<T>, Option<NextPage>),
+    ) -> Result<AccessPage<T>> {
+        let token = |next: NextPage| {
+            let token = PageToken {
+                kind: R::KIND,
+                request: self.request,
+                incarnation: Uuid::nil(),
+                sequence: basis.revision,
+                as_of: basis.as_of,
+                last: next.last,
+                state: next.state,
+            };
+            let text = token.encode(self.keys.newest()?);
+            text.ok_or_else(|| Error::from(StoreError::corrupt("list", "a key that fits in no token")))
+        };
+        let next = next.map(token).transpose()?;
+        let page = AccessPage {
+            complete: next.is_none(),
+            items,
+            next,
+            revision: basis.revision.to_string(),
+            as_of: basis.as_of,
+        };
+        let list = request.list();
+        let listing = Listing {
+            kind: R::KIND,
+            question: request.members(),
+            list,
+            count: page.items.len(),
+            complete: page.complete,
+            is_continued: self.continued.is_some(),
+            revision: &page.revision,
+            as_of: page.as_of,
+            subject: basis.subject.as_ref(),
+        };
+        let draft = record::listed(call, engines.now(), listing)?;
+        engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
+        info!(kind = R::KIND.word(), count = page.items.len(), complete = page.complete, "access_listed");
+        Ok(page)
+    }
+}
+
+fn refused(error: TokenError) -> Error {
+    Error::field("next", Problem::new("page_token", error.to_string()))
+}

@@ -1,0 +1,66 @@
+//! Reads of lists of access for many ranges or principals in one statement each.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+
+use super::super::{PrincipalKey, Result, StoreError};
+use super::dialect::{Conn, classify};
+use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
+
+/// The statement of a range, once for each row of four arrays. The arrays come from subqueries so that the planner does
+/// not see their length: it would plan again for lengths that differ from its estimate.
+pub(super) const RANGES: &str = concat!(
+    "SELECT q.position, found.* \
+     FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::uuid[]), (SELECT $4::text[])) \
+          WITH ORDINALITY AS q(entity_id, role_id, after_id, after_type, position) \
+     CROSS JOIN LATERAL (",
+    assignments_range!(assignments_by_range!(), "q.entity_id", "q.role_id", "q.after_id", "q.after_type", "$5"),
+    ") found"
+);
+
+const REGISTERED: &str = concat!(
+    "SELECT ",
+    registered_columns!("$3"),
+    " FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS q(type, id) ",
+    join_probing!("principals", "p", "p.type = q.type AND p.id = q.id")
+);
+
+/// Returns the first `limit` assignments of each range, in the order of the list.
+pub(super) async fn ranges(conn: &mut Conn, starts: &[RangeStart], limit: usize) -> Result<Vec<Vec<RangeRow>>> {
+    let rows = sqlx::query(RANGES)
+        .bind(starts.iter().map(|start| start.entity_id).collect::<Vec<_>>())
+        .bind(starts.iter().map(|start| start.role_id).collect::<Vec<_>>())
+        .bind(starts.iter().map(|start| start.after.0).collect::<Vec<_>>())
+        .bind(starts.iter().map(|start| start.after.1.as_str()).collect::<Vec<_>>())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    let mut all: Vec<Vec<RangeRow>> = starts.iter().map(|_| Vec::new()).collect();
+    for row in &rows {
+        let position: i64 = row.try_get("position").map_err(classify)?;
+        let range = position.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
+        range.ok_or_else(|| StoreError::corrupt("range", "a row for no range"))?.push(RangeRow::read(row)?);
+    }
+    Ok(all)
+}
+
+/// Returns those of `principals` that are registered, with their attributes if `with_attributes`.
+pub(super) async fn registrations(
+    conn: &mut Conn,
+    principals: &[PrincipalKey],
+    with_attributes: bool,
+) -> Result<HashMap<PrincipalKey, Registered>> {
+    if principals.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(REGISTERED)
+        .bind(principals.iter().map(|(_, kind)| kind.as_str()).collect::<Vec<_>>())
+        .bind(principals.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+        .bind(with_attributes)
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    rows.iter().map(read_registered).collect()
+}

@@ -1,0 +1,107 @@
+//! The rows that lists of principals read: assignments of a range, and registered principals. Each adapter runs the
+//! statements for many ranges or principals (`access_batch`).
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::super::columns::{read_object, read_word};
+use super::super::dialect::{Id, Row, SqlTime, classify, read_id, read_time};
+use crate::decision::Registration;
+use crate::domain::{JsonObject, Timestamp};
+use crate::store::{PrincipalKey, Result};
+
+/// The statement of one range: the assignments of a role on an entity (the nil UUID for global assignments), after a
+/// principal, in the order of the list. The parameters are SQL expressions; `$assignments` is the table `a`.
+macro_rules! assignments_range {
+    ($assignments:expr, $entity_id:literal, $role_id:literal, $after_id:literal, $after_type:literal, $limit:literal) => {
+        concat!(
+            "SELECT a.principal_id, a.principal_type, a.id, a.entity_id, a.effective_at, a.expires_at, a.condition FROM ",
+            $assignments,
+            " WHERE COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
+            $entity_id,
+            " AND a.role_id = ",
+            $role_id,
+            " AND (a.principal_id, ",
+            byte_order!("a.principal_type"),
+            ") > (",
+            $after_id,
+            ", ",
+            $after_type,
+            ") ORDER BY a.principal_id, ",
+            byte_order!("a.principal_type"),
+            " LIMIT ",
+            $limit
+        )
+    };
+}
+
+/// The table of assignments, read by the index of the ranges.
+macro_rules! assignments_by_range {
+    () => {
+        concat!("role_assignments a ", only_by_index!("ix_role_assignments_entity_role"))
+    };
+}
+
+/// The columns of a registered principal `p`, with its attributes if `$with_attributes` is true.
+macro_rules! registered_columns {
+    ($with_attributes:literal) => {
+        concat!(
+            "p.type, p.id, p.external_id, p.display_name, p.status, CASE WHEN ",
+            $with_attributes,
+            " THEN CAST(p.attributes AS TEXT) END AS attributes"
+        )
+    };
+}
+
+/// Where a range goes on: an entity (the nil UUID for global assignments), a role, and the principal before.
+#[derive(Debug, Clone)]
+pub(in super::super::super) struct RangeStart {
+    pub(in super::super::super) entity_id: Uuid,
+    pub(in super::super::super) role_id: Uuid,
+    pub(in super::super::super) after: PrincipalKey,
+}
+
+/// An assignment of a range.
+#[derive(Debug)]
+pub(in super::super::super) struct RangeRow {
+    pub(super) principal: PrincipalKey,
+    pub(super) assignment_id: Uuid,
+    pub(super) entity_id: Option<Uuid>,
+    pub(super) effective_at: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) condition: Option<String>,
+}
+
+impl RangeRow {
+    pub(in super::super::super) fn read(row: &Row) -> Result<Self> {
+        let id = row.try_get("principal_id").map(read_id).map_err(classify)?;
+        Ok(Self {
+            principal: (id, row.try_get("principal_type").map_err(classify)?),
+            assignment_id: row.try_get("id").map(read_id).map_err(classify)?,
+            entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
+            effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
+            expires_at: row
+                .try_get::<Option<SqlTime>, _>("expires_at")
+                .map_err(classify)?
+                .map(read_time)
+                .transpose()?,
+            condition: row.try_get("condition").map_err(classify)?,
+        })
+    }
+}
+
+/// A registered principal, and its attributes if they were asked for.
+pub(in super::super::super) type Registered = (Registration, JsonObject);
+
+/// Reads a registered principal by [`registered_columns`].
+pub(in super::super::super) fn read_registered(row: &Row) -> Result<(PrincipalKey, Registered)> {
+    let key = (row.try_get("id").map(read_id).map_err(classify)?, row.try_get("type").map_err(classify)?);
+    let registration = Registration {
+        external_id: row.try_get("external_id").map_err(classify)?,
+        display_name: row.try_get("display_name").map_err(classify)?,
+        status: read_word(row.try_get("status").map_err(classify)?)?,
+    };
+    let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;
+    let attributes = attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default();
+    Ok((key, (registration, attributes)))
+}

@@ -1,0 +1,191 @@
+//! `/api/v1/access`: lists of who may do what.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use epr_core::authn::Scope;
+use epr_core::domain::EntityType;
+use epr_core::domain::access::{
+    AccessItem, AccessPage, ActionsRequest, Include, ListForm, ListedAction, PrincipalsRequest, ResourcesRequest,
+};
+use epr_core::domain::assignment::PrincipalType;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::App;
+use crate::access::Rule;
+use crate::http::extract::{JsonBody, LenientCallHeaders};
+use crate::http::respond::ok;
+use crate::openapi::responses::{NotFound, OutdatedList};
+use crate::openapi::{Route, route};
+use crate::routes::HandlerResult;
+
+pub(crate) fn routes() -> [Route; 3] {
+    [
+        route!(principals, Rule::Requires(Scope::List)),
+        route!(resources, Rule::Requires(Scope::List)),
+        route!(actions, Rule::Requires(Scope::List)),
+    ]
+}
+
+/// The members that every list of access takes beside its question.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; the requests of `domain::access` read it")]
+pub(crate) struct ListMembers {
+    /// What conditions can read under `context`, at most 64 KiB; empty if absent.
+    #[schema(required = false, value_type = BTreeMap<String, serde_json::Value>, example = json!({"amount": 2500}))]
+    context: (),
+    /// The largest number of items in the page. A page can have fewer although the list goes on.
+    #[schema(required = false, minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+    /// The token of the page: `next` of the page before. The other members must be those of the first page's request.
+    #[schema(required = false, value_type = Option<String>, max_length = 4096)]
+    next: (),
+    /// The time with which windows and `now` are compared, and of the registry; the present time if absent. Not
+    /// available yet.
+    #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
+    at: (),
+    /// The revision of the registry; the present one if absent. Not available yet.
+    #[schema(required = false, value_type = Option<String>)]
+    revision: (),
+    /// Whether items say by which assignment they are allowed.
+    #[schema(required = false, default = true)]
+    explain: bool,
+    /// Items that are left out otherwise: those that only missing context keeps from being allowed, and archived
+    /// entities.
+    #[schema(required = false, example = json!(["conditional"]))]
+    include: Vec<Include>,
+}
+
+/// The question which principals may perform an action on an entity.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `PrincipalsRequest::from_body` reads it")]
+pub(crate) struct ListPrincipalsBody {
+    /// The action, for example `document:download`. An action that no role holds has an empty list.
+    #[schema(example = "document:download")]
+    action: ListedAction,
+    /// The resource: the id of an entity.
+    #[schema(example = "01a20864-775e-7192-9677-77033a7b75da")]
+    resource_id: Uuid,
+    /// Only principals of this type; of every type if absent.
+    #[schema(required = false, example = "user")]
+    principal_type: Option<PrincipalType>,
+    #[serde(flatten)]
+    list: ListMembers,
+}
+
+/// The question on which entities a principal may perform an action.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `ResourcesRequest::from_body` reads it")]
+pub(crate) struct ListResourcesBody {
+    /// The principal.
+    #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
+    principal_id: Uuid,
+    /// The principal's type; `user` if absent.
+    #[schema(required = false, example = "user")]
+    principal_type: PrincipalType,
+    /// The action, for example `document:download`.
+    #[schema(example = "document:download")]
+    action: ListedAction,
+    /// Only entities of this type; of every type if absent.
+    #[schema(required = false)]
+    resource_type: Option<EntityType>,
+    /// Only entities below this one; everywhere if absent.
+    #[schema(required = false, example = "01a20864-775e-7192-9677-77033a7b75da")]
+    within: Option<Uuid>,
+    /// The form of the answer; `items` if absent.
+    #[schema(required = false)]
+    form: ListForm,
+    #[serde(flatten)]
+    list: ListMembers,
+}
+
+/// The question which actions a principal may perform on an entity.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; `ActionsRequest::from_body` reads it")]
+pub(crate) struct ListActionsBody {
+    /// The principal.
+    #[schema(example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11")]
+    principal_id: Uuid,
+    /// The principal's type; `user` if absent.
+    #[schema(required = false, example = "user")]
+    principal_type: PrincipalType,
+    /// The resource: the id of an entity.
+    #[schema(example = "01a20864-775e-7192-9677-77033a7b75da")]
+    resource_id: Uuid,
+    #[serde(flatten)]
+    list: ListMembers,
+}
+
+/// List the principals that may perform an action on a resource
+///
+/// Exactly the principals for which a check with the same action, resource and context says yes, ordered by id. The
+/// list comes in pages: while `complete` is false, `next` in the same request asks for the next page. All pages rest on
+/// the registry and the time of the first one. Each page is recorded in the ledger. Unknown members are ignored.
+#[utoipa::path(
+    post, path = "/api/v1/access/principals", operation_id = "listPrincipalsWithAccess", tag = "authorization",
+    params(LenientCallHeaders),
+    request_body(content = ListPrincipalsBody, example = json!({
+        "action": "document:download", "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
+    })),
+    responses(
+        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        JsonBody, NotFound, OutdatedList
+    )
+)]
+async fn principals(
+    State(app): State<Arc<App>>,
+    LenientCallHeaders(call): LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> HandlerResult {
+    let request = body.and_then(|body| PrincipalsRequest::from_body(&body))?;
+    Ok(ok(&app.epr.list_principals(&call, &request).await?))
+}
+
+/// List the resources on which a principal may perform an action
+///
+/// Exactly the entities for which a check with the same principal, action and context says yes, ordered by id; archived
+/// entities are left out unless `include` asks for them. The pages are those of `/access/principals`.
+#[utoipa::path(
+    post, path = "/api/v1/access/resources", operation_id = "listResourcesWithAccess", tag = "authorization",
+    params(LenientCallHeaders),
+    request_body(content = ListResourcesBody, example = json!({
+        "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download"
+    })),
+    responses(
+        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        JsonBody, NotFound, OutdatedList
+    )
+)]
+async fn resources(
+    State(app): State<Arc<App>>,
+    LenientCallHeaders(call): LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> HandlerResult {
+    let request = body.and_then(|body| ResourcesRequest::from_body(&body, app.epr.entity_types()))?;
+    Ok(ok(&app.epr.list_resources(&call, &request).await?))
+}
+
+/// List the actions that a principal may perform on a resource
+///
+/// Exactly the actions for which a check with the same principal, resource and context says yes, ordered by their
+/// bytes. The pages are those of `/access/principals`.
+#[utoipa::path(
+    post, path = "/api/v1/access/actions", operation_id = "listActionsWithAccess", tag = "authorization",
+    params(LenientCallHeaders),
+    request_body(content = ListActionsBody, example = json!({
+        "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
+    })),
+    responses(
+        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        JsonBody, NotFound, OutdatedList
+    )
+)]
+async fn actions(
+    State(app): State<Arc<App>>,
+    LenientCallHeaders(call): LenientCallHeaders,
+    JsonBody(body): JsonBody,
+) -> HandlerResult {
+    let request = body.and_then(|body| ActionsRequest::from_body(&body))?;
+    Ok(ok(&app.epr.list_actions(&call, &request).await?))
+}
