@@ -151,7 +151,7 @@ pub struct AccessPage<T> {
     #[schema(required)]
     pub next: Option<String>,
     /// The registry state that every page of the list rests on.
-    #[schema(example = "4711")]
+    #[schema(example = "0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711")]
     pub revision: String,
     /// The time that windows and `now` were compared with, for every page of the list.
     pub as_of: Timestamp,

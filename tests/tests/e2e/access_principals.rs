@@ -43,25 +43,36 @@ async fn a_list_names_those_who_may_and_by_which_assignment(#[case] kind: Databa
     let reader = api.role("Document reader", &[], &["document:download"]).await;
     let issuers = api.role("Issuer reader", &["issuer"], &["document:download"]).await;
     let archivist = api.role("Archivist", &[], &["document:archive"]).await;
-    // 1 direct, 2 inherited until a time, 3 everywhere, 4 elsewhere, 5 out of scope, 6 another action, 7 ended, 8 later,
-    // 9 as another type.
+    // 1 direct, 2 inherited until a time, 3 everywhere, 4 elsewhere, 5 out of scope, 6 another action, 7 ended,
+    // 8 later, 9 as another type.
     let first = assign(&api, json!({"principal_id": user(1), "role_id": reader, "entity_id": spv})).await;
-    let second = assign(&api, json!({"principal_id": user(2), "role_id": reader, "entity_id": issuer,
-        "expires_at": "2026-12-01T00:00:00Z"}))
+    let second = assign(
+        &api,
+        json!({"principal_id": user(2), "role_id": reader, "entity_id": issuer,
+        "expires_at": "2026-12-01T00:00:00Z"}),
+    )
     .await;
     let third = assign(&api, json!({"principal_id": user(3), "role_id": reader})).await;
     assign(&api, json!({"principal_id": user(4), "role_id": reader, "entity_id": other})).await;
     assign(&api, json!({"principal_id": user(5), "role_id": issuers, "entity_id": issuer})).await;
     assign(&api, json!({"principal_id": user(6), "role_id": archivist, "entity_id": spv})).await;
-    assign(&api, json!({"principal_id": user(7), "role_id": reader, "entity_id": spv,
-        "effective_at": "2026-01-01T00:00:00Z", "expires_at": "2026-11-23T12:00:00Z"}))
+    assign(
+        &api,
+        json!({"principal_id": user(7), "role_id": reader, "entity_id": spv,
+        "effective_at": "2026-01-01T00:00:00Z", "expires_at": "2026-11-23T12:00:00Z"}),
+    )
     .await;
-    assign(&api, json!({"principal_id": user(8), "role_id": reader, "entity_id": spv,
-        "effective_at": "2026-11-23T12:00:01Z"}))
+    assign(
+        &api,
+        json!({"principal_id": user(8), "role_id": reader, "entity_id": spv,
+        "effective_at": "2026-11-23T12:00:01Z"}),
+    )
     .await;
-    let ninth =
-        assign(&api, json!({"principal_id": user(9), "principal_type": "service", "role_id": reader, "entity_id": spv}))
-            .await;
+    let ninth = assign(
+        &api,
+        json!({"principal_id": user(9), "principal_type": "service", "role_id": reader, "entity_id": spv}),
+    )
+    .await;
     let registered = json!({"id": user(1), "external_id": "auth0|1", "display_name": "Ada"});
     api.post("/api/v1/principals", registered).await.expect(201);
     let body = json!({"action": "document:download", "resource_id": spv});

@@ -34,7 +34,7 @@ impl<T: Send> AccessVisitor<T> for Collected<T> {
     }
 }
 
-fn query<'a>(action: &'a epr_core::decision::AskedAction, resource: u128) -> PrincipalsQuery<'a> {
+fn query(action: &epr_core::decision::AskedAction, resource: u128) -> PrincipalsQuery<'_> {
     PrincipalsQuery {
         action,
         resource_id: id(resource),
@@ -46,7 +46,8 @@ fn query<'a>(action: &'a epr_core::decision::AskedAction, resource: u128) -> Pri
 }
 
 /// `entity 1 > entity 2`. Role 11 holds `thing:read`, role 12 too but only for issuers, role 13 does not. Principals
-/// 101 to 130 have role 11 on entity 1, the even ones also on entity 2, and 200 everywhere; 300 and 301 have the others.
+/// 101 to 130 have role 11 on entity 1, the even ones also on entity 2, and 200 everywhere; 300 and 301 have the other
+/// roles.
 async fn world(backend: Backend) -> World {
     let world = World::new(backend).await;
     world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, None)]).await;
@@ -85,7 +86,7 @@ async fn candidates_are_the_principals_with_a_role_that_holds_the_action_in_the_
     let end = world.store.principal_candidates(&query(&action, 2), &mut all).await.unwrap();
     assert_eq!(end, Some(AccessEnd::Complete));
     let start = all.start.unwrap();
-    assert_eq!((start.revision, start.resource_type), (1, Some(EntityType::Spv)));
+    assert_eq!((start.revision.sequence, start.resource_type), (1, Some(EntityType::Spv)));
     assert_eq!(start.entities.keys().copied().collect::<Vec<_>>(), [id(1), id(2)]);
     assert_eq!(start.roles.into_iter().collect::<Vec<_>>(), [(id(11), "role 11".to_owned())]);
     let ids: Vec<_> = all.candidates.iter().map(|one| one.id.as_u128()).collect();

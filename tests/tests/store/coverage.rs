@@ -14,7 +14,7 @@ fn methods(text: &str) -> BTreeSet<String> {
     let mut in_trait = false;
     for line in text.lines() {
         if line.starts_with("pub trait ") {
-            in_trait = !line.contains("LedgerVisitor");
+            in_trait = !line.contains("Visitor");
         } else if line.starts_with('}') {
             in_trait = false;
         }

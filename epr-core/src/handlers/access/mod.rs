@@ -18,7 +18,7 @@ use super::record::{self, Listing};
 use crate::call::Call;
 use crate::domain::access::AccessPage;
 use crate::domain::fields::Problem;
-use crate::domain::{EntityType, Timestamp};
+use crate::domain::{EntityType, Revision, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::store::StoreError;
@@ -44,8 +44,8 @@ pub(super) struct NextPage {
 
 /// What a page rests on.
 pub(super) struct Basis {
-    /// The sequence of the revision.
-    pub(super) revision: i64,
+    /// The revision of every page.
+    pub(super) revision: Revision,
     /// The time of every page.
     pub(super) as_of: Timestamp,
     /// The subject of the ledger entry: the resource that the list is about, with its type.
@@ -67,7 +67,7 @@ impl Walk {
         let continued = list.next.as_deref().map(|text| PageToken::decode(text, |number| keys.get(number)));
         let continued = continued.transpose().map_err(refused)?;
         if let Some(token) = &continued {
-            token.check(Self::kind_of(request), &hash, Uuid::nil()).map_err(refused)?;
+            token.check(Self::kind_of(request), &hash).map_err(refused)?;
         }
         Ok(Self { keys, request: hash, continued })
     }
@@ -89,13 +89,16 @@ impl Walk {
     /// Checks that the registry is still at the revision of the first page.
     ///
     /// # Errors
-    /// `Conflict`.
-    pub(super) fn check_revision(&self, revision: i64) -> Result<()> {
+    /// `Conflict`; `Invalid` when the database is another incarnation of the ledger.
+    pub(super) fn check_revision(&self, revision: Revision) -> Result<()> {
         match &self.continued {
-            Some(token) if token.sequence != revision => Err(Error::Conflict(format!(
+            Some(token) if token.revision.incarnation != revision.incarnation => {
+                Err(refused(TokenError::OtherIncarnation))
+            }
+            Some(token) if token.revision != revision => Err(Error::Conflict(format!(
                 "The registry has changed since the first page of this list (revision {}, now {revision}): begin \
                  again without `next`",
-                token.sequence
+                token.revision
             ))),
             _ => Ok(()),
         }
@@ -114,8 +117,7 @@ impl Walk {
             let token = PageToken {
                 kind: R::KIND,
                 request: self.request,
-                incarnation: Uuid::nil(),
-                sequence: basis.revision,
+                revision: basis.revision,
                 as_of: basis.as_of,
                 last: next.last,
                 state: next.state,

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use uuid::Uuid;
 
-use crate::domain::Timestamp;
 use crate::domain::access::{ListKind, MAX_TOKEN_CHARS};
+use crate::domain::{Incarnation, Revision, Timestamp};
 
 /// The version of the form, which the MAC covers.
 const FORM: u8 = 1;
@@ -31,10 +31,8 @@ pub(crate) struct PageToken {
     pub(crate) kind: ListKind,
     /// The hash of the request of every page.
     pub(crate) request: RequestHash,
-    /// The database's incarnation.
-    pub(crate) incarnation: Uuid,
-    /// The sequence of the revision that every page rests on.
-    pub(crate) sequence: i64,
+    /// The revision that every page rests on.
+    pub(crate) revision: Revision,
     /// The time of every page.
     pub(crate) as_of: Timestamp,
     /// The key after which the page begins, in the form of its list.
@@ -64,8 +62,8 @@ pub(crate) enum TokenError {
     /// It belongs to another list or request.
     #[error("The token belongs to another request: send the members of the first page unchanged beside `next`")]
     OtherRequest,
-    /// It is from before a restore of the database.
-    #[error("The token is from another incarnation of the database. Begin again without `next`")]
+    /// It is from another incarnation of the ledger, such as the one before a restore.
+    #[error("The token is from another incarnation of the ledger. Begin again without `next`")]
     OtherIncarnation,
 }
 
@@ -77,8 +75,8 @@ impl PageToken {
         bytes.extend(key.number.to_be_bytes());
         bytes.push(kind_byte(self.kind));
         bytes.extend(self.request);
-        bytes.extend(self.incarnation.as_bytes());
-        bytes.extend(self.sequence.to_be_bytes());
+        bytes.extend(self.revision.incarnation.0.as_bytes());
+        bytes.extend(self.revision.sequence.to_be_bytes());
         bytes.extend(self.as_of.unix_micros().to_be_bytes());
         for part in [&self.last, &self.state] {
             let length = u16::try_from(part.len()).ok().filter(|_| part.len() <= MAX_PART_BYTES)?;
@@ -114,8 +112,10 @@ impl PageToken {
         let token = Self {
             kind: kind_of(kind)?,
             request: rest.array()?,
-            incarnation: Uuid::from_bytes(rest.array()?),
-            sequence: i64::from_be_bytes(rest.array()?),
+            revision: Revision {
+                incarnation: Incarnation(Uuid::from_bytes(rest.array()?)),
+                sequence: i64::from_be_bytes(rest.array()?),
+            },
             as_of: Timestamp::from_unix_micros(i64::from_be_bytes(rest.array()?)).ok()?,
             last: rest.part()?,
             state: rest.part()?,
@@ -123,14 +123,11 @@ impl PageToken {
         rest.0.is_empty().then_some(token)
     }
 
-    /// Checks that the token continues the list `kind` of a request with this hash, on a database of this incarnation.
+    /// Checks that the token continues the list `kind` of a request with this hash.
     ///
     /// # Errors
-    /// `OtherRequest`, `OtherIncarnation`.
-    pub(crate) fn check(&self, kind: ListKind, request: &RequestHash, incarnation: Uuid) -> Result<(), TokenError> {
-        if self.incarnation != incarnation {
-            return Err(TokenError::OtherIncarnation);
-        }
+    /// `OtherRequest`.
+    pub(crate) fn check(&self, kind: ListKind, request: &RequestHash) -> Result<(), TokenError> {
         if self.kind != kind || self.request != *request {
             return Err(TokenError::OtherRequest);
         }
@@ -186,8 +183,7 @@ mod tests {
         PageToken {
             kind: ListKind::Principals,
             request: [9; 32],
-            incarnation: Uuid::from_u128(3),
-            sequence: 4711,
+            revision: Revision { incarnation: Incarnation(Uuid::from_u128(3)), sequence: 4711 },
             as_of: Timestamp::parse("2026-11-29T12:00:00Z").unwrap(),
             last: b"last".to_vec(),
             state: Vec::new(),
@@ -225,12 +221,9 @@ mod tests {
     #[test]
     fn a_token_continues_only_its_own_list() {
         let own = token();
-        let (request, incarnation) = (own.request, own.incarnation);
-        assert_eq!(own.check(ListKind::Principals, &request, incarnation), Ok(()));
-        assert_eq!(own.check(ListKind::Actions, &request, incarnation), Err(TokenError::OtherRequest));
-        assert_eq!(own.check(ListKind::Principals, &[8; 32], incarnation), Err(TokenError::OtherRequest));
-        let other = Uuid::from_u128(4);
-        assert_eq!(own.check(ListKind::Principals, &request, other), Err(TokenError::OtherIncarnation));
+        assert_eq!(own.check(ListKind::Principals, &own.request), Ok(()));
+        assert_eq!(own.check(ListKind::Actions, &own.request), Err(TokenError::OtherRequest));
+        assert_eq!(own.check(ListKind::Principals, &[8; 32]), Err(TokenError::OtherRequest));
     }
 
     #[test]

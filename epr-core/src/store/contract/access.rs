@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Result;
 use crate::decision::{AskedAction, Facts, Registration};
 use crate::domain::access::AccessEntity;
-use crate::domain::{EntityType, Timestamp};
+use crate::domain::{EntityType, Revision, Timestamp};
 
 /// The position of a principal in lists: its id, then the bytes of its type.
 pub type PrincipalKey = (Uuid, String);
@@ -48,9 +48,8 @@ pub struct ActionsQuery<'a> {
 /// What a list knows before its first candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessStart {
-    /// The sequence of the newest ledger entry that changed what decisions depend on; 0 when there is none. The whole
-    /// visit sees the registry at this revision.
-    pub revision: i64,
+    /// The revision of the registry, which the whole visit sees.
+    pub revision: Revision,
     /// The type of the resource; `None` for a list about no single resource.
     pub resource_type: Option<EntityType>,
     /// The entities on which assignments of candidates are.

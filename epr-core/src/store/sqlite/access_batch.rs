@@ -8,7 +8,7 @@ use super::dialect::{Conn, bind_id, classify};
 use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
 
 /// The statement of a range.
-pub(super) const RANGE: &str = assignments_range!(assignments_by_range!(), "$1", "$2", "$3", "$4", "$5");
+pub(super) const RANGE: &str = assignments_range!(assignments_by_range!(), "$1", "$2", ("$3", "$4"), "$5");
 
 const REGISTERED: &str =
     concat!("SELECT ", registered_columns!("$3"), " FROM principals p WHERE p.type = $1 AND p.id = $2");

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::super::columns::read_types;
 use super::super::dialect::{Conn, Id, Row, SqlTime, access_batch, bind_id, classify, read_id, read_time};
-use super::origin;
+use super::super::facts::Accepted;
+use super::super::revisions;
 use super::resource::{Lineage, lineage};
 use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
 use crate::domain::Json;
@@ -60,21 +61,21 @@ pub(in super::super) async fn visit(
     query: &ActionsQuery<'_>,
     known: Option<&Head>,
     visitor: &mut dyn AccessVisitor<ActionCandidate>,
-) -> Result<(Option<AccessEnd<String>>, Head)> {
-    let revision = origin::read(&mut *conn, known).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, revision)) };
+) -> Result<(Option<AccessEnd<String>>, Accepted)> {
+    let (accepted, _) = revisions::read(&mut *conn, known).await?;
+    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, accepted)) };
     let mut reaching = reaching(&mut *conn, query).await?;
     reaching.retain(|one| is_in_scope(&one.facts.scope_types, &lineage.resource(false).entity_type));
     let start = AccessStart {
-        revision: revision.sequence,
+        revision: accepted.revision,
         resource_type: Some(lineage.resource(false).entity_type),
         entities: lineage.entities.clone(),
         roles: reaching.iter().map(|one| (one.facts.role_id, one.role_name.clone())).collect(),
     };
     if !visitor.begin(start) {
-        return Ok((Some(AccessEnd::Stopped), revision));
+        return Ok((Some(AccessEnd::Stopped), accepted));
     }
-    Ok((Some(visit_actions(conn, query, &lineage, &reaching, visitor).await?), revision))
+    Ok((Some(visit_actions(conn, query, &lineage, &reaching, visitor).await?), accepted))
 }
 
 /// An assignment that reaches the resource, with the condition of its own.

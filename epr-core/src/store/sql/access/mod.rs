@@ -9,7 +9,6 @@ pub(in super::super) mod rows;
 pub(super) mod actions;
 pub(super) mod keys;
 mod merge;
-mod origin;
 pub(super) mod principals;
 mod resource;
 mod roles;

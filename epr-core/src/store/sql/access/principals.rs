@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use super::super::dialect::{Conn, access_batch, use_indexes_in_order};
+use super::super::facts::Accepted;
+use super::super::revisions;
 use super::merge::Merge;
-use super::origin;
 use super::resource::{Lineage, lineage};
 use super::roles::{HoldingRole, holding};
 use super::rows::RangeRow;
@@ -27,24 +28,24 @@ pub(in super::super) async fn visit(
     query: &PrincipalsQuery<'_>,
     known: Option<&Head>,
     visitor: &mut dyn AccessVisitor<PrincipalCandidate>,
-) -> Result<(Option<AccessEnd<PrincipalKey>>, Head)> {
+) -> Result<(Option<AccessEnd<PrincipalKey>>, Accepted)> {
     use_indexes_in_order(&mut *conn).await?;
-    let revision = origin::read(&mut *conn, known).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, revision)) };
+    let (accepted, _) = revisions::read(&mut *conn, known).await?;
+    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, accepted)) };
     let mut roles = holding(&mut *conn, query.action.as_str()).await?;
     // The type of the resource is the same for every candidate.
     roles.retain(|role| is_in_scope(&role.scope_types, &lineage.resource(false).entity_type));
     let start = AccessStart {
-        revision: revision.sequence,
+        revision: accepted.revision,
         resource_type: Some(lineage.resource(false).entity_type),
         entities: lineage.entities.clone(),
         roles: roles.iter().map(|role| (role.id, role.name.clone())).collect(),
     };
     if !visitor.begin(start) {
-        return Ok((Some(AccessEnd::Stopped), revision));
+        return Ok((Some(AccessEnd::Stopped), accepted));
     }
     let mut candidates = Candidates { query, lineage, roles: by_id(roles), compiled: HashMap::new() };
-    Ok((Some(candidates.visit(conn, visitor).await?), revision))
+    Ok((Some(candidates.visit(conn, visitor).await?), accepted))
 }
 
 fn by_id(roles: Vec<HoldingRole>) -> BTreeMap<Uuid, HoldingRole> {

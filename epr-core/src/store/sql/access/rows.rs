@@ -13,14 +13,15 @@ use crate::store::{PrincipalKey, Result};
 /// The statement of one range: the assignments of a role on an entity (the nil UUID for global assignments), after a
 /// principal, in the order of the list. The parameters are SQL expressions; `$assignments` is the table `a`.
 macro_rules! assignments_range {
-    ($assignments:expr, $entity_id:literal, $role_id:literal, $after_id:literal, $after_type:literal, $limit:literal) => {
+    ($assignments:expr, $entity:literal, $role:literal, ($after_id:literal, $after_type:literal), $limit:literal) => {
         concat!(
-            "SELECT a.principal_id, a.principal_type, a.id, a.entity_id, a.effective_at, a.expires_at, a.condition FROM ",
+            "SELECT a.principal_id, a.principal_type, a.id, a.entity_id, a.effective_at, a.expires_at, a.condition \
+             FROM ",
             $assignments,
             " WHERE COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
-            $entity_id,
+            $entity,
             " AND a.role_id = ",
-            $role_id,
+            $role,
             " AND (a.principal_id, ",
             byte_order!("a.principal_type"),
             ") > (",

@@ -19,8 +19,8 @@ impl AccessStore for SqlStore {
     ) -> Result<Option<AccessEnd<PrincipalKey>>> {
         let known = self.continuity.newest_change();
         let visit = async |conn: &mut _| principals::visit(conn, query, known.as_ref(), visitor).await;
-        let (end, revision) = self.list_snapshot(visit).await?;
-        self.continuity.record(&revision);
+        let (end, accepted) = self.list_snapshot(visit).await?;
+        self.continuity.record(&accepted.decisive);
         Ok(end)
     }
 
@@ -31,8 +31,8 @@ impl AccessStore for SqlStore {
     ) -> Result<Option<AccessEnd<String>>> {
         let known = self.continuity.newest_change();
         let visit = async |conn: &mut _| actions::visit(conn, query, known.as_ref(), visitor).await;
-        let (end, revision) = self.list_snapshot(visit).await?;
-        self.continuity.record(&revision);
+        let (end, accepted) = self.list_snapshot(visit).await?;
+        self.continuity.record(&accepted.decisive);
         Ok(end)
     }
 

@@ -123,8 +123,8 @@ impl SqlStore {
         outcome.result
     }
 
-    /// Reads a page of a list by several statements that see one snapshot, on one of the connections that lists may use.
-    /// The facts in it are as current as those of a check.
+    /// Reads a page of a list by several statements that see one snapshot, on one of the connections that lists may
+    /// use.
     async fn list_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let _permit = self.limits.list().await?;
         self.snapshot(step).await
