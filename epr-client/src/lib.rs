@@ -83,6 +83,7 @@
 //!    belongs to the return type of its method.
 //! 6. Add the call to the test `every_operation_works_over_a_real_service` in `tests/tests/e2e/client.rs`.
 
+mod access;
 mod assignments;
 mod audit;
 mod base_url;
@@ -101,6 +102,7 @@ mod token;
 mod transport;
 mod wire;
 
+pub use access::AccessList;
 pub use audit::Order;
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use builder::{BuildError, Builder};

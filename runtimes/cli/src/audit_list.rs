@@ -4,7 +4,6 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use epr_client::Order;
 use epr_core::domain::audit::OWN_SOURCE;
 use epr_core::domain::{AuditEntry, AuditFilter, Json};
 use serde::Serialize;
@@ -90,13 +89,12 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
         from_sequence: list.from_sequence,
         to_sequence: list.to_sequence,
     };
-    let order = if list.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
     let limit = list.limit.or((format == RowFormat::Table).then_some(TABLE_ROWS));
     let mut rows = Rows::new(out, format, limit);
     let mut next = None;
     let wanted = rows.wanted();
     backend
-        .for_each_entry(&filter, order, wanted, &mut |entry| {
+        .for_each_entry(&filter, list.oldest_first, wanted, &mut |entry| {
             next = Some(entry.sequence);
             rows.add(&Entry(entry))
         })

@@ -6,6 +6,8 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod access_options;
+mod access_rows;
 mod assignments;
 mod audit;
 mod audit_list;
@@ -35,6 +37,8 @@ mod takeover;
 mod times;
 mod token;
 mod transfer;
+mod what_can;
+mod who_can;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -90,6 +94,10 @@ enum Command {
     Check(check::Check),
     /// Explain why a principal may or may not do something: every assignment with what it passes and fails
     Explain(explain::Explain),
+    /// List the principals that may do an action on an entity
+    WhoCan(who_can::WhoCan),
+    /// List what a principal may do: the entities for an action, or the actions on an entity
+    WhatCan(what_can::WhatCan),
     /// Manage entities: issuers, SPVs, offerings, investors, agents
     #[command(subcommand)]
     Entities(entities::Command),
@@ -198,10 +206,12 @@ async fn run(arguments: &Arguments) -> Outcome {
             ledger::run(epr, call, command, &mut out).await
         }
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
-        Command::Report(command) => report::run(connection.database("report")?, command, &mut out).await,
+        Command::Report(command) => report::run(&connection.backend, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,
         Command::Check(command) => check::run(&connection.backend, command, &mut out).await,
         Command::Explain(command) => explain::run(&connection.backend, command, &mut out).await,
+        Command::WhoCan(command) => who_can::run(&connection.backend, command, &mut out).await,
+        Command::WhatCan(command) => what_can::run(&connection.backend, command, &mut out).await,
         Command::Entities(command) => entities::run(&connection.backend, command, &mut out).await,
         Command::Roles(command) => roles::run(&connection.backend, command, &mut out).await,
         Command::Assignments(command) => assignments::run(&connection.backend, command, &mut out).await,

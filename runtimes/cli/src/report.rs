@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use epr_core::Epr;
 use epr_core::domain::{AssignmentScan, NamedAssignment, Timestamp};
 use uuid::Uuid;
 
 use crate::Outcome;
 use crate::assignments;
+use crate::backend::Backend;
 use crate::entities::entity_label;
 use crate::output::{Output, count, escaped, minute, notice};
 use crate::roles;
@@ -32,31 +32,31 @@ pub(crate) enum Command {
     Orphaned,
 }
 
-pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
-    let now = epr.now();
+pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
+    let now = backend.now();
     let mut seen = 0_u64;
     let summary = match command {
         Command::Expiring { within } => {
             let until = now.plus_seconds(within.seconds);
-            assignments(epr, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;
+            assignments(backend, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;
             let what = some(seen, "assignment expires", "assignments expire");
             format!("{what} within {}.", within.text)
         }
         Command::NeverEffective => {
-            assignments(epr, &AssignmentScan::NeverEffective { now }, now, &mut seen, out).await?;
+            assignments(backend, &AssignmentScan::NeverEffective { now }, now, &mut seen, out).await?;
             format!("{} never taken effect.", some(seen, "assignment has", "assignments have"))
         }
         Command::GlobalRoles => {
-            let principals = global(epr, now, &mut seen, out).await?;
+            let principals = global(backend, now, &mut seen, out).await?;
             let subject = some(principals, "principal has", "principals have");
             format!("{subject} a global assignment.")
         }
         Command::UnheldRoles => {
-            unheld(epr, &mut seen, out).await?;
+            unheld(backend, &mut seen, out).await?;
             format!("{} without a holder.", some(seen, "role is", "roles are"))
         }
         Command::Orphaned => {
-            orphaned(epr, &mut seen, out).await?;
+            orphaned(backend, &mut seen, out).await?;
             format!("{} an archived parent.", some(seen, "entity has", "entities have"))
         }
     };
@@ -74,20 +74,27 @@ fn some(number: u64, one: &str, many: &str) -> String {
 
 type Written = Result<(), Box<dyn std::error::Error>>;
 
-async fn assignments(epr: &Epr, scan: &AssignmentScan, now: Timestamp, seen: &mut u64, out: &mut Output) -> Written {
+async fn assignments(
+    backend: &Backend,
+    scan: &AssignmentScan,
+    now: Timestamp,
+    seen: &mut u64,
+    out: &mut Output,
+) -> Written {
     let mut written = Ok(());
-    epr.scan_assignments(scan, &mut |named| {
-        *seen += 1;
-        written = assignments::row(&named, now, out);
-        written.is_ok()
-    })
-    .await?;
+    backend
+        .scan_assignments(scan, &mut |named| {
+            *seen += 1;
+            written = assignments::row(&named, now, out);
+            written.is_ok()
+        })
+        .await?;
     Ok(written?)
 }
 
 /// Returns the number of principals.
 async fn global(
-    epr: &Epr,
+    backend: &Backend,
     now: Timestamp,
     seen: &mut u64,
     out: &mut Output,
@@ -95,16 +102,17 @@ async fn global(
     let mut written = Ok(());
     let mut last: Option<(String, Uuid)> = None;
     let mut principals = 0;
-    epr.scan_assignments(&AssignmentScan::Global { now }, &mut |named| {
-        *seen += 1;
-        let principal = (named.assignment.principal_type.clone(), named.assignment.principal_id);
-        let first = last.as_ref() != Some(&principal);
-        principals += u64::from(first);
-        last = Some(principal);
-        written = global_row(&named, first, now, out);
-        written.is_ok()
-    })
-    .await?;
+    backend
+        .scan_assignments(&AssignmentScan::Global { now }, &mut |named| {
+            *seen += 1;
+            let principal = (named.assignment.principal_type.clone(), named.assignment.principal_id);
+            let first = last.as_ref() != Some(&principal);
+            principals += u64::from(first);
+            last = Some(principal);
+            written = global_row(&named, first, now, out);
+            written.is_ok()
+        })
+        .await?;
     written?;
     Ok(principals)
 }
@@ -122,47 +130,48 @@ fn global_row(named: &NamedAssignment, first: bool, now: Timestamp, out: &mut Ou
     assignments::granted_line(named.granted.as_ref(), "    ", out)
 }
 
-async fn unheld(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
+async fn unheld(backend: &Backend, seen: &mut u64, out: &mut Output) -> Written {
     let mut written = Ok(());
-    epr.unheld_roles(&mut |unheld| {
-        *seen += 1;
-        written = if out.json {
-            out.object(&unheld)
-        } else {
-            roles::row(&unheld.role, out).and_then(|()| match (unheld.ended_assignments, unheld.last_ended_at) {
-                (ended @ 1.., Some(last)) => {
-                    let ended = count(ended.unsigned_abs(), "assignment has expired", "assignments have expired");
-                    out.line(format_args!("  {ended}, the last on {}", minute(last)))
-                }
-                _ => Ok(()),
-            })
-        };
-        written.is_ok()
-    })
-    .await?;
+    backend
+        .unheld_roles(&mut |unheld| {
+            *seen += 1;
+            written = if out.json {
+                out.object(&unheld)
+            } else {
+                roles::row(&unheld.role, out).and_then(|()| match (unheld.ended_assignments, unheld.last_ended_at) {
+                    (ended @ 1.., Some(last)) => {
+                        let ended = count(ended.unsigned_abs(), "assignment has expired", "assignments have expired");
+                        out.line(format_args!("  {ended}, the last on {}", minute(last)))
+                    }
+                    _ => Ok(()),
+                })
+            };
+            written.is_ok()
+        })
+        .await?;
     Ok(written?)
 }
 
-async fn orphaned(epr: &Epr, seen: &mut u64, out: &mut Output) -> Written {
+async fn orphaned(backend: &Backend, seen: &mut u64, out: &mut Output) -> Written {
     let mut written = Ok(());
-    epr.orphans(&mut |orphan| {
-        *seen += 1;
-        written = if out.json {
-            out.object(&orphan)
-        } else {
-            let entity = &orphan.entity;
-            let parent = entity.parent_id.map(|id| id.to_string()).unwrap_or_default();
-            out.clipped_line(&format!("{}  {}", entity.id, entity_label(&entity.entity_type, &entity.name))).and_then(
-                |()| {
-                    out.clipped_line(&format!(
-                        "  below {parent}  {}",
-                        entity_label(&orphan.parent_type, &orphan.parent_name)
-                    ))
-                },
-            )
-        };
-        written.is_ok()
-    })
-    .await?;
+    backend
+        .orphans(&mut |orphan| {
+            *seen += 1;
+            written = if out.json {
+                out.object(&orphan)
+            } else {
+                let entity = &orphan.entity;
+                let parent = entity.parent_id.map(|id| id.to_string()).unwrap_or_default();
+                out.clipped_line(&format!("{}  {}", entity.id, entity_label(&entity.entity_type, &entity.name)))
+                    .and_then(|()| {
+                        out.clipped_line(&format!(
+                            "  below {parent}  {}",
+                            entity_label(&orphan.parent_type, &orphan.parent_name)
+                        ))
+                    })
+            };
+            written.is_ok()
+        })
+        .await?;
     Ok(written?)
 }

@@ -89,7 +89,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Completes the list. `nothing` is said when it is empty, `more` when rows were left out.
-    pub(crate) fn finish<R: Row>(self, nothing: &str, more: &str) -> io::Result<()> {
+    pub(crate) fn finish<R: Row>(self, nothing: &str, more: &str) -> io::Result<Finished> {
         if let Some(counter) = &self.counter {
             counter.finish_and_clear();
         }
@@ -100,12 +100,13 @@ impl<'a> Rows<'a> {
             record(self.out, R::COLUMNS)?;
         }
         self.out.flush()?;
-        if self.limit.is_some_and(|limit| self.seen > limit) {
+        let is_cut = self.limit.is_some_and(|limit| self.seen > limit);
+        if is_cut {
             notice(more);
         } else if self.seen == 0 && self.format != RowFormat::Json {
             notice(nothing);
         }
-        Ok(())
+        Ok(Finished { rows: self.seen - u64::from(is_cut), is_cut })
     }
 
     fn write<R: Row>(&mut self, row: &R) -> io::Result<()> {
@@ -144,6 +145,15 @@ impl<'a> Rows<'a> {
         });
         counter.set_position(self.seen);
     }
+}
+
+/// A list that was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finished {
+    /// The number of rows.
+    pub(crate) rows: u64,
+    /// Whether rows were left out.
+    pub(crate) is_cut: bool,
 }
 
 /// One line of CSV.

@@ -226,7 +226,8 @@ async fn failures_are_reported_with_their_cause() {
         output.code == 2 && output.err.contains("cannot be reached") && output.err.contains("check the address"),
         "{output:?}"
     );
-    for command in [&["report", "expiring"][..], &["doctor"], &["migrate"], &["audit", "verify"], &["events", "list"]] {
+    for command in [&["ledger", "set-aside"][..], &["doctor"], &["migrate"], &["audit", "verify"], &["events", "list"]]
+    {
         let output = nobody.run(command).await;
         assert!(
             output.code == 2 && output.err.contains("needs the database and cannot work over the API"),

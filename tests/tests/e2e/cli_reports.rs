@@ -1,8 +1,9 @@
-//! `epr report …`: the rows of each report.
+//! `epr report …`: the rows of each report, on the database and over the API.
 
 use epr_testkit::api::Api;
 use epr_testkit::cli::{Cli, normalized};
 use epr_testkit::database::DatabaseKind;
+use epr_testkit::process::Process;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -21,6 +22,21 @@ fn in_days(days: i64) -> String {
 async fn each_report_shows_exactly_its_rows(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     let cli = Cli::on(&api.database.url);
+    reports_show_exactly_their_rows(&api, &cli).await;
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_report_shows_the_same_rows_over_the_api(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+    reports_show_exactly_their_rows(&api, &Cli::over(&base)).await;
+    process.terminate().await;
+}
+
+async fn reports_show_exactly_their_rows(api: &Api, cli: &Cli) {
     let issuer = api.entity("Acme", "issuer", None).await;
     let spv = api.entity("Berlin", "spv", Some(&issuer)).await;
     let below = api.entity("Series A", "offering", Some(&spv)).await;

@@ -54,9 +54,11 @@ async fn lines_fit_a_terminal_and_are_whole_in_a_pipe() {
 #[tokio::test]
 async fn help_fits_and_lists_the_exit_codes() {
     let cli = Cli::on("sqlite:///none.db");
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 17] = [
         &["--help"],
         &["check", "--help"],
+        &["who-can", "--help"],
+        &["what-can", "--help"],
         &["seed", "--help"],
         &["entities", "create", "--help"],
         &["entities", "update", "--help"],

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use epr_client::domain::event::Duplicate;
 use epr_client::domain::{
-    AssignmentFilter, AuditFilter, EntityFilter, EntityPatch, EntityStatus, EntityType, EventFilter, Json,
-    NewAssignment, NewEntity, NewEvent, NewRole, RolePatch, Timestamp,
+    AccessItem, ActionsRequest, AssignmentFilter, AuditFilter, EntityFilter, EntityPatch, EntityStatus, EntityType,
+    EventFilter, Json, ListRequest, NewAssignment, NewEntity, NewEvent, NewRole, PrincipalsRequest, RolePatch,
+    Timestamp,
 };
 use epr_client::{BoxError, Client, Error, Order, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_testkit::cli::Cli;
@@ -98,6 +99,7 @@ async fn registry(client: &Client) {
     assert!(client.check(&question(spv.id)).await.unwrap());
     let explained = client.explain(&question(spv.id), &[].into_iter().collect(), None).await.unwrap();
     assert_eq!((explained.decision, explained.assignments.len()), (true, 1));
+    lists_of_access(client, spv.id, held.id).await;
     let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id) };
     assert_eq!(client.assignments(&mine).all().await.unwrap(), std::slice::from_ref(&held));
     assert_eq!(client.assignment(held.id).await.unwrap(), held);
@@ -124,6 +126,39 @@ async fn registry(client: &Client) {
     large.attributes.insert("text".into(), "x".repeat(2 << 20).into());
     let large = client.create_entity(&large).await.unwrap_err();
     assert!(matches!(large, Error::TooLarge { .. }), "{large:?}");
+}
+
+/// The user has one assignment, on `resource`.
+async fn lists_of_access(client: &Client, resource: Uuid, assignment: Uuid) {
+    let via =
+        |items: &[AccessItem]| items.iter().map(|item| item.via.as_ref().unwrap().assignment_id).collect::<Vec<_>>();
+    let list = ListRequest { limit: 1, ..ListRequest::default() };
+    let principals = PrincipalsRequest {
+        action: "document:download".try_into().unwrap(),
+        resource_id: resource,
+        principal_type: None,
+        list: list.clone(),
+    };
+    let page = client.access_principals(&principals).page().await.unwrap();
+    assert_eq!((page.items[0].id.as_str(), page.items[0].kind.as_deref()), (&*USER.to_string(), Some("user")));
+    assert_eq!(via(&page.items), [assignment]);
+    assert_eq!(client.access_principals(&principals).all().await.unwrap(), page.items);
+    let next = client.access_principals(&principals).page_after(&page).await.unwrap();
+    assert_eq!(next.map_or(0, |next| next.items.len()), 0, "one principal");
+    let actions = ActionsRequest {
+        principal_id: USER,
+        principal_type: "user".try_into().unwrap(),
+        resource_id: resource,
+        list: list.clone(),
+    };
+    let allowed = client.access_actions(&actions).all().await.unwrap();
+    assert_eq!((allowed[0].id.as_str(), via(&allowed)), ("document:download", vec![assignment]));
+    let elsewhere = PrincipalsRequest { resource_id: Uuid::from_u128(1), ..principals.clone() };
+    let unknown = client.access_principals(&elsewhere).page().await.unwrap_err();
+    assert!(matches!(unknown, Error::NotFound { .. }), "{unknown:?}");
+    let list = ListRequest { next: Some("foreign".to_owned()), ..list };
+    let foreign = client.access_principals(&PrincipalsRequest { list, ..principals }).page().await.unwrap_err();
+    assert!(matches!(foreign, Error::Invalid { .. }), "{foreign:?}");
 }
 
 async fn events_and_ledger(client: &Client) {

@@ -16,6 +16,7 @@ mod cache_tls;
 mod cache_upstash;
 mod cached_equals_uncached;
 mod check;
+mod cli_access;
 mod cli_audit_list;
 mod cli_doctor;
 mod cli_foreign;

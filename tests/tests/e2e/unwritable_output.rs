@@ -9,7 +9,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
 
 /// Every command that writes a result.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &["--help"],
     &["--version"],
     &["audit", "verify", "--help"],
@@ -19,6 +19,9 @@ const COMMANDS: [&[&str]; 28] = [
     &["seed"],
     &["check", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "document:download", "spv:Berlin One"],
     &["check", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "document:verify", "spv:Berlin One"],
+    &["who-can", "document:download", "spv:Berlin One"],
+    &["who-can", "document:download", "spv:Berlin One", "--format", "csv"],
+    &["what-can", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "--on", "spv:Berlin One", "--json"],
     &["entities", "list"],
     &["entities", "show", "spv:Berlin One"],
     &["roles", "list", "--json"],

@@ -3,19 +3,20 @@
 //! Owns the sentences about an answer that is not a success. Must know no path and no wire form: those are in
 //! `epr-client`.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use epr_client::{BaseUrl, Client, Error, Explanation, List, ProtocolError, Question, RetryPolicy, TransportKind};
+use epr_client::{
+    BaseUrl, Client, Error, Explanation, List, Order, ProtocolError, Question, RetryPolicy, TransportKind,
+};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, BulkStep, Entity, EntityFilter, EntityPatch, EntityType,
-    JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason, Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, AuditEntry, AuditFilter, BulkStep, Entity, EntityFilter,
+    EntityPatch, JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason, Timestamp,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
+use super::reports::Names;
 use super::{BackendError, PAGE_ROWS, RowVisitor, check_made};
 
 /// For opening a connection.
@@ -173,6 +174,28 @@ impl Api {
         self.checked(self.client.update_role(id, patch).await)
     }
 
+    pub(super) async fn assignment(&self, id: Uuid) -> Result<Assignment, BackendError> {
+        self.checked(self.client.assignment(id).await)
+    }
+
+    /// Passes ledger entries to `visit` until it returns `false`.
+    pub(super) async fn for_each_entry(
+        &self,
+        filter: &AuditFilter,
+        oldest_first: bool,
+        page_rows: u32,
+        visit: RowVisitor<'_, AuditEntry>,
+    ) -> Result<(), BackendError> {
+        let order = if oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+        let mut entries = self.client.audit_entries(filter, order).limit(page_rows).stream();
+        while let Some(entry) = self.checked(entries.try_next().await)? {
+            if !visit(entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn assign(&self, request: &AssignmentRequest) -> Result<Assignment, BackendError> {
         self.checked(self.client.assign_to(request).await)
     }
@@ -228,24 +251,10 @@ impl Api {
         filter: AssignmentFilter,
         visit: RowVisitor<'_, NamedAssignment>,
     ) -> Result<(), BackendError> {
-        let mut roles: HashMap<Uuid, String> = HashMap::new();
-        let mut entities: HashMap<Uuid, (EntityType, String)> = HashMap::new();
+        let mut names = Names::default();
         let mut rows = self.client.assignments(&filter).limit(PAGE_ROWS).stream();
         while let Some(assignment) = self.checked(rows.try_next().await)? {
-            let role_name = match roles.entry(assignment.role_id) {
-                Entry::Occupied(known) => known.get().clone(),
-                Entry::Vacant(unknown) => unknown.insert(self.role(assignment.role_id).await?.name).clone(),
-            };
-            let named = match assignment.entity_id.map(|id| (id, entities.entry(id))) {
-                None => None,
-                Some((_, Entry::Occupied(known))) => Some(known.get().clone()),
-                Some((id, Entry::Vacant(unknown))) => {
-                    let entity = self.entity(id).await?;
-                    Some(unknown.insert((entity.entity_type, entity.name)).clone())
-                }
-            };
-            let (entity_type, entity_name) = named.unzip();
-            if !visit(NamedAssignment { assignment, role_name, entity_type, entity_name, granted: None }) {
+            if !visit(names.name(self, assignment).await?) {
                 return Ok(());
             }
         }

@@ -2,13 +2,11 @@
 //!
 //! Must never verify: an export over the API only refuses an entry whose hash does not match its text.
 
-use epr_client::Order;
 use epr_core::ExportedEntry;
 use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::ledger::canonical::{Fields, entry_hash, id_text};
 use epr_core::ledger::number;
 use epr_core::store::ScanRange;
-use futures_util::TryStreamExt as _;
 
 use super::api::Api;
 use super::{Backend, BackendError, PAGE_ROWS, RowVisitor};
@@ -21,24 +19,16 @@ impl Backend {
     pub(crate) async fn for_each_entry(
         &self,
         filter: &AuditFilter,
-        order: Order,
+        oldest_first: bool,
         wanted: u64,
         visit: RowVisitor<'_, AuditEntry>,
     ) -> Result<(), BackendError> {
         let limit = u32::try_from(wanted).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
         let epr = match self {
             Self::Database { epr, .. } => epr,
-            Self::Api(api) => {
-                let mut entries = api.client.audit_entries(filter, order).limit(limit).stream();
-                while let Some(entry) = api.checked(entries.try_next().await)? {
-                    if !visit(entry) {
-                        break;
-                    }
-                }
-                return Ok(());
-            }
+            Self::Api(api) => return api.for_each_entry(filter, oldest_first, limit, visit).await,
         };
-        let mut page = AuditPage { limit, after: None, ascending: order == Order::OldestFirst };
+        let mut page = AuditPage { limit, after: None, ascending: oldest_first };
         loop {
             let (mut read, mut goes_on) = (0, true);
             epr.show_audit_entries(filter, page, &mut |entry| {
@@ -66,29 +56,34 @@ impl Backend {
 /// Reads the entries and writes the text that was hashed again, because the API sends their fields.
 async fn export(api: &Api, range: ScanRange, take: EntryVisitor<'_>) -> Result<(), BackendError> {
     let filter = AuditFilter { from_sequence: Some(range.from), to_sequence: range.end(), ..AuditFilter::default() };
-    let mut entries = api.client.audit_entries(&filter, Order::OldestFirst).limit(PAGE_ROWS).stream();
     let mut canonical = String::new();
-    while let Some(entry) = api.checked(entries.try_next().await)? {
+    let mut changed = None;
+    api.for_each_entry(&filter, true, PAGE_ROWS, &mut |entry| {
         write_canonical(&entry, &entry.details.0, &mut canonical);
-        if entry_hash(&entry.previous_hash, &canonical) != entry.entry_hash {
+        if hash(&entry, &canonical) != entry.entry_hash {
             // An earlier version wrote some numbers in another form.
             if let Some(details) = number::former(&entry.details.0) {
                 write_canonical(&entry, &details, &mut canonical);
             }
-            if entry_hash(&entry.previous_hash, &canonical) != entry.entry_hash {
-                return Err(BackendError::Message(format!(
-                    "entry {} does not match its hash: it may have been changed; `epr audit verify` on the database \
-                     says what is wrong, and an export of the database has its text",
-                    entry.sequence
-                )));
+            if hash(&entry, &canonical) != entry.entry_hash {
+                changed = Some(entry.sequence);
+                return false;
             }
         }
         let AuditEntry { sequence, previous_hash, entry_hash, .. } = &entry;
-        if !take(ExportedEntry { sequence: *sequence, previous_hash, entry_hash, canonical: &canonical }) {
-            break;
-        }
-    }
-    Ok(())
+        take(ExportedEntry { sequence: *sequence, previous_hash, entry_hash, canonical: &canonical })
+    })
+    .await?;
+    changed.map_or(Ok(()), |sequence| {
+        Err(BackendError::Message(format!(
+            "entry {sequence} does not match its hash: it may have been changed; `epr audit verify` on the database \
+             says what is wrong, and an export of the database has its text"
+        )))
+    })
+}
+
+fn hash(entry: &AuditEntry, canonical: &str) -> String {
+    entry_hash(&entry.previous_hash, canonical)
 }
 
 fn write_canonical(entry: &AuditEntry, details: &str, out: &mut String) {

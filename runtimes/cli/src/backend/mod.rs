@@ -1,9 +1,11 @@
 //! The backend of a command: the database, through the library's use cases, or a running API. The commands see no
 //! difference, except that the API does not return the reason of a decision.
 
+pub(crate) mod access;
 pub(crate) mod api;
 mod audit;
 mod principals;
+mod reports;
 
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Explanation, Question, Reason};
@@ -261,25 +263,17 @@ impl Backend {
         filter: AssignmentFilter,
         visit: RowVisitor<'_, NamedAssignment>,
     ) -> Result<(), BackendError> {
-        match self {
-            Self::Database { epr, .. } => Ok(epr.scan_assignments(&AssignmentScan::Listed(filter), visit).await?),
-            Self::Api(api) => api.for_each_named_assignment(filter, visit).await,
-        }
+        self.scan_assignments(&AssignmentScan::Listed(filter), visit).await
     }
 
-    /// One assignment with its names. The API has no call for one: the list is searched.
+    /// One assignment with its names.
     pub(crate) async fn assignment(&self, id: Uuid) -> Result<Option<NamedAssignment>, BackendError> {
         let mut found = None;
-        let mut visit = |named: NamedAssignment| {
-            if named.assignment.id == id {
-                found = Some(named);
-            }
-            found.is_none()
-        };
-        match self {
-            Self::Database { epr, .. } => epr.scan_assignments(&AssignmentScan::One(id), &mut visit).await?,
-            Self::Api(api) => api.for_each_named_assignment(AssignmentFilter::default(), &mut visit).await?,
-        }
+        self.scan_assignments(&AssignmentScan::One(id), &mut |named| {
+            found = Some(named);
+            false
+        })
+        .await?;
         Ok(found)
     }
 
