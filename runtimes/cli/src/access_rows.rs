@@ -3,6 +3,7 @@
 use std::io;
 
 use epr_core::domain::access::{AccessItem, AccessVia, Via};
+use epr_core::domain::fields::Choice as _;
 use serde::Serialize;
 
 use crate::entities::entity_label;
@@ -95,6 +96,11 @@ fn named_cells(item: &AccessItem) -> Vec<String> {
     vec![text(&item.kind), item.id.clone(), text(&item.external_id), text(&item.name)]
 }
 
+/// How an assignment reaches a resource, as a word.
+pub(crate) fn via_word(via: Via) -> &'static str {
+    via.word()
+}
+
 /// The cells of the columns about the assignment.
 fn assignment_cells(item: &AccessItem) -> Vec<String> {
     let missing = item.missing.join(" ");
@@ -104,7 +110,7 @@ fn assignment_cells(item: &AccessItem) -> Vec<String> {
     let on = entity.as_ref().map(|on| [on.entity_type.to_string(), on.id.to_string(), on.name.clone()]);
     let [on_type, on_id, on_name] = on.unwrap_or_default();
     let until = until.map(|until| until.to_string()).unwrap_or_default();
-    let via = epr_core::domain::fields::Choice::word(*via).to_owned();
+    let via = via_word(*via).to_owned();
     vec![assignment_id.to_string(), role.name.clone(), via, on_type, on_id, on_name, until, missing]
 }
 

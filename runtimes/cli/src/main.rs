@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod access_options;
+mod access_report;
 mod access_rows;
 mod assignments;
 mod audit;

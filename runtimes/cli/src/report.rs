@@ -6,13 +6,13 @@ use clap::Subcommand;
 use epr_core::domain::{AssignmentScan, NamedAssignment, Timestamp};
 use uuid::Uuid;
 
-use crate::Outcome;
 use crate::assignments;
 use crate::backend::Backend;
 use crate::entities::entity_label;
 use crate::output::{Output, count, escaped, minute, notice};
 use crate::roles;
 use crate::times::{self, Period};
+use crate::{Outcome, access_report};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -30,12 +30,15 @@ pub(crate) enum Command {
     UnheldRoles,
     /// List entities that are not archived but whose parent is
     Orphaned,
+    /// Write every principal and action on an entity and on everything below it, as CSV
+    Access(access_report::Access),
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     let now = backend.now();
     let mut seen = 0_u64;
     let summary = match command {
+        Command::Access(command) => return access_report::run(backend, command, out).await,
         Command::Expiring { within } => {
             let until = now.plus_seconds(within.seconds);
             assignments(backend, &AssignmentScan::Expiring { now, until }, now, &mut seen, out).await?;

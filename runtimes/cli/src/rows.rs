@@ -76,6 +76,11 @@ impl<'a> Rows<'a> {
         self.limit.map_or(u64::MAX, |limit| limit.saturating_add(1))
     }
 
+    /// Whether the output failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Writes a row. Returns `false` when no more rows are needed: the limit is exceeded, or the output failed.
     pub(crate) fn add<R: Row>(&mut self, row: &R) -> bool {
         if self.limit.is_some_and(|limit| self.seen >= limit) {

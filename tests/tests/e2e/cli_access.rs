@@ -194,6 +194,51 @@ async fn a_list_of_several_pages_is_complete_and_leaves_an_entry_for_each(#[case
     process.terminate().await;
 }
 
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_of_access_has_a_row_for_each_check_that_says_yes(#[case] kind: DatabaseKind) {
+    on_both(kind, async |api, _, cli| {
+        if api.get("/api/v1/entities?type=offering").await.expect(200).as_array().unwrap().is_empty() {
+            let spv = api.get("/api/v1/entities?type=spv").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+            api.entity(HOSTILE, "offering", Some(&spv)).await;
+            api.entity("Elsewhere", "issuer", None).await;
+        }
+        let csv = cli.ok(&["report", "access", "--entity", "issuer:Acme"]).await;
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        assert_eq!(
+            reader.headers().unwrap().iter().collect::<Vec<_>>().join(","),
+            "entity_id,entity_type,entity_name,principal_type,principal_id,principal_external_id,principal_name,action,\
+             assignment_id,role,via,until"
+        );
+        let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+        let listed: Vec<_> = rows.iter().map(|row| [&row[0], &row[4], &row[7]].map(str::to_owned)).collect();
+        let mut expected = BTreeSet::new();
+        for entity in cli.json(&["entities", "list"]).await.iter().filter(|entity| entity["name"] != "Elsewhere") {
+            let entity = entity["id"].as_str().unwrap();
+            for (principal, kind) in [(ADA, "user"), (BEN, "user"), (CLEO, "service"), (DAN, "user"), (EVE, "user")] {
+                for action in ["document:archive", "document:download"] {
+                    if cli.run(&["check", principal, action, entity, "--principal-type", kind]).await.code == 0 {
+                        expected.insert([entity, principal, action].map(str::to_owned));
+                    }
+                }
+            }
+        }
+        assert_eq!((listed.len(), listed.iter().cloned().collect::<BTreeSet<_>>()), (expected.len(), expected));
+        assert_eq!(&rows[0][2], "Acme", "an entity comes before what is below it");
+        for part in rows.iter().flat_map(|row| row.iter()).flat_map(|cell| cell.split([';', '\t', '\n', '\r'])) {
+            assert!(!part.trim_start_matches(['"', ' ']).starts_with(['=', '+', '-', '@']), "a formula: {part}");
+        }
+        assert_eq!(cli.json(&["report", "access", "--entity", "issuer:Acme"]).await.len(), rows.len());
+        let table = cli.ok(&["report", "access", "--entity", "issuer:Acme", "--format", "table"]).await;
+        assert!(!table.contains('\u{1b}') && table.lines().count() == 2 * rows.len(), "{table}");
+        let unknown = cli.run(&["report", "access", "--entity", "issuer:Nobody"]).await;
+        assert!(unknown.code == 2 && unknown.err.contains("there is no issuer named `Nobody`"), "{unknown:?}");
+    })
+    .await;
+}
+
 /// So many assignments of the role Reader on an entity, behind the service's back.
 fn many(count: usize, entity: &str) -> String {
     let moment = "2026-01-01T00:00:00.000000Z";

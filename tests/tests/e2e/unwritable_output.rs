@@ -9,7 +9,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
 
 /// Every command that writes a result.
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 32] = [
     &["--help"],
     &["--version"],
     &["audit", "verify", "--help"],
@@ -31,6 +31,7 @@ const COMMANDS: [&[&str]; 31] = [
     &["export", "--format", "csv"],
     &["report", "expiring", "--within", "60d"],
     &["report", "global-roles"],
+    &["report", "access", "--entity", "issuer:Acme Estates"],
     &["audit", "list"],
     &["audit", "list", "--json"],
     &["audit", "list", "--format", "csv"],
