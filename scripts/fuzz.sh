@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes the parsers of untrusted bytes: messages, JSON, the canonical form, credentials, database URLs,
-# conditions.
+# conditions, page tokens.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ need_apt c++ g++
 seconds=${1:-10}
 shift || true
 targets=("$@")
-((${#targets[@]})) || targets=(message canonical json database_url credential condition)
+((${#targets[@]})) || targets=(message canonical json database_url credential condition page_token)
 
 # The flags of cargo-fuzz without a sanitizer: EPR has no unsafe code for one to check.
 coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs, reason = "each target uses a part of these modules")]
 
+pub mod access;
 pub mod authn;
 pub mod decision;
 #[path = "../../epr-core/src/domain/mod.rs"]

@@ -52,6 +52,10 @@ pub use self::outbox::PLAN_SETTINGS;
 /// length.
 pub const CHECKS: &str = facts_batch::FACTS;
 
+/// The statement behind lists of principals, for explaining it under [`PLAN_SETTINGS`]: `$1` to `$4` arrays of entities
+/// (the nil UUID for global assignments), roles, and principals to start after, by id and type; `$5` the rows of each.
+pub const ACCESS_RANGES: &str = access_batch::RANGES;
+
 /// A store on `url`, which connects when it is first needed.
 ///
 /// # Errors

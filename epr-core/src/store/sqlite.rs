@@ -36,6 +36,10 @@ pub const CHECK: &str = facts::FACTS;
 /// position to start after, `$2` the number of rows.
 pub const WALKS: [&str; 2] = [events::PENDING_KEYS, events::PENDING_UNORDERED];
 
+/// The statement behind lists of principals, for explaining it: `$1` the entity (the nil UUID for global assignments),
+/// `$2` the role, `$3` and `$4` the principal to start after, `$5` the number of rows.
+pub const ACCESS_RANGE: &str = access_batch::RANGE;
+
 /// Opens (and creates, with its folders) a database file.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod access;
 mod access_options;
 mod access_report;
 mod access_rows;
@@ -121,6 +122,9 @@ enum Command {
     /// List, verify and export the entries of the audit ledger
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Manage the keys of page tokens
+    #[command(subcommand)]
+    Access(access::Command),
     /// Repair the ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -202,6 +206,7 @@ async fn run(arguments: &Arguments) -> Outcome {
     let outcome = match command {
         Command::Migrate(command) => command.run(connection.database("migrate")?, &mut out).await,
         Command::Audit(command) => audit::run(&connection, command, &mut out).await,
+        Command::Access(command) => access::run(connection.database("access")?, command, &mut out).await,
         Command::Ledger(command) => {
             let (epr, call) = connection.database_and_call("ledger")?;
             ledger::run(epr, call, command, &mut out).await

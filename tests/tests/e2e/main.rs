@@ -1,6 +1,10 @@
 //! End to end: the whole service on real databases, in this process and as real processes.
 
+mod access_actions;
+mod access_law;
 mod access_principals;
+mod access_tokens;
+mod access_world;
 mod adoption;
 mod architecture;
 mod assignments;
@@ -73,6 +77,7 @@ mod older_service;
 mod openapi;
 mod paths;
 mod plan;
+mod plan_access;
 mod plan_ledger;
 mod pooler;
 mod postgres_tls;
