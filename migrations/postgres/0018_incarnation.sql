@@ -1,5 +1,5 @@
--- Revisions: the incarnation of this ledger, and the newest entry that changed the registry in any way. Both are columns
--- of the row that every read of facts returns already.
+-- Revisions: the incarnation of this ledger, and the newest entry that changed the registry in any way. Both are
+-- columns of the row that every read of facts returns already.
 
 -- Appends take this table's lock first, and registry_head later: those under way end before this migration changes
 -- anything, and later ones wait until it is committed.

@@ -1,5 +1,5 @@
--- Revisions: the incarnation of this ledger, and the newest entry that changed the registry in any way. Both are columns
--- of the row that every read of facts returns already.
+-- Revisions: the incarnation of this ledger, and the newest entry that changed the registry in any way. Both are
+-- columns of the row that every read of facts returns already.
 
 -- What of registry_head existed before is about decisions only: creating an entity changes none. registry_sequence is
 -- the newest entry that changed any row of the registry, so that the registry at a revision is one state.

@@ -102,8 +102,8 @@ macro_rules! facts_statement {
     };
 }
 
-/// One more row of the same snapshot, about its origin: whether the server is in recovery, the newest entry that changed
-/// what decisions depend on, and the revision.
+/// One more row of the same snapshot, about its origin: whether the server is in recovery, the newest entry that
+/// changed what decisions depend on, and the revision.
 macro_rules! facts_origin {
     ($before:literal) => {
         concat!(
