@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::condition::{Condition, ConditionCheck};
 use super::fields::{self, Fields, Invalid, Problem};
 use super::input::declare::{filter, record};
-use super::input::value::Value as _;
+use super::input::value::Value;
 use super::json::Json;
 use super::schema::AnyTime;
 use super::text::Text;
@@ -190,9 +190,54 @@ pub(crate) fn window_problem(effective_at: Timestamp, expires_at: Option<Timesta
         .then(|| Problem::new("value_error", "expires_at should be after effective_at"))
 }
 
+/// Whether assignments are in force: their window includes a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InForce {
+    /// In force at the time of the call.
+    Now,
+    /// Not in force at the time of the call: the window has ended, or has not begun.
+    NotNow,
+    /// In force at this time.
+    At(Timestamp),
+}
+
+impl InForce {
+    /// The time to compare with in a call at `now`, and whether the window includes it.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> (Timestamp, bool) {
+        match self {
+            Self::Now => (now, true),
+            Self::NotNow => (now, false),
+            Self::At(time) => (time, true),
+        }
+    }
+}
+
+/// `true`, `false`, or a time.
+impl Value for InForce {
+    fn read(value: &Json) -> fields::Reading<Self> {
+        match value.as_text() {
+            Some("true") => Ok(Self::Now),
+            Some("false") => Ok(Self::NotNow),
+            _ => fields::timestamp(value).map(Self::At).map_err(|_| {
+                let sentence = "Input should be true, false or an RFC 3339 timestamp";
+                vec![Problem::new("in_force", sentence)]
+            }),
+        }
+    }
+
+    fn write(&self) -> Json {
+        match self {
+            Self::Now => "true".into(),
+            Self::NotNow => "false".into(),
+            Self::At(time) => time.write(),
+        }
+    }
+}
+
 filter! {
-    /// The conditions of a list of assignments.
-    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoParams)]
+    /// The conditions of a list of assignments; an assignment has to match all of them.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
     #[into_params(parameter_in = Query)]
     pub struct AssignmentFilter;
 
@@ -200,7 +245,37 @@ filter! {
     #[param(nullable = false)]
     principal_id as "principal_id": Option<Uuid>;
 
+    /// The assignments of principals of this type.
+    #[param(nullable = false, example = "service")]
+    principal_type as "principal_type": Option<PrincipalType>;
+
+    /// The assignments of this role.
+    #[param(nullable = false)]
+    role_id as "role_id": Option<Uuid>;
+
     /// The assignments on exactly this entity.
     #[param(nullable = false)]
     entity_id as "entity_id": Option<Uuid>;
+
+    /// `true`: assignments in force now. `false`: assignments that have ended or have not begun. A time: assignments
+    /// in force at that time. Each page of a list is compared with its own time.
+    #[param(nullable = false, value_type = Option<String>, example = "true")]
+    in_force as "in_force": Option<InForce>;
+}
+
+impl AssignmentFilter {
+    /// Whether `assignment` matches every condition in a call at `now`.
+    #[must_use]
+    pub fn admits(&self, assignment: &Assignment, now: Timestamp) -> bool {
+        let is_in_force =
+            |time| assignment.effective_at <= time && assignment.expires_at.is_none_or(|expires_at| time < expires_at);
+        self.principal_id.is_none_or(|principal| assignment.principal_id == principal)
+            && self.principal_type.as_ref().is_none_or(|kind| assignment.principal_type == kind.as_str())
+            && self.role_id.is_none_or(|role| assignment.role_id == role)
+            && self.entity_id.is_none_or(|entity| assignment.entity_id == Some(entity))
+            && self.in_force.is_none_or(|in_force| {
+                let (time, expected) = in_force.at(now);
+                is_in_force(time) == expected
+            })
+    }
 }

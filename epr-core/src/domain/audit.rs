@@ -231,6 +231,15 @@ filter! {
     #[param(nullable = false)]
     actor_id as "actor_id": Option<Uuid>;
 
+    /// Entries about this principal, of whatever type: everything that it did as the actor, which includes its own
+    /// checks, and every change of its registration and its assignments.
+    #[param(nullable = false)]
+    principal_id as "principal_id": Option<Uuid>;
+
+    /// The grant and the revocation of this assignment.
+    #[param(nullable = false)]
+    assignment_id as "assignment_id": Option<Uuid>;
+
     /// Entries about this entity.
     #[param(nullable = false)]
     entity_id as "entity_id": Option<Uuid>;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::entity_type::{EntityType, EntityTypes};
 use super::external_id::ExternalId;
-use super::fields::{Fields, Invalid};
+use super::fields::{Fields, Invalid, Problem};
 use super::input::declare::{filter, record, words};
 use super::json::{Json, JsonObject};
 use super::text::Text;
@@ -186,7 +186,7 @@ impl EntityPatch {
 }
 
 filter! {
-    /// The conditions of a list of entities. Archived entities are never listed.
+    /// The conditions of a list of entities; an entity has to match all of them.
     #[derive(Debug, Clone, Default, PartialEq, Eq, IntoParams)]
     #[into_params(parameter_in = Query)]
     pub struct EntityFilter;
@@ -195,11 +195,52 @@ filter! {
     #[param(required = false, max_items = 1000)]
     types as "type": Vec<EntityType>;
 
+    /// Entities of this status. When absent, all but the archived ones.
+    #[param(nullable = false)]
+    status as "status": Option<EntityStatus>;
+
+    /// The entity with exactly this name, one of each given type. Requires `type`.
+    #[param(nullable = false, example = "Berlin One")]
+    name as "name": Option<EntityName>;
+
+    /// Entities whose names begin with this text, compared byte for byte: `berlin` does not find `Berlin One`.
+    #[param(nullable = false, example = "Berlin")]
+    name_prefix as "name_prefix": Option<EntityName>;
+
     /// The children of this entity.
     #[param(nullable = false)]
     parent_id as "parent_id": Option<Uuid>;
 
+    /// Entities below this entity, at any depth; not the entity itself. None when it does not exist.
+    #[param(nullable = false)]
+    ancestor_id as "ancestor_id": Option<Uuid>;
+
     /// The entities with this external id: at most one of each type.
     #[param(nullable = false, value_type = Option<String>, min_length = 1, max_length = 1024, example = "crm:4711")]
     external_id as "external_id": Option<ExternalId>;
+}
+
+impl EntityFilter {
+    /// Reads the conditions from a query. Every failing parameter is reported to `fields`, and a name without a type:
+    /// names are unique among entities of one type only.
+    pub fn from_query(fields: &mut Fields<'_>) -> Self {
+        let filter = Self::read(fields);
+        if filter.name.is_some() && !fields.has("type") {
+            let sentence = "The filter `name` requires `type`: a name is unique among the entities of one type only";
+            fields.report("type", Problem::new("missing", sentence));
+        }
+        filter
+    }
+
+    /// Whether `entity` matches every condition but `ancestor_id`, which its row alone cannot tell.
+    #[must_use]
+    pub fn admits(&self, entity: &Entity) -> bool {
+        let status = self.status.map_or(entity.status != EntityStatus::Archived, |status| entity.status == status);
+        status
+            && (self.types.is_empty() || self.types.contains(&entity.entity_type))
+            && self.name.as_ref().is_none_or(|name| entity.name == name.as_str())
+            && self.name_prefix.as_ref().is_none_or(|prefix| entity.name.starts_with(prefix.as_str()))
+            && self.parent_id.is_none_or(|parent| entity.parent_id == Some(parent))
+            && self.external_id.as_ref().is_none_or(|id| entity.external_id.as_deref() == Some(id.as_str()))
+    }
 }

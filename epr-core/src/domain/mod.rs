@@ -18,7 +18,7 @@ pub mod role;
 pub mod value;
 
 pub use access::{AccessItem, AccessPage, AccessVia, ActionsRequest, ListRequest, PrincipalsRequest, ResourcesRequest};
-pub use assignment::{Assignment, AssignmentFilter, NewAssignment};
+pub use assignment::{Assignment, AssignmentFilter, InForce, NewAssignment};
 pub use assignment_request::AssignmentRequest;
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
 pub use condition::{Condition, ParameterType};

@@ -45,10 +45,15 @@ pub struct Granted {
 }
 
 /// The assignments that a scan returns, and their order. All but `Listed` read the ledger for who granted them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AssignmentScan {
     /// Assignments that match a filter, newest first.
-    Listed(AssignmentFilter),
+    Listed {
+        /// The filter.
+        filter: AssignmentFilter,
+        /// The current time.
+        now: Timestamp,
+    },
     /// The assignment with this id.
     One(Uuid),
     /// Assignments that end after `now` and not after `until`, ordered by their end.

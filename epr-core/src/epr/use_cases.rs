@@ -98,7 +98,7 @@ impl Epr {
         Ok(self.store().entity_named(entity_type, name).await?)
     }
 
-    /// A page of the entities that are not archived, newest first.
+    /// A page of the entities that match `filter`, newest first. Without a status in it, archived ones are left out.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -260,13 +260,13 @@ impl Epr {
         self.store().assignment(id).await?.ok_or_else(|| assignments::not_found(id))
     }
 
-    /// A page of the assignments, in force or not, newest first.
+    /// A page of the assignments that match `filter` at the present time, newest first.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn assignments(&self, filter: &AssignmentFilter, page: &Page) -> Result<Vec<Assignment>> {
         let mut rows = Vec::new();
-        self.store().assignments(filter, *page, &mut collect_into(&mut rows)).await?;
+        self.store().assignments(filter, self.now(), *page, &mut collect_into(&mut rows)).await?;
         Ok(rows)
     }
 
@@ -280,7 +280,7 @@ impl Epr {
         page: Page,
         take: RowVisitor<'_, Assignment>,
     ) -> Result<()> {
-        Ok(self.store().assignments(filter, page, take).await?)
+        Ok(self.store().assignments(filter, self.now(), page, take).await?)
     }
 
     /// The last assignment, from the beginning of the list, that fits into about `bytes` of JSON; `None` when all of
@@ -289,7 +289,7 @@ impl Epr {
     /// # Errors
     /// The database is unavailable.
     pub async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
-        Ok(self.store().assignments_end(filter, bytes).await?)
+        Ok(self.store().assignments_end(filter, self.now(), bytes).await?)
     }
 
     /// Scans assignments with the names of their roles and entities, all from one snapshot.

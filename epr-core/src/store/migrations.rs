@@ -26,6 +26,7 @@ macro_rules! migrations {
             "0015_attribute_renewals",
             "0016_lists_of_access",
             "0018_incarnation",
+            "0020_list_filters",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -24,6 +24,8 @@ mod read_limits;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod takeover;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod text_range;
 pub mod url;
 
 pub use continuity::WrongServer;

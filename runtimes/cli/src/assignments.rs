@@ -90,7 +90,13 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 Some(entity) => Some(entity.id(backend).await?),
                 None => None,
             };
-            list(backend, AssignmentFilter { principal_id: *principal, entity_id }, *limit, out).await?;
+            list(
+                backend,
+                AssignmentFilter { principal_id: *principal, entity_id, ..AssignmentFilter::default() },
+                *limit,
+                out,
+            )
+            .await?;
         }
         Command::Show { assignment } => {
             let found = backend.assignment(*assignment).await?;

@@ -88,6 +88,7 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
         occurred_to: list.to.map(|to| to.resolve(now)),
         from_sequence: list.from_sequence,
         to_sequence: list.to_sequence,
+        ..AuditFilter::default()
     };
     let limit = list.limit.or((format == RowFormat::Table).then_some(TABLE_ROWS));
     let mut rows = Rows::new(out, format, limit);

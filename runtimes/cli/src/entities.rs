@@ -141,7 +141,8 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 Some(parent) => Some(parent.id(backend).await?),
                 None => None,
             };
-            let filter = EntityFilter { types: types.clone(), parent_id, external_id: external_id.clone() };
+            let external_id = external_id.clone();
+            let filter = EntityFilter { types: types.clone(), parent_id, external_id, ..EntityFilter::default() };
             list(backend, &filter, *limit, out).await?;
         }
         Command::Show { entity } => show(backend, &entity.find(backend).await?, out).await?,

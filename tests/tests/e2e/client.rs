@@ -100,7 +100,7 @@ async fn registry(client: &Client) {
     let explained = client.explain(&question(spv.id), &[].into_iter().collect(), None).await.unwrap();
     assert_eq!((explained.decision, explained.assignments.len()), (true, 1));
     lists_of_access(client, spv.id, held.id).await;
-    let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id) };
+    let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id), ..AssignmentFilter::default() };
     assert_eq!(client.assignments(&mine).all().await.unwrap(), std::slice::from_ref(&held));
     assert_eq!(client.assignment(held.id).await.unwrap(), held);
     let request = client.with_actor(OPERATOR).with_request_id("the request");

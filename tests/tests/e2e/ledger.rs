@@ -147,7 +147,7 @@ async fn a_call_that_changes_nothing_records_nothing(#[case] kind: DatabaseKind)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_are_filtered_ordered_and_paged(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
-    let (spv, role, _) = story(&api).await;
+    let (spv, role, held) = story(&api).await;
     let sequences = async |query: &str| -> Vec<i64> {
         let body = api.get(&format!("{ENTRIES}?{query}")).await.expect(200);
         body.as_array().unwrap().iter().map(|entry| entry["sequence"].as_i64().unwrap()).collect()
@@ -160,6 +160,12 @@ async fn entries_are_filtered_ordered_and_paged(#[case] kind: DatabaseKind) {
     assert_eq!(sequences("entity_type=role&order=asc").await, [3, 4]);
     assert_eq!(sequences(&format!("actor_id={}", ACTOR.to_uppercase())).await.len(), 8);
     assert_eq!(sequences(&format!("actor_id={USER}")).await, [0; 0]);
+    assert_eq!(sequences(&format!("principal_id={USER}")).await, [7, 5], "the grant and the revocation");
+    assert_eq!(sequences(&format!("principal_id={USER}&action=role_assignment.delete")).await, [7]);
+    assert_eq!(sequences(&format!("principal_id={ACTOR}")).await.len(), 8, "what it did");
+    assert_eq!(sequences(&format!("assignment_id={held}&order=asc")).await, [5, 7]);
+    assert_eq!(sequences(&format!("assignment_id={spv}")).await, [0; 0]);
+    assert_eq!(sequences(&format!("assignment_id={held}&principal_id={USER}&to_sequence=6")).await, [5]);
     assert_eq!(sequences("source=entity_permissions_core&correlation_id=story-1").await.len(), 8);
     assert_eq!(sequences("source=other").await, [0; 0]);
     assert_eq!(sequences(&format!("event_id={USER}")).await, [0; 0]);
@@ -178,8 +184,9 @@ async fn entries_are_filtered_ordered_and_paged(#[case] kind: DatabaseKind) {
         let expected = if order == "asc" { [1, 2, 5, 6, 7, 8] } else { [8, 7, 6, 5, 2, 1] };
         assert_eq!(seen, expected);
     }
+    let ids = "actor_id=me&principal_id=x&assignment_id=x";
     let errors = api
-        .get(&format!("{ENTRIES}?order=up&actor_id=me&occurred_from=x&from_sequence=0&limit=0&cursor=x&action=%00"))
+        .get(&format!("{ENTRIES}?order=up&{ids}&occurred_from=x&from_sequence=0&limit=0&cursor=x&action=%00"))
         .await
         .field_errors();
     let fields: BTreeSet<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
@@ -188,6 +195,8 @@ async fn entries_are_filtered_ordered_and_paged(#[case] kind: DatabaseKind) {
         BTreeSet::from([
             "query.order",
             "query.actor_id",
+            "query.principal_id",
+            "query.assignment_id",
             "query.occurred_from",
             "query.from_sequence",
             "query.limit",

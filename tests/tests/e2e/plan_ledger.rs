@@ -204,3 +204,126 @@ async fn no_plan_for_a_time_range_leaves_an_entry_out() {
         }
     }
 }
+
+/// Changes of assignments, and entries of other services that look like them: the number of the principal, and whether
+/// the entry is one of EPR's own.
+fn changes(count: u32, of: u32) -> String {
+    let rows: Vec<_> = (1..=count)
+        .map(|n| {
+            let (hash, time, principal) = ("0".repeat(64), at(n), Uuid::from_u128((n % of).into()));
+            let (source, action) = match n % 5 {
+                0 => ("vault", "role_assignment.create"),
+                1 => ("entity_permissions_core", "authorization.evaluate"),
+                2 => ("entity_permissions_core", "principal.update"),
+                3 => ("entity_permissions_core", "role_assignment.delete"),
+                _ => ("entity_permissions_core", "role_assignment.create"),
+            };
+            let (actor, assignment) = (Uuid::from_u128((n % 7).into()), Uuid::from_u128((n / 2).into()));
+            let sequence = i64::from(ENTRIES) + i64::from(n);
+            let details = format!("{{\"assignment_id\":\"{assignment}\",\"principal_id\":\"{principal}\"}}");
+            format!(
+                "({sequence}, '{hash}', '{hash}', 1, '{source}', '{action}', '{actor}', 'user', '{details}', '{time}')"
+            )
+        })
+        .collect();
+    format!(
+        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, source, action, actor_id, \
+         actor_type, details, occurred_at) VALUES {}",
+        rows.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn the_entries_about_a_principal_or_an_assignment_are_found_by_indexes() {
+    const CHANGES: u32 = 10_000;
+    let principal = AuditFilter { principal_id: Some(Uuid::from_u128(77)), ..AuditFilter::default() };
+    let assignment = AuditFilter { assignment_id: Some(Uuid::from_u128(77)), ..AuditFilter::default() };
+    // An actor that has done much: the order of the page bounds what is read.
+    let actor = AuditFilter { principal_id: Some(Uuid::from_u128(3)), ..AuditFilter::default() };
+    let database = ledger(DatabaseKind::Postgres).await;
+    database.execute(POSTGRES).await.unwrap();
+    database.execute(&changes(CHANGES, 500)).await.unwrap();
+    database.execute("ANALYZE audit_logs").await.unwrap();
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    let limits = [(&principal, 60.0), (&assignment, 2.0), (&actor, 1_600.0)];
+    for ((filter, limit), page) in limits.into_iter().flat_map(|case| PAGES.map(|page| (case, page))) {
+        let mut query = postgres::page_query(filter, page, postgres::TimeSpan::Unknown);
+        let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", query.sql().as_str());
+        let arguments = query.build().take_arguments().unwrap().unwrap();
+        let row = sqlx::query_with(AssertSqlSafe(explain), arguments).fetch_one(&mut conn).await.unwrap();
+        let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
+        let rows = looked_at(&plan[0]["Plan"], "audit_logs");
+        assert!(rows <= limit, "{filter:?} {page:?}: {rows} rows\n{plan:#}");
+    }
+    let database = ledger(DatabaseKind::Sqlite).await;
+    let url = format!("sqlite://{}", database.file().unwrap().display());
+    let mut conn = SqliteConnection::connect(&url).await.unwrap();
+    for (filter, indexes) in [
+        (principal, &["ix_audit_logs_actor (actor_id=?)", "ix_audit_logs_principal (<expr>=?)"][..]),
+        (assignment, &["ix_audit_logs_assignment (<expr>=?)"][..]),
+    ] {
+        for page in PAGES {
+            let mut query = sqlite::page_query(&filter, page, sqlite::TimeSpan::Unknown);
+            let explain = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
+            let arguments = query.build().take_arguments().unwrap().unwrap();
+            let steps = sqlx::query_with(AssertSqlSafe(explain), arguments).fetch_all(&mut conn).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+            for index in indexes {
+                assert!(steps.iter().any(|step| step.contains(index)), "{index} {page:?}: {steps:#?}");
+            }
+        }
+    }
+}
+
+/// Pages of the entries about a principal, with and without other filters, against a model of the same entries.
+#[tokio::test]
+async fn no_page_leaves_an_entry_about_a_principal_out() {
+    const CHANGES: u32 = 300;
+    let mut rng = seed::rng("no_page_leaves_an_entry_about_a_principal_out");
+    let databases = [ledger(DatabaseKind::Sqlite).await, ledger(DatabaseKind::Postgres).await];
+    databases[1].execute("ALTER TABLE audit_logs DISABLE TRIGGER ALL").await.unwrap();
+    for database in &databases {
+        database.execute(&changes(CHANGES, 10)).await.unwrap();
+    }
+    let url = format!("sqlite://{}", databases[0].file().unwrap().display());
+    let mut on_sqlite = SqliteConnection::connect(&url).await.unwrap();
+    let mut on_postgres = PgConnection::connect(&databases[1].url).await.unwrap();
+    for _ in 0..200 {
+        let id = |n: u32| Uuid::from_u128(n.into());
+        let (principal, assignment) = (rng.random_range(0..12), rng.random_range(0..CHANGES / 2));
+        let (by_principal, by_assignment) = (rng.random_bool(0.8), rng.random_bool(0.3));
+        let (from, action) = (rng.random_bool(0.3), rng.random_bool(0.3).then_some("role_assignment.create"));
+        let filter = AuditFilter {
+            principal_id: by_principal.then(|| id(principal)),
+            assignment_id: by_assignment.then(|| id(assignment)),
+            action: action.map(str::to_owned),
+            occurred_from: from.then(|| at(50)),
+            ..AuditFilter::default()
+        };
+        let (begin, ascending) = (i64::from(ENTRIES + rng.random_range(1..CHANGES)), rng.random_bool(0.5));
+        let page =
+            AuditPage { limit: rng.random_range(1..100), after: rng.random_bool(0.3).then_some(begin), ascending };
+        let mut expected: Vec<i64> = (1..=CHANGES)
+            .filter(|n| !by_principal || n % 7 == principal || n % 5 >= 2 && n % 10 == principal)
+            .filter(|n| !by_assignment || n % 5 >= 3 && n / 2 == assignment)
+            .filter(|n| action.is_none() || matches!(n % 5, 0 | 4))
+            .filter(|n| !from || *n >= 50)
+            .map(|n| i64::from(ENTRIES + n))
+            .filter(|n| page.after.is_none_or(|after| if ascending { *n > after } else { *n < after }))
+            .collect();
+        if !ascending {
+            expected.reverse();
+        }
+        expected.truncate(page.limit as usize);
+        for span in [sqlite::TimeSpan::Unknown, sqlite::TimeSpan::Few] {
+            let rows = sqlite::page_query(&filter, page, span).build().fetch_all(&mut on_sqlite).await.unwrap();
+            let found: Vec<i64> = rows.iter().map(|row| row.get("sequence")).collect();
+            assert_eq!(found, expected, "SQLite: {filter:?} {page:?} {span:?}");
+        }
+        for span in [postgres::TimeSpan::Unknown, postgres::TimeSpan::Few] {
+            let rows = postgres::page_query(&filter, page, span).build().fetch_all(&mut on_postgres).await.unwrap();
+            let found: Vec<i64> = rows.iter().map(|row| row.get("sequence")).collect();
+            assert_eq!(found, expected, "PostgreSQL: {filter:?} {page:?} {span:?}");
+        }
+    }
+}

@@ -190,7 +190,11 @@ async fn the_assignments_of_one_principal_are_deleted_up_to_a_limit_with_the_typ
     assert!(!invalidated.is_empty() && invalidated.iter().all(|one| one.principal == Some(id(7))), "{invalidated:?}");
     tx.commit().await.unwrap();
     let mut left = Vec::new();
-    world.store.assignments(&AssignmentFilter::default(), page(10), &mut collect_into(&mut left)).await.unwrap();
+    world
+        .store
+        .assignments(&AssignmentFilter::default(), at(500), page(10), &mut collect_into(&mut left))
+        .await
+        .unwrap();
     assert_eq!(left.iter().map(|one| one.id.as_u128()).collect::<Vec<_>>(), [15, 14]);
 }
 

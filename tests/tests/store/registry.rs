@@ -96,13 +96,13 @@ async fn a_list_that_fits_has_no_end_and_another_ends_at_a_row_that_others_follo
     let (entities, assignments) = (EntityFilter::default(), AssignmentFilter::default());
     assert_eq!(store.entities_end(&entities, i64::MAX).await.unwrap(), None);
     assert_eq!(store.roles_end(i64::MAX).await.unwrap(), None);
-    assert_eq!(store.assignments_end(&assignments, i64::MAX).await.unwrap(), None);
-    let none = AssignmentFilter { principal_id: Some(id(99)), entity_id: None };
-    assert_eq!(store.assignments_end(&none, 1).await.unwrap(), None, "an empty list fits");
+    assert_eq!(store.assignments_end(&assignments, at(500), i64::MAX).await.unwrap(), None);
+    let none = AssignmentFilter { principal_id: Some(id(99)), ..AssignmentFilter::default() };
+    assert_eq!(store.assignments_end(&none, at(500), 1).await.unwrap(), None, "an empty list fits");
     // One byte is exceeded by the first row, which the others follow.
     assert_eq!(store.entities_end(&entities, 1).await.unwrap(), Some(Cursor { created_at: at(4), id: id(4) }));
     assert_eq!(store.roles_end(1).await.unwrap(), Some(Cursor { created_at: at(14), id: id(14) }));
-    let end = store.assignments_end(&assignments, 1).await.unwrap();
+    let end = store.assignments_end(&assignments, at(500), 1).await.unwrap();
     assert_eq!(end, Some(Cursor { created_at: at(24), id: id(24) }));
     // An entity without attributes counts for more than 300 bytes: the second one exceeds 400.
     assert_eq!(store.entities_end(&entities, 400).await.unwrap(), Some(Cursor { created_at: at(3), id: id(3) }));
@@ -143,14 +143,14 @@ async fn assignments_are_listed_in_force_or_not_by_principal_and_by_entity(#[cas
     world.with_assignments(&all).await;
     let list = async |filter: AssignmentFilter| {
         let mut rows = Vec::new();
-        world.store.assignments(&filter, page(10), &mut collect_into(&mut rows)).await.unwrap();
+        world.store.assignments(&filter, at(500), page(10), &mut collect_into(&mut rows)).await.unwrap();
         rows
     };
     let [first, second, third] = all;
     assert_eq!(list(AssignmentFilter::default()).await, [third, second.clone(), first.clone()]);
-    let of_seven = AssignmentFilter { principal_id: Some(id(7)), entity_id: None };
+    let of_seven = AssignmentFilter { principal_id: Some(id(7)), ..AssignmentFilter::default() };
     assert_eq!(list(of_seven).await, [second, first.clone()]);
-    let on_one = AssignmentFilter { principal_id: None, entity_id: Some(id(1)) };
+    let on_one = AssignmentFilter { entity_id: Some(id(1)), ..AssignmentFilter::default() };
     assert_eq!(list(on_one).await, [first], "global assignments are not on the entity");
 }
 
@@ -206,7 +206,10 @@ async fn each_scan_of_assignments_visits_its_own_in_its_own_order(#[case] backen
         rows.iter().map(|row| row.assignment.id.as_u128()).collect::<Vec<_>>()
     };
     let now = at(100);
-    assert_eq!(ids(&scan(AssignmentScan::Listed(AssignmentFilter::default())).await), [15, 14, 13, 12, 11]);
+    assert_eq!(
+        ids(&scan(AssignmentScan::Listed { filter: AssignmentFilter::default(), now }).await),
+        [15, 14, 13, 12, 11]
+    );
     assert_eq!(ids(&scan(AssignmentScan::Expiring { now, until: at(200) }).await), [13, 12], "the end is included");
     assert_eq!(ids(&scan(AssignmentScan::Expiring { now: at(150), until: at(200) }).await), [12], "the start is not");
     assert_eq!(ids(&scan(AssignmentScan::NeverEffective { now }).await), [14, 15]);

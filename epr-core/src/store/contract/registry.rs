@@ -34,7 +34,7 @@ pub trait RegistryStore: Send + Sync {
     /// `[EntityTypeUse { entity_type: fund, entities: 1, roles: 0 }]`.
     async fn unaccepted_types(&self, types: &EntityTypes) -> Result<Vec<EntityTypeUse>>;
 
-    /// Lists entities that match `filter` and are not archived.
+    /// Lists entities that match `filter`. Without a status in it, archived ones are left out.
     ///
     /// Example: with a page of `limit: 2` and `after` at the second newest entity, the third and fourth newest are
     /// visited.
@@ -73,17 +73,23 @@ pub trait RegistryStore: Send + Sync {
     /// Example: after a revocation, `None`: the row is gone.
     async fn assignment(&self, id: Uuid) -> Result<Option<Assignment>>;
 
-    /// Lists assignments that match `filter`, in force or not.
+    /// Lists assignments that match `filter` in a call at `now`.
     ///
-    /// Example: with `entity_id` set, global assignments are not visited.
-    async fn assignments(&self, filter: &AssignmentFilter, page: Page, visit: RowVisitor<'_, Assignment>)
-    -> Result<()>;
+    /// Example: with `entity_id` set, global assignments are not visited; without `in_force`, assignments that have
+    /// ended are.
+    async fn assignments(
+        &self,
+        filter: &AssignmentFilter,
+        now: Timestamp,
+        page: Page,
+        visit: RowVisitor<'_, Assignment>,
+    ) -> Result<()>;
 
     /// Returns the last row of [`assignments`](Self::assignments) that fits into about `bytes` of JSON; `None` when the
     /// whole list fits.
     ///
     /// Example: with a `filter` that matches nothing, `None`.
-    async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>>;
+    async fn assignments_end(&self, filter: &AssignmentFilter, now: Timestamp, bytes: i64) -> Result<Option<Cursor>>;
 
     /// Scans assignments together with the names of their roles and entities.
     ///

@@ -141,6 +141,14 @@ macro_rules! for_key_share {
     };
 }
 
+/// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
+/// canonical. An operator of JSON would fail for characters that PostgreSQL's texts cannot hold.
+macro_rules! id_in_details {
+    ($member:literal) => {
+        concat!("substring(CAST(l.details AS text) FROM '\"", $member, "\":\"([0-9a-f-]{36})\"')")
+    };
+}
+
 /// Names the index to read by; `use_indexes_in_order` leaves no other way here.
 macro_rules! only_by_index {
     ($index:literal) => {

@@ -39,15 +39,16 @@ pub(super) enum Begin {
 
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
 /// in a transaction (and may have the ledger's lock) loses it after a while, so that others can continue. The defaults
-/// of a role or a database must not change how statements behave. Nothing is set when the startup packet did not reach
-/// this session.
+/// of a role or a database must not change how statements behave. No statement is compiled (`jit`): compiling a page
+/// of a list takes longer than reading it, and the estimate that starts it cannot know that the page ends early. Nothing
+/// is set when the startup packet did not reach this session.
 const SESSION: &str = "\
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
        set_config('idle_in_transaction_session_timeout', '20s', false), \
        set_config('default_transaction_isolation', 'read committed', false), \
        set_config('default_transaction_read_only', 'off', false), \
        set_config('default_transaction_deferrable', 'off', false), \
-       set_config('standard_conforming_strings', 'on', false)";
+       set_config('standard_conforming_strings', 'on', false), set_config('jit', 'off', false)";
 
 /// Sets these settings for one transaction. Settings that another client has left in the session are reset to the
 /// defaults of this role.
@@ -58,7 +59,8 @@ macro_rules! local {
             "; SET LOCAL search_path TO DEFAULT; SET LOCAL row_security TO DEFAULT; SET LOCAL lock_timeout = '5s'; \
              SET LOCAL statement_timeout = ",
             $limit,
-            "; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL standard_conforming_strings = on"
+            "; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL standard_conforming_strings = on; \
+             SET LOCAL jit = off"
         )
     };
 }

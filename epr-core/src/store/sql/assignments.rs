@@ -5,14 +5,16 @@ use std::sync::LazyLock;
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use super::assignment_search::AssignmentSearch;
 use super::columns::{Columns, InsertValues, Names, Selected};
-use super::dialect::{Conn, Db, Row, bind_id, classify};
+use super::dialect::{Conn, Db, Row, bind_id, bind_time, classify};
 use super::listing::{self, after};
-use crate::domain::{Assignment, AssignmentFilter, EntityType};
+use super::searched;
+use crate::domain::{Assignment, AssignmentFilter, EntityType, Timestamp};
 use crate::store::{Cursor, InsertedAssignment, Page, PrincipalRef, Result, RowVisitor, StoreError};
 
 /// The columns of an assignment `a`.
-static SELECTED: LazyLock<String> = LazyLock::new(|| selected("a"));
+pub(super) static SELECTED: LazyLock<String> = LazyLock::new(|| selected("a"));
 
 /// The names of the columns.
 static NAMES: LazyLock<String> = LazyLock::new(|| {
@@ -126,37 +128,83 @@ pub(super) async fn delete_all_of(
     rows.iter().map(with_type).collect()
 }
 
-fn matching(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter) {
+/// The FROM and the conditions of a list in a call at `now`.
+fn matching(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter, now: Timestamp) {
     query.push(" FROM role_assignments a WHERE 1 = 1");
+    conditions(query, filter, now);
+}
+
+/// The conditions of a list in a call at `now`, on assignments `a`.
+pub(super) fn conditions(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter, now: Timestamp) {
     if let Some(principal) = filter.principal_id {
         query.push(" AND a.principal_id = ").push_bind(bind_id(principal));
+    }
+    if let Some(role) = filter.role_id {
+        query.push(" AND a.role_id = ").push_bind(bind_id(role));
     }
     if let Some(entity) = filter.entity_id {
         query.push(" AND a.entity_id = ").push_bind(bind_id(entity));
     }
+    is_of_type(query, filter);
+    is_in_force(query, filter, now);
+}
+
+/// The condition on the type of the principal.
+pub(super) fn is_of_type(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter) {
+    if let Some(principal_type) = &filter.principal_type {
+        query.push(" AND a.principal_type = ").push_bind(principal_type.as_str().to_owned());
+        // The planner has to see that the partial index contains the rows.
+        if principal_type.as_str() != "user" {
+            query.push(" AND a.principal_type <> 'user'");
+        }
+    }
+}
+
+/// The condition on the window.
+pub(super) fn is_in_force(query: &mut QueryBuilder<Db>, filter: &AssignmentFilter, now: Timestamp) {
+    let Some((time, expected)) = filter.in_force.map(|in_force| in_force.at(now)) else { return };
+    let (start, end, close) = if expected {
+        (" AND a.effective_at <= ", " AND (a.expires_at IS NULL OR a.expires_at > ", ")")
+    } else {
+        (" AND (a.effective_at > ", " OR a.expires_at <= ", ")")
+    };
+    query.push(start).push_bind(bind_time(time)).push(end).push_bind(bind_time(time)).push(close);
+}
+
+/// Selects a page that is read in the order of an index.
+#[must_use]
+pub fn list_query(filter: &AssignmentFilter, now: Timestamp, page: Page) -> QueryBuilder<Db> {
+    let mut query = select("");
+    matching(&mut query, filter, now);
+    after(&mut query, "a", page);
+    query
 }
 
 pub(super) async fn list(
     conn: &mut Conn,
     filter: &AssignmentFilter,
+    now: Timestamp,
     page: Page,
     visit: RowVisitor<'_, Assignment>,
 ) -> Result<()> {
-    let query = |position, limit| {
-        let mut query = select("");
-        matching(&mut query, filter);
-        after(&mut query, "a", Page { limit, after: position });
-        query
-    };
+    if let Some(search) = AssignmentSearch::of(filter, now) {
+        return searched::show(conn, &search, page, visit).await;
+    }
+    let query = |position, limit| list_query(filter, now, Page { limit, after: position });
     let position = |assignment: &Assignment| Cursor { created_at: assignment.created_at, id: assignment.id };
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
 
 /// Returns the last row of the list that fits into `bytes`.
-pub(super) async fn end(conn: &mut Conn, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
+pub(super) async fn end(
+    conn: &mut Conn,
+    filter: &AssignmentFilter,
+    now: Timestamp,
+    bytes: i64,
+) -> Result<Option<Cursor>> {
     let mut query = QueryBuilder::<Db>::new(listing::SUMMED);
     query.push("SELECT a.created_at, a.id, 470 + octet_length(a.principal_type) ");
     query.push("+ COALESCE(octet_length(a.condition), 0) AS size");
-    matching(&mut query, filter);
+    matching(&mut query, filter, now);
     listing::end(conn, query, bytes).await
 }

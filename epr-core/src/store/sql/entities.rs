@@ -7,13 +7,15 @@ use uuid::Uuid;
 
 use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues, read_type};
 use super::dialect::{Conn, Db, Row, bind_id, classify};
+use super::entity_search::{EntitySearch, has_ancestor, is_in_subtree, kinds, name_range};
 use super::listing::{self, after};
+use super::searched;
 use crate::domain::input::value::Sink as _;
 use crate::domain::{Entity, EntityFilter, EntityType};
 use crate::store::{Cursor, Page, Result, RowVisitor};
 
 /// The columns of an entity `e`.
-static SELECTED: LazyLock<String> = LazyLock::new(|| {
+pub(super) static SELECTED: LazyLock<String> = LazyLock::new(|| {
     let mut selected = Selected::of("e");
     Entity::describe_to(&mut selected);
     selected.sql
@@ -93,15 +95,15 @@ pub(super) async fn update(conn: &mut Conn, entity: &Entity) -> Result<bool> {
     }
 }
 
+/// The FROM and the conditions of a list that is read in the order of an index.
 fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
-    query.push(" FROM entities e WHERE e.status <> 'archived'");
-    if !filter.types.is_empty() {
-        query.push(" AND e.type IN (");
-        let mut types = query.separated(", ");
-        for entity_type in &filter.types {
-            types.push_bind(entity_type.word().to_owned());
-        }
-        query.push(")");
+    query.push(" FROM entities e WHERE ");
+    kinds(query, filter);
+    if let Some(name) = &filter.name {
+        query.push(" AND e.name = ").push_bind(name.as_str().to_owned());
+    }
+    if let Some(prefix) = &filter.name_prefix {
+        name_range(query, prefix.as_str());
     }
     if let Some(parent) = filter.parent_id {
         query.push(" AND e.parent_id = ").push_bind(bind_id(parent));
@@ -111,18 +113,28 @@ fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
     }
 }
 
+/// Selects a page that is read in the order of an index, or has at most a few rows.
+#[must_use]
+pub fn list_query(filter: &EntityFilter, page: Page) -> QueryBuilder<Db> {
+    let mut query = select("");
+    matching(&mut query, filter);
+    if let Some(root) = filter.ancestor_id {
+        has_ancestor(&mut query, filter.parent_id, root);
+    }
+    after(&mut query, "e", page);
+    query
+}
+
 pub(super) async fn list(
     conn: &mut Conn,
     filter: &EntityFilter,
     page: Page,
     visit: RowVisitor<'_, Entity>,
 ) -> Result<()> {
-    let query = |position, limit| {
-        let mut query = select("");
-        matching(&mut query, filter);
-        after(&mut query, "e", Page { limit, after: position });
-        query
-    };
+    if let Some(search) = EntitySearch::of(&mut *conn, filter).await? {
+        return searched::show(conn, &search, page, visit).await;
+    }
+    let query = |position, limit| list_query(filter, Page { limit, after: position });
     let position = |entity: &Entity| Cursor { created_at: entity.created_at, id: entity.id };
     listing::show(conn, (page.limit, page.after), query, (read, position), visit).await
 }
@@ -136,6 +148,9 @@ pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> R
            + COALESCE(20 + octet_length(e.external_id), 0) AS size",
     );
     matching(&mut query, filter);
+    if let Some(root) = filter.ancestor_id {
+        is_in_subtree(&mut query, root);
+    }
     listing::end(conn, query, bytes).await
 }
 

@@ -61,14 +61,46 @@ pub fn span_query(filter: &AuditFilter) -> Option<QueryBuilder<Db>> {
     Some(query)
 }
 
+/// The columns of an entry `l`.
+const COLUMNS: &str = "SELECT l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, \
+     l.action, l.actor_id, l.actor_type, l.entity_id, l.entity_type, l.correlation_id, \
+     CAST(l.details AS TEXT) AS details, l.occurred_at";
+
+/// The entries that an index finds by the principal in their details. Decisions are most of a ledger and are not among
+/// them: the index would cost each of them an insertion.
+const ABOUT_PRINCIPALS: &str = " AND l.source = 'entity_permissions_core' AND l.action IN ('principal.create', \
+     'principal.erase', 'principal.update', 'role_assignment.create', 'role_assignment.delete')";
+/// The entries that an index finds by the assignment in their details.
+const ABOUT_ASSIGNMENTS: &str = " AND l.source = 'entity_permissions_core' \
+     AND l.action IN ('role_assignment.create', 'role_assignment.delete')";
+
 /// Selects a page.
 #[must_use]
 pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, l.action, l.actor_id, \
-         l.actor_type, l.entity_id, l.entity_type, l.correlation_id, CAST(l.details AS TEXT) AS details, l.occurred_at \
-         FROM audit_logs l WHERE 1 = 1",
-    );
+    let mut query = QueryBuilder::<Db>::new(COLUMNS);
+    let Some(principal) = filter.principal_id else {
+        query.push(" FROM audit_logs l WHERE 1 = 1");
+        conditions(&mut query, filter, page, span);
+        in_order(&mut query, page, span);
+        return query;
+    };
+    // Two indexes find its entries, each in the order of the page: a page is among the first of both.
+    query.push(" FROM (SELECT t.sequence FROM (SELECT l.sequence FROM audit_logs l WHERE l.actor_id = ");
+    query.push_bind(bind_id(principal));
+    conditions(&mut query, filter, page, span);
+    in_order(&mut query, page, span);
+    query.push(") t UNION SELECT t.sequence FROM (SELECT l.sequence FROM audit_logs l WHERE 1 = 1");
+    query.push(ABOUT_PRINCIPALS);
+    query.push(concat!(" AND ", id_in_details!("principal_id"), " = ")).push_bind(principal.to_string());
+    conditions(&mut query, filter, page, span);
+    in_order(&mut query, page, span);
+    query.push(concat!(") t) m ", join_probing!("audit_logs", "l", "l.sequence = m.sequence")));
+    in_order(&mut query, page, TimeSpan::Unknown);
+    query
+}
+
+/// The conditions of a page but the one on the principal, on entries `l`.
+fn conditions(query: &mut QueryBuilder<Db>, filter: &AuditFilter, page: AuditPage, span: TimeSpan) {
     for (column, wanted) in [
         ("action", &filter.action),
         ("entity_type", &filter.entity_type),
@@ -86,9 +118,12 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
             query.push(" AND l.").push(column).push(" = ").push_bind(bind_id(wanted));
         }
     }
-    times(&mut query, filter);
-    // An expression instead of the column prevents both databases from reading by the index on the sequence.
-    let sequence = if span == TimeSpan::Few { "+l.sequence" } else { "l.sequence" };
+    if let Some(assignment) = filter.assignment_id {
+        query.push(ABOUT_ASSIGNMENTS).push(concat!(" AND ", id_in_details!("assignment_id"), " = "));
+        query.push_bind(assignment.to_string());
+    }
+    times(query, filter);
+    let sequence = sequence_in(span);
     let mut bound = |comparison: &str, value: Option<i64>| {
         if let Some(value) = value {
             query.push(" AND ").push(sequence).push(comparison).push_bind(value);
@@ -101,9 +136,17 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
         bound(" <= ", Some(last));
     }
     bound(if page.ascending { " > " } else { " < " }, page.after);
-    query.push(" ORDER BY ").push(sequence).push(if page.ascending { " LIMIT " } else { " DESC LIMIT " });
+}
+
+/// The sequence of `l`. An expression instead of the column prevents both databases from reading by the index on it.
+fn sequence_in(span: TimeSpan) -> &'static str {
+    if span == TimeSpan::Few { "+l.sequence" } else { "l.sequence" }
+}
+
+/// The order and the limit of a page.
+fn in_order(query: &mut QueryBuilder<Db>, page: AuditPage, span: TimeSpan) {
+    query.push(" ORDER BY ").push(sequence_in(span)).push(if page.ascending { " LIMIT " } else { " DESC LIMIT " });
     query.push_bind(i64::from(page.limit));
-    query
 }
 
 fn times(query: &mut QueryBuilder<Db>, filter: &AuditFilter) {

@@ -7,10 +7,12 @@ use super::dialect;
 
 #[macro_use]
 pub(super) mod access;
-mod assignments;
+pub(super) mod assignment_search;
+pub(super) mod assignments;
 mod cached_head;
 mod columns;
-mod entities;
+pub(super) mod entities;
+pub(super) mod entity_search;
 mod entity_types;
 pub(super) mod events;
 mod explain;
@@ -29,6 +31,7 @@ mod reports;
 pub(super) mod revisions;
 mod roles;
 pub(super) mod schema;
+pub(super) mod searched;
 mod set_aside;
 mod step;
 pub(super) mod store;

@@ -7,8 +7,7 @@ use super::columns::{read_object, read_type};
 use super::dialect::{Db, Id, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
 use super::{assignments, entities, roles};
 use crate::domain::{
-    AssignmentFilter, AssignmentScan, ConditionHolder, Granted, Json, NamedAssignment, Orphan, StoredCondition,
-    Timestamp, UnheldRole,
+    AssignmentScan, ConditionHolder, Granted, Json, NamedAssignment, Orphan, StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Result, RowVisitor};
 
@@ -34,34 +33,29 @@ pub(super) async fn assignments(
     scan: &AssignmentScan,
     visit: RowVisitor<'_, NamedAssignment>,
 ) -> Result<()> {
-    let with_grant = !matches!(scan, AssignmentScan::Listed(_));
+    let with_grant = !matches!(scan, AssignmentScan::Listed { .. });
     let mut query = if with_grant { assignments::select_granted() } else { assignments::select_named() };
-    match *scan {
-        AssignmentScan::Listed(AssignmentFilter { principal_id, entity_id }) => {
+    match scan {
+        AssignmentScan::Listed { filter, now } => {
             query.push(" WHERE 1 = 1");
-            if let Some(principal) = principal_id {
-                query.push(" AND a.principal_id = ").push_bind(bind_id(principal));
-            }
-            if let Some(entity) = entity_id {
-                query.push(" AND a.entity_id = ").push_bind(bind_id(entity));
-            }
+            assignments::conditions(&mut query, filter, *now);
             query.push(" ORDER BY a.created_at DESC, a.id DESC");
         }
         AssignmentScan::One(assignment) => {
-            query.push(" WHERE a.id = ").push_bind(bind_id(assignment));
+            query.push(" WHERE a.id = ").push_bind(bind_id(*assignment));
         }
         AssignmentScan::Expiring { now, until } => {
-            query.push(" WHERE a.expires_at > ").push_bind(bind_time(now));
-            query.push(" AND a.expires_at <= ").push_bind(bind_time(until));
+            query.push(" WHERE a.expires_at > ").push_bind(bind_time(*now));
+            query.push(" AND a.expires_at <= ").push_bind(bind_time(*until));
             query.push(" ORDER BY a.expires_at, a.id");
         }
         AssignmentScan::NeverEffective { now } => {
-            query.push(" WHERE a.effective_at > ").push_bind(bind_time(now));
+            query.push(" WHERE a.effective_at > ").push_bind(bind_time(*now));
             query.push(" OR a.expires_at <= a.created_at ORDER BY a.effective_at, a.id");
         }
         AssignmentScan::Global { now } => {
             query.push(" WHERE a.entity_id IS NULL AND (a.expires_at IS NULL OR a.expires_at > ");
-            query.push_bind(bind_time(now));
+            query.push_bind(bind_time(*now));
             query.push(") ORDER BY a.principal_type, a.principal_id, r.name");
         }
     }

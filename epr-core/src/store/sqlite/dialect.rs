@@ -99,6 +99,22 @@ macro_rules! join_probing {
     };
 }
 
+/// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
+/// canonical.
+macro_rules! id_in_details {
+    ($member:literal) => {
+        concat!(
+            "CASE WHEN instr(l.details, '\"",
+            $member,
+            "\":\"') > 0 THEN substr(l.details, instr(l.details, '\"",
+            $member,
+            "\":\"') + length('\"",
+            $member,
+            "\":\"'), 36) END"
+        )
+    };
+}
+
 /// Names the index to read by.
 macro_rules! only_by_index {
     ($index:literal) => {

@@ -263,7 +263,8 @@ impl Backend {
         filter: AssignmentFilter,
         visit: RowVisitor<'_, NamedAssignment>,
     ) -> Result<(), BackendError> {
-        self.scan_assignments(&AssignmentScan::Listed(filter), visit).await
+        let scan = AssignmentScan::Listed { filter, now: self.now() };
+        self.scan_assignments(&scan, visit).await
     }
 
     /// One assignment with its names.
@@ -285,7 +286,7 @@ impl Backend {
     ) -> Result<(), BackendError> {
         match self {
             Self::Database { epr, .. } => {
-                let scan = AssignmentScan::Listed(filter);
+                let scan = AssignmentScan::Listed { filter, now: epr.now() };
                 Ok(epr.scan_assignments(&scan, &mut |named| visit(named.assignment)).await?)
             }
             Self::Api(api) => api.for_each_assignment(filter, visit).await,
@@ -367,7 +368,11 @@ impl Backend {
             BulkStep::Reassign(_, new) => new,
             _ => return Ok(()),
         };
-        let filter = AssignmentFilter { principal_id: Some(wanted.principal_id), entity_id: wanted.entity_id };
+        let filter = AssignmentFilter {
+            principal_id: Some(wanted.principal_id),
+            entity_id: wanted.entity_id,
+            ..AssignmentFilter::default()
+        };
         let mut outcome = Ok(());
         self.for_each_assignment(filter, &mut |made| {
             let same_key = made.role_id == wanted.role_id

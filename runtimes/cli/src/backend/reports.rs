@@ -25,7 +25,9 @@ impl Backend {
     ) -> Result<(), BackendError> {
         match (self, scan) {
             (Self::Database { epr, .. }, scan) => Ok(epr.scan_assignments(scan, visit).await?),
-            (Self::Api(api), AssignmentScan::Listed(filter)) => api.for_each_named_assignment(*filter, visit).await,
+            (Self::Api(api), AssignmentScan::Listed { filter, .. }) => {
+                api.for_each_named_assignment(filter.clone(), visit).await
+            }
             (Self::Api(api), AssignmentScan::One(id)) => match api.assignment(*id).await {
                 Err(BackendError::NotFound(_)) => Ok(()),
                 found => {
@@ -83,7 +85,7 @@ impl Names {
 /// The rows of a report on assignments, in the order of the database's.
 async fn report(api: &Api, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<(), BackendError> {
     let belongs = |one: &Assignment| match *scan {
-        AssignmentScan::Listed(_) | AssignmentScan::One(_) => true,
+        AssignmentScan::Listed { .. } | AssignmentScan::One(_) => true,
         AssignmentScan::Expiring { now, until } => one.expires_at.is_some_and(|end| end > now && end <= until),
         AssignmentScan::NeverEffective { now } => {
             one.effective_at > now || one.expires_at.is_some_and(|end| end <= one.created_at)

@@ -302,7 +302,7 @@ impl<'a> Assignments<'a> {
         role_id: Uuid,
         entity_id: Option<Uuid>,
     ) -> Result<Option<Assignment>, BackendError> {
-        let filter = AssignmentFilter { principal_id: Some(principal_id), entity_id };
+        let filter = AssignmentFilter { principal_id: Some(principal_id), entity_id, ..AssignmentFilter::default() };
         let mut found = None;
         self.backend
             .for_each_assignment(filter, &mut |existing| {

@@ -56,14 +56,15 @@ impl RegistryStore for SqlStore {
     async fn assignments(
         &self,
         filter: &AssignmentFilter,
+        now: Timestamp,
         page: Page,
         visit: RowVisitor<'_, Assignment>,
     ) -> Result<()> {
-        self.list(async |conn| assignments::list(conn, filter, page, visit).await).await
+        self.list(async |conn| assignments::list(conn, filter, now, page, visit).await).await
     }
 
-    async fn assignments_end(&self, filter: &AssignmentFilter, bytes: i64) -> Result<Option<Cursor>> {
-        self.list(async |conn| assignments::end(conn, filter, bytes).await).await
+    async fn assignments_end(&self, filter: &AssignmentFilter, now: Timestamp, bytes: i64) -> Result<Option<Cursor>> {
+        self.list(async |conn| assignments::end(conn, filter, now, bytes).await).await
     }
 
     async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()> {

@@ -78,7 +78,7 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 
 /// List assignments
 ///
-/// Newest first, including those that have not begun or have ended.
+/// Newest first, without `in_force` including those that have not begun or have ended. The filters combine.
 ///
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(

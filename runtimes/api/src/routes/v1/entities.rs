@@ -64,7 +64,7 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 
 /// List entities
 ///
-/// Newest first, without archived entities.
+/// Newest first. Archived entities are left out unless `status=archived` asks for them. The filters combine.
 ///
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
@@ -74,7 +74,7 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 )]
 async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members).accepting(app.epr.entity_types());
-    let filter = EntityFilter::read(&mut fields);
+    let filter = EntityFilter::from_query(&mut fields);
     fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
     let (filter, page) = fields.finish(Some((filter, page)))?;
