@@ -1,6 +1,6 @@
 //! `/api/v1/assignments`
 
-use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Json, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, NewAssignment};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ impl Client {
     /// [`Error::NotFound`] when the role does not exist, [`Error::Invalid`] when the entity does not exist or the
     /// role is not meant for its type.
     pub async fn assign(&self, new: &NewAssignment) -> Result<Assignment, Error> {
-        self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Safe, Assignment::from_json).await
+        self.create(PATH, new.to_body(), Repeat::Safe, Assignment::from_json).await
     }
 
     /// Assigns a role to a principal that is named by its id or by its external id. An unknown external id registers
@@ -29,8 +29,7 @@ impl Client {
     /// # Errors
     /// Those of [`Client::assign`].
     pub async fn assign_to(&self, request: &AssignmentRequest) -> Result<Assignment, Error> {
-        let body = Some(Json::Object(request.to_body()));
-        self.submit(Method::POST, PATH, body, Repeat::Safe, Assignment::from_json).await
+        self.create(PATH, request.to_body(), Repeat::Safe, Assignment::from_json).await
     }
 
     /// Reads an assignment, in force or not.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use epr_core::domain::{Invalid, Json, StatedReason, TraceParent};
+use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, StatedReason, TraceParent};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::transport::{Answer, Request, Transport};
 const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EPR_REASON: HeaderName = HeaderName::from_static("epr-reason");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A client of one service. A clone shares the connections; the `with_…` methods return a clone that sends one more
@@ -79,6 +80,16 @@ impl Client {
         client
     }
 
+    /// Gives a key to a creation (`Idempotency-Key`): within a day the service carries it out once for this key,
+    /// however often it is sent, and returns the first answer. The client repeats a creation under a key also when its
+    /// answer was lost.
+    ///
+    /// One key is for one creation: use the returned client for that call only.
+    #[must_use]
+    pub fn with_idempotency_key(&self, key: &IdempotencyKey) -> Self {
+        self.with_header(IDEMPOTENCY_KEY, key.as_str())
+    }
+
     /// Makes the calls part of a trace (`traceparent`).
     #[must_use]
     pub fn with_traceparent(&self, traceparent: TraceParent) -> Self {
@@ -112,6 +123,22 @@ impl Client {
     pub(crate) async fn get<T>(&self, path: &str, read: fn(&Json) -> Result<T, Invalid>) -> Result<T, Error> {
         let request = Request { method: Method::GET, url: self.at(path), body: None, repeat: Repeat::Safe };
         self.send(request).await?.read(read)
+    }
+
+    /// Whether a creation can be repeated; `repeat` is for one without a key.
+    pub(crate) fn creation_repeat(&self, repeat: Repeat) -> Repeat {
+        if self.headers.contains_key(IDEMPOTENCY_KEY) { Repeat::Keyed } else { repeat }
+    }
+
+    /// A creation, and its answer. `repeat` says whether it can be repeated without a key.
+    pub(crate) async fn create<T>(
+        &self,
+        path: &str,
+        body: JsonObject,
+        repeat: Repeat,
+        read: impl FnOnce(&Json) -> Result<T, Invalid>,
+    ) -> Result<T, Error> {
+        self.submit(Method::POST, path, Some(Json::Object(body)), self.creation_repeat(repeat), read).await
     }
 
     /// A change or a check with a JSON body, and its answer.

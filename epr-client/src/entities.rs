@@ -19,7 +19,7 @@ impl Client {
     /// [`Error::Conflict`] when another entity of the type has the name or the external id, [`Error::Invalid`] when the
     /// parent does not exist.
     pub async fn create_entity(&self, new: &NewEntity) -> Result<Entity, Error> {
-        self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Unsafe, Entity::from_json).await
+        self.create(PATH, new.to_body(), Repeat::Unsafe, Entity::from_json).await
     }
 
     /// Reads an entity, an archived one included.

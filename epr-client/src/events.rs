@@ -24,8 +24,8 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] when the event is not valid or names EPR's own source.
     pub async fn ingest_event(&self, new: &NewEvent) -> Result<IngestedEvent, Error> {
-        // Each accepted request can become a ledger entry, so that the client does not repeat it.
-        let (body, repeat) = (Some(write(new)), Repeat::Unsafe);
+        // Without a key, each accepted request can become a ledger entry, so that the client does not repeat it.
+        let (body, repeat) = (Some(write(new)), self.creation_repeat(Repeat::Unsafe));
         let answer = self.send(Request { method: Method::POST, url: self.at(PATH), body, repeat }).await?;
         Ok(IngestedEvent { event: answer.read(read)?, duplicate: duplicate(&answer.headers) })
     }

@@ -20,7 +20,7 @@ impl Client {
     /// # Errors
     /// [`Error::Conflict`] when a principal of the type has the id or the external id.
     pub async fn create_principal(&self, new: &NewPrincipal) -> Result<Principal, Error> {
-        self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Unsafe, Principal::from_json).await
+        self.create(PATH, new.to_body(), Repeat::Unsafe, Principal::from_json).await
     }
 
     /// Reads a registered principal, an erased one included.

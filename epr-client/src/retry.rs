@@ -14,6 +14,9 @@ use crate::error::{Error, TransportKind};
 pub(crate) enum Repeat {
     /// Carrying it out twice has the result of once, and the same answer: reads, checks, assignments, archiving.
     Safe,
+    /// The service carries it out once for its key and then repeats the answer: it is repeated also when its answer was
+    /// lost.
+    Keyed,
     /// A second time would change more, or answer differently: it is repeated only if it was certainly not carried out.
     Unsafe,
 }
@@ -73,8 +76,15 @@ impl RetryPolicy {
         }
         let named = match error {
             Error::Transport { kind: TransportKind::Connect, .. } => None,
+            Error::Transport { kind: TransportKind::Timeout | TransportKind::Interrupted, .. }
+                if repeat == Repeat::Keyed =>
+            {
+                None
+            }
             // A rate limit refuses a call before it is carried out; a 503 can follow a change that was committed.
-            Error::Unavailable { status, retry_after, .. } if repeat == Repeat::Safe || *status == 429 => *retry_after,
+            Error::Unavailable { status, retry_after, .. } if repeat != Repeat::Unsafe || *status == 429 => {
+                *retry_after
+            }
             _ => return None,
         };
         let wait = named.unwrap_or_default() + self.backoff_after(attempt).mul_f64(rand::random_range(0.5..=1.0));
@@ -108,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_may_have_been_carried_out_is_not_repeated() {
+    fn a_call_that_may_have_been_carried_out_is_repeated_only_under_a_key() {
         let policy = RetryPolicy::default();
         let repeated = |repeat, error| policy.wait(1, repeat, &error).is_some();
-        for repeat in [Repeat::Safe, Repeat::Unsafe] {
+        for repeat in [Repeat::Safe, Repeat::Keyed, Repeat::Unsafe] {
             assert!(repeated(repeat, transport(TransportKind::Connect)));
             assert!(repeated(repeat, unavailable(429, None)));
-            assert_eq!(repeated(repeat, unavailable(503, None)), repeat == Repeat::Safe);
+            assert_eq!(repeated(repeat, unavailable(503, None)), repeat != Repeat::Unsafe);
             for kind in [TransportKind::Timeout, TransportKind::Interrupted] {
-                assert!(!repeated(repeat, transport(kind)));
+                assert_eq!(repeated(repeat, transport(kind)), repeat == Repeat::Keyed);
             }
             assert!(!repeated(repeat, Error::Conflict { message: "taken".into() }));
         }

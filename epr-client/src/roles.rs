@@ -18,7 +18,7 @@ impl Client {
     /// # Errors
     /// [`Error::Conflict`] when the name is in use.
     pub async fn create_role(&self, new: &NewRole) -> Result<Role, Error> {
-        self.submit(Method::POST, PATH, Some(Json::Object(new.to_body())), Repeat::Unsafe, Role::from_json).await
+        self.create(PATH, new.to_body(), Repeat::Unsafe, Role::from_json).await
     }
 
     /// Reads a role.

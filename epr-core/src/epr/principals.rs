@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::domain::assignment::PrincipalType;
 use crate::domain::{AuditEntry, JsonObject, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
 use crate::error::Result;
+use crate::handlers::once::first;
 use crate::handlers::principals;
 use crate::store::{Cursor, Page, RowVisitor, collect_into};
 
@@ -18,7 +19,7 @@ impl Epr {
     /// # Errors
     /// `Conflict` when a principal of the type has the id or the external id.
     pub async fn create_principal(&self, call: &Call, new: NewPrincipal) -> Result<Principal> {
-        principals::create(&self.engines, call, new).await
+        Ok(first(principals::create(&self.engines, call, None, new).await?))
     }
 
     /// One registered principal, erased or not.

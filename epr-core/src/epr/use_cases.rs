@@ -23,6 +23,7 @@ use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
+use crate::handlers::once::first;
 use crate::handlers::{assignments, audit, bulk, check, entities, events, explain, roles};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
@@ -79,7 +80,7 @@ impl Epr {
     /// `Conflict` when `(name, type)` or `(external_id, type)` is taken; `Refused` when the parent does not exist or is
     /// on the last level.
     pub async fn create_entity(&self, call: &Call, new: NewEntity) -> Result<Entity> {
-        entities::create(&self.engines, call, new).await
+        Ok(first(entities::create(&self.engines, call, None, new).await?))
     }
 
     /// One entity, archived or not.
@@ -166,7 +167,7 @@ impl Epr {
     /// # Errors
     /// `Conflict` when the name is taken.
     pub async fn create_role(&self, call: &Call, new: NewRole) -> Result<Role> {
-        roles::create(&self.engines, call, new).await
+        Ok(first(roles::create(&self.engines, call, None, new).await?))
     }
 
     /// One role.
@@ -240,7 +241,7 @@ impl Epr {
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its
     /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: impl Into<AssignmentRequest>) -> Result<Assignment> {
-        assignments::assign(&self.engines, call, new.into()).await
+        Ok(first(assignments::assign(&self.engines, call, None, new.into()).await?))
     }
 
     /// Checks that `call` states a reason if the settings require one for a grant. [`Epr::assign`] checks it too; a
@@ -327,7 +328,7 @@ impl Epr {
     /// # Errors
     /// `Invalid` when it is too large to deliver, or names EPR itself as its source.
     pub async fn ingest_event(&self, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
-        events::ingest(&self.engines, call, new).await
+        Ok(first(events::ingest(&self.engines, call, None, new).await?))
     }
 
     /// One event, by its `event_id`.

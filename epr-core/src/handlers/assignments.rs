@@ -3,30 +3,41 @@
 use uuid::Uuid;
 
 use super::assignment_log::{log_assigned, log_revoked};
+use super::once::{commit_once, kept};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, principals, record, roles};
 use crate::call::Call;
 use crate::decision::condition;
 use crate::domain::assignment::{PrincipalType, window_problem};
 use crate::domain::fields::Problem;
-use crate::domain::{Assignment, AssignmentRequest, ExternalId, Invalid, Principal, Timestamp};
+use crate::domain::{
+    Assignment, AssignmentRequest, ExternalId, Invalid, KeptAnswer, KeyedRequest, Once, Principal, Timestamp,
+};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::settings::RequireReason;
 use crate::store::InsertedAssignment;
 
 /// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged. A principal
-/// that is named by an unknown external id is registered in the same transaction.
+/// that is named by an unknown external id is registered in the same transaction. Under an idempotency key, a repeat
+/// returns the first answer, also when the assignment was revoked since.
 ///
 /// # Errors
 /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
 /// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
 /// reason and there is none.
-pub(crate) async fn assign(engines: &Engines, call: &Call, request: AssignmentRequest) -> Result<Assignment> {
+pub(crate) async fn assign(
+    engines: &Engines,
+    call: &Call,
+    keyed: Option<&KeyedRequest>,
+    request: AssignmentRequest,
+) -> Result<Once<Assignment>> {
     let wanted = Wanted::of(engines, engines.now(), request)?;
-    let assigned = commit(engines, &Assign { engines, call, wanted: &wanted }).await?;
-    assigned.log();
-    Ok(assigned.assignment)
+    let done = commit_once(engines, keyed, &Assign { engines, call, wanted: &wanted }, Assigned::answer).await?;
+    Ok(done.map(|assigned| {
+        assigned.log();
+        assigned.assignment
+    }))
 }
 
 /// An assignment that was asked for, with the id that it gets.
@@ -65,6 +76,15 @@ pub(super) struct Assigned {
 }
 
 impl Assigned {
+    /// The answer that is kept under a key. The request may name the principal by its external id, of which the hash of
+    /// the request must not outlive an erasure.
+    fn answer(&self) -> Result<KeptAnswer> {
+        let Assignment { principal_id, principal_type, .. } = &self.assignment;
+        let principal_type = PrincipalType::new(principal_type.as_str()).ok();
+        let principal = principal_type.map(|principal_type| (principal_type, *principal_id));
+        Ok(KeptAnswer { principal, ..kept(&self.assignment)? })
+    }
+
     /// Logs what is new.
     pub(super) fn log(&self) {
         if let Some(principal) = &self.registered {

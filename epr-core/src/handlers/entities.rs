@@ -3,27 +3,37 @@
 use tracing::info;
 use uuid::Uuid;
 
+use super::once::{commit_once, kept};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
 use crate::call::Call;
 use crate::domain::fields::object_problem;
-use crate::domain::{Entity, EntityPatch, EntityStatus, EntityType, JsonObject, NewEntity, Timestamp};
+use crate::domain::{
+    Entity, EntityPatch, EntityStatus, EntityType, JsonObject, KeyedRequest, NewEntity, Once, Timestamp,
+};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::store::{MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 
-/// Registers an entity.
+/// Registers an entity, under an idempotency key at most once.
 ///
 /// # Errors
-/// `Conflict` when `(name, type)` or `(external_id, type)` is taken, `Refused` when the parent does not exist or is on
-/// the last level.
-pub(crate) async fn create(engines: &Engines, call: &Call, new: NewEntity) -> Result<Entity> {
+/// `Conflict` when `(name, type)` or `(external_id, type)` is taken, or the key was used otherwise; `Refused` when the
+/// parent does not exist or is on the last level.
+pub(crate) async fn create(
+    engines: &Engines,
+    call: &Call,
+    request: Option<&KeyedRequest>,
+    new: NewEntity,
+) -> Result<Once<Entity>> {
     check_type(engines, &new.entity_type)?;
     check_attributes(&new.attributes)?;
     let entity = new.into_record(engines.new_id(), engines.now());
-    commit(engines, &CreateEntity { call, entity: &entity }).await?;
-    info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
-    Ok(entity)
+    let done = commit_once(engines, request, &CreateEntity { call, entity: &entity }, |()| kept(&entity)).await?;
+    Ok(done.map(|()| {
+        info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
+        entity
+    }))
 }
 
 /// Changes an entity. A patch that changes nothing leaves no trace.

@@ -3,7 +3,8 @@
 use tracing::info;
 
 use super::event_entry::entry_for;
-use super::transaction::{Change, ChangeResult, Mutation, commit};
+use super::once::{commit_once, kept};
+use super::transaction::{Change, ChangeResult, Mutation};
 use crate::call::Call;
 use crate::domain::audit::OWN_SOURCE;
 use crate::domain::event::{
@@ -11,15 +12,24 @@ use crate::domain::event::{
 };
 use crate::domain::fields::{Problem, object_problem};
 use crate::domain::json::object;
-use crate::domain::{Assignment, Entity, Invalid, JsonObject, Principal, PrincipalStatus, Role, Timestamp};
+use crate::domain::{
+    Assignment, Entity, Invalid, JsonObject, KeptAnswer, KeyedRequest, Once, Principal, PrincipalStatus, Role,
+    Timestamp,
+};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::publish::Message;
 use crate::store::OutboxEvent;
 
-/// Accepts an event from another service and tries to deliver it.
-pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Result<IngestedEvent> {
+/// Accepts an event from another service and tries to deliver it. Under an idempotency key, a repeat returns the first
+/// answer, which has the delivery state of the commit: the attempts to deliver follow it.
+pub(crate) async fn ingest(
+    engines: &Engines,
+    call: &Call,
+    request: Option<&KeyedRequest>,
+    new: NewEvent,
+) -> Result<Once<IngestedEvent>> {
     refuse_own_source(engines, new.source.as_str())?;
     let dated = new.occurred_at.is_some();
     let now = engines.now();
@@ -43,23 +53,36 @@ pub(crate) async fn ingest(engines: &Engines, call: &Call, new: NewEvent) -> Res
     };
     check(&event)?;
     let entry = entry_for(engines.core.settings.audit_events, call, &event);
-    let first = commit(engines, &Ingest { event: &event, entry }).await?;
+    let duplicate_of =
+        |first: &Event| if same_content(first, &event, dated) { Duplicate::Same } else { Duplicate::Different };
+    let answer = |first: &Option<Event>| {
+        let duplicate = first.as_ref().map(duplicate_of);
+        Ok(KeptAnswer { duplicate, ..kept(first.as_ref().unwrap_or(&event))? })
+    };
+    let first = match commit_once(engines, request, &Ingest { event: &event, entry }, answer).await? {
+        Once::First(first) => first,
+        Once::Repeated(answer) => return Ok(Once::Repeated(answer)),
+    };
     let Some(first) = first else {
         // The delivery has been attempted: return its state. The event is accepted even if that cannot be read.
-        let event = engines.store().event(event.event_id).await.ok().flatten().unwrap_or(event);
+        let delivered = match request {
+            None => engines.store().event(event.event_id).await.ok().flatten(),
+            Some(_) => None,
+        };
+        let event = delivered.unwrap_or(event);
         info!(
             event_id = %event.event_id, event_type = event.event_type, source = event.source,
             correlation_id = event.correlation_id, "events_ingested"
         );
-        return Ok(IngestedEvent { event, duplicate: None });
+        return Ok(Once::First(IngestedEvent { event, duplicate: None }));
     };
-    let duplicate = if same_content(&first, &event, dated) { Duplicate::Same } else { Duplicate::Different };
+    let duplicate = duplicate_of(&first);
     engines.core.metrics.deduplicated(duplicate);
     info!(
         event_id = %first.event_id, event_type = first.event_type, source = first.source,
         correlation_id = first.correlation_id, differs = duplicate == Duplicate::Different, "event_ingest_deduplicated"
     );
-    Ok(IngestedEvent { event: first, duplicate: Some(duplicate) })
+    Ok(Once::First(IngestedEvent { event: first, duplicate: Some(duplicate) }))
 }
 
 /// Refuses EPR's own source: consumers trust that such an event is about a change that EPR made.

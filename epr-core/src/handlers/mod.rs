@@ -17,6 +17,7 @@ pub(crate) mod explain;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;
+pub(crate) mod once;
 mod principal_entries;
 pub(crate) mod principals;
 pub(crate) mod question_body;

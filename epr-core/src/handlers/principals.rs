@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::assignment_log::log_revoked;
 use super::entities::check_attributes;
+use super::once::{commit_once, kept};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, principal_entries, record};
 use crate::call::Call;
 use crate::domain::assignment::PrincipalType;
 use crate::domain::{
-    Assignment, AuditEntry, EntityType, ExternalId, Json, JsonObject, NewPrincipal, Principal, PrincipalPatch,
-    PrincipalStatus, Timestamp,
+    Assignment, AuditEntry, EntityType, ExternalId, Json, JsonObject, KeptAnswer, KeyedRequest, NewPrincipal, Once,
+    Principal, PrincipalPatch, PrincipalStatus, Timestamp,
 };
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -24,16 +25,31 @@ use crate::store::{InsertedPrincipal, Store, StoreError};
 /// The most assignments that one erasure revokes: their entries and events are written in one transaction.
 pub const MAX_REVOKED: usize = 50_000;
 
-/// Registers a principal.
+/// Registers a principal, under an idempotency key at most once.
 ///
 /// # Errors
-/// `Conflict` when the id or the external id is taken.
-pub(crate) async fn create(engines: &Engines, call: &Call, new: NewPrincipal) -> Result<Principal> {
+/// `Conflict` when the id or the external id is taken, or the key was used otherwise.
+pub(crate) async fn create(
+    engines: &Engines,
+    call: &Call,
+    request: Option<&KeyedRequest>,
+    new: NewPrincipal,
+) -> Result<Once<Principal>> {
     check_attributes(&new.attributes)?;
     let wanted = new.into_record(engines.new_id(), engines.now());
-    let principal = commit(engines, &CreatePrincipal { engines, call, wanted: &wanted }).await?;
-    log_created(&principal);
-    Ok(principal)
+    let done =
+        commit_once(engines, request, &CreatePrincipal { engines, call, wanted: &wanted }, principal_answer).await?;
+    Ok(done.map(|principal| {
+        log_created(&principal);
+        principal
+    }))
+}
+
+/// The answer that is kept under a key. It has personal fields: [`erase`] erases it.
+fn principal_answer(principal: &Principal) -> Result<KeptAnswer> {
+    let kind = PrincipalType::new(principal.principal_type.as_str());
+    let kind = kind.map_err(|error| Error::Internal(StoreError::Backend(error.into())))?;
+    Ok(KeptAnswer { principal: Some((kind, principal.id)), ..kept(principal)? })
 }
 
 /// Changes a principal. A patch that changes nothing leaves no trace.
@@ -235,6 +251,7 @@ impl Mutation for ErasePrincipal<'_> {
             change.emit(events::assignment_changed(engines, call, now, assignment, "revoked"));
         }
         change.tx.delete_principal_key(identity).await?;
+        change.tx.erase_answers(identity).await?;
         let after = Principal {
             external_id: None,
             display_name: None,

@@ -5,25 +5,33 @@ use std::collections::BTreeMap;
 use tracing::info;
 use uuid::Uuid;
 
+use super::once::{commit_once, kept};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, record};
 use crate::call::Call;
 use crate::decision::condition;
 use crate::domain::condition::Condition;
 use crate::domain::role::unheld;
-use crate::domain::{EntityType, NewRole, Role, RolePatch, Timestamp};
+use crate::domain::{EntityType, KeyedRequest, NewRole, Once, Role, RolePatch, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 
-/// Creates a role, and with it the actions that are new to the registry.
+/// Creates a role, and with it the actions that are new to the registry; under an idempotency key at most once.
 ///
 /// # Errors
-/// `Conflict` when the name is taken.
-pub(crate) async fn create(engines: &Engines, call: &Call, new: NewRole) -> Result<Role> {
+/// `Conflict` when the name is taken, or the key was used otherwise.
+pub(crate) async fn create(
+    engines: &Engines,
+    call: &Call,
+    request: Option<&KeyedRequest>,
+    new: NewRole,
+) -> Result<Once<Role>> {
     let role = wanted_role(engines, engines.now(), new)?;
-    commit(engines, &CreateRole { call, role: &role }).await?;
-    log_created(&role);
-    Ok(role)
+    let done = commit_once(engines, request, &CreateRole { call, role: &role }, |()| kept(&role)).await?;
+    Ok(done.map(|()| {
+        log_created(&role);
+        role
+    }))
 }
 
 /// The role that `new` asks for at `now`.

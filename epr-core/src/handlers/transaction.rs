@@ -78,6 +78,12 @@ pub(super) trait Mutation: Sync {
     /// so it must have no effect outside of `change`.
     fn apply(&self, change: &mut Change) -> impl Future<Output = ChangeResult<Self::Done>> + Send;
 
+    /// Called when everything that this mutation adds has been written. The ledger's lock may be held.
+    fn before_commit(&self, tx: &mut dyn Tx, done: &Self::Done) -> impl Future<Output = ChangeResult<()>> + Send {
+        let _ = (tx, done);
+        std::future::ready(Ok(()))
+    }
+
     /// Called when the key of an event that this mutation emitted is taken: `first` is the stored event, which stays.
     fn found_event(&self, done: Self::Done, first: Event) -> Self::Done {
         let _ = first;
@@ -140,6 +146,7 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
             InsertedEvent::Existing(first) => done = mutation.found_event(done, *first),
         }
     }
+    mutation.before_commit(&mut *tx, &done).await?;
     conclude(engines, tx, renewals).await?;
     engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));
     if left_to_relay {

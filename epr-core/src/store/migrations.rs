@@ -27,6 +27,7 @@ macro_rules! migrations {
             "0016_lists_of_access",
             "0018_incarnation",
             "0020_list_filters",
+            "0023_idempotency_keys",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -31,11 +31,12 @@ pub mod url;
 pub use continuity::WrongServer;
 pub use contract::{
     AccessEnd, AccessStart, AccessStore, AccessVisitor, ActionCandidate, ActionsQuery, AdminStore, Appended, Backlog,
-    ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore, FeedEvent, InsertedAssignment,
-    InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor,
-    ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef,
-    PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, Result,
-    RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
+    ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore, FeedEvent, IdempotencyStore,
+    IdempotencyTx, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent,
+    LeasedEvents, LedgerStore, LedgerVisitor, ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState,
+    PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt,
+    RecordedIncarnation, RegistryState, RegistryStore, Result, RevisionStore, RowVisitor, ScanRange, ScanStart,
+    SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -56,6 +56,7 @@ mod hand_back;
 mod headers;
 mod hierarchy;
 mod hierarchy_depth;
+mod idempotency;
 mod ingest;
 mod input;
 mod ledger;

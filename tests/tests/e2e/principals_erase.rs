@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use axum::http::Method;
 use base64::Engine as _;
 use epr_core::authn::token;
 use epr_core::clock::SystemClock;
@@ -80,7 +81,9 @@ async fn world(api: &Api) -> (String, String) {
         "id": ADA, "external_id": external, "display_name": name,
         "attributes": {key: value, "list": [{"deep": nested}]},
     });
-    api.post("/api/v1/principals", new).await.expect(201);
+    // Under keys: their first answers are kept too.
+    let keyed = [("idempotency-key", ADA)];
+    api.raw(Method::POST, "/api/v1/principals", &keyed, new.to_string()).await.expect(201);
     let path = format!("/api/v1/principals/{ADA}");
     api.patch(&path, json!({"display_name": second})).await.expect(200);
     api.patch(&path, json!({"attributes": {key: second}})).await.expect(200);
@@ -88,7 +91,7 @@ async fn world(api: &Api) -> (String, String) {
     api.patch(&path, json!({"status": "active"})).await.expect(200);
     api.post("/api/v1/principals", json!({"id": BEN, "external_id": "ben"})).await.expect(201);
     let by_name = json!({"principal_external_id": external, "role_id": role, "entity_id": spv});
-    api.post("/api/v1/assignments", by_name).await.expect(201);
+    api.raw(Method::POST, "/api/v1/assignments", &keyed, by_name.to_string()).await.expect(201);
     for body in [
         json!({"principal_id": ADA, "role_id": other}),
         json!({"principal_id": ADA, "role_id": role, "principal_type": "service"}),
@@ -122,6 +125,17 @@ async fn after_an_erasure_no_byte_of_the_persons_fields_is_in_any_table(#[case] 
     assert!(erased["erased_at"].is_string() && erased["erased_at"] == erased["updated_at"], "{erased}");
     assert_eq!(found(&dump(&api.database).await), Vec::<String>::new());
     assert_eq!(api.database.number("SELECT COUNT(*) FROM principal_keys").await, 1, "only Ben's key is left");
+
+    // A repeat of her registration is refused: it neither answers with her fields nor registers her again.
+    let [external, name, key, value, nested, _] = MARKERS;
+    let new = json!({
+        "id": ADA, "external_id": external, "display_name": name,
+        "attributes": {key: value, "list": [{"deep": nested}]},
+    });
+    let again = api.raw(Method::POST, "/api/v1/principals", &[("idempotency-key", ADA)], new.to_string()).await;
+    assert!(again.expect(409)["detail"].as_str().unwrap().contains("has been erased since"));
+    let hashes = "SELECT COUNT(*) FROM idempotency_keys WHERE body_sha256 IS NOT NULL";
+    assert_eq!(api.database.number(hashes).await, 0, "a hash of her fields could be guessed");
 
     // Ada holds nothing more; others keep what they hold.
     assert!(!api.authorized(ADA, "document:download", &spv).await);

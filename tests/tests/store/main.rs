@@ -9,6 +9,7 @@ mod changes;
 mod coverage;
 mod entity_identity;
 mod facts;
+mod idempotency;
 mod ledger;
 mod outbox;
 mod principals;

@@ -21,6 +21,7 @@ mod access;
 mod admin;
 mod changes;
 mod facts;
+mod idempotency;
 mod ledger;
 mod outbox;
 mod principals;
@@ -37,6 +38,7 @@ pub use access::{
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
+pub use idempotency::{IdempotencyStore, IdempotencyTx};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
@@ -50,6 +52,7 @@ pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
 pub trait Store:
     RegistryStore
     + PrincipalStore
+    + IdempotencyStore
     + FactsStore
     + AccessStore
     + LedgerStore
@@ -67,6 +70,7 @@ pub trait Store:
 impl<T> Store for T where
     T: RegistryStore
         + PrincipalStore
+        + IdempotencyStore
         + FactsStore
         + AccessStore
         + LedgerStore

@@ -19,6 +19,7 @@ mod explain;
 #[macro_use]
 pub(super) mod facts;
 mod hierarchy;
+mod idempotency;
 pub(super) mod invalidations;
 pub(super) mod ledger;
 pub(super) mod ledger_page;

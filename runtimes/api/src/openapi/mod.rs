@@ -23,8 +23,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::App;
 use crate::access::{Access, AccessTable, Rule};
+use crate::http::extract::idempotency;
 use parameters::text_object;
-use responses::{InternalProblem, InvalidInput, Problem, ServerErrors};
+use responses::{InternalProblem, InvalidInput, KeyConflict, Problem, ServerErrors};
 
 const ABOUT: &str = "\
 EPR is the registry of business entities, roles and assignments. It answers whether a principal may perform an action \
@@ -174,10 +175,10 @@ fn complete(operation: &mut Operation, limited: bool) {
             operation.responses.responses.entry(status).or_insert(response);
         }
     }
-    let paged = operation.parameters.iter().flatten().any(|one| match one {
-        RefOr::T(one) => one.name == "cursor" && one.parameter_in == ParameterIn::Query,
-        RefOr::Ref(_) => false,
-    });
+    if has_parameter(operation, &ParameterIn::Header, idempotency::NAME) {
+        describe_keyed(operation);
+    }
+    let paged = has_parameter(operation, &ParameterIn::Query, "cursor");
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(Response { headers, .. }) = response else { continue };
         let id = HeaderBuilder::new()
@@ -193,6 +194,38 @@ fn complete(operation: &mut Operation, limited: bool) {
                 ))
                 .example(Some(json!("<?type=spv&cursor=MDFhMjA4NjQ>; rel=\"next\"")));
             headers.insert("Link".into(), RefOr::T(link.build()));
+        }
+    }
+}
+
+fn has_parameter(operation: &Operation, location: &ParameterIn, name: &str) -> bool {
+    operation.parameters.iter().flatten().any(|one| match one {
+        RefOr::T(one) => one.name == name && one.parameter_in == *location,
+        RefOr::Ref(_) => false,
+    })
+}
+
+/// Adds what every creation under a key can answer.
+fn describe_keyed(operation: &mut Operation) {
+    for (status, response) in KeyConflict::responses() {
+        operation.responses.responses.entry(status).or_insert(response);
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        match status.as_str() {
+            "201" => {
+                let replayed = HeaderBuilder::new()
+                    .schema(Some(text_object()))
+                    .description(Some(
+                        "Present, with the value `true`, if this is the first answer to a repeated call.",
+                    ))
+                    .example(Some(json!("true")));
+                response.headers.insert("Idempotency-Replayed".into(), RefOr::T(replayed.build()));
+            }
+            "409" if response.description != KeyConflict::ABOUT => {
+                response.description = format!("{} {}", response.description, KeyConflict::ABOUT);
+            }
+            _ => {}
         }
     }
 }

@@ -8,7 +8,8 @@ use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, Schema, Schema
 use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, PartialSchema as _};
 
-use crate::http::extract::{CallHeaders, LenientCallHeaders, Paging};
+use crate::http::extract::idempotency::NAME;
+use crate::http::extract::{CallHeaders, KeyHeader, LenientCallHeaders, Paging};
 
 /// Any text.
 pub(crate) fn text_object() -> Object {
@@ -65,6 +66,16 @@ impl IntoParams for LenientCallHeaders {
          an actor other \
                      than the credential's own requires the scope `epr:act-as`.";
         vec![header("X-Actor-Id", about, text_object(), ACTOR_EXAMPLE), request_id()]
+    }
+}
+
+impl IntoParams for KeyHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let about = "A key that makes the creation safe to repeat, for example a random UUID: 1 to 255 visible ASCII \
+                     characters. A repeat of the same caller with the same key and body within 24 hours returns the \
+                     first answer.";
+        let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+        vec![header(NAME, about, schema.pattern(Some("^[!-~]+$")).build(), "0b8f1c7e-3f57-4d43-9d0e-6a5d6b1c9a55")]
     }
 }
 

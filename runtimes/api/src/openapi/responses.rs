@@ -118,6 +118,21 @@ impl IntoResponses for PrincipalConflict {
     }
 }
 
+/// The idempotency key belongs to another request.
+pub(crate) struct KeyConflict;
+
+impl KeyConflict {
+    pub(crate) const ABOUT: &str = "The `Idempotency-Key` was used for another body, or its answer was erased.";
+}
+
+impl IntoResponses for KeyConflict {
+    fn responses() -> Responses {
+        let sentence =
+            "This Idempotency-Key was used for a request with another body in the last 24 hours; use a new key";
+        responses([response(409, Self::ABOUT, &["Problem"], json!({ "detail": sentence }))])
+    }
+}
+
 /// The principal was erased.
 pub(crate) struct ErasedPrincipal;
 

@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod changes;
 mod facts;
+mod idempotency;
 mod ledger;
 mod outbox;
 mod principals;

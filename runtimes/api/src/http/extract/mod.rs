@@ -4,6 +4,7 @@
 //! of them.
 
 pub(crate) mod body;
+pub(crate) mod idempotency;
 pub(crate) mod unknown_members;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::guard::AuthenticatedActor;
 use super::request_id::GivenRequestId;
 pub(crate) use body::JsonBody;
+pub(crate) use idempotency::{KeyHeader, Repeat, created_once};
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 static EPR_REASON: HeaderName = HeaderName::from_static("epr-reason");

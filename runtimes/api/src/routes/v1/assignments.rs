@@ -6,7 +6,7 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, NewAssignment};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 use serde::Serialize;
@@ -15,9 +15,11 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
+use crate::http::extract::{
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+};
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::{created, ok};
+use crate::http::respond::ok;
 use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -41,7 +43,7 @@ pub(crate) fn routes() -> [Route; 4] {
 /// that is unknown is registered, with the given `principal_type`, in the same transaction.
 #[utoipa::path(
     post, path = "/api/v1/assignments", operation_id = "createAssignment", tag = "assignments",
-    params(CallHeaders),
+    params(CallHeaders, KeyHeader),
     request_body(content = AssignmentRequest, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11",
         "role_id": "01a20864-776d-7072-9b13-e0c12a727e9e",
@@ -53,14 +55,21 @@ pub(crate) fn routes() -> [Route; 4] {
 async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
+    key: KeyHeader,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
+    let repeat = key.look_up(&app, KeyedCreation::Assignment, call.as_ref(), body.as_ref()).await?;
     let (body, ignored) = unknown_members::split(&app, body, &AssignmentRequest::members());
+    let request = match repeat {
+        Repeat::Create(request) => request,
+        Repeat::Respond(response) => return Ok(ignored.name_in(response)),
+    };
     let read = |body: &Json| NewAssignment::from_body(body, app.epr.now(), condition::check);
     let new = body.and_then(|body| AssignmentRequest::from_body(&body, read));
     let call = call.and_then(|call| app.epr.check_reason(&call).map(|()| call));
-    let (call, new) = Invalid::both(call, new)?;
-    Ok(ignored.name_in(created(&app.epr.assign(&call, new).await?)))
+    let (call, new) = key.and(Invalid::both(call, new))?;
+    let once = app.epr.assign_once(&call, request.as_ref(), new).await?;
+    Ok(ignored.name_in(created_once(once)))
 }
 
 /// Read an assignment

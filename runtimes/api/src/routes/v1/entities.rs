@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, NewEntity};
+use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, NewEntity};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
+use crate::http::extract::{
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+};
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::{created, ok};
+use crate::http::respond::ok;
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -33,7 +35,7 @@ pub(crate) fn routes() -> [Route; 5] {
 /// The pair of `name` and `type` must be unique. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/entities", operation_id = "createEntity", tag = "entities",
-    params(CallHeaders),
+    params(CallHeaders, KeyHeader),
     request_body(content = NewEntity, example = json!({
         "name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}
     })),
@@ -42,11 +44,19 @@ pub(crate) fn routes() -> [Route; 5] {
 async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
+    key: KeyHeader,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
+    let repeat = key.look_up(&app, KeyedCreation::Entity, call.as_ref(), body.as_ref()).await?;
     let (body, ignored) = unknown_members::split(&app, body, NewEntity::MEMBERS);
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewEntity::from_body(&body, app.epr.entity_types())))?;
-    Ok(ignored.name_in(created(&app.epr.create_entity(&call, new).await?)))
+    let request = match repeat {
+        Repeat::Create(request) => request,
+        Repeat::Respond(response) => return Ok(ignored.name_in(response)),
+    };
+    let new = body.and_then(|body| NewEntity::from_body(&body, app.epr.entity_types()));
+    let (call, new) = key.and(Invalid::both(call, new))?;
+    let once = app.epr.create_entity_once(&call, request.as_ref(), new).await?;
+    Ok(ignored.name_in(created_once(once)))
 }
 
 /// Read an entity

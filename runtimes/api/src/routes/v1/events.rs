@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue};
 use epr_core::authn::Scope;
-use epr_core::domain::event::{Duplicate, IngestedEvent};
+use epr_core::domain::event::IngestedEvent;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Event, EventFilter, NewEvent};
+use epr_core::domain::{Event, EventFilter, KeyedCreation, NewEvent, Once};
 use epr_core::store::{Cursor, Page};
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{JsonBody, LenientCallHeaders, Paging, PathId, Query};
+use crate::http::extract::idempotency::{mark_duplicate, repeated};
+use crate::http::extract::{JsonBody, KeyHeader, LenientCallHeaders, Paging, PathId, Query, Repeat};
 use crate::http::listing::{self, PageWriter};
 use crate::http::respond::{created, ok};
 use crate::openapi::responses::{InvalidRequest, NotFound};
@@ -29,9 +29,6 @@ pub(crate) fn routes() -> [Route; 3] {
 
 type EventPaging = Paging<50, 200>;
 
-/// Marks a response that returns an event which was ingested before.
-const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
-
 /// Ingest an event
 ///
 /// The event is stored and published to the topic. If an event with the same `source` and `correlation_id` exists, that
@@ -40,7 +37,7 @@ const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
 /// is also appended to the audit ledger, repeats included (`EPR_AUDIT_EVENTS`). EPR's own source name is refused.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "ingestEvent", tag = "events",
-    params(LenientCallHeaders),
+    params(LenientCallHeaders, KeyHeader),
     request_body(content = NewEvent, example = json!({
         "event_type": "document.uploaded", "source": "document_vault",
         "payload": {"document_id": "d-17", "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96"}
@@ -54,16 +51,18 @@ const EPR_DUPLICATE: HeaderName = HeaderName::from_static("epr-duplicate");
 async fn ingest(
     State(app): State<Arc<App>>,
     LenientCallHeaders(call): LenientCallHeaders,
+    key: KeyHeader,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let new = body.and_then(|body| NewEvent::from_body(&body))?;
-    let IngestedEvent { event, duplicate } = app.epr.ingest_event(&call, new).await?;
-    let mut response = created(&event);
-    if let Some(duplicate) = duplicate {
-        let value = if duplicate == Duplicate::Same { "true" } else { "true; differs" };
-        response.headers_mut().insert(EPR_DUPLICATE, HeaderValue::from_static(value));
-    }
-    Ok(response)
+    let request = match key.look_up(&app, KeyedCreation::Event, Ok(&call), body.as_ref()).await? {
+        Repeat::Create(request) => request,
+        Repeat::Respond(response) => return Ok(response),
+    };
+    let new = key.and(body.and_then(|body| NewEvent::from_body(&body)))?;
+    Ok(match app.epr.ingest_event_once(&call, request.as_ref(), new).await? {
+        Once::First(IngestedEvent { event, duplicate }) => mark_duplicate(created(&event), duplicate),
+        Once::Repeated(answer) => repeated(answer),
+    })
 }
 
 /// Read an event

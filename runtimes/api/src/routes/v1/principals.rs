@@ -6,16 +6,16 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{Invalid, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
+use epr_core::domain::{Invalid, KeyedCreation, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query};
+use crate::http::extract::{CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once};
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::{created, ok};
+use crate::http::respond::ok;
 use crate::openapi::responses::{InvalidRequest, NotFound, PrincipalConflict};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -53,7 +53,7 @@ fn type_of(query: &Query) -> Result<PrincipalType, Invalid> {
 /// `type` and `id` must be unique, as must the pair of `type` and `external_id`. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/principals", operation_id = "createPrincipal", tag = "principals",
-    params(CallHeaders),
+    params(CallHeaders, KeyHeader),
     request_body(content = NewPrincipal, example = json!({
         "external_id": "auth0|5f7c8ec7c33c6c004bbafe82", "display_name": "Ada Lovelace",
         "attributes": {"clearance": 3}
@@ -63,12 +63,17 @@ fn type_of(query: &Query) -> Result<PrincipalType, Invalid> {
 async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
+    key: KeyHeader,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
+    let request = match key.look_up(&app, KeyedCreation::Principal, call.as_ref(), body.as_ref()).await? {
+        Repeat::Create(request) => request,
+        Repeat::Respond(response) => return Ok(response),
+    };
     // Under every EPR_UNKNOWN_MEMBERS: no caller of the older service knows this route, and a misspelt `status` would
     // register a principal that is not suspended.
-    let (call, new) = Invalid::both(call, body.and_then(|body| NewPrincipal::from_body(&body)))?;
-    Ok(created(&app.epr.create_principal(&call, new).await?))
+    let (call, new) = key.and(Invalid::both(call, body.and_then(|body| NewPrincipal::from_body(&body))))?;
+    Ok(created_once(app.epr.create_principal_once(&call, request.as_ref(), new).await?))
 }
 
 /// Read a principal

@@ -6,15 +6,17 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Invalid, NewRole, Role, RolePatch};
+use epr_core::domain::{Invalid, KeyedCreation, NewRole, Role, RolePatch};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, Listing, PathId, Query, unknown_members};
+use crate::http::extract::{
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+};
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::{created, ok};
+use crate::http::respond::ok;
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -33,7 +35,7 @@ pub(crate) fn routes() -> [Route; 4] {
 /// Actions that no role has had before are created with it. An unknown member is an error.
 #[utoipa::path(
     post, path = "/api/v1/roles", operation_id = "createRole", tag = "roles",
-    params(CallHeaders),
+    params(CallHeaders, KeyHeader),
     request_body(content = NewRole, example = json!({
         "name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]
     })),
@@ -42,14 +44,19 @@ pub(crate) fn routes() -> [Route; 4] {
 async fn create(
     State(app): State<Arc<App>>,
     CallHeaders(call): CallHeaders,
+    key: KeyHeader,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
+    let repeat = key.look_up(&app, KeyedCreation::Role, call.as_ref(), body.as_ref()).await?;
     let (body, ignored) = unknown_members::split(&app, body, NewRole::MEMBERS);
-    let (call, new) = Invalid::both(
-        call,
-        body.and_then(|body| NewRole::from_request(&body, app.epr.entity_types(), condition::check)),
-    )?;
-    Ok(ignored.name_in(created(&app.epr.create_role(&call, new).await?)))
+    let request = match repeat {
+        Repeat::Create(request) => request,
+        Repeat::Respond(response) => return Ok(ignored.name_in(response)),
+    };
+    let new = body.and_then(|body| NewRole::from_request(&body, app.epr.entity_types(), condition::check));
+    let (call, new) = key.and(Invalid::both(call, new))?;
+    let once = app.epr.create_role_once(&call, request.as_ref(), new).await?;
+    Ok(ignored.name_in(created_once(once)))
 }
 
 /// Read a role

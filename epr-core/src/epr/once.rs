@@ -1,0 +1,100 @@
+//! Creations under an idempotency key: a repeat within a day returns the first answer. Each method delegates to its
+//! handler.
+
+use super::Epr;
+use crate::call::Call;
+use crate::domain::event::{IngestedEvent, NewEvent};
+use crate::domain::{
+    Assignment, AssignmentRequest, Entity, IdempotencyKey, Json, KeptAnswer, KeyedCreation, KeyedRequest, NewEntity,
+    NewPrincipal, NewRole, Once, Principal, Role,
+};
+use crate::error::Result;
+use crate::handlers::{assignments, entities, events, once, principals, roles};
+
+/// Creations that are carried out once.
+///
+/// Each of them returns the errors of its counterpart without a key, and `Conflict` when the key was used for another
+/// body within a day, or for a principal that was erased since. Without a request they are their counterparts.
+impl Epr {
+    /// The request of `call` for a creation under `key`. A repeat is a request of the same caller for the same creation
+    /// with the same key; its `body` has to be the same too.
+    #[must_use]
+    pub fn keyed_request(call: &Call, creation: KeyedCreation, key: IdempotencyKey, body: &Json) -> KeyedRequest {
+        once::keyed(call, creation, key, body)
+    }
+
+    /// The answer to an earlier call with this request, if there was one within a day. The creations look it up too;
+    /// here it is found before the input is validated, which may have become invalid since.
+    ///
+    /// # Errors
+    /// `Conflict`, as above.
+    pub async fn first_answer(&self, request: &KeyedRequest) -> Result<Option<KeptAnswer>> {
+        once::first_answer(&self.engines, request).await
+    }
+
+    /// [`Epr::create_entity`] at most once for a key.
+    ///
+    /// # Errors
+    /// See above.
+    pub async fn create_entity_once(
+        &self,
+        call: &Call,
+        request: Option<&KeyedRequest>,
+        new: NewEntity,
+    ) -> Result<Once<Entity>> {
+        entities::create(&self.engines, call, request, new).await
+    }
+
+    /// [`Epr::create_role`] at most once for a key.
+    ///
+    /// # Errors
+    /// See above.
+    pub async fn create_role_once(
+        &self,
+        call: &Call,
+        request: Option<&KeyedRequest>,
+        new: NewRole,
+    ) -> Result<Once<Role>> {
+        roles::create(&self.engines, call, request, new).await
+    }
+
+    /// [`Epr::assign`] at most once for a key: a repeat does not assign again what was revoked since.
+    ///
+    /// # Errors
+    /// See above.
+    pub async fn assign_once(
+        &self,
+        call: &Call,
+        request: Option<&KeyedRequest>,
+        new: impl Into<AssignmentRequest>,
+    ) -> Result<Once<Assignment>> {
+        assignments::assign(&self.engines, call, request, new.into()).await
+    }
+
+    /// [`Epr::create_principal`] at most once for a key.
+    ///
+    /// # Errors
+    /// See above.
+    pub async fn create_principal_once(
+        &self,
+        call: &Call,
+        request: Option<&KeyedRequest>,
+        new: NewPrincipal,
+    ) -> Result<Once<Principal>> {
+        principals::create(&self.engines, call, request, new).await
+    }
+
+    /// [`Epr::ingest_event`] at most once for a key. The event has the delivery state of the commit, so that every
+    /// answer is the same.
+    ///
+    /// # Errors
+    /// See above.
+    pub async fn ingest_event_once(
+        &self,
+        call: &Call,
+        request: Option<&KeyedRequest>,
+        new: NewEvent,
+    ) -> Result<Once<IngestedEvent>> {
+        events::ingest(&self.engines, call, request, new).await
+    }
+}
