@@ -40,8 +40,8 @@ pub(super) enum Begin {
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
 /// in a transaction (and may have the ledger's lock) loses it after a while, so that others can continue. The defaults
 /// of a role or a database must not change how statements behave. No statement is compiled (`jit`): compiling a page
-/// of a list takes longer than reading it, and the estimate that starts it cannot know that the page ends early. Nothing
-/// is set when the startup packet did not reach this session.
+/// of a list takes longer than reading it, and the estimate that starts it cannot know that the page ends early.
+/// Nothing is set when the startup packet did not reach this session.
 const SESSION: &str = "\
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
        set_config('idle_in_transaction_session_timeout', '20s', false), \
