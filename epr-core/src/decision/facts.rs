@@ -112,6 +112,12 @@ impl ConditionFacts {
     pub fn of(owner: ConditionOwner, stored: &str) -> Self {
         Self { owner, stored: stored.into(), compiled: compile(stored).map_err(Into::into) }
     }
+
+    /// Whether the outcome can differ from one resource to another.
+    #[must_use]
+    pub fn reads_resource(&self) -> bool {
+        self.compiled.as_ref().is_ok_and(|compiled| compiled.reads().resource())
+    }
 }
 
 fn compile(stored: &str) -> Result<Compiled, String> {

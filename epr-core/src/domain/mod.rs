@@ -16,6 +16,7 @@ pub mod named_caller;
 pub mod principal;
 pub mod report;
 pub mod role;
+pub mod subtree;
 pub mod value;
 
 pub use access::{AccessItem, AccessPage, AccessVia, ActionsRequest, ListRequest, PrincipalsRequest, ResourcesRequest};

@@ -44,6 +44,24 @@ pub(crate) struct CoreSettings {
     pub(crate) events: EventSettings,
     /// Where decisions are cached.
     pub(crate) cache: CacheSettings,
+    /// The work of one page of a list of access.
+    pub(crate) list_bounds: ListBounds,
+}
+
+/// The most work of one page of a list of access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListBounds {
+    /// The most candidates that a page looks at: a page of candidates that are all denied ends after this many.
+    pub(crate) max_candidates: usize,
+    /// The most entities that are expanded below assignments. Beyond, reading all entities in the order of their ids is
+    /// faster for a page.
+    pub(crate) max_expanded: usize,
+}
+
+impl Default for ListBounds {
+    fn default() -> Self {
+        Self { max_candidates: 20_000, max_expanded: 20_000 }
+    }
 }
 
 impl Core {

@@ -18,5 +18,5 @@ pub(crate) mod ledger_writer;
 mod outbox_walk;
 mod relay;
 
-pub(crate) use self::core::{Core, CoreSettings};
+pub(crate) use self::core::{Core, CoreSettings, ListBounds};
 pub(crate) use self::engines::Engines;

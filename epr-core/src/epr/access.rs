@@ -3,7 +3,8 @@
 use super::Epr;
 use crate::call::Call;
 use crate::domain::access::{AccessItem, AccessPage, ActionsRequest, PrincipalsRequest, ResourcesRequest};
-use crate::error::{Error, Result};
+use crate::domain::subtree::SubtreeItem;
+use crate::error::Result;
 use crate::handlers::access;
 
 /// Lists of access. The items are exactly those for which a check says yes at the time and the revision of the first
@@ -32,9 +33,16 @@ impl Epr {
     ///
     /// # Errors
     /// Those of [`Epr::list_principals`].
-    #[expect(clippy::unused_async, reason = "the list of resources is not there yet")]
-    pub async fn list_resources(&self, _: &Call, _: &ResourcesRequest) -> Result<AccessPage<AccessItem>> {
-        Err(Error::Refused("The list of resources is not available yet".to_owned()))
+    pub async fn list_resources(&self, call: &Call, request: &ResourcesRequest) -> Result<AccessPage<AccessItem>> {
+        access::resources::list(&self.engines, call, request).await
+    }
+
+    /// A page of the same resources as subtrees, one for each assignment, whatever the form that `request` names.
+    ///
+    /// # Errors
+    /// Those of [`Epr::list_principals`].
+    pub async fn list_subtrees(&self, call: &Call, request: &ResourcesRequest) -> Result<AccessPage<SubtreeItem>> {
+        access::subtrees::list(&self.engines, call, request).await
     }
 
     /// Starts a new key of page tokens. Tokens of the present key are accepted for one more day. Returns the number of

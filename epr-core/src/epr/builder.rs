@@ -8,7 +8,7 @@ use crate::clock::{Clock, IdSource, RandomSource, SystemClock, SystemRandom, Tim
 use crate::domain::EntityTypes;
 use crate::domain::role::Action;
 use crate::engine::commit_probe::CommitProbe;
-use crate::engine::{Core, CoreSettings, Engines};
+use crate::engine::{Core, CoreSettings, Engines, ListBounds};
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
@@ -71,6 +71,7 @@ impl Epr {
                 require_reason: RequireReason::Never,
                 events: EventSettings::default(),
                 cache: CacheSettings::default(),
+                list_bounds: ListBounds::default(),
             },
         }
     }
@@ -179,6 +180,15 @@ impl Builder {
     #[must_use]
     pub fn cache(mut self, cache: CacheSettings) -> Self {
         self.settings.cache = cache;
+        self
+    }
+
+    /// Sets the most candidates that a page of a list of access looks at, and the most entities that it expands below
+    /// assignments. For tests: neither changes what a list holds, only how long its pages take.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn list_bounds(mut self, max_candidates: usize, max_expanded: usize) -> Self {
+        self.settings.list_bounds = ListBounds { max_candidates, max_expanded };
         self
     }
 

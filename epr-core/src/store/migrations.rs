@@ -25,6 +25,7 @@ macro_rules! migrations {
             "0014_conditions",
             "0015_attribute_renewals",
             "0016_lists_of_access",
+            "0017_lists_of_resources",
             "0018_incarnation",
             "0020_list_filters",
             "0023_idempotency_keys",

@@ -30,13 +30,15 @@ pub mod url;
 
 pub use continuity::WrongServer;
 pub use contract::{
-    AccessEnd, AccessStart, AccessStore, AccessVisitor, ActionCandidate, ActionsQuery, AdminStore, Appended, Backlog,
-    ChangeFeed, Completion, Connections, DraftDecision, FactsRead, FactsStore, FeedEvent, IdempotencyStore,
-    IdempotencyTx, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent,
-    LeasedEvents, LedgerStore, LedgerVisitor, ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState,
-    PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt,
-    RecordedIncarnation, RegistryState, RegistryStore, Result, RevisionStore, RowVisitor, ScanRange, ScanStart,
-    SchemaState, Store, TakeoverStore, Transactions, Tx, collect_into,
+    AccessEnd, AccessNames, AccessResourceStore, AccessStart, AccessStore, AccessVisitor, ActionCandidate,
+    ActionsQuery, AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead,
+    FactsStore, FeedEvent, IdempotencyStore, IdempotencyTx, InsertedAssignment, InsertedEvent, InsertedPrincipal,
+    Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor, ListKey, OutboxCursor, OutboxEvent,
+    OutboxStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx,
+    PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch,
+    ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState,
+    Store, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor,
+    TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

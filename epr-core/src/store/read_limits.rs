@@ -16,21 +16,28 @@ const SCAN_WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct ReadLimits {
     lists: Semaphore,
+    access_lists: Semaphore,
     scans: Semaphore,
     /// The time that a list waits for its permit.
     list_wait: Duration,
 }
 
 impl ReadLimits {
-    /// Of `connections`, lists may use a third and scans a third, at least one each.
+    /// Of `connections`, lists may use a third, scans a third, and lists of access a fifth, at least one each. The
+    /// statements of a list of access keep the server busy all the time: more of them would slow down checks.
     pub(super) fn new(connections: u32, list_wait: Duration) -> Self {
-        let share = usize::try_from(connections / 3).unwrap_or(1).max(1);
-        Self { lists: Semaphore::new(share), scans: Semaphore::new(share), list_wait }
+        let share = |part| Semaphore::new(usize::try_from(connections / part).unwrap_or(1).max(1));
+        Self { lists: share(3), access_lists: share(5), scans: share(3), list_wait }
     }
 
     /// Acquires the permit of a list.
     pub(super) async fn list(&self) -> Result<SemaphorePermit<'_>> {
         acquire(&self.lists, self.list_wait, "Too many lists are being read; try again later").await
+    }
+
+    /// Acquires the permit of a page of a list of access.
+    pub(super) async fn access_list(&self) -> Result<SemaphorePermit<'_>> {
+        acquire(&self.access_lists, self.list_wait, "Too many lists of access are being read; try again later").await
     }
 
     /// Acquires the permit of a scan.

@@ -22,6 +22,7 @@ mod takeover;
 use std::path::{Path, PathBuf};
 
 use self::pool::Pool;
+use self::sql::access::{holdings, region};
 pub use self::sql::assignment_search::AssignmentSearch;
 pub use self::sql::assignments::list_query as assignment_list_query;
 pub use self::sql::entities::list_query as entity_list_query;
@@ -36,6 +37,17 @@ use super::{Options, StoreError};
 /// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
 /// action.
 pub const CHECK: &str = facts::FACTS;
+
+/// The statements of a list of resources, for explaining them, in this order: the expansion of subtrees (`$1` the ids
+/// of the roots as a JSON list, `$2` the most entities, `$3` the id to start after, `$4` the wanted status, `$5` the
+/// number of rows, `$6` the type or null); a scan, one of a type, and one of archived entities (`$1` the id to start after,
+/// `$2` the number of rows, `$3` the type).
+pub const RESOURCES: [&str; 4] = [region::EXPAND, region::SCAN, region::SCAN_TYPE, region::SCAN_ARCHIVED];
+
+/// The statements that read the assignments of a principal, `$1`, of the type `$2`, for explaining them: `$3` the time,
+/// `$4` the ids of roles as a JSON list and `$5` the number of rows; in the order of their creation, `$3` and `$4` the
+/// time and the id to start at, `$5` the number of rows.
+pub const HOLDINGS: [&str; 2] = [holdings::HOLDINGS, holdings::HOLDINGS_IN_ORDER];
 
 /// The statements of a claim that walk over the backlog, for explaining them: `$1` the key or the
 /// position to start after, `$2` the number of rows.

@@ -1,6 +1,7 @@
 //! The bench: a seeded world on PostgreSQL, checks under load beside their yardsticks, lists, starts, memory. Run by
 //! `scripts/bench.sh`, which builds the programs and starts the servers.
 
+mod access;
 mod bare;
 mod checks;
 mod conditions;
@@ -26,7 +27,7 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 8] = ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists"];
+const PARTS: [&str; 9] = ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -99,6 +100,9 @@ async fn main() -> ExitCode {
     }
     if wanted("lists") {
         lists::measure(&scale, url, &world, &mut report).await;
+    }
+    if wanted("access") {
+        access::measure(&scale, &mut report).await;
     }
     if let Some(out) = out {
         report.write(&out);

@@ -22,6 +22,12 @@ pub(crate) struct Scale {
     pub(crate) span: Duration,
     /// Starts of each program.
     pub(crate) starts: usize,
+    /// First pages that are read of each list of access.
+    pub(crate) list_reads: usize,
+    /// Assignments of the one principal whose subtrees are listed.
+    pub(crate) held: usize,
+    /// Trees whose entities are walked.
+    pub(crate) walked_trees: usize,
 }
 
 impl Scale {
@@ -36,6 +42,10 @@ impl Scale {
         rounds: 5,
         span: Duration::from_secs(3),
         starts: 15,
+        list_reads: 2_000,
+        held: 1_000,
+        // About 100,000 entities.
+        walked_trees: 437,
     };
 
     /// Enough to show that every part runs; its measurements mean nothing.
@@ -50,5 +60,13 @@ impl Scale {
         rounds: 1,
         span: Duration::from_millis(300),
         starts: 2,
+        list_reads: 50,
+        held: 50,
+        walked_trees: 5,
     };
+
+    /// The sizes of the world of the lists of access.
+    pub(crate) fn of_lists(&self) -> Self {
+        Self { entities: self.entities * 10, assignments: self.assignments * 10 / 3, ..*self }
+    }
 }

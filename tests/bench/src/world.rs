@@ -262,6 +262,20 @@ impl World {
         self.entities.iter().take(count).map(|entity| entity.id)
     }
 
+    /// The root of each tree with all of its entities.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = (Uuid, Vec<Uuid>)> {
+        let roots =
+            self.entities.iter().enumerate().filter(|(_, one)| one.parent.is_none() && !one.children.is_empty());
+        roots.map(|(at, root)| {
+            let (mut all, mut left) = (Vec::with_capacity(TREE), vec![at]);
+            while let Some(at) = left.pop() {
+                all.push(self.entities[at].id);
+                left.extend(&self.entities[at].children);
+            }
+            (root.id, all)
+        })
+    }
+
     /// A role that counts for every type, and an action that it holds.
     pub(crate) fn some_role(&self) -> (Uuid, String) {
         let role = self.roles.iter().find(|role| role.levels.is_empty()).expect("a role for every type");

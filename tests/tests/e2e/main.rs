@@ -3,6 +3,10 @@
 mod access_actions;
 mod access_law;
 mod access_principals;
+mod access_resources;
+mod access_resources_law;
+mod access_subtrees;
+mod access_subtrees_sql;
 mod access_tokens;
 mod access_world;
 mod adoption;
@@ -83,6 +87,7 @@ mod plan;
 mod plan_access;
 mod plan_ledger;
 mod plan_lists;
+mod plan_resources;
 mod pooler;
 mod postgres_tls;
 mod principals;

@@ -4,6 +4,8 @@
 //! One file a subject, like `epr-core/src/store/contract`. A test's name is the promise that it checks.
 
 mod access;
+mod access_resources;
+mod access_resources_law;
 mod admin;
 mod changes;
 mod coverage;

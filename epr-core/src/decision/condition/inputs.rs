@@ -20,6 +20,8 @@ pub struct Reads {
     pub principal_attributes: bool,
     /// The properties that the caller states about the principal, also as a part of `effective`.
     pub principal_properties: bool,
+    /// The id or the type of the resource.
+    pub resource_identity: bool,
     /// The external id of the resource.
     pub resource_external_id: bool,
     /// The stored attributes of the resource, also as a part of `effective`.
@@ -28,6 +30,14 @@ pub struct Reads {
     pub resource_properties: bool,
     /// The properties that the caller states about the action.
     pub action_properties: bool,
+}
+
+impl Reads {
+    /// Whether the outcome can differ from one resource to another.
+    #[must_use]
+    pub fn resource(&self) -> bool {
+        self.resource_identity || self.resource_external_id || self.resource_attributes || self.resource_properties
+    }
 }
 
 /// The values that an evaluation can read.

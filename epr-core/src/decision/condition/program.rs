@@ -188,7 +188,8 @@ impl Field {
                 Self::Properties(side).note(reads);
             }
             Self::ActionProperties => reads.action_properties = true,
-            Self::Id(_) | Self::Type(_) | Self::ActionName => {}
+            Self::Id(Side::Resource) | Self::Type(Side::Resource) => reads.resource_identity = true,
+            Self::Id(Side::Principal) | Self::Type(Side::Principal) | Self::ActionName => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The list of the actions that a principal may perform on a resource.
 
 use super::page::{Filled, Filling};
-use super::{Basis, MAX_CANDIDATES, NextPage, Walk};
+use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{AskedAction, Question, judge_item};
 use crate::domain::access::{AccessItem, AccessPage, ActionsRequest};
@@ -25,7 +25,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
         principal_type: request.principal_type.as_str(),
         resource_id: request.resource_id,
         after,
-        max_rows: MAX_CANDIDATES,
+        max_rows: engines.core.settings.list_bounds.max_candidates,
     };
     let end = engines.store().action_candidates(&query, &mut judge).await?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;

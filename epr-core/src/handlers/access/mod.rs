@@ -8,6 +8,8 @@ pub(crate) mod body;
 pub(crate) mod keys;
 mod page;
 pub(crate) mod principals;
+pub(crate) mod resources;
+pub(crate) mod subtrees;
 mod token;
 
 use self::body::AccessRequest;
@@ -24,9 +26,6 @@ use crate::error::{Error, Result};
 use crate::store::StoreError;
 use tracing::info;
 use uuid::Uuid;
-
-/// The most candidates that a page looks at: a page of candidates that are all denied ends after this many.
-const MAX_CANDIDATES: usize = 20_000;
 
 /// One page under way: what it has in common with the first one.
 pub(super) struct Walk {

@@ -1,5 +1,7 @@
 //! The items of a page: candidates are judged until the page is full.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::Walk;
@@ -8,10 +10,10 @@ use crate::domain::Timestamp;
 use crate::domain::access::{AccessItem, AccessRole, AccessVia, Include, ListRequest};
 use crate::error::{Error, Result};
 use crate::handlers::check::wrong_context;
-use crate::store::{AccessEnd, AccessStart};
+use crate::store::{AccessEnd, AccessNames, AccessStart};
 
 /// The most failed conditions that one page reports to the log.
-const MAX_ERRORS: usize = 100;
+pub(super) const MAX_ERRORS: usize = 100;
 
 /// A page that is being filled with items, whose keys in the list are `K`.
 pub(super) struct Filling<'a, K> {
@@ -20,6 +22,8 @@ pub(super) struct Filling<'a, K> {
     limit: usize,
     options: ListOptions,
     start: Option<(AccessStart, Timestamp)>,
+    /// The names that were known before the first candidate.
+    names: Arc<AccessNames>,
     items: Vec<AccessItem>,
     /// The last candidate before the next page.
     last: Option<K>,
@@ -47,6 +51,7 @@ impl<'a, K> Filling<'a, K> {
             limit: usize::try_from(list.limit).unwrap_or(usize::MAX),
             options,
             start: None,
+            names: Arc::default(),
             items: Vec::new(),
             last: None,
             failed: None,
@@ -55,13 +60,17 @@ impl<'a, K> Filling<'a, K> {
     }
 
     /// Begins with what the store knows before the first candidate; `false` when the page fails.
-    pub(super) fn begin(&mut self, start: AccessStart) -> bool {
+    pub(super) fn begin(&mut self, mut start: AccessStart) -> bool {
         if let Err(error) = self.walk.check_revision(start.revision) {
             self.failed = Some(error);
             return false;
         }
         // Read after the snapshot began, as a check reads the time after the facts: an assignment that ends between the
         // two grants nothing.
+        self.names = Arc::new(AccessNames {
+            entities: std::mem::take(&mut start.entities),
+            roles: std::mem::take(&mut start.roles),
+        });
         self.start = Some((start, self.walk.as_of(self.now)));
         true
     }
@@ -80,6 +89,19 @@ impl<'a, K> Filling<'a, K> {
         judged: std::result::Result<JudgedItem, WrongContext>,
         assignments: &[AssignmentFacts],
     ) -> bool {
+        let names = Arc::clone(&self.names);
+        self.take_named(key, item, judged, assignments, &names)
+    }
+
+    /// [`Self::take`] with the names of the assignments' entities and roles.
+    pub(super) fn take_named(
+        &mut self,
+        key: K,
+        item: AccessItem,
+        judged: std::result::Result<JudgedItem, WrongContext>,
+        assignments: &[AssignmentFacts],
+        names: &AccessNames,
+    ) -> bool {
         let JudgedItem { listed, errors } = match judged {
             Ok(judged) => judged,
             Err(wrong) => return self.fail(wrong_context(wrong)),
@@ -88,9 +110,9 @@ impl<'a, K> Filling<'a, K> {
         self.errors.extend(errors.into_iter().take(free));
         let item = match listed {
             Listed::Denied => None,
-            Listed::Allowed(granted) => Some(AccessItem { via: self.via(&granted, assignments), ..item }),
+            Listed::Allowed(granted) => Some(AccessItem { via: self.via(&granted, assignments, names), ..item }),
             Listed::Conditional(granted, missing) => Some(AccessItem {
-                via: self.via(&granted, assignments),
+                via: self.via(&granted, assignments, names),
                 conditional: true,
                 missing: missing.into_iter().collect(),
                 ..item
@@ -110,16 +132,23 @@ impl<'a, K> Filling<'a, K> {
         false
     }
 
-    fn via(&self, granted: &GrantingAssignment, assignments: &[AssignmentFacts]) -> Option<AccessVia> {
-        let (start, _) = self.start.as_ref().filter(|_| self.options.until)?;
+    fn via(
+        &self,
+        granted: &GrantingAssignment,
+        assignments: &[AssignmentFacts],
+        names: &AccessNames,
+    ) -> Option<AccessVia> {
+        if !self.options.until {
+            return None;
+        }
         let assignment = assignments.iter().find(|one| one.assignment_id == granted.assignment_id)?;
         Some(AccessVia {
             assignment_id: granted.assignment_id,
             role: AccessRole {
                 id: granted.role_id,
-                name: start.roles.get(&granted.role_id).cloned().unwrap_or_default(),
+                name: names.roles.get(&granted.role_id).cloned().unwrap_or_default(),
             },
-            entity: assignment.entity_id.and_then(|id| start.entities.get(&id).cloned()),
+            entity: assignment.entity_id.and_then(|id| names.entities.get(&id).cloned()),
             via: granted.via,
             until: granted.until,
         })

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::page::{Filled, Filling};
-use super::{Basis, MAX_CANDIDATES, NextPage, Walk};
+use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{Question, judge_item};
 use crate::domain::access::{AccessItem, AccessPage, PrincipalsRequest};
@@ -34,7 +34,7 @@ pub(crate) async fn list(
         after: after.as_ref(),
         // One more than the page has room for shows whether the list goes on.
         expected: usize::try_from(request.list.limit).unwrap_or(usize::MAX).saturating_add(1),
-        max_candidates: MAX_CANDIDATES,
+        max_candidates: engines.core.settings.list_bounds.max_candidates,
     };
     let end = engines.store().principal_candidates(&query, &mut judge).await?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;

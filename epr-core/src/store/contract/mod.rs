@@ -18,6 +18,7 @@
 //! - *Outcome unknown*: a write whose connection broke may or may not have been committed. Reads are safe to repeat.
 
 mod access;
+mod access_resources;
 mod admin;
 mod changes;
 mod facts;
@@ -34,6 +35,10 @@ mod tx;
 pub use access::{
     AccessEnd, AccessStart, AccessStore, AccessVisitor, ActionCandidate, ActionsQuery, ListKey, PrincipalCandidate,
     PrincipalKey, PrincipalsQuery,
+};
+pub use access_resources::{
+    AccessNames, AccessResourceStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery,
+    Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor,
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
@@ -55,6 +60,7 @@ pub trait Store:
     + IdempotencyStore
     + FactsStore
     + AccessStore
+    + AccessResourceStore
     + LedgerStore
     + RevisionStore
     + OutboxStore
@@ -73,6 +79,7 @@ impl<T> Store for T where
         + IdempotencyStore
         + FactsStore
         + AccessStore
+        + AccessResourceStore
         + LedgerStore
         + RevisionStore
         + OutboxStore

@@ -105,7 +105,7 @@ macro_rules! byte_order {
 
 /// A join that probes a table once for each row before it, whatever the planner estimates.
 macro_rules! join_probing {
-    ($table:literal, $name:literal, $($condition:expr),+) => {
+    ($table:expr, $name:literal, $($condition:expr),+) => {
         concat!(
             "JOIN LATERAL (SELECT * FROM ",
             $table,
@@ -283,6 +283,11 @@ pub(super) async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreErro
 
 /// Ends the transaction of a list; explains an error that means that the server stopped it.
 pub(super) async fn end_list<T>(_: Transaction, listed: Result<T, StoreError>) -> Result<T, StoreError> {
+    explain_stopped(listed)
+}
+
+/// Explains an error that means that the server stopped a list.
+pub(super) fn explain_stopped<T>(listed: Result<T, StoreError>) -> Result<T, StoreError> {
     listed.map_err(|error| if is_stopped(&error) { StoreError::Busy(LIST_STOPPED) } else { error })
 }
 
@@ -320,6 +325,12 @@ pub(super) fn is_same_pool(one: &Pool, other: &Pool) -> bool {
 /// Begins a read-only transaction for a page of a list, with a short time limit.
 pub(super) async fn begin_list(pool: &Pool) -> Result<Transaction, StoreError> {
     Transaction::begin(pool, Begin::List).await
+}
+
+/// Begins a read-only transaction for a page of a list that several statements read in one snapshot, with a short time
+/// limit for each.
+pub(super) async fn begin_list_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::ListSnapshot).await
 }
 
 /// Makes this transaction wait for locks only as long as it takes to see that another one has them.

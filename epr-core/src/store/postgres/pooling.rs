@@ -35,6 +35,9 @@ pub(super) enum Begin {
     Snapshot,
     /// Read-only, for a page of a list, with a short time limit.
     List,
+    /// Read-only, on one snapshot, for a page that several statements read, with a short time limit for each. They
+    /// touch few rows but the planner expects many: compiling them would take longer than they do.
+    ListSnapshot,
 }
 
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
@@ -77,9 +80,16 @@ impl Pooling {
             (Self::Sessions, Begin::List) => {
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = '5s'"
             }
+            (Self::Sessions, Begin::ListSnapshot) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '5s'; \
+                 SET LOCAL jit = off"
+            }
             (Self::Transactions, Begin::Change) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "'15s'"),
             (Self::Transactions, Begin::Snapshot) => local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0"),
             (Self::Transactions, Begin::List) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "'5s'"),
+            (Self::Transactions, Begin::ListSnapshot) => {
+                concat!(local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'5s'"), "; SET LOCAL jit = off")
+            }
         }
     }
 }

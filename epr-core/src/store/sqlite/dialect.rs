@@ -94,7 +94,7 @@ macro_rules! byte_order {
 
 /// A join that probes a table once for each row before it, whatever the planner estimates.
 macro_rules! join_probing {
-    ($table:literal, $name:literal, $($condition:expr),+) => {
+    ($table:expr, $name:literal, $($condition:expr),+) => {
         concat!("CROSS JOIN ", $table, " ", $name, " ON ", $($condition),+)
     };
 }
@@ -388,8 +388,18 @@ pub(super) async fn begin_list(pool: &Pool) -> Result<PooledConn, StoreError> {
     acquire(pool).await
 }
 
+/// Begins a transaction for a page of a list that several statements read in one snapshot.
+pub(super) async fn begin_list_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
+    begin_snapshot(pool).await
+}
+
 /// Returns the result of a list.
 pub(super) async fn end_list<T>(_: PooledConn, listed: Result<T, StoreError>) -> Result<T, StoreError> {
+    listed
+}
+
+/// Returns the result of a list: nothing stops it.
+pub(super) fn explain_stopped<T>(listed: Result<T, StoreError>) -> Result<T, StoreError> {
     listed
 }
 

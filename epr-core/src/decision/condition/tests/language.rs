@@ -171,6 +171,13 @@ fn reads_names_what_an_outcome_depends_on() {
     assert_eq!(reads("principal.attributes.a == 1"), Reads { principal_attributes: true, ..none });
     let both = Reads { resource_attributes: true, resource_properties: true, ..none };
     assert_eq!(reads("has(resource.effective.a)"), both);
+    for of_identity in ["resource.id == 'a'", "resource.type == 'spv'"] {
+        assert_eq!(reads(of_identity), Reads { resource_identity: true, ..none });
+    }
+    assert_eq!(reads("principal.type == action.name"), none);
+    let of_resource = ["resource.id == 'a'", "has(resource.external_id)", "resource.effective.a == 1"];
+    assert!(of_resource.into_iter().all(|text| reads(text).resource()));
+    assert!(!reads("context.x == 1 && principal.effective.a == 1 && now == now").resource());
     assert_eq!(reads("has(action.properties.a)"), Reads { action_properties: true, ..none });
 }
 

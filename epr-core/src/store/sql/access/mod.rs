@@ -7,8 +7,15 @@
 pub(in super::super) mod rows;
 
 pub(super) mod actions;
+mod described;
+mod exceptions;
+pub(in super::super) mod holdings;
 pub(super) mod keys;
 mod merge;
+mod paths;
 pub(super) mod principals;
+pub(in super::super) mod region;
 mod resource;
+pub(super) mod resources;
 mod roles;
+pub(super) mod subtrees;

@@ -75,7 +75,7 @@ impl Lineage {
             }
         }
         Facts {
-            principal: principal(registered),
+            principal: principal_facts(registered),
             resource: self.resource(has_conditions),
             assigned_entities,
             assignments,
@@ -83,7 +83,7 @@ impl Lineage {
     }
 }
 
-fn principal(registered: Option<&(Registration, JsonObject)>) -> PrincipalFacts {
+pub(super) fn principal_facts(registered: Option<&(Registration, JsonObject)>) -> PrincipalFacts {
     match registered {
         None => PrincipalFacts::default(),
         Some((registration, attributes)) => PrincipalFacts {

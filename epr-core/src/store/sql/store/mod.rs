@@ -4,6 +4,7 @@
 //! connection that was cut or leads to the wrong server. Must never contain a statement.
 
 mod access;
+mod access_resources;
 mod admin;
 mod changes;
 mod facts;
@@ -21,8 +22,8 @@ use async_trait::async_trait;
 
 use super::cached_head::CachedHead;
 use super::dialect::{
-    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list, begin_snapshot,
-    close_when_done, discard, end_list, max_connections,
+    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list,
+    begin_list_snapshot, begin_snapshot, close_when_done, discard, end_list, explain_stopped, max_connections,
 };
 use super::schema::Target;
 use super::step::{self, ends_connection};
@@ -116,7 +117,15 @@ impl SqlStore {
 
     /// Runs a step of several statements that see one snapshot.
     async fn snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        let mut snapshot = self.read_stats.measure(begin_snapshot(&self.read)).await?;
+        let snapshot = self.read_stats.measure(begin_snapshot(&self.read)).await?;
+        self.run_snapshot(snapshot, step).await
+    }
+
+    async fn run_snapshot<T>(
+        &self,
+        mut snapshot: Transaction,
+        step: impl AsyncFnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<T> {
         let outcome = step::run(&mut snapshot, &self.continuity, STEP_DEADLINE, step).await;
         if !outcome.reusable {
             close_when_done(&mut snapshot);
@@ -124,11 +133,12 @@ impl SqlStore {
         outcome.result
     }
 
-    /// Reads a page of a list by several statements that see one snapshot, on one of the connections that lists may
-    /// use.
+    /// Reads a page of a list of access by several statements that see one snapshot, on one of the connections that
+    /// these lists may use and within the time that they have. The facts in it are as current as those of a check.
     async fn list_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        let _permit = self.limits.list().await?;
-        self.snapshot(step).await
+        let _permit = self.limits.access_list().await?;
+        let snapshot = self.read_stats.measure(begin_list_snapshot(&self.read)).await?;
+        explain_stopped(self.run_snapshot(snapshot, step).await)
     }
 
     /// Runs a step in a transaction of its own.

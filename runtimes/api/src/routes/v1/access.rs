@@ -9,6 +9,7 @@ use epr_core::domain::access::{
     AccessItem, AccessPage, ActionsRequest, Include, ListForm, ListedAction, PrincipalsRequest, ResourcesRequest,
 };
 use epr_core::domain::assignment::PrincipalType;
+use epr_core::domain::subtree::SubtreeItem;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -100,6 +101,18 @@ pub(crate) struct ListResourcesBody {
     list: ListMembers,
 }
 
+/// A page of resources, or of subtrees if `form` says so.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described; the handler answers one of them")]
+pub(crate) enum ResourcesPage {
+    /// One item for each resource.
+    Items(AccessPage<AccessItem>),
+    /// One item for each subtree, in the order in which the assignments were created. An item covers its root and
+    /// everything below it, as far as its `types` and `exclusions` say.
+    Subtrees(AccessPage<SubtreeItem>),
+}
+
 /// The question which actions a principal may perform on an entity.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; `ActionsRequest::from_body` reads it")]
@@ -153,7 +166,7 @@ async fn principals(
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download"
     })),
     responses(
-        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        (status = 200, description = "A page of the list.", body = ResourcesPage),
         JsonBody, NotFound, OutdatedList
     )
 )]
@@ -163,7 +176,10 @@ async fn resources(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let request = body.and_then(|body| ResourcesRequest::from_body(&body, app.epr.entity_types()))?;
-    Ok(ok(&app.epr.list_resources(&call, &request).await?))
+    match request.form {
+        ListForm::Items => Ok(ok(&app.epr.list_resources(&call, &request).await?)),
+        ListForm::Subtrees => Ok(ok(&app.epr.list_subtrees(&call, &request).await?)),
+    }
 }
 
 /// List the actions that a principal may perform on a resource

@@ -1,0 +1,79 @@
+//! What lists show about entities, and what conditions read of them.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::super::columns::{read_object, read_type};
+use super::super::dialect::{Conn, classify, read_id};
+use super::region::ids_text;
+use crate::decision::ResourceFacts;
+use crate::domain::access::AccessEntity;
+use crate::domain::{EntityType, JsonObject};
+use crate::store::Result;
+
+/// The entities of the list `$1`, with their attributes if `$2` is true.
+macro_rules! described_statement {
+    ($entities:literal) => {
+        concat!(
+            "SELECT e.id, e.type, e.name, e.external_id, \
+                    CASE WHEN $2 THEN CAST(e.attributes AS TEXT) END AS attributes FROM ",
+            json_items!("$1"),
+            " ",
+            join_probing!($entities, "e", "e.id = ", uuid_value!("item.value"))
+        )
+    };
+}
+
+const DESCRIBED: &str = described_statement!("entities");
+
+/// What is known about an entity.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Described {
+    pub(super) entity_type: EntityType,
+    pub(super) name: String,
+    pub(super) external_id: Option<String>,
+    /// The attributes, if they were asked for.
+    attributes: Option<JsonObject>,
+}
+
+impl Described {
+    /// The facts of the entity as the statement of a check returns them: without attributes and external id unless a
+    /// condition may read them.
+    pub(super) fn facts(&self, has_conditions: bool) -> ResourceFacts {
+        match &self.attributes {
+            Some(attributes) if has_conditions => ResourceFacts {
+                entity_type: self.entity_type.clone(),
+                external_id: self.external_id.clone(),
+                attributes: attributes.clone(),
+            },
+            _ => ResourceFacts::of(self.entity_type.clone()),
+        }
+    }
+
+    pub(super) fn named(&self, id: Uuid) -> AccessEntity {
+        AccessEntity { id, entity_type: self.entity_type.clone(), name: self.name.clone() }
+    }
+}
+
+/// Returns those of `ids` that exist.
+pub(super) async fn describe(conn: &mut Conn, ids: &[Uuid], with_attributes: bool) -> Result<HashMap<Uuid, Described>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows =
+        sqlx::query(DESCRIBED).bind(ids_text(ids)).bind(with_attributes).fetch_all(conn).await.map_err(classify)?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;
+        let described = Described {
+            entity_type: read_type(row.try_get("type").map_err(classify)?)?,
+            name: row.try_get("name").map_err(classify)?,
+            external_id: row.try_get("external_id").map_err(classify)?,
+            attributes: attributes.map(|text| read_object("attributes", text)).transpose()?,
+        };
+        found.insert(row.try_get("id").map(read_id).map_err(classify)?, described);
+    }
+    Ok(found)
+}

@@ -1,0 +1,295 @@
+//! The assignments of a principal whose roles hold an action.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::super::dialect::{Conn, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
+use super::region::{bound, ids_text};
+use super::roles::{HoldingRole, holding};
+use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
+use crate::domain::{EntityType, Timestamp};
+use crate::store::{ResourcesQuery, Result, StoreError};
+
+/// The columns of an assignment `a`.
+macro_rules! holding_columns {
+    () => {
+        "a.id, a.role_id, a.entity_id, a.effective_at, a.expires_at, a.condition, a.created_at"
+    };
+}
+
+/// The first `$5` assignments of the principal `$1` of the type `$2`, of which those are returned that have not ended
+/// at `$3` and whose roles are in the list `$4`. The last row has no id; its `looked_at` is the number of those that
+/// were looked at.
+macro_rules! holdings_statement {
+    ($assignments:literal) => {
+        concat!(
+            "WITH held AS MATERIALIZED (SELECT ",
+            holding_columns!(),
+            " FROM ",
+            $assignments,
+            " a WHERE a.principal_id = $1 AND a.principal_type = $2 LIMIT $5) \
+             SELECT ",
+            holding_columns!(),
+            ", CAST(NULL AS bigint) AS looked_at FROM held a \
+             WHERE (a.expires_at IS NULL OR a.expires_at > ",
+            time_value!("$3"),
+            ") AND a.role_id IN (SELECT ",
+            uuid_value!("item.value"),
+            " FROM ",
+            json_items!("$4"),
+            ") UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, COUNT(*) FROM held"
+        )
+    };
+}
+
+/// The assignments of the principal `$1` of the type `$2` on the entities of the list `$3`: one probe of the unique
+/// index for each.
+macro_rules! holdings_on_statement {
+    ($assignments:literal) => {
+        concat!(
+            "SELECT ",
+            holding_columns!(),
+            " FROM ",
+            json_items!("$3"),
+            " ",
+            join_probing!(
+                $assignments,
+                "a",
+                "a.principal_id = $1 AND a.principal_type = $2 \
+                 AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
+                uuid_value!("item.value")
+            )
+        )
+    };
+}
+
+/// The first `$5` assignments of the principal `$1` of the type `$2` that were created at `$3` with at least the id
+/// `$4`, or later, in the order of their creation.
+macro_rules! holdings_in_order_statement {
+    ($assignments:literal) => {
+        concat!(
+            "SELECT ",
+            holding_columns!(),
+            " FROM ",
+            $assignments,
+            " a WHERE a.principal_id = $1 AND a.principal_type = $2 AND (a.created_at, a.id) >= (",
+            time_value!("$3"),
+            ", ",
+            uuid_value!("$4"),
+            ") ORDER BY a.created_at, a.id LIMIT $5"
+        )
+    };
+}
+
+pub(in super::super::super) const HOLDINGS: &str = holdings_statement!("role_assignments");
+const HOLDINGS_ON: &str = holdings_on_statement!("role_assignments");
+pub(in super::super::super) const HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!("role_assignments");
+
+/// The most assignments of a principal that are read as a whole. The assignments of one with more are looked up for the
+/// entities that are looked at.
+const MAX_HOLDINGS: usize = 20_000;
+
+/// How far the time that windows are judged at may be from the time of the query, in seconds: the visitor takes it
+/// while the snapshot is open.
+const TIME_TOLERANCE: i64 = 60;
+
+/// The time by which a window has ended for every candidate.
+fn ended(query: &ResourcesQuery<'_>) -> Timestamp {
+    query.at.plus_seconds(-TIME_TOLERANCE)
+}
+
+/// An assignment whose role holds the action.
+#[derive(Debug, Clone)]
+pub(super) struct Holding {
+    pub(super) facts: AssignmentFacts,
+    pub(super) created_at: Timestamp,
+}
+
+impl Holding {
+    /// Whether the window can include a time about `at`.
+    pub(super) fn has_started(&self, at: Timestamp) -> bool {
+        self.facts.effective_at <= at.plus_seconds(TIME_TOLERANCE)
+    }
+}
+
+/// The assignments of a principal whose roles hold an action and whose windows have not ended.
+pub(super) struct Holdings<'a> {
+    query: &'a ResourcesQuery<'a>,
+    /// The roles that hold the action.
+    roles: HashMap<Uuid, HoldingRole>,
+    /// The conditions of assignments by their stored text: many assignments have the same.
+    conditions: HashMap<String, ConditionFacts>,
+    pub(super) all: Vec<Holding>,
+    /// Whether the principal has too many to read all: `all` has the global ones, and those on entities that were
+    /// looked up.
+    pub(super) is_partial: bool,
+}
+
+impl<'a> Holdings<'a> {
+    /// Reads the roles that hold the action, and no assignment.
+    pub(super) async fn none(conn: &mut Conn, query: &'a ResourcesQuery<'a>) -> Result<Self> {
+        let roles = holding(conn, query.action.as_str()).await?;
+        let roles = roles.into_iter().map(|role| (role.id, role)).collect();
+        Ok(Self { query, roles, conditions: HashMap::new(), all: Vec::new(), is_partial: false })
+    }
+
+    /// Reads the assignments; `max` is the most that are read as a whole.
+    pub(super) async fn read(conn: &mut Conn, query: &'a ResourcesQuery<'a>, max: usize) -> Result<Self> {
+        let mut holdings = Self::none(&mut *conn, query).await?;
+        if holdings.roles.is_empty() {
+            return Ok(holdings);
+        }
+        let roles: Vec<Uuid> = holdings.roles.keys().copied().collect();
+        let max = max.min(MAX_HOLDINGS);
+        let rows = sqlx::query(HOLDINGS)
+            .bind(bind_id(query.principal_id))
+            .bind(query.principal_type)
+            .bind(bind_time(ended(query)))
+            .bind(ids_text(&roles))
+            .bind(bound(max.saturating_add(1)))
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(classify)?;
+        for row in &rows {
+            let looked_at: Option<i64> = row.try_get("looked_at").map_err(classify)?;
+            match looked_at {
+                Some(number) => holdings.is_partial = number > bound(max),
+                None => holdings.add(row)?,
+            }
+        }
+        if holdings.is_partial {
+            holdings.all.clear();
+            // The nil UUID stands for global assignments.
+            holdings.look_up(conn, &[Uuid::nil()]).await?;
+        }
+        Ok(holdings)
+    }
+
+    /// Adds the assignments on these entities; returns their indexes.
+    pub(super) async fn look_up(&mut self, conn: &mut Conn, entities: &[Uuid]) -> Result<std::ops::Range<usize>> {
+        let first = self.all.len();
+        let rows = sqlx::query(HOLDINGS_ON)
+            .bind(bind_id(self.query.principal_id))
+            .bind(self.query.principal_type)
+            .bind(ids_text(entities))
+            .fetch_all(conn)
+            .await
+            .map_err(classify)?;
+        for row in &rows {
+            self.add(row)?;
+        }
+        Ok(first..self.all.len())
+    }
+
+    /// Replaces the assignments by the next ones in the order of their creation: those from `from` on among the next
+    /// `number` assignments of the principal. Returns how many were looked at, and the last of them.
+    pub(super) async fn read_in_order(
+        &mut self,
+        conn: &mut Conn,
+        (created_at, id): (Timestamp, Uuid),
+        number: usize,
+    ) -> Result<(usize, Option<(Timestamp, Uuid)>)> {
+        self.all.clear();
+        let rows = sqlx::query(HOLDINGS_IN_ORDER)
+            .bind(bind_id(self.query.principal_id))
+            .bind(self.query.principal_type)
+            .bind(bind_time(created_at))
+            .bind(bind_id(id))
+            .bind(bound(number))
+            .fetch_all(conn)
+            .await
+            .map_err(classify)?;
+        for row in &rows {
+            self.add(row)?;
+        }
+        let last = rows.last().map(|row| {
+            let created_at = read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?;
+            Ok::<_, StoreError>((created_at, row.try_get("id").map(read_id).map_err(classify)?))
+        });
+        Ok((rows.len(), last.transpose()?))
+    }
+
+    /// Adds an assignment if its role holds the action and its window has not ended.
+    fn add(&mut self, row: &Row) -> Result<()> {
+        let role_id = row.try_get("role_id").map(read_id).map_err(classify)?;
+        let Some(role) = self.roles.get(&role_id) else { return Ok(()) };
+        let expires_at =
+            row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?;
+        if expires_at.is_some_and(|end| end <= ended(self.query)) {
+            return Ok(());
+        }
+        let own = match row.try_get::<Option<&str>, _>("condition").map_err(classify)? {
+            Some(text) => match self.conditions.get(text) {
+                Some(compiled) => Some(compiled.clone()),
+                None => {
+                    let compiled = ConditionFacts::of(ConditionOwner::Assignment, text);
+                    self.conditions.insert(text.to_owned(), compiled.clone());
+                    Some(compiled)
+                }
+            },
+            None => None,
+        };
+        let facts = AssignmentFacts {
+            assignment_id: row.try_get("id").map(read_id).map_err(classify)?,
+            principal_id: self.query.principal_id,
+            principal_type: self.query.principal_type.to_owned(),
+            role_id,
+            entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
+            effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
+            expires_at,
+            scope_types: role.scope_types.clone(),
+            held_action: Some(self.query.action.as_str().to_owned()),
+            conditions: own.into_iter().chain(role.condition.clone()).collect(),
+        };
+        let created_at = read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?;
+        self.all.push(Holding { facts, created_at });
+        Ok(())
+    }
+
+    /// The assignments whose windows have started.
+    pub(super) fn started(&self) -> impl Iterator<Item = &Holding> {
+        self.all.iter().filter(|one| one.has_started(self.query.at))
+    }
+
+    /// The types of the entities that started assignments can allow, of those that the list wants; `None`: every type.
+    pub(super) fn types(&self) -> Option<Vec<EntityType>> {
+        let wanted = self.query.resource_type;
+        if self.is_partial {
+            return wanted.map(|one| vec![one.clone()]);
+        }
+        let mut types: Vec<EntityType> = Vec::new();
+        let mut has_every_type = false;
+        for scope in self.started().map(|one| &one.facts.scope_types) {
+            has_every_type |= scope.is_empty();
+            types.extend(scope.iter().cloned());
+        }
+        match wanted {
+            Some(wanted) if has_every_type || types.contains(wanted) => Some(vec![wanted.clone()]),
+            Some(_) => Some(Vec::new()),
+            None if has_every_type => None,
+            None => {
+                types.sort_unstable();
+                types.dedup();
+                Some(types)
+            }
+        }
+    }
+
+    /// Whether no role holds the action.
+    pub(super) fn has_no_role(&self) -> bool {
+        self.roles.is_empty()
+    }
+
+    /// The names of the roles that hold the action.
+    pub(super) fn role_names(&self) -> BTreeMap<Uuid, String> {
+        self.roles.iter().map(|(id, role)| (*id, role.name.clone())).collect()
+    }
+
+    /// Whether one of these assignments has started and has a role for this type.
+    pub(super) fn is_reached(&self, assignments: &[usize], entity_type: &EntityType) -> bool {
+        let held = assignments.iter().filter_map(|index| self.all.get(*index));
+        held.into_iter().any(|one| one.has_started(self.query.at) && is_in_scope(&one.facts.scope_types, entity_type))
+    }
+}
