@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, StatedReason, TraceParent};
+use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, Revision, StatedReason, TraceParent};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use uuid::Uuid;
@@ -12,12 +12,14 @@ use crate::base_url::BaseUrl;
 use crate::builder::Builder;
 use crate::error::Error;
 use crate::retry::Repeat;
+use crate::revision::NewestRevision;
 use crate::transport::{Answer, Request, Transport};
 
 const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EPR_REASON: HeaderName = HeaderName::from_static("epr-reason");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const EPR_AT_LEAST: HeaderName = HeaderName::from_static("epr-at-least");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A client of one service. A clone shares the connections; the `with_…` methods return a clone that sends one more
@@ -26,6 +28,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct Client {
     transport: Arc<Transport>,
     headers: HeaderMap,
+    revisions: Option<NewestRevision>,
 }
 
 impl fmt::Debug for Client {
@@ -46,7 +49,7 @@ impl Client {
     }
 
     pub(crate) fn new(transport: Transport, headers: HeaderMap) -> Self {
-        Self { transport: Arc::new(transport), headers }
+        Self { transport: Arc::new(transport), headers, revisions: None }
     }
 
     /// The address of the service.
@@ -96,6 +99,19 @@ impl Client {
         self.with_header(TRACEPARENT, &traceparent.to_string())
     }
 
+    /// Asks for answers that rest on `revision` or a later state (`EPR-At-Least`): checks, explanations, and reads of
+    /// the registry.
+    #[must_use]
+    pub fn with_at_least(&self, revision: Revision) -> Self {
+        self.with_header(EPR_AT_LEAST, &revision.to_string())
+    }
+
+    /// Notes the revisions of answers in `newest`.
+    #[must_use]
+    pub fn noting_revisions(&self, newest: &NewestRevision) -> Self {
+        Self { revisions: Some(newest.clone()), ..self.clone() }
+    }
+
     fn with_header(&self, name: HeaderName, value: &str) -> Self {
         let mut client = self.clone();
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -111,7 +127,11 @@ impl Client {
 
     /// Sends a request until it succeeds or its error is final.
     pub(crate) async fn send(&self, request: Request) -> Result<Answer, Error> {
-        self.transport.send(&request, &self.headers).await
+        let answer = self.transport.send(&request, &self.headers).await?;
+        if let Some(revisions) = &self.revisions {
+            revisions.note(&answer.headers);
+        }
+        Ok(answer)
     }
 
     /// Sends a request once; an answer of any status is returned.

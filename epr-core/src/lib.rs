@@ -48,7 +48,7 @@ pub mod settings;
 pub mod store;
 pub mod tls;
 
-pub use call::Call;
+pub use call::{AnsweredAt, AtLeast, Call};
 pub use engine::backoff::{Backoff, Jitter};
 pub use engine::cache::TierState;
 pub use engine::clock_offset::ClockReading;

@@ -30,6 +30,7 @@ DECLARE
     number bigint;
     decisive bigint;
     changing bigint;
+    life uuid;
 BEGIN
     SELECT min(a.sequence), max(a.sequence), count(*), max(a.sequence) FILTER (
         WHERE a.source = 'entity_permissions_core'
@@ -54,9 +55,17 @@ BEGIN
     END IF;
     IF decisive IS NOT NULL THEN
         UPDATE registry_head r SET sequence = a.sequence, entry_hash = a.entry_hash, registry_sequence = changing
-        FROM appended a WHERE r.id = 1 AND a.sequence = decisive AND r.sequence < a.sequence;
+        FROM appended a WHERE r.id = 1 AND a.sequence = decisive AND r.sequence < a.sequence
+        RETURNING r.incarnation INTO life;
     ELSIF changing IS NOT NULL THEN
-        UPDATE registry_head r SET registry_sequence = changing WHERE r.id = 1 AND r.registry_sequence < changing;
+        UPDATE registry_head r SET registry_sequence = changing WHERE r.id = 1 AND r.registry_sequence < changing
+        RETURNING r.incarnation INTO life;
+    END IF;
+    -- The text form of the revision. A transaction's invalidations are notified before it, and a listener receives the
+    -- notifications of all transactions in the order of their commits: whoever receives a revision has received every
+    -- invalidation up to it.
+    IF life IS NOT NULL THEN
+        PERFORM pg_notify('epr_revisions', life || '.' || lpad(changing::text, 19, '0'));
     END IF;
     RETURN NULL;
 END $$;

@@ -16,6 +16,8 @@ pub struct Proxy {
     target: Arc<std::sync::Mutex<String>>,
     open: Mutex<Option<tokio::task::JoinHandle<()>>>,
     silences: watch::Sender<()>,
+    /// The text in the first bytes of the connections to silence.
+    named_silences: watch::Sender<Vec<u8>>,
 }
 
 impl Proxy {
@@ -23,9 +25,9 @@ impl Proxy {
     pub async fn to(target: &str) -> Arc<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address").to_string();
-        let silences = watch::Sender::new(());
+        let (silences, named_silences) = (watch::Sender::new(()), watch::Sender::default());
         let target = Arc::new(std::sync::Mutex::new(target.to_owned()));
-        let proxy = Arc::new(Self { address, target, open: Mutex::new(None), silences });
+        let proxy = Arc::new(Self { address, target, open: Mutex::new(None), silences, named_silences });
         proxy.forward(listener).await;
         proxy
     }
@@ -41,19 +43,26 @@ impl Proxy {
 
     async fn forward(&self, listener: TcpListener) {
         let (target, silences) = (Arc::clone(&self.target), self.silences.clone());
+        let named_silences = self.named_silences.clone();
         let task = tokio::spawn(async move {
             // Dropped with the task, and the connections with it.
             let mut connections = JoinSet::new();
             loop {
                 let Ok((mut near, _)) = listener.accept().await else { continue };
                 let target = target.lock().expect("a target").clone();
-                let mut silence = silences.subscribe();
+                let (mut silence, mut named) = (silences.subscribe(), named_silences.subscribe());
                 connections.spawn(async move {
                     let Ok(mut far) = TcpStream::connect(target).await else { return };
+                    let mut start = [0; 1024];
+                    let Ok(length) = near.peek(&mut start).await else { return };
+                    let is_named = |name: &Vec<u8>| {
+                        !name.is_empty() && start[..length].windows(name.len()).any(|part| part == name)
+                    };
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                         // Both ends stay open and are not notified.
                         _ = silence.changed() => std::future::pending().await,
+                        () = async { let _ = named.wait_for(is_named).await; } => std::future::pending().await,
                     }
                 });
             }
@@ -69,6 +78,17 @@ impl Proxy {
     /// Stops forwarding on all open connections, in both directions, without closing them; new connections work.
     pub fn silence(&self) {
         self.silences.send_replace(());
+    }
+
+    /// Stops forwarding on the connections whose first bytes contain `name`, open ones and new ones, as the name of a
+    /// PostgreSQL session is in the first message without TLS (`?sslmode=disable`).
+    pub fn silence_named(&self, name: &str) {
+        self.named_silences.send_replace(name.as_bytes().to_vec());
+    }
+
+    /// Forwards new connections again, whatever their first bytes are.
+    pub fn forward_named(&self) {
+        self.named_silences.send_replace(Vec::new());
     }
 
     /// Closes every connection and refuses new ones.

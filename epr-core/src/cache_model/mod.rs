@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proptest::prop_assert_eq;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::{prop_assert, prop_assert_eq};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use self::server::Server;
 use self::steps::{Change, Focus, Step, step};
 use crate::clock::{Clock as _, ManualClock};
 use crate::decision::{Question, Span, decide};
-use crate::domain::{EntityType, JsonObject, NewEntity, NewRole, Timestamp};
+use crate::domain::{EntityType, JsonObject, NewEntity, NewRole, Revision, Timestamp};
 use crate::engine::cache::metrics::CacheMetrics;
 use crate::engine::cache::shared::SharedTier;
 use crate::engine::cache::{Answer, Basis, Cache, Ticket};
@@ -37,7 +37,7 @@ use crate::handlers::check::{Begun, begin_check, evaluate_cached, finish_check};
 use crate::settings::{AuditDecisions, AuditEvents, CacheSettings};
 use crate::store::Options;
 use crate::store::{AdminStore as _, FeedEvent, Invalidation, sqlite};
-use crate::{Call, Epr};
+use crate::{AtLeast, Call, Epr};
 
 struct Process {
     epr: Epr,
@@ -45,6 +45,7 @@ struct Process {
     probe: Arc<Probe>,
     /// The number of invalidations that it has received.
     received: usize,
+    deliveries: u32,
 }
 
 struct World {
@@ -64,6 +65,8 @@ struct World {
     hits: u32,
     /// Those of them that a residual gave.
     residual_hits: u32,
+    /// Those of them whose caller named the newest revision.
+    named_hits: u32,
 }
 
 impl World {
@@ -99,7 +102,7 @@ impl World {
             }
             assert!(probe.cache.set(Arc::clone(&cache)).is_ok());
             epr.engines.cache = cache;
-            processes.push(Process { epr, shared, probe, received: 0 });
+            processes.push(Process { epr, shared, probe, received: 0, deliveries: 0 });
         }
         let epr = &processes[0].epr;
         let call = Call::default();
@@ -128,9 +131,10 @@ impl World {
             _folder: folder,
             hits: 0,
             residual_hits: 0,
+            named_hits: 0,
         };
         world.collect(0);
-        world.deliver(1);
+        world.deliver(1).await;
         world.reconnect_and_renew(1).await;
         world
     }
@@ -152,20 +156,36 @@ impl World {
         self.under_way.is_some() || self.renewals[received..].iter().any(|(by, _)| *by != at)
     }
 
-    async fn check(&mut self, at: usize, asked: u8, context: u8) -> Result<(), TestCaseError> {
+    /// The newest revision, unless a change is under way: then a caller cannot know it yet.
+    async fn newest_revision(&self) -> Option<Revision> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        Some(self.processes[0].epr.engines.store().registry_state().await.unwrap().revision)
+    }
+
+    async fn check(&mut self, at: usize, asked: u8, context: u8, at_least: bool) -> Result<(), TestCaseError> {
         let (question, context) = (self.question(asked), context_of(context));
         let epr = self.processes[at].epr.clone();
-        match begin_check(&epr.engines, &question).await.unwrap() {
+        let wanted = if at_least { self.newest_revision().await } else { None };
+        let named = wanted.filter(|_| self.guards.basis_compared);
+        let at_least = named.map(|revision| AtLeast { revision, within: Duration::from_secs(5) });
+        let call = Call { at_least, ..Call::default() };
+        match begin_check(&epr.engines, &call, &question).await.unwrap() {
             Begun::Cached(hit) => {
-                if !self.may_lag(at) {
+                if wanted.is_some() || !self.may_lag(at) {
                     self.hits += 1;
+                    self.named_hits += u32::from(wanted.is_some());
                     self.residual_hits += u32::from(matches!(hit.answer, Answer::Residual(_)));
                     let decision = evaluate_cached(&hit.answer, &question, &context, hit.now).unwrap().decision;
                     let truth = self.truth(&question, &context).await;
                     prop_assert_eq!(decision.allowed, truth, "process {} lies about {:?}", at, question);
                 }
             }
-            Begun::Undecided(ticket, seen) => self.finish(at, &question, &context, &ticket, *seen).await,
+            Begun::Undecided(ticket, seen) => {
+                prop_assert!(wanted.is_none_or(|wanted| seen.read_at.revision >= wanted), "older facts");
+                self.finish(at, &question, &context, &ticket, *seen).await;
+            }
         }
         Ok(())
     }
@@ -235,16 +255,24 @@ impl World {
         self.renewals.extend(new.into_iter().map(|renewal| (at, renewal)));
     }
 
-    /// Delivers the committed changes in order, the process's own included, as the change feed does.
-    fn deliver(&mut self, at: usize) {
-        if self.under_way.is_some() {
-            return;
-        }
+    /// Delivers the committed changes in order, the process's own included, as the change feed does, and then the
+    /// revision.
+    async fn deliver(&mut self, at: usize) {
+        let Some(revision) = self.newest_revision().await else { return };
         let process = &mut self.processes[at];
+        process.deliveries += 1;
+        if !self.guards.revision_after_changes {
+            process.epr.engines.cache.tiers().apply(FeedEvent::Reached(revision));
+            // The changes follow later.
+            if process.deliveries % 2 == 1 {
+                return;
+            }
+        }
         for (_, renewal) in &self.renewals[process.received..] {
             process.epr.engines.cache.tiers().apply(FeedEvent::Changed(*renewal));
         }
         process.received = self.renewals.len();
+        process.epr.engines.cache.tiers().apply(FeedEvent::Reached(revision));
     }
 
     async fn reconnect_and_renew(&self, at: usize) {
@@ -255,11 +283,12 @@ impl World {
 
     async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Check { at, asked, context } => self.check(at.into(), asked, context).await?,
+            Step::Check { at, asked, context, at_least } => self.check(at.into(), asked, context, at_least).await?,
             Step::Begin { at, asked, context } => {
                 let question = self.question(asked);
                 let epr = &self.processes[usize::from(at)].epr;
-                if let Begun::Undecided(ticket, seen) = begin_check(&epr.engines, &question).await.unwrap() {
+                let begun = begin_check(&epr.engines, &Call::default(), &question).await.unwrap();
+                if let Begun::Undecided(ticket, seen) = begun {
                     self.begun.push((at.into(), question, context, ticket, *seen));
                 }
             }
@@ -271,7 +300,7 @@ impl World {
             }
             Step::Change { at, change } => self.start(at.into(), change).await,
             Step::Answer => self.answer().await,
-            Step::Deliver(at) => self.deliver(at.into()),
+            Step::Deliver(at) => self.deliver(at.into()).await,
             Step::Renew(at) => self.reconnect_and_renew(at.into()).await,
             Step::Pass(seconds) => self.clock.advance_micros(i64::from(seconds) * 1_000_000),
             Step::Save => self.server.save(),
@@ -299,19 +328,27 @@ fn seed() -> [u8; 32] {
     bytes
 }
 
-/// Runs random histories; returns how many answers came from a cache and how many of them residuals gave, or the
-/// shortest history with a lie in it.
+/// The answers of random histories that came from a cache.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hits {
+    all: u32,
+    by_residuals: u32,
+    /// Answers to callers that named the newest revision.
+    named: u32,
+}
+
+/// Runs random histories; returns the answers that came from a cache, or the shortest history with a lie in it.
 fn histories(
     cases: u32,
     length: Range<usize>,
     guards: Guards,
     with_server: bool,
     focus: Focus,
-) -> Result<(u32, u32), Vec<Step>> {
+) -> Result<Hits, Vec<Step>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = Config { cases, max_shrink_iters: 30, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed()));
-    let hits = std::cell::Cell::new((0, 0));
+    let hits = std::cell::Cell::new(Hits::default());
     let migrated = folder();
     let template = migrated.path().join("epr.db");
     runtime.block_on(async {
@@ -326,7 +363,12 @@ fn histories(
                 world.take(step).await?;
             }
             world.answer().await;
-            hits.set((hits.get().0 + world.hits, hits.get().1 + world.residual_hits));
+            let Hits { all, by_residuals, named } = hits.get();
+            hits.set(Hits {
+                all: all + world.hits,
+                by_residuals: by_residuals + world.residual_hits,
+                named: named + world.named_hits,
+            });
             Ok(())
         })
     });
@@ -345,23 +387,23 @@ const MAX_CASES: u32 = 20_000;
 
 #[test]
 fn no_history_makes_the_in_process_tier_lie() {
-    let (hits, residual_hits) = histories(40, 50..250, ALL, false, Focus::All).expect("no lie");
-    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
-    assert!(hits > 100);
+    let hits = histories(40, 50..250, ALL, false, Focus::All).expect("no lie");
+    println!("{hits:?}");
+    assert!(hits.all > 100 && hits.named > 20);
 }
 
 #[test]
 fn no_history_of_conditions_makes_a_residual_lie() {
-    let (hits, residual_hits) = histories(40, 50..250, ALL, false, Focus::Conditions).expect("no lie");
-    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
-    assert!(residual_hits > 50);
+    let hits = histories(40, 50..250, ALL, false, Focus::Conditions).expect("no lie");
+    println!("{hits:?}");
+    assert!(hits.by_residuals > 50);
 }
 
 #[test]
 fn no_history_makes_the_shared_tier_lie() {
-    let (hits, residual_hits) = histories(60, 50..250, ALL, true, Focus::All).expect("no lie");
-    println!("{hits} answers from the cache, {residual_hits} of them by residuals");
-    assert!(hits > 100);
+    let hits = histories(60, 50..250, ALL, true, Focus::All).expect("no lie");
+    println!("{hits:?}");
+    assert!(hits.all > 100 && hits.named > 20);
 }
 
 #[test]
@@ -390,6 +432,18 @@ fn without_its_guard_a_residual_that_outlives_attributes_is_found() {
 #[test]
 fn without_its_guard_an_answer_that_outlives_a_suspension_is_found() {
     histories(MAX_CASES, 1..60, Guards { principal_renewed: false, ..ALL }, false, Focus::Conditions)
+        .expect_err("a lie");
+}
+
+#[test]
+fn without_its_guard_an_answer_older_than_the_named_revision_is_found() {
+    histories(MAX_CASES, 1..60, Guards { basis_compared: false, ..ALL }, false, Focus::Unconditional)
+        .expect_err("a lie");
+}
+
+#[test]
+fn without_its_guard_a_revision_reported_before_its_changes_is_found() {
+    histories(MAX_CASES, 1..60, Guards { revision_after_changes: false, ..ALL }, false, Focus::Unconditional)
         .expect_err("a lie");
 }
 

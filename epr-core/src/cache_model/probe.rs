@@ -27,6 +27,10 @@ pub(super) struct Guards {
     pub(super) principal_renewed: bool,
     /// A decision that conditions decide is kept as its residual.
     pub(super) residual_kept: bool,
+    /// A lookup compares the basis of an answer with the revision that the caller names.
+    pub(super) basis_compared: bool,
+    /// The feed reports a revision after the changes up to it.
+    pub(super) revision_after_changes: bool,
 }
 
 pub(super) const ALL: Guards = Guards {
@@ -36,6 +40,8 @@ pub(super) const ALL: Guards = Guards {
     attributes_renewed: true,
     principal_renewed: true,
     residual_kept: true,
+    basis_compared: true,
+    revision_after_changes: true,
 };
 
 impl Guards {

@@ -46,11 +46,12 @@ pub(super) enum Change {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// A whole check at one process.
+    /// A whole check at one process. `at_least`: the caller names the newest revision, which it knows from any process.
     Check {
         at: u8,
         asked: u8,
         context: u8,
+        at_least: bool,
     },
     /// A check that stops when it has read its facts.
     Begin {
@@ -163,6 +164,10 @@ fn change(focus: Focus) -> impl Strategy<Value = Change> {
     ])
 }
 
+fn check(((at, asked, context), at_least): ((u8, u8, u8), bool)) -> Step {
+    Step::Check { at, asked, context, at_least }
+}
+
 pub(super) fn step(focus: Focus) -> impl Strategy<Value = Step> {
     let at = || 0..2_u8;
     let contexts = if focus == Focus::Unconditional { 1 } else { CONTEXTS };
@@ -171,7 +176,7 @@ pub(super) fn step(focus: Focus) -> impl Strategy<Value = Step> {
     let failure = focus.weight(Focus::Conditions, 1);
     let asked = || (at(), 0..4_u8, 0..contexts);
     one_of(vec![
-        (12, asked().prop_map(|(at, asked, context)| Step::Check { at, asked, context }).boxed()),
+        (12, (asked(), any::<bool>()).prop_map(check).boxed()),
         (4, asked().prop_map(|(at, asked, context)| Step::Begin { at, asked, context }).boxed()),
         (4, Just(Step::Finish).boxed()),
         (6, (at(), change(focus)).prop_map(|(at, change)| Step::Change { at, change }).boxed()),

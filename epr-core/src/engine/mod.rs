@@ -17,6 +17,7 @@ pub(crate) mod fact_reader;
 pub(crate) mod ledger_writer;
 mod outbox_walk;
 mod relay;
+pub(crate) mod revisions;
 
 pub(crate) use self::core::{Core, CoreSettings, ListBounds};
 pub(crate) use self::engines::Engines;

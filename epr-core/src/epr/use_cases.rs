@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::Epr;
-use crate::call::Call;
+use crate::call::{AtLeast, Call};
 use crate::decision::{Decision, Explanation, Question};
 use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
@@ -17,6 +17,7 @@ use crate::domain::{
     Role, RolePatch, Timestamp, UnheldRole,
 };
 use crate::engine::cache::TierState;
+use crate::engine::revisions;
 use crate::error::{Error, Result};
 use crate::handlers::asked::Asked;
 use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
@@ -62,6 +63,18 @@ impl Epr {
         at: Option<Timestamp>,
     ) -> Result<Explanation> {
         explain::explain(&self.engines, call, question, context, at).await
+    }
+
+    /// Waits until the database has reached a state, for a read that follows; does nothing for `None`. Checks and
+    /// explanations do it themselves, by [`Call::at_least`].
+    ///
+    /// # Errors
+    /// `Busy` when the database does not reach it in time; `Conflict` when it is of another incarnation.
+    pub async fn await_revision(&self, at_least: Option<AtLeast>) -> Result<()> {
+        match at_least {
+            Some(at_least) => revisions::reach_in_database(&self.engines, at_least).await,
+            None => Ok(()),
+        }
     }
 
     /// The state of the decision cache in this process, and the kind and state of the shared one. A check is right in

@@ -33,7 +33,14 @@ pub(crate) async fn assign(
     request: AssignmentRequest,
 ) -> Result<Once<Assignment>> {
     let wanted = Wanted::of(engines, engines.now(), request)?;
-    let done = commit_once(engines, keyed, &Assign { engines, call, wanted: &wanted }, Assigned::answer).await?;
+    let done = commit_once(
+        engines,
+        call.answered_at.as_ref(),
+        keyed,
+        &Assign { engines, call, wanted: &wanted },
+        Assigned::answer,
+    )
+    .await?;
     Ok(done.map(|assigned| {
         assigned.log();
         assigned.assignment
@@ -119,7 +126,8 @@ pub(crate) fn not_found(id: Uuid) -> Error {
 /// # Errors
 /// `NotFound`, also when it was revoked before.
 pub(crate) async fn revoke(engines: &Engines, call: &Call, id: Uuid) -> Result<Assignment> {
-    let assignment = commit(engines, &Revoke { engines, call, id, now: engines.now() }).await?;
+    let assignment =
+        commit(engines, call.answered_at.as_ref(), &Revoke { engines, call, id, now: engines.now() }).await?;
     log_revoked(&assignment);
     Ok(assignment)
 }

@@ -44,7 +44,7 @@ pub(crate) async fn apply_all(
     let ready = steps.iter().enumerate().map(|(at, step)| ready(engines, now, step).map_err(failed(at)));
     let ready = ready.collect::<std::result::Result<Vec<_>, _>>()?;
     let all = ApplyAll { engines, call, now, steps: &ready, at: AtomicUsize::new(0) };
-    let outcome = commit(engines, &all).await;
+    let outcome = commit(engines, call.answered_at.as_ref(), &all).await;
     let changed = outcome.map_err(|why| {
         let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
         BulkFailure { at, why }

@@ -9,6 +9,7 @@ use tracing::{debug, info};
 use super::asked::Asked;
 use super::question_body::check_context;
 use super::{audit_log, entities, record};
+use crate::Call;
 use crate::decision::{Decision, Evaluated, Facts, Question, Reason, Resolution, Span, WrongContext};
 use crate::domain::fields::{Choice as _, FieldError, Problem};
 use crate::domain::{Invalid, JsonObject, Timestamp};
@@ -17,6 +18,7 @@ use crate::engine::cache::{Answer, Basis, CacheTier, Hit, Lookup, Ticket};
 use crate::engine::contention::ContentionRetry;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::engine::ledger_writer::count_recorded;
+use crate::engine::revisions;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::settings::AuditDecisions;
@@ -47,15 +49,17 @@ pub(crate) enum Begun {
 /// Decides a question at this moment.
 pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decision> {
     check_context(asked.context).map_err(|problem| Error::field("context", problem))?;
-    let Asked { question, context, .. } = asked;
-    match begin_check(engines, question).await? {
+    let Asked { call, question, context } = asked;
+    match begin_check(engines, call, question).await? {
         Begun::Cached(Hit { answer, tier, basis, now }) => {
+            call.confirm_incarnation(basis.read_at.revision)?;
             let evaluated = evaluate_cached(&answer, question, context, now)?;
             let is_recorded = match engines.core.settings.audit_decisions {
-                AuditDecisions::Every => record_cached(engines, asked, &evaluated, basis, now).await?,
+                AuditDecisions::Every => record_cached(engines, asked, &evaluated, &basis, now).await?,
                 AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
             };
             if is_recorded {
+                call.set_answered_at(basis.read_at.revision);
                 let decision = evaluated.decision;
                 engines.condition_errors.report(&evaluated.errors);
                 engines.cache.count_decision(tier, decision.allowed);
@@ -97,16 +101,15 @@ pub(super) fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
 }
 
 /// Records a decision from the cache, which was made at `now`. Returns `false` when it must be evaluated again, because
-/// the registry has changed since its facts were read or because its basis is unknown.
+/// the registry has changed since its facts were read.
 async fn record_cached(
     engines: &Engines,
     asked: Asked<'_>,
     evaluated: &Evaluated,
-    basis: Option<Basis>,
+    basis: &Basis,
     now: Timestamp,
 ) -> Result<bool> {
-    let Some(basis) = basis else { return Ok(false) };
-    let draft = record::decided(asked, now, evaluated, &basis, engines.core.settings.audit_context, true)?;
+    let draft = record::decided(asked, now, evaluated, basis, engines.core.settings.audit_context, true)?;
     let copy = audit_log::copy_of_decision(&draft);
     let appended = engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
     audit_log::decision(copy.as_ref(), &appended);
@@ -117,14 +120,18 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
     engines.facts.read(question).await?.ok_or_else(|| entities::not_found(question.resource_id))
 }
 
-/// The first half: the cached answer, or the facts.
-pub(crate) async fn begin_check(engines: &Engines, question: &Question) -> Result<Begun> {
+/// The first half: the cached answer, or the facts. Both rest on the state that `call` names, or a later one.
+pub(crate) async fn begin_check(engines: &Engines, call: &Call, question: &Question) -> Result<Begun> {
+    let at_least = call.at_least.map(|at_least| at_least.revision);
     // INVARIANT: the ticket is issued before the facts are read.
-    let ticket = match engines.cache.lookup(question, || engines.now()).await {
+    let ticket = match engines.cache.lookup(question, at_least, || engines.now()).await {
         Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),
         Lookup::Miss(ticket) => ticket,
     };
-    Ok(Begun::Undecided(ticket, Box::new(read_facts(engines, question).await?)))
+    revisions::reach(engines, call).await?;
+    let seen = read_facts(engines, question).await?;
+    call.confirm_incarnation(seen.read_at.revision)?;
+    Ok(Begun::Undecided(ticket, Box::new(seen)))
 }
 
 /// The second half: decides, records, and caches the answer.
@@ -136,6 +143,7 @@ pub(crate) async fn finish_check(
 ) -> Result<Decision> {
     let Decided { evaluated, resolution, basis, span, now } = decide_and_record(engines, asked, seen).await?;
     // After the record: a decision that could not be recorded is never answered.
+    asked.call.set_answered_at(basis.read_at.revision);
     let Evaluated { decision, errors, .. } = evaluated;
     engines.cache.store(asked.question, ticket, (resolution.into(), basis), span, now);
     engines.cache.count_decision(CacheTier::evaluated, decision.allowed);

@@ -29,7 +29,11 @@ pub(crate) async fn create(
     check_type(engines, &new.entity_type)?;
     check_attributes(&new.attributes)?;
     let entity = new.into_record(engines.new_id(), engines.now());
-    let done = commit_once(engines, request, &CreateEntity { call, entity: &entity }, |()| kept(&entity)).await?;
+    let done =
+        commit_once(engines, call.answered_at.as_ref(), request, &CreateEntity { call, entity: &entity }, |()| {
+            kept(&entity)
+        })
+        .await?;
     Ok(done.map(|()| {
         info!(entity_id = %entity.id, entity_type = entity.entity_type.word(), "entity_created");
         entity
@@ -43,7 +47,9 @@ pub(crate) async fn create(
 /// would close a cycle, or would make the hierarchy too deep.
 pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: EntityPatch) -> Result<Entity> {
     patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
-    let (before, after) = commit(engines, &UpdateEntity { engines, call, id, patch, now: engines.now() }).await?;
+    let (before, after) =
+        commit(engines, call.answered_at.as_ref(), &UpdateEntity { engines, call, id, patch, now: engines.now() })
+            .await?;
     if after != before {
         info!(entity_id = %id, "entity_updated");
         if became_archived(&before, &after) {
@@ -58,7 +64,8 @@ pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: Enti
 /// # Errors
 /// `NotFound`.
 pub(crate) async fn archive(engines: &Engines, call: &Call, id: Uuid) -> Result<Entity> {
-    let (changed, entity) = commit(engines, &ArchiveEntity { engines, call, id, now: engines.now() }).await?;
+    let (changed, entity) =
+        commit(engines, call.answered_at.as_ref(), &ArchiveEntity { engines, call, id, now: engines.now() }).await?;
     if changed {
         info!(entity_id = %id, entity_type = entity.entity_type.word(), "entity_archived");
     }

@@ -59,7 +59,7 @@ pub(crate) async fn ingest(
         let duplicate = first.as_ref().map(duplicate_of);
         Ok(KeptAnswer { duplicate, ..kept(first.as_ref().unwrap_or(&event))? })
     };
-    let first = match commit_once(engines, request, &Ingest { event: &event, entry }, answer).await? {
+    let first = match commit_once(engines, None, request, &Ingest { event: &event, entry }, answer).await? {
         Once::First(first) => first,
         Once::Repeated(answer) => return Ok(Once::Repeated(answer)),
     };

@@ -10,7 +10,7 @@ use super::{entities, record};
 use crate::call::Call;
 use crate::decision::{Explanation, Question, explain as explain_facts};
 use crate::domain::{JsonObject, Timestamp};
-use crate::engine::Engines;
+use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
 
@@ -28,13 +28,16 @@ pub(crate) async fn explain(
     at: Option<Timestamp>,
 ) -> Result<Explanation> {
     check_context(context).map_err(|problem| Error::field("context", problem))?;
+    revisions::reach(engines, call).await?;
     let named =
         engines.store().named_facts(question).await?.ok_or_else(|| entities::not_found(question.resource_id))?;
+    call.confirm_incarnation(named.revision)?;
     // Read after the facts, as a check does.
     let now = engines.now();
     let explanation = explain_facts(question, &named, context, at.unwrap_or(now)).map_err(wrong_context)?;
     let draft = record::explained(call, now, question, context, &explanation)?;
     engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
+    call.set_answered_at(named.revision);
     info!(
         principal_id = %question.principal_id, principal_type = question.principal_type.as_str(),
         action = question.action.as_str(), resource_id = %question.resource_id, allowed = explanation.decision,

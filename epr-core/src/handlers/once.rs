@@ -9,7 +9,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::transaction::{Change, ChangeResult, Mutation, commit};
-use crate::call::Call;
+use crate::call::{AnsweredAt, Call};
 use crate::domain::fields::Choice as _;
 use crate::domain::idempotency::{KeptAnswer, KeyState, KeyedCreation, KeyedRequest, Once};
 use crate::domain::{Event, IdempotencyKey, Json, Timestamp};
@@ -64,6 +64,7 @@ fn log_repeated(request: &KeyedRequest) {
 /// Those of the mutation and of [`first_answer`].
 pub(super) async fn commit_once<M: Mutation>(
     engines: &Engines,
+    answered_at: Option<&AnsweredAt>,
     request: Option<&KeyedRequest>,
     mutation: &M,
     answer: impl Fn(&M::Done) -> Result<KeptAnswer> + Sync,
@@ -71,8 +72,8 @@ pub(super) async fn commit_once<M: Mutation>(
 where
     M::Done: Sync,
 {
-    let Some(request) = request else { return Ok(Once::First(commit(engines, mutation).await?)) };
-    let done = commit(engines, &Keyed { request, mutation, answer, now: engines.now() }).await?;
+    let Some(request) = request else { return Ok(Once::First(commit(engines, answered_at, mutation).await?)) };
+    let done = commit(engines, answered_at, &Keyed { request, mutation, answer, now: engines.now() }).await?;
     if matches!(done, Once::Repeated(_)) {
         log_repeated(request);
     }

@@ -37,8 +37,14 @@ pub(crate) async fn create(
 ) -> Result<Once<Principal>> {
     check_attributes(&new.attributes)?;
     let wanted = new.into_record(engines.new_id(), engines.now());
-    let done =
-        commit_once(engines, request, &CreatePrincipal { engines, call, wanted: &wanted }, principal_answer).await?;
+    let done = commit_once(
+        engines,
+        call.answered_at.as_ref(),
+        request,
+        &CreatePrincipal { engines, call, wanted: &wanted },
+        principal_answer,
+    )
+    .await?;
     Ok(done.map(|principal| {
         log_created(&principal);
         principal
@@ -65,7 +71,7 @@ pub(crate) async fn update(
 ) -> Result<Principal> {
     patch.attributes.as_ref().map_or(Ok(()), check_attributes)?;
     let update = UpdatePrincipal { engines, call, principal_type, id, patch: &patch, now: engines.now() };
-    let (changed, principal) = commit(engines, &update).await?;
+    let (changed, principal) = commit(engines, call.answered_at.as_ref(), &update).await?;
     if changed {
         log_updated(&principal);
     }
@@ -82,7 +88,7 @@ pub(crate) async fn erase(
     (principal_type, id): (&PrincipalType, Uuid),
 ) -> Result<Principal> {
     let erase = ErasePrincipal { engines, call, principal_type, id, now: engines.now() };
-    let (revoked, principal) = commit(engines, &erase).await?;
+    let (revoked, principal) = commit(engines, call.answered_at.as_ref(), &erase).await?;
     if let Some(revoked) = revoked {
         for (assignment, _) in &revoked {
             log_revoked(assignment);

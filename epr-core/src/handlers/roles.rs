@@ -27,7 +27,9 @@ pub(crate) async fn create(
     new: NewRole,
 ) -> Result<Once<Role>> {
     let role = wanted_role(engines, engines.now(), new)?;
-    let done = commit_once(engines, request, &CreateRole { call, role: &role }, |()| kept(&role)).await?;
+    let done =
+        commit_once(engines, call.answered_at.as_ref(), request, &CreateRole { call, role: &role }, |()| kept(&role))
+            .await?;
     Ok(done.map(|()| {
         log_created(&role);
         role
@@ -60,7 +62,9 @@ fn check_conditions(conditions: &BTreeMap<String, Condition>, permissions: &[Str
 /// `NotFound`; `Invalid` when a condition does not compile, or is for an action that the role does not hold.
 pub(crate) async fn update(engines: &Engines, call: &Call, id: Uuid, patch: RolePatch) -> Result<Role> {
     patch.scope_types.as_ref().map_or(Ok(()), |types| check_types(engines, types))?;
-    let (changed, role) = commit(engines, &UpdateRole { engines, call, id, patch, now: engines.now() }).await?;
+    let (changed, role) =
+        commit(engines, call.answered_at.as_ref(), &UpdateRole { engines, call, id, patch, now: engines.now() })
+            .await?;
     if changed {
         log_updated(id);
     }

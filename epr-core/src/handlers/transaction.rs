@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::audit_log;
+use crate::AnsweredAt;
 use crate::domain::Event;
 use crate::domain::event::DeliveryState;
 use crate::engine::Engines;
@@ -92,10 +93,15 @@ pub(super) trait Mutation: Sync {
 }
 
 /// Applies `mutation` in a transaction and commits it, up to the limits of [`ContentionRetry`] under contention.
-pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Result<M::Done> {
+/// `answered_at` receives the revision of the change; of a change that changed nothing, the present one.
+pub(super) async fn commit<M: Mutation>(
+    engines: &Engines,
+    answered_at: Option<&AnsweredAt>,
+    mutation: &M,
+) -> Result<M::Done> {
     let mut retry = ContentionRetry::begin();
     loop {
-        match attempt(engines, mutation).await {
+        match attempt(engines, answered_at, mutation).await {
             Ok(done) => return Ok(done),
             Err(ChangeError::Store(error)) => {
                 match retry.next_attempt().filter(|_| matches!(error, StoreError::Contention(_))) {
@@ -111,7 +117,11 @@ pub(super) async fn commit<M: Mutation>(engines: &Engines, mutation: &M) -> Resu
     }
 }
 
-async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M::Done> {
+async fn attempt<M: Mutation>(
+    engines: &Engines,
+    answered_at: Option<&AnsweredAt>,
+    mutation: &M,
+) -> ChangeResult<M::Done> {
     let mut change = Change {
         tx: engines.store().begin().await?,
         claim: engines.delivery.new_lease(),
@@ -132,6 +142,7 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
             other => StoreError::Ledger(other.into()),
         })?;
     }
+    let revision = if answered_at.is_some() { Some(tx.revision().await?) } else { None };
     // Under the ledger's lock: events are written in the order in which changes are committed.
     let left_to_relay = events.len() > MAX_DELIVERED_AT_ONCE;
     if left_to_relay {
@@ -148,6 +159,9 @@ async fn attempt<M: Mutation>(engines: &Engines, mutation: &M) -> ChangeResult<M
     }
     mutation.before_commit(&mut *tx, &done).await?;
     conclude(engines, tx, renewals).await?;
+    if let (Some(answered_at), Some(revision)) = (answered_at, revision) {
+        answered_at.set(revision);
+    }
     engines.core.metrics.ledger.entries.inc_by(count_recorded(&appended));
     if left_to_relay {
         engines.delivery.leave_to_relay();

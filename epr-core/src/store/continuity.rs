@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::{Result, StoreError};
+use crate::domain::Revision;
 use crate::ledger::chain::Head;
 
 /// The server that answered does not have the ledger. Its answer was not used.
@@ -31,26 +32,38 @@ pub(super) fn is_wrong_server(error: &StoreError) -> bool {
     }
 }
 
+/// What this process has committed or read.
+#[derive(Debug, Default)]
+struct Newest {
+    change: Option<Head>,
+    revision: Option<Revision>,
+}
+
 /// The newest registry change that this process has committed or read, and the generation of usable connections.
 ///
 /// Only entries that change what decisions depend on are compared: a server that was promoted may lack the last
 /// decisions.
 #[derive(Debug, Default)]
 pub(super) struct LedgerContinuity {
-    newest_change: Mutex<Option<Head>>,
+    newest: Mutex<Newest>,
     /// A connection belongs to the generation in which its opening began. Connections of earlier generations are
     /// retired: they may lead to the wrong server.
     generation: watch::Sender<u64>,
 }
 
 impl LedgerContinuity {
-    fn lock(&self) -> MutexGuard<'_, Option<Head>> {
-        self.newest_change.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the newest registry change that this process knows.
     pub(super) fn newest_change(&self) -> Option<Head> {
-        self.lock().clone()
+        self.lock().change.clone()
+    }
+
+    /// Returns the newest revision that this process knows.
+    pub(super) fn newest_revision(&self) -> Option<Revision> {
+        self.lock().revision
     }
 
     /// Returns the generation of connections that are opened from now on.
@@ -95,9 +108,23 @@ impl LedgerContinuity {
     pub(super) fn record(&self, entry: &Head) {
         let mut newest = self.lock();
         // The genesis is the same everywhere.
-        if entry.sequence > newest.as_ref().map_or(0, |known| known.sequence) {
-            *newest = Some(entry.clone());
+        if entry.sequence > newest.change.as_ref().map_or(0, |known| known.sequence) {
+            newest.change = Some(entry.clone());
         }
+    }
+
+    /// Records a revision. That of a later incarnation has a higher sequence: it begins with an entry of its own.
+    pub(super) fn record_revision(&self, revision: Revision) {
+        let mut newest = self.lock();
+        if newest.revision.is_none_or(|known| known.sequence < revision.sequence) {
+            newest.revision = Some(revision);
+        }
+    }
+
+    /// Records the state of a server from which facts were read.
+    pub(super) fn record_read(&self, change: &Head, revision: Revision) {
+        self.record(change);
+        self.record_revision(revision);
     }
 }
 

@@ -10,7 +10,7 @@ use epr_client::domain::{
     EventFilter, Json, ListRequest, NewAssignment, NewEntity, NewEvent, NewRole, PrincipalsRequest, RolePatch,
     Timestamp,
 };
-use epr_client::{BoxError, Client, Error, Order, ProtocolError, Question, RetryPolicy, TransportKind};
+use epr_client::{BoxError, Client, Error, NewestRevision, Order, ProtocolError, Question, RetryPolicy, TransportKind};
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
@@ -103,8 +103,13 @@ async fn registry(client: &Client) {
     let mine = AssignmentFilter { principal_id: Some(USER), entity_id: Some(spv.id), ..AssignmentFilter::default() };
     assert_eq!(client.assignments(&mine).all().await.unwrap(), std::slice::from_ref(&held));
     assert_eq!(client.assignment(held.id).await.unwrap(), held);
-    let request = client.with_actor(OPERATOR).with_request_id("the request");
+    let newest = NewestRevision::default();
+    let request = client.with_actor(OPERATOR).with_request_id("the request").noting_revisions(&newest);
     request.revoke(held.id).await.unwrap();
+    let revoked = newest.get().unwrap();
+    assert!(!request.with_at_least(revoked).authorize(&question(spv.id)).await.unwrap());
+    assert_eq!(newest.get(), Some(revoked), "the newest, and not that of a decision before it");
+    assert_eq!(request.with_at_least(revoked).entity(spv.id).await.unwrap(), spv);
     assert_eq!(client.archive_entity(spv.id).await.unwrap().status, EntityStatus::Archived);
 
     let conflict = client.create_entity(&entity("Acme", EntityType::Issuer)).await.unwrap_err();

@@ -99,6 +99,7 @@ mod process;
 mod program;
 mod races;
 mod refused_bodies;
+mod revisions;
 mod roles;
 mod settings_page;
 mod source_graph;

@@ -7,7 +7,7 @@ use epr_testkit::wait;
 use rstest::rstest;
 use tokio::task::JoinHandle;
 
-use crate::support::{Backend, World, assignment, id, role};
+use crate::support::{Backend, World, assignment, decisive_draft, id, role};
 
 /// The events of a feed, and the task that follows it.
 fn follow(store: &Arc<dyn Store>) -> (Arc<Mutex<Vec<FeedEvent>>>, JoinHandle<()>) {
@@ -49,6 +49,54 @@ async fn a_change_of_another_process_is_reported_after_the_feed_is_connected(#[c
     until_some("a heartbeat", &events, |event| matches!(event, FeedEvent::Heartbeat(_))).await;
     assert!(!events.lock().unwrap().contains(&FeedEvent::Disconnected));
     following.abort();
+}
+
+/// INVARIANT: a revision is reported after every invalidation up to it.
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_revision_is_reported_after_the_changes_up_to_it(#[case] backend: Backend) {
+    const WRITERS: u128 = 3;
+    const CHANGES: u128 = 25;
+    let world = World::new(backend).await;
+    world.with_roles(&[role(1, &["thing:read"])]).await;
+    let (events, following) = follow(&world.database().store().await);
+    until_some("connected", &events, |event| matches!(event, FeedEvent::Reached(_))).await;
+    // The principal of each change, by its sequence.
+    let made: Arc<Mutex<Vec<(i64, u128)>>> = Arc::default();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (store, made) = (world.database().store().await, Arc::clone(&made));
+        writers.spawn(async move {
+            for n in 0..CHANGES {
+                let principal = 1_000 + writer * CHANGES + n;
+                let mut tx = store.begin().await.unwrap();
+                tx.insert_assignment(&assignment(principal, principal, 1, None)).await.unwrap();
+                tx.invalidations().await.unwrap();
+                tx.append(&[decisive_draft(1)]).await.unwrap();
+                let revision = tx.revision().await.unwrap();
+                made.lock().unwrap().push((revision.sequence, principal));
+                tx.commit().await.unwrap();
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    let newest = world.store.registry_state().await.unwrap().revision;
+    until_some("the newest revision", &events, |event| *event == FeedEvent::Reached(newest)).await;
+    following.abort();
+    let (events, made) = (events.lock().unwrap(), made.lock().unwrap());
+    for (sequence, principal) in made.iter() {
+        let reached = |event: &FeedEvent| matches!(event, FeedEvent::Reached(to) if to.sequence >= *sequence);
+        let changed = |event: &FeedEvent| match event {
+            FeedEvent::Changed(invalidation) => invalidation.principal.is_none_or(|one| one == id(*principal)),
+            _ => false,
+        };
+        let (reached, changed) = (events.iter().position(reached).unwrap(), events.iter().position(changed).unwrap());
+        assert!(changed < reached, "principal {principal}, entry {sequence}");
+    }
 }
 
 #[rstest]

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::support::{Backend, World, decisive_draft, draft, registry_draft};
+use crate::support::{Backend, World, decisive_draft, draft, question, registry_draft};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -25,6 +25,31 @@ async fn the_revision_moves_with_the_registry_and_the_head_with_every_entry(#[ca
     ] {
         world.store.append(&drafts).await.unwrap();
         assert_eq!(state().await, expected);
+    }
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_newest_revision_is_what_this_process_has_read_or_committed(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    assert_eq!(world.store.newest_revision(), None);
+    let first = world.store.registry_state().await.unwrap().revision;
+    assert_eq!(world.store.newest_revision(), Some(first));
+    let mut tx = world.begin().await;
+    tx.append(&[registry_draft(1), draft(None, 2)]).await.unwrap();
+    assert_eq!(world.store.newest_revision(), Some(first), "not committed");
+    tx.commit().await.unwrap();
+    let committed = world.store.newest_revision().unwrap();
+    assert_eq!((committed.incarnation, committed.sequence), (first.incarnation, 1));
+    if !matches!(backend, Backend::Memory) {
+        let other = world.database().store().await;
+        other.append(&[registry_draft(3)]).await.unwrap();
+        assert_eq!(world.store.newest_revision(), Some(committed));
+        world.store.facts(&[question(7, 2)]).await.unwrap();
+        assert_eq!(world.store.newest_revision(), other.newest_revision());
     }
 }
 

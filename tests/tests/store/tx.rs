@@ -8,7 +8,9 @@ use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, at, draft, entity, event, id, page, role};
+use crate::support::{
+    Backend, World, assignment, at, decisive_draft, draft, entity, event, id, page, registry_draft, role,
+};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -295,6 +297,27 @@ async fn many_events_are_written_in_their_order_and_without_a_lease(#[case] back
     let stored = world.store.event(events[321].event.event_id).await.unwrap().unwrap();
     assert_eq!(stored, events[321].event);
     assert_eq!(world.store.event_backlog().await.unwrap().pending, 450);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_transaction_knows_its_revision(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let mut tx = world.begin().await;
+    assert_eq!(tx.revision().await.unwrap().sequence, 0);
+    tx.append(&[draft(None, 1), registry_draft(2), decisive_draft(3), draft(None, 4)]).await.unwrap();
+    let own = tx.revision().await.unwrap();
+    assert_eq!(own.sequence, 3);
+    tx.commit().await.unwrap();
+    assert_eq!(world.store.registry_state().await.unwrap().revision, own);
+    // One that changes nothing has what it found.
+    let mut tx = world.begin().await;
+    assert_eq!(tx.revision().await.unwrap(), own);
+    tx.append(&[draft(None, 5)]).await.unwrap();
+    assert_eq!(tx.revision().await.unwrap(), own);
 }
 
 #[rstest]

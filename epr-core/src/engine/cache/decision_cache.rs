@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tracing::error;
 
 use super::connect::connection;
-use super::entry::Epochs;
+use super::entry::{Entry, Epochs};
 use super::feed_follower;
 use super::memory::{Answer, Basis, MemoryTier};
 use super::metrics::{CacheMetrics, CacheTier, Gauges};
@@ -18,7 +18,7 @@ use super::shared::{SharedLookup, SharedTier};
 use super::tiers::{TierState, Tiers};
 use super::versions::Version;
 use crate::decision::{Question, Span};
-use crate::domain::Timestamp;
+use crate::domain::{Revision, Timestamp};
 use crate::settings::CacheSettings;
 use crate::store::{Invalidation, Store};
 
@@ -41,8 +41,7 @@ pub(crate) enum Lookup {
 pub(crate) struct Hit {
     pub(crate) answer: Answer,
     pub(crate) tier: CacheTier,
-    /// `None` when the answer came from the shared tier.
-    pub(crate) basis: Option<Basis>,
+    pub(crate) basis: Basis,
     /// The time at which the answer was valid, and at which its conditions are evaluated.
     pub(crate) now: Timestamp,
 }
@@ -116,26 +115,37 @@ impl Cache {
         Ticket { version, epochs: None }
     }
 
-    /// Looks up the answer to `question`.
-    pub(crate) async fn lookup(&self, question: &Question, now: impl Fn() -> Timestamp) -> Lookup {
+    /// Looks up the answer to `question`. With `at_least`, an answer that rests on that state or a later one: its facts
+    /// were read there, or every change up to there has been received and has not invalidated it.
+    pub(crate) async fn lookup(
+        &self,
+        question: &Question,
+        at_least: Option<Revision>,
+        now: impl Fn() -> Timestamp,
+    ) -> Lookup {
         let tiers = &self.tiers;
         let Some(memory) = &tiers.memory else { return Lookup::Miss(Ticket::default()) };
+        // INVARIANT: before the version is read.
+        let wanted = at_least.filter(|revision| !tiers.versions.has_received(*revision));
+        let is_new_enough = |basis: &Basis| wanted.is_none_or(|wanted| basis.read_at.revision >= wanted);
         // INVARIANT: before anything else is read, here or on the server.
         let Some(version) = tiers.versions.of(question) else { return Lookup::Miss(Ticket::default()) };
         let at = now();
-        if let Some((answer, basis)) = memory.get(question, version, at) {
+        if let Some((answer, basis)) = memory.get(question, version, at)
+            && is_new_enough(&basis)
+        {
             return Lookup::Hit(Hit { answer, tier: CacheTier::memory, basis, now: at });
         }
         let ticket = Ticket { version: Some(version), epochs: None };
         let Some(shared) = &tiers.shared else { return Lookup::Miss(ticket) };
-        match shared.find(question, &now).await {
+        match shared.find(question, is_new_enough, &now).await {
             SharedLookup::Unusable => Lookup::Miss(ticket),
             SharedLookup::Miss(epochs) => Lookup::Miss(Ticket { epochs: Some(epochs), ..ticket }),
             // A change that arrived while the server was asked may be later than its answer.
-            SharedLookup::Hit(decision, span) if tiers.versions.is_current(question, version) => {
+            SharedLookup::Hit(Entry { decision, basis, span }) if tiers.versions.is_current(question, version) => {
                 let answer = Answer::Decision(decision);
-                memory.put(question, (answer.clone(), None), span, version);
-                Lookup::Hit(Hit { answer, tier: CacheTier::shared, basis: None, now: now() })
+                memory.put(question, (answer.clone(), basis.clone()), span, version);
+                Lookup::Hit(Hit { answer, tier: CacheTier::shared, basis, now: now() })
             }
             SharedLookup::Hit(..) => Lookup::Miss(Ticket::default()),
         }
@@ -159,9 +169,9 @@ impl Cache {
         let span = Span { until: [span.until, latest].into_iter().flatten().min(), ..span };
         if let (Answer::Decision(decision), Some(shared), Some(epochs)) = (&answer, &self.tiers.shared, &ticket.epochs)
         {
-            shared.store(question, epochs, decision, span, now);
+            shared.store(question, epochs, &Entry { decision: *decision, basis: basis.clone(), span }, now);
         }
-        memory.put(question, (answer, Some(basis)), span, version);
+        memory.put(question, (answer, basis), span, version);
     }
 
     /// Counts a decision that was answered.

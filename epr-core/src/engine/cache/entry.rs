@@ -6,14 +6,16 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::memory::Basis;
 use super::pending::Scope;
 use crate::decision::{Decision, Denial, Question, Reason, Span, Via};
-use crate::domain::Timestamp;
 use crate::domain::fields::Choice as _;
+use crate::domain::{EntityType, Timestamp};
+use crate::store::ReadAt;
 
 /// The version of the text form. An entry of another version is not read. Programs that wrote version 1 knew neither
-/// suspended principals nor conditions.
-const FORM: &str = "2";
+/// suspended principals nor conditions; those that wrote version 2 did not say which state a decision rests on.
+const FORM: &str = "3";
 
 /// The epochs under which a decision is made, and the server that holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,16 @@ pub(super) fn token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String {
+/// A decision, its basis, and the time for which it is valid.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) decision: Decision,
+    pub(super) basis: Basis,
+    pub(super) span: Span,
+}
+
+pub(super) fn write(epochs: &Epochs, entry: &Entry) -> String {
+    let Entry { decision, basis: Basis { read_at, resource_type }, span } = entry;
     let time = |at: Option<Timestamp>| at.map_or_else(|| "-".into(), |at| at.unix_micros().to_string());
     let Epochs { server, global, principal } = epochs;
     let (from, until) = (time(span.from), time(span.until));
@@ -72,11 +83,12 @@ pub(super) fn write(epochs: &Epochs, decision: &Decision, span: Span) -> String 
         }
         reason @ Reason::Denied(_) => reason.code().into(),
     };
-    format!("{FORM} {server} {global} {principal} {from} {until} {reason}")
+    let (ReadAt { revision, decisive }, kind) = (read_at, resource_type.word());
+    format!("{FORM} {server} {global} {principal} {from} {until} {revision} {decisive} {kind} {reason}")
 }
 
 /// Reads an entry. Any other text is treated as absent.
-pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
+pub(super) fn read(text: &str) -> Option<(Epochs, Entry)> {
     let mut words = text.split(' ');
     if words.next()? != FORM {
         return None;
@@ -88,6 +100,8 @@ pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
     };
     let epochs = Epochs { server: word()?.into(), global: word()?.into(), principal: word()?.into() };
     let span = Span { from: time(word()?)?, until: time(word()?)? };
+    let read_at = ReadAt { revision: word()?.parse().ok()?, decisive: word()?.parse().ok()? };
+    let basis = Basis { read_at, resource_type: EntityType::from_word(word()?)? };
     let first = word()?;
     let reason = match Denial::from_word(first) {
         Some(denial) => Reason::Denied(denial),
@@ -100,17 +114,21 @@ pub(super) fn read(text: &str) -> Option<(Epochs, Decision, Span)> {
     if word().is_some() {
         return None;
     }
-    Some((epochs, Decision { allowed: matches!(reason, Reason::Granted { .. }), reason }, span))
+    let decision = Decision { allowed: matches!(reason, Reason::Granted { .. }), reason };
+    Some((epochs, Entry { decision, basis, span }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Incarnation, Revision};
 
     #[test]
     fn what_is_written_is_read_back_and_nothing_else_is() {
         let epochs = Epochs { server: "s".into(), global: token(), principal: token() };
         let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
+        let revision = Revision { incarnation: Incarnation(Uuid::from_u128(9)), sequence: 12 };
+        let basis = Basis { read_at: ReadAt { revision, decisive: 11 }, resource_type: EntityType::Spv };
         let granted = |via| Reason::Granted { assignment_id: Uuid::from_u128(7), role_id: Uuid::from_u128(8), via };
         let reasons = [
             Reason::Denied(Denial::NoAssignment),
@@ -126,10 +144,11 @@ mod tests {
         for reason in reasons {
             for span in [Span { from: None, until: None }, Span { from: Some(at(-5)), until: Some(at(9)) }] {
                 let decision = Decision { allowed: matches!(reason, Reason::Granted { .. }), reason };
-                let text = write(&epochs, &decision, span);
-                assert_eq!(read(&text), Some((epochs.clone(), decision, span)), "{text}");
+                let entry = Entry { decision, basis: basis.clone(), span };
+                let text = write(&epochs, &entry);
+                assert_eq!(read(&text), Some((epochs.clone(), entry)), "{text}");
                 assert_eq!(read(&format!("{text} more")), None);
-                assert_eq!(read(&text.replacen('2', "1", 1)), None);
+                assert_eq!(read(&text.replacen('3', "2", 1)), None);
                 let (less, _) = text.rsplit_once(' ').unwrap();
                 assert_eq!(read(less), None);
             }

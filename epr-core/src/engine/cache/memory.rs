@@ -46,8 +46,7 @@ impl From<Resolution> for Answer {
 #[derive(Clone)]
 struct Entry {
     answer: Answer,
-    /// `None` when it came from the shared tier.
-    basis: Option<Basis>,
+    basis: Basis,
     span: Span,
     version: Version,
 }
@@ -86,18 +85,12 @@ impl MemoryTier {
     }
 
     /// The answer to `question`, if it carries `version` and is valid at `now`.
-    pub(super) fn get(&self, question: &Question, version: Version, now: Timestamp) -> Option<(Answer, Option<Basis>)> {
+    pub(super) fn get(&self, question: &Question, version: Version, now: Timestamp) -> Option<(Answer, Basis)> {
         let entry = self.0.get(question)?;
         (entry.is_current(version) && entry.span.contains(now)).then_some((entry.answer, entry.basis))
     }
 
-    pub(super) fn put(
-        &self,
-        question: &Question,
-        (answer, basis): (Answer, Option<Basis>),
-        span: Span,
-        version: Version,
-    ) {
+    pub(super) fn put(&self, question: &Question, (answer, basis): (Answer, Basis), span: Span, version: Version) {
         self.0.insert(question.clone(), Entry { answer, basis, span, version });
     }
 
@@ -113,6 +106,7 @@ mod tests {
     use super::*;
     use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts};
     use crate::domain::json::object;
+    use crate::domain::{Incarnation, Revision};
     use crate::engine::cache::versions::Versions;
 
     /// The answer to `question` for a resource with attributes of this size.
@@ -148,10 +142,12 @@ mod tests {
         let versions = Versions::new();
         versions.feed_not_needed();
         let span = Span { from: None, until: None };
+        let revision = Revision { incarnation: Incarnation(Uuid::nil()), sequence: 7 };
+        let basis = Basis { read_at: ReadAt { revision, decisive: 7 }, resource_type: EntityType::Spv };
         for n in 0..1000 {
             let question = Question::new(Uuid::from_u128(n), "a:read".try_into().unwrap(), Uuid::nil());
             let version = versions.of(&question).unwrap();
-            tier.put(&question, (residual(&question, ATTRIBUTES), None), span, version);
+            tier.put(&question, (residual(&question, ATTRIBUTES), basis.clone()), span, version);
         }
         assert!(tier.entries() > 10 && tier.entries() * ATTRIBUTES < 1 << 20, "{} entries", tier.entries());
     }

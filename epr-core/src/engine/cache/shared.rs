@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 
-use super::entry::{self, Epochs, Keys};
+use super::entry::{self, Entry, Epochs, Keys};
+use super::memory::Basis;
 use super::metrics::{CacheMetrics, Operation};
 use super::pending::{PendingInvalidations, Scope, Snapshot};
 use super::remote::{Command, Remote, Reply, ServerUnavailable};
-use crate::decision::{Decision, Question, Span};
+use crate::decision::Question;
 use crate::domain::Timestamp;
 
 /// The lifetime of an epoch. Any value is safe; a larger one keeps entries longer.
@@ -26,10 +27,10 @@ const MAX_STORING: usize = 64;
 const MAX_KEYS: usize = 500;
 
 /// The result of looking a question up in the shared tier.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum SharedLookup {
-    /// The decision, and the time for which it is valid.
-    Hit(Decision, Span),
+    /// The decision, its basis, and the time for which it is valid.
+    Hit(Entry),
     /// There is none. A decision that is made from now on may be stored under these epochs.
     Miss(Epochs),
     /// The tier cannot be used now.
@@ -81,8 +82,14 @@ impl SharedTier {
         let _ = self.keys.set(Keys::new(&self.prefix, database));
     }
 
-    /// Looks `question` up in one round trip, or in two when an epoch is missing.
-    pub(super) async fn find(&self, question: &Question, now: impl Fn() -> Timestamp) -> SharedLookup {
+    /// Looks `question` up in one round trip, or in two when an epoch is missing. An entry whose basis `is_new_enough`
+    /// rejects is treated as absent.
+    pub(super) async fn find(
+        &self,
+        question: &Question,
+        is_new_enough: impl Fn(&Basis) -> bool,
+        now: impl Fn() -> Timestamp,
+    ) -> SharedLookup {
         let Some(keys) = self.usable(question) else { return SharedLookup::Unusable };
         let principal = Some(question.principal_id);
         let names = [keys.epoch(None), keys.epoch(principal), keys.entry(question)];
@@ -97,8 +104,8 @@ impl SharedTier {
         };
         let epochs = Epochs { server, global: global.clone(), principal: own.clone() };
         match entry.as_deref().and_then(entry::read) {
-            Some((under, decision, span)) if under == epochs && span.contains(now()) => {
-                SharedLookup::Hit(decision, span)
+            Some((under, entry)) if under == epochs && entry.span.contains(now()) && is_new_enough(&entry.basis) => {
+                SharedLookup::Hit(entry)
             }
             _ => SharedLookup::Miss(epochs),
         }
@@ -135,13 +142,12 @@ impl SharedTier {
         self: &std::sync::Arc<Self>,
         question: &Question,
         epochs: &Epochs,
-        decision: &Decision,
-        span: Span,
+        entry: &Entry,
         now: Timestamp,
     ) {
-        let left = span.until.map_or(0, |until| (until.unix_micros() - now.unix_micros()) / 1000);
+        let left = entry.span.until.map_or(0, |until| (until.unix_micros() - now.unix_micros()) / 1000);
         let Some(keys) = self.usable(question).filter(|_| left > 0) else { return };
-        let words = ["SET".to_owned(), keys.entry(question), entry::write(epochs, decision, span), "PX".into()];
+        let words = ["SET".to_owned(), keys.entry(question), entry::write(epochs, entry), "PX".into()];
         let store = words.into_iter().chain([left.to_string()]).collect();
         let shared = std::sync::Arc::clone(self);
         tokio::spawn(async move {

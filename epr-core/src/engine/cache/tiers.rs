@@ -113,6 +113,7 @@ impl Tiers {
                     self.invalidate(renewal);
                 }
             }
+            FeedEvent::Reached(revision) => self.versions.reached(revision),
             FeedEvent::Heartbeat(at) => self.versions.heartbeat(at),
             FeedEvent::Disconnected => self.versions.feed_ended(),
         }

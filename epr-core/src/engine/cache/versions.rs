@@ -6,12 +6,14 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::decision::Question;
+use crate::domain::Revision;
 
 /// Versions for principals and resources. Two that share one invalidate each other's entries.
 const SLOTS: usize = 4096;
@@ -44,6 +46,8 @@ pub(crate) struct Versions {
     base: Instant,
     /// In microseconds after `base`.
     complete_until: AtomicU64,
+    /// The newest revision up to which every change has been received; `None` while that is not known.
+    received: Mutex<Option<Revision>>,
 }
 
 impl Versions {
@@ -54,6 +58,7 @@ impl Versions {
             hasher: std::hash::RandomState::new(),
             base: Instant::now(),
             complete_until: AtomicU64::new(0),
+            received: Mutex::default(),
         }
     }
 
@@ -97,6 +102,23 @@ impl Versions {
         id.map_or(&self.global, |id| self.slot(id)).fetch_add(1, SeqCst);
     }
 
+    /// Whether every change up to `revision` has been received.
+    ///
+    /// INVARIANT: read before the versions of a question. Changes increment the versions before the revision is
+    /// recorded here, so that versions that are read afterwards are those after the changes.
+    pub(super) fn has_received(&self, revision: Revision) -> bool {
+        self.lock_received().is_some_and(|received| received >= revision)
+    }
+
+    /// Every change up to `revision` has been received.
+    pub(super) fn reached(&self, revision: Revision) {
+        *self.lock_received() = Some(revision);
+    }
+
+    fn lock_received(&self) -> MutexGuard<'_, Option<Revision>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The feed is complete from `at` on. Invalidates all earlier decisions first.
     pub(super) fn feed_began(&self, at: Instant) {
         self.invalidate(None);
@@ -116,6 +138,7 @@ impl Versions {
     /// Changes may be missed from now on.
     pub(super) fn feed_ended(&self) {
         self.complete_until.store(0, SeqCst);
+        *self.lock_received() = None;
         self.invalidate(None);
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Result;
+use crate::domain::Revision;
 
 /// The end of validity of decisions that were made before a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +35,8 @@ pub enum FeedEvent {
     },
     /// A change was committed.
     Changed(Invalidation),
+    /// Every invalidation up to this revision has been reported.
+    Reached(Revision),
     /// A heartbeat: every change that was committed and answered before this moment has been reported.
     Heartbeat(Instant),
     /// The feed is cut: changes may go unreported until the next [`FeedEvent::Connected`].

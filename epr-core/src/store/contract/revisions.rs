@@ -38,6 +38,12 @@ pub trait RevisionStore: Send + Sync {
     /// `head` is 2.
     async fn registry_state(&self) -> Result<RegistryState>;
 
+    /// Returns the newest revision that this process has read or committed, without asking the database; `None` before
+    /// the first. Every read of facts that begins afterwards sees at least this state.
+    ///
+    /// Example: after a transaction that appended `entity.create` as entry 7 has committed, a revision with sequence 7.
+    fn newest_revision(&self) -> Option<Revision>;
+
     /// Returns every incarnation that the ledger has had, the oldest first. The last one is the present one.
     ///
     /// Example: on a new database, one that began with the `migration`.

@@ -9,7 +9,7 @@ use super::{Appended, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
 use crate::domain::condition::Condition;
 use crate::domain::event::Event;
 use crate::domain::role::Action;
-use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
+use crate::domain::{Assignment, Entity, EntityType, Revision, Role, Timestamp};
 use crate::ledger::chain::Draft;
 use crate::store::{ForeignRows, PathToRoot};
 
@@ -152,6 +152,13 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
     /// Example: outcomes are those of [`LedgerStore::append`](super::LedgerStore::append); dropping the transaction
     /// undoes them.
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>>;
+
+    /// Returns the newest revision as this transaction sees it: of its own entries, once it has appended some that
+    /// change the registry.
+    ///
+    /// Example: in a transaction that has found an assignment and appended nothing, a revision at which the assignment
+    /// exists.
+    async fn revision(&mut self) -> Result<Revision>;
 
     /// Takes the ledger's lock and moves every row beyond the head of the chain from `audit_logs` to
     /// `audit_logs_set_aside`.

@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use super::dialect::{Conn, Pool, acquire, classify, with_deadline};
 use super::pooling::Pooling;
-use super::sql::invalidations;
 use super::sql::schema::Target;
+use super::sql::{invalidations, revisions};
 use crate::store::continuity::WrongServer;
 use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
 /// The channel on which the triggers of the schema report changes.
 const CHANNEL: &str = "epr_decisions";
+/// The channel on which the triggers of the schema report revisions, after the changes of the same transaction.
+const REVISIONS: &str = "epr_revisions";
 /// The `application_name` of the session of a process that caches decisions and follows changes.
 pub(super) const SESSION: &str = "omen-epr changes";
 /// The interval between tests of the connection.
@@ -78,7 +80,7 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
     let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ANSWER_TIMEOUT).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&own).await.map_err(classify)?;
     listener.eager_reconnect(false);
-    answered(listener.listen(CHANNEL)).await?;
+    answered(listener.listen_all([CHANNEL, REVISIONS])).await?;
 
     // INVARIANT: the feed is not reported as connected before a notification has arrived.
     let mut echo = Echo::send(pool);
@@ -90,10 +92,13 @@ async fn listen(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resu
     let at = Instant::now();
     let first = timeout(ANSWER_TIMEOUT, async {
         let conn = listener.acquire().await.map_err(classify)?;
-        Ok::<_, StoreError>((invalidations::database(&mut *conn).await?, invalidations::after(conn, 0).await?))
+        let revision = revisions::newest(&mut *conn).await?;
+        let database = invalidations::database(&mut *conn).await?;
+        Ok::<_, StoreError>((revision, database, invalidations::after(conn, 0).await?))
     });
-    let (database, pending) = first.await.map_err(|_| silent())??;
+    let (revision, database, pending) = first.await.map_err(|_| silent())??;
     report(FeedEvent::Connected { at, database, pending });
+    report(FeedEvent::Reached(revision));
 
     let mut beat = interval(HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -163,6 +168,13 @@ impl Echo {
 }
 
 fn handle_notification(note: &PgNotification, echo: &mut Echo, report: &(dyn Fn(FeedEvent) + Send + Sync)) {
+    if note.channel() == REVISIONS {
+        // A form of a newer schema says nothing to this program.
+        if let Ok(revision) = note.payload().parse() {
+            report(FeedEvent::Reached(revision));
+        }
+        return;
+    }
     echo.receive(note);
     if note.payload().starts_with("echo ") {
         return;

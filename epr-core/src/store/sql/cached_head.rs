@@ -8,7 +8,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::dialect::{Conn, entries};
-use super::ledger::{NewHead, last_decisive, recorded, row_beyond_head};
+use super::ledger::{NewHead, recorded, row_beyond_head};
 use crate::ledger::chain::{Draft, seal};
 use crate::store::{Appended, Result};
 
@@ -64,7 +64,8 @@ impl CachedHead {
 /// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, and a
 /// decision may be outdated.
 fn can_append_optimistically(head: &NewHead, drafts: &[Draft]) -> bool {
-    drafts.iter().all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(|basis| basis == head.revision))
+    let is_newest = |basis| basis == head.decisive_sequence;
+    drafts.iter().all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(is_newest))
 }
 
 /// Appends `drafts` after `head` by one statement, which is a transaction of its own, and moves `head`. Returns `None`
@@ -79,9 +80,6 @@ pub(super) async fn append_after_cached_head(
     if sealed.is_empty() || !entries::insert(conn, &before, &sealed, &head.head).await.map_err(row_beyond_head)? {
         return Ok(None);
     }
-    head.decisive = last_decisive(&sealed);
-    if let Some(entry) = &head.decisive {
-        head.revision = entry.sequence;
-    }
+    head.note(&sealed);
     Ok(Some(sealed.iter().map(recorded).collect()))
 }

@@ -203,7 +203,7 @@ impl Origin {
 }
 
 /// Reads the revision in the columns `registry_sequence` and `incarnation`, which is text.
-pub(super) fn read_revision(row: &Row) -> Result<Revision> {
+pub(in super::super) fn read_revision(row: &Row) -> Result<Revision> {
     let incarnation: &str = row.try_get("incarnation").map_err(classify)?;
     let incarnation = Uuid::try_parse(incarnation).map_err(|error| StoreError::corrupt("incarnation", error))?;
     let sequence = row.try_get("registry_sequence").map_err(classify)?;

@@ -6,8 +6,9 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::dialect::{Conn, Row, SqlTime, classify, entries, facts_batch, read_time};
+use super::facts::read_revision;
 use crate::decision::{AskedAction, Question};
-use crate::domain::Timestamp;
+use crate::domain::{Revision, Timestamp};
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{Appended, DraftDecision, ReadAt, Result, StoreError};
@@ -16,14 +17,17 @@ use crate::store::{Appended, DraftDecision, ReadAt, Result, StoreError};
 struct LockedHead {
     head: Head,
     /// The sequence of the newest entry that changed what decisions depend on.
-    revision: i64,
+    decisive_sequence: i64,
+    /// The newest entry that changed the registry in any way.
+    revision: Revision,
 }
 
 /// Takes the ledger's lock and reads the head; an error unless `known` is an entry of this chain.
 async fn lock_head(conn: &mut Conn, known: Option<&Head>) -> Result<LockedHead> {
     // Both rows are locked, so that both are read as they are once the lock is held.
     let row = sqlx::query(concat!(
-        "SELECT h.sequence, h.entry_hash, r.sequence AS revision, ",
+        "SELECT h.sequence, h.entry_hash, r.sequence AS decisive, r.registry_sequence, \
+         CAST(r.incarnation AS TEXT) AS incarnation, ",
         "(SELECT k.entry_hash FROM audit_logs k WHERE k.sequence = $1) AS known_hash, ",
         idle_limit!(),
         " FROM audit_chain_head h CROSS JOIN registry_head r WHERE h.id = 1 AND r.id = 1",
@@ -35,7 +39,11 @@ async fn lock_head(conn: &mut Conn, known: Option<&Head>) -> Result<LockedHead> 
     .map_err(classify)?;
     let row = row.ok_or_else(|| StoreError::corrupt("ledger", "its head row is missing"))?;
     continuity::verify(known, row.try_get("known_hash").map_err(classify)?)?;
-    Ok(LockedHead { head: read_head(&row)?, revision: row.try_get("revision").map_err(classify)? })
+    Ok(LockedHead {
+        head: read_head(&row)?,
+        decisive_sequence: row.try_get("decisive").map_err(classify)?,
+        revision: read_revision(&row)?,
+    })
 }
 
 /// Takes the ledger's lock; returns the sequence of the head.
@@ -56,9 +64,32 @@ pub(super) fn read_head(row: &Row) -> Result<Head> {
 pub(super) struct NewHead {
     pub(super) head: Head,
     /// The sequence of the newest entry that changed what decisions depend on.
-    pub(super) revision: i64,
+    pub(super) decisive_sequence: i64,
     /// That entry, if it was just appended.
     pub(super) decisive: Option<Head>,
+    /// The newest entry that changed the registry in any way.
+    pub(super) revision: Revision,
+}
+
+impl NewHead {
+    /// The head after `sealed` was appended under the lock.
+    fn after(locked: &LockedHead, head: Head, sealed: &[Sealed<'_>]) -> Self {
+        let LockedHead { decisive_sequence, revision, .. } = *locked;
+        let mut new = Self { head, decisive_sequence, decisive: None, revision };
+        new.note(sealed);
+        new
+    }
+
+    /// Notes the entries that were appended last.
+    pub(super) fn note(&mut self, sealed: &[Sealed<'_>]) {
+        self.decisive = last_decisive(sealed);
+        if let Some(entry) = &self.decisive {
+            self.decisive_sequence = entry.sequence;
+        }
+        if let Some(entry) = sealed.iter().rfind(|entry| entry.event.changes_registry()) {
+            self.revision.sequence = entry.sequence;
+        }
+    }
 }
 
 /// The result for a draft before anything is hashed.
@@ -82,35 +113,33 @@ pub(super) async fn append(
     known: Option<&Head>,
     drafts: &[Draft],
 ) -> Result<(Vec<Appended>, NewHead)> {
-    let LockedHead { head: before, revision } = lock_head(&mut *conn, known).await?;
-    let mut head = before.clone();
+    let locked = lock_head(&mut *conn, known).await?;
+    let mut head = locked.head.clone();
     let keys: Vec<Uuid> = drafts.iter().filter_map(Draft::event_id).collect();
     let existing = if keys.is_empty() { HashMap::new() } else { entries::existing(&mut *conn, &keys).await? };
-    let (resolutions, new) = resolve(drafts, revision, &existing);
+    let (resolutions, new) = resolve(drafts, locked.decisive_sequence, &existing);
     let sealed = seal(&mut head, new);
-    if !sealed.is_empty() && !entries::insert(conn, &before, &sealed, &head).await.map_err(row_beyond_head)? {
+    if !sealed.is_empty() && !entries::insert(conn, &locked.head, &sealed, &head).await.map_err(row_beyond_head)? {
         return Err(StoreError::corrupt("ledger", "its head moved under the lock"));
     }
     let outcomes = drafts.iter().zip(resolutions).map(|(draft, resolution)| outcome(draft, &resolution, &sealed));
     // Every index is one of `sealed`.
     let outcomes = outcomes.flatten().collect();
-    let decisive = last_decisive(&sealed);
-    let revision = decisive.as_ref().map_or(revision, |entry| entry.sequence);
-    Ok((outcomes, NewHead { head, revision, decisive }))
+    Ok((outcomes, NewHead::after(&locked, head, &sealed)))
 }
 
 /// Resolves each draft, and returns the drafts to append. The first of several with the same key is appended; the
 /// others are compared with it.
 fn resolve<'a, 'd>(
     drafts: &'d [Draft],
-    revision: i64,
+    decisive_sequence: i64,
     existing: &'a HashMap<Uuid, Existing>,
 ) -> (Vec<Resolution<'a>>, Vec<&'d Draft>) {
     let mut first_of: HashMap<Uuid, usize> = HashMap::new();
     let mut new = Vec::with_capacity(drafts.len());
     let mut resolutions = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        if draft.basis().is_some_and(|basis| basis != revision) {
+        if draft.basis().is_some_and(|basis| basis != decisive_sequence) {
             resolutions.push(Resolution::Outdated);
             continue;
         }
@@ -152,7 +181,7 @@ fn outcome(draft: &Draft, resolution: &Resolution<'_>, sealed: &[Sealed<'_>]) ->
 }
 
 /// Returns the last of `sealed` that changes what decisions depend on.
-pub(super) fn last_decisive(sealed: &[Sealed<'_>]) -> Option<Head> {
+fn last_decisive(sealed: &[Sealed<'_>]) -> Option<Head> {
     let entry = sealed.iter().rfind(|entry| entry.event.is_decisive())?;
     Some(Head { sequence: entry.sequence, entry_hash: entry.entry_hash.clone() })
 }
@@ -191,8 +220,8 @@ pub(super) async fn append_decisions(
 ) -> Result<(Vec<Option<Appended>>, NewHead)> {
     // First the lock, then what changes only under it.
     let locked = lock_head(&mut *conn, known).await?;
-    let (facts, accepted) = facts_batch::read(&mut *conn, questions, None).await?;
-    let read_at = ReadAt { decisive: locked.revision, ..accepted.read_at() };
+    let (facts, _) = facts_batch::read(&mut *conn, questions, None).await?;
+    let read_at = ReadAt { decisive: locked.decisive_sequence, revision: locked.revision };
     let drafts = facts.iter().enumerate().map(|(index, facts)| draft(index, facts.as_ref(), read_at));
     let drafts: Vec<Option<Draft>> = drafts.collect();
     let present: Vec<Draft> = drafts.iter().flatten().cloned().collect();

@@ -1,10 +1,10 @@
 //! The incarnation of the ledger, and how far it and the registry have come.
 
-use sqlx::Row as _;
+use sqlx::{Executor, Row as _};
 
-use super::dialect::{Conn, Id, Row, SqlTime, classify, read_id, read_time};
-use super::facts::{Accepted, Origin};
-use crate::domain::Incarnation;
+use super::dialect::{Conn, Db, Id, Row, SqlTime, classify, read_id, read_time};
+use super::facts::{Accepted, Origin, read_revision};
+use crate::domain::{Incarnation, Revision};
 use crate::ledger::chain::Head;
 use crate::store::{RecordedIncarnation, Result, StoreError};
 
@@ -26,6 +26,17 @@ pub(in super::super) async fn read(conn: &mut Conn, known: Option<&Head>) -> Res
     origin.add(&row)?;
     let head = row.try_get("head").map_err(classify)?;
     Ok((origin.accept(conn, known).await?, head))
+}
+
+/// Returns the newest revision that `conn` sees.
+pub(in super::super) async fn newest<'c>(conn: impl Executor<'c, Database = Db>) -> Result<Revision> {
+    let row = sqlx::query(
+        "SELECT r.registry_sequence, CAST(r.incarnation AS TEXT) AS incarnation FROM registry_head r WHERE r.id = 1",
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    read_revision(&row.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?)
 }
 
 /// Returns every incarnation, the oldest first.

@@ -12,11 +12,11 @@ use super::dialect::{
 };
 use super::ledger::NewHead;
 use super::step::{self, ends_connection};
-use super::{assignments, entities, events, hierarchy, ledger, roles, set_aside};
+use super::{assignments, entities, events, hierarchy, ledger, revisions, roles, set_aside};
 use crate::decision::Question;
 use crate::domain::condition::Condition;
 use crate::domain::role::Action;
-use crate::domain::{Assignment, Entity, EntityType, Role, Timestamp};
+use crate::domain::{Assignment, Entity, EntityType, Revision, Role, Timestamp};
 use crate::ledger::chain::Draft;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
@@ -77,6 +77,7 @@ impl SqlTx {
             if let Some(entry) = &head.decisive {
                 continuity.record(entry);
             }
+            continuity.record_revision(head.revision);
             cached_head.offer(head);
         }
         Ok(())
@@ -175,6 +176,13 @@ impl Tx for SqlTx {
 
     async fn append(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
         self.append_drafts(drafts).await
+    }
+
+    async fn revision(&mut self) -> Result<Revision> {
+        match &self.appended {
+            Some(head) => Ok(head.revision),
+            None => self.step(async |conn| revisions::newest(conn).await).await,
+        }
     }
 
     async fn set_aside_foreign_rows(&mut self) -> Result<ForeignRows> {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::dialect::{Pool, classify};
+use super::sql::facts::read_revision;
 use super::sql::invalidations;
 use super::sql::schema::Target;
-use crate::domain::Json;
+use crate::domain::{Json, Revision};
 use crate::store::{FeedEvent, Invalidation, Result, StoreError};
 
 /// The interval between polls of the file.
@@ -71,14 +72,15 @@ enum Never {}
 
 async fn watch(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Result<Never> {
     let at = Instant::now();
-    let mut seen = answered(last(pool)).await?;
+    let (mut seen, mut revision) = answered(last(pool)).await?;
     let pending = answered(after(pool, 0)).await?;
     let database = answered(async { invalidations::database(&mut *pool.acquire().await?).await }).await?;
     report(FeedEvent::Connected { at, database, pending });
+    report(FeedEvent::Reached(revision));
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         let at = Instant::now();
-        let now = answered(last(pool)).await?;
+        let (now, reached) = answered(last(pool)).await?;
         if now != seen {
             let changes = answered(after(pool, seen)).await?;
             // Some are deleted already, or the file was replaced.
@@ -89,6 +91,11 @@ async fn watch(pool: &Pool, report: &(dyn Fn(FeedEvent) + Send + Sync)) -> Resul
             seen = changes.last().map_or(now, |invalidation| invalidation.id.max(now));
             changes.into_iter().map(FeedEvent::Changed).for_each(report);
         }
+        // Read with the last id: every invalidation up to it has been reported.
+        if reached != revision {
+            revision = reached;
+            report(FeedEvent::Reached(revision));
+        }
         report(FeedEvent::Heartbeat(at));
     }
 }
@@ -97,13 +104,17 @@ async fn answered<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(POLL_TIMEOUT, call).await.map_err(|_| StoreError::Unavailable("the file does not answer".into()))?
 }
 
-/// Returns the highest id that was ever assigned.
-async fn last(pool: &Pool) -> Result<i64> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'")
-        .fetch_optional(&mut *pool.acquire().await?)
-        .await
-        .map_err(classify)?;
-    Ok(last.unwrap_or(0))
+/// Returns the highest id that was ever assigned, and the revision, in one snapshot.
+async fn last(pool: &Pool) -> Result<(i64, Revision)> {
+    let row = sqlx::query(
+        "SELECT r.registry_sequence, r.incarnation, \
+         coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'cache_renewals'), 0) AS last \
+         FROM registry_head r WHERE r.id = 1",
+    )
+    .fetch_one(&mut *pool.acquire().await?)
+    .await
+    .map_err(classify)?;
+    Ok((row.try_get("last").map_err(classify)?, read_revision(&row)?))
 }
 
 async fn after(pool: &Pool, id: i64) -> Result<Vec<Invalidation>> {

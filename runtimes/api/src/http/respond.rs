@@ -1,8 +1,9 @@
 //! Success responses: a value as a JSON body with its status.
 
 use axum::body::Body;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use epr_core::{AnsweredAt, Call};
 use serde::Serialize;
 use tracing::error;
 
@@ -15,6 +16,18 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// The header with the revision of an answer.
+static EPR_REVISION: HeaderName = HeaderName::from_static("epr-revision");
+
+/// `response` with the revision that `call` was answered at.
+pub(crate) fn at_revision(mut response: Response, call: &Call) -> Response {
+    let revision = call.answered_at.as_ref().and_then(AnsweredAt::get);
+    if let Some(value) = revision.and_then(|revision| HeaderValue::try_from(revision.to_string()).ok()) {
+        response.headers_mut().insert(&EPR_REVISION, value);
+    }
+    response
 }
 
 /// 200 with `value`.

@@ -9,7 +9,7 @@ use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, PartialSchema as _};
 
 use crate::http::extract::idempotency::NAME;
-use crate::http::extract::{CallHeaders, KeyHeader, LenientCallHeaders, Paging};
+use crate::http::extract::{AtLeastHeader, CallHeaders, KeyHeader, LenientCallHeaders, Paging, QuestionHeaders};
 
 /// Any text.
 pub(crate) fn text_object() -> Object {
@@ -57,6 +57,25 @@ impl IntoParams for CallHeaders {
          an actor other than the credential's own requires \
                      the scope `epr:act-as`.";
         vec![header("X-Actor-Id", about, uuid_object(), ACTOR_EXAMPLE), reason(), request_id()]
+    }
+}
+
+fn at_least() -> Parameter {
+    let about = "A revision, as an `EPR-Revision` header of this service gave it. The answer rests on that state of \
+                 the registry or a later one, whichever process gives it. A database that has not reached it in time \
+                 is a 503; a revision of another incarnation is a 409.";
+    header("EPR-At-Least", about, text_object(), "0198c5b2-8a54-4c1e-9d3f-6f2f0d6f1c11.0000000000000004711")
+}
+
+impl IntoParams for AtLeastHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![at_least()]
+    }
+}
+
+impl IntoParams for QuestionHeaders {
+    fn into_params(locate: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        LenientCallHeaders::into_params(locate).into_iter().chain([at_least()]).collect()
     }
 }
 

@@ -97,6 +97,18 @@ impl IntoResponses for NotFound {
     }
 }
 
+/// The revision in `EPR-At-Least` is of another incarnation.
+pub(crate) struct OtherIncarnation;
+
+impl IntoResponses for OtherIncarnation {
+    fn responses() -> Responses {
+        let sentence = "The revision belongs to another incarnation of this ledger, which was taken over or restored \
+                        since; read the state that you rely on again";
+        let about = "The revision in `EPR-At-Least` is of another incarnation.";
+        responses([response(409, about, &["Problem"], json!({ "detail": sentence }))])
+    }
+}
+
 /// The name is already in use.
 pub(crate) struct NameConflict;
 

@@ -9,7 +9,7 @@ use super::super::explain;
 use super::super::step::is_about_connection;
 use super::SqlStore;
 use crate::decision::{NamedFacts, Question};
-use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result};
+use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result, StoreError};
 
 /// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit
 /// for locks.
@@ -26,26 +26,39 @@ impl SqlStore {
         let conn = self.reader().await?;
         let read = async |conn: &mut _| facts_batch::read(conn, questions, known.as_ref()).await;
         let (facts, accepted) = self.run(conn, FACTS_DEADLINE, read).await?;
-        self.continuity.record(&accepted.decisive);
+        self.continuity.record_read(&accepted.decisive, accepted.revision);
         Ok(FactsRead { facts, read_at: accepted.read_at() })
+    }
+}
+
+/// Repeats a read whose connection was cut, leads to the wrong server, or has no peer: reads are safe to repeat.
+pub(super) struct ReadRetry {
+    begun: Instant,
+    attempts: u32,
+}
+
+impl ReadRetry {
+    /// Starts before the first attempt.
+    pub(super) fn begin() -> Self {
+        Self { begun: Instant::now(), attempts: 0 }
+    }
+
+    /// Whether to read again after an attempt that failed with `error`.
+    pub(super) fn is_due(&mut self, error: &StoreError) -> bool {
+        self.attempts += 1;
+        is_about_connection(error)
+            && self.attempts < MAX_FACTS_ATTEMPTS
+            && (self.attempts == 1 || self.begun.elapsed() < FACTS_DEADLINE)
     }
 }
 
 #[async_trait]
 impl FactsStore for SqlStore {
     async fn facts(&self, questions: &[Question]) -> Result<FactsRead> {
-        let begun = Instant::now();
-        let mut attempt = 1;
+        let mut retry = ReadRetry::begin();
         loop {
             match self.read_facts(questions).await {
-                // The connection was cut, leads to the wrong server, or has no peer. A read is safe to repeat.
-                Err(error)
-                    if is_about_connection(&error)
-                        && attempt < MAX_FACTS_ATTEMPTS
-                        && (attempt == 1 || begun.elapsed() < FACTS_DEADLINE) =>
-                {
-                    attempt += 1;
-                }
+                Err(error) if retry.is_due(&error) => {}
                 outcome => return outcome,
             }
         }
@@ -55,7 +68,7 @@ impl FactsStore for SqlStore {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| explain::read(conn, question, known.as_ref()).await;
         let (named, accepted) = self.snapshot(read).await?;
-        self.continuity.record(&accepted.decisive);
+        self.continuity.record_read(&accepted.decisive, accepted.revision);
         Ok(named)
     }
 

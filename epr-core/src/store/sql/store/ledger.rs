@@ -22,6 +22,7 @@ impl SqlStore {
         if let Some(entry) = &head.decisive {
             self.continuity.record(entry);
         }
+        self.continuity.record_revision(head.revision);
         self.head.set(head);
         Ok(appended)
     }

@@ -4,15 +4,33 @@ use async_trait::async_trait;
 
 use super::super::revisions;
 use super::SqlStore;
+use super::facts::ReadRetry;
+use crate::domain::Revision;
 use crate::store::{RecordedIncarnation, RegistryState, Result, RevisionStore};
+
+impl SqlStore {
+    async fn read_state(&self) -> Result<RegistryState> {
+        let known = self.continuity.newest_change();
+        let (accepted, head) = self.read(async |conn| revisions::read(conn, known.as_ref()).await).await?;
+        self.continuity.record_read(&accepted.decisive, accepted.revision);
+        Ok(RegistryState { revision: accepted.revision, head })
+    }
+}
 
 #[async_trait]
 impl RevisionStore for SqlStore {
     async fn registry_state(&self) -> Result<RegistryState> {
-        let known = self.continuity.newest_change();
-        let (accepted, head) = self.read(async |conn| revisions::read(conn, known.as_ref()).await).await?;
-        self.continuity.record(&accepted.decisive);
-        Ok(RegistryState { revision: accepted.revision, head })
+        let mut retry = ReadRetry::begin();
+        loop {
+            match self.read_state().await {
+                Err(error) if retry.is_due(&error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn newest_revision(&self) -> Option<Revision> {
+        self.continuity.newest_revision()
     }
 
     async fn incarnations(&self) -> Result<Vec<RecordedIncarnation>> {

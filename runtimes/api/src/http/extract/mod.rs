@@ -3,23 +3,28 @@
 //! An extractor hands its error to the handler instead of refusing the request, so that one 400 lists the errors of all
 //! of them.
 
+pub(crate) mod at_least;
 pub(crate) mod body;
 pub(crate) mod idempotency;
 pub(crate) mod unknown_members;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::{HeaderMap, HeaderName, request::Parts};
-use epr_core::Call;
 use epr_core::domain::audit::CorrelationId;
 use epr_core::domain::fields::{self, Fields, Problem};
 use epr_core::domain::{Invalid, JsonObject, StatedReason, TraceParent, query};
 use epr_core::store::{Cursor, InvalidCursor, Page};
+use epr_core::{AnsweredAt, Call};
 use uuid::Uuid;
 
 use super::guard::AuthenticatedActor;
 use super::request_id::GivenRequestId;
+use crate::App;
+pub(crate) use at_least::AtLeastHeader;
+use at_least::at_least_in;
 pub(crate) use body::JsonBody;
 pub(crate) use idempotency::{KeyHeader, Repeat, created_once};
 
@@ -39,7 +44,21 @@ impl<S: Sync> FromRequestParts<S> for CallHeaders {
     }
 }
 
-/// The circumstances of a call, from its headers. For checks and events: an `X-Actor-Id` that is malformed, empty or
+/// The circumstances of a question (a check, an explanation, a list of access), from its headers. A malformed
+/// `X-Actor-Id` is ignored as [`LenientCallHeaders`] does; a malformed `EPR-At-Least` is an error.
+pub(crate) struct QuestionHeaders(pub(crate) Result<Call, Invalid>);
+
+impl FromRequestParts<Arc<App>> for QuestionHeaders {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let at_least = at_least_in(&parts.headers, app);
+        let actor = actor_in(&parts.headers).unwrap_or_default();
+        Ok(Self(at_least.map(|at_least| Call { at_least, ..call(parts, actor) })))
+    }
+}
+
+/// The circumstances of a call, from its headers. For events: an `X-Actor-Id` that is malformed, empty or
 /// duplicated is ignored, because callers of the older service rely on that.
 pub(crate) struct LenientCallHeaders(pub(crate) Call);
 
@@ -92,6 +111,8 @@ fn call(parts: &Parts, actor: Option<Uuid>) -> Call {
         correlation_id,
         stated_reason: None,
         traceparent,
+        at_least: None,
+        answered_at: Some(AnsweredAt::default()),
     }
 }
 

@@ -6,7 +6,9 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, NewAssignment};
+use epr_core::domain::{
+    Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, NewAssignment, Revision,
+};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 use serde::Serialize;
@@ -16,11 +18,11 @@ use uuid::Uuid;
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::ok;
-use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -50,7 +52,9 @@ pub(crate) fn routes() -> [Route; 4] {
         "entity_id": "01a20864-7750-7688-ae30-e4554a6f9d96",
         "expires_at": "2027-01-01T00:00:00Z"
     })),
-    responses((status = 201, description = "The assignment.", body = Assignment), JsonBody, NotFound, ErasedPrincipal)
+    responses((status = 201, description = "The assignment.", body = Assignment, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NotFound, ErasedPrincipal)
 )]
 async fn create(
     State(app): State<Arc<App>>,
@@ -69,7 +73,7 @@ async fn create(
     let call = call.and_then(|call| app.epr.check_reason(&call).map(|()| call));
     let (call, new) = key.and(Invalid::both(call, new))?;
     let once = app.epr.assign_once(&call, request.as_ref(), new).await?;
-    Ok(ignored.name_in(created_once(once)))
+    Ok(at_revision(ignored.name_in(created_once(once)), &call))
 }
 
 /// Read an assignment
@@ -78,11 +82,19 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/assignments/{id}", operation_id = "getAssignment", tag = "assignments",
     params(("id" = Uuid, Path, description = "The id of the assignment.",
-        example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07")),
-    responses((status = 200, description = "The assignment.", body = Assignment), InvalidRequest, NotFound)
+        example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"), AtLeastHeader),
+    responses(
+        (status = 200, description = "The assignment.", body = Assignment), InvalidRequest, NotFound, OtherIncarnation
+    )
 )]
-async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
-    Ok(ok(&app.epr.assignment(id?).await?))
+async fn show(
+    State(app): State<Arc<App>>,
+    PathId(id): PathId,
+    AtLeastHeader(at_least): AtLeastHeader,
+) -> HandlerResult {
+    let (id, at_least) = Invalid::both(id, at_least)?;
+    app.epr.await_revision(at_least).await?;
+    Ok(ok(&app.epr.assignment(id).await?))
 }
 
 /// List assignments
@@ -92,15 +104,19 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
-    params(AssignmentFilter, Listing),
-    responses((status = 200, description = "Assignments, newest first.", body = [Assignment]), InvalidRequest)
+    params(AssignmentFilter, Listing, AtLeastHeader),
+    responses(
+        (status = 200, description = "Assignments, newest first.", body = [Assignment]),
+        InvalidRequest, OtherIncarnation
+    )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = AssignmentFilter::read(&mut fields);
     fields.only(&[AssignmentFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let (filter, page) = fields.finish(Some((filter, page)))?;
+    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
+    app.epr.await_revision(at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 
@@ -146,10 +162,12 @@ pub(crate) struct Revoked {
             example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"),
         CallHeaders
     ),
-    responses((status = 200, description = "The assignment is revoked.", body = Revoked), InvalidRequest, NotFound)
+    responses((status = 200, description = "The assignment is revoked.", body = Revoked, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), InvalidRequest, NotFound)
 )]
 async fn revoke(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> HandlerResult {
     let (id, call) = Invalid::both(id, call)?;
     let revoked = app.epr.revoke(&call, id).await?;
-    Ok(ok(&Revoked { status: "revoked", assignment_id: revoked.id }))
+    Ok(at_revision(ok(&Revoked { status: "revoked", assignment_id: revoked.id }), &call))
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use epr_core::CheckRequest;
 use epr_core::authn::Scope;
 use epr_core::decision::AskedAction;
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Invalid, Json, JsonObject};
+use epr_core::domain::{Invalid, Json, JsonObject, Revision};
+use epr_core::{Call, CheckRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::App;
 use crate::access::Rule;
 use crate::http::error::ApiError;
-use crate::http::extract::{JsonBody, LenientCallHeaders};
-use crate::http::respond::ok;
-use crate::openapi::responses::NotFound;
+use crate::http::extract::{JsonBody, QuestionHeaders};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -95,15 +95,21 @@ pub(crate) struct PermissionCheckRequest {
 /// unavailable database a 503: neither is a decision. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = AuthorizeRequest, example = json!({
         "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision.", body = Authorized), JsonBody, NotFound)
+    responses(
+        (status = 200, description = "The decision.", body = Authorized, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that the answer rests on."
+    ))),
+        JsonBody, NotFound, OtherIncarnation
+    )
 )]
-async fn authorize(State(app): State<Arc<App>>, caller: LenientCallHeaders, JsonBody(body): JsonBody) -> HandlerResult {
-    Ok(ok(&Authorized { authorized: check(&app, caller, body, "user_id").await? }))
+async fn authorize(State(app): State<Arc<App>>, caller: QuestionHeaders, JsonBody(body): JsonBody) -> HandlerResult {
+    let (allowed, call) = check(&app, caller, body, "user_id").await?;
+    Ok(at_revision(ok(&Authorized { authorized: allowed }), &call))
 }
 
 /// Check access, with the field names of newer callers
@@ -111,27 +117,34 @@ async fn authorize(State(app): State<Arc<App>>, caller: LenientCallHeaders, Json
 /// The same check as `/api/v1/authorize`: the request names the principal `principal_id`, the response has `allowed`.
 #[utoipa::path(
     post, path = "/api/v1/permissions/check", operation_id = "checkPermission", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = PermissionCheckRequest, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The decision.", body = Allowed), JsonBody, NotFound)
+    responses(
+        (status = 200, description = "The decision.", body = Allowed, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that the answer rests on."
+    ))),
+        JsonBody, NotFound, OtherIncarnation
+    )
 )]
 async fn check_permission(
     State(app): State<Arc<App>>,
-    caller: LenientCallHeaders,
+    caller: QuestionHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    Ok(ok(&Allowed { allowed: check(&app, caller, body, "principal_id").await? }))
+    let (allowed, call) = check(&app, caller, body, "principal_id").await?;
+    Ok(at_revision(ok(&Allowed { allowed }), &call))
 }
 
 async fn check(
     app: &App,
-    LenientCallHeaders(call): LenientCallHeaders,
+    QuestionHeaders(call): QuestionHeaders,
     body: Result<Json, Invalid>,
     principal_field: &'static str,
-) -> Result<bool, ApiError> {
-    let CheckRequest { question, context } = body.and_then(|body| CheckRequest::from_body(&body, principal_field))?;
-    Ok(app.epr.check_in_context(&call, &question, &context).await?.allowed)
+) -> Result<(bool, Call), ApiError> {
+    let request = body.and_then(|body| CheckRequest::from_body(&body, principal_field));
+    let (call, CheckRequest { question, context }) = Invalid::both(call, request)?;
+    Ok((app.epr.check_in_context(&call, &question, &context).await?.allowed, call))
 }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, NewEntity};
+use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, NewEntity, Revision};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::ok;
-use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -39,7 +39,9 @@ pub(crate) fn routes() -> [Route; 5] {
     request_body(content = NewEntity, example = json!({
         "name": "Berlin One", "type": "spv", "attributes": {"isin": "DE000A1EWWW0"}
     })),
-    responses((status = 201, description = "The created entity.", body = Entity), JsonBody, NameConflict)
+    responses((status = 201, description = "The created entity.", body = Entity, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NameConflict)
 )]
 async fn create(
     State(app): State<Arc<App>>,
@@ -56,7 +58,7 @@ async fn create(
     let new = body.and_then(|body| NewEntity::from_body(&body, app.epr.entity_types()));
     let (call, new) = key.and(Invalid::both(call, new))?;
     let once = app.epr.create_entity_once(&call, request.as_ref(), new).await?;
-    Ok(ignored.name_in(created_once(once)))
+    Ok(at_revision(ignored.name_in(created_once(once)), &call))
 }
 
 /// Read an entity
@@ -65,11 +67,17 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
     params(("id" = Uuid, Path, description = "The id of the entity.",
-        example = "01a20864-7750-7688-ae30-e4554a6f9d96")),
-    responses((status = 200, description = "The entity.", body = Entity), InvalidRequest, NotFound)
+        example = "01a20864-7750-7688-ae30-e4554a6f9d96"), AtLeastHeader),
+    responses((status = 200, description = "The entity.", body = Entity), InvalidRequest, NotFound, OtherIncarnation)
 )]
-async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
-    Ok(ok(&app.epr.entity(id?).await?))
+async fn show(
+    State(app): State<Arc<App>>,
+    PathId(id): PathId,
+    AtLeastHeader(at_least): AtLeastHeader,
+) -> HandlerResult {
+    let (id, at_least) = Invalid::both(id, at_least)?;
+    app.epr.await_revision(at_least).await?;
+    Ok(ok(&app.epr.entity(id).await?))
 }
 
 /// List entities
@@ -79,15 +87,18 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
-    params(EntityFilter, Listing),
-    responses((status = 200, description = "Entities, newest first.", body = [Entity]), InvalidRequest)
+    params(EntityFilter, Listing, AtLeastHeader),
+    responses(
+        (status = 200, description = "Entities, newest first.", body = [Entity]), InvalidRequest, OtherIncarnation
+    )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members).accepting(app.epr.entity_types());
     let filter = EntityFilter::from_query(&mut fields);
     fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let (filter, page) = fields.finish(Some((filter, page)))?;
+    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
+    app.epr.await_revision(at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 
@@ -118,7 +129,9 @@ impl ListSource for EntityFilter {
         CallHeaders
     ),
     request_body(content = EntityPatch, example = json!({"name": "Berlin Two", "parent_id": null})),
-    responses((status = 200, description = "The updated entity.", body = Entity), JsonBody, NotFound, NameConflict)
+    responses((status = 200, description = "The updated entity.", body = Entity, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NotFound, NameConflict)
 )]
 async fn update(
     State(app): State<Arc<App>>,
@@ -128,7 +141,7 @@ async fn update(
 ) -> HandlerResult {
     let patch = body.and_then(|body| EntityPatch::from_body(&body));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
-    Ok(ok(&app.epr.update_entity(&call, id, patch).await?))
+    Ok(at_revision(ok(&app.epr.update_entity(&call, id, patch).await?), &call))
 }
 
 /// Archive an entity
@@ -140,9 +153,11 @@ async fn update(
         ("id" = Uuid, Path, description = "The id of the entity.", example = "01a20864-7750-7688-ae30-e4554a6f9d96"),
         CallHeaders
     ),
-    responses((status = 200, description = "The archived entity.", body = Entity), InvalidRequest, NotFound)
+    responses((status = 200, description = "The archived entity.", body = Entity, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), InvalidRequest, NotFound)
 )]
 async fn archive(State(app): State<Arc<App>>, PathId(id): PathId, CallHeaders(call): CallHeaders) -> HandlerResult {
     let (id, call) = Invalid::both(id, call)?;
-    Ok(ok(&app.epr.archive_entity(&call, id).await?))
+    Ok(at_revision(ok(&app.epr.archive_entity(&call, id).await?), &call))
 }

@@ -7,14 +7,15 @@ use epr_core::ExplainRequest;
 use epr_core::authn::Scope;
 use epr_core::decision::{AskedAction, Explanation};
 use epr_core::domain::assignment::PrincipalType;
+use epr_core::domain::{Invalid, Revision};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{JsonBody, LenientCallHeaders};
-use crate::http::respond::ok;
-use crate::openapi::responses::NotFound;
+use crate::http::extract::{JsonBody, QuestionHeaders};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -53,18 +54,24 @@ pub(crate) struct ExplainBody {
 /// The explanation is never cached and is recorded in the ledger. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/explain", operation_id = "explainDecision", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = ExplainBody, example = json!({
         "user_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download",
         "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
-    responses((status = 200, description = "The explanation.", body = Explanation), JsonBody, NotFound)
+    responses(
+        (status = 200, description = "The explanation.", body = Explanation, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that the answer rests on."
+    ))),
+        JsonBody, NotFound, OtherIncarnation
+    )
 )]
 async fn explain(
     State(app): State<Arc<App>>,
-    LenientCallHeaders(call): LenientCallHeaders,
+    QuestionHeaders(call): QuestionHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let ExplainRequest { question, context, at } = body.and_then(|body| ExplainRequest::from_body(&body))?;
-    Ok(ok(&app.epr.explain(&call, &question, &context, at).await?))
+    let request = body.and_then(|body| ExplainRequest::from_body(&body));
+    let (call, ExplainRequest { question, context, at }) = Invalid::both(call, request)?;
+    Ok(at_revision(ok(&app.epr.explain(&call, &question, &context, at).await?), &call))
 }

@@ -6,17 +6,19 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{Invalid, KeyedCreation, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
+use epr_core::domain::{Invalid, KeyedCreation, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, Revision};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once};
+use crate::http::extract::{
+    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once,
+};
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::ok;
-use crate::openapi::responses::{InvalidRequest, NotFound, PrincipalConflict};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{InvalidRequest, NotFound, OtherIncarnation, PrincipalConflict};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -58,7 +60,9 @@ fn type_of(query: &Query) -> Result<PrincipalType, Invalid> {
         "external_id": "auth0|5f7c8ec7c33c6c004bbafe82", "display_name": "Ada Lovelace",
         "attributes": {"clearance": 3}
     })),
-    responses((status = 201, description = "The registered principal.", body = Principal), JsonBody, PrincipalConflict)
+    responses((status = 201, description = "The registered principal.", body = Principal, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, PrincipalConflict)
 )]
 async fn create(
     State(app): State<Arc<App>>,
@@ -73,7 +77,8 @@ async fn create(
     // Under every EPR_UNKNOWN_MEMBERS: no caller of the older service knows this route, and a misspelt `status` would
     // register a principal that is not suspended.
     let (call, new) = key.and(Invalid::both(call, body.and_then(|body| NewPrincipal::from_body(&body))))?;
-    Ok(created_once(app.epr.create_principal_once(&call, request.as_ref(), new).await?))
+    let once = app.epr.create_principal_once(&call, request.as_ref(), new).await?;
+    Ok(at_revision(created_once(once), &call))
 }
 
 /// Read a principal
@@ -82,11 +87,19 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/principals/{id}", operation_id = "getPrincipal", tag = "principals",
     params(("id" = Uuid, Path, description = "The id of the principal.",
-        example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11"), TypeParameter),
-    responses((status = 200, description = "The principal.", body = Principal), InvalidRequest, NotFound)
+        example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11"), TypeParameter, AtLeastHeader),
+    responses(
+        (status = 200, description = "The principal.", body = Principal), InvalidRequest, NotFound, OtherIncarnation
+    )
 )]
-async fn show(State(app): State<Arc<App>>, PathId(id): PathId, query: Query) -> HandlerResult {
-    let (id, principal_type) = Invalid::both(id, type_of(&query))?;
+async fn show(
+    State(app): State<Arc<App>>,
+    PathId(id): PathId,
+    query: Query,
+    AtLeastHeader(at_least): AtLeastHeader,
+) -> HandlerResult {
+    let ((id, principal_type), at_least) = Invalid::both(Invalid::both(id, type_of(&query)), at_least)?;
+    app.epr.await_revision(at_least).await?;
     Ok(ok(&app.epr.principal(&principal_type, id).await?))
 }
 
@@ -97,15 +110,18 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId, query: Query) -> 
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/principals", operation_id = "listPrincipals", tag = "principals",
-    params(PrincipalFilter, Listing),
-    responses((status = 200, description = "Principals, newest first.", body = [Principal]), InvalidRequest)
+    params(PrincipalFilter, Listing, AtLeastHeader),
+    responses(
+        (status = 200, description = "Principals, newest first.", body = [Principal]), InvalidRequest, OtherIncarnation
+    )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = PrincipalFilter::read(&mut fields);
     fields.only(&[PrincipalFilter::PARAMETERS, Listing::PARAMETERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let (filter, page) = fields.finish(Some((filter, page)))?;
+    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
+    app.epr.await_revision(at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 
@@ -140,7 +156,9 @@ impl ListSource for PrincipalFilter {
     ),
     request_body(content = PrincipalPatch, example = json!({"status": "suspended"})),
     responses(
-        (status = 200, description = "The updated principal.", body = Principal), JsonBody, NotFound, PrincipalConflict
+        (status = 200, description = "The updated principal.", body = Principal, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NotFound, PrincipalConflict
     )
 )]
 async fn update(
@@ -153,7 +171,7 @@ async fn update(
     let patch = body.and_then(|body| PrincipalPatch::from_body(&body));
     let identity = Invalid::both(id, type_of(&query));
     let (((id, principal_type), call), patch) = Invalid::both(Invalid::both(identity, call), patch)?;
-    Ok(ok(&app.epr.update_principal(&call, &principal_type, id, patch).await?))
+    Ok(at_revision(ok(&app.epr.update_principal(&call, &principal_type, id, patch).await?), &call))
 }
 
 /// Erase a principal
@@ -169,7 +187,9 @@ async fn update(
         TypeParameter,
         CallHeaders
     ),
-    responses((status = 200, description = "The erased principal.", body = Principal), InvalidRequest, NotFound)
+    responses((status = 200, description = "The erased principal.", body = Principal, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), InvalidRequest, NotFound)
 )]
 async fn erase(
     State(app): State<Arc<App>>,
@@ -178,5 +198,5 @@ async fn erase(
     CallHeaders(call): CallHeaders,
 ) -> HandlerResult {
     let ((id, principal_type), call) = Invalid::both(Invalid::both(id, type_of(&query)), call)?;
-    Ok(ok(&app.epr.erase_principal(&call, &principal_type, id).await?))
+    Ok(at_revision(ok(&app.epr.erase_principal(&call, &principal_type, id).await?), &call))
 }

@@ -6,18 +6,18 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Invalid, KeyedCreation, NewRole, Role, RolePatch};
+use epr_core::domain::{Invalid, KeyedCreation, NewRole, Revision, Role, RolePatch};
 use epr_core::store::{Cursor, Page};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
-use crate::http::respond::ok;
-use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound};
+use crate::http::respond::{at_revision, ok};
+use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
 
@@ -39,7 +39,9 @@ pub(crate) fn routes() -> [Route; 4] {
     request_body(content = NewRole, example = json!({
         "name": "Document reader", "scope_types": ["spv"], "permissions": ["document:download"]
     })),
-    responses((status = 201, description = "The created role.", body = Role), JsonBody, NameConflict)
+    responses((status = 201, description = "The created role.", body = Role, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NameConflict)
 )]
 async fn create(
     State(app): State<Arc<App>>,
@@ -56,17 +58,26 @@ async fn create(
     let new = body.and_then(|body| NewRole::from_request(&body, app.epr.entity_types(), condition::check));
     let (call, new) = key.and(Invalid::both(call, new))?;
     let once = app.epr.create_role_once(&call, request.as_ref(), new).await?;
-    Ok(ignored.name_in(created_once(once)))
+    Ok(at_revision(ignored.name_in(created_once(once)), &call))
 }
 
 /// Read a role
 #[utoipa::path(
     get, path = "/api/v1/roles/{id}", operation_id = "getRole", tag = "roles",
-    params(("id" = Uuid, Path, description = "The id of the role.", example = "01a20864-776d-7072-9b13-e0c12a727e9e")),
-    responses((status = 200, description = "The role.", body = Role), InvalidRequest, NotFound)
+    params(
+        ("id" = Uuid, Path, description = "The id of the role.", example = "01a20864-776d-7072-9b13-e0c12a727e9e"),
+        AtLeastHeader
+    ),
+    responses((status = 200, description = "The role.", body = Role), InvalidRequest, NotFound, OtherIncarnation)
 )]
-async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult {
-    Ok(ok(&app.epr.role(id?).await?))
+async fn show(
+    State(app): State<Arc<App>>,
+    PathId(id): PathId,
+    AtLeastHeader(at_least): AtLeastHeader,
+) -> HandlerResult {
+    let (id, at_least) = Invalid::both(id, at_least)?;
+    app.epr.await_revision(at_least).await?;
+    Ok(ok(&app.epr.role(id).await?))
 }
 
 /// List roles
@@ -76,14 +87,15 @@ async fn show(State(app): State<Arc<App>>, PathId(id): PathId) -> HandlerResult 
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
-    params(Listing),
-    responses((status = 200, description = "Roles, newest first.", body = [Role]), InvalidRequest)
+    params(Listing, AtLeastHeader),
+    responses((status = 200, description = "Roles, newest first.", body = [Role]), InvalidRequest, OtherIncarnation)
 )]
-async fn list(State(app): State<Arc<App>>, query: Query) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     fields.only(&["limit", "cursor"]);
     let page = Listing::read_page_if_given(&mut fields);
-    let page = fields.finish(Some(page))?;
+    let (page, at_least) = Invalid::both(fields.finish(Some(page)), at_least)?;
+    app.epr.await_revision(at_least).await?;
     listing::respond(&app, &query, AllRoles, page).await
 }
 
@@ -115,7 +127,9 @@ impl ListSource for AllRoles {
         CallHeaders
     ),
     request_body(content = RolePatch, example = json!({"permissions": ["document:download", "document:verify"]})),
-    responses((status = 200, description = "The updated role.", body = Role), JsonBody, NotFound)
+    responses((status = 200, description = "The updated role.", body = Role, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry after this change."
+    ))), JsonBody, NotFound)
 )]
 async fn update(
     State(app): State<Arc<App>>,
@@ -125,5 +139,5 @@ async fn update(
 ) -> HandlerResult {
     let patch = body.and_then(|body| RolePatch::from_body(&body, app.epr.entity_types(), condition::check));
     let ((id, call), patch) = Invalid::both(Invalid::both(id, call), patch)?;
-    Ok(ok(&app.epr.update_role(&call, id, patch).await?))
+    Ok(at_revision(ok(&app.epr.update_role(&call, id, patch).await?), &call))
 }
