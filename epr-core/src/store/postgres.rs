@@ -50,8 +50,8 @@ pub const CHECK: &str = facts::FACTS;
 
 /// The statements of a list of resources, for explaining them, in this order: the expansion of subtrees (`$1` the ids
 /// of the roots as a JSON list, `$2` the most entities, `$3` the id to start after, `$4` the wanted status, `$5` the
-/// number of rows, `$6` the type or null); a scan, one of a type, and one of archived entities (`$1` the id to start after,
-/// `$2` the number of rows, `$3` the type).
+/// number of rows, `$6` the type or null); a scan, one of a type, and one of archived entities (`$1` the id to start
+/// after, `$2` the number of rows, `$3` the type).
 pub const RESOURCES: [&str; 4] = [region::EXPAND, region::SCAN, region::SCAN_TYPE, region::SCAN_ARCHIVED];
 
 /// The statements that read the assignments of a principal, `$1`, of the type `$2`, for explaining them: `$3` the time,

@@ -73,7 +73,10 @@ async fn each_assignment_is_a_root_with_its_types_and_exclusions(#[case] kind: D
     let page = subtrees(&api, json!({"include": ["archived"], "explain": false, "resource_type": "offering"})).await;
     assert_eq!(page["items"], json!([{"everything": true, "types": ["offering"], "exclusions": []}]));
     let page = subtrees(&api, json!({"within": issuer, "explain": false, "resource_type": "spv"})).await;
-    let root = |types: Value, exclusions: Value| json!({"id": issuer, "type": "issuer", "name": "Acme Estates", "types": types, "exclusions": exclusions});
+    let root = |types: Value, exclusions: Value| {
+        let name = "Acme Estates";
+        json!({"id": issuer, "type": "issuer", "name": name, "types": types, "exclusions": exclusions})
+    };
     assert_eq!(page["items"], json!([root(json!(["spv"]), json!([other])), root(json!(["spv"]), json!([other]))]));
     let page = subtrees(&api, json!({"within": issuer, "explain": false})).await;
     let mut all = [issuer.clone(), other.clone()];
@@ -101,7 +104,10 @@ async fn a_condition_that_reads_the_resource_excludes_single_entities(#[case] ki
     assign(&api, &clock, json!({"principal_id": USER, "role_id": reader, "entity_id": issuer, "condition": condition}))
         .await;
     let closed = [&entities[2], &entities[4], &entities[6]];
-    let root = |exclusions: Value| json!({"id": issuer, "type": "issuer", "name": "Acme Estates", "types": ["spv"], "exclusions": exclusions});
+    let root = |exclusions: Value| {
+        let name = "Acme Estates";
+        json!({"id": issuer, "type": "issuer", "name": name, "types": ["spv"], "exclusions": exclusions})
+    };
     let page = subtrees(&api, json!({"context": {"amount": 1}, "explain": false, "resource_type": "spv"})).await;
     assert_eq!(page["items"], json!([root(json!(closed))]));
     let page = subtrees(&api, json!({"explain": false, "resource_type": "spv"})).await;

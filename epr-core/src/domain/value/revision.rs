@@ -14,8 +14,8 @@ use uuid::Uuid;
 /// revisions of an incarnation.
 const DIGITS: usize = 19;
 
-/// One life of a ledger. A takeover begins one, and so does the command `epr ledger reincarnate`, for a database that
-/// was restored from a backup: its sequences would otherwise name two different states.
+/// One life of a ledger. The migration that introduced revisions began the first one, and a takeover begins another:
+/// its sequences would otherwise name two different states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub Uuid);
 

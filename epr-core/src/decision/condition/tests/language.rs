@@ -163,7 +163,7 @@ fn reads_names_what_an_outcome_depends_on() {
         Compiled::new(&Condition::new(expression).parameter("x", ParameterType::Int)).unwrap().reads()
     };
     let none = Reads::default();
-    assert_eq!(reads("principal.id == resource.id && action.name == 'a'"), none);
+    assert_eq!(reads("principal.id == resource.id && action.name == 'a'"), Reads { resource_identity: true, ..none });
     assert_eq!(reads("context.x == 1"), Reads { context: true, ..none });
     assert_eq!(reads("has(context.x)"), Reads { context: true, ..none });
     assert_eq!(reads("now == now"), Reads { now: true, ..none });
