@@ -113,6 +113,7 @@ impl Routes {
         let components = document.components.get_or_insert_default();
         security::add_scheme(components);
         schemas::move_descriptions(components);
+        schemas::accept_either_page(components);
         for (path, item) in &mut document.paths.paths {
             let limited = path.starts_with("/api/");
             for (method, operation) in operations_mut(item) {
@@ -137,6 +138,7 @@ fn base() -> OpenApi {
         .schema_from::<InvalidInput>()
         .schema_from::<InternalProblem>()
         .schema_from::<epr_core::domain::FieldError>()
+        .schema_from::<epr_core::domain::Revision>()
         .schema_from::<epr_core::domain::fields::PathSegment>();
     OpenApiBuilder::new()
         .info(info.build())

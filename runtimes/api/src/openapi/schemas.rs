@@ -1,6 +1,6 @@
 //! Corrections of derived schemas.
 
-use utoipa::openapi::schema::{Object, OneOf, Schema};
+use utoipa::openapi::schema::{AnyOf, Object, OneOf, Schema};
 use utoipa::openapi::{Components, RefOr};
 
 /// Moves the description of an optional property from its reference to the property, where viewers and generators of
@@ -18,5 +18,17 @@ pub(crate) fn move_descriptions(components: &mut Components) {
                 }
             }
         }
+    }
+}
+
+/// Describes a page of the list of resources as either of its forms: an empty page is both, which `oneOf` forbids.
+pub(crate) fn accept_either_page(components: &mut Components) {
+    if let Some(RefOr::T(schema)) = components.schemas.get_mut("ResourcesPage")
+        && let Schema::OneOf(OneOf { items, description, .. }) = schema
+    {
+        let mut either = AnyOf::new();
+        either.items = std::mem::take(items);
+        either.description = description.take();
+        *schema = Schema::AnyOf(either);
     }
 }

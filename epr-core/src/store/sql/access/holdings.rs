@@ -20,7 +20,8 @@ macro_rules! holding_columns {
 }
 
 /// The first `$5` assignments of the principal `$1` of the type `$2`, of which those are returned that have not ended
-/// at `$3` and whose roles are in the list `$4`. The last row has no id; its `looked_at` is the number of those that
+/// at `$3` and whose roles are in the list `$4`. They are the first in the order of the unique index, so that the
+/// planner does not read the whole table for a principal with a large share of it. The last row has no id; its `looked_at` is the number of those that
 /// were looked at.
 macro_rules! holdings_statement {
     ($assignments:literal) => {
@@ -29,7 +30,8 @@ macro_rules! holdings_statement {
             holding_columns!(),
             " FROM ",
             $assignments,
-            " a WHERE a.principal_id = $1 AND a.principal_type = $2 LIMIT $5) \
+            " a WHERE a.principal_id = $1 AND a.principal_type = $2 \
+               ORDER BY COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000'), a.role_id LIMIT $5) \
              SELECT ",
             holding_columns!(),
             ", CAST(NULL AS bigint) AS looked_at FROM held a \
