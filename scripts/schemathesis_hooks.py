@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 
 import schemathesis
+from schemathesis.core.parameters import ParameterLocation
 
 UUID = re.compile(r"^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$")
 
@@ -110,7 +111,8 @@ def refer_to_nothing(headers, operation, is_positive):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.meta is not None:
+    # A case that is about headers is changed in none of them.
+    if case.meta is not None and not case.meta.is_negative_at(ParameterLocation.HEADER):
         refer_to_nothing(case.headers, case.operation, case.meta.generation.mode.is_positive)
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
@@ -121,6 +123,10 @@ def before_call(context, case, kwargs):
     for name in [name for name, value in (case.query or {}).items() if name == "cursor" or value in (None, "None")]:
         del case.query[name]
     restrict(case.query or {}, case.operation.path)
+    if "name" in (case.query or {}) and case.operation.path.endswith("/entities"):
+        case.query["type"] = "issuer"
+    if "in_force" in (case.query or {}):
+        case.query["in_force"] = "true"
     if not isinstance(case.body, dict):
         return
     restrict(case.body, case.operation.path)
@@ -128,6 +134,9 @@ def before_call(context, case, kwargs):
         # A token continues the same list of this service. A past moment is not available yet.
         for name in ("next", "at", "revision"):
             case.body.pop(name, None)
+        # JSON Schema takes 100.0 for an integer.
+        if isinstance(case.body.get("limit"), float):
+            case.body["limit"] = int(case.body["limit"])
     # Unknown members of a check or an event are ignored, but they, too, must be JSON that can be stored exactly.
     body = case.body = kept(case.body)
     for name, path, new in [

@@ -21,8 +21,8 @@ macro_rules! holding_columns {
 
 /// The first `$5` assignments of the principal `$1` of the type `$2`, of which those are returned that have not ended
 /// at `$3` and whose roles are in the list `$4`. They are the first in the order of the unique index, so that the
-/// planner does not read the whole table for a principal with a large share of it. The last row has no id; its `looked_at` is the number of those that
-/// were looked at.
+/// planner does not read the whole table for a principal with a large share of it. The last row has no id; its
+/// `looked_at` is the number of those that were looked at.
 macro_rules! holdings_statement {
     ($assignments:literal) => {
         concat!(
