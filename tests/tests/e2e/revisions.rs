@@ -260,16 +260,17 @@ async fn a_process_whose_feed_is_silent_answers_from_the_named_state(#[case] wit
         let at: Revision = answer.headers()["epr-revision"].to_str().unwrap().parse().unwrap();
         (answer.json::<Value>().await.unwrap()["authorized"].as_bool().unwrap(), at)
     };
-    let cache = async || {
+    let dependencies = async || {
         let ready = client.get(format!("{base}/readyz")).send().await.unwrap().json::<Value>().await.unwrap();
-        ready["dependencies"]["cache"].clone()
+        ready["dependencies"].clone()
     };
     let mut is_allowed = true;
     let mut stale = 0;
     for round in 0..20 {
         wait::until("a cache in use", async || {
-            let cache = cache().await;
-            cache["status"] == "ok" && (!with_redis || cache["shared"]["status"] == "ok")
+            let dependencies = dependencies().await;
+            let is_used = |cache: &str| dependencies[cache]["status"] == "ok";
+            is_used("cache") && (!with_redis || is_used("shared_cache"))
         })
         .await;
         // Cached in every tier of the second process.
