@@ -6,6 +6,7 @@
 //! range only narrows the search.
 
 use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
 
 use super::dialect::{Conn, Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::listing;
@@ -85,10 +86,14 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
         return query;
     };
     // Two indexes find its entries, each in the order of the page: a page is among the first of both.
-    query.push(" FROM (SELECT t.sequence FROM (SELECT l.sequence FROM audit_logs l WHERE l.actor_id = ");
-    query.push_bind(bind_id(principal));
-    conditions(&mut query, filter, page, span);
-    in_order(&mut query, page, span);
+    query.push(" FROM (SELECT t.sequence FROM (SELECT l.sequence FROM audit_logs l WHERE ");
+    if span == TimeSpan::Few {
+        query.push("l.actor_id = ").push_bind(bind_id(principal));
+        conditions(&mut query, filter, page, span);
+        in_order(&mut query, page, span);
+    } else {
+        by_actor(&mut query, principal, filter, page, span);
+    }
     query.push(") t UNION SELECT t.sequence FROM (SELECT l.sequence FROM audit_logs l WHERE 1 = 1");
     query.push(ABOUT_PRINCIPALS);
     query.push(concat!(" AND ", id_in_details!("principal_id"), " = ")).push_bind(principal.to_string());
@@ -97,6 +102,22 @@ pub fn page_query(filter: &AuditFilter, page: AuditPage, span: TimeSpan) -> Quer
     query.push(concat!(") t) m ", join_probing!("audit_logs", "l", "l.sequence = m.sequence")));
     in_order(&mut query, page, TimeSpan::Unknown);
     query
+}
+
+/// The entries of an actor, as a range of the index on actor and sequence.
+///
+/// An equality would let the database read the ledger in its order and filter by the actor: it expects an actor's
+/// entries everywhere, and reads all of the ledger when they are at its other end. Only that index has this order.
+fn by_actor(query: &mut QueryBuilder<Db>, actor: Uuid, filter: &AuditFilter, page: AuditPage, span: TimeSpan) {
+    query.push("l.actor_id >= ").push_bind(bind_id(actor)).push(" AND l.actor_id <= ").push_bind(bind_id(actor));
+    if let Some(after) = page.after {
+        query.push(" AND (l.actor_id, l.sequence) ").push(if page.ascending { "> (" } else { "< (" });
+        query.push_bind(bind_id(actor)).push(", ").push_bind(after).push(")");
+    }
+    conditions(query, filter, page, span);
+    let order = if page.ascending { " LIMIT " } else { " DESC LIMIT " };
+    query.push(" ORDER BY l.actor_id").push(if page.ascending { "" } else { " DESC" });
+    query.push(", l.sequence").push(order).push_bind(i64::from(page.limit));
 }
 
 /// The conditions of a page but the one on the principal, on entries `l`.
