@@ -6,6 +6,7 @@
 mod access;
 mod builder;
 mod from_settings;
+mod history;
 mod once;
 mod operations;
 mod principals;

@@ -1,7 +1,7 @@
 //! The handlers' errors, split by what a caller does about them. Public text and cause are kept apart.
 
-use crate::domain::Invalid;
 use crate::domain::fields::Problem;
+use crate::domain::{Invalid, NotAskable};
 use crate::store::{ConnectFailure, StoreError};
 
 /// The result of a use case.
@@ -29,6 +29,9 @@ pub enum Error {
     /// later.
     #[error("{0}")]
     Busy(&'static str),
+    /// A moment of the past cannot be asked before history is complete: the sentence says up to where it is.
+    #[error("{0}")]
+    HistoryIncomplete(String),
     /// An error of this program or its database: report it.
     #[error("Internal server error")]
     Internal(#[source] StoreError),
@@ -38,7 +41,7 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::HistoryIncomplete(_))
     }
 
     /// One failing field of the body.
@@ -59,6 +62,9 @@ impl From<StoreError> for Error {
             // Contention has been retried by now; a later attempt of the caller may succeed.
             StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(error),
             StoreError::Busy(why) => Self::Busy(why),
+            StoreError::NotAskable(NotAskable::Incomplete { .. }) => Self::HistoryIncomplete(error.to_string()),
+            StoreError::NotAskable(NotAskable::OtherIncarnation { .. }) => Self::Conflict(error.to_string()),
+            StoreError::NotAskable(_) => Self::Refused(error.to_string()),
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
             | StoreError::SchemaTooNew { .. }

@@ -38,6 +38,7 @@ mod engine;
 mod epr;
 pub mod error;
 mod handlers;
+pub mod history;
 #[cfg(feature = "doctor")]
 pub mod inspect;
 pub mod ledger;

@@ -110,6 +110,22 @@ impl Database {
         }
     }
 
+    /// The first column of every row of `sql` as text.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.file() {
+            Some(path) => {
+                let mut conn =
+                    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.expect("the file");
+                sqlx::query_scalar(sql).fetch_all(&mut conn).await.expect("texts")
+            }
+            None => {
+                let mut conn = PgConnection::connect(&self.url).await.expect("the test server");
+                sqlx::query_scalar(sql).fetch_all(&mut conn).await.expect("texts")
+            }
+        }
+    }
+
     /// Waits until `sql` returns `expected`. Polls at an interval that leaves the processor to the code under test.
     pub async fn until(&self, sql: &str, expected: i64) {
         wait::until_value(sql, POLL_INTERVAL, || self.number(sql), |seen| *seen == expected).await;

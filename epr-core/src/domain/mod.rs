@@ -12,6 +12,7 @@ pub mod entity_type;
 pub mod event;
 pub mod idempotency;
 pub mod input;
+pub mod moment;
 pub mod named_caller;
 pub mod principal;
 pub mod report;
@@ -31,6 +32,7 @@ pub use idempotency::{IdempotencyKey, KeptAnswer, KeyedCreation, KeyedRequest, O
 pub use input::fields::{self, FieldError, Invalid};
 pub use input::query;
 use input::schema;
+pub use moment::{Moment, NotAskable, PastMoment};
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{
     AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, Granted, NamedAssignment, Orphan, StoredCondition,

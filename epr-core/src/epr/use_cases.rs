@@ -13,8 +13,8 @@ use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep,
-    Entity, EntityFilter, EntityPatch, EntityType, Invalid, JsonObject, NamedAssignment, NewEntity, NewRole, Orphan,
-    Role, RolePatch, Timestamp, UnheldRole,
+    Entity, EntityFilter, EntityPatch, EntityType, Invalid, JsonObject, Moment, NamedAssignment, NewEntity, NewRole,
+    Orphan, Role, RolePatch, UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::engine::revisions;
@@ -25,7 +25,7 @@ use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
 use crate::handlers::once::first;
-use crate::handlers::{assignments, audit, bulk, check, entities, events, explain, roles};
+use crate::handlers::{assignments, audit, bulk, check, entities, events, explain, review, roles};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
 
@@ -50,19 +50,23 @@ impl Epr {
         check::check(&self.engines, Asked { call, question, context }).await
     }
 
-    /// Explains the decision of `question` in `context`: everything that it rests on, by name. Windows and `now` are
-    /// compared with `at`, the present time when it is `None`; the registry is the present one. Never from a cache.
+    /// Explains the decision of `question` in `context` at `moment`: everything that it rests on, by name. Never from a
+    /// cache.
     ///
     /// # Errors
-    /// Those of [`Epr::check_in_context`]: an explanation that cannot be recorded is not given.
+    /// Those of [`Epr::check_at`]: an explanation that cannot be recorded is not given.
     pub async fn explain(
         &self,
         call: &Call,
         question: &Question,
         context: &JsonObject,
-        at: Option<Timestamp>,
+        moment: impl Into<Moment>,
     ) -> Result<Explanation> {
-        explain::explain(&self.engines, call, question, context, at).await
+        let (asked, moment) = (Asked { call, question, context }, moment.into());
+        if moment.is_now() {
+            return explain::explain(&self.engines, asked).await;
+        }
+        Ok(review::explain(&self.engines, asked, moment).await?.0)
     }
 
     /// Waits until the database has reached a state, for a read that follows; does nothing for `None`. Checks and

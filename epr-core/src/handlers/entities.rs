@@ -161,7 +161,7 @@ impl Mutation for ArchiveEntity<'_> {
         if !change.tx.update_entity(&after).await? {
             return Err(name_taken(&after).into());
         }
-        change.record(record::entity_archived(self.call, &after)?);
+        change.record(record::entity_archived(self.call, &after)?.with_row(record::changed(after.clone())));
         change.emit(events::entity_archived(self.engines, self.call, &after));
         Ok((true, after))
     }

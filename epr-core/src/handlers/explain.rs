@@ -4,29 +4,22 @@
 
 use tracing::info;
 
+use super::asked::Asked;
 use super::check::wrong_context;
 use super::question_body::check_context;
 use super::{entities, record};
-use crate::call::Call;
-use crate::decision::{Explanation, Question, explain as explain_facts};
-use crate::domain::{JsonObject, Timestamp};
+use crate::decision::{Explanation, explain as explain_facts};
 use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
 
-/// Explains the decision of `question` in `context` at the time `at`, the present time when it is `None`, and records
-/// that it was explained. Windows and `now` are compared with `at`; the registry is the present one.
+/// Explains the decision of the question at the present time, and records that it was explained.
 ///
 /// # Errors
 /// `NotFound` when the resource is unknown; `Invalid` when the context has a declared parameter with another type, or
 /// is too large.
-pub(crate) async fn explain(
-    engines: &Engines,
-    call: &Call,
-    question: &Question,
-    context: &JsonObject,
-    at: Option<Timestamp>,
-) -> Result<Explanation> {
+pub(crate) async fn explain(engines: &Engines, asked: Asked<'_>) -> Result<Explanation> {
+    let Asked { call, question, context } = asked;
     check_context(context).map_err(|problem| Error::field("context", problem))?;
     revisions::reach(engines, call).await?;
     let named =
@@ -34,8 +27,8 @@ pub(crate) async fn explain(
     call.confirm_incarnation(named.revision)?;
     // Read after the facts, as a check does.
     let now = engines.now();
-    let explanation = explain_facts(question, &named, context, at.unwrap_or(now)).map_err(wrong_context)?;
-    let draft = record::explained(call, now, question, context, &explanation)?;
+    let explanation = explain_facts(question, &named, context, now).map_err(wrong_context)?;
+    let draft = record::explained(asked, now, &explanation)?;
     engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
     call.set_answered_at(named.revision);
     info!(

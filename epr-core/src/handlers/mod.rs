@@ -22,5 +22,6 @@ mod principal_entries;
 pub(crate) mod principals;
 pub(crate) mod question_body;
 mod record;
+pub(crate) mod review;
 pub(crate) mod roles;
 mod transaction;

@@ -2,13 +2,14 @@
 //!
 //! Must never put a personal field into an entry unsealed. The names of the sealed fields are not personal.
 
-use super::record::{Subject, draft, literal};
+use super::record::{Subject, changed, draft, literal};
 use crate::Call;
 use crate::domain::fields::Choice as _;
 use crate::domain::json::object;
 use crate::domain::principal::PERSONAL_FIELDS;
 use crate::domain::{Json, JsonObject, Principal, Timestamp};
 use crate::error::{Error, Result};
+use crate::history::RowVersion;
 use crate::ledger::chain::Draft;
 use crate::seal::{PrincipalKey, SealError, SealedPlace, seal, split_personal};
 use crate::store::StoreError;
@@ -75,7 +76,12 @@ fn entry(
         details.insert("sealed".to_owned(), seal(key, &place, &personal).map_err(unsealable)?.into());
         details.insert("sealed_fields".to_owned(), Json::List(names));
     }
-    draft(call, at, action, Subject { id: Some(principal.id), kind: Some(literal("principal")) }, details)
+    let subject = Subject { id: Some(principal.id), kind: Some(literal("principal")) };
+    let version = match action {
+        "principal.create" => RowVersion::created(principal.clone()),
+        _ => changed(principal.clone()),
+    };
+    Ok(draft(call, at, action, subject, details)?.with_row(version))
 }
 
 pub(super) fn unsealable(error: SealError) -> Error {

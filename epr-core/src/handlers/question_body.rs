@@ -5,18 +5,20 @@ use std::io;
 use crate::decision::Question;
 use crate::domain::assignment::default_principal_type;
 use crate::domain::fields::{self, Fields, Problem, Reading};
-use crate::domain::{Invalid, Json, JsonObject, Timestamp};
+use crate::domain::{Invalid, Json, JsonObject, Moment};
 
 /// The largest context of a question, in bytes of compact JSON.
 pub const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 
-/// The body of a check: a question, and the context in which it is asked.
+/// The body of a check: a question, the context in which it is asked, and the moment that it is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckRequest {
     /// The question.
     pub question: Question,
     /// What conditions can read under `context`; empty if absent.
     pub context: JsonObject,
+    /// The moment of the registry; the present one if absent.
+    pub moment: Moment,
 }
 
 impl CheckRequest {
@@ -28,19 +30,20 @@ impl CheckRequest {
         let mut fields = Fields::of_body(body)?;
         let question = question(&mut fields, principal);
         let context = fields.optional("context", context).unwrap_or_default();
-        fields.finish(question.map(|question| Self { question, context }))
+        let moment = Moment::read(&mut fields);
+        fields.finish(question.map(|question| Self { question, context, moment }))
     }
 }
 
-/// The body of an explanation: a check, and the time that it is compared with.
+/// The body of an explanation: the same as of a check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExplainRequest {
     /// The question.
     pub question: Question,
     /// What conditions can read under `context`; empty if absent.
     pub context: JsonObject,
-    /// The time that windows and `now` are compared with; the present time if absent.
-    pub at: Option<Timestamp>,
+    /// The moment of the registry; the present one if absent.
+    pub moment: Moment,
 }
 
 impl ExplainRequest {
@@ -52,8 +55,8 @@ impl ExplainRequest {
         let mut fields = Fields::of_body(body)?;
         let question = question(&mut fields, "user_id");
         let context = fields.optional("context", context).unwrap_or_default();
-        let at = fields.optional("at", fields::timestamp);
-        fields.finish(question.map(|question| Self { question, context, at }))
+        let moment = Moment::read(&mut fields);
+        fields.finish(question.map(|question| Self { question, context, moment }))
     }
 }
 

@@ -12,9 +12,10 @@ use crate::domain::access::{ListKind, ListRequest};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::{Choice as _, Problem};
 use crate::domain::json::object;
-use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, Role, Timestamp};
+use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, PastMoment, Role, Timestamp};
 use crate::engine::cache::Basis;
 use crate::error::{Error, Result};
+use crate::history::{RegistryRow, RowKey, RowVersion};
 use crate::ledger::canonical;
 use crate::ledger::chain::Draft;
 use crate::settings::AuditContext;
@@ -40,6 +41,11 @@ impl Actor {
             (id, _) => Self { id, kind: literal("user") },
         }
     }
+}
+
+/// The version of a row that had one before.
+pub(super) fn changed(row: impl Into<RegistryRow>) -> RowVersion {
+    row.into().into()
 }
 
 /// The entry of a change, with the reason that the caller states.
@@ -106,14 +112,16 @@ fn entity_draft(
 }
 
 pub(super) fn entity_created(call: &Call, entity: &Entity) -> Result<Draft> {
-    entity_draft(call, entity, "entity.create", entity.created_at, entity.details())
+    Ok(entity_draft(call, entity, "entity.create", entity.created_at, entity.details())?
+        .with_row(RowVersion::created(entity.clone())))
 }
 
 pub(super) fn entity_updated(call: &Call, before: &Entity, after: &Entity) -> Result<Draft> {
     let details = object([("changes", after.changes_since(before).into())]);
-    entity_draft(call, after, "entity.update", after.updated_at, details)
+    Ok(entity_draft(call, after, "entity.update", after.updated_at, details)?.with_row(changed(after.clone())))
 }
 
+/// Without a version of the row: when an update archives the entity, the entry before this one has it.
 pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
     let details = object([("name", entity.name.as_str().into()), ("type", entity.entity_type.word().into())]);
     entity_draft(call, entity, "entity.archive", entity.updated_at, details)
@@ -126,14 +134,14 @@ fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObjec
 pub(super) fn role_created(call: &Call, role: &Role) -> Result<Draft> {
     let mut details = role.details();
     details.insert("role_id".to_owned(), role.id.into());
-    role_draft(call, role, "role.create", details)
+    Ok(role_draft(call, role, "role.create", details)?.with_row(RowVersion::created(role.clone())))
 }
 
 pub(super) fn role_updated(call: &Call, before: &Role, after: &Role) -> Result<Draft> {
     let changes = after.changes_since(before);
     let details =
         object([("role_id", after.id.into()), ("name", after.name.as_str().into()), ("changes", changes.into())]);
-    role_draft(call, after, "role.update", details)
+    Ok(role_draft(call, after, "role.update", details)?.with_row(changed(after.clone())))
 }
 
 /// `entity_type` is the type of the entity on which it is assigned; `None` for a global one.
@@ -151,7 +159,8 @@ fn assignment_draft(
 }
 
 pub(super) fn assigned(call: &Call, assignment: &Assignment, entity_type: Option<&EntityType>) -> Result<Draft> {
-    assignment_draft(call, assignment.created_at, assignment, entity_type, "role_assignment.create")
+    let draft = assignment_draft(call, assignment.created_at, assignment, entity_type, "role_assignment.create")?;
+    Ok(draft.with_row(RowVersion::created(assignment.clone())))
 }
 
 pub(super) fn revoked(
@@ -160,7 +169,8 @@ pub(super) fn revoked(
     assignment: &Assignment,
     entity_type: Option<&EntityType>,
 ) -> Result<Draft> {
-    assignment_draft(call, now, assignment, entity_type, "role_assignment.delete")
+    let draft = assignment_draft(call, now, assignment, entity_type, "role_assignment.delete")?;
+    Ok(draft.with_row(RowVersion::ended(RowKey::Assignment(assignment.id))))
 }
 
 pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &ForeignRows) -> Result<Draft> {
@@ -190,21 +200,8 @@ pub(super) fn decided(
     is_cached: bool,
 ) -> Result<Draft> {
     let Asked { call, question, context } = asked;
-    let decision = &evaluated.decision;
-    let assignment = match decision.reason {
-        Reason::Granted { assignment_id, .. } => Some(assignment_id),
-        Reason::Denied(_) => None,
-    };
-    let mut details = object([
-        ("principal_id", question.principal_id.into()),
-        ("principal_type", question.principal_type.as_str().into()),
-        ("action", question.action.as_str().into()),
-        ("resource_id", question.resource_id.into()),
-        ("authorized", decision.allowed.into()),
-        ("reason", decision.reason.code().into()),
-        ("assignment_id", assignment.into()),
-        ("revision", Json::Int(basis.read_at.decisive)),
-    ]);
+    let mut details = decision_details(question, evaluated);
+    details.insert("revision".to_owned(), Json::Int(basis.read_at.decisive));
     if is_cached {
         details.insert("cached".to_owned(), true.into());
     }
@@ -214,6 +211,54 @@ pub(super) fn decided(
     let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&basis.resource_type)) };
     Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?
         .based_on(basis.read_at.decisive))
+}
+
+/// What a review was about, besides its question.
+#[derive(Clone, Copy)]
+pub(super) struct Reviewed<'a> {
+    pub(super) past: PastMoment,
+    pub(super) resource_type: &'a EntityType,
+}
+
+/// The entry of a decision about the past, made at `now`.
+pub(super) fn reviewed_check(
+    asked: Asked<'_>,
+    now: Timestamp,
+    evaluated: &Evaluated,
+    reviewed: Reviewed<'_>,
+    audit_context: AuditContext,
+) -> Result<Draft> {
+    let Asked { call, question, context } = asked;
+    let mut details = decision_details(question, evaluated);
+    details.insert("kind".to_owned(), "check".into());
+    details.insert("revision".to_owned(), reviewed.past.revision.to_string().into());
+    details.insert("at".to_owned(), reviewed.past.at.to_string().into());
+    if let Some(parameters) = &evaluated.parameters {
+        details.extend(context_details(context, parameters, audit_context));
+    }
+    let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(reviewed.resource_type)) };
+    draft(call, now, REVIEW, subject, details)
+}
+
+/// The action of entries about past answers.
+const REVIEW: &str = "authorization.review";
+
+/// The question and the outcome of a decision.
+fn decision_details(question: &Question, evaluated: &Evaluated) -> JsonObject {
+    let decision = &evaluated.decision;
+    let assignment = match decision.reason {
+        Reason::Granted { assignment_id, .. } => Some(assignment_id),
+        Reason::Denied(_) => None,
+    };
+    object([
+        ("principal_id", question.principal_id.into()),
+        ("principal_type", question.principal_type.as_str().into()),
+        ("action", question.action.as_str().into()),
+        ("resource_id", question.resource_id.into()),
+        ("authorized", decision.allowed.into()),
+        ("reason", decision.reason.code().into()),
+        ("assignment_id", assignment.into()),
+    ])
 }
 
 /// The SHA-256 of the canonical text of a context, in hex.
@@ -237,15 +282,24 @@ fn context_details(context: &JsonObject, parameters: &BTreeSet<String>, audit_co
 
 /// The entry of an explanation given at `now`: ids and the outcome. The context is there as its hash, and no personal
 /// field of the principal is.
-pub(super) fn explained(
-    call: &Call,
+pub(super) fn explained(asked: Asked<'_>, now: Timestamp, explanation: &Explanation) -> Result<Draft> {
+    explanation_draft(asked, now, "authorization.explain", explanation)
+}
+
+/// The entry of an explanation about the past.
+pub(super) fn reviewed_explanation(asked: Asked<'_>, now: Timestamp, explanation: &Explanation) -> Result<Draft> {
+    explanation_draft(asked, now, REVIEW, explanation)
+}
+
+fn explanation_draft(
+    asked: Asked<'_>,
     now: Timestamp,
-    question: &Question,
-    context: &JsonObject,
+    action: &'static str,
     explanation: &Explanation,
 ) -> Result<Draft> {
+    let Asked { call, question, context } = asked;
     let applying = explanation.assignments.iter().filter(|assignment| assignment.applies);
-    let details = object([
+    let mut details = object([
         ("principal_id", question.principal_id.into()),
         ("principal_type", question.principal_type.as_str().into()),
         ("action", question.action.as_str().into()),
@@ -259,7 +313,10 @@ pub(super) fn explained(
         ("context_sha256", context_sha256(context).into()),
     ]);
     let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&explanation.resource.entity_type)) };
-    draft(call, now, "authorization.explain", subject, details)
+    if action == REVIEW {
+        details.insert("kind".to_owned(), "explanation".into());
+    }
+    draft(call, now, action, subject, details)
 }
 
 /// What the entry of a page of a list says.

@@ -9,6 +9,7 @@ use super::{GENESIS_HASH, HASH_VERSION, number};
 use crate::domain::audit::OWN_SOURCE;
 use crate::domain::json::{JsonError, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
+use crate::history::row::RowVersion;
 
 /// The head of the chain, after which the next entry is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Draft {
     dated: bool,
     /// For a decision: the sequence of the entry that last changed facts.
     basis: Option<i64>,
+    /// What the entry makes of a row of the registry.
+    row: Option<Box<RowVersion>>,
 }
 
 /// The reason for which an event's details cannot be stored exactly.
@@ -105,13 +108,13 @@ impl Draft {
         if details.len() > MAX_DETAILS_BYTES {
             return Err(DetailsError::TooLarge(details.len()));
         }
-        Ok(Self { event, details, dated: true, basis: None })
+        Ok(Self { event, details, dated: true, basis: None, row: None })
     }
 
     /// An event of an older ledger with the canonical text of its details, as it was hashed. Its size is not bounded.
     #[must_use]
     pub fn recorded(event: AuditEvent, details: String) -> Self {
-        Self { event, details, dated: true, basis: None }
+        Self { event, details, dated: true, basis: None, row: None }
     }
 
     /// Marks the event as one whose source gave no time: its time is from a clock, and is ignored when a later event
@@ -131,6 +134,19 @@ impl Draft {
     #[must_use]
     pub fn basis(&self) -> Option<i64> {
         self.basis
+    }
+
+    /// Adds the version of a row that the entry makes: history keeps it from the sequence of the entry on. An entry
+    /// that changes the registry without one leaves every row as it was.
+    #[must_use]
+    pub fn with_row(self, version: RowVersion) -> Self {
+        Self { row: Some(Box::new(version)), ..self }
+    }
+
+    /// The version of [`Draft::with_row`].
+    #[must_use]
+    pub fn row(&self) -> Option<&RowVersion> {
+        self.row.as_deref()
     }
 
     /// Whether the entry changes facts. The list is that of migration 0013, whose triggers store the newest such entry.

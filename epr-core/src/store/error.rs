@@ -1,5 +1,7 @@
 //! Errors of the store, by what the caller can do about them.
 
+use crate::domain::NotAskable;
+
 /// A failed storage call.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -64,6 +66,9 @@ pub enum StoreError {
     /// mode.
     #[error("{0}")]
     Unsuitable(String),
+    /// A moment of the past cannot be asked.
+    #[error(transparent)]
+    NotAskable(#[from] NotAskable),
     /// Anything else: a error of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

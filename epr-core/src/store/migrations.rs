@@ -27,7 +27,9 @@ macro_rules! migrations {
             "0016_lists_of_access",
             "0017_lists_of_resources",
             "0018_incarnation",
+            "0019_history",
             "0020_list_filters",
+            "0021_history_time",
             "0023_idempotency_keys",
         )
     };

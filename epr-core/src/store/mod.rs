@@ -16,6 +16,7 @@ mod error;
 mod foreign;
 pub mod grants;
 mod hierarchy;
+mod history;
 mod options;
 mod page;
 #[cfg(feature = "postgres")]
@@ -32,17 +33,18 @@ pub use continuity::WrongServer;
 pub use contract::{
     AccessEnd, AccessNames, AccessResourceStore, AccessStart, AccessStore, AccessVisitor, ActionCandidate,
     ActionsQuery, AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead,
-    FactsStore, FeedEvent, IdempotencyStore, IdempotencyTx, InsertedAssignment, InsertedEvent, InsertedPrincipal,
-    Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor, ListKey, OutboxCursor, OutboxEvent,
-    OutboxStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx,
-    PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch,
-    ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState,
-    Store, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor,
-    TakeoverStore, Transactions, Tx, collect_into,
+    FactsStore, FeedEvent, HistoryState, HistoryStore, IdempotencyStore, IdempotencyTx, InsertedAssignment,
+    InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor,
+    ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef,
+    PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore,
+    ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor,
+    ScanRange, ScanStart, SchemaState, Store, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot,
+    SubtreeStep, SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
+pub use history::HistoryReport;
 pub use options::{Options, PoolerSetting};
 pub use page::{Cursor, InvalidCursor, Page, decode_sequence, encode_sequence};
 pub use takeover::{SinceTakeover, TableRow, TakeoverProblem, TakeoverReport};

@@ -24,6 +24,7 @@ mod entities;
 mod events;
 mod explain;
 mod grants;
+mod history;
 mod ledger;
 mod migrate;
 mod output;
@@ -128,6 +129,9 @@ enum Command {
     /// Repair the ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Complete the history of the registry, or recreate it from the ledger
+    #[command(subcommand)]
+    History(history::Command),
     /// List events and deliver failed ones again
     #[command(subcommand)]
     Events(events::Command),
@@ -211,6 +215,7 @@ async fn run(arguments: &Arguments) -> Outcome {
             let (epr, call) = connection.database_and_call("ledger")?;
             ledger::run(epr, call, command, &mut out).await
         }
+        Command::History(command) => history::run(connection.database("history")?, command, &mut out).await,
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
         Command::Report(command) => report::run(&connection.backend, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,

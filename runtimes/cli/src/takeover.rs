@@ -1,4 +1,4 @@
-//! The progress of a takeover, as lines on standard error: it can take minutes, in one transaction.
+//! The progress of a takeover and of filling history, as lines on standard error: both can take minutes.
 
 use epr_boot::stdio;
 use tracing::field::{Field, Visit};
@@ -21,6 +21,9 @@ impl<S: Subscriber> Layer<S> for Progress {
         if line.message == "takeover_progress" {
             stdio::complain(&format!("{}: {} of {} rows copied", line.table, line.copied, line.rows));
         }
+        if line.message == "history_filling" {
+            stdio::complain(&format!("history: {} entries replayed", line.entries));
+        }
     }
 }
 
@@ -31,6 +34,7 @@ struct Line {
     table: String,
     copied: i64,
     rows: i64,
+    entries: u64,
 }
 
 impl Visit for Line {
@@ -39,6 +43,12 @@ impl Visit for Line {
             "copied" => self.copied = value,
             "rows" => self.rows = value,
             _ => {}
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "entries" {
+            self.entries = value;
         }
     }
 

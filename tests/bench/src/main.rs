@@ -6,6 +6,7 @@ mod bare;
 mod checks;
 mod conditions;
 mod explain;
+mod history;
 mod http;
 mod ledger;
 mod life;
@@ -27,7 +28,8 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 9] = ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access"];
+const PARTS: [&str; 10] =
+    ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access", "history"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -103,6 +105,9 @@ async fn main() -> ExitCode {
     }
     if wanted("access") {
         access::measure(&scale, &mut report).await;
+    }
+    if wanted("history") {
+        history::measure(&scale, &mut rng, &mut report).await;
     }
     if let Some(out) = out {
         report.write(&out);

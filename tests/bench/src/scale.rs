@@ -16,6 +16,8 @@ pub(crate) struct Scale {
     pub(crate) many: usize,
     /// Rows in the ledger and among the events, for the lists.
     pub(crate) rows: usize,
+    /// Changes of the history in which the past is asked.
+    pub(crate) changes: usize,
     /// Repetitions of each measurement, in turn with its yardstick.
     pub(crate) rounds: usize,
     /// Duration of each repetition.
@@ -39,6 +41,7 @@ impl Scale {
         questions: 50_000,
         many: 10_000,
         rows: 100_000,
+        changes: 1_000_000,
         rounds: 5,
         span: Duration::from_secs(3),
         starts: 15,
@@ -57,6 +60,7 @@ impl Scale {
         questions: 500,
         many: 200,
         rows: 2_000,
+        changes: 30_000,
         rounds: 1,
         span: Duration::from_millis(300),
         starts: 2,

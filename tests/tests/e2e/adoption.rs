@@ -113,9 +113,21 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
     database.execute(&older_tables(kind, with_zone)).await.unwrap();
     let (code, output) = migrate(&database).await;
     assert_eq!(code, 0, "{output}");
-    let (code, report) = audit_verify(&database.url, &[]).await;
-    assert_eq!((code, &report["checked"]), (0, &json!(40)), "{report}");
+    // A baseline for each row of the registry follows the older entries, once.
     assert_eq!(migrate(&database).await.0, 0);
+    let rows = "SELECT (SELECT COUNT(*) FROM entities) + (SELECT COUNT(*) FROM roles) \
+                + (SELECT COUNT(*) FROM role_assignments)";
+    let baselines = database.number(rows).await;
+    let written = "SELECT COUNT(*) FROM audit_logs WHERE sequence > 40 AND action IN \
+                   ('entity.baseline', 'role.baseline', 'role_assignment.baseline')";
+    assert!(baselines > 3 && database.number(written).await == baselines, "{baselines}");
+    let (code, report) = audit_verify(&database.url, &[]).await;
+    assert_eq!((code, &report["checked"]), (0, &json!(40 + baselines)), "{report}");
+    let versions = "SELECT (SELECT COUNT(*) FROM entity_versions WHERE valid_from > 40 AND valid_to IS NULL) \
+                    + (SELECT COUNT(*) FROM role_versions WHERE valid_from > 40 AND valid_to IS NULL) \
+                    + (SELECT COUNT(*) FROM assignment_versions WHERE valid_from > 40 AND valid_to IS NULL)";
+    assert_eq!(database.number(versions).await, baselines);
+    assert_eq!(database.number("SELECT began FROM history_head").await, 40 + baselines);
 
     // The registry is taken over, and the chain continues.
     let api = Api::on(database.into()).await;
@@ -136,7 +148,7 @@ async fn is_taken_over(kind: DatabaseKind, with_zone: bool) {
         "the global one stood twice"
     );
     let (code, report) = audit_verify(&api.database.url, &[]).await;
-    assert_eq!((code, &report["checked"]), (0, &json!(41)));
+    assert_eq!((code, &report["checked"]), (0, &json!(41 + baselines)));
     let entry = api.get("/api/v1/audit/entries?to_sequence=40&limit=1").await.expect(200);
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     assert_eq!(entry[0]["entry_hash"], vectors["entries"][39]["entry_hash"]);

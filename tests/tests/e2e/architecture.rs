@@ -130,7 +130,7 @@ fn pure_modules_import_no_others() {
     for forbidden in
         ["crate::store", "crate::handlers", "crate::settings", "crate::epr", "crate::error", "tokio", "tracing"]
     {
-        for pure in ["epr-core/src/domain", "epr-core/src/decision", "epr-core/src/ledger"] {
+        for pure in ["epr-core/src/domain", "epr-core/src/decision", "epr-core/src/ledger", "epr-core/src/history"] {
             assert_eq!(uses(pure, forbidden, &[]), Vec::<String>::new(), "{pure} uses {forbidden}");
         }
     }

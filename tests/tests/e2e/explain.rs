@@ -72,15 +72,24 @@ async fn an_explanation_names_everything_that_the_decision_rests_on(#[case] kind
             ]
         })
     );
-    // With the time of another moment, the window is in force, and ends.
+    // With the time of another moment, the window is in force, and ends. The registry of that time was empty.
     let mut then = body.clone();
     then["at"] = json!("2026-10-01T00:00:00Z");
+    let refused = api.post("/api/v1/explain", then.clone()).await.expect(400);
+    let first = format!("{}, of 2026-11-23T17:07:00.000000Z", Revision { sequence: 1, ..revision });
+    assert_eq!(refused["detail"], format!("The registry has no history before its first revision, {first}"));
+    then["revision"] = explained["revision"].clone();
     let then = api.post("/api/v1/explain", then).await.expect(200);
     assert_eq!((&then["decision"], &then["until"]), (&json!(true), &json!("2026-11-01T12:00:00.000000Z")));
     assert_eq!(then["assignments"][0]["window"]["state"], "current");
     // The ledger knows who asked about whom and what came out, but nothing personal.
     let entries = api.get("/api/v1/audit/entries?action=authorization.explain&order=asc").await.expect(200);
-    assert_eq!(entries.as_array().unwrap().len(), 2);
+    assert_eq!(entries.as_array().unwrap().len(), 1);
+    let reviews = api.get("/api/v1/audit/entries?action=authorization.review").await.expect(200);
+    let review = &reviews[0]["details"];
+    assert_eq!(reviews.as_array().unwrap().len(), 1);
+    assert_eq!((&review["kind"], &review["decision"]), (&json!("explanation"), &json!(true)));
+    assert_eq!((&review["at"], &review["revision"]), (&then["at"], &explained["revision"]));
     let details = &entries[0]["details"];
     assert_eq!((&details["decision"], &details["reason"]), (&json!(false), &json!("expired")));
     assert_eq!((&details["assignments"], &details["applying"]), (&json!(2), &json!(0)));

@@ -99,6 +99,9 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     assert!(code == 2 && err.contains("nothing to go back to"), "{err}");
 
     assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    // The baselines of the takeover are not what was written since.
+    let taken_over = database.number("SELECT sequence FROM audit_chain_head").await;
+    assert!(taken_over > 40, "{taken_over}");
     let api = Api::on(Arc::clone(&database)).await;
     let new = api.entity("written since", "spv", None).await;
     let event = json!({"event_type": "document.uploaded", "source": "vault"});
@@ -111,7 +114,7 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
 
     let (code, _, err) = epr(&database.url, &["migrate", "--back"]).await;
     assert!(code == 2 && err.contains("1 ledger entry, 1 event and 0 rejected messages"), "{err}");
-    assert_eq!(database.number("SELECT sequence FROM audit_chain_head").await, 41, "nothing was changed");
+    assert_eq!(database.number("SELECT sequence FROM audit_chain_head").await, taken_over + 1, "nothing was changed");
 
     let (success, printed) = go_back(&database, folder.path()).await;
     assert!(success, "{printed}");
@@ -119,7 +122,10 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     let written = folder.path().join("since-takeover");
     let entries = lines(&written.join("ledger.jsonl"));
     let canonical: Value = serde_json::from_str(entries[0]["canonical"].as_str().unwrap()).unwrap();
-    assert_eq!((entries.len(), &canonical["sequence"], &canonical["entity_id"]), (1, &json!(41), &json!(new)));
+    assert_eq!(
+        (entries.len(), &canonical["sequence"], &canonical["entity_id"]),
+        (1, &json!(taken_over + 1), &json!(new))
+    );
     let rows = lines(&written.join("tables.jsonl"));
     let of = |table: &str| rows.iter().filter(|row| row["table"] == table).collect::<Vec<_>>();
     let (entities, events) = (of("entities"), of("platform_events"));
@@ -133,7 +139,7 @@ async fn the_older_tables_come_back(#[case] kind: DatabaseKind) {
     let (success, printed) = go_back(&database, folder.path()).await;
     assert!(!success && printed.contains("is not empty"), "{printed}");
     let (code, report) = audit_verify(&database.url, &[]).await;
-    assert_eq!((code, &report["checked"]), (0, &json!(40)), "{report}");
+    assert_eq!((code, &report["checked"]), (0, &json!(taken_over)), "{report}");
 }
 
 /// Why `epr migrate --back` refuses; the ledger is still EPR's afterwards.
@@ -179,7 +185,9 @@ async fn each_obstacle_is_named() {
 
     database.execute("DELETE FROM epr_before.audit_logs WHERE sequence = 40").await.unwrap();
     let err = refusal(&database, &[]).await;
-    assert!(err.contains("1 ledger entry"), "{err}");
+    // One entry that the older table lacks, and those after it.
+    let newer = database.number("SELECT sequence - 39 FROM audit_chain_head").await;
+    assert!(err.contains(&format!("{newer} ledger entries")), "{err}");
     database.execute("UPDATE epr_before.audit_logs SET entry_hash = previous_hash WHERE sequence = 39").await.unwrap();
     let err = refusal(&database, &[]).await;
     assert!(err.contains("are not those that EPR's tables were made from"), "{err}");

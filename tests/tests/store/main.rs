@@ -11,6 +11,7 @@ mod changes;
 mod coverage;
 mod entity_identity;
 mod facts;
+mod history;
 mod idempotency;
 mod ledger;
 mod outbox;

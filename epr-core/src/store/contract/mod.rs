@@ -22,6 +22,7 @@ mod access_resources;
 mod admin;
 mod changes;
 mod facts;
+mod history;
 mod idempotency;
 mod ledger;
 mod outbox;
@@ -43,6 +44,7 @@ pub use access_resources::{
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
+pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
@@ -63,6 +65,7 @@ pub trait Store:
     + AccessResourceStore
     + LedgerStore
     + RevisionStore
+    + HistoryStore
     + OutboxStore
     + ChangeFeed
     + AdminStore
@@ -82,6 +85,7 @@ impl<T> Store for T where
         + AccessResourceStore
         + LedgerStore
         + RevisionStore
+        + HistoryStore
         + OutboxStore
         + ChangeFeed
         + AdminStore

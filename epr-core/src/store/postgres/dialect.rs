@@ -19,7 +19,7 @@ pub(super) use super::pooled_conn::{PooledConn, Transaction};
 use super::pooling::Begin;
 pub(super) use super::schema_ops::{
     applied_migrations, apply_outside, check_database, columns, explain_migration_error, foreign_table_error,
-    lock_schema, may_create, next_page, open_pages, pause_triggers, resume_triggers, set_aside_table,
+    lock_schema, may_create, next_page, open_pages, pause_triggers, resume_triggers, set_aside_table, use_no_limits,
 };
 pub(super) use super::{access_batch, changes, entries, facts_batch, takeover};
 use crate::domain::Timestamp;
@@ -211,6 +211,13 @@ pub(super) const OUTBOX_CHANNEL: &str = "epr_outbox";
 /// this database belongs to EPR.
 pub(super) const HIERARCHY_LOCK: i64 = 0x4550_5201;
 
+/// The advisory lock of those that complete the tables of history from the ledger.
+pub(super) const HISTORY_LOCK: i64 = 0x4550_5202;
+
+/// Whether the statement that moves the head of history can write the versions too: one round trip under the ledger's
+/// lock.
+pub(super) const HISTORY_IN_ONE_STATEMENT: bool = true;
+
 /// Returns an id as it is bound.
 pub(super) fn bind_id(id: Uuid) -> Id {
     id
@@ -342,6 +349,14 @@ pub(super) async fn use_short_lock_timeout(conn: &mut Conn) -> Result<(), StoreE
 /// Excludes every other transaction that locks or shares the hierarchy, until the end of this one.
 pub(super) async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HIERARCHY_LOCK).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Excludes every other transaction that completes the tables of history, until the end of this one, which has no time
+/// limits.
+pub(super) async fn lock_history(conn: &mut Conn) -> Result<(), StoreError> {
+    use_no_limits(&mut *conn).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HISTORY_LOCK).execute(conn).await.map_err(classify)?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub(super) const FACTS: &str = concat!(
      FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
           WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, position) \
      CROSS JOIN LATERAL (",
-    facts_statement!("q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
+    facts_statement!(now, "q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
     ") found",
     facts_origin!("0, ")
 );

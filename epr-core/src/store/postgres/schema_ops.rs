@@ -77,12 +77,17 @@ pub(in super::super) async fn applied_migrations(conn: &mut Conn) -> Result<Vec<
     Ok(Vec::new())
 }
 
-/// Makes this the only process that changes the schema, until the end of the transaction.
-pub(in super::super) async fn lock_schema(conn: &mut Conn) -> Result<()> {
-    // Without time limits, as a migration, but only in this transaction. Timestamps without a zone are read as UTC.
+/// Removes the time limits of this transaction, as for a migration. Timestamps without a zone are read as UTC.
+pub(in super::super) async fn use_no_limits(conn: &mut Conn) -> Result<()> {
     const NO_LIMITS: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
                            SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL TIME ZONE 'UTC'";
     sqlx::raw_sql(NO_LIMITS).execute(conn.driver()).await.map_err(classify)?;
+    Ok(())
+}
+
+/// Makes this the only process that changes the schema, until the end of the transaction.
+pub(in super::super) async fn lock_schema(conn: &mut Conn) -> Result<()> {
+    use_no_limits(&mut *conn).await?;
     loop {
         let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
             .bind(SCHEMA_LOCK)

@@ -61,11 +61,13 @@ impl CachedHead {
     }
 }
 
-/// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, and a
-/// decision may be outdated.
+/// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, a
+/// decision may be outdated, and a change of the registry moves the head of history.
 fn can_append_optimistically(head: &NewHead, drafts: &[Draft]) -> bool {
     let is_newest = |basis| basis == head.decisive_sequence;
-    drafts.iter().all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(is_newest))
+    drafts
+        .iter()
+        .all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(is_newest) && !draft.changes_registry())
 }
 
 /// Appends `drafts` after `head` by one statement, which is a transaction of its own, and moves `head`. Returns `None`

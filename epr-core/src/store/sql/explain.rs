@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::columns::{read_type, read_word};
 use super::dialect::{Conn, Id, Row, bind_id, classify, read_id};
 use super::facts::{self, Accepted};
+use super::sources::AsOf;
 use crate::decision::{ExplainedEntity, Facts, NamedFacts, Question, Registration};
-use crate::domain::{EntityStatus, EntityType, Json};
+use crate::domain::{EntityStatus, EntityType, Json, Revision};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
@@ -24,20 +25,35 @@ pub(super) async fn read(
 ) -> Result<(Option<NamedFacts>, Accepted)> {
     let (found, accepted) = facts::read(&mut *conn, question, known).await?;
     let Some(found) = found else { return Ok((None, accepted)) };
-    let lineage = lineage(&mut *conn, question.resource_id).await?;
+    let named = with_names(conn, question, found, (AsOf::Now, accepted.revision)).await?;
+    Ok((Some(named), accepted))
+}
+
+/// The same after the entry of `revision`.
+pub(super) async fn read_past(conn: &mut Conn, question: &Question, revision: Revision) -> Result<Option<NamedFacts>> {
+    let Some(found) = facts::read_past(&mut *conn, question, revision.sequence).await? else { return Ok(None) };
+    with_names(conn, question, found, (AsOf::Entry(revision.sequence), revision)).await.map(Some)
+}
+
+async fn with_names(
+    conn: &mut Conn,
+    question: &Question,
+    found: Facts,
+    (when, revision): (AsOf, Revision),
+) -> Result<NamedFacts> {
+    let lineage = lineage(&mut *conn, question.resource_id, when).await?;
     let (resource, ancestors) =
         lineage.split_first().ok_or_else(|| StoreError::corrupt("facts", "the resource has no row of its own"))?;
-    let named = NamedFacts {
+    Ok(NamedFacts {
         resource_name: resource.name.clone(),
         resource_external_id: resource.external_id.clone(),
         resource_status: resource.status,
         ancestors: ancestors.iter().map(Ancestor::named).collect(),
-        registration: registration(&mut *conn, question).await?,
-        role_names: role_names(&mut *conn, &found).await?,
+        registration: registration(&mut *conn, question, when).await?,
+        role_names: role_names(&mut *conn, &found, when).await?,
         facts: found,
-        revision: accepted.revision,
-    };
-    Ok((Some(named), accepted))
+        revision,
+    })
 }
 
 /// An entity on the path to the root.
@@ -67,21 +83,28 @@ impl Ancestor {
     }
 }
 
+macro_rules! lineage_statement {
+    ($when:tt) => {
+        concat!(
+            "WITH RECURSIVE lineage(id, parent_id) AS ( \
+               SELECT e.id, e.parent_id",
+            from_entity!($when, "e", "$1"),
+            " UNION \
+               SELECT e.id, e.parent_id FROM lineage l ",
+            join_entity!($when, "e", "l.parent_id"),
+            ") SELECT e.id, e.parent_id, e.type, e.name, e.external_id, e.status FROM lineage l ",
+            join_entity!($when, "e", "l.id")
+        )
+    };
+}
+
 /// The entity and its ancestors, the nearest first. In a cycle, which no write can create, each entity appears once.
-async fn lineage(conn: &mut Conn, entity: Uuid) -> Result<Vec<Ancestor>> {
-    let rows = sqlx::query(concat!(
-        "WITH RECURSIVE lineage(id, parent_id) AS ( \
-           SELECT id, parent_id FROM entities WHERE id = $1 \
-           UNION \
-           SELECT e.id, e.parent_id FROM lineage l ",
-        join_probing!("entities", "e", "e.id = l.parent_id"),
-        ") SELECT e.id, e.parent_id, e.type, e.name, e.external_id, e.status FROM lineage l ",
-        join_probing!("entities", "e", "e.id = l.id")
-    ))
-    .bind(bind_id(entity))
-    .fetch_all(conn)
-    .await
-    .map_err(classify)?;
+async fn lineage(conn: &mut Conn, entity: Uuid, when: AsOf) -> Result<Vec<Ancestor>> {
+    let query = match when {
+        AsOf::Now => sqlx::query(lineage_statement!(now)).bind(bind_id(entity)),
+        AsOf::Entry(at) => sqlx::query(lineage_statement!((at "$2"))).bind(bind_id(entity)).bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let mut left = HashMap::new();
     for row in &rows {
         let one = Ancestor::read(row)?;
@@ -95,13 +118,19 @@ async fn lineage(conn: &mut Conn, entity: Uuid) -> Result<Vec<Ancestor>> {
     Ok(path)
 }
 
-async fn registration(conn: &mut Conn, question: &Question) -> Result<Option<Registration>> {
-    let row = sqlx::query("SELECT external_id, display_name, status FROM principals WHERE type = $1 AND id = $2")
-        .bind(question.principal_type.as_str())
-        .bind(bind_id(question.principal_id))
-        .fetch_optional(conn)
-        .await
-        .map_err(classify)?;
+macro_rules! registration_statement {
+    ($when:tt) => {
+        concat!("SELECT p.external_id, p.display_name, p.status", from_principal!($when, "p", "$1", "$2"))
+    };
+}
+
+async fn registration(conn: &mut Conn, question: &Question, when: AsOf) -> Result<Option<Registration>> {
+    let (kind, id) = (question.principal_type.as_str(), bind_id(question.principal_id));
+    let query = match when {
+        AsOf::Now => sqlx::query(registration_statement!(now)).bind(kind).bind(id),
+        AsOf::Entry(at) => sqlx::query(registration_statement!((at "$3"))).bind(kind).bind(id).bind(at),
+    };
+    let row = query.fetch_optional(conn).await.map_err(classify)?;
     let read = |row: Row| {
         Ok(Registration {
             external_id: row.try_get("external_id").map_err(classify)?,
@@ -112,20 +141,28 @@ async fn registration(conn: &mut Conn, question: &Question) -> Result<Option<Reg
     row.map(read).transpose()
 }
 
+macro_rules! role_names_statement {
+    ($when:tt) => {
+        concat!(
+            "SELECT r.id, r.name FROM (SELECT ",
+            uuid_value!("item.value"),
+            " AS id FROM ",
+            json_items!("$1"),
+            ") named ",
+            join_role!($when, "r", "named.id")
+        )
+    };
+}
+
 /// The names of the roles of the assignments among `facts`.
-async fn role_names(conn: &mut Conn, facts: &Facts) -> Result<BTreeMap<Uuid, String>> {
+async fn role_names(conn: &mut Conn, facts: &Facts, when: AsOf) -> Result<BTreeMap<Uuid, String>> {
     let roles: BTreeSet<Uuid> = facts.assignments.iter().map(|assignment| assignment.role_id).collect();
-    let ids: Vec<String> = roles.iter().map(Uuid::to_string).collect();
-    let rows = sqlx::query(concat!(
-        "SELECT r.id, r.name FROM ",
-        json_items!("$1"),
-        " JOIN roles r ON r.id = ",
-        uuid_value!("item.value")
-    ))
-    .bind(Json::from(ids).to_string())
-    .fetch_all(conn)
-    .await
-    .map_err(classify)?;
+    let ids = Json::from(roles.iter().map(Uuid::to_string).collect::<Vec<String>>()).to_string();
+    let query = match when {
+        AsOf::Now => sqlx::query(role_names_statement!(now)).bind(ids),
+        AsOf::Entry(at) => sqlx::query(role_names_statement!((at "$2"))).bind(ids).bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let read = |row: &Row| {
         let id = row.try_get("id").map(read_id).map_err(classify)?;
         Ok((id, row.try_get("name").map_err(classify)?))

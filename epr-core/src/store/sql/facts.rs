@@ -16,7 +16,8 @@ use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{ReadAt, Result, StoreError};
 
-/// The statement for one question; the four parameters are SQL expressions.
+/// The statement for one question; the four parameters are SQL expressions. `$when` is `now` or the sequence of an
+/// entry, `(at "$5")`: one text for the present and the past ([`super::sources`]).
 ///
 /// It returns three kinds of rows:
 /// - the resource (with `resource_type`), with the status of the principal if it is registered;
@@ -32,31 +33,32 @@ use crate::store::{ReadAt, Result, StoreError};
 /// says with one probe whether the role has the action (it is null if not) and on which condition: `-` if on none, else
 /// `=` and the stored text. So an empty text, which no program stores, is a condition that does not compile.
 macro_rules! facts_statement {
-    ($resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
+    ($when:tt, $resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
             "WITH RECURSIVE lineage(id, parent_id, type) AS ( \
-               SELECT id, parent_id, type FROM entities WHERE id = ",
-            $resource_id,
+               SELECT e.id, e.parent_id, e.type",
+            from_entity!($when, "e", $resource_id),
             " UNION \
                SELECT e.id, e.parent_id, e.type FROM lineage l ",
-            join_probing!("entities", "e", "e.id = l.parent_id"),
+            join_entity!($when, "e", "l.parent_id"),
             " \
              ), reached(id) AS ( \
                SELECT id FROM lineage UNION ALL SELECT ",
             uuid_value!("'00000000-0000-0000-0000-000000000000'"),
             " \
              ), asked(id) AS MATERIALIZED ( \
-               SELECT id FROM permissions WHERE action = ",
-            $action,
+               ",
+            from_action!($when, $action),
             " \
              ), assigned AS MATERIALIZED ( \
                SELECT reached.id AS reached_id, a.entity_id, a.id, a.role_id, a.effective_at, a.expires_at, \
                       CAST(r.scope_types AS TEXT) AS scope_types, a.condition, \
-                      (SELECT COALESCE('=' || rp.condition, '-') FROM role_permissions rp \
-                       WHERE rp.role_id = a.role_id AND rp.permission_id = (SELECT id FROM asked)) AS role_condition \
+                      (SELECT COALESCE('=' || rp.condition, '-')",
+            from_permission!($when, "r", "(SELECT id FROM asked)"),
+            ") AS role_condition \
                FROM reached ",
-            join_probing!(
-                "role_assignments",
+            join_assignments!(
+                $when,
                 "a",
                 "a.principal_id = ",
                 $principal_id,
@@ -66,14 +68,12 @@ macro_rules! facts_statement {
                 index_value!("reached.id")
             ),
             " ",
-            join_probing!("roles", "r", "r.id = a.role_id"),
+            join_role!($when, "r", "a.role_id"),
             " \
              ) \
              SELECT l.id AS reached_id, l.type AS resource_type, \
-                    (SELECT p.status FROM principals p WHERE p.type = ",
-            $principal_type,
-            " AND p.id = ",
-            $principal_id,
+                    (SELECT p.status",
+            from_principal!($when, "p", $principal_type, $principal_id),
             ") AS principal_status, NULL AS entity_id, NULL AS assignment_id, NULL AS role_id, \
                     NULL AS effective_at, NULL AS expires_at, NULL AS scope_types, NULL AS condition, \
                     NULL AS role_condition, NULL AS resource_attributes, NULL AS resource_external_id, \
@@ -91,13 +91,12 @@ macro_rules! facts_statement {
              SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                     CAST(e.attributes AS TEXT), e.external_id, CAST(p.attributes AS TEXT), p.external_id, \
                     NULL, NULL, NULL, NULL, NULL \
-             FROM entities e LEFT JOIN principals p ON p.type = ",
-            $principal_type,
-            " AND p.id = ",
-            $principal_id,
-            " \
-             WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '-') AND e.id = ",
-            $resource_id
+             FROM (SELECT *",
+            from_entity!($when, "described", $resource_id),
+            ") e LEFT JOIN ",
+            principal_source!($when, $principal_type, $principal_id),
+            " p ON TRUE \
+             WHERE EXISTS (SELECT 1 FROM assigned WHERE condition IS NOT NULL OR role_condition <> '-')"
         )
     };
 }
@@ -117,7 +116,10 @@ macro_rules! facts_origin {
     };
 }
 
-pub(in super::super) const FACTS: &str = concat!(facts_statement!("$1", "$2", "$3", "$4"), facts_origin!(""));
+pub(in super::super) const FACTS: &str = concat!(facts_statement!(now, "$1", "$2", "$3", "$4"), facts_origin!(""));
+
+/// The same among the versions after the entry `$5`. History says where it comes from ([`super::history`]).
+pub(in super::super) const PAST_FACTS: &str = facts_statement!((at "$5"), "$1", "$2", "$3", "$4");
 
 /// Returns the facts of `question` and their origin; an error unless `known` is an entry of this database's ledger.
 pub(in super::super) async fn read(
@@ -141,6 +143,24 @@ pub(in super::super) async fn read(
         }
     }
     Ok((found.facts(), origin.accept(conn, known).await?))
+}
+
+/// Returns the facts of `question` after entry `at`.
+pub(super) async fn read_past(conn: &mut Conn, question: &Question, at: i64) -> Result<Option<Facts>> {
+    let rows = sqlx::query(PAST_FACTS)
+        .bind(bind_id(question.resource_id))
+        .bind(bind_id(question.principal_id))
+        .bind(question.principal_type.as_str())
+        .bind(question.action.as_str())
+        .bind(at)
+        .fetch_all(conn)
+        .await
+        .map_err(classify)?;
+    let mut found = Found::new(question);
+    for row in &rows {
+        found.add(row)?;
+    }
+    Ok(found.facts())
 }
 
 /// The origin of facts: the server and its newest registry change.

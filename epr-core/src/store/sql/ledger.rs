@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::dialect::{Conn, Row, SqlTime, classify, entries, facts_batch, read_time};
 use super::facts::read_revision;
+use super::history;
 use crate::decision::{AskedAction, Question};
 use crate::domain::{Revision, Timestamp};
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
@@ -119,9 +120,12 @@ pub(super) async fn append(
     let existing = if keys.is_empty() { HashMap::new() } else { entries::existing(&mut *conn, &keys).await? };
     let (resolutions, new) = resolve(drafts, locked.decisive_sequence, &existing);
     let sealed = seal(&mut head, new);
-    if !sealed.is_empty() && !entries::insert(conn, &locked.head, &sealed, &head).await.map_err(row_beyond_head)? {
+    if !sealed.is_empty()
+        && !entries::insert(&mut *conn, &locked.head, &sealed, &head).await.map_err(row_beyond_head)?
+    {
         return Err(StoreError::corrupt("ledger", "its head moved under the lock"));
     }
+    history::record(conn, locked.revision.sequence, &sealed).await?;
     let outcomes = drafts.iter().zip(resolutions).map(|(draft, resolution)| outcome(draft, &resolution, &sealed));
     // Every index is one of `sealed`.
     let outcomes = outcomes.flatten().collect();

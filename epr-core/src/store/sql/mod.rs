@@ -6,6 +6,9 @@
 use super::dialect;
 
 #[macro_use]
+mod sources;
+
+#[macro_use]
 pub(super) mod access;
 pub(super) mod assignment_search;
 pub(super) mod assignments;
@@ -19,6 +22,7 @@ mod explain;
 #[macro_use]
 pub(super) mod facts;
 mod hierarchy;
+mod history;
 mod idempotency;
 pub(super) mod invalidations;
 pub(super) mod ledger;

@@ -37,7 +37,7 @@ fn identified(query: &mut QueryBuilder<Db>, (principal_type, id): PrincipalRef<'
 const MAX_MOMENTS: u32 = 64;
 
 /// Inserts the principal. A list is ordered by creation and id: `created_at` is moved on by microseconds while another
-/// type's principal with this id has that moment.
+/// type's principal with this id has that moment, and `updated_at` with it.
 pub(super) async fn insert(conn: &mut Conn, principal: &Principal) -> Result<InsertedPrincipal> {
     let mut wanted = principal.clone();
     for _ in 0..MAX_MOMENTS {
@@ -54,6 +54,7 @@ pub(super) async fn insert(conn: &mut Conn, principal: &Principal) -> Result<Ins
         }
         let later = Timestamp::from_unix_micros(wanted.created_at.unix_micros().saturating_add(1));
         wanted.created_at = later.map_err(|error| StoreError::corrupt("created_at", error))?;
+        wanted.updated_at = wanted.created_at;
     }
     Err(StoreError::Contention("the external id was released at the same moment".into()))
 }

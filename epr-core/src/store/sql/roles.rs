@@ -18,17 +18,15 @@ use crate::store::{Cursor, Page, Result, RowVisitor};
 static SELECTED: LazyLock<String> = LazyLock::new(|| {
     let mut selected = Selected::of("r");
     Role::describe_to(&mut selected);
-    selected.sql + PERMISSIONS + CONDITIONS
+    selected.sql + PERMISSIONS
 });
 
-const PERMISSIONS: &str = concat!(
+/// The actions of a role `r`, and the conditions of those.
+pub(super) const PERMISSIONS: &str = concat!(
     ", (SELECT ",
     json_list!("p.action"),
-    " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id) AS permissions"
-);
-
-const CONDITIONS: &str = concat!(
-    ", (SELECT ",
+    " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id WHERE rp.role_id = r.id) AS permissions, \
+     (SELECT ",
     json_map!("p.action", "rp.condition"),
     " FROM role_permissions rp JOIN permissions p ON p.id = rp.permission_id \
      WHERE rp.role_id = r.id AND rp.condition IS NOT NULL) AS conditions"

@@ -13,8 +13,8 @@ use super::dialect::{
     Conn, MIGRATIONS, Pool, Row, STEP_DEADLINE, acquire, applied_migrations, apply_outside, begin_disposable,
     check_database, classify, commit, driver, explain_migration_error, lock_schema, may_create, with_deadline,
 };
-use super::takeover;
-use crate::store::{Result, SchemaState, StoreError, TakeoverReport};
+use super::{history, takeover};
+use crate::store::{HistoryReport, Result, SchemaState, StoreError, TakeoverReport};
 
 /// The means of migrations besides a connection.
 #[derive(Debug, Clone)]
@@ -65,9 +65,28 @@ pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState>
             return Err(StoreError::SchemaTooNew { applied: state.applied, known: state.known });
         }
         if state.applied == state.known {
+            report_history(&history::fill(pool).await?);
             return Ok(state);
         }
         step(pool).await?;
+    }
+}
+
+/// Logs what filling the tables of history found, if it found anything.
+fn report_history(report: &HistoryReport) {
+    for problem in &report.unreplayable {
+        tracing::warn!(sequence = problem.sequence, action = problem.action, why = problem.why, "history_unreplayable");
+    }
+    for row in &report.baselines {
+        tracing::warn!(row = %row, "history_baseline");
+    }
+    if !report.is_empty() {
+        tracing::info!(
+            entries = report.entries,
+            unreplayable = report.unreplayable_count,
+            baselines = report.baseline_count,
+            "history_filled"
+        );
     }
 }
 

@@ -8,6 +8,7 @@ mod access_resources;
 mod admin;
 mod changes;
 mod facts;
+mod history;
 mod idempotency;
 mod ledger;
 mod outbox;

@@ -65,11 +65,19 @@ fn own_events(kept: &[&str]) -> &'static str {
 }
 
 async fn last_older_entry(conn: &mut Conn, kept: &[&str]) -> Result<i64> {
-    if !kept.contains(&"audit_logs") {
-        return Ok(0);
-    }
-    let last = concat!("SELECT COALESCE(MAX(sequence), 0) FROM ", set_aside!("audit_logs"));
-    number(conn, last.into()).await
+    let last = if kept.contains(&"audit_logs") {
+        concat!("SELECT COALESCE(MAX(sequence), 0) FROM ", set_aside!("audit_logs"))
+    } else {
+        "SELECT CAST(0 AS bigint)"
+    };
+    let last = number(&mut *conn, last.into()).await?;
+    // The baselines of the takeover follow: they say what the older tables say.
+    let other = format!(
+        "SELECT COALESCE((SELECT MIN(l.sequence) FROM audit_logs l WHERE l.sequence > {last} \
+         AND l.action NOT IN ('entity.baseline', 'role.baseline', 'role_assignment.baseline')) - 1, \
+         (SELECT h.sequence FROM audit_chain_head h WHERE h.id = 1))"
+    );
+    number(conn, other).await
 }
 
 /// Returns an error when EPR's tables were not made from these older ones: on PostgreSQL one schema keeps the older

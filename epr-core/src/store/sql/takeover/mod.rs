@@ -19,12 +19,12 @@ use uuid::Uuid;
 use self::pages::copy_assignments;
 use self::row::TextRow;
 use super::dialect::{Conn, Row, classify, columns, foreign_table_error, set_aside_table};
-use super::{entities, events, roles, schema};
+use super::{entities, events, history, roles, schema};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::entity::EntityName;
 use crate::domain::event::{DeliveryState, Event, ordering_key};
 use crate::domain::{Assignment, Entity, EntityStatus, EntityType, NewEntity, Role};
-use crate::store::{InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
+use crate::store::{HistoryReport, InsertedEvent, OutboxEvent, Result, TakeoverReport, hierarchy};
 
 /// The older tables, each before the tables that it refers to, with the columns that are read.
 pub(in super::super::super) const TABLES: [(&str, &str); 7] = [
@@ -82,9 +82,19 @@ pub(super) async fn take_over(tx: &mut Conn) -> Result<TakeoverReport> {
         copy_events(&mut *tx, &mut report).await?;
     }
     sqlx::query("UPDATE ledger_incarnations SET why = 'takeover'").execute(&mut *tx).await.map_err(classify)?;
+    if report.blocking == 0 {
+        begin_history(&mut *tx).await?;
+    }
     // No process has cached a decision on this database yet.
     sqlx::query("DELETE FROM cache_renewals").execute(tx).await.map_err(classify)?;
     Ok(report)
+}
+
+/// Replays the older ledger, and writes a baseline for each row of the registry: what happened before cannot be asked.
+async fn begin_history(conn: &mut Conn) -> Result<()> {
+    let mut report = HistoryReport::default();
+    history::advance_to_head(&mut *conn, &mut report).await?;
+    history::write_all_baselines(conn, &mut report).await
 }
 
 /// The ids that other rows may refer to, of rows that can be taken over and of those that cannot.

@@ -61,6 +61,14 @@ pub(crate) struct AuthorizeRequest {
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
     #[schema(example = json!({"amount": 9000}))]
     context: JsonObject,
+    /// A time: the registry as it was then, and windows and `now` compared with it. The present time if absent; at a
+    /// later time the registry is the present one.
+    #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
+    at: (),
+    /// A state of the registry, from a header `EPR-Revision`: the registry as it was then. Windows and `now` are
+    /// compared with `at`, or else with the time of that state.
+    #[schema(required = false, value_type = Option<Revision>)]
+    revision: (),
 }
 
 /// The question whether a principal may perform an action on an entity.
@@ -85,6 +93,14 @@ pub(crate) struct PermissionCheckRequest {
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
     #[schema(example = json!({"amount": 9000}))]
     context: JsonObject,
+    /// A time: the registry as it was then, and windows and `now` compared with it. The present time if absent; at a
+    /// later time the registry is the present one.
+    #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
+    at: (),
+    /// A state of the registry, from a header `EPR-Revision`: the registry as it was then. Windows and `now` are
+    /// compared with `at`, or else with the time of that state.
+    #[schema(required = false, value_type = Option<Revision>)]
+    revision: (),
 }
 
 /// Check access
@@ -93,6 +109,9 @@ pub(crate) struct PermissionCheckRequest {
 /// everywhere, its role holds the action and is meant for the resource's type, and its conditions are true. A suspended
 /// principal is denied everything. An unknown resource is a 404, an
 /// unavailable database a 503: neither is a decision. Unknown members are ignored.
+///
+/// With `at` or `revision` the decision is that of the registry at that moment. It is recorded in the ledger as
+/// `authorization.review`.
 #[utoipa::path(
     post, path = "/api/v1/authorize", operation_id = "authorize", tag = "authorization",
     params(QuestionHeaders),
@@ -145,6 +164,6 @@ async fn check(
     principal_field: &'static str,
 ) -> Result<(bool, Call), ApiError> {
     let request = body.and_then(|body| CheckRequest::from_body(&body, principal_field));
-    let (call, CheckRequest { question, context }) = Invalid::both(call, request)?;
-    Ok((app.epr.check_in_context(&call, &question, &context).await?.allowed, call))
+    let (call, CheckRequest { question, context, moment }) = Invalid::both(call, request)?;
+    Ok((app.epr.check_at(&call, &question, &context, moment).await?.allowed, call))
 }

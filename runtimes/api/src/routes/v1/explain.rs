@@ -42,9 +42,14 @@ pub(crate) struct ExplainBody {
     /// What conditions can read under `context`, at most 64 KiB; empty if absent.
     #[schema(required = false, value_type = BTreeMap<String, serde_json::Value>, example = json!({"amount": 2500}))]
     context: (),
-    /// The time with which windows and `now` are compared; the present time if absent. The registry is the present one.
+    /// A time: the registry as it was then, and windows and `now` compared with it. The present time if absent; at a
+    /// later time the registry is the present one.
     #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
     at: (),
+    /// A state of the registry, from a header `EPR-Revision`: the registry as it was then. Windows and `now` are
+    /// compared with `at`, or else with the time of that state.
+    #[schema(required = false, value_type = Option<Revision>)]
+    revision: (),
 }
 
 /// Explain a decision
@@ -72,6 +77,6 @@ async fn explain(
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
     let request = body.and_then(|body| ExplainRequest::from_body(&body));
-    let (call, ExplainRequest { question, context, at }) = Invalid::both(call, request)?;
-    Ok(at_revision(ok(&app.epr.explain(&call, &question, &context, at).await?), &call))
+    let (call, ExplainRequest { question, context, moment }) = Invalid::both(call, request)?;
+    Ok(at_revision(ok(&app.epr.explain(&call, &question, &context, moment).await?), &call))
 }

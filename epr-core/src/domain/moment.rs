@@ -1,0 +1,114 @@
+//! The moment that a question is about: now, or one of the past.
+//!
+//! Owns how a request names it. Must never know how history is stored.
+
+use super::fields::{self, Fields, Problem, Reading};
+use super::json::Json;
+use super::revision::Revision;
+use super::time::Timestamp;
+
+/// The moment that a question is about. Without both members it is the present one.
+///
+/// - `revision`: the registry after that entry; windows and `now` are compared with the time of the entry.
+/// - `at`: the registry as it was at that time; windows and `now` are compared with it.
+/// - both: the registry after the entry of `revision`; windows and `now` are compared with `at`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The time that windows are compared with, and that names the state of the registry unless `revision` does.
+    pub at: Option<Timestamp>,
+    /// The state of the registry.
+    pub revision: Option<Revision>,
+}
+
+impl Moment {
+    /// The names of the query parameters and members.
+    pub const MEMBERS: [&str; 2] = ["at", "revision"];
+
+    /// The present.
+    pub const NOW: Self = Self { at: None, revision: None };
+
+    /// The registry as it was at a time.
+    #[must_use]
+    pub fn at(at: Timestamp) -> Self {
+        Self { at: Some(at), revision: None }
+    }
+
+    /// The registry after an entry.
+    #[must_use]
+    pub fn revision(revision: Revision) -> Self {
+        Self { at: None, revision: Some(revision) }
+    }
+
+    /// Whether it is the present.
+    #[must_use]
+    pub fn is_now(&self) -> bool {
+        *self == Self::NOW
+    }
+
+    /// Reads the members `at` and `revision`. Every failing one is reported.
+    pub fn read(fields: &mut Fields<'_>) -> Self {
+        Self { at: fields.optional("at", fields::timestamp), revision: fields.optional("revision", revision) }
+    }
+}
+
+impl From<Option<Timestamp>> for Moment {
+    fn from(at: Option<Timestamp>) -> Self {
+        Self { at, revision: None }
+    }
+}
+
+/// Reads the text form of a revision.
+///
+/// # Errors
+/// It is none.
+pub fn revision(value: &Json) -> Reading<Revision> {
+    let text = value.as_text().ok_or_else(|| vec![Problem::new("string_type", "Input should be a valid string")])?;
+    text.parse().map_err(|error: super::revision::RevisionError| vec![Problem::new("revision", error.to_string())])
+}
+
+/// The moment of a past answer: a state of the registry, and the time that windows were compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PastMoment {
+    /// The state of the registry.
+    pub revision: Revision,
+    /// The time.
+    pub at: Timestamp,
+}
+
+/// Why a moment cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAskable {
+    /// The revision belongs to another ledger.
+    #[error(
+        "The revision belongs to another incarnation of this ledger (a takeover or a restored backup began a new one); \
+         the present revision is {present}"
+    )]
+    OtherIncarnation {
+        /// The present revision.
+        present: Revision,
+    },
+    /// The ledger has not come so far.
+    #[error("The ledger has not reached this revision; the present one is {present}")]
+    Unreached {
+        /// The present revision.
+        present: Revision,
+    },
+    /// The registry was empty, or its history is not known.
+    #[error("The registry has no history before its first revision, {}, of {}", .first.revision, .first.at)]
+    BeforeFirst {
+        /// The first moment that can be asked.
+        first: PastMoment,
+    },
+    /// There is no entry yet.
+    #[error("The registry is empty and has no history yet")]
+    NoHistory,
+    /// The tables of history lack entries.
+    #[error(
+        "The history of the registry is complete up to revision {complete_to} only; it is being completed, or \
+         `epr history rebuild` recreates it"
+    )]
+    Incomplete {
+        /// The last revision that can be asked.
+        complete_to: Revision,
+    },
+}

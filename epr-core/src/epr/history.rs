@@ -1,0 +1,55 @@
+//! The past: decisions about it, and the history that they rest on.
+
+use super::Epr;
+use crate::call::Call;
+use crate::decision::{Decision, Question};
+use crate::domain::{JsonObject, Moment};
+use crate::error::Result;
+use crate::handlers::asked::Asked;
+use crate::handlers::review;
+use crate::store::{HistoryReport, HistoryState};
+
+/// History.
+impl Epr {
+    /// Decides `question` in a context at `moment`. A decision about the past is never cached, and always recorded.
+    ///
+    /// # Errors
+    /// Those of [`Epr::check_in_context`]; `Refused` when history does not have the moment, `Conflict` when the
+    /// revision is of another incarnation, `HistoryIncomplete`.
+    pub async fn check_at(
+        &self,
+        call: &Call,
+        question: &Question,
+        context: &JsonObject,
+        moment: Moment,
+    ) -> Result<Decision> {
+        if moment.is_now() {
+            return self.check_in_context(call, question, context).await;
+        }
+        Ok(review::check(&self.engines, Asked { call, question, context }, moment).await?.0)
+    }
+
+    /// Up to which entry history is complete, and from which on it can be asked.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn history_state(&self) -> Result<HistoryState> {
+        Ok(self.store().history_state().await?)
+    }
+
+    /// Completes history from the ledger: after entries of a program that writes none. [`Epr::migrate`] does the same.
+    ///
+    /// # Errors
+    /// The database is unavailable. What is done stays done.
+    pub async fn complete_history(&self) -> Result<HistoryReport> {
+        Ok(self.store().complete_history().await?)
+    }
+
+    /// Deletes history and recreates it from the ledger. The past cannot be asked until it is complete.
+    ///
+    /// # Errors
+    /// The database is unavailable; [`Epr::complete_history`] goes on where this ended.
+    pub async fn rebuild_history(&self) -> Result<HistoryReport> {
+        Ok(self.store().rebuild_history().await?)
+    }
+}

@@ -1,0 +1,121 @@
+//! Rows that the ledger does not explain: found by comparing the registry with the present versions, and recorded with
+//! a baseline, so that both are equal from then on.
+
+use std::collections::BTreeSet;
+
+use super::super::dialect::{Conn, classify};
+use super::super::{entities, ledger};
+use super::open::{self, Source, Subject};
+use crate::clock::{Clock as _, SystemClock};
+use crate::history::baseline::Unexplained;
+use crate::history::{RegistryRow, RowKey};
+use crate::store::{HistoryReport, Result, StoreError};
+
+/// The rows that are read at a time.
+const PAGE: i64 = 1_000;
+const PAGE_ROWS: usize = 1_000;
+
+/// Returns the keys of the rows in which the registry and the present versions differ. Changes that are made meanwhile
+/// may be among them.
+pub(super) async fn differing(conn: &mut Conn) -> Result<BTreeSet<RowKey>> {
+    let mut differing = BTreeSet::new();
+    for subject in Subject::ALL {
+        let mut after = None;
+        loop {
+            let rows = open::page(&mut *conn, (subject, Source::Registry), after.as_ref(), PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key());
+            let keys: BTreeSet<RowKey> = rows.iter().map(RegistryRow::key).collect();
+            let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
+            let differs = |row: &&RegistryRow| versions.get(&row.key()) != Some(row);
+            differing.extend(rows.iter().filter(differs).map(RegistryRow::key));
+        }
+        let mut after = None;
+        loop {
+            let rows = open::missing_page(&mut *conn, subject, after.as_ref(), PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key());
+            differing.extend(rows.iter().map(RegistryRow::key));
+        }
+    }
+    Ok(differing)
+}
+
+/// Writes a baseline for each of these rows in which the registry and the present versions differ, and marks the tables
+/// as filled. The transaction that is open must exclude every writer.
+///
+/// If the ledger lacks a row altogether, revisions before the baselines cannot be asked: they would lack it silently.
+pub(super) async fn write_baselines(conn: &mut Conn, keys: BTreeSet<RowKey>, report: &mut HistoryReport) -> Result<()> {
+    let mut lacks_rows = false;
+    let keys: Vec<RowKey> = keys.into_iter().collect();
+    for chunk in keys.chunks(PAGE_ROWS) {
+        let keys: BTreeSet<RowKey> = chunk.iter().cloned().collect();
+        let mut rows = open::rows(&mut *conn, Source::Registry, &keys).await?;
+        let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
+        let found = keys.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
+        let found: Vec<_> = found.filter(|(row, version, _)| row.as_ref() != *version).collect();
+        lacks_rows |= found.iter().any(|(_, version, _)| version.is_none());
+        append(&mut *conn, found.into_iter().map(|(row, _, key)| (key, row)).collect(), report).await?;
+    }
+    mark_filled(conn, lacks_rows).await
+}
+
+/// Writes a baseline for every row of the registry, and for every present version that the registry lacks, and marks
+/// the tables as filled. The transaction that is open must exclude every writer.
+pub(in super::super) async fn write_all_baselines(conn: &mut Conn, report: &mut HistoryReport) -> Result<()> {
+    for subject in Subject::ALL {
+        let mut after = None;
+        loop {
+            let rows = open::page(&mut *conn, (subject, Source::Registry), after.as_ref(), PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key());
+            append(&mut *conn, rows.into_iter().map(|row| (row.key(), Some(row))).collect(), report).await?;
+        }
+        // A baseline ends the version, so that each page begins at the start.
+        loop {
+            let missing = open::missing_page(&mut *conn, subject, None, PAGE).await?;
+            if missing.is_empty() {
+                break;
+            }
+            append(&mut *conn, missing.into_iter().map(|row| (row.key(), None)).collect(), report).await?;
+        }
+    }
+    mark_filled(conn, true).await
+}
+
+async fn mark_filled(conn: &mut Conn, lacked_rows: bool) -> Result<()> {
+    sqlx::query(
+        "UPDATE history_head SET filled = TRUE, began = CASE WHEN $1 THEN \
+         (SELECT r.registry_sequence FROM registry_head r WHERE r.id = 1) ELSE began END WHERE id = 1",
+    )
+    .bind(lacked_rows)
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
+}
+
+async fn append(conn: &mut Conn, rows: Vec<(RowKey, Option<RegistryRow>)>, report: &mut HistoryReport) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    let keys: BTreeSet<RowKey> = rows.iter().map(|(key, _)| key.clone()).collect();
+    let sealing = open::principal_keys(&mut *conn, &keys).await?;
+    let mut drafts = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        let on_type = match &row {
+            Some(RegistryRow::Assignment(assignment)) => match assignment.entity_id {
+                Some(entity) => entities::type_of(&mut *conn, entity).await?,
+                None => None,
+            },
+            _ => None,
+        };
+        let sealed_under = sealing.get(&key);
+        report.unexplained(&key);
+        let draft = Unexplained { key, row, on_type }.draft(now, sealed_under);
+        drafts.push(draft.map_err(|error| StoreError::Backend(error.into()))?);
+    }
+    ledger::append(conn, None, &drafts).await?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Where a statement finds the rows of the registry: in the tables of the present, or among the versions of history.
+//!
+//! A statement that can be asked about the past takes `now` or `(at …)`, the SQL expression of a sequence, and is
+//! compiled once for each. INVARIANT: a table of history is read by these macros only, so that present and past answers
+//! come from the same statements.
+
+/// The condition that a version `$v` is the one after entry `$at`.
+macro_rules! valid_at {
+    ($v:literal, $at:literal) => {
+        concat!($v, ".valid_from <= ", $at, " AND (", $v, ".valid_to IS NULL OR ", $v, ".valid_to > ", $at, ")")
+    };
+}
+
+/// The same for the row of `$table` with the id `$id`, found by two probes of its key however many versions it has.
+macro_rules! version_at {
+    ($table:literal, $v:literal, $id:literal, $at:literal) => {
+        concat!(
+            $v,
+            ".id = ",
+            $id,
+            " AND ",
+            $v,
+            ".valid_from = (SELECT MAX(newest.valid_from) FROM ",
+            $table,
+            " newest WHERE newest.id = ",
+            $id,
+            " AND newest.valid_from <= ",
+            $at,
+            ") AND (",
+            $v,
+            ".valid_to IS NULL OR ",
+            $v,
+            ".valid_to > ",
+            $at,
+            ")"
+        )
+    };
+}
+
+/// `FROM` the entity `$id`, as `$v`, with the condition of a `WHERE`.
+macro_rules! from_entity {
+    (now, $v:literal, $id:literal) => {
+        concat!(" FROM entities ", $v, " WHERE ", $v, ".id = ", $id)
+    };
+    ((at $at:literal), $v:literal, $id:literal) => {
+        concat!(" FROM entity_versions ", $v, " WHERE ", version_at!("entity_versions", $v, $id, $at))
+    };
+}
+
+/// Joins the entity `$id` of each row before, as `$v`.
+macro_rules! join_entity {
+    (now, $v:literal, $id:literal) => {
+        join_probing!("entities", $v, $v, ".id = ", $id)
+    };
+    ((at $at:literal), $v:literal, $id:literal) => {
+        join_probing!("entity_versions", $v, version_at!("entity_versions", $v, $id, $at))
+    };
+}
+
+/// Joins the role `$id` of each row before, as `$v`.
+macro_rules! join_role {
+    (now, $v:literal, $id:literal) => {
+        join_probing!("roles", $v, $v, ".id = ", $id)
+    };
+    ((at $at:literal), $v:literal, $id:literal) => {
+        join_probing!("role_versions", $v, version_at!("role_versions", $v, $id, $at))
+    };
+}
+
+/// Joins the assignments that fulfil a condition, once for each row before, as `$v`. The condition is on the columns of
+/// `uq_role_assignments`.
+macro_rules! join_assignments {
+    (now, $v:literal, $($condition:expr),+) => {
+        join_probing!("role_assignments", $v, $($condition),+)
+    };
+    ((at $at:literal), $v:literal, $($condition:expr),+) => {
+        join_probing!("assignment_versions", $v, $($condition,)+ " AND ", valid_at!($v, $at))
+    };
+}
+
+/// `FROM` the principal with this type and id, as `$v`, with the condition of a `WHERE`.
+macro_rules! from_principal {
+    (now, $v:literal, $type:literal, $id:literal) => {
+        concat!(" FROM principals ", $v, " WHERE ", $v, ".type = ", $type, " AND ", $v, ".id = ", $id)
+    };
+    ((at $at:literal), $v:literal, $type:literal, $id:literal) => {
+        concat!(
+            " FROM principal_versions ",
+            $v,
+            " WHERE ",
+            $v,
+            ".type = ",
+            $type,
+            " AND ",
+            $v,
+            ".id = ",
+            $id,
+            " AND ",
+            valid_at!($v, $at)
+        )
+    };
+}
+
+/// The principal with this type and id as a table: at most one row.
+macro_rules! principal_source {
+    (now, $type:literal, $id:literal) => {
+        concat!("(SELECT *", from_principal!(now, "known", $type, $id), ")")
+    };
+    ((at $at:literal), $type:literal, $id:literal) => {
+        concat!("(SELECT *", from_principal!((at $at), "known", $type, $id), ")")
+    };
+}
+
+/// The id under which the permissions of roles have the action `$action`.
+macro_rules! from_action {
+    (now, $action:literal) => {
+        concat!("SELECT id FROM permissions WHERE action = ", $action)
+    };
+    ((at $at:literal), $action:literal) => {
+        concat!("SELECT ", $action, " AS id")
+    };
+}
+
+/// The condition of a permission `rp` of the role that the row `$role` joined, by the id of [`from_action`].
+macro_rules! from_permission {
+    (now, $role:literal, $action_id:literal) => {
+        concat!(" FROM role_permissions rp WHERE rp.role_id = ", $role, ".id AND rp.permission_id = ", $action_id)
+    };
+    ((at $at:literal), $role:literal, $action_id:literal) => {
+        concat!(
+            " FROM role_permission_versions rp WHERE rp.role_id = ",
+            $role,
+            ".id AND rp.valid_from = ",
+            $role,
+            ".valid_from AND rp.action = ",
+            $action_id
+        )
+    };
+}
+
+/// The registry as statements read it that are built while the program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AsOf {
+    /// The tables of the present.
+    Now,
+    /// The versions after the entry with this sequence.
+    Entry(i64),
+}

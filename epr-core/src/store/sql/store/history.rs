@@ -1,0 +1,56 @@
+//! Completing history from the ledger.
+
+use async_trait::async_trait;
+
+use super::super::{explain, facts, history};
+use super::SqlStore;
+use crate::decision::{Facts, NamedFacts, Question};
+use crate::domain::{Moment, PastMoment, Timestamp};
+use crate::store::{HistoryReport, HistoryState, HistoryStore, Result};
+
+#[async_trait]
+impl HistoryStore for SqlStore {
+    async fn history_state(&self) -> Result<HistoryState> {
+        self.read(async |conn| history::state(conn).await).await
+    }
+
+    async fn complete_history(&self) -> Result<HistoryReport> {
+        history::fill(&self.write).await
+    }
+
+    async fn past_facts(
+        &self,
+        question: &Question,
+        moment: Moment,
+        now: Timestamp,
+    ) -> Result<(PastMoment, Option<Facts>)> {
+        let known = self.continuity.newest_change();
+        let read = async |conn: &mut _| {
+            let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
+            Ok((past, facts::read_past(conn, question, past.revision.sequence).await?, accepted))
+        };
+        let (past, found, accepted) = self.snapshot(read).await?;
+        self.continuity.record(&accepted.decisive);
+        Ok((past, found))
+    }
+
+    async fn past_named_facts(
+        &self,
+        question: &Question,
+        moment: Moment,
+        now: Timestamp,
+    ) -> Result<(PastMoment, Option<NamedFacts>)> {
+        let known = self.continuity.newest_change();
+        let read = async |conn: &mut _| {
+            let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
+            Ok((past, explain::read_past(conn, question, past.revision).await?, accepted))
+        };
+        let (past, named, accepted) = self.snapshot(read).await?;
+        self.continuity.record(&accepted.decisive);
+        Ok((past, named))
+    }
+
+    async fn rebuild_history(&self) -> Result<HistoryReport> {
+        history::rebuild(&self.write).await
+    }
+}

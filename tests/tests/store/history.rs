@@ -1,0 +1,131 @@
+//! History: written by appends, completed from the ledger.
+
+use epr_core::domain::{Entity, Incarnation, Moment, NotAskable, PastMoment, Revision};
+use epr_core::history::{RegistryRow, RowVersion};
+use epr_core::store::{HistoryState, StoreError};
+use rstest::rstest;
+
+use crate::support::{Backend, World, assignment, at, decisive_draft, draft, entity, id, question, role};
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn history_is_complete_up_to_the_newest_change_and_decisions_do_not_move_it(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let state = |complete_to, registry_sequence| HistoryState { complete_to, began: 0, registry_sequence };
+    assert_eq!(world.store.history_state().await.unwrap(), state(0, 0));
+    world.store.append(&[draft(None, 1)]).await.unwrap();
+    assert_eq!(world.store.history_state().await.unwrap(), state(0, 0));
+    // With and without a version, in a transaction and by itself.
+    let mut tx = world.begin().await;
+    let row: Entity = entity(1, None);
+    tx.append(&[decisive_draft(2).with_row(RowVersion::created(row)), draft(None, 3)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(world.store.history_state().await.unwrap(), state(2, 2));
+    world.store.append(&[decisive_draft(4), draft(None, 5)]).await.unwrap();
+    assert_eq!(world.store.history_state().await.unwrap(), state(4, 4));
+    assert!(world.store.complete_history().await.unwrap().is_empty());
+}
+
+/// The entries of this suite's drafts name rows that were never created.
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn entries_that_make_no_row_are_reported_by_a_rebuild(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.store.append(&[decisive_draft(1), draft(None, 2), decisive_draft(3)]).await.unwrap();
+    let report = world.store.rebuild_history().await.unwrap();
+    assert_eq!((report.entries, report.unreplayable_count), (2, 2), "{report:?}");
+    assert_eq!(report.unreplayable.iter().map(|one| one.sequence).collect::<Vec<_>>(), [1, 3]);
+    assert!(!world.store.history_state().await.unwrap().is_behind());
+}
+
+/// A ledger whose entry 1 creates an entity, 2 a role and 3 an assignment, and whose entry 4 renames the entity.
+async fn with_versions(world: &World) {
+    let renamed = Entity { name: "renamed".to_owned(), ..entity(1, None) };
+    let drafts = [
+        decisive_draft(1).with_row(RowVersion::created(entity(1, None))),
+        decisive_draft(2).with_row(RowVersion::created(role(1, &["thing:read"]))),
+        decisive_draft(3).with_row(RowVersion::created(assignment(1, 7, 1, Some(1)))),
+        decisive_draft(4).with_row(RegistryRow::from(renamed).into()),
+    ];
+    for draft in drafts {
+        world.store.append(&[draft]).await.unwrap();
+    }
+}
+
+/// The moment after an entry, of the present incarnation.
+async fn after(world: &World, sequence: i64) -> Moment {
+    let present = world.store.registry_state().await.unwrap().revision;
+    Moment::revision(Revision { sequence, ..present })
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn past_facts_are_those_after_an_entry_and_names_those_of_that_time(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    with_versions(&world).await;
+    let asked = question(7, 1);
+    for (sequence, assignments, name) in [(1, 0, "entity 1"), (2, 0, "entity 1"), (3, 1, "entity 1"), (4, 1, "renamed")]
+    {
+        let moment = after(&world, sequence).await;
+        let (past, facts) = world.store.past_facts(&asked, moment, at(100)).await.unwrap();
+        assert_eq!((past.revision.sequence, past.at), (sequence, at(sequence)));
+        assert_eq!(facts.unwrap().assignments.len(), assignments, "after {sequence}");
+        let (_, named) = world.store.past_named_facts(&asked, moment, at(100)).await.unwrap();
+        let named = named.unwrap();
+        assert_eq!((named.resource_name.as_str(), named.facts.assignments.len()), (name, assignments));
+        assert_eq!(named.role_names.len(), assignments);
+    }
+    let (_, unknown) = world.store.past_facts(&question(7, 2), after(&world, 4).await, at(100)).await.unwrap();
+    assert_eq!(unknown, None);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_moment_that_history_lacks_is_refused(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let asked = question(7, 1);
+    let refused = async |moment: Moment| match world.store.past_facts(&asked, moment, at(100)).await {
+        Err(StoreError::NotAskable(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(after(&world, 0).await).await, NotAskable::NoHistory);
+    with_versions(&world).await;
+    let present = world.store.registry_state().await.unwrap().revision;
+    let first = PastMoment { revision: Revision { sequence: 1, ..present }, at: at(1) };
+    assert_eq!(refused(after(&world, 0).await).await, NotAskable::BeforeFirst { first });
+    assert_eq!(refused(Moment::at(at(0))).await, NotAskable::BeforeFirst { first });
+    assert_eq!(refused(after(&world, 5).await).await, NotAskable::Unreached { present });
+    let other = Revision { incarnation: Incarnation(id(1)), ..present };
+    assert_eq!(refused(Moment::revision(other)).await, NotAskable::OtherIncarnation { present });
+}
+
+/// The entry of a time is the last one, in the order of the ledger, within ten seconds before the latest time.
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_time_means_the_last_entry_not_after_it(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    for second in [30, 40, 38, 60, 5] {
+        world.store.append(&[decisive_draft(second)]).await.unwrap();
+    }
+    let of = async |time| world.store.past_facts(&question(7, 1), Moment::at(time), at(100)).await.unwrap().0;
+    let expected = [(5, 5), (29, 5), (30, 1), (37, 1), (38, 3), (40, 3), (50, 3), (60, 4), (99, 4), (100, 5), (101, 5)];
+    for (second, sequence) in expected {
+        let past = of(at(second)).await;
+        assert_eq!((past.revision.sequence, past.at), (sequence, at(second)), "at second {second}");
+    }
+}
