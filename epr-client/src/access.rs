@@ -37,7 +37,8 @@ impl<T: Send + 'static> AccessList<T> {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the resource does not exist; [`Error::Invalid`] for a token of another request;
-    /// [`Error::Conflict`] when the registry has changed since the page that the token is from.
+    /// [`Error::Conflict`] when the registry has changed since the page that the token is from, or is of another
+    /// incarnation than [`Client::with_at_least`] names.
     pub async fn page(&self) -> Result<AccessPage<T>, Error> {
         self.fetch(self.body.clone()).await
     }

@@ -99,8 +99,8 @@ impl Client {
         self.with_header(TRACEPARENT, &traceparent.to_string())
     }
 
-    /// Asks for answers that rest on `revision` or a later state (`EPR-At-Least`): checks, explanations, and reads of
-    /// the registry.
+    /// Asks for answers that rest on `revision` or a later state (`EPR-At-Least`): checks, explanations, lists of
+    /// access, and reads of the registry.
     #[must_use]
     pub fn with_at_least(&self, revision: Revision) -> Self {
         self.with_header(EPR_AT_LEAST, &revision.to_string())

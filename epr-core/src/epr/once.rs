@@ -28,8 +28,8 @@ impl Epr {
     ///
     /// # Errors
     /// `Conflict`, as above.
-    pub async fn first_answer(&self, request: &KeyedRequest) -> Result<Option<KeptAnswer>> {
-        once::first_answer(&self.engines, request).await
+    pub async fn first_answer(&self, call: &Call, request: &KeyedRequest) -> Result<Option<KeptAnswer>> {
+        once::first_answer(&self.engines, call, request).await
     }
 
     /// [`Epr::create_entity`] at most once for a key.

@@ -25,14 +25,23 @@ pub(crate) fn keyed(call: &Call, creation: KeyedCreation, key: IdempotencyKey, b
     KeyedRequest { caller, creation, key, body_sha256 }
 }
 
-/// The first answer to `request`, if it was given within a day.
+/// The first answer to `request`, if it was given within a day. That of a change of the registry is answered at the
+/// present revision, as a change that changes nothing is; events have no revision.
 ///
 /// # Errors
 /// `Conflict` when the key was used for another body, or the principal that the answer is about was erased.
-pub(crate) async fn first_answer(engines: &Engines, request: &KeyedRequest) -> Result<Option<KeptAnswer>> {
+pub(crate) async fn first_answer(
+    engines: &Engines,
+    call: &Call,
+    request: &KeyedRequest,
+) -> Result<Option<KeptAnswer>> {
     let state = engines.store().key_state(request, engines.now()).await?;
     let answer = answer_of(state)?;
     if answer.is_some() {
+        if call.answered_at.is_some() && request.creation != KeyedCreation::Event {
+            // Read after the answer, so that it is not older than the creation.
+            call.set_answered_at(engines.store().registry_state().await?.revision);
+        }
         log_repeated(request);
     }
     Ok(answer)

@@ -101,15 +101,62 @@ async fn a_decision_names_the_state_of_its_facts_cached_or_not(#[case] kind: Dat
     assert_eq!((unknown.status.as_u16(), revision_of(&unknown)), (404, None));
 }
 
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_names_the_state_of_its_pages_and_a_repeated_creation_the_present_one(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let world = World::create(&api).await;
+    let body = json!({"name": "keyed", "type": "spv"}).to_string();
+    let key = [("Idempotency-Key", "one")];
+    let created = revision_of(&api.raw(Method::POST, "/api/v1/entities", &key, body.clone()).await).unwrap();
+    let lists: Vec<_> = readers(&world).into_iter().filter(|(_, path, _)| path.contains("/access/")).collect();
+    assert_eq!(lists.len(), 4);
+    for (method, path, body) in &lists {
+        let page = api.raw(method.clone(), path, &[], body.clone()).await;
+        assert_eq!(revision_of(&page), Some(created), "{path}");
+        assert_eq!(page.expect(200)["revision"], created.to_string(), "{path}");
+    }
+    // The entries of the lists change no row of the registry; this one does.
+    let other = revision_of(&api.post("/api/v1/entities", json!({"name": "other", "type": "spv"})).await).unwrap();
+    let repeated = api.raw(Method::POST, "/api/v1/entities", &key, body).await;
+    assert_eq!(repeated.headers["idempotency-replayed"], "true");
+    assert_eq!(revision_of(&repeated), Some(other));
+    // Events are no state of the registry.
+    let event = json!({"event_type": "a.b", "source": "vault", "payload": {}}).to_string();
+    for _ in 0..2 {
+        let answer = api.raw(Method::POST, "/api/v1/events", &key, event.clone()).await;
+        assert_eq!((answer.status.as_u16(), revision_of(&answer)), (201, None));
+    }
+    // The second page names the revision of the first.
+    let first = json!({"principal_id": USER, "action": "document:download", "limit": 1});
+    let page = api.post("/api/v1/access/resources", first.clone()).await;
+    let mut second = first;
+    second["next"] = page.body["next"].clone();
+    assert!(second["next"].is_string(), "{}", page.body);
+    let page = api.post("/api/v1/access/resources", second).await;
+    assert_eq!((page.status.as_u16(), revision_of(&page)), (200, Some(other)), "{}", page.body);
+}
+
 /// Every route that takes `EPR-At-Least`.
 fn readers(world: &World) -> Vec<(Method, String, String)> {
     let question = check_body(&world.spv).to_string();
     let check = json!({"principal_id": USER, "action": "document:download", "resource_id": world.spv}).to_string();
+    let principals = json!({"action": "document:download", "resource_id": world.spv}).to_string();
+    let resources = json!({"principal_id": USER, "action": "document:download"});
+    let mut subtrees = resources.clone();
+    subtrees["form"] = json!("subtrees");
+    let actions = json!({"principal_id": USER, "resource_id": world.spv}).to_string();
     let get = |path: String| (Method::GET, path, String::new());
     vec![
         (Method::POST, "/api/v1/authorize".into(), question.clone()),
         (Method::POST, "/api/v1/permissions/check".into(), check),
         (Method::POST, "/api/v1/explain".into(), question),
+        (Method::POST, "/api/v1/access/principals".into(), principals),
+        (Method::POST, "/api/v1/access/resources".into(), resources.to_string()),
+        (Method::POST, "/api/v1/access/resources".into(), subtrees.to_string()),
+        (Method::POST, "/api/v1/access/actions".into(), actions),
         get(format!("/api/v1/entities/{}", world.spv)),
         get("/api/v1/entities?type=spv".into()),
         get(format!("/api/v1/roles/{}", world.role)),
@@ -215,6 +262,9 @@ async fn another_process_answers_from_the_state_that_a_change_was_answered_with(
             assert!(revision_of(&answer).unwrap() >= revision, "round {round}");
             assert_eq!(answer.expect(200)["authorized"], is_allowed, "round {round}");
         }
+        let question = json!({"principal_id": USER, "resource_id": spv}).to_string();
+        let actions = two.raw(Method::POST, "/api/v1/access/actions", &headers, question).await.expect(200);
+        assert_eq!(actions["items"].as_array().unwrap().is_empty(), !is_allowed, "round {round}");
         let explained = two.raw(Method::POST, "/api/v1/explain", &headers, body.clone()).await;
         assert_eq!(explained.expect(200)["decision"], is_allowed, "round {round}");
         let listed = two.raw(Method::GET, "/api/v1/assignments", &headers, "").await.expect(200);

@@ -15,7 +15,7 @@ use crate::store::{AccessStart, AccessVisitor, ActionCandidate, ActionsQuery, St
 /// # Errors
 /// Those of [`super::principals::list`].
 pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsRequest) -> Result<AccessPage<AccessItem>> {
-    let walk = Walk::begin(engines, request).await?;
+    let walk = Walk::begin(engines, call, request).await?;
     let after = walk.position().map(|(last, _)| std::str::from_utf8(last)).transpose();
     let after = after.map_err(|error| StoreError::corrupt("page token", error))?;
     let now = || engines.now();
@@ -34,7 +34,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
     let subject = start.resource_type.map(|kind| (request.resource_id, kind));
     let basis = Basis { revision: start.revision, as_of, subject };
     let next = next.map(|action| NextPage { last: action.into_bytes(), state: Vec::new() });
-    walk.finish(engines, call, request, &basis, (items, next)).await
+    walk.finish(engines, request, &basis, (items, next)).await
 }
 
 struct Judge<'a> {

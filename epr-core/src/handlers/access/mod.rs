@@ -21,14 +21,15 @@ use crate::call::Call;
 use crate::domain::access::AccessPage;
 use crate::domain::fields::Problem;
 use crate::domain::{EntityType, Revision, Timestamp};
-use crate::engine::Engines;
+use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
 use tracing::info;
 use uuid::Uuid;
 
 /// One page under way: what it has in common with the first one.
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
+    call: &'a Call,
     keys: TokenKeys,
     request: RequestHash,
     /// The token of the page; `None` for the first one.
@@ -51,9 +52,9 @@ pub(super) struct Basis {
     pub(super) subject: Option<(Uuid, EntityType)>,
 }
 
-impl Walk {
-    /// Begins the page that `request` asks for.
-    pub(super) async fn begin(engines: &Engines, request: &impl AccessRequest) -> Result<Self> {
+impl<'a> Walk<'a> {
+    /// Begins the page that `request` asks for. What is read after it has the state that `call` names, or a later one.
+    pub(super) async fn begin(engines: &Engines, call: &'a Call, request: &impl AccessRequest) -> Result<Self> {
         let list = request.list();
         check_context(&list.context).map_err(|problem| Error::field("context", problem))?;
         for (name, is_given) in [("at", list.at.is_some()), ("revision", list.revision.is_some())] {
@@ -68,7 +69,8 @@ impl Walk {
         if let Some(token) = &continued {
             token.check(Self::kind_of(request), &hash).map_err(refused)?;
         }
-        Ok(Self { keys, request: hash, continued })
+        revisions::reach(engines, call).await?;
+        Ok(Self { call, keys, request: hash, continued })
     }
 
     fn kind_of<R: AccessRequest>(_: &R) -> crate::domain::access::ListKind {
@@ -85,11 +87,13 @@ impl Walk {
         self.continued.as_ref().map_or_else(now, |token| token.as_of)
     }
 
-    /// Checks that the registry is still at the revision of the first page.
+    /// Checks that the registry is still at the revision of the first page, and of the incarnation that the caller
+    /// named.
     ///
     /// # Errors
-    /// `Conflict`; `Invalid` when the database is another incarnation of the ledger.
+    /// `Conflict`; `Invalid` when the token is of another incarnation of the ledger.
     pub(super) fn check_revision(&self, revision: Revision) -> Result<()> {
+        self.call.confirm_incarnation(revision)?;
         match &self.continued {
             Some(token) if token.revision.incarnation != revision.incarnation => {
                 Err(refused(TokenError::OtherIncarnation))
@@ -103,11 +107,10 @@ impl Walk {
         }
     }
 
-    /// Records the page and returns it.
+    /// Records the page, reports its revision and returns it.
     pub(super) async fn finish<R: AccessRequest, T>(
         &self,
         engines: &Engines,
-        call: &Call,
         request: &R,
         basis: &Basis,
         (items, next): (Vec<T>, Option<NextPage>),
@@ -144,8 +147,9 @@ impl Walk {
             as_of: page.as_of,
             subject: basis.subject.as_ref(),
         };
-        let draft = record::listed(call, engines.now(), listing)?;
+        let draft = record::listed(self.call, engines.now(), listing)?;
         engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
+        self.call.set_answered_at(basis.revision);
         info!(kind = R::KIND.word(), count = page.items.len(), complete = page.complete, "access_listed");
         Ok(page)
     }

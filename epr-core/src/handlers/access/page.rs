@@ -17,7 +17,7 @@ pub(super) const MAX_ERRORS: usize = 100;
 
 /// A page that is being filled with items, whose keys in the list are `K`.
 pub(super) struct Filling<'a, K> {
-    walk: &'a Walk,
+    walk: &'a Walk<'a>,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
     limit: usize,
     options: ListOptions,
@@ -43,7 +43,7 @@ pub(super) struct Filled<K> {
 }
 
 impl<'a, K> Filling<'a, K> {
-    pub(super) fn new(walk: &'a Walk, list: &ListRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
+    pub(super) fn new(walk: &'a Walk<'a>, list: &ListRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
         let options = ListOptions { until: list.explain, conditional: list.include.contains(&Include::Conditional) };
         Self {
             walk,

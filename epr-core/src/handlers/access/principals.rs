@@ -17,13 +17,14 @@ use crate::store::{AccessStart, AccessVisitor, PrincipalCandidate, PrincipalKey,
 ///
 /// # Errors
 /// `NotFound` when the resource is unknown; `Invalid` when the token is not one of this request, or the context has a
-/// declared parameter with another type; `Conflict` when the registry has changed since the first page.
+/// declared parameter with another type; `Conflict` when the registry has changed since the first page, or
+/// is of another incarnation than the revision that `call` names; `Busy` when it does not reach that revision in time.
 pub(crate) async fn list(
     engines: &Engines,
     call: &Call,
     request: &PrincipalsRequest,
 ) -> Result<AccessPage<AccessItem>> {
-    let walk = Walk::begin(engines, request).await?;
+    let walk = Walk::begin(engines, call, request).await?;
     let after = walk.position().map(|(last, _)| key_of(last)).transpose()?;
     let now = || engines.now();
     let mut judge = Judge { filling: Filling::new(&walk, &request.list, &now), request };
@@ -43,7 +44,7 @@ pub(crate) async fn list(
     let subject = start.resource_type.map(|kind| (request.resource_id, kind));
     let basis = Basis { revision: start.revision, as_of, subject };
     let next = next.map(|(id, kind)| NextPage { last: [id.as_bytes(), kind.as_bytes()].concat(), state: Vec::new() });
-    walk.finish(engines, call, request, &basis, (items, next)).await
+    walk.finish(engines, request, &basis, (items, next)).await
 }
 
 /// The key in a token: the bytes of the id, and the type.

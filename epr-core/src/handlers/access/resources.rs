@@ -21,7 +21,7 @@ use crate::store::{
 /// # Errors
 /// Those of [`super::principals::list`]; `NotFound` is about the entity that the list is limited to.
 pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequest) -> Result<AccessPage<AccessItem>> {
-    let walk = Walk::begin(engines, request).await?;
+    let walk = Walk::begin(engines, call, request).await?;
     let position = walk.position().map(|(last, state)| read_position(last, state)).transpose()?;
     let now = || engines.now();
     let query = query(engines, request, walk.as_of(now));
@@ -39,7 +39,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequ
     engines.condition_errors.report(&errors);
     let basis = Basis { revision: start.revision, as_of, subject: None };
     let next = next.map(|id| NextPage { last: id.as_bytes().to_vec(), state: vec![search_byte(search)] });
-    walk.finish(engines, call, request, &basis, (items, next)).await
+    walk.finish(engines, request, &basis, (items, next)).await
 }
 
 /// The question of `request` to the store, at about this time.

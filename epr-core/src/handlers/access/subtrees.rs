@@ -32,7 +32,7 @@ pub(crate) async fn list(
     call: &Call,
     request: &ResourcesRequest,
 ) -> Result<AccessPage<SubtreeItem>> {
-    let walk = Walk::begin(engines, request).await?;
+    let walk = Walk::begin(engines, call, request).await?;
     let after = walk.position().map(|(last, state)| read_position(last, state)).transpose()?;
     let now = || engines.now();
     let query = query(engines, request, walk.as_of(now));
@@ -42,7 +42,7 @@ pub(crate) async fn list(
     let Filled { revision, as_of, items, next, errors } = filling.end(&end)?;
     engines.condition_errors.report(&errors);
     let basis = Basis { revision, as_of, subject: None };
-    walk.finish(engines, call, request, &basis, (items, next.map(write_position))).await
+    walk.finish(engines, request, &basis, (items, next.map(write_position))).await
 }
 
 /// The position as a token has it: when the assignment was created and its id; then the reading, and the last entity
@@ -79,7 +79,7 @@ fn reading_byte(reading: SubtreeReading) -> u8 {
 
 /// A page that is being filled with subtrees.
 struct Filling<'a> {
-    walk: &'a Walk,
+    walk: &'a Walk<'a>,
     request: &'a ResourcesRequest,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
     options: ListOptions,
@@ -112,7 +112,7 @@ struct Root {
 }
 
 impl<'a> Filling<'a> {
-    fn new(walk: &'a Walk, request: &'a ResourcesRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
+    fn new(walk: &'a Walk<'a>, request: &'a ResourcesRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
         let conditional = request.list.include.contains(&Include::Conditional);
         Self {
             walk,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::given_twice;
 use crate::App;
 use crate::http::error::ApiError;
-use crate::http::respond::created;
+use crate::http::respond::{at_revision, created};
 
 /// The name of the header as it is written.
 pub(crate) const NAME: &str = "Idempotency-Key";
@@ -70,8 +70,8 @@ impl KeyHeader {
     ) -> Result<Repeat, ApiError> {
         let (Ok(Some(key)), Ok(call), Ok(body)) = (&self.0, call, body) else { return Ok(Repeat::Create(None)) };
         let request = Epr::keyed_request(call, creation, key.clone(), body);
-        Ok(match app.epr.first_answer(&request).await? {
-            Some(answer) => Repeat::Respond(repeated(answer)),
+        Ok(match app.epr.first_answer(call, &request).await? {
+            Some(answer) => Repeat::Respond(at_revision(repeated(answer), call)),
             None => Repeat::Create(Some(request)),
         })
     }

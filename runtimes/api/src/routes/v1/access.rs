@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
-use epr_core::domain::EntityType;
 use epr_core::domain::access::{
     AccessItem, AccessPage, ActionsRequest, Include, ListForm, ListedAction, PrincipalsRequest, ResourcesRequest,
 };
 use epr_core::domain::assignment::PrincipalType;
+use epr_core::domain::{EntityType, Invalid, Revision};
 use epr_core::domain::subtree::SubtreeItem;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::extract::{JsonBody, LenientCallHeaders};
-use crate::http::respond::ok;
+use crate::http::extract::{JsonBody, QuestionHeaders};
+use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{NotFound, OutdatedList};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -137,22 +137,25 @@ pub(crate) struct ListActionsBody {
 /// the registry and the time of the first one. Each page is recorded in the ledger. Unknown members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/access/principals", operation_id = "listPrincipalsWithAccess", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = ListPrincipalsBody, example = json!({
         "action": "document:download", "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
     responses(
-        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>, headers((
+            "EPR-Revision" = Revision, description = "The state of the registry that the list rests on."
+        ))),
         JsonBody, NotFound, OutdatedList
     )
 )]
 async fn principals(
     State(app): State<Arc<App>>,
-    LenientCallHeaders(call): LenientCallHeaders,
+    QuestionHeaders(call): QuestionHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let request = body.and_then(|body| PrincipalsRequest::from_body(&body))?;
-    Ok(ok(&app.epr.list_principals(&call, &request).await?))
+    let request = body.and_then(|body| PrincipalsRequest::from_body(&body));
+    let (call, request) = Invalid::both(call, request)?;
+    Ok(at_revision(ok(&app.epr.list_principals(&call, &request).await?), &call))
 }
 
 /// List the resources on which a principal may perform an action
@@ -161,25 +164,29 @@ async fn principals(
 /// entities are left out unless `include` asks for them. The pages are those of `/access/principals`.
 #[utoipa::path(
     post, path = "/api/v1/access/resources", operation_id = "listResourcesWithAccess", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = ListResourcesBody, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "action": "document:download"
     })),
     responses(
-        (status = 200, description = "A page of the list.", body = ResourcesPage),
+        (status = 200, description = "A page of the list.", body = ResourcesPage, headers((
+            "EPR-Revision" = Revision, description = "The state of the registry that the list rests on."
+        ))),
         JsonBody, NotFound, OutdatedList
     )
 )]
 async fn resources(
     State(app): State<Arc<App>>,
-    LenientCallHeaders(call): LenientCallHeaders,
+    QuestionHeaders(call): QuestionHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let request = body.and_then(|body| ResourcesRequest::from_body(&body, app.epr.entity_types()))?;
-    match request.form {
-        ListForm::Items => Ok(ok(&app.epr.list_resources(&call, &request).await?)),
-        ListForm::Subtrees => Ok(ok(&app.epr.list_subtrees(&call, &request).await?)),
-    }
+    let request = body.and_then(|body| ResourcesRequest::from_body(&body, app.epr.entity_types()));
+    let (call, request) = Invalid::both(call, request)?;
+    let page = match request.form {
+        ListForm::Items => ok(&app.epr.list_resources(&call, &request).await?),
+        ListForm::Subtrees => ok(&app.epr.list_subtrees(&call, &request).await?),
+    };
+    Ok(at_revision(page, &call))
 }
 
 /// List the actions that a principal may perform on a resource
@@ -188,20 +195,23 @@ async fn resources(
 /// bytes. The pages are those of `/access/principals`.
 #[utoipa::path(
     post, path = "/api/v1/access/actions", operation_id = "listActionsWithAccess", tag = "authorization",
-    params(LenientCallHeaders),
+    params(QuestionHeaders),
     request_body(content = ListActionsBody, example = json!({
         "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "resource_id": "01a20864-775e-7192-9677-77033a7b75da"
     })),
     responses(
-        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>),
+        (status = 200, description = "A page of the list.", body = AccessPage<AccessItem>, headers((
+            "EPR-Revision" = Revision, description = "The state of the registry that the list rests on."
+        ))),
         JsonBody, NotFound, OutdatedList
     )
 )]
 async fn actions(
     State(app): State<Arc<App>>,
-    LenientCallHeaders(call): LenientCallHeaders,
+    QuestionHeaders(call): QuestionHeaders,
     JsonBody(body): JsonBody,
 ) -> HandlerResult {
-    let request = body.and_then(|body| ActionsRequest::from_body(&body))?;
-    Ok(ok(&app.epr.list_actions(&call, &request).await?))
+    let request = body.and_then(|body| ActionsRequest::from_body(&body));
+    let (call, request) = Invalid::both(call, request)?;
+    Ok(at_revision(ok(&app.epr.list_actions(&call, &request).await?), &call))
 }
