@@ -3,11 +3,12 @@
 use std::fmt;
 
 use epr_core::domain::access::{
-    AccessItem, AccessPage, ActionsRequest, ListRequest, PrincipalsRequest, ResourcesRequest,
+    AccessItem, AccessPage, ActionsRequest, ListForm, ListRequest, PrincipalsRequest, ResourcesRequest,
 };
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::input::value::Value;
 use epr_core::domain::json::object;
+use epr_core::domain::subtree::SubtreeItem;
 use epr_core::domain::{Invalid, Json, JsonObject};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
@@ -104,6 +105,20 @@ impl Client {
     /// Lists the resources on which a principal may perform an action, one item for each, whatever the request's form
     /// is. The token needs the scope `epr:list`.
     pub fn access_resources(&self, request: &ResourcesRequest) -> AccessList<AccessItem> {
+        self.resources(request, None)
+    }
+
+    /// Lists the resources on which a principal may perform an action as subtrees with exclusions, whatever the
+    /// request's form is. The token needs the scope `epr:list`.
+    pub fn access_subtrees(&self, request: &ResourcesRequest) -> AccessList<SubtreeItem> {
+        self.resources(request, Some(ListForm::Subtrees))
+    }
+
+    fn resources<T: Value + Send + 'static>(
+        &self,
+        request: &ResourcesRequest,
+        form: Option<ListForm>,
+    ) -> AccessList<T> {
         let question = object([
             ("principal_id", request.principal_id.into()),
             ("principal_type", request.principal_type.as_str().into()),
@@ -112,6 +127,7 @@ impl Client {
         let filters = [
             ("resource_type", request.resource_type.as_ref().map(|kind| kind.word().into())),
             ("within", request.within.map(Json::from)),
+            ("form", form.map(|form| form.word().into())),
         ];
         self.access("api/v1/access/resources", question, filters, &request.list)
     }

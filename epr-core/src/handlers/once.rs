@@ -30,11 +30,7 @@ pub(crate) fn keyed(call: &Call, creation: KeyedCreation, key: IdempotencyKey, b
 ///
 /// # Errors
 /// `Conflict` when the key was used for another body, or the principal that the answer is about was erased.
-pub(crate) async fn first_answer(
-    engines: &Engines,
-    call: &Call,
-    request: &KeyedRequest,
-) -> Result<Option<KeptAnswer>> {
+pub(crate) async fn first_answer(engines: &Engines, call: &Call, request: &KeyedRequest) -> Result<Option<KeptAnswer>> {
     let state = engines.store().key_state(request, engines.now()).await?;
     let answer = answer_of(state)?;
     if answer.is_some() {

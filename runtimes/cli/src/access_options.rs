@@ -62,6 +62,18 @@ pub(crate) fn report(finished: Finished, what: &str, state: &ListedState, format
     }
 }
 
+/// [`report`] for rows of several lists, one after the other.
+pub(crate) fn report_several(finished: Finished, what: &str, states: &[ListedState], format: RowFormat) {
+    let ([first, ..], Some(last)) = (states, states.last()) else { return };
+    if first.revision == last.revision {
+        return report(finished, what, first, format);
+    }
+    if finished.rows > 0 && !finished.is_cut && format != RowFormat::Json {
+        let (from, to) = (escaped(&first.revision), escaped(&last.revision));
+        notice(&format!("{what}. The registry changed meanwhile: revisions {from} to {to}, one for each action."));
+    }
+}
+
 /// Reads an action.
 pub(crate) fn action(text: &str) -> Result<ListedAction, String> {
     ListedAction::new(text).map_err(|error| error.to_string())

@@ -2,19 +2,20 @@
 //!
 //! Built from lists of access, one for each entity and action, so that it says what checks say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
 use epr_core::domain::access::{AccessItem, ListRequest, ListedAction, PrincipalsRequest};
-use epr_core::domain::{Entity, EntityFilter, Timestamp};
+use epr_core::domain::{Entity, EntityFilter, EntityType, Timestamp};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::Outcome;
 use crate::access_rows::via_word;
-use crate::backend::Backend;
 use crate::backend::access::AccessQuestion;
+use crate::backend::{Backend, BackendError};
 use crate::entities::entity_label;
 use crate::output::{Output, escaped, minute};
 use crate::reference::EntityRef;
@@ -22,9 +23,9 @@ use crate::rows::{FormatOption, Row, RowFormat, Rows};
 
 #[derive(Args)]
 #[command(
-    after_help = "The format is csv unless --format or --json says otherwise. Archived entities are left out. A \
-                        condition that needs context does not allow. Each list that the report reads is recorded in \
-                        the ledger. With --url, the token needs the scopes epr:read and epr:list."
+    after_help = "The format is csv unless --format or --json says otherwise. Archived entities are left out, and what \
+                        is below them is not. A condition that needs context does not allow. Each list that the report \
+                        reads is recorded in the ledger. With --url, the token needs the scopes epr:read and epr:list."
 )]
 pub(crate) struct Access {
     /// The entity: its id, or TYPE:NAME
@@ -44,37 +45,60 @@ pub(crate) async fn run(backend: &Backend, command: &Access, out: &mut Output) -
             true
         })
         .await?;
+    let entities = with_all_below(backend, root).await?;
     let mut rows = Rows::new(out, format, None);
-    // Depth first: what is below an entity follows it.
-    let mut ahead = vec![root];
-    while let Some(entity) = ahead.pop() {
+    'report: for (done, entity) in entities.iter().enumerate() {
+        rows.walked(done, entities.len());
         for action in &actions {
-            if !list(backend, &entity, action, &mut rows).await? {
-                break;
+            if !list(backend, entity, action, &mut rows).await? {
+                break 'report;
             }
         }
-        if rows.has_failed() {
-            break;
-        }
-        let mut children = Vec::new();
-        let below = EntityFilter { parent_id: Some(entity.id), ..EntityFilter::default() };
-        backend
-            .for_each_entity(&below, &mut |child| {
-                children.push(child);
-                true
-            })
-            .await?;
-        // Newest first, so that the oldest is taken next.
-        ahead.extend(children);
     }
     rows.finish::<AccessRow>("Nobody may do anything there.", "")?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// An entity of the report.
+struct Reported {
+    id: Uuid,
+    entity_type: EntityType,
+    name: String,
+}
+
+/// The entity `root` and every entity below it that is not archived, at any depth, also below archived ones. An entity
+/// comes before what is below it.
+async fn with_all_below(backend: &Backend, root: Entity) -> Result<Vec<Reported>, BackendError> {
+    let mut children: BTreeMap<Option<Uuid>, Vec<Reported>> = BTreeMap::new();
+    let mut found = HashSet::from([root.id]);
+    let below = EntityFilter { ancestor_id: Some(root.id), ..EntityFilter::default() };
+    backend
+        .for_each_entity(&below, &mut |Entity { id, entity_type, name, parent_id, .. }| {
+            found.insert(id);
+            children.entry(parent_id).or_default().push(Reported { id, entity_type, name });
+            true
+        })
+        .await?;
+    let is_found = |parent: &Option<Uuid>| parent.is_some_and(|id| found.contains(&id));
+    let (listed, left_out): (Vec<_>, Vec<_>) = children.keys().copied().partition(is_found);
+    let mut ordered = Vec::with_capacity(found.len());
+    let mut ahead = vec![Reported { id: root.id, entity_type: root.entity_type, name: root.name }];
+    // After the tree of the root comes what is below archived entities; what no walk reaches is in a cycle.
+    for parent in std::iter::once(None).chain(left_out).chain(listed) {
+        ahead.extend(children.remove(&parent).unwrap_or_default());
+        while let Some(entity) = ahead.pop() {
+            // Newest first, so that the oldest is taken next.
+            ahead.extend(children.remove(&Some(entity.id)).unwrap_or_default());
+            ordered.push(entity);
+        }
+    }
+    Ok(ordered)
+}
+
 /// Writes the principals that may do `action` on `entity`. Returns `false` when the output failed.
 async fn list(
     backend: &Backend,
-    entity: &Entity,
+    entity: &Reported,
     action: &str,
     rows: &mut Rows<'_>,
 ) -> Result<bool, Box<dyn std::error::Error>> {
@@ -112,7 +136,7 @@ struct AccessRow {
 }
 
 impl AccessRow {
-    fn of(entity: &Entity, action: &str, item: AccessItem) -> Self {
+    fn of(entity: &Reported, action: &str, item: AccessItem) -> Self {
         let via = item.via.as_ref();
         Self {
             entity_id: entity.id.to_string(),

@@ -71,9 +71,30 @@ impl Row for ResourceRow {
 
     fn print(&self, _: bool, out: &mut Output) -> io::Result<()> {
         let Self(item) = self;
-        let kind = item.kind.as_deref().unwrap_or_default();
-        let name = item.name.as_deref().unwrap_or_default();
-        out.clipped_line(&format!("{}  {}:{}", escaped(&item.id), escaped(kind), escaped(name)))?;
+        out.clipped_line(&entity_text(item))?;
+        assignment_line(item, out)
+    }
+}
+
+/// An entity on which an action may be done, of a list of several actions.
+#[derive(Serialize)]
+pub(crate) struct PermittedRow {
+    pub(crate) action: String,
+    #[serde(flatten)]
+    pub(crate) item: AccessItem,
+}
+
+impl Row for PermittedRow {
+    const COLUMNS: &'static [&'static str] =
+        columns!["action", "entity_type", "entity_id", "entity_external_id", "entity_name"];
+
+    fn cells(&self) -> Vec<String> {
+        [vec![self.action.clone()], named_cells(&self.item), assignment_cells(&self.item)].concat()
+    }
+
+    fn print(&self, _: bool, out: &mut Output) -> io::Result<()> {
+        let Self { action, item } = self;
+        out.clipped_line(&format!("{}  {}", escaped(action), entity_text(item)))?;
         assignment_line(item, out)
     }
 }
@@ -89,6 +110,13 @@ impl Row for ActionRow {
         out.clipped_line(&escaped(&self.0.id))?;
         assignment_line(&self.0, out)
     }
+}
+
+/// `01a20864-775e-7192-9677-77033a7b75da  spv:Berlin One`
+fn entity_text(item: &AccessItem) -> String {
+    let kind = item.kind.as_deref().unwrap_or_default();
+    let name = item.name.as_deref().unwrap_or_default();
+    format!("{}  {}:{}", escaped(&item.id), escaped(kind), escaped(name))
 }
 
 fn named_cells(item: &AccessItem) -> Vec<String> {

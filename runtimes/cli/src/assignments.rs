@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, ExternalId, Granted, NamedAssignment, NewAssignment, Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, ExternalId, Granted, InForce, NamedAssignment, NewAssignment,
+    Timestamp,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -27,6 +28,15 @@ pub(crate) enum Command {
         /// Only assignments of this principal
         #[arg(long, value_name = "UUID")]
         principal: Option<Uuid>,
+        /// Only assignments of principals of this type
+        #[arg(long, value_name = "TYPE", value_parser = principal_type)]
+        principal_type: Option<PrincipalType>,
+        /// Only assignments of this role: its name or id
+        #[arg(long, value_name = "ROLE")]
+        role: Option<RoleRef>,
+        /// Only assignments that are in force now (true), that are not (false), or that are in force at TIME
+        #[arg(long, value_name = "true|false|TIME", value_parser = window_condition, allow_hyphen_values = true)]
+        in_force: Option<WindowCondition>,
         /// Only assignments on exactly this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
         entity: Option<EntityRef>,
@@ -83,20 +93,53 @@ pub(crate) struct Create {
     parameters: Vec<Parameter>,
 }
 
+/// A condition on the windows of assignments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WindowCondition {
+    /// Whether they are in force now.
+    Now(bool),
+    /// They are in force at this time.
+    At(GivenTime),
+}
+
+impl WindowCondition {
+    fn resolve(self, now: Timestamp) -> InForce {
+        match self {
+            Self::Now(true) => InForce::Now,
+            Self::Now(false) => InForce::NotNow,
+            Self::At(time) => InForce::At(time.resolve(now)),
+        }
+    }
+}
+
+fn window_condition(text: &str) -> Result<WindowCondition, String> {
+    match text {
+        "true" => Ok(WindowCondition::Now(true)),
+        "false" => Ok(WindowCondition::Now(false)),
+        time => times::either(time).map(WindowCondition::At),
+    }
+}
+
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { principal, entity, limit } => {
+        Command::List { principal, principal_type, role, in_force, entity, limit } => {
+            let role_id = match role {
+                Some(role) => Some(role.find(backend).await?.id),
+                None => None,
+            };
+            let now = backend.now();
             let entity_id = match entity {
                 Some(entity) => Some(entity.id(backend).await?),
                 None => None,
             };
-            list(
-                backend,
-                AssignmentFilter { principal_id: *principal, entity_id, ..AssignmentFilter::default() },
-                *limit,
-                out,
-            )
-            .await?;
+            let filter = AssignmentFilter {
+                principal_id: *principal,
+                principal_type: principal_type.clone(),
+                role_id,
+                entity_id,
+                in_force: in_force.map(|condition| condition.resolve(now)),
+            };
+            list(backend, filter, *limit, out).await?;
         }
         Command::Show { assignment } => {
             let found = backend.assignment(*assignment).await?;

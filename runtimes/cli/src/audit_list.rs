@@ -32,6 +32,12 @@ pub(crate) struct List {
     /// Only entries about what this actor did
     #[arg(long, value_name = "UUID")]
     actor_id: Option<Uuid>,
+    /// Only entries about this principal: its own actions and checks, its registration and its assignments
+    #[arg(long, value_name = "UUID")]
+    principal: Option<Uuid>,
+    /// Only the grant and the revocation of this assignment
+    #[arg(long, value_name = "UUID")]
+    assignment: Option<Uuid>,
     /// Only entries about this entity: its id, also that of a role or a principal, or TYPE:NAME
     #[arg(long, value_name = "ENTITY")]
     entity: Option<EntityRef>,
@@ -79,6 +85,8 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
     let filter = AuditFilter {
         action: list.action.clone(),
         actor_id: list.actor_id,
+        principal_id: list.principal,
+        assignment_id: list.assignment,
         entity_id,
         entity_type: list.entity_type.clone(),
         source: list.source.clone(),
@@ -88,7 +96,6 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
         occurred_to: list.to.map(|to| to.resolve(now)),
         from_sequence: list.from_sequence,
         to_sequence: list.to_sequence,
-        ..AuditFilter::default()
     };
     let limit = list.limit.or((format == RowFormat::Table).then_some(TABLE_ROWS));
     let mut rows = Rows::new(out, format, limit);

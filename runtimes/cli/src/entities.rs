@@ -18,7 +18,7 @@ use crate::reference::EntityRef;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List entities that are not archived, newest first
+    /// List entities, newest first
     List {
         /// Only entities of this type; repeatable
         #[arg(long = "type", value_name = "TYPE", value_parser = EntityTypeParser, hide_possible_values = true)]
@@ -26,6 +26,18 @@ pub(crate) enum Command {
         /// Only children of this entity: its id, or TYPE:NAME
         #[arg(long, value_name = "ENTITY")]
         parent: Option<EntityRef>,
+        /// Only entities of this status; default: all but the archived ones
+        #[arg(long, value_parser = choice::<EntityStatus>())]
+        status: Option<EntityStatus>,
+        /// Only the entity with exactly this name and of the one type that --type names
+        #[arg(long, value_name = "TEXT", value_parser = name, requires = "types")]
+        name: Option<EntityName>,
+        /// Only entities whose names begin with this text
+        #[arg(long, value_name = "TEXT", value_parser = name)]
+        name_prefix: Option<EntityName>,
+        /// Only entities below this one, at any depth: its id, or TYPE:NAME
+        #[arg(long, value_name = "ENTITY")]
+        below: Option<EntityRef>,
         /// Only entities with this external id
         #[arg(long, value_name = "TEXT")]
         external_id: Option<ExternalId>,
@@ -136,13 +148,25 @@ impl TypedValueParser for EntityTypeParser {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { types, parent, external_id, limit } => {
+        Command::List { types, parent, status, name, name_prefix, below, external_id, limit } => {
+            let ancestor_id = match below {
+                Some(below) => Some(below.id(backend).await?),
+                None => None,
+            };
             let parent_id = match parent {
                 Some(parent) => Some(parent.id(backend).await?),
                 None => None,
             };
             let external_id = external_id.clone();
-            let filter = EntityFilter { types: types.clone(), parent_id, external_id, ..EntityFilter::default() };
+            let filter = EntityFilter {
+                types: types.clone(),
+                status: *status,
+                name: name.clone(),
+                name_prefix: name_prefix.clone(),
+                parent_id,
+                ancestor_id,
+                external_id,
+            };
             list(backend, &filter, *limit, out).await?;
         }
         Command::Show { entity } => show(backend, &entity.find(backend).await?, out).await?,

@@ -36,6 +36,7 @@ mod report;
 mod roles;
 mod rows;
 mod seed;
+mod subtree_rows;
 mod takeover;
 mod times;
 mod token;

@@ -55,6 +55,9 @@ pub(crate) trait Row: Serialize {
 /// Rows from which a terminal shows their number.
 const SHOWN_FROM: u64 = 500;
 
+/// Parts of a list from which a terminal shows how many have been read.
+const SHOWN_FROM_PARTS: usize = 20;
+
 /// A list that is being written.
 pub(crate) struct Rows<'a> {
     out: &'a mut Output,
@@ -71,14 +74,16 @@ impl<'a> Rows<'a> {
         Self { out, format, limit, seen: 0, failed: None, counter: None }
     }
 
-    /// How many rows to read: one more than the limit, to know whether more exist.
+    /// How many more rows to read: one more than the limit, to know whether more exist.
     pub(crate) fn wanted(&self) -> u64 {
-        self.limit.map_or(u64::MAX, |limit| limit.saturating_add(1))
+        self.limit.map_or(u64::MAX, |limit| limit.saturating_add(1).saturating_sub(self.seen))
     }
 
-    /// Whether the output failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.is_some()
+    /// Shows that `done` of `total` parts of the list have been read, however few rows they have.
+    pub(crate) fn walked(&mut self, done: usize, total: usize) {
+        if total >= SHOWN_FROM_PARTS {
+            self.counter().set_message(format!(", {done} of {total} read"));
+        }
     }
 
     /// Writes a row. Returns `false` when no more rows are needed: the limit is exceeded, or the output failed.
@@ -135,20 +140,24 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Shows the number of rows so far, on standard error, if that is a terminal on which the rows do not appear.
+    /// Shows the number of rows so far.
     fn count(&mut self) {
-        if self.seen < SHOWN_FROM {
-            return;
+        let seen = self.seen;
+        if seen >= SHOWN_FROM || self.counter.is_some() {
+            self.counter().set_position(seen);
         }
-        let counter = self.counter.get_or_insert_with(|| {
+    }
+
+    /// The progress on standard error, if that is a terminal on which the rows do not appear.
+    fn counter(&mut self) -> &ProgressBar {
+        self.counter.get_or_insert_with(|| {
             if !io::stderr().is_terminal() || Output::is_terminal() {
                 return ProgressBar::hidden();
             }
-            let style = ProgressStyle::with_template("{human_pos} so far, {per_sec}");
+            let style = ProgressStyle::with_template("{human_pos} so far, {per_sec}{msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
-        });
-        counter.set_position(self.seen);
+        })
     }
 }
 

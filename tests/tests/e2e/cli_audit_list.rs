@@ -56,9 +56,16 @@ async fn every_filter_lists_exactly_its_entries_on_the_database_and_over_the_api
     assert!(all.len() >= 7 && all.is_sorted_by_key(|entry| -entry["sequence"].as_i64().unwrap()), "newest first");
     let member = |name: &'static str, value: String| Box::new(move |entry: &Value| entry[name] == json!(value));
     let event = all.iter().find(|entry| entry["action"] == "kyc.passed").unwrap()["event_id"].as_str().unwrap();
+    let granted = all.iter().find(|entry| entry["action"] == "role_assignment.create").unwrap();
+    let assignment = granted["details"]["assignment_id"].as_str().unwrap().to_owned();
     let cases: Vec<(Vec<&str>, Matches)> = vec![
         (vec!["--action", "role_assignment.create"], member("action", "role_assignment.create".into())),
         (vec!["--actor-id", BEN], member("actor_id", BEN.into())),
+        (
+            vec!["--principal", ADA, "--action", "role_assignment.create"],
+            member("action", "role_assignment.create".into()),
+        ),
+        (vec!["--assignment", &assignment], member("action", "role_assignment.create".into())),
         (vec!["--entity", &issuer], member("entity_id", issuer.clone())),
         (vec!["--entity", "issuer:Acme"], member("entity_id", issuer.clone())),
         (vec!["--entity-type", "spv"], member("entity_type", "spv".into())),

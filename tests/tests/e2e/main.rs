@@ -33,6 +33,7 @@ mod cli_reports;
 mod cli_terminal;
 mod cli_times;
 mod cli_transfer;
+mod cli_what_can;
 mod client;
 mod clock_offset;
 mod conditions_check;

@@ -9,7 +9,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::program;
 
 /// Every command that writes a result.
-const COMMANDS: [&[&str]; 32] = [
+const COMMANDS: [&[&str]; 34] = [
     &["--help"],
     &["--version"],
     &["audit", "verify", "--help"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 32] = [
     &["who-can", "document:download", "spv:Berlin One"],
     &["who-can", "document:download", "spv:Berlin One", "--format", "csv"],
     &["what-can", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "--on", "spv:Berlin One", "--json"],
+    &["what-can", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01"],
+    &["what-can", "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a01", "--form", "subtrees", "--json"],
     &["entities", "list"],
     &["entities", "show", "spv:Berlin One"],
     &["roles", "list", "--json"],

@@ -3,6 +3,7 @@
 use epr_core::domain::Timestamp;
 use epr_core::domain::access::{AccessItem, AccessPage, ActionsRequest, ListRequest, MAX_LIMIT};
 use epr_core::domain::access::{PrincipalsRequest, ResourcesRequest};
+use epr_core::domain::subtree::SubtreeItem;
 
 use super::{Backend, BackendError, RowVisitor};
 
@@ -18,7 +19,7 @@ pub(crate) enum AccessQuestion {
 }
 
 /// The state that a list rests on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedState {
     pub(crate) revision: String,
     pub(crate) as_of: Timestamp,
@@ -50,6 +51,27 @@ impl Backend {
                 return Ok(ListedState { revision, as_of });
             }
             question.list().next = next;
+        }
+    }
+
+    /// Passes the subtrees of a list of resources to `visit` until it returns `false`.
+    pub(crate) async fn for_each_subtree(
+        &self,
+        mut request: ResourcesRequest,
+        visit: RowVisitor<'_, SubtreeItem>,
+    ) -> Result<ListedState, BackendError> {
+        // The largest page, so that as few subtrees as possible are on two pages.
+        request.list.limit = MAX_LIMIT;
+        loop {
+            let AccessPage { items, next, revision, as_of, .. } = match self {
+                Self::Database { epr, call, .. } => epr.list_subtrees(call, &request).await?,
+                Self::Api(api) => api.checked(api.client.access_subtrees(&request).page().await)?,
+            };
+            let goes_on = items.into_iter().all(&mut *visit);
+            if !goes_on || next.is_none() {
+                return Ok(ListedState { revision, as_of });
+            }
+            request.list.next = next;
         }
     }
 

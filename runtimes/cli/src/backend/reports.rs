@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityStatus, EntityType, NamedAssignment,
-    Orphan, Role, Timestamp, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentScan, EntityFilter, EntityStatus, EntityType, NamedAssignment, Orphan,
+    Role, Timestamp, UnheldRole,
 };
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
@@ -160,27 +160,21 @@ async fn unheld_roles(api: &Api, now: Timestamp, visit: RowVisitor<'_, UnheldRol
 }
 
 async fn orphans(api: &Api, visit: RowVisitor<'_, Orphan>) -> Result<(), BackendError> {
-    let mut children = Vec::new();
+    let archived = EntityFilter { status: Some(EntityStatus::Archived), ..EntityFilter::default() };
+    let mut parents: HashMap<Uuid, (EntityType, String)> = HashMap::new();
+    api.for_each_entity(&archived, &mut |entity| {
+        parents.insert(entity.id, (entity.entity_type, entity.name));
+        true
+    })
+    .await?;
+    let mut orphans = Vec::new();
     api.for_each_entity(&EntityFilter::default(), &mut |entity| {
-        if entity.parent_id.is_some() {
-            children.push(entity);
+        if let Some((parent_type, parent_name)) = entity.parent_id.and_then(|parent| parents.get(&parent)).cloned() {
+            orphans.push(Orphan { entity, parent_name, parent_type });
         }
         true
     })
     .await?;
-    let mut parents: HashMap<Uuid, Entity> = HashMap::new();
-    let mut orphans = Vec::new();
-    for entity in children {
-        let Some(id) = entity.parent_id else { continue };
-        let parent = match parents.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(api.entity(id).await?),
-        };
-        if parent.status == EntityStatus::Archived {
-            let (parent_type, parent_name) = (parent.entity_type.clone(), parent.name.clone());
-            orphans.push(Orphan { entity, parent_name, parent_type });
-        }
-    }
     let key = |orphan: &Orphan| (orphan.parent_name.clone(), orphan.entity.parent_id, orphan.entity.name.clone());
     orphans.sort_by_cached_key(|orphan| (key(orphan), orphan.entity.id));
     for orphan in orphans {

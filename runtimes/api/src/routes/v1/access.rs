@@ -8,8 +8,8 @@ use epr_core::domain::access::{
     AccessItem, AccessPage, ActionsRequest, Include, ListForm, ListedAction, PrincipalsRequest, ResourcesRequest,
 };
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{EntityType, Invalid, Revision};
 use epr_core::domain::subtree::SubtreeItem;
+use epr_core::domain::{EntityType, Invalid, Revision};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
