@@ -4,7 +4,7 @@
 -- invalid, and made again.
 DROP INDEX CONCURRENTLY IF EXISTS ix_audit_logs_registry_time;
 CREATE INDEX CONCURRENTLY ix_audit_logs_registry_time ON audit_logs (occurred_at, sequence)
-WHERE source = 'entity_permissions_core' AND action IN (
+WHERE source = 'entity_permissions_core' AND event_id IS NULL AND action IN (
     'entity.create', 'entity.update', 'entity.archive', 'entity.baseline',
     'role.create', 'role.update', 'role.baseline',
     'role_assignment.create', 'role_assignment.delete', 'role_assignment.baseline',

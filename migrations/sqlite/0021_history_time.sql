@@ -2,7 +2,7 @@
 -- one of the statements that use it (`store/sql/history/past.rs`).
 DROP INDEX IF EXISTS ix_audit_logs_registry_time;
 CREATE INDEX ix_audit_logs_registry_time ON audit_logs (occurred_at, sequence)
-WHERE source = 'entity_permissions_core' AND action IN (
+WHERE source = 'entity_permissions_core' AND event_id IS NULL AND action IN (
     'entity.create', 'entity.update', 'entity.archive', 'entity.baseline',
     'role.create', 'role.update', 'role.baseline',
     'role_assignment.create', 'role_assignment.delete', 'role_assignment.baseline',

@@ -33,6 +33,8 @@ pub struct Facts {
 pub struct PrincipalFacts {
     /// Whether it is denied everything.
     pub is_suspended: bool,
+    /// Whether its external id and attributes, as they were at a moment of the past, have been erased since.
+    pub is_erased: bool,
     /// Its id in the system that it comes from. Read only when a condition is among the facts.
     pub external_id: Option<String>,
     /// Its attributes. Read only when a condition is among the facts.
@@ -149,6 +151,7 @@ impl Facts {
             external_id: self.principal.external_id.clone(),
             attributes: self.principal.attributes.clone(),
             properties: JsonObject::new(),
+            is_erased: self.principal.is_erased,
         };
         let resource = Described {
             id: question.resource_id,
@@ -156,6 +159,7 @@ impl Facts {
             external_id: self.resource.external_id.clone(),
             attributes: self.resource.attributes.clone(),
             properties: JsonObject::new(),
+            is_erased: false,
         };
         Subjects { principal, resource }
     }

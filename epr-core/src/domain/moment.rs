@@ -45,6 +45,13 @@ impl Moment {
         *self == Self::NOW
     }
 
+    /// The time with which the present registry is asked about: a later one than `now`, or `now` itself. `None` for a
+    /// moment of the past.
+    #[must_use]
+    pub fn of_present(&self, now: Timestamp) -> Option<Timestamp> {
+        self.at.filter(|at| self.revision.is_none() && *at >= now)
+    }
+
     /// Reads the members `at` and `revision`. Every failing one is reported.
     pub fn read(fields: &mut Fields<'_>) -> Self {
         Self { at: fields.optional("at", fields::timestamp), revision: fields.optional("revision", revision) }
@@ -104,8 +111,8 @@ pub enum NotAskable {
     NoHistory,
     /// The tables of history lack entries.
     #[error(
-        "The history of the registry is complete up to revision {complete_to} only; it is being completed, or \
-         `epr history rebuild` recreates it"
+        "The history of the registry is complete up to revision {complete_to} only; if nothing is completing it, run \
+         `epr history complete`"
     )]
     Incomplete {
         /// The last revision that can be asked.

@@ -26,6 +26,7 @@ pub(crate) async fn check(engines: &Engines, asked: Asked<'_>, moment: Moment) -
     check_context(context).map_err(|problem| Error::field("context", problem))?;
     revisions::reach(engines, call).await?;
     let (past, facts) = engines.store().past_facts(question, moment, engines.now()).await?;
+    call.confirm_incarnation(past.revision)?;
     let facts = facts.ok_or_else(|| entities::not_found(question.resource_id))?;
     let resolution = facts.resolve(question, past.at);
     let evaluated = resolution.evaluate(question, context, past.at).map_err(wrong_context)?;
@@ -48,6 +49,7 @@ pub(crate) async fn explain(engines: &Engines, asked: Asked<'_>, moment: Moment)
     check_context(context).map_err(|problem| Error::field("context", problem))?;
     revisions::reach(engines, call).await?;
     let (past, named) = engines.store().past_named_facts(question, moment, engines.now()).await?;
+    call.confirm_incarnation(past.revision)?;
     let named = named.ok_or_else(|| entities::not_found(question.resource_id))?;
     let explanation = explain_facts(question, &named, context, past.at).map_err(wrong_context)?;
     let draft = record::reviewed_explanation(asked, engines.now(), &explanation)?;

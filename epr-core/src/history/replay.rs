@@ -127,14 +127,14 @@ impl<'a> RowEntry<'a> {
         };
         members.insert("created_at".to_owned(), moment.clone());
         members.insert("updated_at".to_owned(), moment);
-        self.overlay(&mut members, &self.details, key);
+        self.overlay(&mut members, &self.details, key)?;
         self.row(members)
     }
 
     fn updated(&self, before: &RegistryRow, key: Option<&PrincipalKey>) -> Result<RegistryRow, Unreplayable> {
         let mut members = members_of(before);
         if let Some(Json::Object(changes)) = self.details.get("changes") {
-            self.overlay(&mut members, changes, key);
+            self.overlay(&mut members, changes, key)?;
         }
         members.insert("updated_at".to_owned(), self.entry.occurred_at.to_string().into());
         self.row(members)
@@ -147,30 +147,40 @@ impl<'a> RowEntry<'a> {
         self.created(key).map(version)
     }
 
-    /// Puts the members of `details` over `members`, and those that are sealed, as far as `key` opens them.
-    fn overlay(&self, members: &mut JsonObject, details: &JsonObject, key: Option<&PrincipalKey>) {
+    /// Puts the members of `details` over `members`, and those that `key` opens.
+    fn overlay(
+        &self,
+        members: &mut JsonObject,
+        details: &JsonObject,
+        key: Option<&PrincipalKey>,
+    ) -> Result<(), Unreplayable> {
         let put = |members: &mut JsonObject, from: &JsonObject| {
             for (name, value) in from {
                 members.insert(name.clone(), value.clone());
             }
         };
         put(members, details);
-        if let Some(opened) = self.opened(key) {
+        if let Some(opened) = self.opened(key)? {
             put(members, &opened);
         }
+        Ok(())
     }
 
-    /// The personal fields of the entry, if there are any and they can be opened.
-    fn opened(&self, key: Option<&PrincipalKey>) -> Option<JsonObject> {
-        let RowKey::Principal(kind, id) = &self.key else { return None };
-        let sealed = self.details.get("sealed").and_then(Json::as_text)?;
+    /// The personal fields of the entry; `None` if it has none, or the key has been destroyed.
+    fn opened(&self, key: Option<&PrincipalKey>) -> Result<Option<JsonObject>, Unreplayable> {
+        let RowKey::Principal(kind, id) = &self.key else { return Ok(None) };
+        let sealed = self.details.get("sealed").and_then(Json::as_text);
+        let Some((sealed, key)) = sealed.zip(key) else { return Ok(None) };
         let place = SealedPlace {
             action: &self.entry.action,
             occurred_at: self.entry.occurred_at,
             principal_type: kind,
             principal_id: *id,
         };
-        unseal(key?, &place, sealed).ok().map(|fields| split_personal(fields).1)
+        match unseal(key, &place, sealed) {
+            Ok(fields) => Ok(Some(split_personal(fields).1)),
+            Err(error) => Err(self.entry.unreplayable(error)),
+        }
     }
 
     /// The row with these members, and with the id of the key.
@@ -376,7 +386,8 @@ mod tests {
         let opened = of(Some(&key));
         assert_eq!((opened.display_name.as_deref(), opened.status.to_string().as_str()), (Some("Ada"), "active"));
         assert_eq!(of(None).display_name, None);
-        assert_eq!(of(Some(&PrincipalKey::generate().unwrap())).display_name, None);
+        let error = read.apply(None, Some(&PrincipalKey::generate().unwrap())).unwrap_err();
+        assert!(error.to_string().contains("cannot be opened"), "{error}");
         let erase = format!(r#"{{"principal_id": "{id}", "principal_type": "user", "assignments_revoked": 0}}"#);
         let erased = version_of(&entry(2, "principal.erase", &erase), Some(&opened.into()));
         let RegistryRow::Principal(erased) = erased else { panic!() };

@@ -149,7 +149,7 @@ impl Draft {
         self.row.as_deref()
     }
 
-    /// Whether the entry changes facts. The list is that of migration 0013, whose triggers store the newest such entry.
+    /// Whether the entry changes facts. The list is that of migration 0024, whose triggers store the newest such entry.
     #[must_use]
     pub fn is_decisive(&self) -> bool {
         const DECISIVE: [&str; 7] = [
@@ -161,18 +161,22 @@ impl Draft {
             "principal.update",
             "principal.erase",
         ];
-        self.event.source.as_str() == OWN_SOURCE && DECISIVE.contains(&self.event.action.as_str())
+        self.is_own() && DECISIVE.contains(&self.event.action.as_str())
     }
 
-    /// Whether the entry changes the registry, and so makes a revision. The rule is that of migration 0018, whose
+    /// Whether the entry changes the registry, and so makes a revision. The rule is that of migration 0024, whose
     /// triggers store the newest such entry.
     #[must_use]
     pub fn changes_registry(&self) -> bool {
         const SUBJECTS: [&str; 5] = ["entity", "role", "role_assignment", "principal", "registry"];
         let action = self.event.action.as_str();
         let subject = action.split_once('.').map(|(subject, _)| subject);
-        self.event.source.as_str() == OWN_SOURCE
-            && (subject.is_some_and(|subject| SUBJECTS.contains(&subject)) || action == "ledger.reincarnate")
+        self.is_own() && (subject.is_some_and(|subject| SUBJECTS.contains(&subject)) || action == "ledger.reincarnate")
+    }
+
+    /// Whether EPR makes the entry itself. A message has an event id, whatever source it claims.
+    fn is_own(&self) -> bool {
+        self.event.event_id.is_none() && self.event.source.as_str() == OWN_SOURCE
     }
 
     /// Whether this event is the one that the entry with this sequence, time and hash records.

@@ -31,6 +31,7 @@ macro_rules! migrations {
             "0020_list_filters",
             "0021_history_time",
             "0023_idempotency_keys",
+            "0024_own_entries",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

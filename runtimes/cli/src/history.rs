@@ -38,13 +38,13 @@ pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outco
 }
 
 fn status(state: HistoryState, out: &mut Output) -> Outcome {
-    let HistoryState { complete_to, began, registry_sequence } = state;
+    let HistoryState { complete_to, began, registry_sequence, is_filled: _ } = state;
     if out.json {
         out.object(&json!({
-            "complete": !state.is_behind(), "complete_to": complete_to, "began": began,
+            "complete": state.is_complete(), "complete_to": complete_to, "began": began,
             "registry_sequence": registry_sequence
         }))?;
-    } else if state.is_behind() {
+    } else if !state.is_complete() {
         let word = Output::bad("INCOMPLETE");
         out.line(format_args!(
             "{word}: history has everything up to entry {complete_to}; the registry was last changed by entry \
@@ -56,7 +56,7 @@ fn status(state: HistoryState, out: &mut Output) -> Outcome {
     if !out.json && began > 0 {
         out.line(format_args!("It begins at entry {began}: the ledger does not explain the registry before."))?;
     }
-    Ok(if state.is_behind() { ExitCode::from(EXIT_NO) } else { ExitCode::SUCCESS })
+    Ok(if state.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
 fn show(report: &HistoryReport, state: HistoryState, out: &mut Output) -> Outcome {

@@ -127,14 +127,93 @@ async fn an_erased_principal_is_gone_from_every_version(#[case] kind: DatabaseKi
         };
         epr.update_principal(&call, &kind, id, patch).await.unwrap();
     }
-    let of_principal = "SELECT COUNT(*) FROM principal_versions WHERE display_name IS NOT NULL";
-    assert_eq!(database.number(of_principal).await, 2);
+    assert_eq!(database.number(NAMED).await, 2);
     epr.erase_principal(&call, &kind, id).await.unwrap();
     let rows = versions(&database).await;
     assert_eq!(rows["principal_versions"].len(), 4);
     assert!(!format!("{rows:?}").contains("secret"), "{rows:?}");
     epr.rebuild_history().await.unwrap();
     assert_eq!(rows, versions(&database).await);
+    epr.close().await;
+}
+
+const NAMED: &str = "SELECT COUNT(*) FROM principal_versions WHERE display_name IS NOT NULL";
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_blanks_every_version_also_while_history_is_behind(#[case] database_kind: DatabaseKind) {
+    let (database, clock) = (Database::create(database_kind).await, clock());
+    let epr = service(&database, clock.clone()).await;
+    let (call, kind) = (Call::default(), default_principal_type());
+    let behind = "UPDATE registry_head SET registry_sequence = registry_sequence + 1";
+    // By a program of an earlier version, which knows no history.
+    let by_sql = "UPDATE principals SET external_id = NULL, display_name = NULL, attributes = '{}', \
+                  erased_at = updated_at";
+    for (n, by_this_program) in [(1, true), (2, false)] {
+        let id = Uuid::from_u128(n);
+        epr.create_principal(&call, NewPrincipal::new().with_id(id)).await.unwrap();
+        let patch = PrincipalPatch {
+            display_name: Some(Some("secret".parse().unwrap())),
+            attributes: Some(object([("secret", true.into())])),
+            ..PrincipalPatch::default()
+        };
+        epr.update_principal(&call, &kind, id, patch).await.unwrap();
+        assert_eq!(database.number(NAMED).await, 1);
+        database.execute(behind).await.unwrap();
+        if by_this_program {
+            epr.erase_principal(&call, &kind, id).await.unwrap();
+        } else {
+            database.execute(by_sql).await.unwrap();
+        }
+        let rows = versions(&database).await;
+        assert!(!format!("{rows:?}").contains("secret"), "{n}: {rows:?}");
+        epr.complete_history().await.unwrap();
+        assert!(epr.history_state().await.unwrap().is_complete());
+        let rows = versions(&database).await;
+        assert!(!format!("{rows:?}").contains("secret"), "{n}: {rows:?}");
+    }
+    epr.close().await;
+}
+
+/// A row that was written outside EPR, and is changed by EPR afterwards: a rebuild finds that the ledger does not
+/// explain it.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_gives_rows_that_the_ledger_does_not_explain_a_baseline(#[case] kind: DatabaseKind) {
+    let (database, clock) = (Database::create(kind).await, clock());
+    let epr = service(&database, clock.clone()).await;
+    let call = Call::default();
+    let spv = |name: &str| NewEntity::new(name.parse().unwrap(), EntityType::Spv);
+    let known = epr.create_entity(&call, spv("known")).await.unwrap();
+    let columns = "type, status, parent_id, attributes, created_at, updated_at";
+    let id = Uuid::from_u128(99);
+    database
+        .execute(&format!(
+            "INSERT INTO entities (id, name, {columns}) SELECT '{id}', 'unknown', {columns} FROM entities"
+        ))
+        .await
+        .unwrap();
+    let renamed = EntityPatch { name: Some("renamed".parse().unwrap()), ..EntityPatch::default() };
+    epr.update_entity(&call, id, renamed.clone()).await.unwrap();
+    assert!(epr.history_state().await.unwrap().is_complete());
+    let report = epr.rebuild_history().await.unwrap();
+    // The update, which the ledger cannot explain, and the row.
+    assert_eq!((report.unreplayable_count, report.baseline_count), (1, 1), "{report:?}");
+    let state = epr.history_state().await.unwrap();
+    assert_eq!((state.is_complete(), state.began, state.registry_sequence), (true, 3, 3), "{state:?}");
+    let live = epr.entity(known.id).await.unwrap();
+    assert_eq!(live.name, "known");
+    // A deletion that was interrupted goes on.
+    let rows = versions(&database).await;
+    database.execute("UPDATE history_head SET sequence = -1, filled = FALSE; DELETE FROM role_versions").await.unwrap();
+    assert!(!epr.history_state().await.unwrap().is_complete());
+    let report = epr.complete_history().await.unwrap();
+    assert_eq!((report.entries, report.unreplayable_count, report.baseline_count), (3, 0, 0), "{report:?}");
+    assert_eq!(versions(&database).await, rows);
     epr.close().await;
 }
 

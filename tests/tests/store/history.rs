@@ -5,7 +5,9 @@ use epr_core::history::{RegistryRow, RowVersion};
 use epr_core::store::{HistoryState, StoreError};
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, at, decisive_draft, draft, entity, id, question, role};
+use crate::support::{
+    Backend, World, assignment, at, claiming_draft, decisive_draft, draft, entity, id, question, role,
+};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -14,7 +16,8 @@ use crate::support::{Backend, World, assignment, at, decisive_draft, draft, enti
 #[tokio::test]
 async fn history_is_complete_up_to_the_newest_change_and_decisions_do_not_move_it(#[case] backend: Backend) {
     let world = World::new(backend).await;
-    let state = |complete_to, registry_sequence| HistoryState { complete_to, began: 0, registry_sequence };
+    let state =
+        |complete_to, registry_sequence| HistoryState { complete_to, began: 0, registry_sequence, is_filled: true };
     assert_eq!(world.store.history_state().await.unwrap(), state(0, 0));
     world.store.append(&[draft(None, 1)]).await.unwrap();
     assert_eq!(world.store.history_state().await.unwrap(), state(0, 0));
@@ -42,6 +45,25 @@ async fn entries_that_make_no_row_are_reported_by_a_rebuild(#[case] backend: Bac
     assert_eq!((report.entries, report.unreplayable_count), (2, 2), "{report:?}");
     assert_eq!(report.unreplayable.iter().map(|one| one.sequence).collect::<Vec<_>>(), [1, 3]);
     assert!(!world.store.history_state().await.unwrap().is_behind());
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_message_that_claims_to_be_an_entry_of_epr_is_no_change_of_the_registry(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.store.append(&[decisive_draft(1)]).await.unwrap();
+    let before = world.store.registry_state().await.unwrap();
+    world.store.append(&[claiming_draft(2)]).await.unwrap();
+    assert_eq!(world.store.registry_state().await.unwrap().revision, before.revision);
+    world.store.append(&[decisive_draft(3)]).await.unwrap();
+    let state = world.store.history_state().await.unwrap();
+    assert_eq!((state.complete_to, state.registry_sequence), (3, 3));
+    let report = world.store.rebuild_history().await.unwrap();
+    assert_eq!(report.unreplayable.iter().map(|one| one.sequence).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(world.store.registry_state().await.unwrap().revision.sequence, 3);
 }
 
 /// A ledger whose entry 1 creates an entity, 2 a role and 3 an assignment, and whose entry 4 renames the entity.

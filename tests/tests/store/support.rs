@@ -230,6 +230,11 @@ pub(crate) fn decisive_draft(n: i64) -> Draft {
     own_draft("entity_permissions_core", "role.update", None, n)
 }
 
+/// A message that claims to be an entry of EPR that changes a role.
+pub(crate) fn claiming_draft(n: i64) -> Draft {
+    own_draft("entity_permissions_core", "role.update", Some(900), n)
+}
+
 /// An entry that changes the registry, and nothing that decisions depend on.
 pub(crate) fn registry_draft(n: i64) -> Draft {
     own_draft("entity_permissions_core", "entity.create", None, n)

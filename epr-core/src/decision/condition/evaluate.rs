@@ -110,6 +110,9 @@ impl<'a> Evaluator<'a> {
                 let found = self.parameters.get(*position).and_then(Option::as_ref);
                 found.ok_or_else(|| self.missing(node))?.clone()
             }
+            Node::Field(field) | Node::HasField(field) if self.is_erased(*field) => {
+                return Err(Failure::Missing(BTreeSet::from([field.name()])));
+            }
             Node::Field(field) => self.field(*field).ok_or_else(|| self.missing(node))?,
             Node::Select { base, key, at } => self.member(node, base, key, *at)?,
             Node::Index { base, index, at } => self.index(node, base, index, *at)?,
@@ -265,6 +268,16 @@ impl<'a> Evaluator<'a> {
             Field::ActionName => Value::Text(self.inputs.action),
             Field::ActionProperties => Value::Map(Map::Json(&NO_PROPERTIES)),
         })
+    }
+
+    /// Whether nobody knows the field any more.
+    fn is_erased(&self, field: Field) -> bool {
+        match field {
+            Field::ExternalId(side) | Field::Attributes(side) | Field::Effective(side) => {
+                side.of(self.inputs).is_erased
+            }
+            _ => false,
+        }
     }
 
     /// `base.key`

@@ -68,6 +68,9 @@ pub struct Described {
     pub attributes: JsonObject,
     /// What the caller states about it; empty for callers that may not.
     pub properties: JsonObject,
+    /// Whether the external id and the attributes have been erased since: nobody knows them, and every expression that
+    /// reads them misses them.
+    pub is_erased: bool,
 }
 
 impl Described {
@@ -75,6 +78,6 @@ impl Described {
     #[must_use]
     pub fn new(id: Uuid, kind: impl Into<String>) -> Self {
         let (attributes, properties) = (JsonObject::new(), JsonObject::new());
-        Self { id, kind: kind.into(), external_id: None, attributes, properties }
+        Self { id, kind: kind.into(), external_id: None, attributes, properties, is_erased: false }
     }
 }

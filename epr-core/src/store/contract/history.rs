@@ -69,9 +69,18 @@ pub struct HistoryState {
     pub began: i64,
     /// The newest entry that changed the registry.
     pub registry_sequence: i64,
+    /// Whether the registry has been compared with history, so that every row that the ledger does not explain has its
+    /// baseline.
+    pub is_filled: bool,
 }
 
 impl HistoryState {
+    /// Whether every revision from the first one on can be asked.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_filled && !self.is_behind()
+    }
+
     /// Whether history lacks entries: a program that writes none has changed the registry, or history is being made.
     #[must_use]
     pub fn is_behind(&self) -> bool {

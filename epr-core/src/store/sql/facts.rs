@@ -153,14 +153,30 @@ pub(super) async fn read_past(conn: &mut Conn, question: &Question, at: i64) -> 
         .bind(question.principal_type.as_str())
         .bind(question.action.as_str())
         .bind(at)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
     let mut found = Found::new(question);
     for row in &rows {
         found.add(row)?;
     }
+    if found.assignments.iter().any(|one| !one.conditions.is_empty()) {
+        found.principal.is_erased = is_erased(conn, question).await?;
+    }
     Ok(found.facts())
+}
+
+/// Whether the principal's fields have been erased, at whatever time the question is.
+async fn is_erased(conn: &mut Conn, question: &Question) -> Result<bool> {
+    let erased: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM principals p WHERE p.type = $1 AND p.id = $2 AND p.erased_at IS NOT NULL",
+    )
+    .bind(question.principal_type.as_str())
+    .bind(bind_id(question.principal_id))
+    .fetch_one(conn)
+    .await
+    .map_err(classify)?;
+    Ok(erased > 0)
 }
 
 /// The origin of facts: the server and its newest registry change.

@@ -88,6 +88,7 @@ pub(super) fn principal_facts(registered: Option<&(Registration, JsonObject)>) -
         None => PrincipalFacts::default(),
         Some((registration, attributes)) => PrincipalFacts {
             is_suspended: registration.status == PrincipalStatus::Suspended,
+            is_erased: false,
             external_id: registration.external_id.clone(),
             attributes: attributes.clone(),
         },

@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 
 use super::super::dialect::{
-    Conn, Id, Pool, Row, SqlTime, begin_disposable, begin_snapshot, classify, commit, lock_history, read_id, read_time,
+    Conn, Db, Id, Pool, Row, SqlTime, begin_disposable, begin_snapshot, classify, commit, lock_history, read_id,
+    read_time,
 };
-use super::super::ledger;
+use super::super::{ledger, principals};
 use super::open::{self, Source};
 use super::past::of_registry;
 use super::write::{Step, write};
-use super::{HistoryHead, head, unexplained};
+use super::{head, unexplained};
 use crate::history::batch::Batch;
 use crate::history::replay::RowEntry;
 use crate::history::{Entry, RegistryRow, RowKey, RowVersion, Step as Change, Unreplayable};
@@ -20,25 +21,37 @@ use crate::store::{HistoryReport, HistoryState, Result, StoreError};
 
 /// The entries of one transaction.
 const MAX_ENTRIES: i64 = 2_000;
+/// Up to this many entries are left to the transaction that has the ledger's lock.
+const FEW_ENTRIES: usize = 50;
+/// The rows that one transaction deletes or writes baselines for.
+const MAX_ROWS: usize = 1_000;
 
-/// Completes the tables of history, in transactions of [`MAX_ENTRIES`]. The last one has the ledger's lock, so that
-/// changes go on from where it ends. Rows that the ledger does not explain get their baseline the first time.
+/// Completes the tables of history, in transactions of [`MAX_ENTRIES`]. The last ones have the ledger's lock, so that
+/// changes go on from where they end. Rows that the ledger does not explain get their baseline the first time.
 ///
-/// What an interrupted call has done stays done.
+/// What an interrupted call has done stays done; a deletion that was interrupted goes on.
 ///
 /// INVARIANT: without the ledger's lock the head of history never reaches the newest change. A change that has waited
 /// for such a transaction would find the head where it needs it, and would not see the versions that it has to end.
 pub(in super::super) async fn fill(pool: &Pool) -> Result<HistoryReport> {
+    delete_if_begun(pool).await?;
     let mut report = HistoryReport::default();
     loop {
         let mut tx = begin_disposable(pool).await?;
         lock_history(&mut tx).await?;
         let before = head(&mut tx).await?;
-        let entries = entries_after(&mut tx, before.state.complete_to).await?;
-        let last = entries.last().map_or(0, |entry| entry.sequence);
-        if !is_full(&entries) || last >= before.state.registry_sequence {
+        if before.is_filled && !before.state.is_behind() {
+            return Ok(report);
+        }
+        let mut entries = entries_after(&mut tx, before.state).await?;
+        if entries.len() <= FEW_ENTRIES {
             break;
         }
+        if entries.last().is_some_and(|newest| newest.sequence >= before.state.registry_sequence) {
+            entries.pop();
+        }
+        let last = entries.last().map_or(0, |entry| entry.sequence);
+        share_principals(&mut tx, &entries).await?;
         replay(&mut tx, (&entries, last), before.state, &mut report).await?;
         commit(tx).await?;
         tracing::info!(entries = report.entries, "history_filling");
@@ -46,43 +59,114 @@ pub(in super::super) async fn fill(pool: &Pool) -> Result<HistoryReport> {
     finish(pool, report).await
 }
 
-/// Replays what changes have added meanwhile, under the ledger's lock. The first time, rows that the ledger does not
-/// explain get their baseline; they are looked for before the lock is taken.
-async fn finish(pool: &Pool, mut report: HistoryReport) -> Result<HistoryReport> {
-    let mut snapshot = begin_snapshot(pool).await?;
-    let HistoryHead { state, is_filled } = head(&mut snapshot).await?;
-    if is_filled && !state.is_behind() {
-        return Ok(report);
+/// Excludes erasures of the principals of `entries` until the end of the transaction: their keys are read, and an
+/// erasure that ended before the versions are written would not blank them.
+async fn share_principals(conn: &mut Conn, entries: &[Entry]) -> Result<()> {
+    let keys: BTreeSet<RowKey> =
+        entries.iter().filter_map(|entry| RowEntry::read(entry).ok().flatten()).map(|entry| entry.key).collect();
+    for key in &keys {
+        if let RowKey::Principal(kind, id) = key {
+            principals::share(&mut *conn, (kind, *id)).await?;
+        }
     }
-    let differing = if is_filled { BTreeSet::new() } else { unexplained::differing(&mut snapshot).await? };
-    drop(snapshot);
-    let mut tx = begin_disposable(pool).await?;
-    lock_history(&mut tx).await?;
-    ledger::lock(&mut tx, None).await?;
-    advance_to_head(&mut tx, &mut report).await?;
-    if !is_filled {
-        unexplained::write_baselines(&mut tx, differing, &mut report).await?;
-    }
-    commit(tx).await?;
-    Ok(report)
+    Ok(())
 }
 
-/// Deletes every version, and completes the tables from the first entry on. Meanwhile changes write none.
+/// Replays what changes have added meanwhile, under the ledger's lock. Unless the tables are filled, rows that the
+/// ledger does not explain get their baseline: they are looked for before the lock is taken, and written in
+/// transactions of [`MAX_ROWS`].
+async fn finish(pool: &Pool, mut report: HistoryReport) -> Result<HistoryReport> {
+    loop {
+        let mut snapshot = begin_snapshot(pool).await?;
+        let is_filled = head(&mut snapshot).await?.is_filled;
+        let differing = if is_filled { BTreeSet::new() } else { unexplained::differing(&mut snapshot).await? };
+        drop(snapshot);
+        let differing: Vec<RowKey> = differing.into_iter().collect();
+        let mut chunks = differing.chunks(MAX_ROWS).peekable();
+        loop {
+            let mut tx = begin_disposable(pool).await?;
+            lock_history(&mut tx).await?;
+            ledger::lock(&mut tx, None).await?;
+            advance_to_head(&mut tx, &mut report).await?;
+            if let Some(keys) = chunks.next() {
+                unexplained::write_baselines(&mut tx, keys, &mut report).await?;
+            }
+            if chunks.peek().is_some() {
+                commit(tx).await?;
+                continue;
+            }
+            // An entry that cannot be replayed was among the last ones: its row has to be looked for.
+            if is_filled && !head(&mut tx).await?.is_filled {
+                commit(tx).await?;
+                break;
+            }
+            let is_explained = report.unreplayable_count == 0 && report.baseline_count == 0;
+            unexplained::mark_filled(&mut tx, !is_explained).await?;
+            commit(tx).await?;
+            return Ok(report);
+        }
+    }
+}
+
+/// In place of the head of history while versions are deleted.
+pub(super) const BEING_DELETED: i64 = -1;
+
+/// Deletes every version, in transactions of [`MAX_ROWS`], and completes the tables from the first entry on. Meanwhile
+/// changes write none.
 pub(in super::super) async fn rebuild(pool: &Pool) -> Result<HistoryReport> {
     let mut tx = begin_disposable(pool).await?;
     lock_history(&mut tx).await?;
-    sqlx::query("UPDATE history_head SET sequence = 0 WHERE id = 1").execute(&mut *tx).await.map_err(classify)?;
-    for delete in [
-        "DELETE FROM entity_versions",
-        "DELETE FROM role_versions",
-        "DELETE FROM role_permission_versions",
-        "DELETE FROM assignment_versions",
-        "DELETE FROM principal_versions",
-    ] {
-        sqlx::query(delete).execute(&mut *tx).await.map_err(classify)?;
-    }
+    sqlx::query("UPDATE history_head SET sequence = $1, filled = FALSE WHERE id = 1")
+        .bind(BEING_DELETED)
+        .execute(&mut *tx)
+        .await
+        .map_err(classify)?;
     commit(tx).await?;
     fill(pool).await
+}
+
+/// Goes on with a deletion that [`rebuild`] has begun.
+async fn delete_if_begun(pool: &Pool) -> Result<()> {
+    const KEYS: [(&str, &str); 5] = [
+        ("entity_versions", "id, valid_from"),
+        ("role_versions", "id, valid_from"),
+        ("role_permission_versions", "role_id, valid_from, action"),
+        ("assignment_versions", "id, valid_from"),
+        ("principal_versions", "type, id, valid_from"),
+    ];
+    for (table, key) in KEYS {
+        loop {
+            let mut tx = begin_disposable(pool).await?;
+            lock_history(&mut tx).await?;
+            if !is_being_deleted(&mut tx).await? {
+                return Ok(());
+            }
+            let mut query = QueryBuilder::<Db>::new(format!(
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} LIMIT {MAX_ROWS})"
+            ));
+            let deleted = query.build().execute(&mut *tx).await.map_err(classify)?.rows_affected();
+            commit(tx).await?;
+            if deleted == 0 {
+                break;
+            }
+        }
+    }
+    let mut tx = begin_disposable(pool).await?;
+    lock_history(&mut tx).await?;
+    sqlx::query("UPDATE history_head SET sequence = 0 WHERE id = 1 AND sequence = $1")
+        .bind(BEING_DELETED)
+        .execute(&mut *tx)
+        .await
+        .map_err(classify)?;
+    commit(tx).await
+}
+
+async fn is_being_deleted(conn: &mut Conn) -> Result<bool> {
+    let sequence: i64 = sqlx::query_scalar("SELECT x.sequence FROM history_head x WHERE x.id = 1")
+        .fetch_one(conn)
+        .await
+        .map_err(classify)?;
+    Ok(sequence == BEING_DELETED)
 }
 
 /// Replays every entry that is missing, in the transaction that is open. It must exclude every writer.
@@ -92,7 +176,7 @@ pub(in super::super) async fn advance_to_head(conn: &mut Conn, report: &mut Hist
         if !before.is_behind() {
             return Ok(());
         }
-        let entries = entries_after(&mut *conn, before.complete_to).await?;
+        let entries = entries_after(&mut *conn, before).await?;
         // Entries that are about no row move the head too.
         let last = entries.last().filter(|_| is_full(&entries)).map_or(before.registry_sequence, |last| last.sequence);
         replay(&mut *conn, (&entries, last), before, report).await?;
@@ -110,7 +194,10 @@ async fn replay(
     before: HistoryState,
     report: &mut HistoryReport,
 ) -> Result<()> {
-    let read = entries.iter().filter_map(|entry| note(RowEntry::read(entry), report).flatten());
+    // What the ledger says of rows before the first baseline of a registry that was taken over is not complete.
+    let unreplayable_before = report.unreplayable_count;
+    let mut note = Noting { report, after: before.began };
+    let read = entries.iter().filter_map(|entry| note.take(RowEntry::read(entry)).flatten());
     let read: Vec<RowEntry<'_>> = read.collect();
     let keys: BTreeSet<RowKey> = read.iter().map(|entry| entry.key.clone()).collect();
     let opening = open::principal_keys(&mut *conn, &keys).await?;
@@ -118,7 +205,7 @@ async fn replay(
     let mut versions = Vec::new();
     for entry in &read {
         let step = entry.apply(rows.get(&entry.key), opening.get(&entry.key));
-        match note(step, report) {
+        match note.take(step) {
             Some(Change::Version(row)) => {
                 let is_new = rows.insert(entry.key.clone(), (*row).clone()).is_none();
                 versions.push((entry.sequence(), RowVersion { is_new, ..(*row).into() }));
@@ -130,6 +217,9 @@ async fn replay(
             Some(Change::Same) | None => {}
         }
     }
+    if report.unreplayable_count > unreplayable_before {
+        unexplained::note_gap(&mut *conn, last).await?;
+    }
     report.entries += entries.len();
     write(&mut *conn, &Batch::of(versions.iter().map(|(sequence, version)| (*sequence, version)))).await?;
     if !(Step { previous: before.complete_to, last }).take(conn).await? {
@@ -138,20 +228,37 @@ async fn replay(
     Ok(())
 }
 
-/// The value; an entry that cannot be replayed is reported.
-fn note<T>(outcome: std::result::Result<T, Unreplayable>, report: &mut HistoryReport) -> Option<T> {
-    outcome.map_err(|problem| report.add(problem)).ok()
+/// Reports the entries that cannot be replayed, of those after a sequence.
+struct Noting<'a> {
+    report: &'a mut HistoryReport,
+    after: i64,
 }
 
-/// EPR's own entries after a sequence that are about rows of the registry, oldest first.
-async fn entries_after(conn: &mut Conn, sequence: i64) -> Result<Vec<Entry>> {
+impl Noting<'_> {
+    /// The value of an entry; `None` when it cannot be replayed.
+    fn take<T>(&mut self, outcome: std::result::Result<T, Unreplayable>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                if problem.sequence > self.after {
+                    self.report.add(problem);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// EPR's own entries that are about rows of the registry and that history lacks, oldest first: at most [`MAX_ENTRIES`].
+async fn entries_after(conn: &mut Conn, state: HistoryState) -> Result<Vec<Entry>> {
     let rows = sqlx::query(concat!(
         "SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details \
-         FROM audit_logs l WHERE l.sequence > $1 AND ",
+         FROM audit_logs l WHERE l.sequence > $1 AND l.sequence <= $2 AND ",
         of_registry!(),
-        " ORDER BY l.sequence LIMIT $2"
+        " ORDER BY l.sequence LIMIT $3"
     ))
-    .bind(sequence)
+    .bind(state.complete_to)
+    .bind(state.registry_sequence)
     .bind(MAX_ENTRIES)
     .fetch_all(conn)
     .await

@@ -40,12 +40,14 @@ async fn head(conn: &mut Conn) -> Result<HistoryHead> {
     .await
     .map_err(classify)?;
     let row = row.ok_or_else(|| StoreError::corrupt("history_head", "its row is missing"))?;
+    let is_filled = row.try_get("filled").map_err(classify)?;
     Ok(HistoryHead {
         state: HistoryState {
-            complete_to: row.try_get("sequence").map_err(classify)?,
+            complete_to: row.try_get::<i64, _>("sequence").map_err(classify)?.max(0),
             began: row.try_get("began").map_err(classify)?,
             registry_sequence: row.try_get("registry_sequence").map_err(classify)?,
+            is_filled,
         },
-        is_filled: row.try_get("filled").map_err(classify)?,
+        is_filled,
     })
 }

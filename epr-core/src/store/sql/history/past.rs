@@ -11,10 +11,11 @@ use crate::domain::{Revision, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
-/// The entries about rows of the registry. The condition of the index `ix_audit_logs_registry_time`.
+/// EPR's own entries about rows of the registry: messages have an event id, whatever source they claim. The
+/// condition of the index `ix_audit_logs_registry_time`.
 macro_rules! of_registry {
     () => {
-        "l.source = 'entity_permissions_core' AND l.action IN ( \
+        "l.source = 'entity_permissions_core' AND l.event_id IS NULL AND l.action IN ( \
          'entity.create', 'entity.update', 'entity.archive', 'entity.baseline', \
          'role.create', 'role.update', 'role.baseline', \
          'role_assignment.create', 'role_assignment.delete', 'role_assignment.baseline', \

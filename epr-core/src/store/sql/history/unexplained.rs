@@ -13,7 +13,6 @@ use crate::store::{HistoryReport, Result, StoreError};
 
 /// The rows that are read at a time.
 const PAGE: i64 = 1_000;
-const PAGE_ROWS: usize = 1_000;
 
 /// Returns the keys of the rows in which the registry and the present versions differ. Changes that are made meanwhile
 /// may be among them.
@@ -41,23 +40,20 @@ pub(super) async fn differing(conn: &mut Conn) -> Result<BTreeSet<RowKey>> {
     Ok(differing)
 }
 
-/// Writes a baseline for each of these rows in which the registry and the present versions differ, and marks the tables
-/// as filled. The transaction that is open must exclude every writer.
-///
-/// If the ledger lacks a row altogether, revisions before the baselines cannot be asked: they would lack it silently.
-pub(super) async fn write_baselines(conn: &mut Conn, keys: BTreeSet<RowKey>, report: &mut HistoryReport) -> Result<()> {
-    let mut lacks_rows = false;
-    let keys: Vec<RowKey> = keys.into_iter().collect();
-    for chunk in keys.chunks(PAGE_ROWS) {
-        let keys: BTreeSet<RowKey> = chunk.iter().cloned().collect();
-        let mut rows = open::rows(&mut *conn, Source::Registry, &keys).await?;
-        let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
-        let found = keys.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
-        let found: Vec<_> = found.filter(|(row, version, _)| row.as_ref() != *version).collect();
-        lacks_rows |= found.iter().any(|(_, version, _)| version.is_none());
-        append(&mut *conn, found.into_iter().map(|(row, _, key)| (key, row)).collect(), report).await?;
+/// Writes a baseline for each of these rows in which the registry and the present versions differ. The transaction that
+/// is open must exclude every writer.
+pub(super) async fn write_baselines(conn: &mut Conn, keys: &[RowKey], report: &mut HistoryReport) -> Result<()> {
+    let keys: BTreeSet<RowKey> = keys.iter().cloned().collect();
+    let mut rows = open::rows(&mut *conn, Source::Registry, &keys).await?;
+    let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
+    let found = keys.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
+    let found = found.filter(|(row, version, _)| row.as_ref() != *version);
+    let found: Vec<_> = found.map(|(row, _, key)| (key, row)).collect();
+    if !found.is_empty() {
+        let newest = super::head(&mut *conn).await?.state.registry_sequence;
+        note_gap(&mut *conn, newest).await?;
     }
-    mark_filled(conn, lacks_rows).await
+    append(conn, found, report).await
 }
 
 /// Writes a baseline for every row of the registry, and for every present version that the registry lacks, and marks
@@ -83,12 +79,27 @@ pub(in super::super) async fn write_all_baselines(conn: &mut Conn, report: &mut 
     mark_filled(conn, true).await
 }
 
-async fn mark_filled(conn: &mut Conn, lacked_rows: bool) -> Result<()> {
+/// Notes that the ledger does not explain every row after entry `sequence`: revisions before it cannot be asked, and
+/// the registry has to be compared with the present versions.
+pub(super) async fn note_gap(conn: &mut Conn, sequence: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE history_head SET filled = FALSE, began = CASE WHEN began < $1 THEN $1 ELSE began END WHERE id = 1",
+    )
+    .bind(sequence)
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
+}
+
+/// Marks the tables as filled. If the ledger did not explain everything (`began_now`), revisions before the newest one
+/// cannot be asked: what they would answer is not known.
+pub(super) async fn mark_filled(conn: &mut Conn, began_now: bool) -> Result<()> {
     sqlx::query(
         "UPDATE history_head SET filled = TRUE, began = CASE WHEN $1 THEN \
          (SELECT r.registry_sequence FROM registry_head r WHERE r.id = 1) ELSE began END WHERE id = 1",
     )
-    .bind(lacked_rows)
+    .bind(began_now)
     .execute(conn)
     .await
     .map_err(classify)?;

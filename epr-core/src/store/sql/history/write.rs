@@ -15,7 +15,8 @@ use crate::store::Result;
 const MAX_ROWS: usize = 1_000;
 
 /// Writes the versions that `sealed` make, and moves the head of history from `previous`, the newest entry that changed
-/// the registry before them. Nothing is written unless the head is there.
+/// the registry before them. No version is written unless the head is there; an erasure blanks earlier ones in any
+/// case.
 pub(in super::super) async fn record(conn: &mut Conn, previous: i64, sealed: &[Sealed<'_>]) -> Result<()> {
     let Some(last) = sealed.iter().rfind(|entry| entry.event.changes_registry()) else { return Ok(()) };
     let versions = sealed.iter().filter_map(|entry| entry.event.row().map(|version| (entry.sequence, version)));
@@ -23,14 +24,11 @@ pub(in super::super) async fn record(conn: &mut Conn, previous: i64, sealed: &[S
     let parts = parts(&batch);
     let step = Step { previous, last: last.sequence };
     if HISTORY_IN_ONE_STATEMENT && parts.iter().map(Part::rows).sum::<usize>() <= MAX_ROWS {
-        if !in_one_statement(&mut *conn, step, &parts).await? {
-            return Ok(());
-        }
+        in_one_statement(&mut *conn, step, &parts).await?;
     } else if step.take(&mut *conn).await? {
         write_parts(&mut *conn, &parts).await?;
-    } else {
-        return Ok(());
     }
+    // Whether history is complete or not.
     blank(conn, &batch.erased).await
 }
 
@@ -72,9 +70,8 @@ async fn write_parts(conn: &mut Conn, parts: &[Part<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Moves the head and writes `parts`, in one round trip; `false` when the head is elsewhere, and then nothing is
-/// written.
-async fn in_one_statement(conn: &mut Conn, step: Step, parts: &[Part<'_>]) -> Result<bool> {
+/// Moves the head and writes `parts`, in one round trip; nothing is written when the head is elsewhere.
+async fn in_one_statement(conn: &mut Conn, step: Step, parts: &[Part<'_>]) -> Result<()> {
     let mut query = QueryBuilder::<Db>::new("WITH moved AS (");
     step.push(&mut query);
     query.push(" RETURNING id)");
@@ -85,8 +82,8 @@ async fn in_one_statement(conn: &mut Conn, step: Step, parts: &[Part<'_>]) -> Re
     }
     query.push(" SELECT COUNT(*) FROM moved");
     let persistent = parts.iter().all(|part| part.rows() == 1);
-    let moved: i64 = query.build_query_scalar().persistent(persistent).fetch_one(conn).await.map_err(classify)?;
-    Ok(moved == 1)
+    let _moved: i64 = query.build_query_scalar().persistent(persistent).fetch_one(conn).await.map_err(classify)?;
+    Ok(())
 }
 
 /// Whether a part is written whatever happened, or only if the head of history was moved by the same statement.

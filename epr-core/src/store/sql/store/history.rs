@@ -26,6 +26,10 @@ impl HistoryStore for SqlStore {
     ) -> Result<(PastMoment, Option<Facts>)> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| {
+            if let Some(at) = moment.of_present(now) {
+                let (found, accepted) = facts::read(conn, question, known.as_ref()).await?;
+                return Ok((PastMoment { revision: accepted.revision, at }, found, accepted));
+            }
             let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
             Ok((past, facts::read_past(conn, question, past.revision.sequence).await?, accepted))
         };
@@ -42,6 +46,10 @@ impl HistoryStore for SqlStore {
     ) -> Result<(PastMoment, Option<NamedFacts>)> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| {
+            if let Some(at) = moment.of_present(now) {
+                let (named, accepted) = explain::read(conn, question, known.as_ref()).await?;
+                return Ok((PastMoment { revision: accepted.revision, at }, named, accepted));
+            }
             let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
             Ok((past, explain::read_past(conn, question, past.revision).await?, accepted))
         };
