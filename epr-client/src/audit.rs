@@ -29,7 +29,7 @@ impl Client {
 }
 
 /// `details` become their canonical text, which is the text that was hashed.
-fn read(json: &Json) -> Result<AuditEntry, Invalid> {
+pub(crate) fn read(json: &Json) -> Result<AuditEntry, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let sequence = fields.required("sequence", fields::whole_number(1, i64::MAX));
     let previous_hash = fields.required("previous_hash", wire::text);

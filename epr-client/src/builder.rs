@@ -104,8 +104,13 @@ impl Builder {
             .retry(reqwest::retry::never())
             .build()
             .map_err(http)?;
-        let transport =
-            Transport { http: client, base: self.base?, token: self.token.transpose()?, retries: self.retries };
+        let transport = Transport {
+            http: client,
+            base: self.base?,
+            token: self.token.transpose()?,
+            retries: self.retries,
+            timeout: self.timeout,
+        };
         Ok(Client::new(transport, HeaderMap::<HeaderValue>::new()))
     }
 }

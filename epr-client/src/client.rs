@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, Revision, StatedReason, TraceParent};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -123,6 +124,11 @@ impl Client {
     /// The URL of `path`, which begins without a slash.
     pub(crate) fn at(&self, path: &str) -> Url {
         self.transport.base.at(path)
+    }
+
+    /// The longest that the service may wait before it answers.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.transport.timeout / 2
     }
 
     /// Sends a request until it succeeds or its error is final.

@@ -7,6 +7,11 @@ use reqwest::header::{HeaderMap, HeaderName};
 
 pub(crate) const EPR_REVISION: HeaderName = HeaderName::from_static("epr-revision");
 
+/// The revision of an answer.
+pub(crate) fn revision_in(headers: &HeaderMap) -> Option<Revision> {
+    headers.get(EPR_REVISION)?.to_str().ok()?.parse().ok()
+}
+
 /// The newest revision among the answers of clients that note it here (`EPR-Revision`). Clones share it.
 ///
 /// ```no_run
@@ -39,8 +44,7 @@ impl NewestRevision {
 
     /// Notes the revision of an answer, if it has one. That of another incarnation replaces what was noted before.
     pub(crate) fn note(&self, headers: &HeaderMap) {
-        let value = headers.get(EPR_REVISION).and_then(|value| value.to_str().ok());
-        let Some(revision) = value.and_then(|text| text.parse::<Revision>().ok()) else { return };
+        let Some(revision) = revision_in(headers) else { return };
         let mut newest = self.lock();
         if newest.is_none_or(|known| known.incarnation != revision.incarnation || known < revision) {
             *newest = Some(revision);

@@ -3,6 +3,7 @@
 //! Owns the connections, the token and the limit of an answer's size. Must know no endpoint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use epr_core::domain::{Invalid, Json};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -21,6 +22,8 @@ pub(crate) struct Transport {
     pub(crate) base: BaseUrl,
     pub(crate) token: Option<Arc<dyn TokenProvider>>,
     pub(crate) retries: RetryPolicy,
+    /// From the start of an attempt to the last byte of its answer.
+    pub(crate) timeout: Duration,
 }
 
 /// One call of an endpoint.

@@ -5,6 +5,7 @@
 
 mod access;
 mod builder;
+mod changes;
 mod from_settings;
 mod history;
 mod once;
@@ -71,7 +72,7 @@ impl Epr {
         let mut tx = core.store.begin().await?;
         tx.ensure_actions(&core.settings.default_permissions, core.now()).await?;
         tx.commit().await?;
-        self.engines.cache.follow_changes(&core.store);
+        self.engines.cache.follow_changes(&core.store, &self.engines.changes);
         self.engines.clock_offset.start(core);
         Ok(())
     }

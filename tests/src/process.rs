@@ -87,6 +87,14 @@ impl Process {
         )
     }
 
+    /// Starts `name` with these arguments and exactly these variables, in the temporary folder.
+    #[must_use]
+    pub fn start_command(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir();
+        let mut command = Command::new(program(name));
+        Self::spawn(command.args(arguments).env_clear().envs(environment.iter().copied()).current_dir(folder))
+    }
+
     fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -158,6 +166,13 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    /// The next line of standard output, which must be JSON.
+    pub async fn next_line(&mut self) -> Value {
+        let next = tokio::time::timeout(PROCESS_TIMEOUT, self.lines.recv()).await;
+        let text = next.expect("a line within a minute").expect("a running process");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("not a JSON line: {text}"))
     }
 
     /// The process id.

@@ -6,6 +6,7 @@ pub mod access;
 pub mod assignment;
 pub mod assignment_request;
 pub mod audit;
+pub mod change;
 pub mod condition;
 pub mod entity;
 pub mod entity_type;
@@ -24,6 +25,7 @@ pub use access::{AccessItem, AccessPage, AccessVia, ActionsRequest, ListRequest,
 pub use assignment::{Assignment, AssignmentFilter, InForce, NewAssignment};
 pub use assignment_request::AssignmentRequest;
 pub use audit::{AuditEntry, AuditEvent, AuditFilter, AuditPage};
+pub use change::Change;
 pub use condition::{Condition, ParameterType};
 pub use entity::{Entity, EntityFilter, EntityPatch, EntityStatus, NewEntity};
 pub use entity_type::{EntityType, EntityTypes};

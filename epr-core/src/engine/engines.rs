@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::cache::Cache;
+use super::change_signal::ChangeSignal;
 use super::clock_offset::ClockOffset;
 use super::condition_errors::ConditionErrors;
 use super::core::Core;
@@ -20,6 +21,7 @@ use crate::store::Store;
 pub(crate) struct Engines {
     pub(crate) core: Arc<Core>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) changes: Arc<ChangeSignal>,
     pub(crate) facts: Arc<FactReader>,
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
@@ -33,6 +35,7 @@ impl Engines {
     pub(crate) fn new(core: Arc<Core>, publisher: Option<Arc<dyn Publisher>>) -> Self {
         Self {
             cache: Arc::new(Cache::new(&core.settings.cache)),
+            changes: Arc::default(),
             facts: Arc::new(FactReader::new(Arc::clone(&core.store))),
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
             delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),

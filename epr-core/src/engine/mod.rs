@@ -6,6 +6,7 @@ pub(crate) mod backoff;
 mod batcher;
 mod breaker;
 pub(crate) mod cache;
+pub(crate) mod change_signal;
 pub(crate) mod clock_offset;
 pub(crate) mod commit_probe;
 pub(crate) mod condition_errors;

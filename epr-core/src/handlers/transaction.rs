@@ -159,6 +159,9 @@ async fn attempt<M: Mutation>(
     }
     mutation.before_commit(&mut *tx, &done).await?;
     conclude(engines, tx, renewals).await?;
+    if let Some(newest) = engines.store().newest_revision() {
+        engines.changes.reached(newest);
+    }
     if let (Some(answered_at), Some(revision)) = (answered_at, revision) {
         answered_at.set(revision);
     }

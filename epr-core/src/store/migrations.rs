@@ -30,6 +30,7 @@ macro_rules! migrations {
             "0019_history",
             "0020_list_filters",
             "0021_history_time",
+            "0022_changes",
             "0023_idempotency_keys",
             "0024_own_entries",
         )

@@ -25,6 +25,7 @@ use self::pool::Pool;
 use self::sql::access::{holdings, region};
 pub use self::sql::assignment_search::AssignmentSearch;
 pub use self::sql::assignments::list_query as assignment_list_query;
+pub use self::sql::changes::changes_query;
 pub use self::sql::entities::list_query as entity_list_query;
 pub use self::sql::entity_search::{EntityCandidates, EntitySearch};
 pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};

@@ -17,6 +17,7 @@ use axum::middleware::from_fn_with_state;
 use epr_core::Epr;
 use epr_core::authn::Authenticator;
 use epr_core::settings::{HttpSettings, Limits, OpenPath, UnknownMembers};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -39,6 +40,9 @@ const DOCUMENT_BYTES: usize = 64 << 20;
 /// Bytes of response bodies in memory until they are sent.
 const RESPONSE_BYTES: usize = 96 << 20;
 
+/// Of the open connections, one in this many may be a reader of changes.
+const READER_SHARE: usize = 4;
+
 /// The state that every handler can reach.
 #[derive(Clone)]
 struct App {
@@ -56,6 +60,23 @@ struct App {
     answers: Budget,
     /// The OpenAPI document as JSON.
     document: Bytes,
+    /// The readers of changes that may be connected.
+    readers: Permits,
+    /// Becomes `true` when the service stops.
+    stopping: Arc<watch::Sender<bool>>,
+}
+
+impl App {
+    /// Whether the service stops: calls that wait are answered.
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the service stops.
+    async fn stopping(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
 }
 
 /// The authentication of callers, and the paths that are open without a credential.
@@ -80,6 +101,8 @@ pub struct Api {
     service: Service,
     limits: Limits,
     metrics: Arc<HttpMetrics>,
+    /// Becomes `true` when the service stops.
+    stopping: Arc<watch::Sender<bool>>,
 }
 
 impl Api {
@@ -93,6 +116,7 @@ impl Api {
         let budgets = [("bodies", bodies.clone()), ("documents", documents.clone()), ("answers", answers.clone())];
         let metrics = Arc::new(HttpMetrics::new(document.paths.paths.keys(), budgets));
         let document = to_json(&document).into();
+        let stopping = Arc::new(watch::Sender::new(false));
         let app = App {
             epr: epr.clone(),
             limits: limits.clone(),
@@ -103,6 +127,8 @@ impl Api {
             documents,
             answers: answers.clone(),
             document,
+            readers: Permits::new((limits.connections / READER_SHARE).max(1)),
+            stopping: Arc::clone(&stopping),
         };
         let router = router
             .fallback(error::unknown_path)
@@ -125,7 +151,7 @@ impl Api {
             access_log: settings.access_log,
         };
         let router = router.layer(from_fn_with_state(Arc::new(around), middleware::handle));
-        Self { service: Service::new(router), limits, metrics }
+        Self { service: Service::new(router), limits, metrics, stopping }
     }
 }
 

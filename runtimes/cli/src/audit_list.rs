@@ -104,21 +104,21 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
     backend
         .for_each_entry(&filter, list.oldest_first, wanted, &mut |entry| {
             next = Some(entry.sequence);
-            rows.add(&Entry(entry))
+            rows.add(&Entry(&entry))
         })
         .await?;
     let option = if list.oldest_first { "--from-sequence" } else { "--to-sequence" };
     let more = format!("More exist: raise --limit, or go on with {option} {}.", next.unwrap_or_default());
-    rows.finish::<Entry>("No entries.", &more)?;
+    rows.finish::<Entry<'_>>("No entries.", &more)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// An entry as a row.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Entry(AuditEntry);
+pub(crate) struct Entry<'a>(pub(crate) &'a AuditEntry);
 
-impl Row for Entry {
+impl Row for Entry<'_> {
     const COLUMNS: &'static [&'static str] = &[
         "sequence",
         "occurred_at",

@@ -14,6 +14,7 @@ mod assignments;
 mod audit;
 mod audit_list;
 mod backend;
+mod changes;
 mod check;
 mod completions;
 mod condition;
@@ -124,6 +125,8 @@ enum Command {
     /// List, verify and export the entries of the audit ledger
     #[command(subcommand)]
     Audit(audit::Command),
+    /// List the changes of the registry in the order in which they were made, and follow them
+    Changes(changes::Changes),
     /// Manage the keys of page tokens
     #[command(subcommand)]
     Access(access::Command),
@@ -211,6 +214,7 @@ async fn run(arguments: &Arguments) -> Outcome {
     let outcome = match command {
         Command::Migrate(command) => command.run(connection.database("migrate")?, &mut out).await,
         Command::Audit(command) => audit::run(&connection, command, &mut out).await,
+        Command::Changes(command) => changes::run(&connection.backend, command, &mut out).await,
         Command::Access(command) => access::run(connection.database("access")?, command, &mut out).await,
         Command::Ledger(command) => {
             let (epr, call) = connection.database_and_call("ledger")?;

@@ -86,6 +86,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Shows the rows so far.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Writes a row. Returns `false` when no more rows are needed: the limit is exceeded, or the output failed.
     pub(crate) fn add<R: Row>(&mut self, row: &R) -> bool {
         if self.limit.is_some_and(|limit| self.seen >= limit) {

@@ -202,6 +202,14 @@ async fn events_and_ledger(client: &Client) {
     let revoked = client.audit_entries(&by, Order::OldestFirst).all().await.unwrap();
     assert_eq!(revoked[0].action, "role_assignment.delete");
     assert_eq!(revoked[0].correlation_id.as_deref(), Some("the request"));
+
+    let mut changes = client.changes(None);
+    let page = changes.next_page(Duration::ZERO).await.unwrap();
+    let registry: Vec<_> = seen.iter().filter(|entry| page.iter().any(|change| change.entry == **entry)).collect();
+    assert_eq!((registry.len(), registry[0].action.as_str()), (page.len(), "entity.create"));
+    assert!(seen.iter().filter(|entry| !registry.contains(entry)).all(|entry| !entry.action.starts_with("entity.")));
+    assert_eq!(changes.next_page(Duration::from_secs(1)).await.unwrap(), []);
+    assert!(changes.position() >= page.last().map(|change| change.revision));
 }
 
 fn json_object() -> epr_client::domain::JsonObject {

@@ -39,7 +39,7 @@ const SQLITE: &str = "
     FROM numbers";
 
 /// A ledger of entries that are in no chain: only their columns matter here.
-async fn ledger(kind: DatabaseKind) -> Database {
+pub(crate) async fn ledger(kind: DatabaseKind) -> Database {
     let database = Database::create(kind).await;
     database.store().await.close().await;
     if kind == DatabaseKind::Sqlite {

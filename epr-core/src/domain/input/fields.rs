@@ -200,7 +200,7 @@ impl<'a> Fields<'a> {
 
     /// The member of this name. An empty filter of a query is treated as absent.
     fn member(&self, name: &str) -> Option<&'a Json> {
-        let may_be_empty = self.location == "query" && !matches!(name, "limit" | "cursor");
+        let may_be_empty = self.location == "query" && !matches!(name, "limit" | "cursor" | "after");
         let value = self.members.get(name).filter(|_| self.ignored != Some(name));
         value.filter(|value| !may_be_empty || value.as_text() != Some(""))
     }

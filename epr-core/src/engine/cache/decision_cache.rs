@@ -19,6 +19,7 @@ use super::tiers::{TierState, Tiers};
 use super::versions::Version;
 use crate::decision::{Question, Span};
 use crate::domain::{Revision, Timestamp};
+use crate::engine::change_signal::ChangeSignal;
 use crate::settings::CacheSettings;
 use crate::store::{Invalidation, Store};
 
@@ -83,9 +84,9 @@ impl Cache {
     }
 
     /// Starts to follow the change feed of `store`, without which nothing is cached.
-    pub(crate) fn follow_changes(&self, store: &Arc<dyn Store>) {
+    pub(crate) fn follow_changes(&self, store: &Arc<dyn Store>, changes: &Arc<ChangeSignal>) {
         if self.tiers.memory.is_some() {
-            let follow = feed_follower::follow(Arc::clone(&self.tiers), Arc::clone(store));
+            let follow = feed_follower::follow(Arc::clone(&self.tiers), Arc::clone(store), Arc::clone(changes));
             self.replace_follower(Some(tokio::spawn(follow).abort_handle()));
         }
     }

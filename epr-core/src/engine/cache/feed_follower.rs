@@ -10,7 +10,8 @@ use super::shared::SharedTier;
 use super::tiers::Tiers;
 use crate::clock::SystemRandom;
 use crate::engine::backoff::{Backoff, Jitter};
-use crate::store::Store;
+use crate::engine::change_signal::ChangeSignal;
+use crate::store::{FeedEvent, Store};
 
 /// The delay after a failed attempt to reach the shared tier.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::Half);
@@ -23,9 +24,14 @@ const CLEANUP_INTERVAL: Duration = Duration::from_hours(1);
 /// The largest number of ids in one statement.
 const BATCH: usize = 1000;
 
-/// Follows the change feed of `store` until the task is aborted.
-pub(super) async fn follow(tiers: Arc<Tiers>, store: Arc<dyn Store>) {
-    let apply = |event| tiers.apply(event);
+/// Follows the change feed of `store` until the task is aborted; `changes` learns of every revision.
+pub(super) async fn follow(tiers: Arc<Tiers>, store: Arc<dyn Store>, changes: Arc<ChangeSignal>) {
+    let apply = |event| {
+        if let FeedEvent::Reached(revision) = &event {
+            changes.reached(*revision);
+        }
+        tiers.apply(event);
+    };
     tokio::join!(store.follow_changes(&apply), remove_old_renewals(&*store), async {
         if let Some(shared) = &tiers.shared {
             tokio::join!(renew(shared), write_off(shared, &*store));

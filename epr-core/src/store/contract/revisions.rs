@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::Result;
-use crate::domain::{Incarnation, Revision, Timestamp};
+use super::{Result, RowVisitor};
+use crate::domain::{Change, Incarnation, Revision, Timestamp};
 
 /// How far a database has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,19 @@ pub trait RevisionStore: Send + Sync {
     ///
     /// Example: after a transaction that appended `entity.create` as entry 7 has committed, a revision with sequence 7.
     fn newest_revision(&self) -> Option<Revision>;
+
+    /// Shows the entries that changed the registry after a revision to `visit`, oldest first, at most `limit`, until it
+    /// says `false`; all of the ledger without a revision. Returns the state of the registry in the same snapshot: a
+    /// reader that has taken every entry up to it goes on from there.
+    ///
+    /// INVARIANT: an entry that commits later comes after every entry that was shown.
+    ///
+    /// # Errors
+    /// `NotAskable` for a revision of another incarnation, or one that the ledger has not reached.
+    ///
+    /// Example: after the entries 1 `entity.create`, 2 `authorization.evaluate` and 3 `entity.update`, and the revision
+    /// of entry 1: entry 3, and a state with sequence 3.
+    async fn changes(&self, after: Option<Revision>, limit: u32, visit: RowVisitor<'_, Change>) -> Result<Revision>;
 
     /// Returns every incarnation that the ledger has had, the oldest first. The last one is the present one.
     ///

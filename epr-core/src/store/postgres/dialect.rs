@@ -141,6 +141,15 @@ macro_rules! for_key_share {
     };
 }
 
+/// Whether an entry `l` changed the registry, as the index `ix_audit_logs_changes` has it. EPR's own entries have no
+/// event id; those of messages have one, whatever source they claim.
+macro_rules! changes_registry {
+    () => {
+        "l.source = 'entity_permissions_core' AND l.event_id IS NULL \
+         AND (l.action ~ '^(entity|role|role_assignment|principal|registry)[.]' OR l.action = 'ledger.reincarnate')"
+    };
+}
+
 /// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
 /// canonical. An operator of JSON would fail for characters that PostgreSQL's texts cannot hold.
 macro_rules! id_in_details {

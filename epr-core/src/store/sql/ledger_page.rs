@@ -63,8 +63,8 @@ pub fn span_query(filter: &AuditFilter) -> Option<QueryBuilder<Db>> {
 }
 
 /// The columns of an entry `l`.
-const COLUMNS: &str = "SELECT l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, l.source, \
-     l.action, l.actor_id, l.actor_type, l.entity_id, l.entity_type, l.correlation_id, \
+pub(super) const COLUMNS: &str = "SELECT l.sequence, l.previous_hash, l.entry_hash, l.hash_version, l.event_id, \
+     l.source, l.action, l.actor_id, l.actor_type, l.entity_id, l.entity_type, l.correlation_id, \
      CAST(l.details AS TEXT) AS details, l.occurred_at";
 
 /// The entries that an index finds by the principal in their details. Decisions are most of a ledger and are not among
@@ -194,7 +194,7 @@ pub(super) async fn list(
     listing::show(conn, (page.limit, page.after), query, (read, |entry| entry.sequence), visit).await
 }
 
-fn read(row: &Row) -> Result<AuditEntry> {
+pub(super) fn read(row: &Row) -> Result<AuditEntry> {
     let optional_id =
         |column| Ok::<_, StoreError>(row.try_get::<Option<Id>, _>(column).map_err(classify)?.map(read_id));
     Ok(AuditEntry {

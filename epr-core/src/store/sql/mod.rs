@@ -13,6 +13,7 @@ pub(super) mod access;
 pub(super) mod assignment_search;
 pub(super) mod assignments;
 mod cached_head;
+pub(super) mod changes;
 mod columns;
 pub(super) mod entities;
 pub(super) mod entity_search;

@@ -99,6 +99,16 @@ macro_rules! join_probing {
     };
 }
 
+/// Whether an entry `l` changed the registry, as the index `ix_audit_logs_changes` has it. EPR's own entries have no
+/// event id; those of messages have one, whatever source they claim.
+macro_rules! changes_registry {
+    () => {
+        "l.source = 'entity_permissions_core' AND l.event_id IS NULL \
+         AND (substr(l.action, 1, instr(l.action, '.') - 1) \
+         IN ('entity', 'role', 'role_assignment', 'principal', 'registry') OR l.action = 'ledger.reincarnate')"
+    };
+}
+
 /// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
 /// canonical.
 macro_rules! id_in_details {

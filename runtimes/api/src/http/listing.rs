@@ -96,18 +96,28 @@ impl<P> PageWriter<P> {
         true
     }
 
+    /// Whether the page has no row.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// The page as a response.
     pub(crate) fn into_response(
-        mut self,
-        mut reservation: Reservation,
+        self,
+        reservation: Reservation,
         query: &Query,
         encode: impl Fn(P) -> String,
     ) -> Response {
+        let (body, last, more) = self.into_parts(reservation);
+        with_link(body, query, last.filter(|_| more).map(encode))
+    }
+
+    /// The page as a body, the position of its last row, and whether more rows exist.
+    pub(crate) fn into_parts(mut self, mut reservation: Reservation) -> (Body, Option<P>, bool) {
         self.text.push(b']');
         reservation.shrink(self.text.len());
-        let cursor = self.last.filter(|_| self.more).map(encode);
         let body = if self.text.len() > UNCOUNTED_BYTES { reservation.attach(self.text) } else { self.text.into() };
-        with_link(Body::from(body), query, cursor)
+        (Body::from(body), self.last, self.more)
     }
 }
 
@@ -115,7 +125,7 @@ fn with_link(body: Body, query: &Query, cursor: Option<String>) -> Response {
     let json = HeaderValue::from_static("application/json");
     let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, json)], body).into_response();
     response.extensions_mut().insert(Accounted);
-    if let Some(link) = cursor.and_then(|cursor| HeaderValue::from_str(&query.next_link(&cursor)).ok()) {
+    if let Some(link) = cursor.and_then(|cursor| HeaderValue::from_str(&query.next_link("cursor", &cursor)).ok()) {
         response.headers_mut().insert(header::LINK, link);
     }
     response

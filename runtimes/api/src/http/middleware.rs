@@ -170,7 +170,11 @@ impl Middleware {
         request.extensions_mut().insert(permit.clone());
         let reads = is_read(request.method());
         let mut running = Box::pin(next.run(request).instrument(span.clone()));
-        if let Ok(response) = tokio::time::timeout(self.timeout, &mut running).await {
+        let mut outcome = tokio::time::timeout(self.timeout, &mut running).await;
+        if outcome.is_err() && !permit.extension().is_zero() {
+            outcome = tokio::time::timeout(permit.extension(), &mut running).await;
+        }
+        if let Ok(response) = outcome {
             return (response, permit.take_document());
         }
         let timed_out_at = Instant::now();

@@ -7,6 +7,7 @@ pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod error;
+pub(crate) mod event_stream;
 pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod http_metrics;

@@ -3,7 +3,9 @@
 //!
 //! A request holds no permit while its body is arriving, so that slow callers do not use up the permits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,6 +22,8 @@ pub(crate) struct Permit {
     held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     /// The memory reservation of the call's document.
     document: Arc<Mutex<Option<Reservation>>>,
+    /// What the call adds to its time limit, in milliseconds.
+    extension: Arc<AtomicU64>,
 }
 
 /// No permit is free.
@@ -38,7 +42,12 @@ impl Permits {
     /// Acquires a permit if one is free. It is released when its last clone is dropped.
     pub(crate) fn acquire(&self) -> Result<Permit, Overloaded> {
         let permit = self.take()?;
-        Ok(Permit { permits: self.clone(), held: Arc::new(Mutex::new(Some(permit))), document: Arc::default() })
+        Ok(Permit {
+            permits: self.clone(),
+            held: Arc::new(Mutex::new(Some(permit))),
+            document: Arc::default(),
+            extension: Arc::default(),
+        })
     }
 }
 
@@ -46,6 +55,18 @@ impl Permit {
     /// Releases the permit until [`Permit::reacquire`].
     pub(crate) fn release(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Releases the permit for good, and extends the time limit of the call: it waits for `wait`, and has permits of
+    /// another kind.
+    pub(crate) fn release_for(&self, wait: Duration) {
+        self.release();
+        self.extension.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What the call adds to its time limit.
+    pub(crate) fn extension(&self) -> Duration {
+        Duration::from_millis(self.extension.load(Ordering::Relaxed))
     }
 
     /// Acquires a permit again if one is free.

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use epr_core::domain::Revision;
 use epr_core::{AnsweredAt, Call};
 use serde::Serialize;
 use tracing::error;
@@ -22,9 +23,16 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 static EPR_REVISION: HeaderName = HeaderName::from_static("epr-revision");
 
 /// `response` with the revision that `call` was answered at.
-pub(crate) fn at_revision(mut response: Response, call: &Call) -> Response {
-    let revision = call.answered_at.as_ref().and_then(AnsweredAt::get);
-    if let Some(value) = revision.and_then(|revision| HeaderValue::try_from(revision.to_string()).ok()) {
+pub(crate) fn at_revision(response: Response, call: &Call) -> Response {
+    match call.answered_at.as_ref().and_then(AnsweredAt::get) {
+        Some(revision) => with_revision(response, revision),
+        None => response,
+    }
+}
+
+/// `response` with a revision.
+pub(crate) fn with_revision(mut response: Response, revision: Revision) -> Response {
+    if let Ok(value) = HeaderValue::try_from(revision.to_string()) {
         response.headers_mut().insert(&EPR_REVISION, value);
     }
     response

@@ -53,6 +53,8 @@ pub async fn serve(api: Api, address: SocketAddr, stop: Stopper) -> Result<(), S
         () = accept(&listener, &api, &connections, &stopped) => {}
     }
     drop((listener, stopped));
+    // Calls that wait are answered before their connections may close.
+    api.stopping.send_replace(true);
     stopping.send_replace(());
     if tokio::time::timeout(DRAIN_TIMEOUT, stopping.closed()).await.is_err() {
         warn!("requests in flight did not finish in time; they end with the process");

@@ -97,6 +97,19 @@ impl IntoResponses for NotFound {
     }
 }
 
+/// The revision after which changes are asked is of another incarnation.
+pub(crate) struct ForeignRevision;
+
+impl IntoResponses for ForeignRevision {
+    fn responses() -> Responses {
+        let sentence = "The revision belongs to another incarnation of this ledger (a takeover or a restored backup \
+                        began a new one); the present revision is \
+                        0198c5b2-8a54-4c1e-9d3f-6f2f0d6f1c11.0000000000000004711";
+        let about = "The revision is of another incarnation: what was read before may not be in this ledger.";
+        responses([response(409, about, &["Problem"], json!({ "detail": sentence }))])
+    }
+}
+
 /// The revision in `EPR-At-Least` is of another incarnation.
 pub(crate) struct OtherIncarnation;
 

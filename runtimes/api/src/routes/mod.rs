@@ -23,6 +23,7 @@ pub(crate) fn all() -> Routes {
         .with(v1::access::routes())
         .with(v1::events::routes())
         .with(v1::audit::routes())
+        .with(v1::changes::routes())
 }
 
 /// The result of a handler.

@@ -9,8 +9,8 @@ use epr_client::{
     BaseUrl, Client, Error, Explanation, List, Order, ProtocolError, Question, RetryPolicy, TransportKind,
 };
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, AuditEntry, AuditFilter, BulkStep, Entity, EntityFilter,
-    EntityPatch, JsonObject, NamedAssignment, NewEntity, NewRole, Role, RolePatch, StatedReason, Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, AuditEntry, AuditFilter, BulkStep, Change, Entity, EntityFilter,
+    EntityPatch, JsonObject, NamedAssignment, NewEntity, NewRole, Revision, Role, RolePatch, StatedReason, Timestamp,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
@@ -66,6 +66,7 @@ impl Api {
 
     /// The sentence about an error, with what to do.
     fn describe(&self, error: Error) -> BackendError {
+        let is_temporary = error.is_temporary();
         let base = self.client.base_url();
         let sentence = match error {
             Error::Unauthorized { message } if self.has_token => {
@@ -111,7 +112,18 @@ impl Api {
             }
             other => chain(&other),
         };
-        BackendError::Message(sentence)
+        if is_temporary { BackendError::Temporary(sentence) } else { BackendError::Message(sentence) }
+    }
+
+    /// The next changes after a revision, for which the call waits up to `wait`, and the revision to go on after.
+    pub(super) async fn changes(
+        &self,
+        after: Option<Revision>,
+        wait: Duration,
+    ) -> Result<(Vec<Change>, Option<Revision>), BackendError> {
+        let mut changes = self.client.changes(after);
+        let page = self.checked(changes.next_page(wait).await)?;
+        Ok((page, changes.position()))
     }
 
     pub(super) fn checked<T>(&self, outcome: Result<T, Error>) -> Result<T, BackendError> {

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod api;
 mod audit;
+mod changes;
 mod principals;
 mod reports;
 
@@ -35,6 +36,20 @@ pub(crate) enum BackendError {
     /// The name is already in use.
     #[error("{0}")]
     Conflict(String),
+    /// The API cannot answer at the moment.
+    #[error("{0}")]
+    Temporary(String),
+}
+
+impl BackendError {
+    /// Whether the same call may succeed later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Core(error) => error.retryable(),
+            Self::Temporary(_) => true,
+            Self::Message(_) | Self::NotFound(_) | Self::Conflict(_) => false,
+        }
+    }
 }
 
 /// The database or an API.

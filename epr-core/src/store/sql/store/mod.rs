@@ -142,6 +142,13 @@ impl SqlStore {
         explain_stopped(self.run_snapshot(snapshot, step).await)
     }
 
+    /// Reads a page of a list by several statements that see one snapshot, as [`SqlStore::list`] does by one.
+    async fn page_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let _permit = self.limits.list().await?;
+        let snapshot = self.read_stats.measure(begin_list_snapshot(&self.read)).await?;
+        explain_stopped(self.run_snapshot(snapshot, step).await)
+    }
+
     /// Runs a step in a transaction of its own.
     async fn change<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let mut tx = self.session(self.transaction().await?);

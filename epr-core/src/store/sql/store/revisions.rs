@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::super::revisions;
+use super::super::{changes, revisions};
 use super::SqlStore;
 use super::facts::ReadRetry;
-use crate::domain::Revision;
-use crate::store::{RecordedIncarnation, RegistryState, Result, RevisionStore};
+use crate::domain::{Change, Revision};
+use crate::store::{RecordedIncarnation, RegistryState, Result, RevisionStore, RowVisitor};
 
 impl SqlStore {
     async fn read_state(&self) -> Result<RegistryState> {
@@ -31,6 +31,14 @@ impl RevisionStore for SqlStore {
 
     fn newest_revision(&self) -> Option<Revision> {
         self.continuity.newest_revision()
+    }
+
+    async fn changes(&self, after: Option<Revision>, limit: u32, visit: RowVisitor<'_, Change>) -> Result<Revision> {
+        let known = self.continuity.newest_change();
+        let step = async |conn: &mut _| changes::visit(conn, known.as_ref(), (after, limit), visit).await;
+        let accepted = self.page_snapshot(step).await?;
+        self.continuity.record_read(&accepted.decisive, accepted.revision);
+        Ok(accepted.revision)
     }
 
     async fn incarnations(&self) -> Result<Vec<RecordedIncarnation>> {

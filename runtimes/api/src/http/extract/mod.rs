@@ -205,13 +205,13 @@ impl<const DEFAULT: u32, const MAX: u32> Paging<DEFAULT, MAX> {
 }
 
 impl Query {
-    /// The `Link` header's value for the page that starts after the encoded `cursor`. The reference has only a query
+    /// The `Link` header's value for the page whose parameter `name` has this `value`. The reference has only a query
     /// and resolves against the URL that the caller used: the service does not know that URL behind a proxy that strips
     /// a prefix.
-    pub(crate) fn next_link(&self, cursor: &str) -> String {
+    pub(crate) fn next_link(&self, name: &str, value: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(self.pairs.iter().filter(|(name, _)| name != "cursor"));
-        query.append_pair("cursor", cursor);
+        query.extend_pairs(self.pairs.iter().filter(|(given, _)| given != name));
+        query.append_pair(name, value);
         format!("<?{}>; rel=\"next\"", query.finish())
     }
 }

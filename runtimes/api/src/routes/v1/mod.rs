@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod assignments;
 pub(crate) mod audit;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod entities;
 pub(crate) mod events;

@@ -1,0 +1,9 @@
+-- no-transaction
+-- The change feed reads the entries that changed the registry, in their order. Decisions, which are most of a ledger,
+-- are not among them, nor are messages that claim EPR's source: those have an event id. The condition is the one of the
+-- statement: `changes_registry!` in `store/postgres/dialect.rs`. Built while others write; one that was broken
+-- off is invalid, and made again.
+DROP INDEX CONCURRENTLY IF EXISTS ix_audit_logs_changes;
+CREATE INDEX CONCURRENTLY ix_audit_logs_changes ON audit_logs (sequence)
+WHERE source = 'entity_permissions_core' AND event_id IS NULL
+    AND (action ~ '^(entity|role|role_assignment|principal|registry)[.]' OR action = 'ledger.reincarnate');
