@@ -12,6 +12,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::fact_reader::FactReader;
 use super::ledger_writer::LedgerWriter;
+use super::list_turns::ListTurns;
 use crate::domain::Timestamp;
 use crate::publish::Publisher;
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub(crate) struct Engines {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) clock_offset: Arc<ClockOffset>,
     pub(crate) condition_errors: Arc<ConditionErrors>,
+    pub(crate) list_turns: Arc<ListTurns>,
 }
 
 impl Engines {
@@ -41,6 +43,7 @@ impl Engines {
             delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),
             clock_offset: Arc::default(),
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
+            list_turns: Arc::new(ListTurns::new()),
             core,
         }
     }

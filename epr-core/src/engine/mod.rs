@@ -16,6 +16,7 @@ pub(crate) mod delivery;
 mod engines;
 pub(crate) mod fact_reader;
 pub(crate) mod ledger_writer;
+pub(crate) mod list_turns;
 mod outbox_walk;
 mod relay;
 pub(crate) mod revisions;

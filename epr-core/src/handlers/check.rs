@@ -122,6 +122,7 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
 
 /// The first half: the cached answer, or the facts. Both rest on the state that `call` names, or a later one.
 pub(crate) async fn begin_check(engines: &Engines, call: &Call, question: &Question) -> Result<Begun> {
+    engines.list_turns.count_check();
     let at_least = call.at_least.map(|at_least| at_least.revision);
     // INVARIANT: the ticket is issued before the facts are read.
     let ticket = match engines.cache.lookup(question, at_least, || engines.now()).await {

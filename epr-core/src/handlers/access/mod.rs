@@ -21,6 +21,7 @@ use crate::call::Call;
 use crate::domain::access::AccessPage;
 use crate::domain::fields::Problem;
 use crate::domain::{EntityType, Revision, Timestamp};
+use crate::engine::list_turns::Turn;
 use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
@@ -30,6 +31,8 @@ use uuid::Uuid;
 /// One page under way: what it has in common with the first one.
 pub(super) struct Walk<'a> {
     call: &'a Call,
+    /// Held until the page is recorded.
+    _turn: Turn,
     keys: TokenKeys,
     request: RequestHash,
     /// The token of the page; `None` for the first one.
@@ -70,7 +73,8 @@ impl<'a> Walk<'a> {
             token.check(Self::kind_of(request), &hash).map_err(refused)?;
         }
         revisions::reach(engines, call).await?;
-        Ok(Self { call, keys, request: hash, continued })
+        let turn = engines.list_turns.take().await?;
+        Ok(Self { call, _turn: turn, keys, request: hash, continued })
     }
 
     fn kind_of<R: AccessRequest>(_: &R) -> crate::domain::access::ListKind {
