@@ -10,7 +10,8 @@ Usage: scripts/bench-ledger-indexes.sh
 Appends the same entries to copies of audit_logs, in turn: one with every index, one with the primary key alone, and
 one for each index without it. Prints time and write-ahead log per entry, and the share of each index. Takes about a
 minute. SQL writes the rows in batches of 1000, like the group-commit writer; hashing and the network are not measured.
-EPR_BENCH_ENTRIES (200000) is the number of entries for each copy.
+EPR_BENCH_ENTRIES (200000) is the number of entries for each copy. EPR_BENCH_MIX is what they are: decisions (the
+default; three quarters decisions of checks, the others entries of other services) or grants (of assignments).
 HELP
     exit 0
 fi
@@ -23,9 +24,10 @@ sql() { psql "$EPR_TEST_POSTGRES_URL/postgres" --quiet --no-psqlrc --set ON_ERRO
 
 sql -c "ALTER SYSTEM SET max_wal_size = '20GB'" -c "SELECT pg_reload_conf()" >/dev/null
 for migration in migrations/postgres/*.sql; do
-    sql --command "SET client_min_messages = warning" --file "$migration" >/dev/null
+    [[ $(head -1 "$migration") == '-- no-transaction' ]] && transaction=() || transaction=(--single-transaction)
+    sql "${transaction[@]}" --command "SET client_min_messages = warning" --file "$migration" >/dev/null
 done
-sql --set rounds=$((${EPR_BENCH_ENTRIES:-200000} / 1000)) <<'SQL'
+sql --set rounds=$((${EPR_BENCH_ENTRIES:-200000} / 1000)) --set mix="${EPR_BENCH_MIX:-decisions}" <<'SQL'
 -- The indexes, and the copies: name, the index that the copy lacks.
 CREATE TABLE copies (name text PRIMARY KEY, lacks text, seconds double precision NOT NULL DEFAULT 0,
     wal numeric NOT NULL DEFAULT 0);
@@ -49,24 +51,28 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
--- Three quarters are decisions; a quarter are entries of other services, which have an event id.
-CREATE PROCEDURE append(rounds integer) LANGUAGE plpgsql AS $$
+-- Of decisions, a quarter are entries of other services, which have an event id.
+CREATE PROCEDURE append(rounds integer, mix text) LANGUAGE plpgsql AS $$
 DECLARE copy record; begun timestamptz; lsn pg_lsn;
 BEGIN
     FOR round IN 0 .. rounds - 1 LOOP
         CREATE TEMP TABLE batch AS
         SELECT round * 1000 + n AS sequence, repeat('a', 64) AS previous_hash,
             md5(n::text) || md5(round::text) AS entry_hash, 1 AS hash_version,
-            CASE WHEN n % 4 = 0 THEN gen_random_uuid() END AS event_id,
-            CASE WHEN n % 4 = 0 THEN 'document_vault' ELSE 'entity_permissions_core' END AS source,
-            CASE WHEN n % 4 = 0 THEN 'document.downloaded' ELSE 'authorization.evaluate' END AS action,
+            CASE WHEN foreign_entry THEN gen_random_uuid() END AS event_id,
+            CASE WHEN foreign_entry THEN 'document_vault' ELSE 'entity_permissions_core' END AS source,
+            CASE WHEN foreign_entry THEN 'document.downloaded' WHEN mix = 'grants' THEN 'role_assignment.create'
+                ELSE 'authorization.evaluate' END AS action,
             CAST(md5((random() * 100000)::integer::text) AS uuid) AS actor_id, 'user' AS actor_type,
             CAST(md5('e' || (random() * 100000)::integer) AS uuid) AS entity_id, 'spv' AS entity_type,
             gen_random_uuid()::text AS correlation_id,
-            json_build_object('action', 'document:download', 'authorized', true,
-                'assignment_id', gen_random_uuid(), 'role_id', gen_random_uuid()) AS details,
+            CASE mix WHEN 'grants' THEN json_build_object('assignment_id', gen_random_uuid(),
+                'principal_id', CAST(md5((random() * 100000)::integer::text) AS uuid), 'principal_type', 'user',
+                'role_id', gen_random_uuid())
+            ELSE json_build_object('action', 'document:download', 'authorized', true,
+                'assignment_id', gen_random_uuid(), 'role_id', gen_random_uuid()) END AS details,
             timestamptz '2026-01-01' + (round * 1000 + n) * interval '10 milliseconds' AS occurred_at
-        FROM generate_series(1, 1000) n;
+        FROM generate_series(1, 1000) n CROSS JOIN LATERAL (SELECT mix <> 'grants' AND n % 4 = 0 AS foreign_entry) f;
         COMMIT;
         FOR copy IN SELECT * FROM copies ORDER BY random() LOOP
             begun := clock_timestamp();
@@ -82,7 +88,7 @@ BEGIN
     END LOOP;
 END $$;
 CHECKPOINT;
-CALL append(:rounds);
+CALL append(:rounds, :'mix');
 \echo 'index (which the copy lacks)      us/entry   wal/entry   time it takes   log it takes   size'
 \pset tuples_only on
 \pset format unaligned

@@ -16,9 +16,9 @@ use crate::domain::{JsonObject, Timestamp};
 /// What a list asks about its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListOptions {
-    /// Whether to compute when the decision about an item changes next, which takes several decisions.
+    /// `true` to compute when the decision about an item changes next, which takes several decisions.
     pub until: bool,
-    /// Whether an item that only missing context keeps from being allowed is [`Listed::Conditional`].
+    /// `true` if an item that only missing context keeps from being allowed is [`Listed::Conditional`].
     pub conditional: bool,
 }
 

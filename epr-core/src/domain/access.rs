@@ -74,7 +74,7 @@ pub struct ListRequest {
     pub at: Option<Timestamp>,
     /// The revision of the registry; the present one if absent.
     pub revision: Option<String>,
-    /// Whether items say by which assignment they are allowed.
+    /// `true` if items name the assignment by which they are allowed.
     pub explain: bool,
     /// Items that are left out otherwise, in the order of their words and each once.
     pub include: Vec<Include>,
@@ -187,7 +187,7 @@ pub struct AccessItem {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !*value
 }
 

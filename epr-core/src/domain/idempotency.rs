@@ -159,7 +159,7 @@ pub enum Once<T> {
 }
 
 impl<T> Once<T> {
-    /// The same outcome with another value.
+    /// Changes the value of a first answer.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Once<U> {
         match self {
             Self::First(value) => Once::First(change(value)),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::access::AccessVia;
+use super::access::{AccessVia, is_false};
 use super::fields::{self, Fields, Problem, Reading};
 use super::input::value::Value;
 use super::{EntityType, Json};
@@ -53,11 +53,6 @@ pub struct SubtreeItem {
     pub missing: Vec<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
 impl Value for SubtreeItem {
     fn read(value: &Json) -> Reading<Self> {
         let Json::Object(members) = value else {
@@ -102,7 +97,7 @@ impl Value for SubtreeItem {
 }
 
 impl SubtreeItem {
-    /// Whether the item covers an entity of this type, if the entity is the root, is below it, or the item
+    /// Returns `true` if the item covers an entity of this type, if the entity is the root, is below it, or the item
     /// for everything.
     #[must_use]
     pub fn includes(&self, id: Uuid, entity_type: &EntityType) -> bool {

@@ -40,7 +40,7 @@ pub use self::sql::entities::list_query as entity_list_query;
 pub use self::sql::entity_search::{EntityCandidates, EntitySearch};
 pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};
 use self::sql::schema::Target;
-pub use self::sql::searched::{FEW_CANDIDATES, NEWEST_ROWS, SearchIn};
+pub use self::sql::searched::{FEW_CANDIDATES, NEWEST_ROWS, SearchIn, Searched};
 use self::sql::store::SqlStore;
 use self::sql::{events, facts};
 use super::StoreError;

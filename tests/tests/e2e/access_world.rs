@@ -163,7 +163,7 @@ impl World {
         let (principal, kind) = self.principals.choose(rng).unwrap().clone();
         let mut new = NewAssignment::new(principal, *self.roles.choose(rng).unwrap()).of_type(kind);
         new.entity_id = rng.random_bool(0.85).then(|| *self.entities.choose(rng).unwrap());
-        let (now, start) = (self.clock.now(), rng.random_range(-40..5_i64));
+        let (now, start) = (self.clock.now(), rng.random_range(-40..10_i64));
         new.effective_at = Some(now.plus_seconds(start));
         // Some end at this very moment.
         let end = if rng.random_bool(0.1) { 0 } else { rng.random_range(-10..60) };

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use epr_core::domain::{AssignmentFilter, Entity, EntityFilter, EntityStatus, EntityType, InForce, Timestamp};
+use epr_core::store::postgres::Searched as _;
+use epr_core::store::sqlite::Searched as _;
 use epr_core::store::{Cursor, Page, Store, collect_into, postgres, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
@@ -167,14 +169,14 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
         let ids = |rows: Vec<Uuid>, how: &str| assert_eq!(rows, expected, "{how}: {filter:?} {page:?}");
         for search in sqlite::EntitySearch::all_of(&filter) {
             for among in [sqlite::SearchIn::Candidates, sqlite::SearchIn::NewestRows] {
-                let mut query = search.positions_query(among, page);
+                let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_sqlite).await.unwrap();
                 ids(rows.iter().map(|row| row.get::<String, _>("id").parse().unwrap()).collect(), "SQLite, searched");
             }
         }
         for search in postgres::EntitySearch::all_of(&filter) {
             for among in [postgres::SearchIn::Candidates, postgres::SearchIn::NewestRows] {
-                let mut query = search.positions_query(among, page);
+                let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_postgres).await.unwrap();
                 ids(rows.iter().map(|row| row.get("id")).collect(), "PostgreSQL, searched");
             }
@@ -251,7 +253,7 @@ async fn every_way_to_search_assignments_that_are_not_in_force_finds_the_rows_of
             if let Some((one, other)) = searches {
                 use {postgres::SearchIn as Other, sqlite::SearchIn as One};
                 for (in_one, in_other) in [(One::Candidates, Other::Candidates), (One::NewestRows, Other::NewestRows)] {
-                    statements.push((one.positions_query(in_one, page), other.positions_query(in_other, page)));
+                    statements.push((one.positions(in_one, page), other.positions(in_other, page)));
                 }
             }
             for (mut one, mut other) in statements {

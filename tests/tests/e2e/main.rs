@@ -1,7 +1,9 @@
 //! End to end: the whole service on real databases, in this process and as real processes.
 
 mod access_actions;
+mod access_changes;
 mod access_law;
+mod access_page;
 mod access_principals;
 mod access_resources;
 mod access_resources_law;

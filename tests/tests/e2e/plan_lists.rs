@@ -1,6 +1,8 @@
 //! The plans of lists with filters: a page reads a bounded part of the table and at most the candidates of its filter.
 
 use epr_core::domain::{AssignmentFilter, EntityFilter, EntityStatus, EntityType, InForce, Timestamp};
+use epr_core::store::postgres::Searched as _;
+use epr_core::store::sqlite::Searched as _;
 use epr_core::store::{Page, postgres, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use serde_json::Value;
@@ -128,18 +130,18 @@ async fn a_page_of_entities_reads_few_rows_of_a_large_table_on_postgres() {
         let mut rows = 0.0;
         if searches.len() > 1 {
             let names: i64 = searches[0]
-                .count_query(postgres::FEW_CANDIDATES + 1)
+                .count(postgres::FEW_CANDIDATES + 1)
                 .build_query_scalar()
                 .fetch_one(&mut conn)
                 .await
                 .unwrap();
-            let counting = searches[0].count_query(postgres::FEW_CANDIDATES + 1);
+            let counting = searches[0].count(postgres::FEW_CANDIDATES + 1);
             rows += rows_of(&mut conn, "entities", counting).await;
             searches.remove(usize::from(names <= postgres::FEW_CANDIDATES));
         }
         let search = searches[0];
-        let count = || search.count_query(postgres::FEW_CANDIDATES + 1);
-        rows += searched(&mut conn, "entities", count, |among| search.positions_query(among, PAGE)).await;
+        let count = || search.count(postgres::FEW_CANDIDATES + 1);
+        rows += searched(&mut conn, "entities", count, |among| search.positions(among, PAGE)).await;
         assert!(rows <= limit, "{filter:?}: {rows} rows, at most {limit}");
         assert!(rows < 0.7 * f64::from(ROWS), "{filter:?}: {rows} rows");
     }
@@ -180,8 +182,8 @@ async fn a_page_of_assignments_reads_few_rows_of_a_large_table_on_postgres() {
         (time("2028-01-01T00:00:00Z"), few() + 10.0 + newest + f64::from(OLD) + 10.0),
     ] {
         let search = postgres::AssignmentSearch::of(&ended, now).unwrap();
-        let count = || search.count_query(postgres::FEW_CANDIDATES + 1);
-        let positions = |among| search.positions_query(among, PAGE);
+        let count = || search.count(postgres::FEW_CANDIDATES + 1);
+        let positions = |among| search.positions(among, PAGE);
         let rows = searched(&mut conn, "role_assignments", count, positions).await;
         assert!(rows <= limit, "{now}: {rows} rows, at most {limit}");
     }
@@ -223,13 +225,13 @@ async fn a_page_is_read_by_an_index_on_sqlite() {
         (EntityFilter { ancestor_id: Some(id(1)), ..none() }, "ix_entities_parent (parent_id=?)"),
     ] {
         let [search] = sqlite::EntitySearch::all_of(&filter)[..] else { panic!("{filter:?}") };
-        for query in [search.count_query(7), search.positions_query(sqlite::SearchIn::Candidates, PAGE)] {
+        for query in [search.count(7), search.positions(sqlite::SearchIn::Candidates, PAGE)] {
             let steps = steps(&mut conn, query).await;
             assert!(steps.iter().any(|step| step.contains(index)), "{filter:?}: {steps:#?}");
             // The walk ends with the last row that is counted: it is not made whole first.
             assert!(!steps.iter().any(|step| step.starts_with("MATERIALIZE below")), "{filter:?}: {steps:#?}");
         }
-        let steps = steps(&mut conn, search.positions_query(sqlite::SearchIn::NewestRows, PAGE)).await;
+        let steps = steps(&mut conn, search.positions(sqlite::SearchIn::NewestRows, PAGE)).await;
         assert!(steps.iter().any(|step| step.contains("INDEX ix_entities_newest")), "{filter:?}: {steps:#?}");
     }
     let (none, now) = (AssignmentFilter::default, time("2026-01-01T00:00:00Z"));
@@ -247,13 +249,13 @@ async fn a_page_is_read_by_an_index_on_sqlite() {
     }
     let ended = AssignmentFilter { in_force: Some(InForce::NotNow), ..none() };
     let search = sqlite::AssignmentSearch::of(&ended, now).unwrap();
-    for query in [search.count_query(7), search.positions_query(sqlite::SearchIn::Candidates, PAGE)] {
+    for query in [search.count(7), search.positions(sqlite::SearchIn::Candidates, PAGE)] {
         let steps = steps(&mut conn, query).await;
         let indexes = ["_end (expires_at<?)", "_later_start (effective_at>?)", "_newest (created_at>?)"];
         for index in indexes {
             assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:#?}");
         }
     }
-    let steps = steps(&mut conn, search.positions_query(sqlite::SearchIn::NewestRows, PAGE)).await;
+    let steps = steps(&mut conn, search.positions(sqlite::SearchIn::NewestRows, PAGE)).await;
     assert!(steps.iter().any(|step| step.contains("INDEX ix_role_assignments_newest")), "{steps:#?}");
 }

@@ -7,17 +7,17 @@ use epr_core::store::{
 };
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, at, decisive_draft, entity, id, principal, role};
+use crate::support::{Backend, World, assignment, at, decisive_draft, id, principal, role};
 
 /// Collects candidates, and stops after `limit`.
-struct Collected<T> {
-    start: Option<AccessStart>,
-    candidates: Vec<T>,
+pub(crate) struct Collected<T> {
+    pub(crate) start: Option<AccessStart>,
+    pub(crate) candidates: Vec<T>,
     limit: usize,
 }
 
 impl<T> Collected<T> {
-    fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { start: None, candidates: Vec::new(), limit }
     }
 }
@@ -49,8 +49,7 @@ fn query(action: &epr_core::decision::AskedAction, resource: u128) -> Principals
 /// 101 to 130 have role 11 on entity 1, the even ones also on entity 2, and 200 everywhere; 300 and 301 have the other
 /// roles.
 async fn world(backend: Backend) -> World {
-    let world = World::new(backend).await;
-    world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, None)]).await;
+    let world = World::with_three_entities(backend).await;
     let mut issuers_only = role(12, &["thing:read", "thing:list"]);
     issuers_only.scope_types = vec![EntityType::Issuer];
     world.with_roles(&[role(11, &["thing:read", "thing:write"]), issuers_only, role(13, &["thing:write"])]).await;

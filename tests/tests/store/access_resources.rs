@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use epr_core::decision::{AskedAction, ConditionFacts};
 use epr_core::domain::{Entity, EntityStatus, EntityType, PrincipalStatus, Revision};
 use epr_core::store::{
-    AccessEnd, AccessStart, AccessVisitor, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage,
-    ResourcesQuery, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeStep, SubtreeVisitor,
+    AccessEnd, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Subtree, SubtreeEntity,
+    SubtreePosition, SubtreeReading, SubtreeStep, SubtreeVisitor,
 };
 use rstest::rstest;
 use uuid::Uuid;
 
+use crate::access::Collected;
 use crate::support::{Backend, World, assignment, at, entity, id, principal, role};
 
 pub(crate) const NOW: i64 = 1_000;
@@ -41,30 +42,7 @@ pub(crate) const PAGE: ResourcesPage =
 pub(crate) const WAYS: [(ResourceSearch, usize); 3] =
     [(ResourceSearch::Expand, 1000), (ResourceSearch::Scan, 1000), (ResourceSearch::Expand, 0)];
 
-/// Collects candidates up to a limit, and stops before the next one.
-#[derive(Default)]
-pub(crate) struct Collected {
-    begun: usize,
-    pub(crate) candidates: Vec<ResourceCandidate>,
-    limit: Option<usize>,
-}
-
-impl AccessVisitor<ResourceCandidate> for Collected {
-    fn begin(&mut self, _: AccessStart) -> bool {
-        self.begun += 1;
-        true
-    }
-
-    fn candidate(&mut self, candidate: ResourceCandidate) -> bool {
-        if self.limit.is_some_and(|limit| self.candidates.len() >= limit) {
-            return false;
-        }
-        self.candidates.push(candidate);
-        true
-    }
-}
-
-impl Collected {
+impl Collected<ResourceCandidate> {
     pub(crate) fn ids(&self) -> Vec<Uuid> {
         self.candidates.iter().map(|one| one.id).collect()
     }
@@ -74,8 +52,8 @@ pub(crate) async fn visit(
     world: &World,
     query: &ResourcesQuery<'_>,
     page: ResourcesPage,
-) -> (Collected, Option<ResourcesEnd>) {
-    let mut collected = Collected::default();
+) -> (Collected<ResourceCandidate>, Option<ResourcesEnd>) {
+    let mut collected = Collected::new(usize::MAX);
     let end = world.store.resource_candidates(query, page, &mut collected).await.unwrap();
     (collected, end)
 }
@@ -136,7 +114,7 @@ async fn entities_below_overlapping_assignments_are_visited_once_in_the_order_of
     }
     let unknown = ResourcesQuery { within: Some(id(99)), ..query(&action, 31) };
     let (found, end) = visit(&world, &unknown, PAGE).await;
-    assert_eq!((found.begun, end), (0, None));
+    assert!(found.start.is_none() && end.is_none());
 }
 
 #[rstest]
@@ -217,7 +195,7 @@ async fn a_visit_ends_after_the_most_candidates_and_continues_behind_them(#[case
             }
         }
         // A visitor that stops is not called again, and says where it stopped.
-        let mut stopping = Collected { limit: Some(3), ..Collected::default() };
+        let mut stopping = Collected::new(3);
         let query = ResourcesQuery { max_expanded, ..query(&action, 31) };
         let end = world.store.resource_candidates(&query, ResourcesPage { search, ..PAGE }, &mut stopping).await;
         assert_eq!((end.unwrap().unwrap().end, stopping.ids()), (AccessEnd::Stopped, expected[..3].to_vec()));
@@ -345,7 +323,8 @@ async fn a_suspended_principal_has_neither_candidates_nor_subtrees(#[case] backe
     world.with_assignments(&[assignment(21, 31, 11, Some(1))]).await;
     let action = action();
     let (found, end) = visit(&world, &query(&action, 31), PAGE).await;
-    assert_eq!((found.begun, found.ids(), end.unwrap().end), (1, vec![], AccessEnd::Complete));
+    assert!(found.start.is_some());
+    assert_eq!((found.ids(), end.unwrap().end), (vec![], AccessEnd::Complete));
     let mut subtrees = Subtrees::default();
     let end = world.store.subtrees(&query(&action, 31), None, &mut subtrees).await.unwrap();
     assert_eq!((end, subtrees.summary()), (Some(AccessEnd::Complete), vec![]));

@@ -8,8 +8,7 @@ use crate::support::{Backend, World, assignment, decisive_draft, draft, entity, 
 
 /// `entity 1 > entity 2`, and a role with `thing:read` on entity 1 for principal 7.
 async fn world(backend: Backend) -> World {
-    let world = World::new(backend).await;
-    world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, None)]).await;
+    let world = World::with_three_entities(backend).await;
     world.with_roles(&[role(11, &["thing:read"]), role(12, &["thing:write"])]).await;
     world.with_assignments(&[assignment(21, 7, 11, Some(1)), assignment(22, 7, 12, None)]).await;
     world

@@ -48,6 +48,13 @@ impl World {
     }
 
     /// The database itself, for what another program does to it.
+    /// With `entity 1 > entity 2`, and entity 3 beside them.
+    pub(crate) async fn with_three_entities(backend: Backend) -> Self {
+        let world = Self::new(backend).await;
+        world.with_entities(&[entity(1, None), entity(2, Some(1)), entity(3, None)]).await;
+        world
+    }
+
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().unwrap()
     }

@@ -201,7 +201,7 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// Whether the last item covers an entity; an error when the context does not fit.
+    /// Returns `true` if the last item covers an entity; an error when the context does not fit.
     fn includes(&mut self, id: Uuid, facts: &Facts) -> std::result::Result<bool, WrongContext> {
         let Some((_, as_of)) = self.start else { return Ok(false) };
         let question = self.question(id);

@@ -24,9 +24,9 @@ pub struct ResourcesQuery<'a> {
     pub resource_type: Option<&'a EntityType>,
     /// Only entities below this one, which is not itself among them; everywhere if `None`.
     pub within: Option<Uuid>,
-    /// Whether archived entities are candidates.
+    /// `true` if archived entities are candidates.
     pub includes_archived: bool,
-    /// Whether entities are wanted that only missing context keeps from being allowed.
+    /// `true` if entities are wanted that only missing context keeps from being allowed.
     pub includes_conditional: bool,
     /// The time at which the visitor judges, up to a minute more or less: an assignment whose window has ended by then
     /// or starts later reaches no candidate.
@@ -57,7 +57,7 @@ pub struct ResourcesPage {
     pub expected: usize,
     /// The way in which the page before ended.
     pub search: ResourceSearch,
-    /// Whether the names of the entities on which assignments are shall be read.
+    /// `true` if the names of the entities of the assignments are to be read.
     pub with_names: bool,
 }
 
@@ -152,7 +152,7 @@ pub struct SubtreeRoot {
     pub name: String,
     /// The id of the entity in the system that it comes from.
     pub external_id: Option<String>,
-    /// Whether the root itself is left out, because the list is limited to the entities below it.
+    /// `true` if the root itself is left out, because the list is limited to the entities below it.
     pub is_excluded: bool,
 }
 
@@ -174,7 +174,7 @@ pub enum SubtreeStep {
 pub struct SubtreeEntity {
     /// The id of the entity.
     pub id: Uuid,
-    /// Whether the list leaves it out, whatever a check says.
+    /// `true` if the list leaves it out, whatever a check says.
     pub is_left_out: bool,
     /// The facts of the question about the entity, with the assignment of the subtree alone; `None` if it is left out.
     pub facts: Option<Facts>,

@@ -49,10 +49,11 @@ impl<'a> AssignmentSearch<'a> {
         let narrow = filter.principal_id.is_some() || filter.role_id.is_some() || filter.entity_id.is_some();
         (filter.in_force == Some(InForce::NotNow) && !narrow).then_some(Self { filter, now })
     }
+}
 
-    /// Selects the number of candidates, at most `most` from each index.
-    #[must_use]
-    pub fn count_query(&self, most: i64) -> QueryBuilder<Db> {
+impl Searched<Assignment> for AssignmentSearch<'_> {
+    /// At most `most` from each index.
+    fn count(&self, most: i64) -> QueryBuilder<Db> {
         let mut query = QueryBuilder::<Db>::new("SELECT 0");
         for (column, condition) in PARTS {
             query.push(" + (SELECT COUNT(*) FROM (SELECT 1 FROM role_assignments a WHERE ").push(condition);
@@ -62,9 +63,7 @@ impl<'a> AssignmentSearch<'a> {
         query
     }
 
-    /// Selects the positions of a page.
-    #[must_use]
-    pub fn positions_query(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
+    fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
         let mut query = QueryBuilder::<Db>::new("");
         match among {
             SearchIn::Candidates => {
@@ -91,16 +90,6 @@ impl<'a> AssignmentSearch<'a> {
             }
         }
         query
-    }
-}
-
-impl Searched<Assignment> for AssignmentSearch<'_> {
-    fn count(&self, most: i64) -> QueryBuilder<Db> {
-        self.count_query(most)
-    }
-
-    fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
-        self.positions_query(among, page)
     }
 
     fn rows(&self) -> &'static str {

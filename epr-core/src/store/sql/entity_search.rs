@@ -61,15 +61,15 @@ impl<'a> EntitySearch<'a> {
         let all = Self::all_of(filter);
         if let [names, subtree] = all.as_slice() {
             let count: i64 =
-                names.count_query(FEW_CANDIDATES + 1).build_query_scalar().fetch_one(conn).await.map_err(classify)?;
+                names.count(FEW_CANDIDATES + 1).build_query_scalar().fetch_one(conn).await.map_err(classify)?;
             return Ok(Some(if count <= FEW_CANDIDATES { *names } else { *subtree }));
         }
         Ok(all.first().copied())
     }
+}
 
-    /// Selects the number of candidates, at most `most`.
-    #[must_use]
-    pub fn count_query(&self, most: i64) -> QueryBuilder<Db> {
+impl Searched<Entity> for EntitySearch<'_> {
+    fn count(&self, most: i64) -> QueryBuilder<Db> {
         match self.candidates {
             EntityCandidates::Names(prefix) => {
                 let mut query = QueryBuilder::<Db>::new("SELECT COUNT(*) FROM (SELECT 1 FROM entities e WHERE 1 = 1");
@@ -87,9 +87,7 @@ impl<'a> EntitySearch<'a> {
         }
     }
 
-    /// Selects the positions of a page.
-    #[must_use]
-    pub fn positions_query(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
+    fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
         let (mut query, name, ancestor) = match (among, self.candidates) {
             (SearchIn::NewestRows, _) => (newest_rows(self.filter, page), true, true),
             (SearchIn::Candidates, EntityCandidates::Names(prefix)) => {
@@ -122,16 +120,6 @@ impl<'a> EntitySearch<'a> {
         let begin = page.after.filter(|_| among == SearchIn::Candidates);
         after(&mut query, "e", Page { limit: page.limit, after: begin });
         query
-    }
-}
-
-impl Searched<Entity> for EntitySearch<'_> {
-    fn count(&self, most: i64) -> QueryBuilder<Db> {
-        self.count_query(most)
-    }
-
-    fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db> {
-        self.positions_query(among, page)
     }
 
     fn rows(&self) -> &'static str {

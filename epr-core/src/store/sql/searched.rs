@@ -34,7 +34,7 @@ pub enum SearchIn {
 }
 
 /// The statements of a list whose pages are searched.
-pub(super) trait Searched<T> {
+pub trait Searched<T> {
     /// Selects the number of candidates, at most `most`.
     fn count(&self, most: i64) -> QueryBuilder<Db>;
 
@@ -50,7 +50,7 @@ pub(super) trait Searched<T> {
     /// The row is corrupt.
     fn read(&self, row: &Row) -> Result<T>;
 
-    /// Whether the row still matches: it may have changed since its position was found.
+    /// Returns `true` if the row still matches: it may have changed since its position was found.
     fn admits(&self, row: &T) -> bool;
 }
 

@@ -179,8 +179,8 @@ impl IntoResponses for OutdatedList {
         let sentence = "The registry has changed since the first page of this list \
                         (revision 0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711, now \
                         0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004712): begin again without `next`";
-        let about = "The registry has changed since the first page of the list, or the revision in `EPR-At-Least` is of \
-                     another incarnation.";
+        let about = "The registry has changed since the first page of the list, or the revision in `EPR-At-Least` is \
+                     of another incarnation.";
         responses([response(409, about, &["Problem"], json!({ "detail": sentence }))])
     }
 }

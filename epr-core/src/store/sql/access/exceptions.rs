@@ -17,7 +17,7 @@ pub(super) struct Exceptions {
     all: Vec<RegionEntity>,
     /// The indexes of those in the subtree of each entity.
     below: HashMap<Uuid, Vec<usize>>,
-    /// Whether there are more.
+    /// `true` if there are more.
     are_many: bool,
 }
 

@@ -110,7 +110,7 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    /// Whether the window can include a time about `at`.
+    /// Returns `true` if the window can include a time about `at`.
     pub(super) fn has_started(&self, at: Timestamp) -> bool {
         self.facts.effective_at <= at.plus_seconds(TIME_TOLERANCE)
     }
@@ -124,7 +124,7 @@ pub(super) struct Holdings<'a> {
     /// The conditions of assignments by their stored text: many assignments have the same.
     conditions: HashMap<String, ConditionFacts>,
     pub(super) all: Vec<Holding>,
-    /// Whether the principal has too many to read all: `all` has the global ones, and those on entities that were
+    /// `true` if the principal has too many to read all: `all` has the global ones, and those on entities that were
     /// looked up.
     pub(super) is_partial: bool,
 }
@@ -279,7 +279,7 @@ impl<'a> Holdings<'a> {
         }
     }
 
-    /// Whether no role holds the action.
+    /// Returns `true` if no role holds the action.
     pub(super) fn has_no_role(&self) -> bool {
         self.roles.is_empty()
     }
@@ -289,7 +289,7 @@ impl<'a> Holdings<'a> {
         self.roles.iter().map(|(id, role)| (*id, role.name.clone())).collect()
     }
 
-    /// Whether one of these assignments has started and has a role for this type.
+    /// Returns `true` if one of these assignments has started and has a role for this type.
     pub(super) fn is_reached(&self, assignments: &[usize], entity_type: &EntityType) -> bool {
         let held = assignments.iter().filter_map(|index| self.all.get(*index));
         held.into_iter().any(|one| one.has_started(self.query.at) && is_in_scope(&one.facts.scope_types, entity_type))

@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub(super) struct Path {
     /// The indexes of the assignments on it, global ones included.
     pub(super) assignments: Vec<usize>,
-    /// Whether the entity that the list is limited to is on it.
+    /// `true` if the entity that the list is limited to is on it, or the list is not limited.
     pub(super) is_within: bool,
 }
 

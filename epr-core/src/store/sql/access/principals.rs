@@ -18,7 +18,7 @@ use crate::store::{AccessEnd, AccessStart, AccessVisitor, PrincipalCandidate, Pr
 
 /// The most principals whose registrations are read at a time.
 const MAX_GROUP: usize = 256;
-/// The same while their attributes are read, which can be large.
+/// The most of them while their attributes are read, which can be large.
 const MAX_DESCRIBED_GROUP: usize = 32;
 
 /// Visits the candidates of `query`; `None` when the resource is unknown. `conn` must be in a transaction that sees one

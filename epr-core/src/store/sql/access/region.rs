@@ -35,7 +35,7 @@ macro_rules! with_links {
     };
 }
 
-/// Whether an entity has the status that is wanted: `$wanted` is the word of an [`Archived`].
+/// The condition that an entity has the status that is wanted: `$wanted` is the word of an [`Archived`].
 macro_rules! has_wanted_status {
     ($wanted:literal, $status:literal) => {
         concat!("(", $wanted, " = 'included' OR (", $wanted, " = 'only') = (", $status, " = 'archived'))")
@@ -195,7 +195,7 @@ pub(super) struct Region {
     pub(super) archived: Archived,
     /// Only entities of this type; of every type if `None`.
     pub(super) entity_type: Option<EntityType>,
-    /// Whether subtrees are still expanded. A scan also returns entities outside the region.
+    /// The way in which entities are found. A scan also returns entities outside the region.
     pub(super) search: ResourceSearch,
     /// The most entities that are expanded.
     pub(super) max_expanded: usize,
@@ -210,7 +210,7 @@ pub(super) struct Region {
 /// Some entities of a region, ordered by id.
 pub(super) struct Batch {
     pub(super) entities: Vec<RegionEntity>,
-    /// Whether none follow.
+    /// `true` if none follow.
     pub(super) is_last: bool,
 }
 

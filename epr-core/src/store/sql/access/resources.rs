@@ -297,7 +297,7 @@ impl Candidates<'_> {
     }
 }
 
-/// Whether a condition of the assignment reads the attributes of the resource.
+/// Returns `true` if a condition of the assignment reads the attributes of the resource.
 pub(super) fn reads_attributes(assignment: &AssignmentFacts) -> bool {
     let compiled = assignment.conditions.iter().filter_map(|one| one.compiled.as_ref().ok());
     compiled.into_iter().any(|compiled| compiled.reads().resource_attributes)

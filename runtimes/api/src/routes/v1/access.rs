@@ -49,7 +49,7 @@ pub(crate) struct ListMembers {
     /// The revision of the registry; the present one if absent. Not available yet.
     #[schema(required = false, value_type = Option<String>)]
     revision: (),
-    /// Whether items say by which assignment they are allowed.
+    /// `false` leaves out `via`, the assignment by which an item is allowed.
     #[schema(required = false, default = true)]
     explain: bool,
     /// Items that are left out otherwise: those that only missing context keeps from being allowed, and archived
