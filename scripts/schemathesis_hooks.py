@@ -131,12 +131,16 @@ def before_call(context, case, kwargs):
         return
     restrict(case.body, case.operation.path)
     if "/access/" in case.operation.path:
-        # A token continues the same list of this service. A past moment is not available yet.
-        for name in ("next", "at", "revision"):
-            case.body.pop(name, None)
+        # A token continues the same list of this service.
+        case.body.pop("next", None)
         # JSON Schema takes 100.0 for an integer.
         if isinstance(case.body.get("limit"), float):
             case.body["limit"] = int(case.body["limit"])
+    if "resource_id" in case.body or "/access/" in case.operation.path:
+        # A revision is one that this service has had, and the registry has no state before its first entry.
+        case.body.pop("revision", None)
+        if isinstance(case.body.get("at"), str):
+            case.body["at"] = "9999-12-31T23:59:59Z"
     # Unknown members of a check or an event are ignored, but they, too, must be JSON that can be stored exactly.
     body = case.body = kept(case.body)
     for name, path, new in [

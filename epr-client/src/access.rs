@@ -156,7 +156,7 @@ impl Client {
             ("limit", Some(Json::Int(list.limit.into()))),
             ("next", list.next.as_deref().map(Json::from)),
             ("at", list.at.map(|at| at.to_string().into())),
-            ("revision", list.revision.as_deref().map(Json::from)),
+            ("revision", list.revision.map(|revision| revision.to_string().into())),
             ("explain", (!list.explain).then_some(Json::Bool(false))),
             ("include", (!include.is_empty()).then_some(Json::List(include))),
         ];

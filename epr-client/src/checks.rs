@@ -3,7 +3,7 @@
 
 use epr_core::decision::{Explanation, Question};
 use epr_core::domain::json::object;
-use epr_core::domain::{Json, JsonObject, Timestamp};
+use epr_core::domain::{Json, JsonObject, Moment};
 use reqwest::Method;
 
 use crate::client::Client;
@@ -31,6 +31,22 @@ impl Client {
         self.submit(Method::POST, "api/v1/authorize", body, Repeat::Safe, read).await
     }
 
+    /// Asks the same about a moment of the past, or about a time to come. The decision is recorded as a review.
+    ///
+    /// # Errors
+    /// Those of [`authorize_in_context`](Self::authorize_in_context); [`Error::Invalid`] or [`Error::Conflict`] when
+    /// the moment cannot be asked.
+    pub async fn authorize_at(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        moment: impl Into<Moment>,
+    ) -> Result<bool, Error> {
+        let body = Some(at_moment(write(question, context, "user_id"), moment.into()));
+        let read = |json: &Json| wire::truth(json, "authorized");
+        self.submit(Method::POST, "api/v1/authorize", body, Repeat::Safe, read).await
+    }
+
     /// Checks as [`authorize`](Self::authorize) does, by `/api/v1/permissions/check`.
     ///
     /// # Errors
@@ -49,8 +65,8 @@ impl Client {
         self.submit(Method::POST, "api/v1/permissions/check", body, Repeat::Safe, read).await
     }
 
-    /// Explains the decision of a check: everything that it rests on, by name. Windows and `now` are compared with
-    /// `at`, the present time when it is `None`. The token needs the scope `epr:explain`.
+    /// Explains the decision of a check at a moment, the present one when it is `None`: everything that it rests on, by
+    /// name. The token needs the scope `epr:explain`.
     ///
     /// # Errors
     /// Those of [`authorize_in_context`](Self::authorize_in_context).
@@ -58,14 +74,25 @@ impl Client {
         &self,
         question: &Question,
         context: &JsonObject,
-        at: Option<Timestamp>,
+        moment: impl Into<Moment>,
     ) -> Result<Explanation, Error> {
-        let mut body = write(question, context, "user_id");
-        if let (Json::Object(members), Some(at)) = (&mut body, at) {
-            members.insert("at".to_owned(), at.to_string().into());
-        }
+        let body = at_moment(write(question, context, "user_id"), moment.into());
         self.submit(Method::POST, "api/v1/explain", Some(body), Repeat::Safe, Explanation::from_json).await
     }
+}
+
+/// Adds the members of `moment` to a body.
+fn at_moment(mut body: Json, moment: Moment) -> Json {
+    if let Json::Object(members) = &mut body {
+        let given =
+            [("at", moment.at.map(|at| at.to_string())), ("revision", moment.revision.map(|one| one.to_string()))];
+        for (name, value) in given {
+            if let Some(value) = value {
+                members.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+    body
 }
 
 /// `principal` is the name of the member for the principal's id.

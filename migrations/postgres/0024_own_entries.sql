@@ -69,3 +69,6 @@ BEGIN
     EXECUTE format('ALTER FUNCTION audit_logs_appended() SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION epr_principal_erased() SET search_path = %I, pg_temp', current_schema());
 END $$;
+
+-- The archived versions, which subtrees of the past name as exceptions. As ix_entities_archived_id of the present.
+CREATE INDEX ix_entity_versions_archived_id ON entity_versions (id, valid_from) WHERE status = 'archived';

@@ -25,3 +25,6 @@ BEGIN
     UPDATE principal_versions SET external_id = NULL, display_name = NULL, attributes = '{}'
     WHERE type = NEW.type AND id = NEW.id;
 END;
+
+-- The archived versions, which subtrees of the past name as exceptions. As ix_entities_archived_id of the present.
+CREATE INDEX ix_entity_versions_archived_id ON entity_versions (id, valid_from) WHERE status = 'archived';

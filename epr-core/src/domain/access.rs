@@ -13,7 +13,7 @@ use super::fields::{self, Fields, Problem, Reading};
 use super::input::declare::words;
 use super::input::declare_answer::answer;
 use super::input::value::Value;
-use super::{EntityType, Invalid, Json, JsonObject, Text, Timestamp};
+use super::{EntityType, Invalid, Json, JsonObject, Revision, Text, Timestamp};
 
 words! {
     /// How an assignment reaches the resource.
@@ -73,7 +73,7 @@ pub struct ListRequest {
     /// The time with which windows and `now` are compared, and of the registry; the present time if absent.
     pub at: Option<Timestamp>,
     /// The revision of the registry; the present one if absent.
-    pub revision: Option<String>,
+    pub revision: Option<Revision>,
     /// `true` if items name the assignment by which they are allowed.
     pub explain: bool,
     /// Items that are left out otherwise, in the order of their words and each once.

@@ -34,7 +34,7 @@ pub use idempotency::{IdempotencyKey, KeptAnswer, KeyedCreation, KeyedRequest, O
 pub use input::fields::{self, FieldError, Invalid};
 pub use input::query;
 use input::schema;
-pub use moment::{Moment, NotAskable, PastMoment};
+pub use moment::{Moment, NotAskable, PageMoment, PastMoment};
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{
     AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, Granted, NamedAssignment, Orphan, StoredCondition,

@@ -82,6 +82,18 @@ pub struct PastMoment {
     pub at: Timestamp,
 }
 
+/// The state of the registry that a page of a list is read at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PageMoment {
+    /// The newest one.
+    #[default]
+    Present,
+    /// That of the first page of its list.
+    Pinned(PastMoment),
+    /// One that the request names; the present time decides whether a time is one of the past.
+    Asked(Moment, Timestamp),
+}
+
 /// Why a moment cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAskable {

@@ -331,6 +331,8 @@ pub(super) struct Listing<'a> {
     pub(super) complete: bool,
     /// Whether the page is not the first one.
     pub(super) is_continued: bool,
+    /// Whether the request names a moment.
+    pub(super) is_past: bool,
     pub(super) revision: &'a str,
     pub(super) as_of: Timestamp,
     /// The entity that the list is about.
@@ -356,5 +358,5 @@ pub(super) fn listed(call: &Call, now: Timestamp, listing: Listing<'_>) -> Resul
         Some((id, kind)) => Subject { id: Some(*id), kind: Some(kind_of(kind)) },
         None => Subject { id: None, kind: None },
     };
-    draft(call, now, "authorization.list", subject, details)
+    draft(call, now, if listing.is_past { REVIEW } else { "authorization.list" }, subject, details)
 }

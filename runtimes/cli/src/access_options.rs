@@ -1,12 +1,13 @@
 //! What the commands about lists of access share: options, and notices about an empty list.
 
 use clap::{Args, ValueEnum};
-use epr_core::domain::Role;
 use epr_core::domain::access::{Include, ListRequest, ListedAction};
+use epr_core::domain::{Moment, Role, Timestamp};
 
 use crate::backend::Backend;
 use crate::backend::access::ListedState;
 use crate::check::{Context, context};
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped, notice};
 use crate::rows::{Finished, FormatOption, RowFormat};
 
@@ -24,6 +25,8 @@ pub(crate) struct ListOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
+    moment: MomentOptions,
+    #[command(flatten)]
     format: FormatOption,
 }
 
@@ -38,8 +41,14 @@ impl ListOptions {
         self.format.or(RowFormat::Table, out)
     }
 
-    /// What a request has beside its question.
-    pub(crate) fn request(&self) -> ListRequest {
+    /// The moment of the list, asked for at `now`.
+    pub(crate) fn moment(&self, now: Timestamp) -> Moment {
+        self.moment.moment(now)
+    }
+
+    /// What a request has beside its question, at `now`.
+    pub(crate) fn request(&self, now: Timestamp) -> ListRequest {
+        let Moment { at, revision } = self.moment(now);
         let mut include: Vec<_> = self.include.clone();
         include.sort_unstable();
         include.dedup();
@@ -50,6 +59,8 @@ impl ListOptions {
         ListRequest {
             context: self.context.clone().map(|given| given.0).unwrap_or_default(),
             include: include.into_iter().map(word).collect(),
+            at,
+            revision,
             ..ListRequest::default()
         }
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, BackendError};
 use crate::explain;
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped, notice};
 use crate::reference::EntityRef;
 use crate::{EXIT_NO, Outcome};
@@ -22,6 +23,8 @@ use crate::{EXIT_NO, Outcome};
 pub(crate) struct Check {
     #[command(flatten)]
     asked: Asked,
+    #[command(flatten)]
+    moment: MomentOptions,
 }
 
 /// The question and its context, as arguments.
@@ -85,7 +88,8 @@ pub(crate) fn principal_type(text: &str) -> Result<PrincipalType, String> {
 
 pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) -> Outcome {
     let (question, context) = (command.asked.question(backend).await?, command.asked.context());
-    let answer = backend.check(&question, &context).await?;
+    let moment = command.moment.moment(backend.now());
+    let answer = backend.check(&question, &context, moment).await?;
     if out.json {
         out.object(&json!({"allowed": answer.allowed, "reason": answer.reason}))?;
     } else {
@@ -106,7 +110,7 @@ pub(crate) async fn run(backend: &Backend, command: &Check, out: &mut Output) ->
         }
         // Programs read the lines above; a person on a terminal also sees what they rest on.
         if Output::is_terminal() {
-            match backend.explain(&question, &context, None).await {
+            match backend.explain(&question, &context, moment).await {
                 Ok(explanation) => explain::show(&question, &explanation, out)?,
                 Err(error) => notice(&format!("no explanation: {error}")),
             }

@@ -13,8 +13,9 @@ use epr_core::domain::principal::PrincipalStatus;
 use crate::backend::Backend;
 use crate::check::Asked;
 use crate::entities::entity_label;
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped, minute};
-use crate::times::{self, GivenTime, times_help};
+use crate::times::times_help;
 use crate::{EXIT_NO, Outcome};
 
 #[derive(Args)]
@@ -26,15 +27,14 @@ use crate::{EXIT_NO, Outcome};
 pub(crate) struct Explain {
     #[command(flatten)]
     asked: Asked,
-    /// The time with which windows and `now` are compared; a period needs a sign, such as +30d; default: now
-    #[arg(long, value_name = "TIME", value_parser = times::either, allow_hyphen_values = true)]
-    at: Option<GivenTime>,
+    #[command(flatten)]
+    moment: MomentOptions,
 }
 
 pub(crate) async fn run(backend: &Backend, command: &Explain, out: &mut Output) -> Outcome {
     let question = command.asked.question(backend).await?;
     let context = command.asked.context();
-    let explanation = backend.explain(&question, &context, command.at.map(|at| at.resolve(backend.now()))).await?;
+    let explanation = backend.explain(&question, &context, command.moment.moment(backend.now())).await?;
     if out.json {
         out.object(&explanation)?;
     } else {

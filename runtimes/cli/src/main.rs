@@ -28,6 +28,7 @@ mod grants;
 mod history;
 mod ledger;
 mod migrate;
+mod moment;
 mod output;
 mod principal_history;
 mod principals;

@@ -101,12 +101,15 @@ async fn request(
         resource_type: command.resource_type.clone(),
         within,
         form: command.form,
-        list: command.options.request(),
+        list: command.options.request(backend.now()),
     })
 }
 
 /// The actions of the roles that the principal has been assigned, in the order of their text.
 async fn held_actions(backend: &Backend, command: &WhatCan) -> Result<Vec<ListedAction>, Box<dyn std::error::Error>> {
+    if !command.options.moment(backend.now()).is_now() {
+        return Err("name the action: assignments of the past cannot be listed".into());
+    }
     let filter = AssignmentFilter {
         principal_id: Some(command.principal),
         principal_type: Some(command.principal_type.clone()),
@@ -211,7 +214,7 @@ async fn actions(backend: &Backend, command: &WhatCan, on: &EntityRef, out: &mut
         principal_id: command.principal,
         principal_type: command.principal_type.clone(),
         resource_id: on.id(backend).await?,
-        list: command.options.request(),
+        list: command.options.request(backend.now()),
     };
     let mut rows = Rows::new(out, format, command.options.limit);
     let wanted = rows.wanted();

@@ -43,7 +43,7 @@ pub(crate) async fn run(backend: &Backend, command: &WhoCan, out: &mut Output) -
         action: command.action.clone(),
         resource_id,
         principal_type: command.principal_type.clone(),
-        list: command.options.request(),
+        list: command.options.request(backend.now()),
     };
     let mut rows = Rows::new(out, format, command.options.limit);
     let wanted = rows.wanted();

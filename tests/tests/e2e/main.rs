@@ -66,6 +66,7 @@ mod headers;
 mod hierarchy;
 mod hierarchy_depth;
 mod history_law;
+mod history_lists;
 mod history_rebuild;
 mod history_world;
 mod idempotency;

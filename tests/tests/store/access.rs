@@ -1,6 +1,6 @@
 //! Candidates of lists of access, and the keys of page tokens.
 
-use epr_core::domain::{EntityType, JsonObject, Principal, PrincipalStatus};
+use epr_core::domain::{EntityType, JsonObject, PageMoment, Principal, PrincipalStatus};
 use epr_core::store::{
     AccessEnd, AccessStart, AccessVisitor, ActionCandidate, ActionsQuery, PrincipalCandidate, PrincipalKey,
     PrincipalsQuery, StoreError,
@@ -42,6 +42,7 @@ fn query(action: &epr_core::decision::AskedAction, resource: u128) -> Principals
         after: None,
         expected: 10,
         max_candidates: 1000,
+        moment: PageMoment::Present,
     }
 }
 
@@ -158,8 +159,14 @@ async fn actions_are_those_of_the_roles_that_reach_the_resource_in_the_order_of_
     let world = world(backend).await;
     world.with_roles(&[role(14, &["Thing:z", "thing:read", "été:é", "thing:a-b", "thing:a:b"])]).await;
     world.with_assignments(&[assignment(4000, 102, 14, Some(2)), assignment(4001, 102, 13, Some(3))]).await;
-    let query =
-        ActionsQuery { principal_id: id(102), principal_type: "user", resource_id: id(2), after: None, max_rows: 1000 };
+    let query = ActionsQuery {
+        principal_id: id(102),
+        principal_type: "user",
+        resource_id: id(2),
+        after: None,
+        max_rows: 1000,
+        moment: PageMoment::Present,
+    };
     let whole = ["Thing:z", "thing:a-b", "thing:a:b", "thing:read", "thing:write", "été:é"];
     for max_rows in [1, 3, 4, 1000] {
         let (mut actions, mut after) = (Vec::new(), None::<String>);
@@ -211,8 +218,14 @@ async fn lists_are_refused_from_a_database_that_lacks_a_registry_change_of_this_
     let error = world.store.principal_candidates(&query(&action, 2), &mut all).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)) && all.start.is_none(), "{error}");
     let mut all = Collected::<ActionCandidate>::new(usize::MAX);
-    let query =
-        ActionsQuery { principal_id: id(102), principal_type: "user", resource_id: id(2), after: None, max_rows: 1000 };
+    let query = ActionsQuery {
+        principal_id: id(102),
+        principal_type: "user",
+        resource_id: id(2),
+        after: None,
+        max_rows: 1000,
+        moment: PageMoment::Present,
+    };
     let error = world.store.action_candidates(&query, &mut all).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)) && all.start.is_none(), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use epr_core::decision::{AskedAction, ConditionFacts};
-use epr_core::domain::{Entity, EntityStatus, EntityType, PrincipalStatus, Revision};
+use epr_core::domain::{Entity, EntityStatus, EntityType, PageMoment, PrincipalStatus, Revision, Timestamp};
 use epr_core::store::{
     AccessEnd, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Subtree, SubtreeEntity,
     SubtreePosition, SubtreeReading, SubtreeStep, SubtreeVisitor,
@@ -32,6 +32,7 @@ pub(crate) fn query(action: &AskedAction, principal: u128) -> ResourcesQuery<'_>
         at: at(NOW),
         max_candidates: 1000,
         max_expanded: 1000,
+        moment: PageMoment::Present,
     }
 }
 
@@ -217,7 +218,7 @@ pub(crate) struct Subtrees {
 }
 
 impl SubtreeVisitor for Subtrees {
-    fn begin(&mut self, _: Revision) -> bool {
+    fn begin(&mut self, _: Revision, _: Option<Timestamp>) -> bool {
         true
     }
 

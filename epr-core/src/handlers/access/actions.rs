@@ -26,8 +26,9 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
         resource_id: request.resource_id,
         after,
         max_rows: engines.core.settings.list_bounds.max_candidates,
+        moment: walk.moment(engines.now()),
     };
-    let end = engines.store().action_candidates(&query, &mut judge).await?;
+    let end = engines.store().action_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;
     let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
     engines.condition_errors.report(&errors);

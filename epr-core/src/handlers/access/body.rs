@@ -11,7 +11,7 @@ use crate::domain::assignment::default_principal_type;
 use crate::domain::fields::{self, Choice as _, Fields, Problem, Reading};
 use crate::domain::input::value::Value as _;
 use crate::domain::json::object;
-use crate::domain::{EntityType, EntityTypes, Invalid, Json, JsonObject, Text};
+use crate::domain::{EntityType, EntityTypes, Invalid, Json, JsonObject, moment};
 use crate::handlers::question_body;
 use crate::ledger::canonical;
 
@@ -35,7 +35,7 @@ pub(crate) trait AccessRequest {
             ("context", Json::Object(context.clone())),
             ("limit", Json::Int((*limit).into())),
             ("at", at.map(|at| at.to_string()).into()),
-            ("revision", revision.clone().into()),
+            ("revision", revision.map(|revision| revision.to_string()).into()),
             ("explain", (*explain).into()),
             ("include", words(include)),
         ]);
@@ -170,7 +170,7 @@ fn list(fields: &mut Fields<'_>) -> ListRequest {
         limit: limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         next: fields.optional("next", token),
         at: fields.optional("at", fields::timestamp),
-        revision: fields.optional("revision", fields::text::<1, 128>).map(Text::into_string),
+        revision: fields.optional("revision", moment::revision),
         explain: fields.given("explain", fields::boolean).unwrap_or(true),
         include,
     }

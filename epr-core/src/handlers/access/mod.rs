@@ -20,7 +20,7 @@ use super::record::{self, Listing};
 use crate::call::Call;
 use crate::domain::access::AccessPage;
 use crate::domain::fields::Problem;
-use crate::domain::{EntityType, Revision, Timestamp};
+use crate::domain::{EntityType, Moment, NotAskable, PageMoment, PastMoment, Revision, Timestamp};
 use crate::engine::list_turns::Turn;
 use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
@@ -37,6 +37,8 @@ pub(super) struct Walk<'a> {
     request: RequestHash,
     /// The token of the page; `None` for the first one.
     continued: Option<PageToken>,
+    /// The moment that the request names.
+    moment: Moment,
 }
 
 /// Where the page after this one begins: the last key, and what else the list has to know.
@@ -60,21 +62,16 @@ impl<'a> Walk<'a> {
     pub(super) async fn begin(engines: &Engines, call: &'a Call, request: &impl AccessRequest) -> Result<Self> {
         let list = request.list();
         check_context(&list.context).map_err(|problem| Error::field("context", problem))?;
-        for (name, is_given) in [("at", list.at.is_some()), ("revision", list.revision.is_some())] {
-            if is_given {
-                let msg = "Lists of the past are not available yet: leave this member out";
-                return Err(Error::field(name, Problem::new("not_available", msg)));
-            }
-        }
         let (keys, hash) = (TokenKeys::current(engines).await?, request.hash());
         let continued = list.next.as_deref().map(|text| PageToken::decode(text, |number| keys.get(number)));
         let continued = continued.transpose().map_err(refused)?;
+        let moment = Moment { at: list.at, revision: list.revision };
         if let Some(token) = &continued {
             token.check(Self::kind_of(request), &hash).map_err(refused)?;
         }
         revisions::reach(engines, call).await?;
         let turn = engines.list_turns.take().await?;
-        Ok(Self { call, _turn: turn, keys, request: hash, continued })
+        Ok(Self { call, _turn: turn, keys, request: hash, continued, moment })
     }
 
     fn kind_of<R: AccessRequest>(_: &R) -> crate::domain::access::ListKind {
@@ -86,28 +83,43 @@ impl<'a> Walk<'a> {
         self.continued.as_ref().map(|token| (token.last.as_slice(), token.state.as_slice()))
     }
 
-    /// The time of every page; `now` if this is the first one.
-    pub(super) fn as_of(&self, now: impl FnOnce() -> Timestamp) -> Timestamp {
-        self.continued.as_ref().map_or_else(now, |token| token.as_of)
-    }
-
-    /// Checks that the registry is still at the revision of the first page, and of the incarnation that the caller
-    /// named.
+    /// Checks that a page at `revision` is of the incarnation that the caller named, and that a later page does not
+    /// rest on an earlier state than the caller named.
     ///
     /// # Errors
-    /// `Conflict`; `Invalid` when the token is of another incarnation of the ledger.
+    /// `Conflict`.
     pub(super) fn check_revision(&self, revision: Revision) -> Result<()> {
         self.call.confirm_incarnation(revision)?;
-        match &self.continued {
-            Some(token) if token.revision.incarnation != revision.incarnation => {
-                Err(refused(TokenError::OtherIncarnation))
-            }
-            Some(token) if token.revision != revision => Err(Error::Conflict(format!(
-                "The registry has changed since the first page of this list (revision {}, now {revision}): begin \
-                 again without `next`",
-                token.revision
+        match self.call.at_least {
+            Some(wanted) if self.continued.is_some() && wanted.revision > revision => Err(Error::Conflict(format!(
+                "The pages of this list are at revision {revision}, and `EPR-At-Least` names a later one, {}: begin \
+                 again without `next`, or leave out the header",
+                wanted.revision
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// The state of the registry that the page is read at: that of the first page, whatever has changed since.
+    pub(super) fn moment(&self, now: Timestamp) -> PageMoment {
+        match &self.continued {
+            Some(token) => PageMoment::Pinned(PastMoment { revision: token.revision, at: token.as_of }),
+            None if self.moment.is_now() => PageMoment::Present,
+            None => PageMoment::Asked(self.moment, now),
+        }
+    }
+
+    /// The error of a visit. A token of another incarnation is refused like one that is not authentic.
+    pub(super) fn error(&self, error: StoreError) -> Error {
+        let Some(token) = &self.continued else { return error.into() };
+        match error {
+            StoreError::NotAskable(NotAskable::OtherIncarnation { .. }) => refused(TokenError::OtherIncarnation),
+            StoreError::NotAskable(why) => Error::Conflict(format!(
+                "The registry has changed since the first page of this list (revision {}), and history cannot continue \
+                 it: begin again without `next`. {why}",
+                token.revision
+            )),
+            other => other.into(),
         }
     }
 
@@ -147,6 +159,7 @@ impl<'a> Walk<'a> {
             count: page.items.len(),
             complete: page.complete,
             is_continued: self.continued.is_some(),
+            is_past: !self.moment.is_now(),
             revision: &page.revision,
             as_of: page.as_of,
             subject: basis.subject.as_ref(),

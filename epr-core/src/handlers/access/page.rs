@@ -71,7 +71,8 @@ impl<'a, K> Filling<'a, K> {
             entities: std::mem::take(&mut start.entities),
             roles: std::mem::take(&mut start.roles),
         });
-        self.start = Some((start, self.walk.as_of(self.now)));
+        let as_of = start.at.unwrap_or_else(|| (self.now)());
+        self.start = Some((start, as_of));
         true
     }
 

@@ -17,8 +17,8 @@ use crate::store::{AccessStart, AccessVisitor, PrincipalCandidate, PrincipalKey,
 ///
 /// # Errors
 /// `NotFound` when the resource is unknown; `Invalid` when the token is not one of this request, or the context has a
-/// declared parameter with another type; `Conflict` when the registry has changed since the first page, or
-/// is of another incarnation than the revision that `call` names; `Busy` when it does not reach that revision in time.
+/// declared parameter with another type, or the moment cannot be asked; `Conflict` when the revision that `call` names
+/// is of another incarnation, or later than the first page; `Busy` when the database does not reach it in time.
 pub(crate) async fn list(
     engines: &Engines,
     call: &Call,
@@ -36,8 +36,9 @@ pub(crate) async fn list(
         // One more than the page has room for shows whether the list goes on.
         expected: usize::try_from(request.list.limit).unwrap_or(usize::MAX).saturating_add(1),
         max_candidates: engines.core.settings.list_bounds.max_candidates,
+        moment: walk.moment(engines.now()),
     };
-    let end = engines.store().principal_candidates(&query, &mut judge).await?;
+    let end = engines.store().principal_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;
     let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
     engines.condition_errors.report(&errors);

@@ -6,7 +6,6 @@ use super::page::{Filled, Filling};
 use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{Question, judge_item};
-use crate::domain::Timestamp;
 use crate::domain::access::{AccessItem, AccessPage, Include, ResourcesRequest};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -24,7 +23,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequ
     let walk = Walk::begin(engines, call, request).await?;
     let position = walk.position().map(|(last, state)| read_position(last, state)).transpose()?;
     let now = || engines.now();
-    let query = query(engines, request, walk.as_of(now));
+    let query = query(engines, request, &walk);
     let page = ResourcesPage {
         after: position.map(|(after, _)| after),
         // One more than the page has room for shows whether the list goes on.
@@ -33,7 +32,8 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequ
         with_names: request.list.explain,
     };
     let mut judge = Judge { filling: Filling::new(&walk, &request.list, &now), request };
-    let end = engines.store().resource_candidates(&query, page, &mut judge).await?;
+    let end = engines.store().resource_candidates(&query, page, &mut judge).await;
+    let end = end.map_err(|error| walk.error(error))?;
     let ResourcesEnd { end, search } = end.ok_or_else(|| unknown_limit(request))?;
     let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
     engines.condition_errors.report(&errors);
@@ -42,8 +42,9 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequ
     walk.finish(engines, request, &basis, (items, next)).await
 }
 
-/// The question of `request` to the store, at about this time.
-pub(super) fn query<'a>(engines: &Engines, request: &'a ResourcesRequest, at: Timestamp) -> ResourcesQuery<'a> {
+/// The question of `request` to the store.
+pub(super) fn query<'a>(engines: &Engines, request: &'a ResourcesRequest, walk: &Walk<'_>) -> ResourcesQuery<'a> {
+    let now = engines.now();
     let bounds = engines.core.settings.list_bounds;
     ResourcesQuery {
         principal_id: request.principal_id,
@@ -53,9 +54,10 @@ pub(super) fn query<'a>(engines: &Engines, request: &'a ResourcesRequest, at: Ti
         within: request.within,
         includes_archived: request.list.include.contains(&Include::Archived),
         includes_conditional: request.list.include.contains(&Include::Conditional),
-        at,
+        at: now,
         max_candidates: bounds.max_candidates,
         max_expanded: bounds.max_expanded,
+        moment: walk.moment(now),
     }
 }
 

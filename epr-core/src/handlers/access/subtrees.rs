@@ -35,9 +35,9 @@ pub(crate) async fn list(
     let walk = Walk::begin(engines, call, request).await?;
     let after = walk.position().map(|(last, state)| read_position(last, state)).transpose()?;
     let now = || engines.now();
-    let query = query(engines, request, walk.as_of(now));
+    let query = query(engines, request, &walk);
     let mut filling = Filling::new(&walk, request, &now);
-    let end = engines.store().subtrees(&query, after, &mut filling).await?;
+    let end = engines.store().subtrees(&query, after, &mut filling).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| unknown_limit(request))?;
     let Filled { revision, as_of, items, next, errors } = filling.end(&end)?;
     engines.condition_errors.report(&errors);
@@ -268,12 +268,12 @@ fn via(subtree: &Subtree, until: Option<Timestamp>) -> AccessVia {
 }
 
 impl SubtreeVisitor for Filling<'_> {
-    fn begin(&mut self, revision: Revision) -> bool {
+    fn begin(&mut self, revision: Revision, at: Option<Timestamp>) -> bool {
         if let Err(error) = self.walk.check_revision(revision) {
             self.fail(error);
             return false;
         }
-        self.start = Some((revision, self.walk.as_of(self.now)));
+        self.start = Some((revision, at.unwrap_or_else(|| (self.now)())));
         true
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Result;
 use crate::decision::{AskedAction, Facts, Registration};
 use crate::domain::access::AccessEntity;
-use crate::domain::{EntityType, Revision, Timestamp};
+use crate::domain::{EntityType, PageMoment, Revision, Timestamp};
 
 /// The position of a principal in lists: its id, then the bytes of its type.
 pub type PrincipalKey = (Uuid, String);
@@ -28,6 +28,8 @@ pub struct PrincipalsQuery<'a> {
     pub expected: usize,
     /// The most principals to look at, at least 1.
     pub max_candidates: usize,
+    /// The state of the registry.
+    pub moment: PageMoment,
 }
 
 /// Which candidates of a list of actions to visit.
@@ -43,6 +45,8 @@ pub struct ActionsQuery<'a> {
     pub after: Option<&'a str>,
     /// The most rows of roles to look at, at least 1: one for each action of each role.
     pub max_rows: usize,
+    /// The state of the registry.
+    pub moment: PageMoment,
 }
 
 /// What a list knows before its first candidate.
@@ -50,6 +54,8 @@ pub struct ActionsQuery<'a> {
 pub struct AccessStart {
     /// The revision of the registry, which the whole visit sees.
     pub revision: Revision,
+    /// The time that windows are compared with; `None` for the present one.
+    pub at: Option<Timestamp>,
     /// The type of the resource; `None` for a list about no single resource.
     pub resource_type: Option<EntityType>,
     /// The entities on which assignments of candidates are.
@@ -124,7 +130,8 @@ impl std::fmt::Debug for ListKey {
 /// Candidates of lists of access, and the keys of their page tokens.
 ///
 /// INVARIANT: a visit sees one snapshot, as current as the facts of a check: never from a server in recovery, nor from
-/// one whose ledger lacks the newest registry change that this process knows.
+/// one whose ledger lacks the newest registry change that this process knows. A visit of a state that is not the newest
+/// one reads history, and never an incomplete one.
 #[async_trait]
 pub trait AccessStore: Send + Sync {
     /// Visits every principal that has an assignment with a role that holds the action, whatever its window and its

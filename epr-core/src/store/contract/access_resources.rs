@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{AccessEnd, AccessVisitor, Result};
 use crate::decision::{AskedAction, AssignmentFacts, Facts, PrincipalFacts};
 use crate::domain::access::AccessEntity;
-use crate::domain::{EntityType, Revision, Timestamp};
+use crate::domain::{EntityType, PageMoment, Revision, Timestamp};
 
 /// The question of a list of resources.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +35,8 @@ pub struct ResourcesQuery<'a> {
     pub max_candidates: usize,
     /// Subtrees with more entities than this are not expanded: all entities are read in the order of their ids instead.
     pub max_expanded: usize,
+    /// The state of the registry. If it names a time, that one replaces `at`.
+    pub moment: PageMoment,
 }
 
 /// How the candidates of a list of resources are found. Both ways visit the same candidates in the same order, so that
@@ -183,7 +185,7 @@ pub struct SubtreeEntity {
 /// Receives the subtrees of a list in the order in which their assignments were created.
 pub trait SubtreeVisitor: Send {
     /// Called once, before the first subtree, with the revision of the registry that the visit sees; `false` stops.
-    fn begin(&mut self, revision: Revision) -> bool;
+    fn begin(&mut self, revision: Revision, at: Option<Timestamp>) -> bool;
 
     /// Called for each subtree.
     fn subtree(&mut self, subtree: Subtree) -> SubtreeStep;

@@ -6,37 +6,60 @@ use sqlx::Row as _;
 
 use super::super::{PrincipalKey, Result, StoreError};
 use super::dialect::{Conn, classify};
+use super::sql::AsOf;
 use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
 
 /// The statement of a range, once for each row of four arrays. The arrays come from subqueries so that the planner does
 /// not see their length: it would plan again for lengths that differ from its estimate.
-pub(super) const RANGES: &str = concat!(
-    "SELECT q.position, found.* \
-     FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::uuid[]), (SELECT $4::text[])) \
-          WITH ORDINALITY AS q(entity_id, role_id, after_id, after_type, position) \
-     CROSS JOIN LATERAL (",
-    assignments_range!(assignments_by_range!(), "q.entity_id", "q.role_id", ("q.after_id", "q.after_type"), "$5"),
-    ") found"
-);
+macro_rules! ranges_statement {
+    ($when:tt) => {
+        concat!(
+            "SELECT q.position, found.* \
+             FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::uuid[]), (SELECT $4::text[])) \
+                  WITH ORDINALITY AS q(entity_id, role_id, after_id, after_type, position) \
+             CROSS JOIN LATERAL (",
+            assignments_range!($when, "q.entity_id", "q.role_id", ("q.after_id", "q.after_type"), "$5"),
+            ") found"
+        )
+    };
+}
 
-const REGISTERED: &str = concat!(
-    "SELECT ",
-    registered_columns!("$3"),
-    " FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS q(type, id) ",
-    join_probing!("principals", "p", "p.type = q.type AND p.id = q.id")
-);
+pub(super) const RANGES: &str = ranges_statement!(now);
+const PAST_RANGES: &str = ranges_statement!((at "$6"));
+
+macro_rules! registered_statement {
+    ($when:tt) => {
+        concat!(
+            "SELECT ",
+            registered_columns!($when, "$3"),
+            " FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS q(type, id) ",
+            join_principal!($when, "p", "q.type", "q.id")
+        )
+    };
+}
 
 /// Returns the first `limit` assignments of each range, in the order of the list.
-pub(super) async fn ranges(conn: &mut Conn, starts: &[RangeStart], limit: usize) -> Result<Vec<Vec<RangeRow>>> {
-    let rows = sqlx::query(RANGES)
+pub(super) async fn ranges(
+    conn: &mut Conn,
+    starts: &[RangeStart],
+    limit: usize,
+    when: AsOf,
+) -> Result<Vec<Vec<RangeRow>>> {
+    let query = match when {
+        AsOf::Now => sqlx::query(RANGES),
+        AsOf::Entry(_) => sqlx::query(PAST_RANGES),
+    };
+    let query = query
         .bind(starts.iter().map(|start| start.entity_id).collect::<Vec<_>>())
         .bind(starts.iter().map(|start| start.role_id).collect::<Vec<_>>())
         .bind(starts.iter().map(|start| start.after.0).collect::<Vec<_>>())
         .bind(starts.iter().map(|start| start.after.1.as_str()).collect::<Vec<_>>())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(conn)
-        .await
-        .map_err(classify)?;
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let query = match when {
+        AsOf::Now => query,
+        AsOf::Entry(at) => query.bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let mut all: Vec<Vec<RangeRow>> = starts.iter().map(|_| Vec::new()).collect();
     for row in &rows {
         let position: i64 = row.try_get("position").map_err(classify)?;
@@ -51,16 +74,23 @@ pub(super) async fn registrations(
     conn: &mut Conn,
     principals: &[PrincipalKey],
     with_attributes: bool,
+    when: AsOf,
 ) -> Result<HashMap<PrincipalKey, Registered>> {
     if principals.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query(REGISTERED)
+    let query = match when {
+        AsOf::Now => sqlx::query(registered_statement!(now)),
+        AsOf::Entry(_) => sqlx::query(registered_statement!((at "$4"))),
+    };
+    let query = query
         .bind(principals.iter().map(|(_, kind)| kind.as_str()).collect::<Vec<_>>())
         .bind(principals.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(with_attributes)
-        .fetch_all(conn)
-        .await
-        .map_err(classify)?;
+        .bind(with_attributes);
+    let query = match when {
+        AsOf::Now => query,
+        AsOf::Entry(at) => query.bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     rows.iter().map(read_registered).collect()
 }

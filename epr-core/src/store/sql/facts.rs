@@ -161,22 +161,22 @@ pub(super) async fn read_past(conn: &mut Conn, question: &Question, at: i64) -> 
         found.add(row)?;
     }
     if found.assignments.iter().any(|one| !one.conditions.is_empty()) {
-        found.principal.is_erased = is_erased(conn, question).await?;
+        found.principal.is_erased = is_erased(conn, question, at).await?;
     }
     Ok(found.facts())
 }
 
-/// Whether the principal's fields have been erased, at whatever time the question is.
-async fn is_erased(conn: &mut Conn, question: &Question) -> Result<bool> {
-    let erased: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM principals p WHERE p.type = $1 AND p.id = $2 AND p.erased_at IS NOT NULL",
-    )
-    .bind(question.principal_type.as_str())
-    .bind(bind_id(question.principal_id))
-    .fetch_one(conn)
-    .await
-    .map_err(classify)?;
-    Ok(erased > 0)
+/// Whether the fields that the principal had after entry `at` have been erased since.
+async fn is_erased(conn: &mut Conn, question: &Question, at: i64) -> Result<bool> {
+    const ERASED: &str = concat!("SELECT ", erased_since!((at "$3"), "v"), from_principal!((at "$3"), "v", "$1", "$2"));
+    let erased: Option<bool> = sqlx::query_scalar(ERASED)
+        .bind(question.principal_type.as_str())
+        .bind(bind_id(question.principal_id))
+        .bind(at)
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    Ok(erased == Some(true))
 }
 
 /// The origin of facts: the server and its newest registry change.

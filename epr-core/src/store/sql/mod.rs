@@ -3,6 +3,7 @@
 //! The adapter that includes this folder provides `dialect`: the driver's types, the macros for what the two databases
 //! express differently, and its locks, notifications and error classification. Must never name a database.
 
+pub(super) use self::sources::AsOf;
 use super::dialect;
 
 #[macro_use]

@@ -13,7 +13,7 @@ macro_rules! valid_at {
 
 /// The same for the row of `$table` with the id `$id`, found by two probes of its key however many versions it has.
 macro_rules! version_at {
-    ($table:literal, $v:literal, $id:literal, $at:literal) => {
+    ($table:literal, $v:literal, $id:expr, $at:literal) => {
         concat!(
             $v,
             ".id = ",
@@ -75,6 +75,148 @@ macro_rules! join_assignments {
     };
     ((at $at:literal), $v:literal, $($condition:expr),+) => {
         join_probing!("assignment_versions", $v, $($condition,)+ " AND ", valid_at!($v, $at))
+    };
+}
+
+/// The columns `$columns` of the roles `r` that hold the action `$action`, and of their permission `rp`.
+macro_rules! holding_statement {
+    (now, $action:literal, $columns:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM permissions p ",
+            join_probing!("role_permissions", "rp", "rp.permission_id = p.id"),
+            " ",
+            join_probing!("roles", "r", "r.id = rp.role_id"),
+            " WHERE p.action = ",
+            $action
+        )
+    };
+    ((at $at:literal), $action:literal, $columns:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM role_permission_versions rp ",
+            join_probing!("role_versions", "r", "r.id = rp.role_id AND r.valid_from = rp.valid_from"),
+            " WHERE rp.action = ",
+            $action,
+            " AND ",
+            valid_at!("r", $at)
+        )
+    };
+}
+
+/// The permissions of a list of roles (JSON, `$roles`) whose action is after `$after`, in the order of the actions.
+macro_rules! permissions_after_statement {
+    (now, $roles:literal, $after:literal, $limit:literal) => {
+        concat!(
+            "SELECT rp.role_id, p.action, rp.condition FROM ",
+            json_items!($roles),
+            " ",
+            join_probing!("role_permissions", "rp", "rp.role_id = ", uuid_value!("item.value")),
+            " ",
+            join_probing!("permissions", "p", "p.id = rp.permission_id AND ", byte_order!("p.action"), " > ", $after),
+            " ORDER BY ",
+            byte_order!("p.action"),
+            ", rp.role_id LIMIT ",
+            $limit
+        )
+    };
+    ((at $at:literal), $roles:literal, $after:literal, $limit:literal) => {
+        concat!(
+            "SELECT rp.role_id, rp.action, rp.condition FROM ",
+            json_items!($roles),
+            " ",
+            join_probing!("role_versions", "r", version_at!("role_versions", "r", uuid_value!("item.value"), $at)),
+            " ",
+            join_probing!(
+                "role_permission_versions",
+                "rp",
+                "rp.role_id = r.id AND rp.valid_from = r.valid_from AND ",
+                byte_order!("rp.action"),
+                " > ",
+                $after
+            ),
+            " ORDER BY ",
+            byte_order!("rp.action"),
+            ", rp.role_id LIMIT ",
+            $limit
+        )
+    };
+}
+
+/// The table of assignments `a`, read by the index of the ranges of lists, with the conditions of a `WHERE`.
+macro_rules! from_assignments_by_range {
+    (now) => {
+        concat!("role_assignments a ", only_by_index!("ix_role_assignments_entity_role"), " WHERE ")
+    };
+    ((at $at:literal)) => {
+        concat!(
+            "assignment_versions a ",
+            only_by_index!("ix_assignment_versions_entity_role"),
+            " WHERE ",
+            valid_at!("a", $at),
+            " AND "
+        )
+    };
+}
+
+/// The entities as a table, for a condition by which an index finds them.
+macro_rules! entity_source {
+    (now) => {
+        "entities"
+    };
+    ((at $at:literal)) => {
+        concat!("(SELECT * FROM entity_versions valid WHERE ", valid_at!("valid", $at), ")")
+    };
+}
+
+/// The assignments as a table, for a condition by which an index finds them.
+macro_rules! assignment_source {
+    (now) => {
+        "role_assignments"
+    };
+    ((at $at:literal)) => {
+        concat!("(SELECT * FROM assignment_versions valid WHERE ", valid_at!("valid", $at), ")")
+    };
+}
+
+/// Whether the personal fields of the principal `$v` have been erased since the moment of the question.
+macro_rules! erased_since {
+    (now, $v:literal) => {
+        "FALSE"
+    };
+    ((at $at:literal), $v:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM principals erased WHERE erased.type = ",
+            $v,
+            ".type AND erased.id = ",
+            $v,
+            ".id AND erased.erased_at IS NOT NULL)"
+        )
+    };
+}
+
+/// Joins the principal with this type and id, once for each row before, as `$v`.
+#[allow(unused_macros, reason = "an embedded database has no statement for many principals")]
+macro_rules! join_principal {
+    (now, $v:literal, $type:literal, $id:literal) => {
+        join_probing!("principals", $v, $v, ".type = ", $type, " AND ", $v, ".id = ", $id)
+    };
+    ((at $at:literal), $v:literal, $type:literal, $id:literal) => {
+        join_probing!(
+            "principal_versions",
+            $v,
+            $v,
+            ".type = ",
+            $type,
+            " AND ",
+            $v,
+            ".id = ",
+            $id,
+            " AND ",
+            valid_at!($v, $at)
+        )
     };
 }
 
@@ -140,7 +282,7 @@ macro_rules! from_permission {
 
 /// The registry as statements read it that are built while the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AsOf {
+pub(in super::super) enum AsOf {
     /// The tables of the present.
     Now,
     /// The versions after the entry with this sequence.

@@ -170,17 +170,17 @@ impl IntoResponses for ErasedPrincipal {
     }
 }
 
-/// The registry has changed since the first page of the list, or is of another incarnation than the revision in
-/// `EPR-At-Least`.
+/// The list cannot go on at the revision of its first page, or `EPR-At-Least` or `revision` is of another incarnation.
 pub(crate) struct OutdatedList;
 
 impl IntoResponses for OutdatedList {
     fn responses() -> Responses {
-        let sentence = "The registry has changed since the first page of this list \
-                        (revision 0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711, now \
-                        0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004712): begin again without `next`";
-        let about = "The registry has changed since the first page of the list, or the revision in `EPR-At-Least` is \
-                     of another incarnation.";
+        let sentence = "The pages of this list are at revision \
+                        0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004711, and `EPR-At-Least` names a later \
+                        one, 0198c5b2-8a54-7c1e-9d3f-6f2f0d6f1c11.0000000000000004712: begin again without `next`, or \
+                        leave out the header";
+        let about = "The list cannot go on at the revision of its first page: history lacks it, or `EPR-At-Least` \
+                     names a later one. Or the revision in `EPR-At-Least` or `revision` is of another incarnation.";
         responses([response(409, about, &["Problem"], json!({ "detail": sentence }))])
     }
 }

@@ -10,7 +10,7 @@ use epr_client::{
 };
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AuditEntry, AuditFilter, BulkStep, Change, Entity, EntityFilter,
-    EntityPatch, JsonObject, NamedAssignment, NewEntity, NewRole, Revision, Role, RolePatch, StatedReason, Timestamp,
+    EntityPatch, JsonObject, Moment, NamedAssignment, NewEntity, NewRole, Revision, Role, RolePatch, StatedReason,
 };
 use epr_core::error::chain;
 use futures_util::TryStreamExt as _;
@@ -145,17 +145,22 @@ impl Api {
         Ok(())
     }
 
-    pub(super) async fn check(&self, question: &Question, context: &JsonObject) -> Result<bool, BackendError> {
-        self.checked(self.client.authorize_in_context(question, context).await)
+    pub(super) async fn check(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        moment: Moment,
+    ) -> Result<bool, BackendError> {
+        self.checked(self.client.authorize_at(question, context, moment).await)
     }
 
     pub(super) async fn explain(
         &self,
         question: &Question,
         context: &JsonObject,
-        at: Option<Timestamp>,
+        moment: Moment,
     ) -> Result<Explanation, BackendError> {
-        self.checked(self.client.explain(question, context, at).await)
+        self.checked(self.client.explain(question, context, moment).await)
     }
 
     pub(super) async fn entity(&self, id: Uuid) -> Result<Entity, BackendError> {

@@ -12,7 +12,7 @@ use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Explanation, Question, Reason};
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
-    EntityType, EntityTypes, JsonObject, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch,
+    EntityType, EntityTypes, JsonObject, Moment, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch,
     Timestamp,
 };
 use epr_core::store::{Cursor, Page};
@@ -134,13 +134,18 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn check(&self, question: &Question, context: &JsonObject) -> Result<CheckAnswer, BackendError> {
+    pub(crate) async fn check(
+        &self,
+        question: &Question,
+        context: &JsonObject,
+        moment: Moment,
+    ) -> Result<CheckAnswer, BackendError> {
         match self {
             Self::Database { epr, call, .. } => {
-                let decision = epr.check_in_context(call, question, context).await?;
+                let decision = epr.check_at(call, question, context, moment).await?;
                 Ok(CheckAnswer { allowed: decision.allowed, reason: Some(decision.reason) })
             }
-            Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question, context).await?, reason: None }),
+            Self::Api(api) => Ok(CheckAnswer { allowed: api.check(question, context, moment).await?, reason: None }),
         }
     }
 
@@ -148,11 +153,11 @@ impl Backend {
         &self,
         question: &Question,
         context: &JsonObject,
-        at: Option<Timestamp>,
+        moment: Moment,
     ) -> Result<Explanation, BackendError> {
         match self {
-            Self::Database { epr, call, .. } => Ok(epr.explain(call, question, context, at).await?),
-            Self::Api(api) => api.explain(question, context, at).await,
+            Self::Database { epr, call, .. } => Ok(epr.explain(call, question, context, moment).await?),
+            Self::Api(api) => api.explain(question, context, moment).await,
         }
     }
 

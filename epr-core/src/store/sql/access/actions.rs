@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::super::columns::read_types;
 use super::super::dialect::{Conn, Id, Row, SqlTime, access_batch, bind_id, classify, read_id, read_time};
 use super::super::facts::Accepted;
-use super::super::revisions;
+use super::super::history::PageState;
+use super::super::sources::AsOf;
 use super::resource::{Lineage, lineage};
 use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
 use crate::domain::Json;
@@ -16,43 +17,35 @@ use crate::ledger::chain::Head;
 use crate::store::{AccessEnd, AccessStart, AccessVisitor, ActionCandidate, ActionsQuery, Result};
 
 /// The principal's assignments that reach the resource, by the same probes as a check's.
-const REACHING: &str = concat!(
-    "WITH RECURSIVE lineage(id, parent_id) AS ( \
-       SELECT id, parent_id FROM entities WHERE id = $1 \
-       UNION \
-       SELECT e.id, e.parent_id FROM lineage l ",
-    join_probing!("entities", "e", "e.id = l.parent_id"),
-    " \
-     ), reached(id) AS ( \
-       SELECT id FROM lineage UNION ALL SELECT ",
-    uuid_value!("'00000000-0000-0000-0000-000000000000'"),
-    ") \
-     SELECT a.id, a.role_id, a.entity_id, a.effective_at, a.expires_at, a.condition, r.name, \
-            CAST(r.scope_types AS TEXT) AS scope_types \
-     FROM reached ",
-    join_probing!(
-        "role_assignments",
-        "a",
-        "a.principal_id = $2 AND a.principal_type = $3 \
-         AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
-        index_value!("reached.id")
-    ),
-    " ",
-    join_probing!("roles", "r", "r.id = a.role_id")
-);
-
-/// The actions of a list of roles after an action, with the roles' conditions.
-const ACTIONS: &str = concat!(
-    "SELECT rp.role_id, p.action, rp.condition FROM ",
-    json_items!("$1"),
-    " ",
-    join_probing!("role_permissions", "rp", "rp.role_id = ", uuid_value!("item.value")),
-    " ",
-    join_probing!("permissions", "p", "p.id = rp.permission_id AND ", byte_order!("p.action"), " > $2"),
-    " ORDER BY ",
-    byte_order!("p.action"),
-    ", rp.role_id LIMIT $3"
-);
+macro_rules! reaching_statement {
+    ($when:tt) => {
+        concat!(
+            "WITH RECURSIVE lineage(id, parent_id) AS ( \
+               SELECT e.id, e.parent_id",
+            from_entity!($when, "e", "$1"),
+            " UNION \
+               SELECT e.id, e.parent_id FROM lineage l ",
+            join_entity!($when, "e", "l.parent_id"),
+            " \
+             ), reached(id) AS ( \
+               SELECT id FROM lineage UNION ALL SELECT ",
+            uuid_value!("'00000000-0000-0000-0000-000000000000'"),
+            ") \
+             SELECT a.id, a.role_id, a.entity_id, a.effective_at, a.expires_at, a.condition, r.name, \
+                    CAST(r.scope_types AS TEXT) AS scope_types \
+             FROM reached ",
+            join_assignments!(
+                $when,
+                "a",
+                "a.principal_id = $2 AND a.principal_type = $3 \
+                 AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
+                index_value!("reached.id")
+            ),
+            " ",
+            join_role!($when, "r", "a.role_id")
+        )
+    };
+}
 
 /// Visits the candidates of `query`; `None` when the resource is unknown. `conn` must be in a transaction that sees one
 /// snapshot.
@@ -62,12 +55,13 @@ pub(in super::super) async fn visit(
     known: Option<&Head>,
     visitor: &mut dyn AccessVisitor<ActionCandidate>,
 ) -> Result<(Option<AccessEnd<String>>, Accepted)> {
-    let (accepted, _) = revisions::read(&mut *conn, known).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, accepted)) };
-    let mut reaching = reaching(&mut *conn, query).await?;
+    let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
+    let Some(lineage) = lineage(&mut *conn, query.resource_id, state.when).await? else { return Ok((None, accepted)) };
+    let mut reaching = reaching(&mut *conn, query, state.when).await?;
     reaching.retain(|one| is_in_scope(&one.facts.scope_types, &lineage.resource(false).entity_type));
     let start = AccessStart {
-        revision: accepted.revision,
+        revision: state.revision,
+        at: state.at,
         resource_type: Some(lineage.resource(false).entity_type),
         entities: lineage.entities.clone(),
         roles: reaching.iter().map(|one| (one.facts.role_id, one.role_name.clone())).collect(),
@@ -75,7 +69,7 @@ pub(in super::super) async fn visit(
     if !visitor.begin(start) {
         return Ok((Some(AccessEnd::Stopped), accepted));
     }
-    Ok((Some(visit_actions(conn, query, &lineage, &reaching, visitor).await?), accepted))
+    Ok((Some(visit_actions(conn, (query, state.when), &lineage, &reaching, visitor).await?), accepted))
 }
 
 /// An assignment that reaches the resource, with the condition of its own.
@@ -84,14 +78,17 @@ struct Reaching {
     role_name: String,
 }
 
-async fn reaching(conn: &mut Conn, query: &ActionsQuery<'_>) -> Result<Vec<Reaching>> {
-    let rows = sqlx::query(REACHING)
-        .bind(bind_id(query.resource_id))
-        .bind(bind_id(query.principal_id))
-        .bind(query.principal_type)
-        .fetch_all(conn)
-        .await
-        .map_err(classify)?;
+async fn reaching(conn: &mut Conn, query: &ActionsQuery<'_>, when: AsOf) -> Result<Vec<Reaching>> {
+    let (resource, principal) = (bind_id(query.resource_id), bind_id(query.principal_id));
+    let statement = match when {
+        AsOf::Now => sqlx::query(reaching_statement!(now)).bind(resource).bind(principal).bind(query.principal_type),
+        AsOf::Entry(at) => sqlx::query(reaching_statement!((at "$4")))
+            .bind(resource)
+            .bind(principal)
+            .bind(query.principal_type)
+            .bind(at),
+    };
+    let rows = statement.fetch_all(conn).await.map_err(classify)?;
     rows.iter().map(|row| read_reaching(row, query)).collect()
 }
 
@@ -117,7 +114,7 @@ type Holders = BTreeMap<Uuid, Option<ConditionFacts>>;
 
 async fn visit_actions(
     conn: &mut Conn,
-    query: &ActionsQuery<'_>,
+    (query, when): (&ActionsQuery<'_>, AsOf),
     lineage: &Lineage,
     reaching: &[Reaching],
     visitor: &mut dyn AccessVisitor<ActionCandidate>,
@@ -127,17 +124,21 @@ async fn visit_actions(
         return Ok(AccessEnd::Complete);
     }
     let principal = [(query.principal_id, query.principal_type.to_owned())];
-    let registered = access_batch::registrations(&mut *conn, &principal, true).await?.into_values().next();
+    let registered = access_batch::registrations(&mut *conn, &principal, true, when).await?.into_values().next();
     // All roles may hold one action, whose rows must be read together.
     let limit = query.max_rows.max(roles.len() + 1);
     let ids: Vec<String> = roles.iter().map(Uuid::to_string).collect();
-    let rows = sqlx::query(ACTIONS)
-        .bind(Json::from(ids).to_string())
-        .bind(query.after.unwrap_or_default())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(conn)
-        .await
-        .map_err(classify)?;
+    let (ids, after) = (Json::from(ids).to_string(), query.after.unwrap_or_default());
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let statement = match when {
+        AsOf::Now => sqlx::query(permissions_after_statement!(now, "$1", "$2", "$3")).bind(ids).bind(after).bind(most),
+        AsOf::Entry(at) => sqlx::query(permissions_after_statement!((at "$4"), "$1", "$2", "$3"))
+            .bind(ids)
+            .bind(after)
+            .bind(most)
+            .bind(at),
+    };
+    let rows = statement.fetch_all(conn).await.map_err(classify)?;
     let mut actions: BTreeMap<String, Holders> = BTreeMap::new();
     for row in &rows {
         let role = row.try_get("role_id").map(read_id).map_err(classify)?;

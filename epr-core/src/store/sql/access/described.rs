@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::columns::{read_object, read_type};
 use super::super::dialect::{Conn, classify, read_id};
+use super::super::sources::AsOf;
 use super::region::ids_text;
 use crate::decision::ResourceFacts;
 use crate::domain::access::AccessEntity;
@@ -15,18 +16,16 @@ use crate::store::Result;
 
 /// The entities of the list `$1`, with their attributes if `$2` is true.
 macro_rules! described_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         concat!(
             "SELECT e.id, e.type, e.name, e.external_id, \
                     CASE WHEN $2 THEN CAST(e.attributes AS TEXT) END AS attributes FROM ",
             json_items!("$1"),
             " ",
-            join_probing!($entities, "e", "e.id = ", uuid_value!("item.value"))
+            join_probing!(entity_source!($when), "e", "e.id = ", uuid_value!("item.value"))
         )
     };
 }
-
-const DESCRIBED: &str = described_statement!("entities");
 
 /// What is known about an entity.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +57,22 @@ impl Described {
 }
 
 /// Returns those of `ids` that exist.
-pub(super) async fn describe(conn: &mut Conn, ids: &[Uuid], with_attributes: bool) -> Result<HashMap<Uuid, Described>> {
+pub(super) async fn describe(
+    conn: &mut Conn,
+    ids: &[Uuid],
+    with_attributes: bool,
+    when: AsOf,
+) -> Result<HashMap<Uuid, Described>> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows =
-        sqlx::query(DESCRIBED).bind(ids_text(ids)).bind(with_attributes).fetch_all(conn).await.map_err(classify)?;
+    let query = match when {
+        AsOf::Now => sqlx::query(described_statement!(now)).bind(ids_text(ids)).bind(with_attributes),
+        AsOf::Entry(at) => {
+            sqlx::query(described_statement!((at "$3"))).bind(ids_text(ids)).bind(with_attributes).bind(at)
+        }
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
         let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::super::dialect::Conn;
+use super::super::sources::AsOf;
 use super::paths::Paths;
 use super::region::{Archived, Region, RegionEntity};
 use crate::store::{ResourceSearch, ResourcesQuery, Result};
@@ -23,13 +24,14 @@ pub(super) struct Exceptions {
 
 impl Exceptions {
     /// Reads the archived entities, if the list leaves them out.
-    pub(super) async fn read(conn: &mut Conn, query: &ResourcesQuery<'_>) -> Result<Self> {
+    pub(super) async fn read(conn: &mut Conn, query: &ResourcesQuery<'_>, when: AsOf) -> Result<Self> {
         let mut exceptions = Self { all: Vec::new(), below: HashMap::new(), are_many: false };
         if query.includes_archived {
             return Ok(exceptions);
         }
         let max = MAX_ARCHIVED.min(query.max_expanded);
         let mut region = Region {
+            when,
             roots: None,
             archived: Archived::Only,
             entity_type: None,

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::super::dialect::{Conn, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
+use super::super::sources::AsOf;
 use super::region::{bound, ids_text};
 use super::roles::{HoldingRole, holding};
 use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
@@ -24,12 +25,12 @@ macro_rules! holding_columns {
 /// planner does not read the whole table for a principal with a large share of it. The last row has no id; its
 /// `looked_at` is the number of those that were looked at.
 macro_rules! holdings_statement {
-    ($assignments:literal) => {
+    ($when:tt) => {
         concat!(
             "WITH held AS MATERIALIZED (SELECT ",
             holding_columns!(),
             " FROM ",
-            $assignments,
+            assignment_source!($when),
             " a WHERE a.principal_id = $1 AND a.principal_type = $2 \
                ORDER BY COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000'), a.role_id LIMIT $5) \
              SELECT ",
@@ -49,7 +50,7 @@ macro_rules! holdings_statement {
 /// The assignments of the principal `$1` of the type `$2` on the entities of the list `$3`: one probe of the unique
 /// index for each.
 macro_rules! holdings_on_statement {
-    ($assignments:literal) => {
+    ($when:tt) => {
         concat!(
             "SELECT ",
             holding_columns!(),
@@ -57,7 +58,7 @@ macro_rules! holdings_on_statement {
             json_items!("$3"),
             " ",
             join_probing!(
-                $assignments,
+                assignment_source!($when),
                 "a",
                 "a.principal_id = $1 AND a.principal_type = $2 \
                  AND COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
@@ -70,12 +71,12 @@ macro_rules! holdings_on_statement {
 /// The first `$5` assignments of the principal `$1` of the type `$2` that were created at `$3` with at least the id
 /// `$4`, or later, in the order of their creation.
 macro_rules! holdings_in_order_statement {
-    ($assignments:literal) => {
+    ($when:tt) => {
         concat!(
             "SELECT ",
             holding_columns!(),
             " FROM ",
-            $assignments,
+            assignment_source!($when),
             " a WHERE a.principal_id = $1 AND a.principal_type = $2 AND (a.created_at, a.id) >= (",
             time_value!("$3"),
             ", ",
@@ -85,9 +86,13 @@ macro_rules! holdings_in_order_statement {
     };
 }
 
-pub(in super::super::super) const HOLDINGS: &str = holdings_statement!("role_assignments");
-const HOLDINGS_ON: &str = holdings_on_statement!("role_assignments");
-pub(in super::super::super) const HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!("role_assignments");
+pub(in super::super::super) const HOLDINGS: &str = holdings_statement!(now);
+const HOLDINGS_ON: &str = holdings_on_statement!(now);
+pub(in super::super::super) const HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!(now);
+
+const PAST_HOLDINGS: &str = holdings_statement!((at "$6"));
+const PAST_HOLDINGS_ON: &str = holdings_on_statement!((at "$4"));
+const PAST_HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!((at "$6"));
 
 /// The most assignments of a principal that are read as a whole. The assignments of one with more are looked up for the
 /// entities that are looked at.
@@ -119,6 +124,7 @@ impl Holding {
 /// The assignments of a principal whose roles hold an action and whose windows have not ended.
 pub(super) struct Holdings<'a> {
     query: &'a ResourcesQuery<'a>,
+    when: AsOf,
     /// The roles that hold the action.
     roles: HashMap<Uuid, HoldingRole>,
     /// The conditions of assignments by their stored text: many assignments have the same.
@@ -131,29 +137,30 @@ pub(super) struct Holdings<'a> {
 
 impl<'a> Holdings<'a> {
     /// Reads the roles that hold the action, and no assignment.
-    pub(super) async fn none(conn: &mut Conn, query: &'a ResourcesQuery<'a>) -> Result<Self> {
-        let roles = holding(conn, query.action.as_str()).await?;
+    pub(super) async fn none(conn: &mut Conn, query: &'a ResourcesQuery<'a>, when: AsOf) -> Result<Self> {
+        let roles = holding(conn, query.action.as_str(), when).await?;
         let roles = roles.into_iter().map(|role| (role.id, role)).collect();
-        Ok(Self { query, roles, conditions: HashMap::new(), all: Vec::new(), is_partial: false })
+        Ok(Self { query, when, roles, conditions: HashMap::new(), all: Vec::new(), is_partial: false })
     }
 
     /// Reads the assignments; `max` is the most that are read as a whole.
-    pub(super) async fn read(conn: &mut Conn, query: &'a ResourcesQuery<'a>, max: usize) -> Result<Self> {
-        let mut holdings = Self::none(&mut *conn, query).await?;
+    pub(super) async fn read(conn: &mut Conn, query: &'a ResourcesQuery<'a>, max: usize, when: AsOf) -> Result<Self> {
+        let mut holdings = Self::none(&mut *conn, query, when).await?;
         if holdings.roles.is_empty() {
             return Ok(holdings);
         }
         let roles: Vec<Uuid> = holdings.roles.keys().copied().collect();
         let max = max.min(MAX_HOLDINGS);
-        let rows = sqlx::query(HOLDINGS)
+        let mut statement = sqlx::query(if when == AsOf::Now { HOLDINGS } else { PAST_HOLDINGS })
             .bind(bind_id(query.principal_id))
             .bind(query.principal_type)
             .bind(bind_time(ended(query)))
             .bind(ids_text(&roles))
-            .bind(bound(max.saturating_add(1)))
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(classify)?;
+            .bind(bound(max.saturating_add(1)));
+        if let AsOf::Entry(at) = when {
+            statement = statement.bind(at);
+        }
+        let rows = statement.fetch_all(&mut *conn).await.map_err(classify)?;
         for row in &rows {
             let looked_at: Option<i64> = row.try_get("looked_at").map_err(classify)?;
             match looked_at {
@@ -172,13 +179,14 @@ impl<'a> Holdings<'a> {
     /// Adds the assignments on these entities; returns their indexes.
     pub(super) async fn look_up(&mut self, conn: &mut Conn, entities: &[Uuid]) -> Result<std::ops::Range<usize>> {
         let first = self.all.len();
-        let rows = sqlx::query(HOLDINGS_ON)
+        let mut statement = sqlx::query(if self.when == AsOf::Now { HOLDINGS_ON } else { PAST_HOLDINGS_ON })
             .bind(bind_id(self.query.principal_id))
             .bind(self.query.principal_type)
-            .bind(ids_text(entities))
-            .fetch_all(conn)
-            .await
-            .map_err(classify)?;
+            .bind(ids_text(entities));
+        if let AsOf::Entry(at) = self.when {
+            statement = statement.bind(at);
+        }
+        let rows = statement.fetch_all(conn).await.map_err(classify)?;
         for row in &rows {
             self.add(row)?;
         }
@@ -194,15 +202,17 @@ impl<'a> Holdings<'a> {
         number: usize,
     ) -> Result<(usize, Option<(Timestamp, Uuid)>)> {
         self.all.clear();
-        let rows = sqlx::query(HOLDINGS_IN_ORDER)
-            .bind(bind_id(self.query.principal_id))
-            .bind(self.query.principal_type)
-            .bind(bind_time(created_at))
-            .bind(bind_id(id))
-            .bind(bound(number))
-            .fetch_all(conn)
-            .await
-            .map_err(classify)?;
+        let mut statement =
+            sqlx::query(if self.when == AsOf::Now { HOLDINGS_IN_ORDER } else { PAST_HOLDINGS_IN_ORDER })
+                .bind(bind_id(self.query.principal_id))
+                .bind(self.query.principal_type)
+                .bind(bind_time(created_at))
+                .bind(bind_id(id))
+                .bind(bound(number));
+        if let AsOf::Entry(at) = self.when {
+            statement = statement.bind(at);
+        }
+        let rows = statement.fetch_all(conn).await.map_err(classify)?;
         for row in &rows {
             self.add(row)?;
         }

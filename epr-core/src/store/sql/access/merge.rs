@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use uuid::Uuid;
 
 use super::super::dialect::{Conn, access_batch};
+use super::super::sources::AsOf;
 use super::rows::{RangeRow, RangeStart};
 use crate::store::{PrincipalKey, Result};
 
@@ -32,12 +33,18 @@ pub(super) struct Merge {
     drained: Vec<usize>,
     /// The number of rows that the next read takes of a range.
     rows: usize,
+    when: AsOf,
 }
 
 impl Merge {
     /// Begins after the principal `after`. `pairs` are the entities (the nil UUID for global assignments) and roles of
     /// the ranges, and `expected` is about how many principals will be taken.
-    pub(super) fn new(pairs: impl Iterator<Item = (Uuid, Uuid)>, after: &PrincipalKey, expected: usize) -> Self {
+    pub(super) fn new(
+        pairs: impl Iterator<Item = (Uuid, Uuid)>,
+        after: &PrincipalKey,
+        expected: usize,
+        when: AsOf,
+    ) -> Self {
         let range = |(entity_id, role_id)| Range {
             start: RangeStart { entity_id, role_id, after: after.clone() },
             rows: VecDeque::new(),
@@ -46,7 +53,13 @@ impl Merge {
         let ranges: Vec<_> = pairs.map(range).collect();
         // If the principals are spread evenly, one read is enough.
         let rows = expected.div_ceil(ranges.len().max(1)).clamp(MIN_ROWS, MAX_ROWS);
-        Self { drained: (0..ranges.len()).collect(), heads: BinaryHeap::with_capacity(ranges.len()), ranges, rows }
+        Self {
+            drained: (0..ranges.len()).collect(),
+            heads: BinaryHeap::with_capacity(ranges.len()),
+            ranges,
+            rows,
+            when,
+        }
     }
 
     /// Takes the assignments of the next principal; an empty list at the end. Each has the index of its role's range.
@@ -78,7 +91,7 @@ impl Merge {
         let wanted = |(_, range): &(usize, &Range)| !range.is_read && range.rows.len() <= low;
         let wanted: Vec<usize> = self.ranges.iter().enumerate().filter(wanted).map(|(at, _)| at).collect();
         let starts: Vec<_> = wanted.iter().filter_map(|at| self.ranges.get(*at)).map(|one| one.start.clone()).collect();
-        let found = access_batch::ranges(conn, &starts, self.rows).await?;
+        let found = access_batch::ranges(conn, &starts, self.rows, self.when).await?;
         for (at, rows) in wanted.into_iter().zip(found) {
             let Some(range) = self.ranges.get_mut(at) else { continue };
             range.is_read = rows.len() < self.rows;

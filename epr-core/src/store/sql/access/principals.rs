@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::super::dialect::{Conn, access_batch, use_indexes_in_order};
 use super::super::facts::Accepted;
-use super::super::revisions;
+use super::super::history::PageState;
+use super::super::sources::AsOf;
 use super::merge::Merge;
 use super::resource::{Lineage, lineage};
 use super::roles::{HoldingRole, holding};
@@ -30,13 +31,14 @@ pub(in super::super) async fn visit(
     visitor: &mut dyn AccessVisitor<PrincipalCandidate>,
 ) -> Result<(Option<AccessEnd<PrincipalKey>>, Accepted)> {
     use_indexes_in_order(&mut *conn).await?;
-    let (accepted, _) = revisions::read(&mut *conn, known).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id).await? else { return Ok((None, accepted)) };
-    let mut roles = holding(&mut *conn, query.action.as_str()).await?;
+    let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
+    let Some(lineage) = lineage(&mut *conn, query.resource_id, state.when).await? else { return Ok((None, accepted)) };
+    let mut roles = holding(&mut *conn, query.action.as_str(), state.when).await?;
     // The type of the resource is the same for every candidate.
     roles.retain(|role| is_in_scope(&role.scope_types, &lineage.resource(false).entity_type));
     let start = AccessStart {
-        revision: accepted.revision,
+        revision: state.revision,
+        at: state.at,
         resource_type: Some(lineage.resource(false).entity_type),
         entities: lineage.entities.clone(),
         roles: roles.iter().map(|role| (role.id, role.name.clone())).collect(),
@@ -44,7 +46,7 @@ pub(in super::super) async fn visit(
     if !visitor.begin(start) {
         return Ok((Some(AccessEnd::Stopped), accepted));
     }
-    let mut candidates = Candidates { query, lineage, roles: by_id(roles), compiled: HashMap::new() };
+    let mut candidates = Candidates { query, lineage, roles: by_id(roles), compiled: HashMap::new(), when: state.when };
     Ok((Some(candidates.visit(conn, visitor).await?), accepted))
 }
 
@@ -61,6 +63,7 @@ struct Candidates<'a> {
     roles: BTreeMap<Uuid, HoldingRole>,
     /// The conditions of assignments by their stored text: many assignments have the same.
     compiled: HashMap<String, ConditionFacts>,
+    when: AsOf,
 }
 
 impl Candidates<'_> {
@@ -72,7 +75,8 @@ impl Candidates<'_> {
         let first = (Uuid::nil(), String::new());
         let entities = self.lineage.entities.keys().copied().chain([Uuid::nil()]);
         let pairs: Vec<_> = entities.flat_map(|entity| self.roles.keys().map(move |role| (entity, *role))).collect();
-        let mut merge = Merge::new(pairs.into_iter(), self.query.after.unwrap_or(&first), self.query.expected);
+        let mut merge =
+            Merge::new(pairs.into_iter(), self.query.after.unwrap_or(&first), self.query.expected, self.when);
         let (mut looked_at, mut last) = (0, None);
         loop {
             let mut groups: Vec<Group> = Vec::new();
@@ -112,12 +116,12 @@ impl Candidates<'_> {
         visitor: &mut dyn AccessVisitor<PrincipalCandidate>,
     ) -> Result<bool> {
         let keys: Vec<_> = groups.iter().map(|(principal, _)| principal.clone()).collect();
-        let mut registered = access_batch::registrations(conn, &keys, is_described).await?;
+        let mut registered = access_batch::registrations(conn, &keys, is_described, self.when).await?;
         for (principal, assignments) in groups {
             let known = registered.remove(&principal);
             let facts = self.lineage.facts(known.as_ref(), assignments);
             let (id, principal_type) = principal;
-            let registration = known.map(|(registration, _)| registration);
+            let registration = known.map(|known| known.registration);
             if !visitor.candidate(PrincipalCandidate { id, principal_type, registration, facts }) {
                 return Ok(false);
             }

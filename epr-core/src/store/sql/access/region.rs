@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::columns::{read_type, read_word};
 use super::super::dialect::{Conn, Id, Row, bind_id, classify, read_id};
+use super::super::sources::AsOf;
 use super::paths::Paths;
 use crate::domain::{EntityStatus, EntityType, Json};
 use crate::store::{ResourceSearch, Result, StoreError};
@@ -17,16 +18,16 @@ use crate::store::{ResourceSearch, Result, StoreError};
 /// Each ancestor is probed once, however many entities are below it. `UNION` in the recursion makes it end even in a
 /// cycle, which no write can create.
 macro_rules! with_links {
-    ($entities:literal, $batch:expr, $total:literal) => {
+    ($when:tt, $batch:expr, $total:literal) => {
         concat!(
             "WITH RECURSIVE ",
             $batch,
             ", above(id, parent_id) AS ( \
                SELECT e.id, e.parent_id FROM (SELECT DISTINCT parent_id FROM batch) b ",
-            join_probing!($entities, "e", "e.id = b.parent_id"),
+            join_probing!(entity_source!($when), "e", "e.id = b.parent_id"),
             " UNION \
                SELECT e.id, e.parent_id FROM above a ",
-            join_probing!($entities, "e", "e.id = a.parent_id"),
+            join_probing!(entity_source!($when), "e", "e.id = a.parent_id"),
             ") \
              SELECT id, parent_id, type, status, CAST(NULL AS bigint) AS total FROM batch \
              UNION ALL SELECT id, parent_id, NULL, NULL, NULL FROM above",
@@ -48,9 +49,9 @@ macro_rules! has_wanted_status {
 /// The expansion reads one index only; the rows of the entities are read in the order of their ids, up to the last one
 /// that is returned.
 macro_rules! expand_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         with_links!(
-            $entities,
+            $when,
             concat!(
                 "below(id) AS ( \
                    SELECT ",
@@ -59,13 +60,13 @@ macro_rules! expand_statement {
                 json_items!("$1"),
                 " UNION \
                    SELECT e.id FROM below b ",
-                join_probing!($entities, "e", "e.parent_id = b.id"),
+                join_probing!(entity_source!($when), "e", "e.parent_id = b.id"),
                 "), expanded(id) AS MATERIALIZED ( \
                    SELECT id FROM below LIMIT $2 \
                  ), batch AS MATERIALIZED ( \
                    SELECT e.id, e.parent_id, e.type, e.status \
                    FROM (SELECT x.id FROM expanded x WHERE x.id > $3 ORDER BY x.id) f ",
-                join_probing!($entities, "e", "e.id = f.id"),
+                join_probing!(entity_source!($when), "e", "e.id = f.id"),
                 " WHERE ",
                 has_wanted_status!("$4", "e.status"),
                 " AND (CAST($6 AS TEXT) IS NULL OR e.type = $6) ORDER BY f.id LIMIT $5)"
@@ -78,12 +79,12 @@ macro_rules! expand_statement {
 /// The first `$2` entities after `$1`, of any status and type: a condition could make it read many more than it
 /// returns.
 macro_rules! scan_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         with_links!(
-            $entities,
+            $when,
             concat!(
                 "batch AS MATERIALIZED (SELECT e.id, e.parent_id, e.type, e.status FROM ",
-                $entities,
+                entity_source!($when),
                 " e WHERE e.id > $1 ORDER BY e.id LIMIT $2)"
             ),
             ""
@@ -94,12 +95,12 @@ macro_rules! scan_statement {
 /// The first `$2` entities of the type `$3` after `$1`. Only the index over type and id has the order that is asked
 /// for, whatever the planner expects to find.
 macro_rules! scan_type_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         with_links!(
-            $entities,
+            $when,
             concat!(
                 "batch AS MATERIALIZED (SELECT e.id, e.parent_id, e.type, e.status FROM ",
-                $entities,
+                entity_source!($when),
                 " e WHERE (e.type, e.id) > ($3, $1) AND (e.type, e.id) <= ($3, ",
                 uuid_value!("'ffffffff-ffff-ffff-ffff-ffffffffffff'"),
                 ") ORDER BY e.type, e.id LIMIT $2)"
@@ -111,12 +112,12 @@ macro_rules! scan_type_statement {
 
 /// The first `$2` archived entities after `$1`, by the index of them.
 macro_rules! scan_archived_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         with_links!(
-            $entities,
+            $when,
             concat!(
                 "batch AS MATERIALIZED (SELECT e.id, e.parent_id, e.type, e.status FROM ",
-                $entities,
+                entity_source!($when),
                 " e WHERE e.status = 'archived' AND e.id > $1 ORDER BY e.id LIMIT $2)"
             ),
             ""
@@ -126,14 +127,14 @@ macro_rules! scan_archived_statement {
 
 /// The entities of the list `$1` with their links.
 macro_rules! listed_statement {
-    ($entities:literal) => {
+    ($when:tt) => {
         with_links!(
-            $entities,
+            $when,
             concat!(
                 "batch AS MATERIALIZED (SELECT e.id, e.parent_id, e.type, e.status FROM ",
                 json_items!("$1"),
                 " ",
-                join_probing!($entities, "e", concat!("e.id = ", uuid_value!("item.value"))),
+                join_probing!(entity_source!($when), "e", concat!("e.id = ", uuid_value!("item.value"))),
                 ")"
             ),
             ""
@@ -141,11 +142,17 @@ macro_rules! listed_statement {
     };
 }
 
-pub(in super::super::super) const EXPAND: &str = expand_statement!("entities");
-pub(in super::super::super) const SCAN: &str = scan_statement!("entities");
-pub(in super::super::super) const SCAN_TYPE: &str = scan_type_statement!("entities");
-pub(in super::super::super) const SCAN_ARCHIVED: &str = scan_archived_statement!("entities");
-const LISTED: &str = listed_statement!("entities");
+pub(in super::super::super) const EXPAND: &str = expand_statement!(now);
+pub(in super::super::super) const SCAN: &str = scan_statement!(now);
+pub(in super::super::super) const SCAN_TYPE: &str = scan_type_statement!(now);
+pub(in super::super::super) const SCAN_ARCHIVED: &str = scan_archived_statement!(now);
+const LISTED: &str = listed_statement!(now);
+
+/// The statements of the past. History has no index over types: a scan reads the entities of every type.
+const PAST_EXPAND: &str = expand_statement!((at "$7"));
+const PAST_SCAN: &str = scan_statement!((at "$3"));
+const PAST_SCAN_ARCHIVED: &str = scan_archived_statement!((at "$3"));
+const PAST_LISTED: &str = listed_statement!((at "$2"));
 
 /// The most entities that are read at a time.
 const MAX_BATCH: usize = 8192;
@@ -190,6 +197,7 @@ pub(super) struct RegionEntity {
 
 /// The entities that are read.
 pub(super) struct Region {
+    pub(super) when: AsOf,
     /// Only they and the entities below them are wanted; all entities if `None`.
     pub(super) roots: Option<Vec<Uuid>>,
     pub(super) archived: Archived,
@@ -233,16 +241,17 @@ impl Region {
     /// Returns `None` when the subtrees have too many entities.
     async fn expand(&mut self, conn: &mut Conn, paths: &mut Paths, size: usize) -> Result<Option<Batch>> {
         let Some(roots) = &self.roots else { return Ok(None) };
-        let rows = sqlx::query(EXPAND)
+        let mut query = sqlx::query(if self.when == AsOf::Now { EXPAND } else { PAST_EXPAND })
             .bind(ids_text(roots))
             .bind(bound(self.max_expanded.saturating_add(1)))
             .bind(bind_id(self.after))
             .bind(self.archived.word())
             .bind(bound(size))
-            .bind(self.entity_type.as_ref().map(|one| one.word().to_owned()))
-            .fetch_all(conn)
-            .await
-            .map_err(classify)?;
+            .bind(self.entity_type.as_ref().map(|one| one.word().to_owned()));
+        if let AsOf::Entry(at) = self.when {
+            query = query.bind(at);
+        }
+        let rows = query.fetch_all(conn).await.map_err(classify)?;
         let Rows { entities, total } = Rows::read(&rows, paths)?;
         if total.is_none_or(|total| total > self.max_expanded) {
             return Ok(None);
@@ -253,15 +262,14 @@ impl Region {
     }
 
     async fn scan(&mut self, conn: &mut Conn, paths: &mut Paths, size: usize) -> Result<Batch> {
-        let statement = match (self.archived, &self.entity_type) {
-            (Archived::Only, _) => SCAN_ARCHIVED,
-            (_, Some(_)) => SCAN_TYPE,
-            (_, None) => SCAN,
+        let (after, most) = (bind_id(self.after), bound(size));
+        let query = match (self.when, self.archived, &self.entity_type) {
+            (AsOf::Now, Archived::Only, _) => sqlx::query(SCAN_ARCHIVED).bind(after).bind(most),
+            (AsOf::Now, _, Some(entity_type)) => sqlx::query(SCAN_TYPE).bind(after).bind(most).bind(entity_type.word()),
+            (AsOf::Now, _, None) => sqlx::query(SCAN).bind(after).bind(most),
+            (AsOf::Entry(at), Archived::Only, _) => sqlx::query(PAST_SCAN_ARCHIVED).bind(after).bind(most).bind(at),
+            (AsOf::Entry(at), _, _) => sqlx::query(PAST_SCAN).bind(after).bind(most).bind(at),
         };
-        let mut query = sqlx::query(statement).bind(bind_id(self.after)).bind(bound(size));
-        if let (Archived::LeftOut | Archived::Included, Some(entity_type)) = (self.archived, &self.entity_type) {
-            query = query.bind(entity_type.word());
-        }
         let rows = query.fetch_all(conn).await.map_err(classify)?;
         let Rows { mut entities, .. } = Rows::read(&rows, paths)?;
         let is_last = entities.len() < size;
@@ -276,11 +284,15 @@ impl Region {
 }
 
 /// Returns those of `ids` that exist, and adds their links and those of their ancestors to `paths`.
-pub(super) async fn listed(conn: &mut Conn, ids: &[Uuid], paths: &mut Paths) -> Result<Vec<RegionEntity>> {
+pub(super) async fn listed(conn: &mut Conn, ids: &[Uuid], paths: &mut Paths, when: AsOf) -> Result<Vec<RegionEntity>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(LISTED).bind(ids_text(ids)).fetch_all(conn).await.map_err(classify)?;
+    let query = match when {
+        AsOf::Now => sqlx::query(LISTED).bind(ids_text(ids)),
+        AsOf::Entry(at) => sqlx::query(PAST_LISTED).bind(ids_text(ids)).bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let entities = Rows::read(&rows, paths)?.entities;
     for one in &entities {
         paths.link(one.id, one.parent_id);

@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::super::columns::{read_object, read_type};
 use super::super::dialect::{Conn, bind_id, classify, read_id};
-use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, Registration, ResourceFacts};
+use super::super::sources::AsOf;
+use super::rows::Registered;
+use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, ResourceFacts};
+use crate::domain::PrincipalStatus;
 use crate::domain::access::AccessEntity;
-use crate::domain::{JsonObject, PrincipalStatus};
 use crate::store::{Result, StoreError};
 
 /// The resource, and the entities on its path to the root, itself included.
@@ -20,20 +22,29 @@ pub(in super::super) struct Lineage {
 }
 
 /// `UNION` in the recursion makes it end even in a cycle, which no write can create.
-const LINEAGE: &str = concat!(
-    "WITH RECURSIVE lineage(id, parent_id) AS ( \
-       SELECT id, parent_id FROM entities WHERE id = $1 \
-       UNION \
-       SELECT e.id, e.parent_id FROM lineage l ",
-    join_probing!("entities", "e", "e.id = l.parent_id"),
-    ") SELECT e.id, e.type, e.name, CASE WHEN e.id = $1 THEN CAST(e.attributes AS TEXT) END AS attributes, \
-       CASE WHEN e.id = $1 THEN e.external_id END AS external_id FROM lineage l ",
-    join_probing!("entities", "e", "e.id = l.id")
-);
+macro_rules! described_lineage {
+    ($when:tt) => {
+        concat!(
+            "WITH RECURSIVE lineage(id, parent_id) AS ( \
+               SELECT e.id, e.parent_id",
+            from_entity!($when, "e", "$1"),
+            " UNION \
+               SELECT e.id, e.parent_id FROM lineage l ",
+            join_entity!($when, "e", "l.parent_id"),
+            ") SELECT e.id, e.type, e.name, CASE WHEN e.id = $1 THEN CAST(e.attributes AS TEXT) END AS attributes, \
+               CASE WHEN e.id = $1 THEN e.external_id END AS external_id FROM lineage l ",
+            join_entity!($when, "e", "l.id")
+        )
+    };
+}
 
 /// Returns the resource with this id; `None` when it is unknown.
-pub(in super::super) async fn lineage(conn: &mut Conn, resource_id: Uuid) -> Result<Option<Lineage>> {
-    let rows = sqlx::query(LINEAGE).bind(bind_id(resource_id)).fetch_all(conn).await.map_err(classify)?;
+pub(in super::super) async fn lineage(conn: &mut Conn, resource_id: Uuid, when: AsOf) -> Result<Option<Lineage>> {
+    let query = match when {
+        AsOf::Now => sqlx::query(described_lineage!(now)).bind(bind_id(resource_id)),
+        AsOf::Entry(at) => sqlx::query(described_lineage!((at "$2"))).bind(bind_id(resource_id)).bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     let (mut entities, mut resource) = (BTreeMap::new(), None);
     for row in &rows {
         let id = row.try_get("id").map(read_id).map_err(classify)?;
@@ -62,11 +73,7 @@ impl Lineage {
     }
 
     /// The facts of a question about the resource.
-    pub(in super::super) fn facts(
-        &self,
-        registered: Option<&(Registration, JsonObject)>,
-        assignments: Vec<AssignmentFacts>,
-    ) -> Facts {
+    pub(in super::super) fn facts(&self, registered: Option<&Registered>, assignments: Vec<AssignmentFacts>) -> Facts {
         let has_conditions = assignments.iter().any(|one| !one.conditions.is_empty());
         let mut assigned_entities = vec![self.resource_id];
         for entity in assignments.iter().filter_map(|one| one.entity_id) {
@@ -83,12 +90,12 @@ impl Lineage {
     }
 }
 
-pub(super) fn principal_facts(registered: Option<&(Registration, JsonObject)>) -> PrincipalFacts {
+pub(super) fn principal_facts(registered: Option<&Registered>) -> PrincipalFacts {
     match registered {
         None => PrincipalFacts::default(),
-        Some((registration, attributes)) => PrincipalFacts {
+        Some(Registered { registration, attributes, is_erased }) => PrincipalFacts {
             is_suspended: registration.status == PrincipalStatus::Suspended,
-            is_erased: false,
+            is_erased: *is_erased,
             external_id: registration.external_id.clone(),
             attributes: attributes.clone(),
         },

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::super::dialect::{Conn, access_batch};
 use super::super::facts::Accepted;
-use super::super::revisions;
+use super::super::history::PageState;
+use super::super::sources::AsOf;
 use super::described::{Described, describe};
 use super::holdings::Holdings;
 use super::paths::{Path, Paths};
@@ -36,29 +37,29 @@ pub(in super::super) async fn visit(
     known: Option<&Head>,
     visitor: &mut dyn AccessVisitor<ResourceCandidate>,
 ) -> Result<(Option<ResourcesEnd>, Accepted)> {
-    let (accepted, _) = revisions::read(&mut *conn, known).await?;
-    let registered =
-        access_batch::registrations(&mut *conn, &[(query.principal_id, query.principal_type.to_owned())], true).await?;
+    let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
+    let query = &ResourcesQuery { at: state.at.unwrap_or(query.at), ..*query };
+    let asked = [(query.principal_id, query.principal_type.to_owned())];
+    let registered = access_batch::registrations(&mut *conn, &asked, true, state.when).await?;
     let principal = principal_facts(registered.values().next());
-    let holdings = Holdings::read(&mut *conn, query, query.max_expanded).await?;
+    let holdings = Holdings::read(&mut *conn, query, query.max_expanded, state.when).await?;
     let on = holdings.all.iter().enumerate().map(|(index, one)| (one.facts.entity_id, index));
     let mut paths = Paths::new(on, query.within);
     if let Some(within) = query.within
-        && listed(&mut *conn, &[within], &mut paths).await?.is_empty()
+        && listed(&mut *conn, &[within], &mut paths, state.when).await?.is_empty()
     {
         return Ok((None, accepted));
     }
-    let revision = accepted.revision;
     let end = |end, search| Ok((Some(ResourcesEnd { end, search }), accepted));
     let (entities, roles) = Default::default();
-    let start = AccessStart { revision, resource_type: None, entities, roles };
+    let start = AccessStart { revision: state.revision, at: state.at, resource_type: None, entities, roles };
     if !visitor.begin(start) {
         return end(AccessEnd::Stopped, page.search);
     }
     if principal.is_suspended {
         return end(AccessEnd::Complete, page.search);
     }
-    let Some(region) = region(&mut *conn, query, page, &holdings, &mut paths).await? else {
+    let Some(region) = region(&mut *conn, (query, state.when), page, &holdings, &mut paths).await? else {
         return end(AccessEnd::Complete, page.search);
     };
     let names = AccessNames { roles: holdings.role_names(), ..AccessNames::default() };
@@ -80,7 +81,7 @@ pub(in super::super) async fn visit(
 /// The region in which all candidates are; `None` when there are none.
 async fn region(
     conn: &mut Conn,
-    query: &ResourcesQuery<'_>,
+    (query, when): (&ResourcesQuery<'_>, AsOf),
     page: ResourcesPage,
     holdings: &Holdings<'_>,
     paths: &mut Paths,
@@ -106,7 +107,7 @@ async fn region(
         let above: HashSet<Uuid> = paths.ancestors(within).into_iter().chain([within]).collect();
         reaches_all = entities.iter().any(|entity| above.contains(entity));
         if !reaches_all {
-            listed(conn, &entities, paths).await?;
+            listed(conn, &entities, paths, when).await?;
             entities.retain(|entity| paths.of(*entity).is_within);
         }
     }
@@ -118,6 +119,7 @@ async fn region(
     };
     let search = if roots.is_none() { ResourceSearch::Scan } else { page.search };
     Ok(Some(Region {
+        when,
         roots,
         archived: if query.includes_archived { Archived::Included } else { Archived::LeftOut },
         // One of several types is found among the others.
@@ -233,7 +235,7 @@ impl Candidates<'_> {
             }
             reached = rest;
             let ids: Vec<Uuid> = group.iter().map(|(one, _)| one.id).collect();
-            let described = describe(&mut *conn, &ids, reads_attributes).await?;
+            let described = describe(&mut *conn, &ids, reads_attributes, self.region.when).await?;
             if self.page.with_names {
                 self.name(&mut *conn, group).await?;
             }
@@ -265,7 +267,7 @@ impl Candidates<'_> {
             .collect();
         unnamed.sort_unstable();
         unnamed.dedup();
-        let described = describe(conn, &unnamed, false).await?;
+        let described = describe(conn, &unnamed, false, self.region.when).await?;
         if !described.is_empty() {
             let named = described.iter().map(|(id, entity)| (*id, entity.named(*id)));
             Arc::make_mut(&mut self.names).entities.extend(named);

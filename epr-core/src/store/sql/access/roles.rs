@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::super::columns::read_types;
 use super::super::dialect::{Conn, Row, classify, read_id};
+use super::super::sources::AsOf;
 use crate::decision::{ConditionFacts, ConditionOwner};
 use crate::domain::EntityType;
 use crate::store::Result;
@@ -18,14 +19,12 @@ pub(in super::super) struct HoldingRole {
     pub(in super::super) condition: Option<ConditionFacts>,
 }
 
-/// The permissions are looked up by the action, and the roles by the permission.
-const HOLDING: &str = concat!(
-    "SELECT r.id, r.name, CAST(r.scope_types AS TEXT) AS scope_types, rp.condition FROM permissions p ",
-    join_probing!("role_permissions", "rp", "rp.permission_id = p.id"),
-    " ",
-    join_probing!("roles", "r", "r.id = rp.role_id"),
-    " WHERE p.action = $1"
-);
+/// The columns of a holding role.
+macro_rules! holding_columns {
+    () => {
+        "r.id, r.name, CAST(r.scope_types AS TEXT) AS scope_types, rp.condition"
+    };
+}
 
 fn read(row: &Row) -> Result<HoldingRole> {
     let condition: Option<&str> = row.try_get("condition").map_err(classify)?;
@@ -38,7 +37,11 @@ fn read(row: &Row) -> Result<HoldingRole> {
 }
 
 /// Returns the roles that hold `action`.
-pub(in super::super) async fn holding(conn: &mut Conn, action: &str) -> Result<Vec<HoldingRole>> {
-    let rows = sqlx::query(HOLDING).bind(action).fetch_all(conn).await.map_err(classify)?;
+pub(in super::super) async fn holding(conn: &mut Conn, action: &str, when: AsOf) -> Result<Vec<HoldingRole>> {
+    let query = match when {
+        AsOf::Now => sqlx::query(holding_statement!(now, "$1", holding_columns!())).bind(action),
+        AsOf::Entry(at) => sqlx::query(holding_statement!((at "$2"), "$1", holding_columns!())).bind(action).bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
     rows.iter().map(read).collect()
 }

@@ -11,14 +11,14 @@ use crate::domain::{JsonObject, Timestamp};
 use crate::store::{PrincipalKey, Result};
 
 /// The statement of one range: the assignments of a role on an entity (the nil UUID for global assignments), after a
-/// principal, in the order of the list. The parameters are SQL expressions; `$assignments` is the table `a`.
+/// principal, in the order of the list. The parameters are SQL expressions; `$when` is `now` or `(at …)`.
 macro_rules! assignments_range {
-    ($assignments:expr, $entity:literal, $role:literal, ($after_id:literal, $after_type:literal), $limit:literal) => {
+    ($when:tt, $entity:literal, $role:literal, ($after_id:literal, $after_type:literal), $limit:literal) => {
         concat!(
             "SELECT a.principal_id, a.principal_type, a.id, a.entity_id, a.effective_at, a.expires_at, a.condition \
              FROM ",
-            $assignments,
-            " WHERE COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
+            from_assignments_by_range!($when),
+            "COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
             $entity,
             " AND a.role_id = ",
             $role,
@@ -36,20 +36,15 @@ macro_rules! assignments_range {
     };
 }
 
-/// The table of assignments, read by the index of the ranges.
-macro_rules! assignments_by_range {
-    () => {
-        concat!("role_assignments a ", only_by_index!("ix_role_assignments_entity_role"))
-    };
-}
-
 /// The columns of a registered principal `p`, with its attributes if `$with_attributes` is true.
 macro_rules! registered_columns {
-    ($with_attributes:literal) => {
+    ($when:tt, $with_attributes:literal) => {
         concat!(
             "p.type, p.id, p.external_id, p.display_name, p.status, CASE WHEN ",
             $with_attributes,
-            " THEN CAST(p.attributes AS TEXT) END AS attributes"
+            " THEN CAST(p.attributes AS TEXT) END AS attributes, ",
+            erased_since!($when, "p"),
+            " AS erased"
         )
     };
 }
@@ -91,8 +86,15 @@ impl RangeRow {
     }
 }
 
-/// A registered principal, and its attributes if they were asked for.
-pub(in super::super::super) type Registered = (Registration, JsonObject);
+/// A registered principal.
+#[derive(Debug)]
+pub(in super::super::super) struct Registered {
+    pub(super) registration: Registration,
+    /// The attributes, if they were asked for.
+    pub(super) attributes: JsonObject,
+    /// Whether its personal fields have been erased since the moment of the question.
+    pub(super) is_erased: bool,
+}
 
 /// Reads a registered principal by [`registered_columns`].
 pub(in super::super::super) fn read_registered(row: &Row) -> Result<(PrincipalKey, Registered)> {
@@ -104,5 +106,6 @@ pub(in super::super::super) fn read_registered(row: &Row) -> Result<(PrincipalKe
     };
     let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;
     let attributes = attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default();
-    Ok((key, (registration, attributes)))
+    let is_erased = row.try_get("erased").map_err(classify)?;
+    Ok((key, Registered { registration, attributes, is_erased }))
 }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::super::dialect::{Conn, access_batch};
 use super::super::facts::Accepted;
-use super::super::revisions;
+use super::super::history::PageState;
+use super::super::sources::AsOf;
 use super::described::{Described, describe};
 use super::exceptions::Exceptions;
 use super::holdings::{Holding, Holdings};
@@ -48,20 +49,21 @@ pub(in super::super) async fn visit(
     known: Option<&Head>,
     visitor: &mut dyn SubtreeVisitor,
 ) -> Result<(Option<AccessEnd<SubtreePosition>>, Accepted)> {
-    let (accepted, _) = revisions::read(&mut *conn, known).await?;
-    let registered =
-        access_batch::registrations(&mut *conn, &[(query.principal_id, query.principal_type.to_owned())], true).await?;
+    let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
+    let query = &ResourcesQuery { at: state.at.unwrap_or(query.at), ..*query };
+    let asked = [(query.principal_id, query.principal_type.to_owned())];
+    let registered = access_batch::registrations(&mut *conn, &asked, true, state.when).await?;
     let principal = principal_facts(registered.values().next());
     let mut within = Paths::new(std::iter::empty(), query.within);
     if let Some(limit) = query.within
-        && listed(&mut *conn, &[limit], &mut within).await?.is_empty()
+        && listed(&mut *conn, &[limit], &mut within, state.when).await?.is_empty()
     {
         return Ok((None, accepted));
     }
-    if !visitor.begin(accepted.revision) {
+    if !visitor.begin(state.revision, state.at) {
         return Ok((Some(AccessEnd::Stopped), accepted));
     }
-    let holdings = Holdings::none(&mut *conn, query).await?;
+    let holdings = Holdings::none(&mut *conn, query, state.when).await?;
     if principal.is_suspended || holdings.has_no_role() {
         return Ok((Some(AccessEnd::Complete), accepted));
     }
@@ -69,8 +71,9 @@ pub(in super::super) async fn visit(
     let names = AccessNames { roles: holdings.role_names(), ..AccessNames::default() };
     let mut subtrees = Subtrees {
         query,
+        when: state.when,
         principal,
-        exceptions: Exceptions::read(&mut *conn, query).await?,
+        exceptions: Exceptions::read(&mut *conn, query, state.when).await?,
         within,
         above,
         names: Arc::new(names),
@@ -83,6 +86,7 @@ pub(in super::super) async fn visit(
 
 struct Subtrees<'a> {
     query: &'a ResourcesQuery<'a>,
+    when: AsOf,
     principal: PrincipalFacts,
     exceptions: Exceptions,
     /// The paths of the entities of assignments, as far as the list is limited to an entity.
@@ -161,12 +165,12 @@ impl Subtrees<'_> {
     async fn describe(&mut self, conn: &mut Conn, holdings: &Holdings<'_>) -> Result<HashMap<Uuid, Described>> {
         let mut entities: Vec<Uuid> = holdings.all.iter().filter_map(|held| held.facts.entity_id).collect();
         if self.query.within.is_some() {
-            listed(&mut *conn, &entities, &mut self.within).await?;
+            listed(&mut *conn, &entities, &mut self.within, self.when).await?;
         }
         entities.extend(self.query.within);
         entities.sort_unstable();
         entities.dedup();
-        let described = describe(conn, &entities, false).await?;
+        let described = describe(conn, &entities, false, self.when).await?;
         let named = described.iter().map(|(id, entity)| (*id, entity.named(*id)));
         Arc::make_mut(&mut self.names).entities = named.collect();
         Ok(described)
@@ -295,6 +299,7 @@ impl Subtrees<'_> {
             }
         }
         let mut read = Region {
+            when: self.when,
             roots: region.root.map(|root| vec![root.id]),
             archived: if visits_each { Archived::Included } else { Archived::Only },
             entity_type: match region.types {
@@ -349,7 +354,7 @@ impl Subtrees<'_> {
         for group in entities.chunks(MAX_DESCRIBED) {
             let wanted: Vec<Uuid> =
                 group.iter().filter(|one| visits_each && !is_left_out(one)).map(|one| one.id).collect();
-            let described = describe(&mut *conn, &wanted, reads_attributes(region.assignment)).await?;
+            let described = describe(&mut *conn, &wanted, reads_attributes(region.assignment), self.when).await?;
             for one in group {
                 let is_left_out = is_left_out(one);
                 if !is_left_out && !visits_each {

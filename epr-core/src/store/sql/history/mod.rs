@@ -12,7 +12,7 @@ mod write;
 use sqlx::Row as _;
 
 pub(super) use self::advance::{advance_to_head, fill, rebuild};
-pub(super) use self::past::resolve;
+pub(super) use self::past::{PageState, resolve};
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::write::record;
 use super::dialect::{Conn, classify};

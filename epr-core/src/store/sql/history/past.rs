@@ -6,8 +6,9 @@ use sqlx::Row as _;
 
 use super::super::dialect::{Conn, Row, SqlTime, bind_time, classify, read_time};
 use super::super::facts::{Accepted, Origin};
-use crate::domain::moment::{Moment, NotAskable, PastMoment};
-use crate::domain::{Revision, Timestamp};
+use super::super::revisions;
+use super::super::sources::AsOf;
+use crate::domain::{Moment, NotAskable, PageMoment, PastMoment, Revision, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
@@ -94,6 +95,53 @@ pub(in super::super) async fn resolve(
     }
     let at = at.ok_or_else(|| StoreError::corrupt("ledger", format!("entry {sequence} is missing")))?;
     Ok((PastMoment { revision: Revision { sequence, ..present }, at }, heads.accepted))
+}
+
+/// The state that a page of a list is read at.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct PageState {
+    /// Where the rows are.
+    pub(in super::super) when: AsOf,
+    pub(in super::super) revision: Revision,
+    /// The time that windows are compared with; `None` for the present one.
+    pub(in super::super) at: Option<Timestamp>,
+}
+
+impl PageState {
+    /// The state that `moment` names. While the registry is still at the revision of the first page, the tables of the
+    /// present have it.
+    ///
+    /// # Errors
+    /// Those of [`resolve`].
+    pub(in super::super) async fn of(
+        conn: &mut Conn,
+        known: Option<&Head>,
+        moment: PageMoment,
+    ) -> Result<(Self, Accepted)> {
+        let (asked, now) = match moment {
+            PageMoment::Present => {
+                let (accepted, _) = revisions::read(conn, known).await?;
+                return Ok((Self { when: AsOf::Now, revision: accepted.revision, at: None }, accepted));
+            }
+            PageMoment::Pinned(first) => {
+                let (accepted, _) = revisions::read(&mut *conn, known).await?;
+                if accepted.revision == first.revision {
+                    return Ok((Self { when: AsOf::Now, revision: first.revision, at: Some(first.at) }, accepted));
+                }
+                (Moment { at: Some(first.at), revision: Some(first.revision) }, first.at)
+            }
+            PageMoment::Asked(moment, now) => match moment.of_present(now) {
+                Some(at) => {
+                    let (accepted, _) = revisions::read(conn, known).await?;
+                    return Ok((Self { when: AsOf::Now, revision: accepted.revision, at: Some(at) }, accepted));
+                }
+                None => (moment, now),
+            },
+        };
+        let (past, accepted) = resolve(conn, known, asked, now).await?;
+        let when = AsOf::Entry(past.revision.sequence);
+        Ok((Self { when, revision: past.revision, at: Some(past.at) }, accepted))
+    }
 }
 
 /// The sequence of a revision that this ledger has reached.

@@ -42,12 +42,13 @@ pub(crate) struct ListMembers {
     /// The token of the page: `next` of the page before. The other members must be those of the first page's request.
     #[schema(required = false, value_type = Option<String>, max_length = 4096)]
     next: (),
-    /// The time with which windows and `now` are compared, and of the registry; the present time if absent. Not
-    /// available yet.
+    /// A time: the registry as it was then, and windows and `now` compared with it. The present time if absent; at a
+    /// later time the registry is the present one.
     #[schema(required = false, value_type = Option<String>, format = DateTime, example = "2026-11-01T12:00:00Z")]
     at: (),
-    /// The revision of the registry; the present one if absent. Not available yet.
-    #[schema(required = false, value_type = Option<String>)]
+    /// A state of the registry, from a header `EPR-Revision`: the registry as it was then. Windows and `now` are
+    /// compared with `at`, or else with the time of that state.
+    #[schema(required = false, value_type = Option<Revision>)]
     revision: (),
     /// `false` leaves out `via`, the assignment by which an item is allowed.
     #[schema(required = false, default = true)]
@@ -134,7 +135,9 @@ pub(crate) struct ListActionsBody {
 ///
 /// Exactly the principals for which a check with the same action, resource and context says yes, ordered by id. The
 /// list comes in pages: while `complete` is false, `next` in the same request asks for the next page. All pages rest on
-/// the registry and the time of the first one. Each page is recorded in the ledger. Unknown members are ignored.
+/// the registry and the time of the first one, whatever changes meanwhile. With `at` or `revision` the list is that of
+/// the registry at that moment, and is recorded as `authorization.review`. Each page is recorded in the ledger. Unknown
+/// members are ignored.
 #[utoipa::path(
     post, path = "/api/v1/access/principals", operation_id = "listPrincipalsWithAccess", tag = "authorization",
     params(QuestionHeaders),
