@@ -1,8 +1,10 @@
 //! The change feed: what has changed in the registry, in the order of the ledger.
 
 use super::Epr;
-use crate::domain::{Change, Revision};
+use crate::call::Call;
+use crate::domain::{Change, Revision, StatedReason};
 use crate::error::Result;
+use crate::handlers::reincarnation::{self, Reincarnated};
 use crate::store::RowVisitor;
 
 /// The change feed.
@@ -28,5 +30,16 @@ impl Epr {
     /// change.
     pub async fn changed_since(&self, seen: Revision) {
         self.engines.changes.beyond(self.store(), seen).await;
+    }
+
+    /// Begins a new incarnation of the ledger, after the database was restored from a backup: changes that came after
+    /// the backup are gone, and their sequences will name other ones. Revisions and page tokens of the former
+    /// incarnation are refused from then on, in every process, and every cached decision is invalid. The entry
+    /// `ledger.reincarnate` says why.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn reincarnate(&self, call: &Call, why: &StatedReason) -> Result<Reincarnated> {
+        reincarnation::reincarnate(&self.engines, call, why).await
     }
 }

@@ -22,6 +22,7 @@ mod principal_entries;
 pub(crate) mod principals;
 pub(crate) mod question_body;
 mod record;
+pub(crate) mod reincarnation;
 pub(crate) mod review;
 pub(crate) mod roles;
 mod transaction;

@@ -12,14 +12,17 @@ use crate::domain::access::{ListKind, ListRequest};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::{Choice as _, Problem};
 use crate::domain::json::object;
-use crate::domain::{Assignment, AuditEvent, Entity, EntityType, Json, JsonObject, PastMoment, Role, Timestamp};
+use crate::domain::{
+    Assignment, AuditEvent, Entity, EntityType, Incarnation, Json, JsonObject, PastMoment, Role, StatedReason,
+    Timestamp,
+};
 use crate::engine::cache::Basis;
 use crate::error::{Error, Result};
 use crate::history::{RegistryRow, RowKey, RowVersion};
 use crate::ledger::canonical;
 use crate::ledger::chain::Draft;
 use crate::settings::AuditContext;
-use crate::store::ForeignRows;
+use crate::store::{ForeignRows, FormerIncarnation};
 
 /// The subject of an entry.
 pub(super) struct Subject {
@@ -180,6 +183,26 @@ pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &Foreign
         ("sha256", rows.sha256.as_str().into()),
     ]);
     draft(call, now, "ledger.set_aside", Subject { id: None, kind: None }, details)
+}
+
+/// The entry that begins an incarnation of the ledger. A ledger without checkpoints has none to name.
+pub(super) fn reincarnated(
+    call: &Call,
+    now: Timestamp,
+    incarnation: Incarnation,
+    former: &FormerIncarnation,
+    why: &StatedReason,
+) -> Result<Draft> {
+    let head =
+        object([("entry_hash", former.head.entry_hash.as_str().into()), ("sequence", Json::Int(former.head.sequence))]);
+    let details = object([
+        ("former_checkpoint", Json::Null),
+        ("former_head", Json::Object(head)),
+        ("former_incarnation", former.incarnation.0.into()),
+        ("incarnation", incarnation.0.into()),
+        ("why", why.as_str().into()),
+    ]);
+    draft(call, now, "ledger.reincarnate", Subject { id: None, kind: None }, details)
 }
 
 /// The actor of a decision: the principal, unless the caller named another one.

@@ -32,6 +32,7 @@ macro_rules! migrations {
             "0021_history_time",
             "0022_changes",
             "0023_idempotency_keys",
+            "0029_reincarnation",
             "0024_own_entries",
         )
     };

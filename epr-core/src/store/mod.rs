@@ -33,13 +33,13 @@ pub use continuity::WrongServer;
 pub use contract::{
     AccessEnd, AccessNames, AccessResourceStore, AccessStart, AccessStore, AccessVisitor, ActionCandidate,
     ActionsQuery, AdminStore, Appended, Backlog, ChangeFeed, Completion, Connections, DraftDecision, FactsRead,
-    FactsStore, FeedEvent, HistoryState, HistoryStore, IdempotencyStore, IdempotencyTx, InsertedAssignment,
-    InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor,
-    ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef,
-    PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore,
-    ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor,
-    ScanRange, ScanStart, SchemaState, Store, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot,
-    SubtreeStep, SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
+    FactsStore, FeedEvent, FormerIncarnation, HistoryState, HistoryStore, IdempotencyStore, IdempotencyTx,
+    InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore,
+    LedgerVisitor, ListKey, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalCandidate, PrincipalKey,
+    PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState,
+    RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result,
+    RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store, Subtree, SubtreeEntity, SubtreePosition,
+    SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

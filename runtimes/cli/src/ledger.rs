@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use epr_core::{Call, Epr, SetAside};
+use epr_core::domain::StatedReason;
+use epr_core::{Call, Epr, Reincarnated, SetAside};
 use serde_json::json;
 
 use crate::audit::{LINE_EVERY, Progress};
@@ -15,6 +16,13 @@ pub(crate) enum Command {
     /// Move rows after the head of the chain, which another program wrote, to a table of their own; exit code 1 when
     /// there are none, or when the chain before them does not hold
     SetAside(Arguments),
+    /// Begin a new incarnation of the ledger, after the database was restored from a backup: revisions and page tokens
+    /// from before are refused, and every cached decision is invalid
+    Reincarnate {
+        /// What was restored, and why, for the ledger; up to 512 characters
+        #[arg(long, value_name = "TEXT")]
+        why: StatedReason,
+    },
 }
 
 #[derive(Args)]
@@ -25,7 +33,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Output) -> Outcome {
-    let Command::SetAside(Arguments { dry_run }) = command;
+    let dry_run = match command {
+        Command::SetAside(Arguments { dry_run }) => dry_run,
+        Command::Reincarnate { why } => return reincarnate(epr, call, why, out).await,
+    };
     let mut progress = Progress::new(LINE_EVERY);
     let outcome = epr.set_aside_foreign_rows(call, !dry_run, &mut |checked, total| progress.show(checked, total)).await;
     progress.clear();
@@ -61,4 +72,24 @@ pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Out
         }
     }
     Ok(if matches!(outcome, SetAside::Rows(_)) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+}
+
+async fn reincarnate(epr: &Epr, call: &Call, why: &StatedReason, out: &mut Output) -> Outcome {
+    let Reincarnated { revision, former } = epr.reincarnate(call, why).await?;
+    if out.json {
+        out.object(&json!({
+            "incarnation": revision.incarnation.0, "revision": revision, "former_incarnation": former.incarnation.0,
+            "former_head": former.head.sequence
+        }))?;
+    } else {
+        out.line(format_args!(
+            "The ledger goes on as incarnation {} with entry {}.",
+            revision.incarnation, revision.sequence
+        ))?;
+        out.line(format_args!(
+            "Revisions and page tokens of incarnation {}, which ended at entry {}, are refused from now on.",
+            former.incarnation, former.head.sequence
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

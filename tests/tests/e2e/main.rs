@@ -109,6 +109,7 @@ mod process;
 mod program;
 mod races;
 mod refused_bodies;
+mod reincarnation;
 mod revisions;
 mod roles;
 mod settings_page;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use epr_core::domain::{Condition, Entity, EntityFilter, EntityType, ParameterType, Role};
+use epr_core::domain::{Condition, Entity, EntityFilter, EntityType, Incarnation, ParameterType, Revision, Role};
 use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, collect_into};
 use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
 use rstest::rstest;
+use uuid::Uuid;
 
 use crate::support::{
     Backend, World, assignment, at, decisive_draft, draft, entity, event, id, page, registry_draft, role,
@@ -352,4 +353,34 @@ async fn an_intact_ledger_has_no_foreign_rows(#[case] backend: Backend) {
     let rows = tx.set_aside_foreign_rows().await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!((rows.head, rows.count, rows.sequences), (1, 0, Vec::<String>::new()));
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_new_incarnation_begins_with_its_entry_or_not_at_all(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.store.append(&[registry_draft(1), draft(None, 2)]).await.unwrap();
+    let before = world.store.registry_state().await.unwrap();
+    let next = Incarnation(Uuid::from_u128(0x1234));
+    for commits in [false, true] {
+        let mut tx = world.begin().await;
+        let former = tx.reincarnate(next, at(5)).await.unwrap();
+        assert_eq!((former.incarnation, former.head.sequence), (before.revision.incarnation, 2));
+        assert_eq!(tx.invalidations().await.unwrap().iter().map(|one| one.principal).collect::<Vec<_>>(), [None]);
+        tx.append(&[registry_draft(3)]).await.unwrap();
+        assert_eq!(tx.revision().await.unwrap(), Revision { incarnation: next, sequence: 3 });
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            drop(tx);
+            assert_eq!(world.store.registry_state().await.unwrap(), before);
+        }
+    }
+    assert_eq!(world.store.registry_state().await.unwrap().revision, Revision { incarnation: next, sequence: 3 });
+    let all = world.store.incarnations().await.unwrap();
+    let all: Vec<_> = all.iter().map(|one| (one.incarnation, one.first_sequence, one.why.as_str())).collect();
+    assert_eq!(all, [(before.revision.incarnation, 1, "migration"), (next, 3, "reincarnate")]);
 }

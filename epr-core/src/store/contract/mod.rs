@@ -50,7 +50,7 @@ pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
-pub use revisions::{RecordedIncarnation, RegistryState, RevisionStore};
+pub use revisions::{FormerIncarnation, RecordedIncarnation, RegistryState, RevisionStore};
 pub use rows::{Result, RowVisitor, collect_into};
 pub use takeover::TakeoverStore;
 pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};

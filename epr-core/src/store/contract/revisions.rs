@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{Result, RowVisitor};
 use crate::domain::{Change, Incarnation, Revision, Timestamp};
+use crate::ledger::chain::Head;
 
 /// How far a database has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub struct RecordedIncarnation {
     pub first_sequence: i64,
     /// What began it: `migration`, `takeover` or `reincarnate`.
     pub why: String,
+}
+
+/// The incarnation that ended, with the head of the ledger at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerIncarnation {
+    /// The incarnation.
+    pub incarnation: Incarnation,
+    /// The last entry of the ledger under it.
+    pub head: Head,
 }
 
 /// Reads of revisions.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Appended, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
+use super::{Appended, FormerIncarnation, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
 use crate::domain::condition::Condition;
 use crate::domain::event::Event;
 use crate::domain::role::Action;
-use crate::domain::{Assignment, Entity, EntityType, Revision, Role, Timestamp};
+use crate::domain::{Assignment, Entity, EntityType, Incarnation, Revision, Role, Timestamp};
 use crate::ledger::chain::Draft;
 use crate::store::{ForeignRows, PathToRoot};
 
@@ -159,6 +159,13 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
     /// Example: in a transaction that has found an assignment and appended nothing, a revision at which the assignment
     /// exists.
     async fn revision(&mut self) -> Result<Revision>;
+
+    /// Takes the ledger's lock and begins a new incarnation of the ledger: revisions of the former one are refused once
+    /// this transaction has committed, and every cached decision is invalid. The transaction must append the entry
+    /// about it.
+    ///
+    /// Example: after `reincarnate`, [`revision`](Self::revision) has the new incarnation and the sequence as before.
+    async fn reincarnate(&mut self, incarnation: Incarnation, now: Timestamp) -> Result<FormerIncarnation>;
 
     /// Takes the ledger's lock and moves every row beyond the head of the chain from `audit_logs` to
     /// `audit_logs_set_aside`.

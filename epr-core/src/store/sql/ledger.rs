@@ -52,6 +52,12 @@ pub(super) async fn lock(conn: &mut Conn, known: Option<&Head>) -> Result<i64> {
     Ok(lock_head(conn, known).await?.head.sequence)
 }
 
+/// Takes the ledger's lock; returns its head and the newest revision.
+pub(super) async fn lock_with_revision(conn: &mut Conn, known: Option<&Head>) -> Result<(Head, Revision)> {
+    let locked = lock_head(conn, known).await?;
+    Ok((locked.head, locked.revision))
+}
+
 /// Reads a head from the columns `sequence` and `entry_hash`.
 pub(super) fn read_head(row: &Row) -> Result<Head> {
     Ok(Head {

@@ -2,9 +2,9 @@
 
 use sqlx::{Executor, Row as _};
 
-use super::dialect::{Conn, Db, Id, Row, SqlTime, classify, read_id, read_time};
+use super::dialect::{Conn, Db, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::facts::{Accepted, Origin, read_revision};
-use crate::domain::{Incarnation, Revision};
+use crate::domain::{Incarnation, Revision, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{RecordedIncarnation, Result, StoreError};
 
@@ -37,6 +37,30 @@ pub(in super::super) async fn newest<'c>(conn: impl Executor<'c, Database = Db>)
     .await
     .map_err(classify)?;
     read_revision(&row.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?)
+}
+
+/// Begins an incarnation whose first entry has this sequence. The transaction must have the ledger's lock.
+pub(super) async fn reincarnate(
+    conn: &mut Conn,
+    (incarnation, first_sequence): (Incarnation, i64),
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("UPDATE registry_head SET incarnation = $1 WHERE id = 1")
+        .bind(bind_id(incarnation.0))
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    sqlx::query(
+        "INSERT INTO ledger_incarnations (incarnation, started_at, first_sequence, why) \
+         VALUES ($1, $2, $3, 'reincarnate')",
+    )
+    .bind(bind_id(incarnation.0))
+    .bind(bind_time(now))
+    .bind(first_sequence)
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
 }
 
 /// Returns every incarnation, the oldest first.

@@ -16,12 +16,13 @@ use super::{assignments, entities, events, hierarchy, ledger, revisions, roles, 
 use crate::decision::Question;
 use crate::domain::condition::Condition;
 use crate::domain::role::Action;
-use crate::domain::{Assignment, Entity, EntityType, Revision, Role, Timestamp};
+use crate::domain::{Assignment, Entity, EntityType, Incarnation, Revision, Role, Timestamp};
 use crate::ledger::chain::Draft;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
 use crate::store::{
-    Appended, DraftDecision, InsertedAssignment, InsertedEvent, Invalidation, OutboxEvent, PathToRoot, Result, Tx,
+    Appended, DraftDecision, FormerIncarnation, InsertedAssignment, InsertedEvent, Invalidation, OutboxEvent,
+    PathToRoot, Result, Tx,
 };
 
 /// A transaction, and what it has appended to the ledger so far.
@@ -183,6 +184,16 @@ impl Tx for SqlTx {
             Some(head) => Ok(head.revision),
             None => self.step(async |conn| revisions::newest(conn).await).await,
         }
+    }
+
+    async fn reincarnate(&mut self, incarnation: Incarnation, now: Timestamp) -> Result<FormerIncarnation> {
+        let known = self.continuity.newest_change();
+        self.step(async |conn| {
+            let (head, former) = ledger::lock_with_revision(&mut *conn, known.as_ref()).await?;
+            revisions::reincarnate(conn, (incarnation, head.sequence + 1), now).await?;
+            Ok(FormerIncarnation { incarnation: former.incarnation, head })
+        })
+        .await
     }
 
     async fn set_aside_foreign_rows(&mut self) -> Result<ForeignRows> {
