@@ -74,6 +74,7 @@ impl Epr {
         tx.commit().await?;
         self.engines.cache.follow_changes(&core.store, &self.engines.changes);
         self.engines.clock_offset.start(core);
+        self.engines.history.start(core);
         Ok(())
     }
 
@@ -117,6 +118,7 @@ impl Epr {
     pub async fn close(&self) {
         self.engines.cache.stop();
         self.engines.clock_offset.stop();
+        self.engines.history.stop();
         self.store().close().await;
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Metrics {
     pub(crate) ledger: LedgerMetrics,
     /// Assignments that did not apply because a condition could not be compiled or evaluated.
     pub(crate) condition_errors: Counter,
+    /// Whether history lacked changes of the registry when it was last looked at.
+    pub(crate) history_behind: Gauge,
 }
 
 impl Default for Metrics {
@@ -118,6 +120,7 @@ impl Default for Metrics {
             pools: PoolMetrics::default(),
             ledger: LedgerMetrics::default(),
             condition_errors: Counter::default(),
+            history_behind: Gauge::default(),
         };
         metrics.registered()
     }
@@ -136,6 +139,7 @@ impl Metrics {
             pools,
             ledger,
             condition_errors,
+            history_behind,
         } = &mut self;
         registry.register("event_publish_attempts", "Attempts to publish an event, by outcome", attempts.clone());
         // Created at the start, so that the first repeat is an increase.
@@ -168,6 +172,11 @@ impl Metrics {
             "condition_errors",
             "Assignments that did not apply to a check because a condition could not be compiled or evaluated",
             condition_errors.clone(),
+        );
+        registry.register(
+            "history_behind",
+            "1 while history lacks changes of the registry, looked at every few minutes",
+            history_behind.clone(),
         );
         let PoolMetrics { connections, idle, most, acquires, waited } = pools;
         registry.register("database_connections", "Open connections to the database", connections.clone());

@@ -11,6 +11,7 @@ use super::condition_errors::ConditionErrors;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::fact_reader::FactReader;
+use super::history_keeper::HistoryKeeper;
 use super::ledger_writer::LedgerWriter;
 use super::list_turns::ListTurns;
 use crate::domain::Timestamp;
@@ -27,6 +28,7 @@ pub(crate) struct Engines {
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) clock_offset: Arc<ClockOffset>,
+    pub(crate) history: Arc<HistoryKeeper>,
     pub(crate) condition_errors: Arc<ConditionErrors>,
     pub(crate) list_turns: Arc<ListTurns>,
 }
@@ -42,6 +44,7 @@ impl Engines {
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
             delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),
             clock_offset: Arc::default(),
+            history: Arc::default(),
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
             list_turns: Arc::new(ListTurns::new()),
             core,

@@ -15,6 +15,7 @@ mod core;
 pub(crate) mod delivery;
 mod engines;
 pub(crate) mod fact_reader;
+pub(crate) mod history_keeper;
 pub(crate) mod ledger_writer;
 pub(crate) mod list_turns;
 mod outbox_walk;

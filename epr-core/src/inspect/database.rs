@@ -60,6 +60,7 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     if schema.applied == schema.known {
         found.extend(privileges(epr).await);
         found.push(outbox(epr).await);
+        found.push(history(epr).await);
         found.push(hierarchy::hierarchy(epr).await);
         found.push(conditions::conditions(epr).await);
         found.extend(entity_types(epr).await);
@@ -168,6 +169,22 @@ async fn pool(epr: &Epr, settings: &Settings) -> Option<Finding> {
             })
         }
         Err(error) => Some(Finding::new("pool", State::Doubtful, cause(&error))),
+    }
+}
+
+/// Whether history has every change of the registry.
+async fn history(epr: &Epr) -> Finding {
+    match epr.history_state().await {
+        Err(error) => Finding::new("history", State::Wrong, cause(&error)),
+        Ok(state) if !state.is_complete() => {
+            let seen = format!(
+                "complete up to entry {}; the registry was last changed by entry {}",
+                state.complete_to, state.registry_sequence
+            );
+            Finding::new("history", State::Doubtful, seen)
+                .advise("a running service completes it within minutes; `epr history complete` does it now")
+        }
+        Ok(state) => Finding::new("history", State::Fine, format!("complete up to entry {}", state.complete_to)),
     }
 }
 

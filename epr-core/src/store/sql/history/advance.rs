@@ -254,6 +254,9 @@ async fn entries_after(conn: &mut Conn, state: HistoryState) -> Result<Vec<Entry
     let rows = sqlx::query(concat!(
         "SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details \
          FROM audit_logs l WHERE l.sequence > $1 AND l.sequence <= $2 AND ",
+        // By the index of changes: decisions are not read.
+        changes_registry!(),
+        " AND ",
         of_registry!(),
         " ORDER BY l.sequence LIMIT $3"
     ))
