@@ -3,10 +3,11 @@
 use super::Epr;
 use crate::call::Call;
 use crate::decision::{Decision, Question};
-use crate::domain::{JsonObject, Moment};
+use crate::domain::{JsonObject, Moment, Revision};
 use crate::error::Result;
 use crate::handlers::asked::Asked;
 use crate::handlers::review;
+use crate::history::reconcile::{Difference, Reconciler, Reconciliation};
 use crate::store::{HistoryReport, HistoryState};
 
 /// History.
@@ -35,6 +36,21 @@ impl Epr {
     /// The database is unavailable.
     pub async fn history_state(&self) -> Result<HistoryState> {
         Ok(self.store().history_state().await?)
+    }
+
+    /// Compares every row of the registry with what its ledger entries say it is, and passes each difference to `take`
+    /// until it returns `false`: fields changed outside EPR, rows that are missing, rows that no entry explains. Reads
+    /// one snapshot, row by row.
+    ///
+    /// # Errors
+    /// The database is unavailable: then nothing is known.
+    pub async fn reconcile(
+        &self,
+        take: &mut (dyn FnMut(Difference) -> bool + Send),
+    ) -> Result<(Reconciliation, Revision)> {
+        let mut reconciler = Reconciler::new(take);
+        let revision = self.store().registry_and_ledger(&mut |joined| reconciler.add(joined)).await?;
+        Ok((reconciler.finish(), revision))
     }
 
     /// Completes history from the ledger: after entries of a program that writes none. [`Epr::migrate`] does the same.

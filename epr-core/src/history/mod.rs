@@ -5,6 +5,7 @@
 
 pub mod baseline;
 pub mod batch;
+pub mod reconcile;
 pub mod replay;
 pub mod row;
 

@@ -32,6 +32,7 @@ mod moment;
 mod output;
 mod principal_history;
 mod principals;
+mod reconcile;
 mod reference;
 mod rejections;
 mod report;
@@ -137,6 +138,8 @@ enum Command {
     /// Complete the history of the registry, or recreate it from the ledger
     #[command(subcommand)]
     History(history::Command),
+    /// Compare the registry with what the ledger says it is; exit code 1 with every difference named
+    Reconcile(reconcile::Reconcile),
     /// List events and deliver failed ones again
     #[command(subcommand)]
     Events(events::Command),
@@ -222,6 +225,7 @@ async fn run(arguments: &Arguments) -> Outcome {
             ledger::run(epr, call, command, &mut out).await
         }
         Command::History(command) => history::run(connection.database("history")?, command, &mut out).await,
+        Command::Reconcile(command) => reconcile::run(connection.database("reconcile")?, command, &mut out).await,
         Command::Events(command) => events::run(connection.database("events")?, command, &mut out).await,
         Command::Report(command) => report::run(&connection.backend, command, &mut out).await,
         Command::Seed(command) => seed::run(&connection, command, &mut out).await,

@@ -108,6 +108,7 @@ mod privileges;
 mod process;
 mod program;
 mod races;
+mod reconcile;
 mod refused_bodies;
 mod reincarnation;
 mod revisions;

@@ -1,12 +1,13 @@
 //! History: written by appends, completed from the ledger.
 
 use epr_core::domain::{Entity, Incarnation, Moment, NotAskable, PastMoment, Revision};
-use epr_core::history::{RegistryRow, RowVersion};
-use epr_core::store::{HistoryState, StoreError};
+use epr_core::history::reconcile::Joined;
+use epr_core::history::{RegistryRow, RowKey, RowVersion};
+use epr_core::store::{HistoryState, StoreError, collect_into};
 use rstest::rstest;
 
 use crate::support::{
-    Backend, World, assignment, at, claiming_draft, decisive_draft, draft, entity, id, question, role,
+    Backend, World, assignment, at, claiming_draft, decisive_draft, draft, entity, id, question, registry_draft, role,
 };
 
 #[rstest]
@@ -150,4 +151,38 @@ async fn a_time_means_the_last_entry_not_after_it(#[case] backend: Backend) {
         let past = of(at(second)).await;
         assert_eq!((past.revision.sequence, past.at), (sequence, at(second)), "at second {second}");
     }
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_registry_is_shown_joined_with_its_entries(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_entities(&[entity(1, None), entity(2, None)]).await;
+    world.store.append(&[decisive_draft(1), registry_draft(2), draft(None, 3)]).await.unwrap();
+    let mut shown: Vec<Joined> = Vec::new();
+    let revision = world.store.registry_and_ledger(&mut collect_into(&mut shown)).await.unwrap();
+    assert_eq!(revision.sequence, 2);
+    let found: Vec<_> = shown
+        .iter()
+        .map(|joined| {
+            let row = joined.row.as_ref().map(|row| row.as_ref().unwrap().key());
+            (joined.entry.as_ref().map(|entry| entry.sequence), row)
+        })
+        .collect();
+    for id in [id(1), id(2)] {
+        assert_eq!(found.iter().filter(|(_, row)| *row == Some(RowKey::Entity(id))).count(), 1, "{found:?}");
+    }
+    let entries: Vec<_> = found.iter().filter_map(|(entry, _)| *entry).collect();
+    assert!(entries.iter().all(|entry| [1, 2].contains(entry)) && !entries.is_empty(), "{found:?}");
+    // A visitor that says `false` is shown no more.
+    let mut count = 0;
+    let mut stop = |_| {
+        count += 1;
+        false
+    };
+    world.store.registry_and_ledger(&mut stop).await.unwrap();
+    assert_eq!(count, 1);
 }

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::Result;
+use super::{Result, RowVisitor};
 use crate::decision::{Facts, NamedFacts, Question};
-use crate::domain::{Moment, PastMoment, Timestamp};
+use crate::domain::{Moment, PastMoment, Revision, Timestamp};
+use crate::history::reconcile::Joined;
 use crate::store::HistoryReport;
 
 /// The tables of history. Appends write them: [`Draft::with_row`](crate::ledger::chain::Draft::with_row).
@@ -53,6 +54,12 @@ pub trait HistoryStore: Send + Sync {
         moment: Moment,
         now: Timestamp,
     ) -> Result<(PastMoment, Option<NamedFacts>)>;
+
+    /// Shows every row of the registry, joined with the entries about it in their order, to `visit` until it says
+    /// `false`; also entries whose row the registry lacks. All of it is one snapshot, of the revision that is returned.
+    ///
+    /// Example: an entity with the entries `entity.create` and `entity.update` is shown twice, with the same row.
+    async fn registry_and_ledger(&self, visit: RowVisitor<'_, Joined>) -> Result<Revision>;
 
     /// Deletes history and recreates it from the ledger. Meanwhile the past cannot be asked.
     ///

@@ -150,6 +150,20 @@ macro_rules! changes_registry {
     };
 }
 
+/// An id as text, in lower case with hyphens.
+macro_rules! id_as_text {
+    ($id:literal) => {
+        concat!("CAST(", $id, " AS text)")
+    };
+}
+
+/// A text in the details of an entry `l`.
+macro_rules! text_in_details {
+    ($member:literal) => {
+        concat!("(l.details ->> '", $member, "')")
+    };
+}
+
 /// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
 /// canonical. An operator of JSON would fail for characters that PostgreSQL's texts cannot hold.
 macro_rules! id_in_details {

@@ -109,6 +109,20 @@ macro_rules! changes_registry {
     };
 }
 
+/// An id is text.
+macro_rules! id_as_text {
+    ($id:literal) => {
+        $id
+    };
+}
+
+/// A text in the details of an entry `l`.
+macro_rules! text_in_details {
+    ($member:literal) => {
+        concat!("(CASE WHEN json_valid(l.details) THEN json_extract(l.details, '$.", $member, "') END)")
+    };
+}
+
 /// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
 /// canonical.
 macro_rules! id_in_details {

@@ -6,6 +6,7 @@
 mod advance;
 mod open;
 mod past;
+mod reconcile;
 mod unexplained;
 mod write;
 
@@ -13,6 +14,7 @@ use sqlx::Row as _;
 
 pub(super) use self::advance::{advance_to_head, fill, rebuild};
 pub(super) use self::past::{PageState, resolve};
+pub(super) use self::reconcile::joined;
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::write::record;
 use super::dialect::{Conn, classify};

@@ -48,8 +48,8 @@ impl Subject {
         }
     }
 
-    /// The start of a SELECT of whole rows of a table `r`, up to a condition.
-    fn select(self, source: Source) -> QueryBuilder<Db> {
+    /// The columns of whole rows of a table `r`.
+    pub(super) fn columns(self, source: Source) -> String {
         let mut selected = Selected::of("r");
         match self {
             Self::Entity => Entity::describe_to(&mut selected),
@@ -62,11 +62,17 @@ impl Subject {
             (Self::Role, Source::Versions) => ROLE_PERMISSIONS,
             _ => "",
         };
-        let present = if source == Source::Versions { "r.valid_to IS NULL" } else { "1 = 1" };
-        QueryBuilder::new(format!("SELECT {}{more} FROM {} r WHERE {present}", selected.sql, self.table(source)))
+        selected.sql + more
     }
 
-    fn read(self, row: &Row) -> Result<RegistryRow> {
+    /// The start of a SELECT of whole rows of a table `r`, up to a condition.
+    fn select(self, source: Source) -> QueryBuilder<Db> {
+        let (columns, table) = (self.columns(source), self.table(source));
+        let present = if source == Source::Versions { "r.valid_to IS NULL" } else { "1 = 1" };
+        QueryBuilder::new(format!("SELECT {columns} FROM {table} r WHERE {present}"))
+    }
+
+    pub(super) fn read(self, row: &Row) -> Result<RegistryRow> {
         let mut columns = Columns(row);
         match self {
             Self::Entity => Entity::read_from(&mut columns).map(RegistryRow::from),

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use super::super::{explain, facts, history};
 use super::SqlStore;
 use crate::decision::{Facts, NamedFacts, Question};
-use crate::domain::{Moment, PastMoment, Timestamp};
-use crate::store::{HistoryReport, HistoryState, HistoryStore, Result};
+use crate::domain::{Moment, PastMoment, Revision, Timestamp};
+use crate::history::reconcile::Joined;
+use crate::store::{HistoryReport, HistoryState, HistoryStore, Result, RowVisitor};
 
 #[async_trait]
 impl HistoryStore for SqlStore {
@@ -56,6 +57,11 @@ impl HistoryStore for SqlStore {
         let (past, named, accepted) = self.snapshot(read).await?;
         self.continuity.record(&accepted.decisive);
         Ok((past, named))
+    }
+
+    async fn registry_and_ledger(&self, visit: RowVisitor<'_, Joined>) -> Result<Revision> {
+        let _permit = self.limits.scan().await?;
+        history::joined(&self.read, self.continuity.newest_change().as_ref(), visit).await
     }
 
     async fn rebuild_history(&self) -> Result<HistoryReport> {
