@@ -40,12 +40,13 @@ psql=$(pg_bin)/psql
 
 # With authentication, because one of the checks is that the API rejects requests without it.
 { read -r token; read -r entry; } < <("$CARGO_TARGET_DIR/debug/epr" token new --name schemathesis \
-    --scopes epr:authorize,epr:explain,epr:list,epr:read,epr:write,epr:erase,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
+    --scopes epr:authorize,epr:assert,epr:explain,epr:list,epr:read,epr:write,epr:erase,epr:events,epr:audit,epr:operate,epr:act-as 2>/dev/null)
 
 for url in "sqlite:///$folder/epr.db" "$EPR_TEST_POSTGRES_URL/$database"; do
     port=$(free_port)
     say "schemathesis on ${url%%:*}, EPR_TEST_SEED=$seed"
-    env -C "$folder" EPR_AUTH_MODE=token EPR_API_TOKENS="[$entry]" EPR_OPEN_PATHS=/readyz,/metrics,/docs \
+    env -C "$folder" EPR_AUTH_MODE=token EPR_API_TOKENS="[$entry]" EPR_OPEN_PATHS=/readyz,/metrics,/docs,/.well-known/authzen-configuration \
+        EPR_AUTHZEN_PDP_ID=https://pdp.example.com \
         EPR_DATABASE_URL="$url" HOST=127.0.0.1 PORT="$port" EPR_LOG_LEVEL=WARNING \
         "$CARGO_TARGET_DIR/debug/epr-api" >"$folder/log" &
     API_PID=$!

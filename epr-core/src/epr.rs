@@ -4,6 +4,7 @@
 //! list every use case; must never implement one.
 
 mod access;
+mod authzen;
 mod builder;
 mod changes;
 mod from_settings;

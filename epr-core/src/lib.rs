@@ -56,6 +56,7 @@ pub use engine::clock_offset::ClockReading;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
+pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use epr_fuzz::decision::condition::{Compiled, Described, Inputs, Outcome};
+use epr_fuzz::decision::condition::{Compiled, Described, Inputs, Outcome, Properties};
 use epr_fuzz::domain::{Condition, Json, JsonObject, ParameterType, Timestamp};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -73,7 +73,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     };
     let Ok(now) = Timestamp::parse("2026-03-01T12:00:00Z") else { unreachable!("the text is a timestamp") };
-    let inputs = Inputs { context: &context, principal: &SIDE, resource: &SIDE, action: "document:download", now };
+    let properties = Properties { principal: &JsonObject::new(), resource: &SIDE.attributes, action: &SIDE.attributes };
+    let inputs =
+        Inputs { context: &context, principal: &SIDE, resource: &SIDE, action: "document:download", properties, now };
     within(EVALUATE, "an evaluation", || drop(black_box(compiled.evaluate(&inputs))));
     let evaluation = compiled.evaluate(&inputs);
     assert!(evaluation.until.is_none_or(|until| until > now && compiled.reads().now));

@@ -34,6 +34,6 @@ fuzz_target!(|bytes: &[u8]| {
         && let Ok(list) = TokenList::parse(text)
     {
         assert!(list.len() <= 1000);
-        assert!(Scope::ALL.len() == 10 && !format!("{list:?}").contains("sha256"));
+        assert!(Scope::ALL.len() == 11 && !format!("{list:?}").contains("sha256"));
     }
 });

@@ -9,6 +9,8 @@ use crate::domain::fields::Choice;
 pub enum Scope {
     /// Check access.
     Authorize,
+    /// State properties of subjects, actions and resources that conditions read, in checks of AuthZEN.
+    Assert,
     /// Explain decisions, which names roles, entities and principals.
     Explain,
     /// List who may do what, which names roles, entities and principals.
@@ -32,6 +34,7 @@ pub enum Scope {
 impl Choice for Scope {
     const ALL: &'static [Self] = &[
         Self::Authorize,
+        Self::Assert,
         Self::Explain,
         Self::List,
         Self::Read,
@@ -46,6 +49,7 @@ impl Choice for Scope {
     fn word(self) -> &'static str {
         match self {
             Self::Authorize => "epr:authorize",
+            Self::Assert => "epr:assert",
             Self::Explain => "epr:explain",
             Self::List => "epr:list",
             Self::Read => "epr:read",

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use super::condition::Sent;
 use super::judge::judge;
 use super::residual::{Candidate, Evaluated, Residual, WrongContext};
 use super::{Decision, Denial, Facts, Question, Reason};
-use crate::domain::{JsonObject, Timestamp};
+use crate::domain::Timestamp;
 
 /// What facts say about a question without its context.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,31 +29,31 @@ pub enum Resolution {
 ///
 /// # Errors
 /// The context holds a declared parameter of a condition that was evaluated with another type.
-pub fn decide(
+pub fn decide<'s>(
     question: &Question,
     facts: &Facts,
-    context: &JsonObject,
+    sent: impl Into<Sent<'s>>,
     now: Timestamp,
 ) -> Result<Evaluated, WrongContext> {
-    let mut evaluated = facts.resolve(question, now).evaluate(question, context, now)?;
+    let mut evaluated = facts.resolve(question, now).evaluate(question, sent, now)?;
     evaluated.until = [evaluated.until, facts.span(now).until].into_iter().flatten().min();
     Ok(evaluated)
 }
 
 impl Resolution {
-    /// The decision in a context.
+    /// The decision with what the caller sent.
     ///
     /// # Errors
     /// Those of [`decide`].
-    pub fn evaluate(
+    pub fn evaluate<'s>(
         &self,
         question: &Question,
-        context: &JsonObject,
+        sent: impl Into<Sent<'s>>,
         now: Timestamp,
     ) -> Result<Evaluated, WrongContext> {
         match self {
             Self::Decided(decision) => Ok(Evaluated::unconditional(*decision)),
-            Self::Conditional(residual) => residual.evaluate(question.action.as_str(), context, now),
+            Self::Conditional(residual) => residual.evaluate(question.action.as_str(), sent, now),
         }
     }
 }

@@ -18,13 +18,15 @@ use super::explanation::{
 use super::judge::{self, ConditionsOutcome, Judgement, judge};
 use super::{AssignmentFacts, ConditionFacts, Denial, Evaluated, Facts, Question, WrongContext, decide};
 use crate::domain::principal::PrincipalStatus;
-use crate::domain::{EntityStatus, JsonObject, Revision, Timestamp};
+use crate::domain::{EntityStatus, EntityType, JsonObject, Revision, Timestamp};
 
 /// The facts of a question with the names that people know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedFacts {
     /// The facts. Their assignments are all that reach the resource, whether their roles have the action or not.
     pub facts: Facts,
+    /// The type of the resource.
+    pub resource_type: EntityType,
     /// The name of the resource.
     pub resource_name: String,
     /// The external id of the resource.
@@ -97,7 +99,7 @@ pub fn explain(
 fn resource(question: &Question, named: &NamedFacts) -> ExplainedResource {
     ExplainedResource {
         id: question.resource_id,
-        entity_type: named.facts.resource.entity_type.clone(),
+        entity_type: named.resource_type.clone(),
         name: named.resource_name.clone(),
         external_id: named.resource_external_id.clone(),
         status: named.resource_status,
@@ -131,7 +133,7 @@ fn explained(
         Some(ancestor) => ancestor.clone(),
         None => ExplainedEntity {
             id: question.resource_id,
-            entity_type: named.facts.resource.entity_type.clone(),
+            entity_type: named.resource_type.clone(),
             name: named.resource_name.clone(),
         },
     });

@@ -59,6 +59,7 @@ fn world(assignments: Vec<AssignmentFacts>) -> NamedFacts {
             assigned_entities: vec![RESOURCE, PARENT],
             assignments,
         },
+        resource_type: EntityType::Spv,
         resource_name: "Berlin One".into(),
         resource_external_id: None,
         resource_status: EntityStatus::Active,

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Question;
-use super::condition::{Compiled, Described, Inputs};
+use super::condition::{Compiled, Described, Inputs, Sent};
 use crate::domain::input::declare::words;
 use crate::domain::input::value::Value as _;
-use crate::domain::{Condition, EntityType, Json, JsonObject, Timestamp};
+use crate::domain::{Condition, EntityType, Json, JsonObject, Text, Timestamp};
 
 /// Everything that a decision depends on except the context and the time.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,11 +41,11 @@ pub struct PrincipalFacts {
     pub attributes: JsonObject,
 }
 
-/// The entity on which the action is carried out.
+/// The entity on which the action is carried out, or what a caller says about a resource that is not registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResourceFacts {
     /// Its type.
-    pub entity_type: EntityType,
+    pub entity_type: ResourceType,
     /// Its id in the system that it comes from. Read only when a condition is among the facts.
     pub external_id: Option<String>,
     /// Its attributes. Read only when a condition is among the facts.
@@ -56,7 +56,67 @@ impl ResourceFacts {
     /// An entity of this type without an external id and attributes.
     #[must_use]
     pub fn of(entity_type: EntityType) -> Self {
-        Self { entity_type, external_id: None, attributes: JsonObject::new() }
+        Self { entity_type: entity_type.into(), external_id: None, attributes: JsonObject::new() }
+    }
+
+    /// A resource that is not registered, with the type and the id by which the caller names it. Only global
+    /// assignments reach it.
+    #[must_use]
+    pub fn unregistered(named_type: NamedType, id: String) -> Self {
+        Self { entity_type: ResourceType::Named(named_type), external_id: Some(id), attributes: JsonObject::new() }
+    }
+}
+
+/// A type as a caller of another system names it: 1 to 255 characters, whether EPR knows it or not.
+pub type NamedType = Text<1, 255>;
+
+/// The type of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceType {
+    /// The resource is an entity of this type.
+    Registered(EntityType),
+    /// The resource is not registered, and the caller names this type.
+    Named(NamedType),
+}
+
+impl ResourceType {
+    /// The word of the type.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Registered(entity_type) => entity_type.word(),
+            Self::Named(named) => named.as_str(),
+        }
+    }
+
+    /// Whether the scope types of a role include this type; a role without scope types includes every type.
+    #[must_use]
+    pub fn is_in_scope(&self, scope_types: &[EntityType]) -> bool {
+        match self {
+            Self::Registered(entity_type) => is_in_scope(scope_types, entity_type),
+            Self::Named(named) => scope_types.is_empty() || scope_types.iter().any(|one| one.word() == named.as_str()),
+        }
+    }
+
+    /// The entity type; `None` when the resource is not registered.
+    #[must_use]
+    pub fn registered(&self) -> Option<&EntityType> {
+        match self {
+            Self::Registered(entity_type) => Some(entity_type),
+            Self::Named(_) => None,
+        }
+    }
+}
+
+/// Whether the scope types of a role include a type; a role without scope types includes every type.
+#[must_use]
+pub fn is_in_scope(scope_types: &[EntityType], entity_type: &EntityType) -> bool {
+    scope_types.is_empty() || scope_types.contains(entity_type)
+}
+
+impl From<EntityType> for ResourceType {
+    fn from(entity_type: EntityType) -> Self {
+        Self::Registered(entity_type)
     }
 }
 
@@ -146,19 +206,17 @@ impl Facts {
     #[must_use]
     pub fn subjects(&self, question: &Question) -> Subjects {
         let principal = Described {
-            id: question.principal_id,
+            id: Some(question.principal_id),
             kind: question.principal_type.as_str().to_owned(),
             external_id: self.principal.external_id.clone(),
             attributes: self.principal.attributes.clone(),
-            properties: JsonObject::new(),
             is_erased: self.principal.is_erased,
         };
         let resource = Described {
-            id: question.resource_id,
+            id: self.resource.entity_type.registered().map(|_| question.resource_id),
             kind: self.resource.entity_type.word().to_owned(),
             external_id: self.resource.external_id.clone(),
             attributes: self.resource.attributes.clone(),
-            properties: JsonObject::new(),
             is_erased: false,
         };
         Subjects { principal, resource }
@@ -168,7 +226,8 @@ impl Facts {
 impl Subjects {
     /// Everything that an expression can read.
     #[must_use]
-    pub fn inputs<'a>(&'a self, action: &'a str, context: &'a JsonObject, now: Timestamp) -> Inputs<'a> {
-        Inputs { context, principal: &self.principal, resource: &self.resource, action, now }
+    pub fn inputs<'a>(&'a self, action: &'a str, sent: impl Into<Sent<'a>>, now: Timestamp) -> Inputs<'a> {
+        let Sent { context, properties } = sent.into();
+        Inputs { context, principal: &self.principal, resource: &self.resource, action, properties, now }
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::condition::{Inputs, Outcome};
 use super::{AssignmentFacts, ConditionFacts, Denial, Facts, Question, Via};
 use crate::domain::input::declare::words;
-use crate::domain::{EntityType, ParameterType, Timestamp};
+use crate::domain::{ParameterType, Timestamp};
 
 words! {
     /// The window of an assignment compared with a time.
@@ -52,12 +52,6 @@ impl Judgement {
     }
 }
 
-/// Whether the scope types of a role include a type; a role without scope types includes every type.
-#[must_use]
-pub fn is_in_scope(scope_types: &[EntityType], entity_type: &EntityType) -> bool {
-    scope_types.is_empty() || scope_types.contains(entity_type)
-}
-
 /// Judges one assignment; `None` if it is another principal's or does not reach the resource.
 #[must_use]
 pub fn judge(question: &Question, facts: &Facts, assignment: &AssignmentFacts, now: Timestamp) -> Option<Judgement> {
@@ -81,7 +75,7 @@ pub fn judge(question: &Question, facts: &Facts, assignment: &AssignmentFacts, n
     Some(Judgement {
         via,
         holds_action: assignment.held_action.as_deref() == Some(question.action.as_str()),
-        in_scope: is_in_scope(&assignment.scope_types, &facts.resource.entity_type),
+        in_scope: facts.resource.entity_type.is_in_scope(&assignment.scope_types),
         window,
     })
 }

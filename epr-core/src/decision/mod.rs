@@ -21,16 +21,18 @@ mod span;
 #[cfg(test)]
 mod walk;
 
+pub use condition::{Properties, Sent};
 pub use decide::{Resolution, decide};
 pub use explain::{NamedFacts, Registration, explain};
 pub use explanation::{
     ConditionResult, ExplainedAssignment, ExplainedCondition, ExplainedEntity, ExplainedPart, ExplainedPrincipal,
     ExplainedResource, ExplainedRole, ExplainedWindow, Explanation,
 };
-pub use facts::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts, Subjects};
-pub use judge::{
-    ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, is_in_scope, judge,
+pub use facts::{
+    AssignmentFacts, ConditionFacts, ConditionOwner, Facts, NamedType, PrincipalFacts, ResourceFacts, ResourceType,
+    Subjects, is_in_scope,
 };
+pub use judge::{ConditionsEvaluation, ConditionsOutcome, Judgement, WindowState, WrongParameter, evaluate, judge};
 pub use list::{GrantingAssignment, JudgedItem, ListOptions, Listed, judge_item};
 pub use question::{AskedAction, Question};
 pub use reason::{Decision, Denial, Reason};

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::condition::Sent;
 use super::facts::Subjects;
 use super::judge::{ConditionsOutcome, WrongParameter, evaluate};
 use super::{ConditionFacts, Decision, Denial, Reason};
 use crate::domain::{Json, JsonObject, Timestamp};
 
 /// The conditional assignments that reach the resource, hold the action, are in scope and in their windows, with the
-/// principal and the resource as their conditions see them. There is at least one.
+/// principal and the resource as their conditions see them. There is at least one. Nothing that a caller sent is in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Residual {
     pub(super) subjects: Subjects,
@@ -55,12 +56,19 @@ impl Evaluated {
 pub struct WrongContext(pub BTreeSet<WrongParameter>);
 
 impl Residual {
-    /// Decides with a context. Every condition is evaluated, so that the order of the assignments cannot matter.
+    /// Decides with what the caller sent. Every condition is evaluated, so that the order of the assignments cannot
+    /// matter.
     ///
     /// # Errors
     /// The context holds a declared parameter with another type.
-    pub fn evaluate(&self, action: &str, context: &JsonObject, now: Timestamp) -> Result<Evaluated, WrongContext> {
-        let inputs = self.subjects.inputs(action, context, now);
+    pub fn evaluate<'s>(
+        &self,
+        action: &str,
+        sent: impl Into<Sent<'s>>,
+        now: Timestamp,
+    ) -> Result<Evaluated, WrongContext> {
+        let sent = sent.into();
+        let inputs = self.subjects.inputs(action, sent, now);
         let mut reason = Reason::Denied(Denial::NoAssignment);
         let (mut until, mut errors, mut wrong) = (None, Vec::new(), BTreeSet::new());
         for Candidate { granted, assignment_id, conditions } in &self.candidates {

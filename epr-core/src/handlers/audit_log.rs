@@ -54,6 +54,13 @@ pub(crate) fn copy_of_decision(draft: &Draft) -> Option<Draft> {
     tracing::enabled!(target: TARGET, Level::DEBUG).then(|| draft.clone())
 }
 
+/// Logs the entries of several decisions, if there are copies of them.
+pub(crate) fn decisions(copies: &[Draft], outcomes: &[Appended]) {
+    for (draft, outcome) in copies.iter().zip(outcomes) {
+        line!(debug, draft, outcome);
+    }
+}
+
 /// Logs the entry of a decision, if there is a copy of it.
 pub(crate) fn decision(copy: Option<&Draft>, outcomes: &[Appended]) {
     for (draft, outcome) in copy.iter().zip(outcomes) {

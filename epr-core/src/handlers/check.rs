@@ -10,9 +10,9 @@ use super::asked::Asked;
 use super::question_body::check_context;
 use super::{audit_log, entities, record};
 use crate::Call;
-use crate::decision::{Decision, Evaluated, Facts, Question, Reason, Resolution, Span, WrongContext};
+use crate::decision::{Decision, Evaluated, Facts, Question, Reason, Resolution, Sent, Span, WrongContext};
 use crate::domain::fields::{Choice as _, FieldError, Problem};
-use crate::domain::{Invalid, JsonObject, Timestamp};
+use crate::domain::{Invalid, Timestamp};
 use crate::engine::Engines;
 use crate::engine::cache::{Answer, Basis, CacheTier, Hit, Lookup, Ticket};
 use crate::engine::contention::ContentionRetry;
@@ -26,7 +26,7 @@ use crate::store::{Appended, ReadAt, StoreError};
 
 /// The number of times a decision is recorded through the group writer, and made again if its facts have changed
 /// meanwhile. After that it is made under the ledger's lock.
-const MAX_OPTIMISTIC_ATTEMPTS: u32 = 2;
+pub(super) const MAX_OPTIMISTIC_ATTEMPTS: u32 = 2;
 
 /// A decision, what the facts say whatever the context is, and its time.
 struct Decided {
@@ -53,7 +53,7 @@ pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decisio
     match begin_check(engines, call, question).await? {
         Begun::Cached(Hit { answer, tier, basis, now }) => {
             call.confirm_incarnation(basis.read_at.revision)?;
-            let evaluated = evaluate_cached(&answer, question, context, now)?;
+            let evaluated = evaluate_cached(&answer, question, context, now).map_err(wrong_context)?;
             let is_recorded = match engines.core.settings.audit_decisions {
                 AuditDecisions::Every => record_cached(engines, asked, &evaluated, &basis, now).await?,
                 AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
@@ -74,21 +74,26 @@ pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decisio
     }
 }
 
-/// Makes the decision of a cached answer in this context.
-pub(crate) fn evaluate_cached(
+/// Makes the decision of a cached answer with what the caller sent.
+pub(crate) fn evaluate_cached<'s>(
     answer: &Answer,
     question: &Question,
-    context: &JsonObject,
+    sent: impl Into<Sent<'s>>,
     now: Timestamp,
-) -> Result<Evaluated> {
+) -> std::result::Result<Evaluated, WrongContext> {
     match answer {
         Answer::Decision(decision) => Ok(Evaluated::unconditional(*decision)),
-        Answer::Residual(residual) => residual.evaluate(question.action.as_str(), context, now).map_err(wrong_context),
+        Answer::Residual(residual) => residual.evaluate(question.action.as_str(), sent, now),
     }
 }
 
 /// One failing field for each parameter that the context holds with another type.
-pub(super) fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
+pub(super) fn wrong_context(wrong: WrongContext) -> Error {
+    Error::Invalid(wrong_parameters(wrong))
+}
+
+/// [`wrong_context`], as the fields only.
+pub(super) fn wrong_parameters(WrongContext(parameters): WrongContext) -> Invalid {
     let fields: Vec<FieldError> = parameters
         .into_iter()
         .flat_map(|parameter| {
@@ -97,7 +102,7 @@ pub(super) fn wrong_context(WrongContext(parameters): WrongContext) -> Error {
             Invalid::one("body", Some("context"), Problem::new("parameter_type", msg).under(&parameter.name)).0
         })
         .collect();
-    Error::Invalid(Invalid(fields))
+    Invalid(fields)
 }
 
 /// Records a decision from the cache, which was made at `now`. Returns `false` when it must be evaluated again, because
@@ -209,11 +214,7 @@ fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, read_at: ReadA
     let now = engines.now();
     let resolution = facts.resolve(asked.question, now);
     let evaluated = resolution.evaluate(asked.question, asked.context, now).map_err(wrong_context)?;
-    let is_recorded = match engines.core.settings.audit_decisions {
-        AuditDecisions::Every | AuditDecisions::All => true,
-        AuditDecisions::Denied => !evaluated.decision.allowed,
-        AuditDecisions::Off => false,
-    };
+    let is_recorded = is_recorded(engines, &evaluated.decision);
     let basis = Basis { read_at, resource_type: facts.resource.entity_type.clone() };
     let draft = if is_recorded {
         Some(record::decided(asked, now, &evaluated, &basis, engines.core.settings.audit_context, false)?)
@@ -221,6 +222,15 @@ fn decide_now(engines: &Engines, asked: Asked<'_>, facts: &Facts, read_at: ReadA
         None
     };
     Ok((Decided { evaluated, resolution, basis, span: facts.span(now), now }, draft))
+}
+
+/// Whether the settings ask for a ledger entry of a decision that was evaluated.
+pub(super) fn is_recorded(engines: &Engines, decision: &Decision) -> bool {
+    match engines.core.settings.audit_decisions {
+        AuditDecisions::Every | AuditDecisions::All => true,
+        AuditDecisions::Denied => !decision.allowed,
+        AuditDecisions::Off => false,
+    }
 }
 
 // `user_id` is the older name of `principal_id`; alarms depend on it.

@@ -8,6 +8,7 @@ mod assignment_log;
 pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod audit_log;
+pub mod authzen;
 pub(crate) mod bulk;
 pub(crate) mod check;
 pub(crate) mod entities;

@@ -98,22 +98,27 @@ pub(crate) fn context(value: &Json) -> Reading<JsonObject> {
 /// # Errors
 /// It is too large, nested too deeply, or holds a number that is not finite or a NUL character.
 pub(crate) fn check_context(context: &JsonObject) -> Result<(), Problem> {
-    if let Some(problem) = fields::object_problem(context) {
+    check_bounds("context", context)
+}
+
+/// Checks that `members`, which a caller sent as `what`, are within the bounds of a context.
+pub(super) fn check_bounds(what: &str, members: &JsonObject) -> Result<(), Problem> {
+    if let Some(problem) = fields::object_problem(members) {
         return Err(problem);
     }
-    let bytes = compact_bytes(context);
+    let bytes = compact_bytes(members);
     if bytes > MAX_CONTEXT_BYTES {
-        let msg = format!("The context should have at most {MAX_CONTEXT_BYTES} bytes of JSON; this one has {bytes}");
+        let msg = format!("The {what} should have at most {MAX_CONTEXT_BYTES} bytes of JSON; this one has {bytes}");
         return Err(Problem::new("too_large", msg));
     }
     Ok(())
 }
 
-/// The size of `context` as compact JSON.
-fn compact_bytes(context: &JsonObject) -> usize {
+/// The size of an object as compact JSON.
+fn compact_bytes(members: &JsonObject) -> usize {
     let mut bytes = ByteCount(0);
     // Counting cannot fail.
-    let _ = serde_json::to_writer(&mut bytes, context);
+    let _ = serde_json::to_writer(&mut bytes, members);
     bytes.0
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::asked::Asked;
 use crate::Call;
-use crate::decision::{Evaluated, Explanation, Question, Reason};
+use crate::decision::{Evaluated, Explanation, Question, Reason, ResourceType};
 use crate::domain::access::{ListKind, ListRequest};
 use crate::domain::audit::{AuditSource, Label, LedgerAction, OWN_SOURCE};
 use crate::domain::fields::{Choice as _, Problem};
@@ -31,14 +31,14 @@ pub(super) struct Subject {
 }
 
 /// The actor of an entry.
-struct Actor {
+pub(super) struct Actor {
     id: Option<Uuid>,
     kind: Label,
 }
 
 impl Actor {
     /// The actor that the caller named, or else the caller itself.
-    fn of(call: &Call) -> Self {
+    pub(super) fn of(call: &Call) -> Self {
         match (call.actor_id, &call.caller) {
             (None, Some(caller)) => Self { id: Some(caller.actor_id()), kind: literal(caller.actor_type()) },
             (id, _) => Self { id, kind: literal("user") },
@@ -65,7 +65,7 @@ pub(super) fn draft(
     draft_by(Actor::of(call), call, now, action, subject, details)
 }
 
-fn draft_by(
+pub(super) fn draft_by(
     actor: Actor,
     call: &Call,
     now: Timestamp,
@@ -101,6 +101,11 @@ pub(super) fn literal<T: TryFrom<&'static str>>(word: &'static str) -> T {
 /// The word of an entity type as the kind of a subject.
 fn kind_of(entity_type: &EntityType) -> Label {
     Label::new(entity_type.word()).unwrap_or_else(|_| unreachable!("a type has at most 64 characters"))
+}
+
+/// The type of a resource as the kind of a subject; `None` for a type of another system that is too long.
+pub(super) fn kind_of_resource(resource_type: &ResourceType) -> Option<Label> {
+    Label::new(resource_type.word()).ok()
 }
 
 fn entity_draft(
@@ -206,7 +211,7 @@ pub(super) fn reincarnated(
 }
 
 /// The actor of a decision: the principal, unless the caller named another one.
-fn asker(call: &Call, question: &Question) -> Actor {
+pub(super) fn asker(call: &Call, question: &Question) -> Actor {
     match (call.actor_id, Label::new(question.principal_type.as_str())) {
         (None, Ok(kind)) => Actor { id: Some(question.principal_id), kind },
         _ => Actor::of(call),
@@ -231,7 +236,7 @@ pub(super) fn decided(
     if let Some(parameters) = &evaluated.parameters {
         details.extend(context_details(context, parameters, audit_context));
     }
-    let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(&basis.resource_type)) };
+    let subject = Subject { id: Some(question.resource_id), kind: kind_of_resource(&basis.resource_type) };
     Ok(draft_by(asker(call, question), call, now, "authorization.evaluate", subject, details)?
         .based_on(basis.read_at.decisive))
 }
@@ -240,7 +245,7 @@ pub(super) fn decided(
 #[derive(Clone, Copy)]
 pub(super) struct Reviewed<'a> {
     pub(super) past: PastMoment,
-    pub(super) resource_type: &'a EntityType,
+    pub(super) resource_type: &'a ResourceType,
 }
 
 /// The entry of a decision about the past, made at `now`.
@@ -259,7 +264,7 @@ pub(super) fn reviewed_check(
     if let Some(parameters) = &evaluated.parameters {
         details.extend(context_details(context, parameters, audit_context));
     }
-    let subject = Subject { id: Some(question.resource_id), kind: Some(kind_of(reviewed.resource_type)) };
+    let subject = Subject { id: Some(question.resource_id), kind: kind_of_resource(reviewed.resource_type) };
     draft(call, now, REVIEW, subject, details)
 }
 
@@ -286,21 +291,37 @@ fn decision_details(question: &Question, evaluated: &Evaluated) -> JsonObject {
 
 /// The SHA-256 of the canonical text of a context, in hex.
 fn context_sha256(context: &JsonObject) -> String {
-    canonical::hex(&Sha256::digest(canonical::text_of(&Json::Object(context.clone()))))
+    sha256(&Json::Object(context.clone()))
+}
+
+/// The SHA-256 of the canonical text of `json`, in hex.
+pub(super) fn sha256(json: &Json) -> String {
+    canonical::hex(&Sha256::digest(canonical::text_of(json)))
 }
 
 /// What the entry of a decision says about the context that its conditions looked at.
-fn context_details(context: &JsonObject, parameters: &BTreeSet<String>, audit_context: AuditContext) -> JsonObject {
-    let names = Json::List(parameters.iter().map(|name| name.as_str().into()).collect());
-    let (member, value) = match audit_context {
-        AuditContext::Hash => ("context_sha256", Json::Text(context_sha256(context))),
+pub(super) fn context_details(
+    context: &JsonObject,
+    parameters: &BTreeSet<String>,
+    audit_context: AuditContext,
+) -> JsonObject {
+    match audit_context {
+        AuditContext::Hash => hashed_context_details(context_sha256(context), parameters),
         AuditContext::Values => {
             let seen = context.iter().filter(|(name, _)| parameters.contains(*name));
             let seen: JsonObject = seen.map(|(name, value)| (name.clone(), value.clone())).collect();
-            ("context", Json::Object(seen))
+            object([("context", Json::Object(seen)), ("parameters", names(parameters))])
         }
-    };
-    object([(member, value), ("parameters", names)])
+    }
+}
+
+/// The same about a context with this hash.
+pub(super) fn hashed_context_details(sha256: String, parameters: &BTreeSet<String>) -> JsonObject {
+    object([("context_sha256", sha256.into()), ("parameters", names(parameters))])
+}
+
+fn names(parameters: &BTreeSet<String>) -> Json {
+    Json::List(parameters.iter().map(|name| name.as_str().into()).collect())
 }
 
 /// The entry of an explanation given at `now`: ids and the outcome. The context is there as its hash, and no personal

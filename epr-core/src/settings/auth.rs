@@ -19,10 +19,10 @@ const MODE: Variable = Variable::text(
 );
 const OPEN_PATHS: Variable = Variable::text(
     "EPR_OPEN_PATHS",
-    "/readyz",
-    "/readyz, /metrics, /docs, comma-separated, or none",
-    "Paths that need no credential: `/readyz`, `/metrics`, `/docs` (with `/openapi.json`), or `none`. `/healthz` \
-     never needs one.",
+    "/readyz,/.well-known/authzen-configuration",
+    "/readyz, /metrics, /docs, /.well-known/authzen-configuration, comma-separated, or none",
+    "Paths that need no credential: `/readyz`, `/metrics`, `/docs` (with `/openapi.json`), \
+     `/.well-known/authzen-configuration`, or `none`. `/healthz` never needs one.",
 );
 const API_TOKENS: Variable = Variable::optional(
     "EPR_API_TOKENS",
@@ -155,16 +155,19 @@ pub enum OpenPath {
     Metrics,
     /// `/docs` and `/openapi.json`
     Docs,
+    /// `/.well-known/authzen-configuration`
+    AuthzenConfiguration,
 }
 
 impl Choice for OpenPath {
-    const ALL: &'static [Self] = &[Self::Readyz, Self::Metrics, Self::Docs];
+    const ALL: &'static [Self] = &[Self::Readyz, Self::Metrics, Self::Docs, Self::AuthzenConfiguration];
 
     fn word(self) -> &'static str {
         match self {
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
             Self::Docs => "/docs",
+            Self::AuthzenConfiguration => "/.well-known/authzen-configuration",
         }
     }
 }
@@ -266,7 +269,7 @@ mod tests {
 
     #[test]
     fn no_credential_is_required_by_default() {
-        let open = vec![OpenPath::Readyz];
+        let open = vec![OpenPath::Readyz, OpenPath::AuthzenConfiguration];
         for none in [&[][..], &[("EPR_AUTH_MODE", "none")]] {
             assert_eq!(read(none), Ok(AuthSettings { open: open.clone(), ..AuthSettings::default() }));
         }

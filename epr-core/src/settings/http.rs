@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::authzen::{self, PdpId};
 use super::limits::{self, Limits};
 use super::reader::Reader;
 use super::variable::{Section, UnknownWord, Variable, find_word};
@@ -40,6 +41,7 @@ pub(super) const SECTION: Section = Section {
         CORS_ORIGINS,
         UNKNOWN_MEMBERS,
         ACCESS_LOG,
+        authzen::PDP_ID,
         limits::BODY_BYTES,
         limits::HEADER_BYTES,
         limits::CONCURRENCY,
@@ -85,6 +87,8 @@ pub struct HttpSettings {
     pub unknown_members: UnknownMembers,
     /// Whether each request has a line in the log.
     pub access_log: bool,
+    /// The identifier of this service as an AuthZEN policy decision point.
+    pub pdp_id: Option<PdpId>,
     /// Limits of what a caller may send, and for how long.
     pub limits: Limits,
 }
@@ -100,6 +104,7 @@ impl HttpSettings {
             cors_origins: reader.value(&CORS_ORIGINS, read_origins).unwrap_or_default(),
             unknown_members: reader.value(&UNKNOWN_MEMBERS, |given| given.parse().ok()).unwrap_or_default(),
             access_log: reader.flag(&ACCESS_LOG),
+            pdp_id: authzen::read(reader),
             limits: Limits::read(reader),
         }
     }

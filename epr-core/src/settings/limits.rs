@@ -22,7 +22,8 @@ pub(super) const CONCURRENCY: Variable = Variable::number(
     "EPR_MAX_CONCURRENCY",
     512,
     &(1..=1 << 16),
-    "Maximum number of calls under `/api/` in progress. One more is answered 503 with `Retry-After` at once.",
+    "Maximum number of calls under `/api/` and `/access/` in progress. One more is answered 503 with `Retry-After` at \
+     once.",
 );
 pub(super) const CONNECTIONS: Variable = Variable::number(
     "EPR_MAX_CONNECTIONS",
@@ -35,7 +36,8 @@ pub(super) const REQUEST: Variable = Variable::number(
     "EPR_REQUEST_TIMEOUT",
     30,
     &(1..=300),
-    "Time after which a call under `/api/` is answered 503, in seconds. A change that has begun is completed.",
+    "Time after which a call under `/api/` or `/access/` is answered 503, in seconds. A change that has begun is \
+     completed.",
 );
 pub(super) const HEAD: Variable = Variable::number(
     "EPR_HEADER_TIMEOUT",
@@ -65,7 +67,7 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Maximum size of a request's line and headers, 8 KiB to 1 MiB.
     pub header_bytes: usize,
-    /// Maximum number of calls under `/api/` in progress, 1 to 65536; one more is answered 503 at once.
+    /// Maximum number of calls under `/api/` and `/access/` in progress, 1 to 65536; one more is answered 503 at once.
     pub concurrency: usize,
     /// Maximum number of open connections, 16 to 65536; one more closes the connection that has been silent for
     /// longest.

@@ -7,6 +7,7 @@
 mod audit;
 #[cfg(feature = "jwt")]
 mod auth;
+mod authzen;
 mod aws;
 mod cache;
 mod database;
@@ -31,6 +32,7 @@ mod variable;
 pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings, RequireReason};
 #[cfg(feature = "jwt")]
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
+pub use authzen::PdpId;
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;

@@ -90,6 +90,11 @@ impl AccessTable {
         self.0.iter().find(|access| access.method == *method && access.path == path).map(|access| access.rule)
     }
 
+    /// The path templates of the router.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|access| &access.path)
+    }
+
     /// The methods of a path, as an `Allow` header lists them.
     pub(crate) fn allowed_methods(&self, path: &str) -> String {
         let mut methods: Vec<&str> = Vec::new();

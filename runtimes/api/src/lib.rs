@@ -16,7 +16,7 @@ use axum::http::HeaderValue;
 use axum::middleware::from_fn_with_state;
 use epr_core::Epr;
 use epr_core::authn::Authenticator;
-use epr_core::settings::{HttpSettings, Limits, OpenPath, UnknownMembers};
+use epr_core::settings::{HttpSettings, Limits, OpenPath, PdpId, UnknownMembers};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
@@ -60,6 +60,10 @@ struct App {
     answers: Budget,
     /// The OpenAPI document as JSON.
     document: Bytes,
+    /// The identifier of this service as an AuthZEN policy decision point.
+    pdp_id: Option<PdpId>,
+    /// Whether callers are authenticated.
+    authenticates: bool,
     /// The readers of changes that may be connected.
     readers: Permits,
     /// Becomes `true` when the service stops.
@@ -114,7 +118,7 @@ impl Api {
         let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
         let answers = Budget::new(RESPONSE_BYTES);
         let budgets = [("bodies", bodies.clone()), ("documents", documents.clone()), ("answers", answers.clone())];
-        let metrics = Arc::new(HttpMetrics::new(document.paths.paths.keys(), budgets));
+        let metrics = Arc::new(HttpMetrics::new(access.paths(), budgets));
         let document = to_json(&document).into();
         let stopping = Arc::new(watch::Sender::new(false));
         let app = App {
@@ -129,6 +133,8 @@ impl Api {
             document,
             readers: Permits::new((limits.connections / READER_SHARE).max(1)),
             stopping: Arc::clone(&stopping),
+            pdp_id: settings.pdp_id.clone(),
+            authenticates: !callers.authenticator.off(),
         };
         let router = router
             .fallback(error::unknown_path)

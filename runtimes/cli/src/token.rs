@@ -26,8 +26,8 @@ pub(crate) struct New {
     /// The name of the token, 1 to 64 characters; the log has it
     #[arg(long)]
     name: String,
-    /// The scopes, comma-separated: epr:authorize, epr:explain, epr:list, epr:read, epr:write, epr:erase, epr:events,
-    /// epr:audit, epr:operate, epr:act-as
+    /// The scopes, comma-separated: epr:authorize, epr:assert, epr:explain, epr:list, epr:read, epr:write, epr:erase,
+    /// epr:events, epr:audit, epr:operate, epr:act-as
     #[arg(long, required = true, value_delimiter = ',', value_parser = scope)]
     scopes: Vec<Scope>,
     /// The actor that the ledger records for calls with the token; default: the token

@@ -2,6 +2,7 @@
 //! `scripts/bench.sh`, which builds the programs and starts the servers.
 
 mod access;
+mod authzen;
 mod bare;
 mod checks;
 mod conditions;
@@ -28,8 +29,8 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 10] =
-    ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access", "history"];
+const PARTS: [&str; 11] =
+    ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access", "history", "authzen"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -102,6 +103,9 @@ async fn main() -> ExitCode {
     }
     if wanted("lists") {
         lists::measure(&scale, url, &world, &mut report).await;
+    }
+    if wanted("authzen") {
+        authzen::measure(&scale, url, &world, &mut rng, &mut report).await;
     }
     if wanted("access") {
         access::measure(&scale, &mut report).await;

@@ -169,6 +169,29 @@ impl World {
             .collect()
     }
 
+    /// Questions as they come, each with the type of its resource.
+    pub(crate) fn typed_questions(&self, count: usize, rng: &mut StdRng) -> Vec<(Asked, &'static str)> {
+        let types: HashMap<_, _> = self.entities.iter().map(|one| (one.id, LEVELS[one.level].0)).collect();
+        let with_type = |asked: Asked| {
+            let kind = types[&asked.resource];
+            (asked, kind)
+        };
+        self.questions(count, rng).into_iter().map(with_type).collect()
+    }
+
+    /// Questions about one principal and one action on different entities, each with the type of its resource.
+    pub(crate) fn questions_of_one(&self, count: usize, rng: &mut StdRng) -> Vec<(Asked, &'static str)> {
+        let assignment = self.assignments.choose(rng).expect("assignments");
+        let (principal, action) = (assignment.principal, self.roles[assignment.role].actions[0]);
+        let first = rng.random_range(0..self.entities.len() - count);
+        let ask = |at: usize| {
+            let Entity { id: resource, level, .. } = self.entities[at];
+            let expected = self.may(principal, action, at);
+            (Asked { principal, action: self::action(action), resource, expected }, LEVELS[level].0)
+        };
+        (first..first + count).map(ask).collect()
+    }
+
     /// A random entity in the tree under `place`.
     fn below(&self, mut place: usize, rng: &mut StdRng) -> usize {
         while rng.random_bool(0.7)

@@ -239,7 +239,7 @@ pub(crate) fn context(rng: &mut StdRng) -> JsonObject {
 }
 
 fn condition(rng: &mut StdRng, now: Timestamp) -> Condition {
-    let expression = match rng.random_range(0..9) {
+    let expression = match rng.random_range(0..12) {
         0 => "context.n <= 5".to_owned(),
         1 => "context.n > 5 || context.flag".to_owned(),
         2 => "12 / context.n >= 3".to_owned(),
@@ -247,7 +247,11 @@ fn condition(rng: &mut StdRng, now: Timestamp) -> Condition {
         4 => "resource.attributes.open || principal.attributes.level > resource.attributes.level".to_owned(),
         5 => format!("now < timestamp('{}')", now.plus_seconds(rng.random_range(-5..30))),
         6 => "has(principal.attributes.level) && action.name != 'zzz'".to_owned(),
-        7 => "resource.type == 'spv' && resource.external_id.startsWith('x1')".to_owned(),
+        // What only callers of AuthZEN can state.
+        7 => "principal.effective.level >= 2".to_owned(),
+        8 => "resource.properties.open || resource.effective.level == 3".to_owned(),
+        9 => "!has(action.properties.level) || action.properties.level > 1".to_owned(),
+        10 => "resource.type == 'spv' && resource.external_id.startsWith('x1')".to_owned(),
         _ => "principal.type == 'user' || principal.external_id.startsWith('p1')".to_owned(),
     };
     Condition::new(expression).parameter("n", ParameterType::Int).parameter("flag", ParameterType::Bool)

@@ -112,6 +112,101 @@ async fn no_allow_follows_the_revocation_of_its_assignment(#[case] kind: Databas
     replay_under_load(&every, "every").await;
 }
 
+/// Grants, revokes and evaluates batches at the same time, then replays what the ledger says.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_allow_of_a_batch_follows_the_revocation_of_its_assignment(#[case] kind: DatabaseKind) {
+    let plain = Api::start(kind).await;
+    let database = Arc::clone(&plain.database);
+    let every = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_AUDIT_DECISIONS", "every")]).await;
+    let spv = plain.entity("SPV", "spv", None).await;
+    let role = plain.role("Reader", &[], &["a:read"]).await;
+    for api in [&plain, &every] {
+        let body = json!({"action": {"name": "a:read"}, "resource": {"type": "spv", "id": spv}, "evaluations":
+            (0..6).map(|n| json!({"subject": {"type": "user", "id": user(n % 2)}})).collect::<Vec<_>>()});
+        let evaluated = {
+            let (api, body) = (api.clone(), body.clone());
+            move || {
+                let (api, body) = (api.clone(), body.clone());
+                async move { api.post("/access/v1/evaluations", body).await.expect(200)["evaluations"].clone() }
+            }
+        };
+        let evaluators: Vec<_> = (0..CHECKERS)
+            .map(|_| {
+                let evaluated = evaluated.clone();
+                tokio::spawn(async move {
+                    for _ in 0..ROUNDS * 2 {
+                        evaluated().await;
+                    }
+                })
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            let new = json!({"principal_id": user(round % 2), "role_id": role, "entity_id": spv});
+            let held = id_of(&api.post("/api/v1/assignments", new).await.expect(201));
+            assert_eq!(evaluated().await[round % 2]["decision"], json!(true));
+            api.delete(&format!("/api/v1/assignments/{held}")).await.expect(200);
+            // Answered: from now on it is not allowed.
+            assert_eq!(evaluated().await[round % 2]["decision"], json!(false));
+        }
+        for evaluator in evaluators {
+            evaluator.await.unwrap();
+        }
+    }
+    let (allowed, denied) = replay(&everything(&plain).await);
+    assert!(allowed > 0 && denied > 0, "{allowed} allowed, {denied} denied");
+}
+
+/// A name never belongs to the entity while the entity may be read. What the name was resolved to and the facts must be
+/// of one moment, or an evaluation would say yes.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_and_the_facts_behind_it_are_of_one_moment(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    let spv = api.entity("SPV", "spv", None).await;
+    let role = api.role("Reader", &[], &["a:read"]).await;
+    let ask = {
+        let api = api.clone();
+        move |resource: String| {
+            let body = json!({"subject": {"type": "user", "id": user(0)}, "action": {"name": "a:read"},
+                "resource": {"type": "spv", "id": resource}});
+            let api = api.clone();
+            async move { api.post("/access/v1/evaluation", body).await.expect(200)["decision"] == json!(true) }
+        }
+    };
+    let evaluators: Vec<_> = (0..CHECKERS)
+        .map(|n| {
+            let (ask, spv) = (ask.clone(), spv.clone());
+            tokio::spawn(async move {
+                for round in 0..ROUNDS * 20 {
+                    // By its UUID it may be allowed, and fills the cache.
+                    if (round + n) % 3 == 0 {
+                        ask(spv.clone()).await;
+                    } else {
+                        assert!(!ask("name".to_owned()).await, "the name never belongs to what may be read");
+                    }
+                }
+            })
+        })
+        .collect();
+    let path = format!("/api/v1/entities/{spv}");
+    while !evaluators.iter().all(tokio::task::JoinHandle::is_finished) {
+        api.patch(&path, json!({"external_id": "name"})).await.expect(200);
+        api.patch(&path, json!({"external_id": null})).await.expect(200);
+        let held = json!({"principal_id": user(0), "role_id": role, "entity_id": spv});
+        let held = id_of(&api.post("/api/v1/assignments", held).await.expect(201));
+        assert!(ask(spv.clone()).await);
+        api.delete(&format!("/api/v1/assignments/{held}")).await.expect(200);
+    }
+    for evaluator in evaluators {
+        evaluator.await.unwrap();
+    }
+}
+
 /// Suspends, activates and checks at the same time, then replays what the ledger says.
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]

@@ -38,6 +38,7 @@ fn query(action: &epr_core::decision::AskedAction, resource: u128) -> Principals
     PrincipalsQuery {
         action,
         resource_id: id(resource),
+        unregistered: None,
         principal_type: None,
         after: None,
         expected: 10,
@@ -163,6 +164,7 @@ async fn actions_are_those_of_the_roles_that_reach_the_resource_in_the_order_of_
         principal_id: id(102),
         principal_type: "user",
         resource_id: id(2),
+        unregistered: None,
         after: None,
         max_rows: 1000,
         moment: PageMoment::Present,
@@ -222,6 +224,7 @@ async fn lists_are_refused_from_a_database_that_lacks_a_registry_change_of_this_
         principal_id: id(102),
         principal_type: "user",
         resource_id: id(2),
+        unregistered: None,
         after: None,
         max_rows: 1000,
         moment: PageMoment::Present,

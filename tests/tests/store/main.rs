@@ -13,6 +13,7 @@ mod entity_identity;
 mod facts;
 mod history;
 mod idempotency;
+mod identities;
 mod ledger;
 mod outbox;
 mod principals;

@@ -11,7 +11,7 @@ use super::clock::{self, Clock};
 use super::inputs::Inputs;
 use super::operators;
 use super::outcome::{ErrorKind, Evaluation, EvaluationError, Outcome};
-use super::program::{Field, Function, NO_PROPERTIES, Node, Program, Side};
+use super::program::{Field, Function, Node, Program, Side};
 use super::syntax::{Operator, characters};
 use super::value::{self, List, Map, Value};
 use crate::domain::Json;
@@ -55,7 +55,7 @@ pub(super) fn evaluate(program: &Program, node: &Node, inputs: &Inputs<'_>) -> E
     if !wrong.is_empty() {
         return Evaluation { outcome: Outcome::WrongType(wrong), until: None };
     }
-    let ids = [Side::Principal, Side::Resource].map(|side| IdText::new(side.of(inputs).id.hyphenated()));
+    let ids = [Side::Principal, Side::Resource].map(|side| side.of(inputs).id.map(|id| IdText::new(id.hyphenated())));
     let evaluator = Evaluator { program, inputs, parameters: &parameters, ids: &ids, clock: Clock::new(inputs.now) };
     let outcome = match evaluator.value(node) {
         Ok(Value::Bool(true)) => Outcome::True,
@@ -90,7 +90,7 @@ struct Evaluator<'a> {
     program: &'a Program,
     inputs: &'a Inputs<'a>,
     parameters: &'a [Option<Value<'a>>; MAX_PARAMETERS],
-    ids: &'a [IdText; 2],
+    ids: &'a [Option<IdText>; 2],
     clock: Clock,
 }
 
@@ -252,21 +252,20 @@ impl<'a> Evaluator<'a> {
 
     fn field(&self, field: Field) -> Option<Value<'a>> {
         let id = |side| match side {
-            Side::Principal => self.ids.first(),
-            Side::Resource => self.ids.last(),
+            Side::Principal => self.ids.first()?.as_ref(),
+            Side::Resource => self.ids.last()?.as_ref(),
         };
         Some(match field {
             Field::Id(side) => Value::Text(id(side)?.as_str()),
             Field::Type(side) => Value::Text(&side.of(self.inputs).kind),
             Field::ExternalId(side) => Value::Text(side.of(self.inputs).external_id.as_deref()?),
             Field::Attributes(side) => Value::Map(Map::Json(&side.of(self.inputs).attributes)),
-            Field::Properties(side) => Value::Map(Map::Json(&side.of(self.inputs).properties)),
+            Field::Properties(side) => Value::Map(Map::Json(side.properties(self.inputs))),
             Field::Effective(side) => {
-                let described = side.of(self.inputs);
-                Value::Map(Map::Overlaid(&described.properties, &described.attributes))
+                Value::Map(Map::Overlaid(side.properties(self.inputs), &side.of(self.inputs).attributes))
             }
             Field::ActionName => Value::Text(self.inputs.action),
-            Field::ActionProperties => Value::Map(Map::Json(&NO_PROPERTIES)),
+            Field::ActionProperties => Value::Map(Map::Json(self.inputs.properties.action)),
         })
     }
 

@@ -1,6 +1,9 @@
 //! The inputs of an evaluation.
 //!
 //! Owns the inputs and the record of which of them an expression reads. Must never read anything else.
+//!
+//! INVARIANT: what the caller of one question sends (context, properties) is borrowed for the evaluation and part of no
+//! type that is kept, so that no cache can hold it.
 
 use uuid::Uuid;
 
@@ -51,33 +54,75 @@ pub struct Inputs<'a> {
     pub resource: &'a Described,
     /// The action of the question.
     pub action: &'a str,
+    /// What the caller states about these three.
+    pub properties: Properties<'a>,
     /// The present time.
     pub now: Timestamp,
 }
 
-/// A principal or a resource, as an expression sees it.
+static EMPTY: JsonObject = JsonObject::new();
+
+/// What a caller states about the parts of its question; empty for callers whose word does not count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Properties<'a> {
+    /// About the principal.
+    pub principal: &'a JsonObject,
+    /// About the resource.
+    pub resource: &'a JsonObject,
+    /// About the action.
+    pub action: &'a JsonObject,
+}
+
+impl Properties<'static> {
+    /// No properties.
+    pub const NONE: Self = Self { principal: &EMPTY, resource: &EMPTY, action: &EMPTY };
+}
+
+impl Properties<'_> {
+    /// Whether nothing is stated.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.principal.is_empty() && self.resource.is_empty() && self.action.is_empty()
+    }
+}
+
+/// What the caller of one question sends beside it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sent<'a> {
+    /// What conditions can read under `context`.
+    pub context: &'a JsonObject,
+    /// What conditions can read under `properties`, and as a part of `effective`.
+    pub properties: Properties<'a>,
+}
+
+/// A context without properties.
+impl<'a> From<&'a JsonObject> for Sent<'a> {
+    fn from(context: &'a JsonObject) -> Self {
+        Self { context, properties: Properties::NONE }
+    }
+}
+
+/// A principal or a resource as it is stored, as an expression sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
-    /// The id.
-    pub id: Uuid,
+    /// The id; `None` for a resource that is not registered, whose id conditions find missing.
+    pub id: Option<Uuid>,
     /// The principal type or entity type.
     pub kind: String,
     /// The external id, if there is one.
     pub external_id: Option<String>,
     /// The stored attributes.
     pub attributes: JsonObject,
-    /// What the caller states about it; empty for callers that may not.
-    pub properties: JsonObject,
     /// Whether the external id and the attributes have been erased since: nobody knows them, and every expression that
     /// reads them misses them.
     pub is_erased: bool,
 }
 
 impl Described {
-    /// A principal or a resource without external id, attributes and properties.
+    /// A principal or a resource without external id and attributes.
     #[must_use]
     pub fn new(id: Uuid, kind: impl Into<String>) -> Self {
-        let (attributes, properties) = (JsonObject::new(), JsonObject::new());
-        Self { id, kind: kind.into(), external_id: None, attributes, properties, is_erased: false }
+        let attributes = JsonObject::new();
+        Self { id: Some(id), kind: kind.into(), external_id: None, attributes, is_erased: false }
     }
 }

@@ -27,6 +27,6 @@ mod value;
 mod written;
 
 pub use compiled::{CompileError, Compiled, Part};
-pub use inputs::{Described, Inputs, Reads};
+pub use inputs::{Described, Inputs, Properties, Reads, Sent};
 pub use outcome::{ErrorKind, Evaluation, EvaluationError, Outcome};
 pub use written::check;

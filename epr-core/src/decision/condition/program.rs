@@ -208,7 +208,11 @@ impl Side {
             Self::Resource => inputs.resource,
         }
     }
-}
 
-/// The properties of an action: callers cannot state any yet.
-pub(super) static NO_PROPERTIES: JsonObject = JsonObject::new();
+    pub(super) fn properties<'a>(self, inputs: &Inputs<'a>) -> &'a JsonObject {
+        match self {
+            Self::Principal => inputs.properties.principal,
+            Self::Resource => inputs.properties.resource,
+        }
+    }
+}

@@ -116,6 +116,27 @@ impl Cache {
         Ticket { version, epochs: None }
     }
 
+    /// Whether answers are kept in this process.
+    pub(crate) fn is_on(&self) -> bool {
+        self.tiers.memory.is_some()
+    }
+
+    /// Looks up the answer to `question` in this process only, for a batch, which must not wait for a server once for
+    /// each of its questions.
+    pub(crate) fn lookup_in_memory(&self, question: &Question, at_least: Option<Revision>, now: Timestamp) -> Lookup {
+        let tiers = &self.tiers;
+        let Some(memory) = &tiers.memory else { return Lookup::Miss(Ticket::default()) };
+        // INVARIANT: these two are read in the order of `lookup`, and before anything else.
+        let wanted = at_least.filter(|revision| !tiers.versions.has_received(*revision));
+        let Some(version) = tiers.versions.of(question) else { return Lookup::Miss(Ticket::default()) };
+        match memory.get(question, version, now) {
+            Some((answer, basis)) if wanted.is_none_or(|wanted| basis.read_at.revision >= wanted) => {
+                Lookup::Hit(Hit { answer, tier: CacheTier::memory, basis, now })
+            }
+            _ => Lookup::Miss(Ticket { version: Some(version), epochs: None }),
+        }
+    }
+
     /// Looks up the answer to `question`. With `at_least`, an answer that rests on that state or a later one: its facts
     /// were read there, or every change up to there has been received and has not invalidated it.
     pub(crate) async fn lookup(

@@ -101,7 +101,7 @@ pub(super) fn read(text: &str) -> Option<(Epochs, Entry)> {
     let epochs = Epochs { server: word()?.into(), global: word()?.into(), principal: word()?.into() };
     let span = Span { from: time(word()?)?, until: time(word()?)? };
     let read_at = ReadAt { revision: word()?.parse().ok()?, decisive: word()?.parse().ok()? };
-    let basis = Basis { read_at, resource_type: EntityType::from_word(word()?)? };
+    let basis = Basis { read_at, resource_type: EntityType::from_word(word()?)?.into() };
     let first = word()?;
     let reason = match Denial::from_word(first) {
         Some(denial) => Reason::Denied(denial),
@@ -128,7 +128,7 @@ mod tests {
         let epochs = Epochs { server: "s".into(), global: token(), principal: token() };
         let at = |micros| Timestamp::from_unix_micros(micros).unwrap();
         let revision = Revision { incarnation: Incarnation(Uuid::from_u128(9)), sequence: 12 };
-        let basis = Basis { read_at: ReadAt { revision, decisive: 11 }, resource_type: EntityType::Spv };
+        let basis = Basis { read_at: ReadAt { revision, decisive: 11 }, resource_type: EntityType::Spv.into() };
         let granted = |via| Reason::Granted { assignment_id: Uuid::from_u128(7), role_id: Uuid::from_u128(8), via };
         let reasons = [
             Reason::Denied(Denial::NoAssignment),

@@ -6,8 +6,8 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::versions::Version;
-use crate::decision::{Decision, Question, Residual, Resolution, Span};
-use crate::domain::{EntityType, Timestamp};
+use crate::decision::{Decision, Question, Residual, Resolution, ResourceType, Span};
+use crate::domain::Timestamp;
 use crate::store::ReadAt;
 
 /// The size of an entry without its texts and its residual, rounded up.
@@ -19,7 +19,7 @@ pub(crate) struct Basis {
     /// The state of the registry that the facts were read at.
     pub(crate) read_at: ReadAt,
     /// The type of the resource.
-    pub(crate) resource_type: EntityType,
+    pub(crate) resource_type: ResourceType,
 }
 
 /// What is kept of a check.
@@ -105,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, ResourceFacts};
+    use crate::domain::EntityType;
     use crate::domain::json::object;
     use crate::domain::{Incarnation, Revision};
     use crate::engine::cache::versions::Versions;
@@ -143,7 +144,7 @@ mod tests {
         versions.feed_not_needed();
         let span = Span { from: None, until: None };
         let revision = Revision { incarnation: Incarnation(Uuid::nil()), sequence: 7 };
-        let basis = Basis { read_at: ReadAt { revision, decisive: 7 }, resource_type: EntityType::Spv };
+        let basis = Basis { read_at: ReadAt { revision, decisive: 7 }, resource_type: EntityType::Spv.into() };
         for n in 0..1000 {
             let question = Question::new(Uuid::from_u128(n), "a:read".try_into().unwrap(), Uuid::nil());
             let version = versions.of(&question).unwrap();

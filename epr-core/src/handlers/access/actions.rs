@@ -24,6 +24,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
         principal_id: request.principal_id,
         principal_type: request.principal_type.as_str(),
         resource_id: request.resource_id,
+        unregistered: None,
         after,
         max_rows: engines.core.settings.list_bounds.max_candidates,
         moment: walk.moment(engines.now()),

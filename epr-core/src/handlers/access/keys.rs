@@ -13,11 +13,11 @@ const ACCEPTED_DAYS: i64 = 1;
 const DAY_SECONDS: i64 = 86_400;
 
 /// The accepted keys, the newest first. There is at least one.
-pub(super) struct TokenKeys(Vec<ListKey>);
+pub(crate) struct TokenKeys(Vec<ListKey>);
 
 impl TokenKeys {
     /// Reads the keys; starts a new one if there is none or the newest is too old.
-    pub(super) async fn current(engines: &Engines) -> Result<Self> {
+    pub(crate) async fn current(engines: &Engines) -> Result<Self> {
         let now = engines.now();
         let keys = engines.store().list_keys().await?;
         let renewal = now.plus_seconds(-KEY_DAYS * DAY_SECONDS);
@@ -29,13 +29,13 @@ impl TokenKeys {
     }
 
     /// The key of new tokens.
-    pub(super) fn newest(&self) -> Result<TokenKey<'_>> {
+    pub(crate) fn newest(&self) -> Result<TokenKey<'_>> {
         let newest = self.0.first().ok_or_else(|| Error::from(StoreError::corrupt("list_keys", "there is no key")))?;
         Ok(token_key(newest))
     }
 
     /// The accepted key with this number.
-    pub(super) fn get(&self, number: i64) -> Option<TokenKey<'_>> {
+    pub(crate) fn get(&self, number: i64) -> Option<TokenKey<'_>> {
         self.0.iter().find(|key| key.number == number).map(token_key)
     }
 }

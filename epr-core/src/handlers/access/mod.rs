@@ -10,7 +10,7 @@ mod page;
 pub(crate) mod principals;
 pub(crate) mod resources;
 pub(crate) mod subtrees;
-mod token;
+pub(crate) mod token;
 
 use self::body::AccessRequest;
 use self::keys::TokenKeys;

@@ -31,6 +31,7 @@ pub(crate) async fn list(
     let query = PrincipalsQuery {
         action: &request.action,
         resource_id: request.resource_id,
+        unregistered: None,
         principal_type: request.principal_type.as_ref().map(PrincipalType::as_str),
         after: after.as_ref(),
         // One more than the page has room for shows whether the list goes on.

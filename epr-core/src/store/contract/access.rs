@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::Result;
-use crate::decision::{AskedAction, Facts, Registration};
+use crate::decision::{AskedAction, Facts, Registration, ResourceFacts};
 use crate::domain::access::AccessEntity;
 use crate::domain::{EntityType, PageMoment, Revision, Timestamp};
 
@@ -20,6 +20,9 @@ pub struct PrincipalsQuery<'a> {
     pub action: &'a AskedAction,
     /// The resource.
     pub resource_id: Uuid,
+    /// The resource as a caller names it, if it is not registered: only global assignments reach it, and `resource_id`
+    /// is the nil UUID.
+    pub unregistered: Option<&'a ResourceFacts>,
     /// Only principals of this type; of every type if `None`.
     pub principal_type: Option<&'a str>,
     /// Only principals after this one.
@@ -41,6 +44,8 @@ pub struct ActionsQuery<'a> {
     pub principal_type: &'a str,
     /// The resource.
     pub resource_id: Uuid,
+    /// The resource as a caller names it, if it is not registered, as in [`PrincipalsQuery::unregistered`].
+    pub unregistered: Option<&'a ResourceFacts>,
     /// Only actions after this one, in the order of their bytes.
     pub after: Option<&'a str>,
     /// The most rows of roles to look at, at least 1: one for each action of each role.

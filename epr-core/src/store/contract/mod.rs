@@ -24,6 +24,7 @@ mod changes;
 mod facts;
 mod history;
 mod idempotency;
+mod identities;
 mod ledger;
 mod outbox;
 mod principals;
@@ -46,6 +47,10 @@ pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
 pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};
+pub use identities::{
+    DraftNamedDecision, ExternalName, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead, IdentityStore,
+    NamedQuestion,
+};
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
@@ -63,6 +68,7 @@ pub trait Store:
     + FactsStore
     + AccessStore
     + AccessResourceStore
+    + IdentityStore
     + LedgerStore
     + RevisionStore
     + HistoryStore
@@ -83,6 +89,7 @@ impl<T> Store for T where
         + FactsStore
         + AccessStore
         + AccessResourceStore
+        + IdentityStore
         + LedgerStore
         + RevisionStore
         + HistoryStore

@@ -82,6 +82,17 @@ macro_rules! json_items {
     };
 }
 
+/// The items of a bound JSON list, as rows with a column `position`, from 0, and a column `value`, itself JSON.
+macro_rules! json_rows {
+    ($parameter:literal) => {
+        concat!(
+            "(SELECT listed.ordinality - 1 AS position, listed.value FROM json_array_elements(CAST(",
+            $parameter,
+            " AS json)) WITH ORDINALITY AS listed(value, ordinality)) AS item"
+        )
+    };
+}
+
 /// A bound timestamp, where the statement does not show that it is one.
 macro_rules! time_value {
     ($parameter:literal) => {

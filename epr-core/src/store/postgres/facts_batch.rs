@@ -28,9 +28,19 @@ pub(super) async fn read(
     questions: &[Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Option<Facts>>, Accepted)> {
+    let (found, accepted) = found(conn, questions, known).await?;
+    Ok((found.into_iter().map(Found::facts).collect(), accepted))
+}
+
+/// What [`read`] makes facts of.
+pub(super) async fn found<'a>(
+    conn: &mut Conn,
+    questions: &'a [Question],
+    known: Option<&Head>,
+) -> Result<(Vec<Found<'a>>, Accepted)> {
     if let [question] = questions {
-        let (facts, accepted) = facts::read(conn, question, known).await?;
-        return Ok((vec![facts], accepted));
+        let (found, accepted) = facts::found(conn, question, known).await?;
+        return Ok((vec![found], accepted));
     }
     let rows = sqlx::query(FACTS)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())
@@ -50,5 +60,5 @@ pub(super) async fn read(
         let found = position.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
         found.ok_or_else(|| StoreError::corrupt("facts", "a row for no question"))?.add(row)?;
     }
-    Ok((all.into_iter().map(Found::facts).collect(), origin.accept(conn, known).await?))
+    Ok((all, origin.accept(conn, known).await?))
 }

@@ -45,6 +45,7 @@ async fn with_names(
     let (resource, ancestors) =
         lineage.split_first().ok_or_else(|| StoreError::corrupt("facts", "the resource has no row of its own"))?;
     Ok(NamedFacts {
+        resource_type: resource.entity_type.clone(),
         resource_name: resource.name.clone(),
         resource_external_id: resource.external_id.clone(),
         resource_status: resource.status,

@@ -127,6 +127,16 @@ pub(in super::super) async fn read(
     question: &Question,
     known: Option<&Head>,
 ) -> Result<(Option<Facts>, Accepted)> {
+    let (found, accepted) = found(conn, question, known).await?;
+    Ok((found.facts(), accepted))
+}
+
+/// What [`read`] makes facts of.
+pub(in super::super) async fn found<'a>(
+    conn: &mut Conn,
+    question: &'a Question,
+    known: Option<&Head>,
+) -> Result<(Found<'a>, Accepted)> {
     let rows = sqlx::query(FACTS)
         .bind(bind_id(question.resource_id))
         .bind(bind_id(question.principal_id))
@@ -142,7 +152,7 @@ pub(in super::super) async fn read(
             found.add(row)?;
         }
     }
-    Ok((found.facts(), origin.accept(conn, known).await?))
+    Ok((found, origin.accept(conn, known).await?))
 }
 
 /// Returns the facts of `question` after entry `at`.
@@ -292,6 +302,16 @@ impl<'a> Found<'a> {
             self.assigned_entities.push(reached);
         }
         Ok(())
+    }
+
+    /// Returns the resource; `None` when it is unknown.
+    pub(in super::super) fn resource(&self) -> Option<&ResourceFacts> {
+        self.resource.as_ref()
+    }
+
+    /// Returns the assignments: of an unknown resource, the global ones.
+    pub(in super::super) fn assignments(self) -> Vec<AssignmentFacts> {
+        self.assignments
     }
 
     /// Returns the facts; `None` when the resource is unknown.

@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::dialect::{Conn, Row, SqlTime, classify, entries, facts_batch, read_time};
 use super::facts::read_revision;
-use super::history;
+use super::{history, identities};
 use crate::decision::{AskedAction, Question};
 use crate::domain::{Revision, Timestamp};
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
 use crate::store::continuity::{self, WrongServer};
-use crate::store::{Appended, DraftDecision, ReadAt, Result, StoreError};
+use crate::store::{Appended, DraftDecision, DraftNamedDecision, NamedQuestion, ReadAt, Result, StoreError};
 
 /// The head of the chain, read under the ledger's lock.
 struct LockedHead {
@@ -232,7 +232,31 @@ pub(super) async fn append_decisions(
     let locked = lock_head(&mut *conn, known).await?;
     let (facts, _) = facts_batch::read(&mut *conn, questions, None).await?;
     let read_at = ReadAt { decisive: locked.decisive_sequence, revision: locked.revision };
-    let drafts = facts.iter().enumerate().map(|(index, facts)| draft(index, facts.as_ref(), read_at));
+    append_present(conn, known, facts.iter().enumerate().map(|(index, facts)| draft(index, facts.as_ref(), read_at)))
+        .await
+}
+
+/// Reads the ids and the facts of `questions` under the ledger's lock, and appends the entry that `draft` makes of
+/// each.
+pub(super) async fn append_named_decisions(
+    conn: &mut Conn,
+    known: Option<&Head>,
+    questions: &[NamedQuestion],
+    draft: DraftNamedDecision<'_>,
+) -> Result<(Vec<Option<Appended>>, NewHead)> {
+    // First the lock, then what changes only under it.
+    let locked = lock_head(&mut *conn, known).await?;
+    let (facts, _) = identities::facts(&mut *conn, questions, None).await?;
+    let read_at = ReadAt { decisive: locked.decisive_sequence, revision: locked.revision };
+    append_present(conn, known, facts.iter().enumerate().map(|(index, facts)| draft(index, facts, read_at))).await
+}
+
+/// Appends the drafts that are present.
+async fn append_present(
+    conn: &mut Conn,
+    known: Option<&Head>,
+    drafts: impl Iterator<Item = Option<Draft>> + Send,
+) -> Result<(Vec<Option<Appended>>, NewHead)> {
     let drafts: Vec<Option<Draft>> = drafts.collect();
     let present: Vec<Draft> = drafts.iter().flatten().cloned().collect();
     let (appended, head) = append(conn, known, &present).await?;

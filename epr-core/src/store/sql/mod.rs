@@ -26,6 +26,7 @@ pub(super) mod facts;
 mod hierarchy;
 mod history;
 mod idempotency;
+pub(super) mod identities;
 pub(super) mod invalidations;
 pub(super) mod ledger;
 pub(super) mod ledger_page;

@@ -21,8 +21,8 @@ use crate::ledger::chain::Draft;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
 use crate::store::{
-    Appended, DraftDecision, FormerIncarnation, InsertedAssignment, InsertedEvent, Invalidation, OutboxEvent,
-    PathToRoot, Result, Tx,
+    Appended, DraftDecision, DraftNamedDecision, FormerIncarnation, InsertedAssignment, InsertedEvent, Invalidation,
+    NamedQuestion, OutboxEvent, PathToRoot, Result, Tx,
 };
 
 /// A transaction, and what it has appended to the ledger so far.
@@ -49,6 +49,18 @@ impl SqlTx {
     pub(super) async fn append_drafts(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
         let known = self.continuity.newest_change();
         let (appended, head) = self.step(async |conn| ledger::append(conn, known.as_ref(), drafts).await).await?;
+        self.appended = Some(head);
+        Ok(appended)
+    }
+
+    pub(super) async fn append_named_decisions(
+        &mut self,
+        questions: &[NamedQuestion],
+        draft: DraftNamedDecision<'_>,
+    ) -> Result<Vec<Option<Appended>>> {
+        let known = self.continuity.newest_change();
+        let step = async |conn: &mut Conn| ledger::append_named_decisions(conn, known.as_ref(), questions, draft).await;
+        let (appended, head) = self.step(step).await?;
         self.appended = Some(head);
         Ok(appended)
     }

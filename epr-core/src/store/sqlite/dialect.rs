@@ -71,6 +71,13 @@ macro_rules! json_items {
     };
 }
 
+/// The items of a bound JSON list, as rows with a column `position`, from 0, and a column `value`, itself JSON.
+macro_rules! json_rows {
+    ($parameter:literal) => {
+        concat!("(SELECT key AS position, value FROM json_each(", $parameter, ")) AS item")
+    };
+}
+
 /// A bound timestamp: text.
 macro_rules! time_value {
     ($parameter:literal) => {

@@ -2,7 +2,7 @@
 
 use super::super::Result;
 use super::dialect::Conn;
-use super::sql::facts::{self, Accepted};
+use super::sql::facts::{self, Accepted, Found};
 use super::sql::revisions;
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
@@ -14,11 +14,21 @@ pub(super) async fn read(
     questions: &[Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Option<Facts>>, Accepted)> {
+    let (found, accepted) = found(conn, questions, known).await?;
+    Ok((found.into_iter().map(Found::facts).collect(), accepted))
+}
+
+/// What [`read`] makes facts of.
+pub(super) async fn found<'a>(
+    conn: &mut Conn,
+    questions: &'a [Question],
+    known: Option<&Head>,
+) -> Result<(Vec<Found<'a>>, Accepted)> {
     let mut all = Vec::with_capacity(questions.len());
     let mut first = None;
     for question in questions {
-        let (facts, accepted) = facts::read(conn, question, known).await?;
-        all.push(facts);
+        let (found, accepted) = facts::found(conn, question, known).await?;
+        all.push(found);
         // Each statement has its own snapshot: a decision is valid only while nothing has changed since the oldest.
         first.get_or_insert(accepted);
     }

@@ -44,6 +44,8 @@ pub(crate) struct AuthenticatedActor {
     pub(crate) id: Option<Uuid>,
     /// The name of the credential.
     pub(crate) caller: NamedCaller,
+    /// Whether what it states about subjects, actions and resources counts.
+    pub(crate) may_assert: bool,
 }
 
 /// Why a request is refused.
@@ -115,18 +117,18 @@ impl Guard {
         if let Some(scope) = required.into_iter().flatten().find(|scope| !caller.scopes.hold(*scope)) {
             return Err(AccessDenied::Scope(caller, scope));
         }
-        let (own, named) = (caller.actor_id, caller.named());
+        let (own, named, may_assert) = (caller.actor_id, caller.named(), caller.scopes.hold(Scope::Assert));
         if caller.scopes.hold(Scope::ActAs) {
             // The route reports a malformed header, together with its other errors.
             let id = actor_in(headers).ok().flatten().or(own);
-            return Ok((caller, AuthenticatedActor { id, caller: named }));
+            return Ok((caller, AuthenticatedActor { id, caller: named, may_assert }));
         }
         // All values: a route that ignores a duplicated header must not hide another actor's id behind it.
         let mut claimed = headers.get_all(&X_ACTOR_ID).iter().filter_map(|value| parse_uuid(value.to_str().ok()?));
         if claimed.any(|actor| own != Some(actor)) {
             return Err(AccessDenied::Scope(caller, Scope::ActAs));
         }
-        Ok((caller, AuthenticatedActor { id: own, caller: named }))
+        Ok((caller, AuthenticatedActor { id: own, caller: named, may_assert }))
     }
 
     async fn verify_credential(&self, headers: &HeaderMap, permit: Option<Permit>) -> Result<Caller, AccessDenied> {

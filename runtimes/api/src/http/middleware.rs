@@ -34,12 +34,14 @@ pub(crate) struct Middleware {
     pub(crate) access_log: bool,
 }
 
-/// The routes whose calls need a permit. Health and metrics are outside: operators need them most when no permit is
-/// free.
-const LIMITED_PREFIX: &str = "/api/";
+/// Whether calls of the route with this path template need a permit. Health and metrics are outside: operators need
+/// them most when no permit is free.
+pub(crate) fn is_limited_path(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/access/")
+}
 
 fn is_limited(route: Option<&MatchedPath>) -> bool {
-    route.is_some_and(|route| route.as_str().starts_with(LIMITED_PREFIX))
+    route.is_some_and(|route| is_limited_path(route.as_str()))
 }
 
 /// Whether a request with this method changes nothing.

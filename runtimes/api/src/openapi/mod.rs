@@ -24,6 +24,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use crate::App;
 use crate::access::{Access, AccessTable, Rule};
 use crate::http::extract::idempotency;
+use crate::http::middleware::is_limited_path;
 use parameters::text_object;
 use responses::{InternalProblem, InvalidInput, KeyConflict, Problem, ServerErrors};
 
@@ -48,12 +49,13 @@ numbers in the range of a \
 double, at most 64 levels, no duplicate names in an object, no U+0000. **`X-Request-ID`** is echoed, \
 or generated if absent.";
 
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("entities", "Business entities (issuers, SPVs, offerings, investors, agents) in a hierarchy."),
     ("roles", "Named sets of permissions, each permission one action."),
     ("assignments", "Roles given to principals on an entity or everywhere, for a time window."),
     ("principals", "Principals that are registered with attributes, a status and the ids of other systems."),
     ("authorization", "Access checks."),
+    ("authzen", "The same checks by the AuthZEN Authorization API 1.0."),
     ("events", "Events that are stored and published to other services."),
     ("audit", "The audit ledger, read only."),
     ("operation", "Health, metrics and this document."),
@@ -115,12 +117,15 @@ impl Routes {
         schemas::move_descriptions(components);
         schemas::accept_either_page(components);
         for (path, item) in &mut document.paths.paths {
-            let limited = path.starts_with("/api/");
+            let limited = is_limited_path(path);
             for (method, operation) in operations_mut(item) {
                 security::describe(operation, access.rule(&method, path));
                 complete(operation, limited);
             }
         }
+        // The router's templates say which parameter may have slashes; those of the document cannot.
+        let paths = std::mem::take(&mut document.paths.paths);
+        document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
         Interface { router, document, access }
     }
 }

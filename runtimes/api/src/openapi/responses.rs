@@ -78,6 +78,19 @@ impl IntoResponses for JsonBody {
     }
 }
 
+/// A body of AuthZEN that is refused, with one sentence.
+pub(crate) struct RefusedBody;
+
+impl IntoResponses for RefusedBody {
+    fn responses() -> Responses {
+        let missing = json!({"detail": "subject: Field required"});
+        let about = "The request is not valid: one sentence names everything that is wrong.";
+        let mut all = JsonBody::responses();
+        all.extend(responses([response(400, about, &["Problem"], missing)]));
+        all
+    }
+}
+
 /// A malformed id, `X-Actor-Id` or query parameter.
 pub(crate) struct InvalidRequest;
 

@@ -1,5 +1,6 @@
 //! The routes, a file for each resource. Each file declares its routes in `routes()`, next to their handlers.
 
+mod authzen;
 mod docs;
 mod health;
 mod v1;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Routes {
         .with(v1::events::routes())
         .with(v1::audit::routes())
         .with(v1::changes::routes())
+        .with(authzen::routes())
 }
 
 /// The result of a handler.

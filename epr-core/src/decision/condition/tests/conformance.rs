@@ -23,7 +23,6 @@ fn described(world: &JsonObject, name: &str) -> Described {
     let mut described = Described::new(Uuid::parse_str(&text(&side, "id")).unwrap(), text(&side, "type"));
     described.external_id = side.get("external_id").and_then(Json::as_text).map(str::to_owned);
     described.attributes = object(&side, "attributes");
-    described.properties = object(&side, "properties");
     described
 }
 
@@ -45,6 +44,11 @@ fn every_case_of_the_conformance_file_ends_as_it_says() {
         context: JsonObject::new(),
         principal: described(&given, "principal"),
         resource: described(&given, "resource"),
+        properties: [
+            object(&object(&given, "principal"), "properties"),
+            object(&object(&given, "resource"), "properties"),
+            JsonObject::new(),
+        ],
         now: Timestamp::parse(&text(&given, "now")).unwrap(),
     };
     assert_eq!(text(&given, "action"), world.inputs().action);

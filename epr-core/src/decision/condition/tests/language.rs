@@ -215,7 +215,7 @@ fn no_value_makes_an_operation_slow() {
 #[test]
 fn a_member_that_hides_an_attribute_counts_once() {
     let mut world = World::new();
-    world.resource.properties = members(r#"{"level":2,"owner":null}"#);
+    world.properties[1] = members(r#"{"level":2,"owner":null}"#);
     let expression = "resource.effective == {'level': 2, 'owner': null, 'big': resource.effective.level} || \
                       size(resource.effective) == 3";
     assert_eq!(shown(&world.evaluate(&condition(expression, "{}")).outcome), "true");

@@ -10,7 +10,7 @@ mod rejections;
 
 use uuid::Uuid;
 
-use super::{Compiled, Described, Evaluation, Inputs, Outcome};
+use super::{Compiled, Described, Evaluation, Inputs, Outcome, Properties};
 use crate::domain::input::value::Value as _;
 use crate::domain::{Condition, Json, JsonObject, Timestamp};
 
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) context: JsonObject,
     pub(super) principal: Described,
     pub(super) resource: Described,
+    /// What is stated about the principal, the resource and the action.
+    pub(super) properties: [JsonObject; 3],
     pub(super) now: Timestamp,
 }
 
@@ -32,12 +34,12 @@ impl World {
             r#"{"clearance":3,"name":"Ada","tags":["a","b"],"office":{"city":"Berlin"},"none":null,"rate":0.5,
                 "t":"2026-03-01T12:00:00.000001Z"}"#,
         );
-        principal.properties = members(r#"{"clearance":5,"device":"phone"}"#);
         let mut resource = Described::new(Uuid::from_u128(0xb), "spv");
         resource.attributes =
             members(r#"{"owner":"00000000-0000-0000-0000-00000000000a","level":2,"big":18446744073709551615}"#);
         let now = Timestamp::parse("2026-03-01T12:00:00Z").unwrap();
-        Self { context: JsonObject::new(), principal, resource, now }
+        let properties = [members(r#"{"clearance":5,"device":"phone"}"#), JsonObject::new(), JsonObject::new()];
+        Self { context: JsonObject::new(), principal, resource, properties, now }
     }
 
     pub(super) fn with_context(mut self, context: &str) -> Self {
@@ -46,11 +48,13 @@ impl World {
     }
 
     pub(super) fn inputs(&self) -> Inputs<'_> {
+        let [principal, resource, action] = &self.properties;
         Inputs {
             context: &self.context,
             principal: &self.principal,
             resource: &self.resource,
             action: "document:download",
+            properties: Properties { principal, resource, action },
             now: self.now,
         }
     }

@@ -17,8 +17,9 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 /// The inputs of a line such as `principal {"clearance": 3}; now 2026-03-01T12:00:00Z`.
 fn world(given: &str) -> World {
     let mut world = World::new();
-    world.principal = Described::new(world.principal.id, "user");
-    world.resource = Described::new(world.resource.id, "spv");
+    world.principal = Described::new(world.principal.id.unwrap(), "user");
+    world.resource = Described::new(world.resource.id.unwrap(), "spv");
+    world.properties = Default::default();
     for part in given.split("; ") {
         let (name, value) = part.split_once(' ').unwrap_or_else(|| panic!("{part} is no input"));
         match name {
@@ -26,7 +27,7 @@ fn world(given: &str) -> World {
             "principal" => world.principal.attributes = members(value),
             "resource" => world.resource.attributes = members(value),
             "principal.external_id" => world.principal.external_id = Some(value.trim_matches('"').into()),
-            "principal.id" => world.principal.id = value.trim_matches('"').parse().unwrap(),
+            "principal.id" => world.principal.id = Some(value.trim_matches('"').parse().unwrap()),
             "now" => world.now = Timestamp::parse(value).unwrap(),
             _ => panic!("{name} is no input"),
         }

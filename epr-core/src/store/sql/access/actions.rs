@@ -11,7 +11,7 @@ use super::super::facts::Accepted;
 use super::super::history::PageState;
 use super::super::sources::AsOf;
 use super::resource::{Lineage, lineage};
-use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
+use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner};
 use crate::domain::Json;
 use crate::ledger::chain::Head;
 use crate::store::{AccessEnd, AccessStart, AccessVisitor, ActionCandidate, ActionsQuery, Result};
@@ -56,13 +56,17 @@ pub(in super::super) async fn visit(
     visitor: &mut dyn AccessVisitor<ActionCandidate>,
 ) -> Result<(Option<AccessEnd<String>>, Accepted)> {
     let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id, state.when).await? else { return Ok((None, accepted)) };
+    let lineage = match query.unregistered {
+        Some(resource) => Some(Lineage::unregistered(resource.clone())),
+        None => lineage(&mut *conn, query.resource_id, state.when).await?,
+    };
+    let Some(lineage) = lineage else { return Ok((None, accepted)) };
     let mut reaching = reaching(&mut *conn, query, state.when).await?;
-    reaching.retain(|one| is_in_scope(&one.facts.scope_types, &lineage.resource(false).entity_type));
+    reaching.retain(|one| lineage.resource(false).entity_type.is_in_scope(&one.facts.scope_types));
     let start = AccessStart {
         revision: state.revision,
         at: state.at,
-        resource_type: Some(lineage.resource(false).entity_type),
+        resource_type: lineage.resource(false).entity_type.registered().cloned(),
         entities: lineage.entities.clone(),
         roles: reaching.iter().map(|one| (one.facts.role_id, one.role_name.clone())).collect(),
     };

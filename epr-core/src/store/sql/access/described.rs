@@ -43,7 +43,7 @@ impl Described {
     pub(super) fn facts(&self, has_conditions: bool) -> ResourceFacts {
         match &self.attributes {
             Some(attributes) if has_conditions => ResourceFacts {
-                entity_type: self.entity_type.clone(),
+                entity_type: self.entity_type.clone().into(),
                 external_id: self.external_id.clone(),
                 attributes: attributes.clone(),
             },

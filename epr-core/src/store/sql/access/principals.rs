@@ -13,7 +13,7 @@ use super::merge::Merge;
 use super::resource::{Lineage, lineage};
 use super::roles::{HoldingRole, holding};
 use super::rows::RangeRow;
-use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner, is_in_scope};
+use crate::decision::{AssignmentFacts, ConditionFacts, ConditionOwner};
 use crate::ledger::chain::Head;
 use crate::store::{AccessEnd, AccessStart, AccessVisitor, PrincipalCandidate, PrincipalKey, PrincipalsQuery, Result};
 
@@ -32,14 +32,18 @@ pub(in super::super) async fn visit(
 ) -> Result<(Option<AccessEnd<PrincipalKey>>, Accepted)> {
     use_indexes_in_order(&mut *conn).await?;
     let (state, accepted) = PageState::of(&mut *conn, known, query.moment).await?;
-    let Some(lineage) = lineage(&mut *conn, query.resource_id, state.when).await? else { return Ok((None, accepted)) };
+    let lineage = match query.unregistered {
+        Some(resource) => Some(Lineage::unregistered(resource.clone())),
+        None => lineage(&mut *conn, query.resource_id, state.when).await?,
+    };
+    let Some(lineage) = lineage else { return Ok((None, accepted)) };
     let mut roles = holding(&mut *conn, query.action.as_str(), state.when).await?;
     // The type of the resource is the same for every candidate.
-    roles.retain(|role| is_in_scope(&role.scope_types, &lineage.resource(false).entity_type));
+    roles.retain(|role| lineage.resource(false).entity_type.is_in_scope(&role.scope_types));
     let start = AccessStart {
         revision: state.revision,
         at: state.at,
-        resource_type: Some(lineage.resource(false).entity_type),
+        resource_type: lineage.resource(false).entity_type.registered().cloned(),
         entities: lineage.entities.clone(),
         roles: roles.iter().map(|role| (role.id, role.name.clone())).collect(),
     };

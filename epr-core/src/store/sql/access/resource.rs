@@ -10,6 +10,7 @@ use super::super::dialect::{Conn, bind_id, classify, read_id};
 use super::super::sources::AsOf;
 use super::rows::Registered;
 use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, ResourceFacts};
+use crate::domain::JsonObject;
 use crate::domain::PrincipalStatus;
 use crate::domain::access::AccessEntity;
 use crate::store::{Result, StoreError};
@@ -51,7 +52,7 @@ pub(in super::super) async fn lineage(conn: &mut Conn, resource_id: Uuid, when: 
         let entity_type = read_type(row.try_get("type").map_err(classify)?)?;
         if let Some(text) = row.try_get::<Option<&str>, _>("attributes").map_err(classify)? {
             resource = Some(ResourceFacts {
-                entity_type: entity_type.clone(),
+                entity_type: entity_type.clone().into(),
                 external_id: row.try_get("external_id").map_err(classify)?,
                 attributes: read_object("attributes", text)?,
             });
@@ -66,16 +67,27 @@ pub(in super::super) async fn lineage(conn: &mut Conn, resource_id: Uuid, when: 
 }
 
 impl Lineage {
+    /// A resource that is not registered, which has no path.
+    pub(in super::super) fn unregistered(resource: ResourceFacts) -> Self {
+        Self { resource_id: Uuid::nil(), resource, entities: BTreeMap::new() }
+    }
+
     /// The facts of the resource as the statement of a check returns them: without attributes and external id unless a
     /// condition may read them.
     pub(in super::super) fn resource(&self, has_conditions: bool) -> ResourceFacts {
-        if has_conditions { self.resource.clone() } else { ResourceFacts::of(self.resource.entity_type.clone()) }
+        if has_conditions {
+            return self.resource.clone();
+        }
+        let entity_type = self.resource.entity_type.clone();
+        ResourceFacts { entity_type, external_id: None, attributes: JsonObject::new() }
     }
 
     /// The facts of a question about the resource.
     pub(in super::super) fn facts(&self, registered: Option<&Registered>, assignments: Vec<AssignmentFacts>) -> Facts {
         let has_conditions = assignments.iter().any(|one| !one.conditions.is_empty());
-        let mut assigned_entities = vec![self.resource_id];
+        // A resource that is not registered is no entity.
+        let mut assigned_entities: Vec<_> =
+            self.entities.keys().copied().filter(|id| *id == self.resource_id).collect();
         for entity in assignments.iter().filter_map(|one| one.entity_id) {
             if !assigned_entities.contains(&entity) {
                 assigned_entities.push(entity);

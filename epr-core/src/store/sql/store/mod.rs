@@ -10,6 +10,7 @@ mod changes;
 mod facts;
 mod history;
 mod idempotency;
+mod identities;
 mod ledger;
 mod outbox;
 mod principals;

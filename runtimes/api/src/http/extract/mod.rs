@@ -20,9 +20,10 @@ use epr_core::store::{Cursor, InvalidCursor, Page};
 use epr_core::{AnsweredAt, Call};
 use uuid::Uuid;
 
+use crate::App;
+
 use super::guard::AuthenticatedActor;
 use super::request_id::GivenRequestId;
-use crate::App;
 pub(crate) use at_least::AtLeastHeader;
 use at_least::at_least_in;
 pub(crate) use body::JsonBody;
@@ -67,6 +68,19 @@ impl<S: Sync> FromRequestParts<S> for LenientCallHeaders {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(call(parts, actor_in(&parts.headers).unwrap_or_default())))
+    }
+}
+
+/// Whether conditions may read what the caller states about the parts of its question: if its credential has the scope
+/// `epr:assert`, or if callers are not authenticated.
+pub(crate) struct StatedProperties(pub(crate) bool);
+
+impl FromRequestParts<Arc<App>> for StatedProperties {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let authenticated = parts.extensions.get::<AuthenticatedActor>();
+        Ok(Self(authenticated.map_or(!app.authenticates, |authenticated| authenticated.may_assert)))
     }
 }
 

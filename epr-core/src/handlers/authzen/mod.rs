@@ -1,0 +1,17 @@
+//! AuthZEN Authorization API 1.0: subjects, actions and resources in the names of other systems.
+//!
+//! Owns the mapping of names to principals and entities, batches and searches. Must never decide: every answer is a
+//! decision of [`crate::decision`] on the facts of a check.
+
+pub(crate) mod evaluate;
+mod item;
+mod record;
+mod request;
+pub(crate) mod search;
+mod search_request;
+mod search_token;
+
+pub use evaluate::ItemOutcome;
+pub use request::{Evaluation, Evaluations, EvaluationsRequest, MAX_ITEMS, NamedAction, Party, Semantic, sentence};
+pub use search::SearchPage;
+pub use search_request::{MAX_RESULTS, SearchKind, SearchRequest, Sought};

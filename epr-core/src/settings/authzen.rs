@@ -1,0 +1,110 @@
+//! AuthZEN: the identifier of this service as a policy decision point.
+
+use super::reader::Reader;
+use super::variable::Variable;
+
+pub(super) const PDP_ID: Variable = Variable::optional(
+    "EPR_AUTHZEN_PDP_ID",
+    "an https:// URL without query and fragment, such as https://pdp.example.com or https://pdp.example.com/tenant",
+    "Identifier of this service as an AuthZEN policy decision point: the URL under which its callers reach it. The \
+     document at `/.well-known/authzen-configuration` is made from it. Not set: there is none; see \
+     [AUTHZEN.md](AUTHZEN.md#discovery).",
+);
+
+/// The identifier of a policy decision point: an https URL without query and fragment, kept as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PdpId {
+    text: String,
+    path: String,
+}
+
+impl PdpId {
+    const MAX_CHARS: usize = 2048;
+
+    /// Reads an identifier; `None` if it is none.
+    ///
+    /// ```
+    /// use epr_core::settings::PdpId;
+    ///
+    /// let id = PdpId::parse("https://pdp.example.com/tenant-1").unwrap();
+    /// assert_eq!((id.path(), id.base()), ("/tenant-1", "https://pdp.example.com/tenant-1"));
+    /// assert!(PdpId::parse("http://pdp.example.com").is_none());
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("https://").filter(|_| text.len() <= Self::MAX_CHARS)?;
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+        let path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/".contains(&byte);
+        let is_id = !host.is_empty()
+            && !host.starts_with(':')
+            && host.bytes().all(host_byte)
+            && path.bytes().all(path_byte)
+            // Paths are normalized before they are compared.
+            && !path.contains("//")
+            && path.split('/').all(|segment| !matches!(segment, "." | ".."));
+        is_id.then(|| Self { text: text.to_owned(), path: path.trim_end_matches('/').to_owned() })
+    }
+
+    /// The identifier as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The path without a slash at its end: empty, or `/` and the tenant.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL before the paths of the endpoints.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.text.trim_end_matches('/')
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<PdpId> {
+    reader.value(&PDP_ID, PdpId::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_an_https_url_without_query_and_fragment() {
+        for text in [
+            "https://pdp.example.com",
+            "https://pdp.example.com:8443/",
+            "https://[::1]/a/b",
+            "https://h/tenant%201/x~y",
+        ] {
+            assert_eq!(PdpId::parse(text).unwrap().as_str(), text);
+        }
+        let long = format!("https://h/{}", "x".repeat(2048));
+        for text in [
+            "",
+            "https://",
+            "https:///x",
+            "https://:8443",
+            "http://h",
+            "HTTPS://h",
+            "https://h?x",
+            "https://h/#x",
+            "h",
+            "https://u@h",
+            "https://h/a//b",
+            "https://h/a/../b",
+            "https://h/ä",
+            "https://h /",
+            "https://h\\x",
+            &long,
+        ] {
+            assert_eq!(PdpId::parse(text), None, "{text}");
+        }
+        let id = PdpId::parse("https://h/t1/").unwrap();
+        assert_eq!((id.as_str(), id.path(), id.base()), ("https://h/t1/", "/t1", "https://h/t1"));
+    }
+}
