@@ -11,6 +11,7 @@ mod from_settings;
 mod history;
 mod once;
 mod operations;
+mod past;
 mod principals;
 mod use_cases;
 

@@ -229,6 +229,16 @@ filter! {
     external_id as "external_id": Option<ExternalId>;
 }
 
+impl PrincipalFilter {
+    /// Returns `true` if `principal` matches every condition.
+    #[must_use]
+    pub fn admits(&self, principal: &Principal) -> bool {
+        self.principal_type.as_ref().is_none_or(|kind| principal.principal_type == kind.as_str())
+            && self.status.is_none_or(|status| principal.status == status)
+            && self.external_id.as_ref().is_none_or(|id| principal.external_id.as_deref() == Some(id.as_str()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ pub(crate) mod explain;
 pub mod ingest;
 pub(crate) mod metrics;
 pub(crate) mod once;
+pub(crate) mod past;
 mod principal_entries;
 pub(crate) mod principals;
 pub(crate) mod question_body;

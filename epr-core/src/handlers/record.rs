@@ -269,7 +269,7 @@ pub(super) fn reviewed_check(
 }
 
 /// The action of entries about past answers.
-const REVIEW: &str = "authorization.review";
+pub(super) const REVIEW: &str = "authorization.review";
 
 /// The question and the outcome of a decision.
 fn decision_details(question: &Question, evaluated: &Evaluated) -> JsonObject {

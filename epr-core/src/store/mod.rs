@@ -36,12 +36,12 @@ pub use contract::{
     DraftNamedDecision, ExternalName, FactsRead, FactsStore, FeedEvent, FormerIncarnation, HistoryState, HistoryStore,
     IdempotencyStore, IdempotencyTx, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead, IdentityStore,
     InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore,
-    LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent, OutboxStore, PoolState, PrincipalCandidate,
-    PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation,
-    RegistryState, RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery,
-    Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store, Subtree, SubtreeEntity,
-    SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor, TakeoverStore, Transactions, Tx,
-    collect_into,
+    LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent, OutboxStore, PastList, PastStore, PoolState,
+    PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt,
+    RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage,
+    ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store, Subtree,
+    SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor, TakeoverStore,
+    Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -95,6 +95,7 @@ mod metrics;
 mod named_callers;
 mod older_service;
 mod openapi;
+mod past_reads;
 mod paths;
 mod plan;
 mod plan_access;

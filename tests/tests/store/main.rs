@@ -16,6 +16,7 @@ mod idempotency;
 mod identities;
 mod ledger;
 mod outbox;
+mod past;
 mod principals;
 mod registry;
 mod revisions;

@@ -27,6 +27,7 @@ mod idempotency;
 mod identities;
 mod ledger;
 mod outbox;
+mod past;
 mod principals;
 mod registry;
 mod revisions;
@@ -53,6 +54,7 @@ pub use identities::{
 };
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
+pub use past::{PastList, PastStore};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
 pub use revisions::{FormerIncarnation, RecordedIncarnation, RegistryState, RevisionStore};
@@ -72,6 +74,7 @@ pub trait Store:
     + LedgerStore
     + RevisionStore
     + HistoryStore
+    + PastStore
     + OutboxStore
     + ChangeFeed
     + AdminStore
@@ -93,6 +96,7 @@ impl<T> Store for T where
         + LedgerStore
         + RevisionStore
         + HistoryStore
+        + PastStore
         + OutboxStore
         + ChangeFeed
         + AdminStore

@@ -13,6 +13,7 @@ pub(crate) mod guard;
 pub(crate) mod http_metrics;
 pub(crate) mod listing;
 pub(crate) mod middleware;
+pub(crate) mod past;
 pub(crate) mod path;
 pub(crate) mod permit;
 pub(crate) mod request_id;

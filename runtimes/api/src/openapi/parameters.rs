@@ -9,7 +9,8 @@ use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, PartialSchema as _};
 
 use crate::http::extract::idempotency::NAME;
-use crate::http::extract::{AtLeastHeader, CallHeaders, KeyHeader, LenientCallHeaders, Paging, QuestionHeaders};
+use crate::http::extract::{CallHeaders, KeyHeader, LenientCallHeaders, Paging, QuestionHeaders};
+use crate::http::past::MomentParameters;
 
 /// Any text.
 pub(crate) fn text_object() -> Object {
@@ -67,9 +68,17 @@ fn at_least() -> Parameter {
     header("EPR-At-Least", about, text_object(), "0198c5b2-8a54-4c1e-9d3f-6f2f0d6f1c11.0000000000000004711")
 }
 
-impl IntoParams for AtLeastHeader {
+impl IntoParams for MomentParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![at_least()]
+        let about = "A time: the answer is the registry as it was then. Such an answer is recorded in the ledger.";
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        let time = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
+        let at = parameter(ParameterIn::Query, "at", about, time).example(Some(json!("2026-11-01T12:00:00Z")));
+        let about = "A state of the registry, from a header `EPR-Revision`: the answer is the registry as it was then. \
+                     Such an answer is recorded in the ledger.";
+        let revision = parameter(ParameterIn::Query, "revision", about, text_object())
+            .example(Some(json!("0198c5b2-8a54-4c1e-9d3f-6f2f0d6f1c11.0000000000000004711")));
+        vec![at.build(), revision.build()]
     }
 }
 

@@ -7,6 +7,7 @@ mod advance;
 mod open;
 mod past;
 mod reconcile;
+mod registry;
 mod unexplained;
 mod write;
 
@@ -15,6 +16,7 @@ use sqlx::Row as _;
 pub(super) use self::advance::{advance_to_head, fill, rebuild};
 pub(super) use self::past::{PageState, resolve};
 pub(super) use self::reconcile::joined;
+pub(super) use self::registry::{row, rows};
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::write::record;
 use super::dialect::{Conn, classify};

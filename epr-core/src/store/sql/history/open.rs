@@ -20,6 +20,8 @@ pub(super) enum Source {
     Registry,
     /// The versions that nothing has ended.
     Versions,
+    /// The versions after the entry with this sequence.
+    VersionsAfter(i64),
 }
 
 /// The rows that one SELECT returns.
@@ -38,13 +40,13 @@ impl Subject {
     pub(super) fn table(self, source: Source) -> &'static str {
         match (self, source) {
             (Self::Entity, Source::Registry) => "entities",
-            (Self::Entity, Source::Versions) => "entity_versions",
+            (Self::Entity, Source::Versions | Source::VersionsAfter(_)) => "entity_versions",
             (Self::Role, Source::Registry) => "roles",
-            (Self::Role, Source::Versions) => "role_versions",
+            (Self::Role, Source::Versions | Source::VersionsAfter(_)) => "role_versions",
             (Self::Assignment, Source::Registry) => "role_assignments",
-            (Self::Assignment, Source::Versions) => "assignment_versions",
+            (Self::Assignment, Source::Versions | Source::VersionsAfter(_)) => "assignment_versions",
             (Self::Principal, Source::Registry) => "principals",
-            (Self::Principal, Source::Versions) => "principal_versions",
+            (Self::Principal, Source::Versions | Source::VersionsAfter(_)) => "principal_versions",
         }
     }
 
@@ -59,17 +61,22 @@ impl Subject {
         }
         let more = match (self, source) {
             (Self::Role, Source::Registry) => roles::PERMISSIONS,
-            (Self::Role, Source::Versions) => ROLE_PERMISSIONS,
+            (Self::Role, Source::Versions | Source::VersionsAfter(_)) => ROLE_PERMISSIONS,
             _ => "",
         };
         selected.sql + more
     }
 
     /// The start of a SELECT of whole rows of a table `r`, up to a condition.
-    fn select(self, source: Source) -> QueryBuilder<Db> {
+    pub(super) fn select(self, source: Source) -> QueryBuilder<Db> {
         let (columns, table) = (self.columns(source), self.table(source));
         let present = if source == Source::Versions { "r.valid_to IS NULL" } else { "1 = 1" };
-        QueryBuilder::new(format!("SELECT {columns} FROM {table} r WHERE {present}"))
+        let mut query = QueryBuilder::new(format!("SELECT {columns} FROM {table} r WHERE {present}"));
+        if let Source::VersionsAfter(sequence) = source {
+            query.push(" AND r.valid_from <= ").push_bind(sequence);
+            query.push(" AND (r.valid_to IS NULL OR r.valid_to > ").push_bind(sequence).push(")");
+        }
+        query
     }
 
     pub(super) fn read(self, row: &Row) -> Result<RegistryRow> {

@@ -13,6 +13,7 @@ mod idempotency;
 mod identities;
 mod ledger;
 mod outbox;
+mod past;
 mod principals;
 mod registry;
 mod revisions;

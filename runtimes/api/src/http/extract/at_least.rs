@@ -1,10 +1,6 @@
 //! `EPR-At-Least`: the state of the registry that an answer has to rest on.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use axum::extract::FromRequestParts;
-use axum::http::{HeaderMap, HeaderName, request::Parts};
+use axum::http::{HeaderMap, HeaderName};
 use epr_core::AtLeast;
 use epr_core::domain::Invalid;
 use epr_core::domain::fields::Problem;
@@ -14,17 +10,6 @@ use super::given_twice;
 use crate::App;
 
 static EPR_AT_LEAST: HeaderName = HeaderName::from_static("epr-at-least");
-
-/// The state that the answer to a read has to rest on, if the caller names one.
-pub(crate) struct AtLeastHeader(pub(crate) Result<Option<AtLeast>, Invalid>);
-
-impl FromRequestParts<Arc<App>> for AtLeastHeader {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        Ok(Self(at_least_in(&parts.headers, app)))
-    }
-}
 
 /// The revision in `EPR-At-Least`, if the header is present, and the time within which it has to be reached.
 pub(super) fn at_least_in(headers: &HeaderMap, app: &App) -> Result<Option<AtLeast>, Invalid> {

@@ -7,9 +7,10 @@ use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, NewAssignment, Revision,
+    Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, Moment, NewAssignment, Revision,
 };
-use epr_core::store::{Cursor, Page};
+use epr_core::history::RowKey;
+use epr_core::store::{Cursor, Page, PastList};
 use epr_core::{Epr, Error};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,9 +19,10 @@ use uuid::Uuid;
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, QuestionHeaders, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
+use crate::http::past::{self, MomentParameters};
 use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{ErasedPrincipal, InvalidRequest, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
@@ -82,18 +84,24 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/assignments/{id}", operation_id = "getAssignment", tag = "assignments",
     params(("id" = Uuid, Path, description = "The id of the assignment.",
-        example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"), AtLeastHeader),
+        example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"), MomentParameters, QuestionHeaders),
     responses(
-        (status = 200, description = "The assignment.", body = Assignment), InvalidRequest, NotFound, OtherIncarnation
+        (status = 200, description = "The assignment.", body = Assignment, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, NotFound, OtherIncarnation
     )
 )]
 async fn show(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
-    AtLeastHeader(at_least): AtLeastHeader,
+    query: Query,
+    QuestionHeaders(call): QuestionHeaders,
 ) -> HandlerResult {
-    let (id, at_least) = Invalid::both(id, at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((id, moment), call) = Invalid::both(Invalid::both(id, past::moment_of(&query)), call)?;
+    if !moment.is_now() {
+        return Ok(past::row(&app.epr.row_at(&call, RowKey::Assignment(id), moment).await?, &call));
+    }
+    app.epr.await_revision(call.at_least).await?;
     Ok(ok(&app.epr.assignment(id).await?))
 }
 
@@ -104,19 +112,25 @@ async fn show(
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/assignments", operation_id = "listAssignments", tag = "assignments",
-    params(AssignmentFilter, Listing, AtLeastHeader),
+    params(AssignmentFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
-        (status = 200, description = "Assignments, newest first.", body = [Assignment]),
+        (status = 200, description = "Assignments, newest first.", body = [Assignment], headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))),
         InvalidRequest, OtherIncarnation
     )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): QuestionHeaders) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = AssignmentFilter::read(&mut fields);
-    fields.only(&[AssignmentFilter::PARAMETERS, Listing::PARAMETERS].concat());
+    let moment = Moment::read(&mut fields);
+    fields.only(&[AssignmentFilter::PARAMETERS, Listing::PARAMETERS, &Moment::MEMBERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
+    if !moment.is_now() {
+        return past::page(&app, &query, &call, (PastList::Assignments(&filter), moment), page).await;
+    }
+    app.epr.await_revision(call.at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, NewEntity, Revision};
-use epr_core::store::{Cursor, Page};
+use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, Moment, NewEntity, Revision};
+use epr_core::history::RowKey;
+use epr_core::store::{Cursor, Page, PastList};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, QuestionHeaders, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
+use crate::http::past::{self, MomentParameters};
 use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
@@ -67,16 +69,22 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/entities/{id}", operation_id = "getEntity", tag = "entities",
     params(("id" = Uuid, Path, description = "The id of the entity.",
-        example = "01a20864-7750-7688-ae30-e4554a6f9d96"), AtLeastHeader),
-    responses((status = 200, description = "The entity.", body = Entity), InvalidRequest, NotFound, OtherIncarnation)
+        example = "01a20864-7750-7688-ae30-e4554a6f9d96"), MomentParameters, QuestionHeaders),
+    responses((status = 200, description = "The entity.", body = Entity, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, NotFound, OtherIncarnation)
 )]
 async fn show(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
-    AtLeastHeader(at_least): AtLeastHeader,
+    query: Query,
+    QuestionHeaders(call): QuestionHeaders,
 ) -> HandlerResult {
-    let (id, at_least) = Invalid::both(id, at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((id, moment), call) = Invalid::both(Invalid::both(id, past::moment_of(&query)), call)?;
+    if !moment.is_now() {
+        return Ok(past::row(&app.epr.row_at(&call, RowKey::Entity(id), moment).await?, &call));
+    }
+    app.epr.await_revision(call.at_least).await?;
     Ok(ok(&app.epr.entity(id).await?))
 }
 
@@ -87,18 +95,24 @@ async fn show(
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/entities", operation_id = "listEntities", tag = "entities",
-    params(EntityFilter, Listing, AtLeastHeader),
+    params(EntityFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
-        (status = 200, description = "Entities, newest first.", body = [Entity]), InvalidRequest, OtherIncarnation
+        (status = 200, description = "Entities, newest first.", body = [Entity], headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, OtherIncarnation
     )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): QuestionHeaders) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members).accepting(app.epr.entity_types());
     let filter = EntityFilter::from_query(&mut fields);
-    fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS].concat());
+    let moment = Moment::read(&mut fields);
+    fields.only(&[EntityFilter::PARAMETERS, Listing::PARAMETERS, &Moment::MEMBERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
+    if !moment.is_now() {
+        return past::page(&app, &query, &call, (PastList::Entities(&filter), moment), page).await;
+    }
+    app.epr.await_revision(call.at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 

@@ -6,17 +6,21 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::domain::assignment::{PrincipalType, default_principal_type};
 use epr_core::domain::fields::{self, Fields};
-use epr_core::domain::{Invalid, KeyedCreation, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, Revision};
-use epr_core::store::{Cursor, Page};
+use epr_core::domain::{
+    Invalid, KeyedCreation, Moment, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, Revision,
+};
+use epr_core::history::RowKey;
+use epr_core::store::{Cursor, Page, PastList};
 use epr_core::{Epr, Error};
 use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once,
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, QuestionHeaders, Repeat, created_once,
 };
 use crate::http::listing::{self, ListSource};
+use crate::http::past::{self, MomentParameters};
 use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{InvalidRequest, NotFound, OtherIncarnation, PrincipalConflict};
 use crate::openapi::{Route, route};
@@ -87,19 +91,26 @@ async fn create(
 #[utoipa::path(
     get, path = "/api/v1/principals/{id}", operation_id = "getPrincipal", tag = "principals",
     params(("id" = Uuid, Path, description = "The id of the principal.",
-        example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11"), TypeParameter, AtLeastHeader),
+        example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11"), TypeParameter, MomentParameters, QuestionHeaders),
     responses(
-        (status = 200, description = "The principal.", body = Principal), InvalidRequest, NotFound, OtherIncarnation
+        (status = 200, description = "The principal.", body = Principal, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, NotFound, OtherIncarnation
     )
 )]
 async fn show(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
     query: Query,
-    AtLeastHeader(at_least): AtLeastHeader,
+    QuestionHeaders(call): QuestionHeaders,
 ) -> HandlerResult {
-    let ((id, principal_type), at_least) = Invalid::both(Invalid::both(id, type_of(&query)), at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let asked = Invalid::both(Invalid::both(id, type_of(&query)), past::moment_of(&query));
+    let (((id, principal_type), moment), call) = Invalid::both(asked, call)?;
+    if !moment.is_now() {
+        let key = RowKey::Principal(principal_type.as_str().to_owned(), id);
+        return Ok(past::row(&app.epr.row_at(&call, key, moment).await?, &call));
+    }
+    app.epr.await_revision(call.at_least).await?;
     Ok(ok(&app.epr.principal(&principal_type, id).await?))
 }
 
@@ -110,18 +121,24 @@ async fn show(
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/principals", operation_id = "listPrincipals", tag = "principals",
-    params(PrincipalFilter, Listing, AtLeastHeader),
+    params(PrincipalFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
-        (status = 200, description = "Principals, newest first.", body = [Principal]), InvalidRequest, OtherIncarnation
+        (status = 200, description = "Principals, newest first.", body = [Principal], headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, OtherIncarnation
     )
 )]
-async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): QuestionHeaders) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
     let filter = PrincipalFilter::read(&mut fields);
-    fields.only(&[PrincipalFilter::PARAMETERS, Listing::PARAMETERS].concat());
+    let moment = Moment::read(&mut fields);
+    fields.only(&[PrincipalFilter::PARAMETERS, Listing::PARAMETERS, &Moment::MEMBERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let ((filter, page), at_least) = Invalid::both(fields.finish(Some((filter, page))), at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
+    if !moment.is_now() {
+        return past::page(&app, &query, &call, (PastList::Principals(&filter), moment), page).await;
+    }
+    app.epr.await_revision(call.at_least).await?;
     listing::respond(&app, &query, filter, page).await
 }
 

@@ -6,16 +6,18 @@ use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
-use epr_core::domain::{Invalid, KeyedCreation, NewRole, Revision, Role, RolePatch};
-use epr_core::store::{Cursor, Page};
+use epr_core::domain::{Invalid, KeyedCreation, Moment, NewRole, Revision, Role, RolePatch};
+use epr_core::history::RowKey;
+use epr_core::store::{Cursor, Page, PastList};
 use epr_core::{Epr, Error};
 
 use crate::App;
 use crate::access::Rule;
 use crate::http::extract::{
-    AtLeastHeader, CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, Repeat, created_once, unknown_members,
+    CallHeaders, JsonBody, KeyHeader, Listing, PathId, Query, QuestionHeaders, Repeat, created_once, unknown_members,
 };
 use crate::http::listing::{self, ListSource};
+use crate::http::past::{self, MomentParameters};
 use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{InvalidRequest, NameConflict, NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
@@ -66,17 +68,23 @@ async fn create(
     get, path = "/api/v1/roles/{id}", operation_id = "getRole", tag = "roles",
     params(
         ("id" = Uuid, Path, description = "The id of the role.", example = "01a20864-776d-7072-9b13-e0c12a727e9e"),
-        AtLeastHeader
+        MomentParameters, QuestionHeaders
     ),
-    responses((status = 200, description = "The role.", body = Role), InvalidRequest, NotFound, OtherIncarnation)
+    responses((status = 200, description = "The role.", body = Role, headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, NotFound, OtherIncarnation)
 )]
 async fn show(
     State(app): State<Arc<App>>,
     PathId(id): PathId,
-    AtLeastHeader(at_least): AtLeastHeader,
+    query: Query,
+    QuestionHeaders(call): QuestionHeaders,
 ) -> HandlerResult {
-    let (id, at_least) = Invalid::both(id, at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((id, moment), call) = Invalid::both(Invalid::both(id, past::moment_of(&query)), call)?;
+    if !moment.is_now() {
+        return Ok(past::row(&app.epr.row_at(&call, RowKey::Role(id), moment).await?, &call));
+    }
+    app.epr.await_revision(call.at_least).await?;
     Ok(ok(&app.epr.role(id).await?))
 }
 
@@ -87,15 +95,21 @@ async fn show(
 /// Without `limit` and `cursor` the response is the whole list, streamed, up to 64 MiB. A page also ends at 2 MiB.
 #[utoipa::path(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
-    params(Listing, AtLeastHeader),
-    responses((status = 200, description = "Roles, newest first.", body = [Role]), InvalidRequest, OtherIncarnation)
+    params(Listing, MomentParameters, QuestionHeaders),
+    responses((status = 200, description = "Roles, newest first.", body = [Role], headers((
+        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+    ))), InvalidRequest, OtherIncarnation)
 )]
-async fn list(State(app): State<Arc<App>>, query: Query, AtLeastHeader(at_least): AtLeastHeader) -> HandlerResult {
+async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): QuestionHeaders) -> HandlerResult {
     let mut fields = Fields::new("query", &query.members);
-    fields.only(&["limit", "cursor"]);
+    let moment = Moment::read(&mut fields);
+    fields.only(&[Listing::PARAMETERS, &Moment::MEMBERS].concat());
     let page = Listing::read_page_if_given(&mut fields);
-    let (page, at_least) = Invalid::both(fields.finish(Some(page)), at_least)?;
-    app.epr.await_revision(at_least).await?;
+    let ((moment, page), call) = Invalid::both(fields.finish(Some((moment, page))), call)?;
+    if !moment.is_now() {
+        return past::page(&app, &query, &call, (PastList::Roles, moment), page).await;
+    }
+    app.epr.await_revision(call.at_least).await?;
     listing::respond(&app, &query, AllRoles, page).await
 }
 

@@ -1,0 +1,61 @@
+//! Reads of the registry as it was: the query parameters `at` and `revision`, and pages of past states.
+
+use axum::response::Response;
+use epr_core::Call;
+use epr_core::domain::fields::Fields;
+use epr_core::domain::{Invalid, Moment};
+use epr_core::history::RegistryRow;
+use epr_core::store::{Cursor, Page, PastList};
+
+use super::error::ApiError;
+use super::extract::Query;
+use super::listing::{PageWriter, reserve_page};
+use super::respond::{at_revision, ok};
+use crate::App;
+
+/// The rows of a page without `limit`. A list of a past state is never streamed as a whole.
+const DEFAULT_ROWS: u32 = 500;
+
+/// The query parameters `at` and `revision`, for the description of a route.
+pub(crate) struct MomentParameters;
+
+/// Reads the moment that a query is about.
+pub(crate) fn moment_of(query: &Query) -> Result<Moment, Invalid> {
+    let mut fields = Fields::new("query", &query.members);
+    let moment = Moment::read(&mut fields);
+    fields.finish(Some(moment))
+}
+
+/// The response with one past row.
+pub(crate) fn row(row: &RegistryRow, call: &Call) -> Response {
+    let response = match row {
+        RegistryRow::Entity(entity) => ok(entity),
+        RegistryRow::Role(role) => ok(role),
+        RegistryRow::Assignment(assignment) => ok(assignment),
+        RegistryRow::Principal(principal) => ok(principal),
+    };
+    at_revision(response, call)
+}
+
+/// The response with a page of a past list.
+pub(crate) async fn page(
+    app: &App,
+    query: &Query,
+    call: &Call,
+    (list, moment): (PastList<'_>, Moment),
+    page: Option<Page>,
+) -> Result<Response, ApiError> {
+    let page = page.unwrap_or(Page { limit: DEFAULT_ROWS, after: None });
+    let reservation = reserve_page(app).await?;
+    let mut writer = PageWriter::new(page.limit);
+    // One row more tells whether there is a next page.
+    let rows = Page { limit: page.limit + 1, ..page };
+    let mut add = |row: RegistryRow| match &row {
+        RegistryRow::Entity(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
+        RegistryRow::Role(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
+        RegistryRow::Assignment(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
+        RegistryRow::Principal(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
+    };
+    app.epr.show_rows_at(call, list, moment, rows, &mut add).await?;
+    Ok(at_revision(writer.into_response(reservation, query, Cursor::encode), call))
+}
