@@ -24,12 +24,17 @@ FROM documents d
 JOIN nodes n ON n.id = d.node_id
 WHERE EXISTS (
     SELECT FROM jsonb_to_recordset($1::jsonb)
-        AS item (id uuid, everything boolean, types text[], exclusions uuid[])
+        AS item (
+            id uuid, everything boolean, types text[], exclusions uuid[],
+            conditional boolean, more_exclusions boolean
+        )
     WHERE (
         item.everything
         OR EXISTS (SELECT FROM node_paths p WHERE p.ancestor_id = item.id AND p.node_id = n.id)
     )
     AND (item.types = '{}' OR n.type = ANY (item.types))
     AND n.id <> ALL (item.exclusions)
+    AND NOT COALESCE(item.conditional, false)
+    AND NOT COALESCE(item.more_exclusions, false)
 )
 ORDER BY d.id

@@ -32,7 +32,7 @@ words! {
     /// Items that a list leaves out unless they are asked for.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
     pub enum Include: "word of `include`" {
-        /// Items that only missing context keeps from being allowed.
+        /// Items that only a missing value keeps from being allowed: of the context, or an attribute or an external id.
         Conditional = "conditional",
         /// Archived entities, which checks answer about as about others.
         Archived = "archived",
@@ -142,9 +142,10 @@ pub struct ActionsRequest {
 /// A page of a list of access.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct AccessPage<T> {
-    /// The items, in the order of their ids.
+    /// The items: principals and entities in the order of their ids, actions in that of their bytes, subtrees in the
+    /// order in which their assignments were created.
     pub items: Vec<T>,
-    /// Whether the list ends with this page. A page that is not the last one can have fewer items than `limit`, also
+    /// `true` if the list ends with this page. A page that is not the last one can have fewer items than `limit`, also
     /// none.
     pub complete: bool,
     /// The token of the next page; `null` exactly when the list is complete.
@@ -176,7 +177,7 @@ pub struct AccessItem {
     /// The assignment that a check of this item names; absent with `explain: false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<AccessVia>,
-    /// `true` for an item that is allowed only if the context has what is `missing`; absent otherwise.
+    /// `true` for an item that is allowed only with the values that are `missing`; absent otherwise.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub conditional: bool,

@@ -43,7 +43,7 @@ pub struct SubtreeItem {
     /// nothing is changed, as far as the entities show that this page looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<AccessVia>,
-    /// `true` if the entities are allowed only if the context has what is `missing`; absent otherwise.
+    /// `true` if the entities are allowed only with the values that are `missing`; absent otherwise.
     #[serde(skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub conditional: bool,

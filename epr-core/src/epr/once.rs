@@ -14,7 +14,7 @@ use crate::handlers::{assignments, entities, events, once, principals, roles};
 /// Creations that are carried out once.
 ///
 /// Each of them returns the errors of its counterpart without a key, and `Conflict` when the key was used for another
-/// body within a day, or for a principal that was erased since. Without a request they are their counterparts.
+/// body within a day, or for a principal that was erased since. Without a request they do what their counterparts do.
 impl Epr {
     /// The request of `call` for a creation under `key`. A repeat is a request of the same caller for the same creation
     /// with the same key; its `body` has to be the same too.

@@ -34,6 +34,7 @@ macro_rules! migrations {
             "0023_idempotency_keys",
             "0029_reincarnation",
             "0024_own_entries",
+            "0025_ledger_members",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -50,12 +50,14 @@ async fn service(world: &World, bounds: (usize, usize)) -> Epr {
 }
 
 fn condition(rng: &mut StdRng, now: Timestamp) -> Condition {
-    match rng.random_range(0..7) {
+    match rng.random_range(0..9) {
         0 => Condition::new("context.level >= 2").parameter("level", ParameterType::Int),
         1 => Condition::new("resource.attributes.open"),
         2 => Condition::new("principal.attributes.cleared"),
         3 => Condition::new(format!("now < timestamp('{}')", now.plus_seconds(rng.random_range(-2..100)))),
         4 => Condition::new("resource.type == 'spv'"),
+        6 => Condition::new("resource.external_id.startsWith('x1') || resource.external_id == 'x7'"),
+        7 => Condition::new("!has(resource.external_id)"),
         5 => Condition::new("1 / context.level == 1").parameter("level", ParameterType::Int),
         _ => Condition::new("resource.attributes.open && context.level >= 1 || principal.attributes.cleared")
             .parameter("level", ParameterType::Int),
@@ -80,6 +82,7 @@ async fn world(kind_of_database: DatabaseKind, rng: &mut StdRng) -> World {
         if rng.random_bool(0.5) {
             new.attributes = object([("open", rng.random_bool(0.5).into())]);
         }
+        new.external_id = rng.random_bool(0.5).then(|| format!("x{n}").parse().unwrap());
         let mut entity = epr.create_entity(&call, new).await.unwrap();
         if rng.random_bool(0.1) {
             let status = Some(EntityStatus::Archived);

@@ -220,7 +220,13 @@ fn changes(count: u32, of: u32) -> String {
             };
             let (actor, assignment) = (Uuid::from_u128((n % 7).into()), Uuid::from_u128((n / 2).into()));
             let sequence = i64::from(ENTRIES) + i64::from(n);
-            let details = format!("{{\"assignment_id\":\"{assignment}\",\"principal_id\":\"{principal}\"}}");
+            // A condition comes before the principal, and a parameter of it can have any name.
+            let condition = if n % 3 == 0 {
+                r#""condition":{"expression":"true","parameters":{"principal_id":"string"}},"#
+            } else {
+                ""
+            };
+            let details = format!("{{\"assignment_id\":\"{assignment}\",{condition}\"principal_id\":\"{principal}\"}}");
             format!(
                 "({sequence}, '{hash}', '{hash}', 1, '{source}', '{action}', '{actor}', 'user', '{details}', '{time}')"
             )

@@ -33,6 +33,7 @@ fn random_entities(rng: &mut StdRng) -> Vec<Entity> {
         let mut one = entity(n, parent);
         one.entity_type = types.choose(rng).unwrap().clone();
         one.status = if rng.random_bool(0.1) { EntityStatus::Archived } else { EntityStatus::Active };
+        one.external_id = rng.random_bool(0.5).then(|| format!("x{n}"));
         if rng.random_bool(0.5) {
             one.attributes = [("open".to_owned(), rng.random_bool(0.5).into())].into_iter().collect();
         }
@@ -46,12 +47,14 @@ fn random_assignment(n: u128, rng: &mut StdRng) -> Assignment {
     let entity = (!rng.random_bool(0.03)).then(|| rng.random_range(1..=ENTITIES));
     let mut one = assignment(n, principal, rng.random_range(11..=15), entity);
     one.created_at = at(rng.random_range(0..20));
-    match rng.random_range(0..10) {
+    match rng.random_range(0..12) {
         0 => one.effective_at = at(NOW + rng.random_range(-1..2)),
         1 => one.expires_at = Some(at(NOW + rng.random_range(-1..2))),
         2 => one.condition = Some(Condition::new("resource.attributes.open")),
         3 => one.condition = Some(Condition::new("resource.type != 'spv'")),
         4 => one.condition = Some(Condition::new("context.level > 1").parameter("level", ParameterType::Int)),
+        5 => one.condition = Some(Condition::new("resource.external_id.startsWith('x1')")),
+        6 => one.condition = Some(Condition::new("!has(resource.external_id)")),
         _ => {}
     }
     one

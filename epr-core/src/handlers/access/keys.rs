@@ -54,7 +54,7 @@ fn accepted(keys: Vec<ListKey>, now: Timestamp) -> Vec<ListKey> {
 /// Starts a new key: tokens of the present one are accepted for one more day. Returns the number of the new key.
 pub(crate) async fn rotate(engines: &Engines) -> Result<i64> {
     let now = engines.now();
-    // Later than any key: a new one is started in any case.
+    // No key is younger than that, so that a new one is always started.
     let keys = start_key(engines, now, now.plus_seconds(KEY_DAYS * DAY_SECONDS)).await?;
     keys.first().map(|key| key.number).ok_or_else(|| StoreError::corrupt("list_keys", "there is no key").into())
 }

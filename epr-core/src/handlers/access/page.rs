@@ -168,7 +168,9 @@ impl<'a, K> Filling<'a, K> {
             start.ok_or_else(|| crate::store::StoreError::corrupt("list", "the store visited nothing"))?;
         let next = match end {
             AccessEnd::Complete => None,
-            AccessEnd::Stopped => last,
+            AccessEnd::Stopped => {
+                Some(last.ok_or_else(|| crate::store::StoreError::corrupt("list", "it stopped before its first item"))?)
+            }
             AccessEnd::Bounded(key) => Some(key),
         };
         Ok(Filled { start, as_of, items, next, errors })

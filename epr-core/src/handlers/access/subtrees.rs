@@ -231,7 +231,10 @@ impl<'a> Filling<'a> {
         let (revision, as_of) = self.start.ok_or_else(|| StoreError::corrupt("list", "the store visited nothing"))?;
         let next = match end {
             AccessEnd::Complete => None,
-            AccessEnd::Stopped => self.position,
+            AccessEnd::Stopped => {
+                let stopped = || StoreError::corrupt("list", "it stopped before its first subtree");
+                Some(self.position.ok_or_else(stopped)?)
+            }
             AccessEnd::Bounded(position) => {
                 if let Some(item) = self.items.last_mut().filter(|_| position.entity_id.is_some()) {
                     item.more_exclusions = true;

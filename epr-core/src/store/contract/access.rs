@@ -105,7 +105,7 @@ pub trait AccessVisitor<T>: Send {
 pub enum AccessEnd<K> {
     /// Every candidate was visited.
     Complete,
-    /// The visitor stopped, and knows where.
+    /// The visitor returned `false`; the last candidate that it took is known to it.
     Stopped,
     /// The most candidates were looked at; this was the last one.
     Bounded(K),

@@ -26,7 +26,7 @@ pub struct ResourcesQuery<'a> {
     pub within: Option<Uuid>,
     /// `true` if archived entities are candidates.
     pub includes_archived: bool,
-    /// `true` if entities are wanted that only missing context keeps from being allowed.
+    /// `true` if entities are wanted that only a missing value keeps from being allowed.
     pub includes_conditional: bool,
     /// The time at which the visitor judges, up to a minute more or less: an assignment whose window has ended by then
     /// or starts later reaches no candidate.

@@ -35,7 +35,7 @@ impl TimeSpan {
     /// Reads the row that [`span_query`] selects.
     ///
     /// # Errors
-    /// The database is at error.
+    /// The row is corrupt.
     pub fn of(row: &Row) -> Result<Self> {
         let number = |column| row.try_get::<Option<i64>, _>(column).map_err(classify);
         Ok(match (number("entries")?.unwrap_or_default(), number("first")?, number("last")?) {

@@ -130,19 +130,10 @@ macro_rules! text_in_details {
     };
 }
 
-/// A UUID in the details of an entry `l`, as text: the value of its first member of this name. The stored text is
-/// canonical.
+/// A UUID in the details of an entry `l`, as text: the value of the member of this name.
 macro_rules! id_in_details {
     ($member:literal) => {
-        concat!(
-            "CASE WHEN instr(l.details, '\"",
-            $member,
-            "\":\"') > 0 THEN substr(l.details, instr(l.details, '\"",
-            $member,
-            "\":\"') + length('\"",
-            $member,
-            "\":\"'), 36) END"
-        )
+        concat!("json_extract(l.details, '$.", $member, "')")
     };
 }
 

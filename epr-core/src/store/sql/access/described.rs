@@ -38,16 +38,16 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// The facts of the entity as the statement of a check returns them: without attributes and external id unless a
-    /// condition may read them.
+    /// The facts of the entity as the statement of a check returns them: without external id unless there are
+    /// conditions, and without attributes unless a condition reads them.
     pub(super) fn facts(&self, has_conditions: bool) -> ResourceFacts {
-        match &self.attributes {
-            Some(attributes) if has_conditions => ResourceFacts {
-                entity_type: self.entity_type.clone().into(),
-                external_id: self.external_id.clone(),
-                attributes: attributes.clone(),
-            },
-            _ => ResourceFacts::of(self.entity_type.clone()),
+        if !has_conditions {
+            return ResourceFacts::of(self.entity_type.clone());
+        }
+        ResourceFacts {
+            entity_type: self.entity_type.clone().into(),
+            external_id: self.external_id.clone(),
+            attributes: self.attributes.clone().unwrap_or_default(),
         }
     }
 

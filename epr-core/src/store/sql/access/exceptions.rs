@@ -40,6 +40,7 @@ impl Exceptions {
             after: Uuid::nil(),
             size: max.saturating_add(1),
             left: usize::MAX,
+            expanded: 0,
         };
         let mut paths = Paths::new(std::iter::empty(), None);
         let batch = region.next(conn, &mut paths).await?;

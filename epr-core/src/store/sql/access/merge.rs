@@ -16,6 +16,9 @@ use crate::store::{PrincipalKey, Result};
 const MIN_ROWS: usize = 4;
 const MAX_ROWS: usize = 1024;
 
+/// The most rows that one statement reads of all ranges, unless there are more ranges than a quarter of it.
+const MAX_READ: usize = 16_384;
+
 /// The assignments of one role on one entity that are still to be merged.
 struct Range {
     /// Where the rows after those of `rows` begin.
@@ -31,9 +34,11 @@ pub(super) struct Merge {
     heads: BinaryHeap<Reverse<(PrincipalKey, usize)>>,
     /// Ranges whose rows have all been taken and which may have more.
     drained: Vec<usize>,
-    /// The number of rows that the next read takes of a range.
+    /// The number of rows that the next read takes of a range, if the ranges are few.
     rows: usize,
     when: AsOf,
+    /// The number of rows that the last read took of a range.
+    last_rows: usize,
 }
 
 impl Merge {
@@ -59,6 +64,7 @@ impl Merge {
             ranges,
             rows,
             when,
+            last_rows: 0,
         }
     }
 
@@ -87,14 +93,15 @@ impl Merge {
 
     /// Reads on in every range that has no rows left, and in those that will soon have none.
     async fn read(&mut self, conn: &mut Conn) -> Result<()> {
-        let low = self.rows / 4;
+        let low = self.last_rows / 4;
         let wanted = |(_, range): &(usize, &Range)| !range.is_read && range.rows.len() <= low;
         let wanted: Vec<usize> = self.ranges.iter().enumerate().filter(wanted).map(|(at, _)| at).collect();
         let starts: Vec<_> = wanted.iter().filter_map(|at| self.ranges.get(*at)).map(|one| one.start.clone()).collect();
-        let found = access_batch::ranges(conn, &starts, self.rows, self.when).await?;
+        let limit = self.rows.min((MAX_READ / wanted.len().max(1)).max(MIN_ROWS));
+        let found = access_batch::ranges(conn, &starts, limit, self.when).await?;
         for (at, rows) in wanted.into_iter().zip(found) {
             let Some(range) = self.ranges.get_mut(at) else { continue };
-            range.is_read = rows.len() < self.rows;
+            range.is_read = rows.len() < limit;
             if let Some(last) = rows.last() {
                 range.start.after = last.principal.clone();
             }
@@ -107,6 +114,7 @@ impl Merge {
             }
         }
         self.drained.clear();
+        self.last_rows = limit;
         self.rows = (self.rows * 2).min(MAX_ROWS);
         Ok(())
     }

@@ -213,6 +213,8 @@ pub(super) struct Region {
     pub(super) size: usize,
     /// The number of entities that may still be looked at.
     pub(super) left: usize,
+    /// The number of entities that the last batch expanded to find those that it returned.
+    pub(super) expanded: usize,
 }
 
 /// Some entities of a region, ordered by id.
@@ -228,6 +230,7 @@ impl Region {
     pub(super) async fn next(&mut self, conn: &mut Conn, paths: &mut Paths) -> Result<Batch> {
         let size = self.size.min(self.left).clamp(1, MAX_BATCH);
         self.size = self.size.saturating_mul(4);
+        self.expanded = 0;
         if self.search == ResourceSearch::Expand {
             if let Some(batch) = self.expand(&mut *conn, paths, size).await? {
                 self.left = self.left.saturating_sub(batch.entities.len());
@@ -253,6 +256,7 @@ impl Region {
         }
         let rows = query.fetch_all(conn).await.map_err(classify)?;
         let Rows { entities, total } = Rows::read(&rows, paths)?;
+        self.expanded = total.unwrap_or_default();
         if total.is_none_or(|total| total > self.max_expanded) {
             return Ok(None);
         }

@@ -132,6 +132,7 @@ async fn region(
         after: page.after.unwrap_or_default(),
         size: page.expected.max(1),
         left: query.max_candidates.max(1),
+        expanded: 0,
     }))
 }
 

@@ -311,12 +311,15 @@ impl Subtrees<'_> {
             after: region.after.unwrap_or_default(),
             size: FIRST_ENTITIES,
             left: self.left,
+            expanded: 0,
         };
         let mut paths = Paths::new([(region.root.map(|root| root.id), 0)].into_iter(), None);
         // The excluded root need not be archived.
         let mut excluded = region.root.filter(|root| !visits_each && region.excluded_root() == Some(root.id));
         loop {
             let batch = read.next(&mut *conn, &mut paths).await?;
+            // Few of many expanded entities may be archived: all of them are work.
+            read.left = read.left.saturating_sub(read.expanded.saturating_sub(batch.entities.len()));
             self.left = read.left;
             let mut entities = batch.entities;
             entities.retain(|one| region.has(one) && !paths.below(one.parent_id, one.id).assignments.is_empty());
