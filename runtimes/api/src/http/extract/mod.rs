@@ -24,7 +24,6 @@ use crate::App;
 
 use super::guard::AuthenticatedActor;
 use super::request_id::GivenRequestId;
-pub(crate) use at_least::AtLeastHeader;
 use at_least::at_least_in;
 pub(crate) use body::JsonBody;
 pub(crate) use idempotency::{KeyHeader, Repeat, created_once};
