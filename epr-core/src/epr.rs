@@ -13,6 +13,8 @@ mod once;
 mod operations;
 mod past;
 mod principals;
+#[cfg(feature = "proofs")]
+mod proofs;
 mod use_cases;
 
 use std::time::Duration;
@@ -20,6 +22,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::builder::Builder;
+#[cfg(feature = "proofs")]
+pub use self::proofs::CheckpointStatus;
 use crate::domain::{EntityTypeUse, Timestamp};
 use crate::engine::Engines;
 use crate::engine::backoff::{Backoff, Jitter};

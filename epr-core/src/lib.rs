@@ -46,13 +46,19 @@ mod metrics;
 pub mod publish;
 pub mod seal;
 pub mod settings;
+#[cfg(feature = "proofs")]
+pub mod signing;
 pub mod store;
 pub mod tls;
 
 pub use call::{AnsweredAt, AtLeast, Call};
 pub use engine::backoff::{Backoff, Jitter};
 pub use engine::cache::TierState;
+#[cfg(feature = "proofs")]
+pub use engine::checkpointer::CheckpointOutcome;
 pub use engine::clock_offset::ClockReading;
+#[cfg(feature = "proofs")]
+pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};

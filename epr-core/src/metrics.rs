@@ -261,6 +261,23 @@ pub(crate) fn clock(offset: f64) -> Registry {
     registry
 }
 
+/// The newest checkpoint of the ledger that this process knows.
+#[cfg(feature = "proofs")]
+pub(crate) fn checkpoint(newest: Option<(i64, Timestamp)>, consistent: bool, now: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("epr");
+    let signing = Gauge::<i64>::default();
+    signing.set(i64::from(consistent));
+    registry.register("ledger_consistent", "1 while checkpoints are signed; 0: the ledger is inconsistent", signing);
+    if let Some((size, signed_at)) = newest {
+        let (entries, age) = (Gauge::<i64>::default(), Seconds::default());
+        entries.set(size);
+        age.set(seconds(now.unix_micros() - signed_at.unix_micros()));
+        registry.register("ledger_checkpoint_entries", "Entries that the newest checkpoint covers", entries);
+        registry.register_with_unit("ledger_checkpoint_age", "Age of the newest checkpoint", Unit::Seconds, age);
+    }
+    registry
+}
+
 /// Microseconds as seconds; 0 for what lies before.
 fn seconds(micros: i64) -> f64 {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64()

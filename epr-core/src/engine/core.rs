@@ -44,6 +44,9 @@ pub(crate) struct CoreSettings {
     pub(crate) events: EventSettings,
     /// Where decisions are cached.
     pub(crate) cache: CacheSettings,
+    /// How checkpoints of the ledger are signed, if they are.
+    #[cfg(feature = "proofs")]
+    pub(crate) signing: Option<crate::signing::LedgerSigning>,
     /// The work of one page of a list of access.
     pub(crate) list_bounds: ListBounds,
 }

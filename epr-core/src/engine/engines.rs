@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use super::cache::Cache;
 use super::change_signal::ChangeSignal;
+#[cfg(feature = "proofs")]
+use super::checkpointer::Checkpointer;
 use super::clock_offset::ClockOffset;
 use super::condition_errors::ConditionErrors;
 use super::core::Core;
@@ -27,6 +29,8 @@ pub(crate) struct Engines {
     pub(crate) facts: Arc<FactReader>,
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
+    #[cfg(feature = "proofs")]
+    pub(crate) checkpointer: Arc<Checkpointer>,
     pub(crate) clock_offset: Arc<ClockOffset>,
     pub(crate) history: Arc<HistoryKeeper>,
     pub(crate) condition_errors: Arc<ConditionErrors>,
@@ -43,6 +47,8 @@ impl Engines {
             facts: Arc::new(FactReader::new(Arc::clone(&core.store))),
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),
             delivery: Arc::new(Delivery::new(Arc::clone(&core), publisher)),
+            #[cfg(feature = "proofs")]
+            checkpointer: Arc::new(Checkpointer::new(Arc::clone(&core))),
             clock_offset: Arc::default(),
             history: Arc::default(),
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),

@@ -7,6 +7,8 @@ mod batcher;
 mod breaker;
 pub(crate) mod cache;
 pub(crate) mod change_signal;
+#[cfg(feature = "proofs")]
+pub(crate) mod checkpointer;
 pub(crate) mod clock_offset;
 pub(crate) mod commit_probe;
 pub(crate) mod condition_errors;
@@ -16,6 +18,7 @@ pub(crate) mod delivery;
 mod engines;
 pub(crate) mod fact_reader;
 pub(crate) mod history_keeper;
+pub(crate) mod ledger_tree;
 pub(crate) mod ledger_writer;
 pub(crate) mod list_turns;
 mod outbox_walk;

@@ -71,6 +71,8 @@ impl Epr {
                 require_reason: RequireReason::Never,
                 events: EventSettings::default(),
                 cache: CacheSettings::default(),
+                #[cfg(feature = "proofs")]
+                signing: None,
                 list_bounds: ListBounds::default(),
             },
         }
@@ -180,6 +182,14 @@ impl Builder {
     #[must_use]
     pub fn cache(mut self, cache: CacheSettings) -> Self {
         self.settings.cache = cache;
+        self
+    }
+
+    /// Sets how checkpoints of the ledger are signed; by default they are not.
+    #[cfg(feature = "proofs")]
+    #[must_use]
+    pub fn signing(mut self, signing: crate::signing::LedgerSigning) -> Self {
+        self.settings.signing = Some(signing);
         self
     }
 

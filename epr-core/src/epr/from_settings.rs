@@ -37,6 +37,10 @@ impl Epr {
             .require_reason(settings.audit.require_reason)
             .events(settings.events.clone())
             .cache(settings.cache.clone());
+        #[cfg(feature = "proofs")]
+        if let Some(signing) = &settings.signing {
+            builder = builder.signing(signing.clone());
+        }
         if let Some(topic) = &settings.events.topic_arn {
             builder = builder.publisher(publisher(settings, topic).await?);
         }

@@ -26,4 +26,10 @@ pub(crate) async fn write(engines: &Engines, started: Timestamp, out: &mut Strin
     if let Some(offset) = engines.clock_offset.seconds() {
         let _ = text::encode_registry(out, &clock(offset));
     }
+    #[cfg(feature = "proofs")]
+    if let Some(state) = engines.checkpointer.state() {
+        let newest = state.last.map(|(_, size, _, signed_at)| (size, signed_at));
+        let registry = crate::metrics::checkpoint(newest, state.inconsistent.is_none(), engines.now());
+        let _ = text::encode_registry(out, &registry);
+    }
 }

@@ -11,6 +11,8 @@ pub(crate) mod audit_log;
 pub mod authzen;
 pub(crate) mod bulk;
 pub(crate) mod check;
+#[cfg(feature = "proofs")]
+pub(crate) mod checkpoints;
 pub(crate) mod entities;
 mod event_entry;
 pub(crate) mod events;

@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod chain;
 #[cfg(feature = "proofs")]
 pub mod checkpoint;
+pub mod edge;
 pub mod merkle;
 #[cfg(feature = "proofs")]
 pub mod note;

@@ -20,9 +20,10 @@ const MODE: Variable = Variable::text(
 const OPEN_PATHS: Variable = Variable::text(
     "EPR_OPEN_PATHS",
     "/readyz,/.well-known/authzen-configuration",
-    "/readyz, /metrics, /docs, /.well-known/authzen-configuration, comma-separated, or none",
+    "/readyz, /metrics, /docs, /.well-known/authzen-configuration, /ledger, comma-separated, or none",
     "Paths that need no credential: `/readyz`, `/metrics`, `/docs` (with `/openapi.json`), \
-     `/.well-known/authzen-configuration`, or `none`. `/healthz` never needs one.",
+     `/.well-known/authzen-configuration`, `/ledger` (checkpoints, tiles and keys of the ledger, below `/api/v1`), or \
+     `none`. `/healthz` never needs one.",
 );
 const API_TOKENS: Variable = Variable::optional(
     "EPR_API_TOKENS",
@@ -157,10 +158,12 @@ pub enum OpenPath {
     Docs,
     /// `/.well-known/authzen-configuration`
     AuthzenConfiguration,
+    /// Checkpoints, tiles and keys below `/api/v1/ledger`
+    Ledger,
 }
 
 impl Choice for OpenPath {
-    const ALL: &'static [Self] = &[Self::Readyz, Self::Metrics, Self::Docs, Self::AuthzenConfiguration];
+    const ALL: &'static [Self] = &[Self::Readyz, Self::Metrics, Self::Docs, Self::AuthzenConfiguration, Self::Ledger];
 
     fn word(self) -> &'static str {
         match self {
@@ -168,6 +171,7 @@ impl Choice for OpenPath {
             Self::Metrics => "/metrics",
             Self::Docs => "/docs",
             Self::AuthzenConfiguration => "/.well-known/authzen-configuration",
+            Self::Ledger => "/ledger",
         }
     }
 }

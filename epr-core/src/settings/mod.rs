@@ -16,6 +16,8 @@ mod elsewhere;
 mod error;
 mod events;
 mod http;
+#[cfg(feature = "proofs")]
+mod ledger;
 mod limits;
 mod logging;
 mod queue;
@@ -61,6 +63,9 @@ pub struct Settings {
     pub logging: LoggingSettings,
     /// The decisions and events that the ledger records besides changes.
     pub audit: AuditSettings,
+    /// How checkpoints of the ledger are signed, if they are.
+    #[cfg(feature = "proofs")]
+    pub signing: Option<crate::signing::LedgerSigning>,
     /// Events and their delivery.
     pub events: EventSettings,
     /// The queue of audit events.
@@ -114,6 +119,8 @@ impl Settings {
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),
+            #[cfg(feature = "proofs")]
+            signing: ledger::read(&mut reader),
             events: EventSettings::read(&mut reader),
             queue: QueueSettings::read(&mut reader),
             cache: CacheSettings::read(&mut reader),

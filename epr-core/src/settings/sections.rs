@@ -2,6 +2,8 @@
 
 #[cfg(feature = "jwt")]
 use super::auth;
+#[cfg(feature = "proofs")]
+use super::ledger;
 use super::variable::Section;
 use super::{audit, aws, cache, database, elsewhere, events, http, logging, queue, service};
 
@@ -14,6 +16,8 @@ pub const SECTIONS: &[Section] = &[
     auth::SECTION,
     cache::SECTION,
     audit::SECTION,
+    #[cfg(feature = "proofs")]
+    ledger::SECTION,
     events::SECTION,
     queue::SECTION,
     aws::SECTION,

@@ -28,6 +28,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("role_permission_versions", &["SELECT", "INSERT"]),
     ("assignment_versions", &["SELECT", "INSERT", "UPDATE"]),
     ("principal_versions", &["SELECT", "INSERT", "UPDATE"]),
+    ("audit_checkpoints", &["SELECT", "INSERT"]),
+    ("audit_tiles", &["SELECT", "INSERT"]),
     ("audit_logs_set_aside", &["SELECT"]),
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),

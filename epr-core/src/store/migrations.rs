@@ -32,9 +32,10 @@ macro_rules! migrations {
             "0021_history_time",
             "0022_changes",
             "0023_idempotency_keys",
-            "0029_reincarnation",
             "0024_own_entries",
             "0025_ledger_members",
+            "0027_checkpoints",
+            "0029_reincarnation",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

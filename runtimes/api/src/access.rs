@@ -17,8 +17,8 @@ use crate::routes;
 pub enum Rule {
     /// Any caller, without a credential.
     Open,
-    /// Any caller where the settings open this path, else callers with `epr:operate`.
-    OpenIf(OpenPath),
+    /// Any caller where the settings open this path, else callers with this scope.
+    OpenIf(OpenPath, Scope),
     /// Callers with this scope.
     Requires(Scope),
     /// Callers with both scopes.
@@ -51,8 +51,8 @@ pub fn page() -> String {
     for Access { method, path, rule, operation } in table() {
         let required = match rule {
             Rule::Open => "none".to_owned(),
-            Rule::OpenIf(open) => {
-                format!("none if `EPR_OPEN_PATHS` has `{}`, else `{}`", open.word(), Scope::Operate.word())
+            Rule::OpenIf(open, scope) => {
+                format!("none if `EPR_OPEN_PATHS` has `{}`, else `{}`", open.word(), scope.word())
             }
             Rule::Requires(scope) => format!("`{}`", scope.word()),
             Rule::RequiresBoth(one, other) => format!("`{}` and `{}`", one.word(), other.word()),

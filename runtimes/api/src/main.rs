@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Time for the relay to finish its call, and for connections to close.
+/// Time for the relay and the signer to finish their calls, and for connections to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -54,10 +54,12 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error + Sen
     epr.keep_connections_open();
     let (relay_stop, relay_stopped) = tokio::sync::oneshot::channel::<()>();
     let relay = settings.events.relay.then(|| relay(&epr, relay_stopped));
+    let (signer_stop, signer_stopped) = tokio::sync::oneshot::channel::<()>();
+    let signer = signer(&epr, signer_stopped);
     let api = Api::new(epr.clone(), &settings.http, callers);
     let served = epr_api::serve(api, SocketAddr::new(settings.http.host, settings.http.port), stop).await;
-    drop(relay_stop);
-    close(epr, relay).await;
+    drop((relay_stop, signer_stop));
+    close(epr, relay.into_iter().chain([signer])).await;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -73,10 +75,21 @@ fn relay(epr: &Epr, stop: tokio::sync::oneshot::Receiver<()>) -> JoinHandle<()> 
     })
 }
 
-async fn close(epr: Epr, relay: Option<JoinHandle<()>>) {
+/// Signs checkpoints of the ledger until `stop`, if a key is configured.
+fn signer(epr: &Epr, stop: tokio::sync::oneshot::Receiver<()>) -> JoinHandle<()> {
+    let epr = epr.clone();
+    tokio::spawn(async move {
+        epr.sign_checkpoints(async {
+            let _ = stop.await;
+        })
+        .await;
+    })
+}
+
+async fn close(epr: Epr, tasks: impl Iterator<Item = JoinHandle<()>>) {
     let close = async {
-        if let Some(relay) = relay {
-            let _ = relay.await;
+        for task in tasks {
+            let _ = task.await;
         }
         epr.close().await;
     };

@@ -98,8 +98,22 @@ async fn work(settings: &Settings, url: &str, heartbeat: &Arc<Heartbeat>, stop: 
     epr.keep_connections_open();
     let queue = Sqs::new(&settings.aws, &settings.queue, url).await;
     tracing::info!(target: "audit_consumer", concurrency = settings.queue.concurrency, "audit_worker_started");
+    let signer = epr.clone();
+    let (signer_stop, signer_stopped) = tokio::sync::oneshot::channel::<()>();
+    let signer = tokio::spawn(async move {
+        signer
+            .sign_checkpoints(async {
+                let _ = signer_stopped.await;
+            })
+            .await;
+    });
     Worker::new(epr.clone(), queue, &settings.queue, Arc::clone(heartbeat)).run(stop).await;
-    if tokio::time::timeout(CLOSE_TIMEOUT, epr.close()).await.is_err() {
+    drop(signer_stop);
+    let close = async {
+        let _ = signer.await;
+        epr.close().await;
+    };
+    if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
         tracing::warn!(target: "audit_consumer", "the database connections could not be closed in time");
     }
     tracing::info!(target: "audit_consumer", "stopped");

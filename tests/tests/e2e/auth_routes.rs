@@ -159,9 +159,8 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
         let name = format!("{method} {path}");
         let needed = match rule(&method, &path) {
             Rule::Open => None,
-            Rule::OpenIf(path) if opened.contains(&path) => None,
-            Rule::OpenIf(_) => Some([Scope::Operate; 2]),
-            Rule::Requires(scope) => Some([scope; 2]),
+            Rule::OpenIf(path, _) if opened.contains(&path) => None,
+            Rule::OpenIf(_, scope) | Rule::Requires(scope) => Some([scope; 2]),
             Rule::RequiresBoth(one, other) => Some([one, other]),
         };
         let Some(needed) = needed else {

@@ -82,6 +82,7 @@ mod ledger_every;
 mod ledger_foreign;
 mod ledger_lock;
 mod ledger_numbers;
+mod ledger_proofs;
 mod ledger_readers;
 mod ledger_replay;
 mod ledger_store;

@@ -77,9 +77,8 @@ async fn every_spelling_of_a_route_has_its_rule() {
         let path = access.path.replace("{id}", ID).replace("{event_id}", ID);
         let needed = match access.rule {
             Rule::Open => None,
-            Rule::OpenIf(_) => Some(Scope::Operate),
             // With one of two scopes every spelling is refused alike.
-            Rule::Requires(scope) | Rule::RequiresBoth(scope, _) => Some(scope),
+            Rule::OpenIf(_, scope) | Rule::Requires(scope) | Rule::RequiresBoth(scope, _) => Some(scope),
         };
         let right = needed.map(&bearer);
         let wrong = bearer(if needed == Some(Scope::Read) { Scope::Write } else { Scope::Read });

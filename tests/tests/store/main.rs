@@ -8,6 +8,7 @@ mod access_resources;
 mod access_resources_law;
 mod admin;
 mod changes;
+mod checkpoints;
 mod coverage;
 mod entity_identity;
 mod facts;

@@ -21,6 +21,7 @@ mod access;
 mod access_resources;
 mod admin;
 mod changes;
+mod checkpoints;
 mod facts;
 mod history;
 mod idempotency;
@@ -45,6 +46,7 @@ pub use access_resources::{
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
+pub use checkpoints::{CheckpointStore, EntryHashes, StoredCheckpoint, StoredTile};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
 pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};
@@ -75,6 +77,7 @@ pub trait Store:
     + RevisionStore
     + HistoryStore
     + PastStore
+    + CheckpointStore
     + OutboxStore
     + ChangeFeed
     + AdminStore
@@ -97,6 +100,7 @@ impl<T> Store for T where
         + RevisionStore
         + HistoryStore
         + PastStore
+        + CheckpointStore
         + OutboxStore
         + ChangeFeed
         + AdminStore

@@ -15,6 +15,7 @@ pub(super) mod assignment_search;
 pub(super) mod assignments;
 mod cached_head;
 pub(super) mod changes;
+mod checkpoints;
 mod columns;
 pub(super) mod entities;
 pub(super) mod entity_search;

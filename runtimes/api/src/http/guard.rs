@@ -94,7 +94,7 @@ impl Guard {
     fn is_open(&self, rule: Rule) -> bool {
         match rule {
             Rule::Open => true,
-            Rule::OpenIf(path) => self.open.contains(&path),
+            Rule::OpenIf(path, _) => self.open.contains(&path),
             Rule::Requires(_) | Rule::RequiresBoth(..) => false,
         }
     }
@@ -109,9 +109,8 @@ impl Guard {
     ) -> Result<(Caller, AuthenticatedActor), AccessDenied> {
         let caller = self.verify_credential(headers, permit).await?;
         let required = match rule {
-            Some(Rule::Requires(scope)) => [Some(scope), None],
+            Some(Rule::Requires(scope) | Rule::OpenIf(_, scope)) => [Some(scope), None],
             Some(Rule::RequiresBoth(one, other)) => [Some(one), Some(other)],
-            Some(Rule::OpenIf(_)) => [Some(Scope::Operate), None],
             Some(Rule::Open) | None => [None, None],
         };
         if let Some(scope) = required.into_iter().flatten().find(|scope| !caller.scopes.hold(*scope)) {

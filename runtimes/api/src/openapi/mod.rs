@@ -57,7 +57,7 @@ const TAGS: [(&str, &str); 9] = [
     ("authorization", "Access checks."),
     ("authzen", "The same checks by the AuthZEN Authorization API 1.0."),
     ("events", "Events that are stored and published to other services."),
-    ("audit", "The audit ledger, read only."),
+    ("audit", "The audit ledger, read only, and proofs over it."),
     ("operation", "Health, metrics and this document."),
 ];
 

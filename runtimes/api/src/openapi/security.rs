@@ -34,10 +34,10 @@ pub(crate) fn describe(operation: &mut Operation, rule: Option<Rule>) {
     let none = SecurityRequirement::default();
     let (security, sentence) = match rule {
         Some(Rule::Open) => (vec![none], "Scope: none.".to_owned()),
-        Some(Rule::OpenIf(open)) => {
-            let (path, operate) = (open.word(), Scope::Operate.word());
-            let sentence = format!("Scope: none if `EPR_OPEN_PATHS` contains `{path}`, else `{operate}`.");
-            (vec![none, requires(Scope::Operate)], sentence)
+        Some(Rule::OpenIf(open, scope)) => {
+            let (path, word) = (open.word(), scope.word());
+            let sentence = format!("Scope: none if `EPR_OPEN_PATHS` contains `{path}`, else `{word}`.");
+            (vec![none, requires(scope)], sentence)
         }
         Some(Rule::Requires(scope)) => (vec![requires(scope)], format!("Scope: `{}`.", scope.word())),
         Some(Rule::RequiresBoth(one, other)) => {

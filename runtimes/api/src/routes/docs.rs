@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use epr_core::authn::Scope;
 use epr_core::settings::OpenPath;
 
 use crate::App;
@@ -19,10 +20,10 @@ use crate::openapi::{Route, route};
 
 pub(crate) fn routes() -> [Route; 4] {
     [
-        route!(openapi, Rule::OpenIf(OpenPath::Docs)),
-        route!(page, Rule::OpenIf(OpenPath::Docs)),
-        route!(redoc, Rule::OpenIf(OpenPath::Docs)),
-        route!(file, Rule::OpenIf(OpenPath::Docs)),
+        route!(openapi, Rule::OpenIf(OpenPath::Docs, Scope::Operate)),
+        route!(page, Rule::OpenIf(OpenPath::Docs, Scope::Operate)),
+        route!(redoc, Rule::OpenIf(OpenPath::Docs, Scope::Operate)),
+        route!(file, Rule::OpenIf(OpenPath::Docs, Scope::Operate)),
     ]
 }
 

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use epr_core::Epr;
+use epr_core::authn::Scope;
 use epr_core::error::chain;
 use epr_core::settings::OpenPath;
 use serde::Serialize;
@@ -20,8 +21,8 @@ use crate::openapi::{Route, route};
 pub(crate) fn routes() -> [Route; 3] {
     [
         route!(live, Rule::Open),
-        route!(ready, Rule::OpenIf(OpenPath::Readyz)),
-        route!(metrics, Rule::OpenIf(OpenPath::Metrics)),
+        route!(ready, Rule::OpenIf(OpenPath::Readyz, Scope::Operate)),
+        route!(metrics, Rule::OpenIf(OpenPath::Metrics, Scope::Operate)),
     ]
 }
 
@@ -71,6 +72,9 @@ pub(crate) struct Dependencies {
     database: Dependency,
     /// The cache of decisions. Not required: while it is bypassed, every check is evaluated.
     cache: Dependency,
+    /// The ledger's checkpoints, if this process signs them. Not required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Checkpoints>,
     /// The cache that processes share, if one is configured. Not required.
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_cache: Option<SharedCache>,
@@ -80,6 +84,14 @@ pub(crate) struct Dependencies {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependency {
     /// A database is `ok`, `unavailable` or `missing_privileges`; a cache is `ok`, `bypassed` or `off`.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+}
+
+/// The state of the ledger's checkpoints.
+#[derive(Serialize, ToSchema)]
+struct Checkpoints {
+    /// `ok`, or `inconsistent` if the ledger does not begin with what was signed last, so that nothing is signed.
     #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
@@ -114,6 +126,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let dependencies = Dependencies {
         database: Dependency { status: database },
         cache: Dependency { status: cache.word() },
+        ledger: app.epr.checkpoint_status().map(|checkpoints| Checkpoints {
+            status: if checkpoints.inconsistent.is_some() { "inconsistent" } else { "ok" },
+        }),
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };
     let authentication = app.unguarded.then_some("off");

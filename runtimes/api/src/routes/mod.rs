@@ -26,6 +26,7 @@ pub(crate) fn all() -> Routes {
         .with(v1::audit::routes())
         .with(v1::changes::routes())
         .with(authzen::routes())
+        .with(v1::ledger::routes())
 }
 
 /// The result of a handler.

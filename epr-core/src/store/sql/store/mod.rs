@@ -7,6 +7,7 @@ mod access;
 mod access_resources;
 mod admin;
 mod changes;
+mod checkpoints;
 mod facts;
 mod history;
 mod idempotency;

@@ -8,5 +8,6 @@ pub(crate) mod check;
 pub(crate) mod entities;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod ledger;
 pub(crate) mod principals;
 pub(crate) mod roles;

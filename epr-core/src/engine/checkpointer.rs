@@ -1,0 +1,240 @@
+//! The checkpointer: signs the tree over the committed entries, one process at a time.
+//!
+//! It reads what is committed, signs, and then appends the checkpoint with the tiles that it needs in one transaction,
+//! which fails if another signer came first: a note that was not stored never leaves the process. It takes no lock of
+//! the ledger, and must never sign a smaller tree, or one that does not begin with the tree signed last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::{error, info, warn};
+
+use super::core::Core;
+use super::ledger_tree::{LedgerTree, leaf_data, signed, unsigned};
+use crate::domain::{Incarnation, Timestamp};
+use crate::error::chain;
+use crate::ledger::GENESIS_HASH;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::edge::{FullTile, RightEdge};
+use crate::ledger::merkle::{Hash, leaf_hash};
+use crate::ledger::tile::{FULL_WIDTH, write_hashes};
+use crate::signing::{LedgerSigning, SigningError};
+use crate::store::{EntryHashes, StoreError, StoredCheckpoint, StoredTile};
+
+/// Entries that are read and whose tiles are stored at a time: a multiple of 256.
+const STEP: u64 = 65_536;
+
+/// The state of the signer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointerState {
+    /// The newest checkpoint that this process has signed or read: its incarnation, size, root and time.
+    pub(crate) last: Option<(Incarnation, i64, Hash, Timestamp)>,
+    /// Why nothing is signed any more.
+    pub(crate) inconsistent: Option<String>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointOutcome {
+    /// A checkpoint of this many entries was stored.
+    Signed(i64),
+    /// The ledger has not grown since the last checkpoint.
+    Unchanged,
+    /// The last checkpoint is younger than the interval.
+    TooEarly,
+    /// Another signer came first.
+    Overtaken,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckpointFailure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+/// Signs checkpoints of one ledger.
+pub(crate) struct Checkpointer {
+    core: Arc<Core>,
+    state: Mutex<CheckpointerState>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CheckpointerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state; `None` when no key is configured.
+    pub(crate) fn state(&self) -> Option<CheckpointerState> {
+        self.core.settings.signing.as_ref().map(|_| self.lock().clone())
+    }
+
+    /// Signs at the interval of the settings until `stop` is ready. Returns at once when no key is configured.
+    pub(crate) async fn run(&self, stop: impl Future<Output = ()> + Send) {
+        let Some(signing) = self.core.settings.signing.clone() else { return };
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            match self.attempt(&signing, false).await {
+                Ok(CheckpointOutcome::Signed(size)) => info!(size, "ledger_checkpoint_signed"),
+                Ok(_) => {}
+                Err(CheckpointFailure::Inconsistent(why)) => {
+                    if self.lock().inconsistent.replace(why.clone()).as_ref() != Some(&why) {
+                        let hint = "nothing is signed until this is explained: see docs/PROOFS.md";
+                        error!(why, hint, "ledger_inconsistent");
+                    }
+                }
+                Err(failure) => warn!(error = chain(&failure), "ledger_checkpoint_failed"),
+            }
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(signing.interval) => {}
+            }
+        }
+    }
+
+    /// Makes a checkpoint now if the ledger has grown, whatever the interval is.
+    pub(crate) async fn make_now(&self) -> Option<Result<CheckpointOutcome, CheckpointFailure>> {
+        let signing = self.core.settings.signing.clone()?;
+        let made = self.attempt(&signing, true).await;
+        if let Err(CheckpointFailure::Inconsistent(why)) = &made {
+            self.lock().inconsistent = Some(why.clone());
+        }
+        Some(made)
+    }
+
+    async fn attempt(&self, signing: &LedgerSigning, now: bool) -> Result<CheckpointOutcome, CheckpointFailure> {
+        let store = &*self.core.store;
+        let state = store.registry_state().await?;
+        let (incarnation, head) = (state.revision.incarnation, unsigned(state.head));
+        let last = store.last_checkpoint(incarnation).await?;
+        self.compare_with_memory(incarnation, last.as_ref())?;
+        let previous = last.as_ref().map_or(0, |last| unsigned(last.size));
+        if head < previous {
+            return Err(CheckpointFailure::Inconsistent(format!(
+                "a checkpoint of {previous} entries was signed, but the ledger has only {head}"
+            )));
+        }
+        let age = |last: &StoredCheckpoint| self.core.now().unix_micros() - last.signed_at.unix_micros();
+        let interval = i64::try_from(signing.interval.as_micros()).unwrap_or(i64::MAX);
+        if head == previous {
+            self.remember(last.as_ref());
+            return Ok(CheckpointOutcome::Unchanged);
+        }
+        // Another process signs. A time in the future is that of a clock that was wrong.
+        if !now && last.as_ref().is_some_and(|last| (0..interval / 10 * 9).contains(&age(last))) {
+            self.remember(last.as_ref());
+            return Ok(CheckpointOutcome::TooEarly);
+        }
+        let (edge, tiles) = self.grow(incarnation, last.as_ref(), head).await?;
+        let (root, now) = (edge.root(), self.core.now());
+        let checkpoint = Checkpoint::new(&signing.origin_of(incarnation), head, root).map_err(SigningError::from)?;
+        let note = signing.keys.sign(&checkpoint, unsigned(now.unix_micros() / 1_000_000))?.to_string();
+        let checkpoint = StoredCheckpoint { incarnation, size: signed(head), root, note, signed_at: now };
+        if !store.add_checkpoint(signed(previous), &checkpoint, &tiles).await? {
+            return Ok(CheckpointOutcome::Overtaken);
+        }
+        self.remember(Some(&checkpoint));
+        Ok(CheckpointOutcome::Signed(checkpoint.size))
+    }
+
+    /// Grows the tree from the stored tiles to `head` entries. Returns its edge, and the tiles that are not stored yet.
+    async fn grow(
+        &self,
+        incarnation: Incarnation,
+        last: Option<&StoredCheckpoint>,
+        head: u64,
+    ) -> Result<(RightEdge, Vec<StoredTile>), CheckpointFailure> {
+        let store = &*self.core.store;
+        let covered = unsigned(store.tile_count(incarnation, 0).await?) * u64::from(FULL_WIDTH);
+        if covered > head {
+            return Err(CheckpointFailure::Inconsistent(format!(
+                "tiles of {covered} entries are stored, but the ledger has only {head}"
+            )));
+        }
+        if let Some(last) = last {
+            let signed_tree = LedgerTree { store, incarnation, size: unsigned(last.size) };
+            if signed_tree.root().await? != last.root {
+                return Err(CheckpointFailure::Inconsistent(format!(
+                    "the first {} entries no longer have the root that was signed for them",
+                    last.size
+                )));
+            }
+        }
+        let mut edge = LedgerTree { store, incarnation, size: covered }.edge().await?;
+        let mut tiles = Vec::new();
+        let mut previous_hash = match covered {
+            0 => GENESIS_HASH.to_owned(),
+            _ => store.entry_hashes(signed(covered), signed(covered)).await?.pop().map_or_else(String::new, hash_of),
+        };
+        while edge.size() < head {
+            if !tiles.is_empty() {
+                store.add_tiles(incarnation, &tiles).await?;
+                tiles.clear();
+            }
+            let end = (edge.size() + STEP).min(head);
+            for entry in store.entry_hashes(signed(edge.size() + 1), signed(end)).await? {
+                let data = following(&entry, edge.size() + 1, &previous_hash)?;
+                edge.push(leaf_hash(&data), |tile| tiles.push(stored(tile)));
+                previous_hash = entry.entry_hash;
+            }
+            if edge.size() < end {
+                return Err(CheckpointFailure::Inconsistent(format!("entry {} is missing", edge.size() + 1)));
+            }
+        }
+        Ok((edge, tiles))
+    }
+
+    /// Compares the database with what this process has seen: one that was replaced by an older copy lacks it.
+    fn compare_with_memory(
+        &self,
+        incarnation: Incarnation,
+        last: Option<&StoredCheckpoint>,
+    ) -> Result<(), CheckpointFailure> {
+        let mut state = self.lock();
+        let Some((known, size, root, _)) = state.last else { return Ok(()) };
+        if known != incarnation {
+            *state = CheckpointerState::default();
+            return Ok(());
+        }
+        let why = match last {
+            Some(last) if last.size > size || (last.size == size && last.root == root) => return Ok(()),
+            Some(last) if last.size == size => format!("the checkpoint of {size} entries has another root than before"),
+            _ => format!("the checkpoint of {size} entries, which this process has seen, is gone"),
+        };
+        Err(CheckpointFailure::Inconsistent(why))
+    }
+
+    fn remember(&self, last: Option<&StoredCheckpoint>) {
+        let mut state = self.lock();
+        state.inconsistent = None;
+        if let Some(StoredCheckpoint { incarnation, size, root, signed_at, .. }) = last {
+            state.last = Some((*incarnation, *size, *root, *signed_at));
+        }
+    }
+}
+
+fn hash_of(entry: EntryHashes) -> String {
+    entry.entry_hash
+}
+
+/// The leaf of `entry`, which must be entry `sequence` and follow the entry with this hash.
+fn following(entry: &EntryHashes, sequence: u64, previous_hash: &str) -> Result<Hash, CheckpointFailure> {
+    if unsigned(entry.sequence) != sequence {
+        return Err(CheckpointFailure::Inconsistent(format!("entry {sequence} is missing")));
+    }
+    if entry.previous_hash != previous_hash {
+        return Err(CheckpointFailure::Inconsistent(format!("entry {sequence} does not follow the entry before it")));
+    }
+    leaf_data(&entry.entry_hash)
+        .ok_or_else(|| CheckpointFailure::Inconsistent(format!("the hash of entry {sequence} is not 64 hex digits")))
+}
+
+fn stored(tile: FullTile) -> StoredTile {
+    StoredTile { level: tile.level, number: signed(tile.index), root: tile.root, hashes: write_hashes(&tile.hashes) }
+}

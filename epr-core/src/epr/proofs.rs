@@ -1,0 +1,90 @@
+//! Checkpoints of the ledger, and proofs from its tree.
+
+use super::Epr;
+use crate::domain::Timestamp;
+use crate::engine::checkpointer::{CheckpointFailure, CheckpointOutcome};
+use crate::error::{Error, Result};
+use crate::handlers::checkpoints;
+use crate::ledger::merkle::Hash;
+use crate::ledger::proof::InclusionProof;
+use crate::ledger::tile::Tile;
+use crate::store::{StoreError, StoredCheckpoint};
+
+/// What this process knows of the checkpoints that it signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointStatus {
+    /// The number of entries of the newest checkpoint, and the time of its signature.
+    pub newest: Option<(i64, Timestamp)>,
+    /// Why nothing is signed any more.
+    pub inconsistent: Option<String>,
+}
+
+/// Checkpoints and proofs.
+impl Epr {
+    /// Signs checkpoints until `stop` is ready. Returns at once when no key is configured. Any number of processes may
+    /// do this at the same time: one of them signs.
+    pub async fn sign_checkpoints(&self, stop: impl Future<Output = ()> + Send) {
+        self.engines.checkpointer.run(stop).await;
+    }
+
+    /// Signs a checkpoint now if the ledger has grown; `None` when no key is configured.
+    ///
+    /// # Errors
+    /// The database is unavailable, or the ledger does not begin with what was signed last.
+    pub async fn make_checkpoint(&self) -> Result<Option<CheckpointOutcome>> {
+        let made = self.engines.checkpointer.make_now().await.transpose();
+        made.map_err(|failure| match failure {
+            CheckpointFailure::Store(error) => error.into(),
+            CheckpointFailure::Inconsistent(why) => Error::Refused(format!("The ledger is inconsistent: {why}")),
+            CheckpointFailure::Signing(error) => Error::Internal(StoreError::corrupt("EPR_LEDGER_KEY", error)),
+        })
+    }
+
+    /// What this process knows of the checkpoints that it signs; `None` when no key is configured.
+    #[must_use]
+    pub fn checkpoint_status(&self) -> Option<CheckpointStatus> {
+        let state = self.engines.checkpointer.state()?;
+        let newest = state.last.map(|(_, size, _, signed_at)| (size, signed_at));
+        Some(CheckpointStatus { newest, inconsistent: state.inconsistent })
+    }
+
+    /// The newest checkpoint of the ledger.
+    ///
+    /// # Errors
+    /// There is none, or the database is unavailable.
+    pub async fn newest_checkpoint(&self) -> Result<StoredCheckpoint> {
+        checkpoints::newest(&self.engines).await
+    }
+
+    /// The bytes of a tile or bundle of the newest checkpoint's tree.
+    ///
+    /// # Errors
+    /// The tree does not have it, or the database is unavailable.
+    pub async fn ledger_tile(&self, tile: Tile) -> Result<Vec<u8>> {
+        checkpoints::tile(&self.engines, tile).await
+    }
+
+    /// The proof that the newest checkpoint covers an entry, with the entry's canonical text.
+    ///
+    /// # Errors
+    /// The newest checkpoint does not cover it, or the database is unavailable.
+    pub async fn prove_entry(&self, sequence: i64) -> Result<InclusionProof> {
+        checkpoints::prove(&self.engines, sequence).await
+    }
+
+    /// The hashes that prove that the tree of `to` entries, or of the newest checkpoint, begins with that of `from`.
+    ///
+    /// # Errors
+    /// The newest checkpoint covers fewer entries, or the database is unavailable.
+    pub async fn prove_consistency(&self, from: u64, to: Option<u64>) -> Result<Vec<Hash>> {
+        checkpoints::consistency(&self.engines, from, to).await
+    }
+
+    /// The verifier keys (vkeys) of the ledger.
+    ///
+    /// # Errors
+    /// This process has no key, or the database is unavailable.
+    pub async fn verifier_keys(&self) -> Result<Vec<String>> {
+        checkpoints::verifier_keys(&self.engines).await
+    }
+}

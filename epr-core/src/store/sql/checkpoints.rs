@@ -1,0 +1,191 @@
+//! Statements on `audit_checkpoints` and `audit_tiles`, and the hashes of entries that they are made from.
+
+use sqlx::Row as _;
+
+use super::dialect::{Conn, Row, SqlTime, bind_id, bind_time, classify, lock_checkpoints, read_id, read_time};
+use crate::domain::{Incarnation, Timestamp};
+use crate::ledger::merkle::Hash;
+use crate::store::{EntryHashes, Result, StoreError, StoredCheckpoint, StoredTile};
+
+/// The columns of a checkpoint.
+macro_rules! checkpoint_columns {
+    () => {
+        "SELECT c.incarnation, c.size, c.root, c.note, c.signed_at FROM audit_checkpoints c "
+    };
+}
+
+fn hash_of(bytes: &[u8]) -> Result<Hash> {
+    Hash::try_from(bytes).map_err(|_| StoreError::corrupt("root", "not 32 bytes"))
+}
+
+fn read_checkpoint(row: &Row) -> Result<StoredCheckpoint> {
+    Ok(StoredCheckpoint {
+        incarnation: Incarnation(row.try_get("incarnation").map(read_id).map_err(classify)?),
+        size: row.try_get("size").map_err(classify)?,
+        root: hash_of(row.try_get("root").map_err(classify)?)?,
+        note: row.try_get("note").map_err(classify)?,
+        signed_at: time_of(row)?,
+    })
+}
+
+fn time_of(row: &Row) -> Result<Timestamp> {
+    read_time(row.try_get::<SqlTime, _>("signed_at").map_err(classify)?)
+}
+
+pub(super) async fn last(conn: &mut Conn, incarnation: Incarnation) -> Result<Option<StoredCheckpoint>> {
+    let row = sqlx::query(concat!(checkpoint_columns!(), "WHERE c.incarnation = $1 ORDER BY c.size DESC LIMIT 1"))
+        .bind(bind_id(incarnation.0))
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    row.as_ref().map(read_checkpoint).transpose()
+}
+
+pub(super) async fn list(
+    conn: &mut Conn,
+    incarnation: Incarnation,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<StoredCheckpoint>> {
+    let rows = sqlx::query(concat!(
+        checkpoint_columns!(),
+        "WHERE c.incarnation = $1 AND c.size > $2 ORDER BY c.size LIMIT $3"
+    ))
+    .bind(bind_id(incarnation.0))
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    rows.iter().map(read_checkpoint).collect()
+}
+
+pub(super) async fn tile_count(conn: &mut Conn, incarnation: Incarnation, level: u8) -> Result<i64> {
+    // The last one and not a count, which would read all of them.
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(t.number) FROM audit_tiles t WHERE t.incarnation = $1 AND t.level = $2")
+            .bind(bind_id(incarnation.0))
+            .bind(i32::from(level))
+            .fetch_one(conn)
+            .await
+            .map_err(classify)?;
+    Ok(last.map_or(0, |last| last + 1))
+}
+
+pub(super) async fn tile_roots(
+    conn: &mut Conn,
+    incarnation: Incarnation,
+    level: u8,
+    (first, end): (i64, i64),
+) -> Result<Vec<Hash>> {
+    let roots: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT t.root FROM audit_tiles t \
+         WHERE t.incarnation = $1 AND t.level = $2 AND t.number >= $3 AND t.number < $4 ORDER BY t.number",
+    )
+    .bind(bind_id(incarnation.0))
+    .bind(i32::from(level))
+    .bind(first)
+    .bind(end)
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    roots.iter().map(|root| hash_of(root)).collect()
+}
+
+pub(super) async fn tiles(
+    conn: &mut Conn,
+    incarnation: Incarnation,
+    level: u8,
+    (first, limit): (i64, u32),
+) -> Result<Vec<StoredTile>> {
+    let rows = sqlx::query(
+        "SELECT t.number, t.root, t.hashes FROM audit_tiles t \
+         WHERE t.incarnation = $1 AND t.level = $2 AND t.number >= $3 ORDER BY t.number LIMIT $4",
+    )
+    .bind(bind_id(incarnation.0))
+    .bind(i32::from(level))
+    .bind(first)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    let read = |row: &Row| {
+        Ok(StoredTile {
+            level,
+            number: row.try_get("number").map_err(classify)?,
+            root: hash_of(row.try_get("root").map_err(classify)?)?,
+            hashes: row.try_get("hashes").map_err(classify)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn entry_hashes(conn: &mut Conn, first: i64, last: i64) -> Result<Vec<EntryHashes>> {
+    let rows = sqlx::query(
+        "SELECT l.sequence, l.previous_hash, l.entry_hash FROM audit_logs l \
+         WHERE l.sequence >= $1 AND l.sequence <= $2 ORDER BY l.sequence",
+    )
+    .bind(first)
+    .bind(last)
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    let read = |row: &Row| {
+        Ok(EntryHashes {
+            sequence: row.try_get(0).map_err(classify)?,
+            previous_hash: row.try_get(1).map_err(classify)?,
+            entry_hash: row.try_get(2).map_err(classify)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn add_tiles(conn: &mut Conn, incarnation: Incarnation, tiles: &[StoredTile]) -> Result<()> {
+    for tile in tiles {
+        sqlx::query(
+            "INSERT INTO audit_tiles (incarnation, level, number, root, hashes) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(bind_id(incarnation.0))
+        .bind(i32::from(tile.level))
+        .bind(tile.number)
+        .bind(tile.root.to_vec())
+        .bind(&tile.hashes)
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn add(
+    conn: &mut Conn,
+    previous: i64,
+    checkpoint: &StoredCheckpoint,
+    tiles: &[StoredTile],
+) -> Result<bool> {
+    lock_checkpoints(&mut *conn).await?;
+    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(c.size) FROM audit_checkpoints c WHERE c.incarnation = $1")
+        .bind(bind_id(checkpoint.incarnation.0))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(classify)?;
+    if last.unwrap_or(0) != previous {
+        return Ok(false);
+    }
+    add_tiles(&mut *conn, checkpoint.incarnation, tiles).await?;
+    sqlx::query(concat!(
+        "INSERT INTO audit_checkpoints (incarnation, size, root, note, signed_at) VALUES ($1, $2, $3, $4, ",
+        time_value!("$5"),
+        ")"
+    ))
+    .bind(bind_id(checkpoint.incarnation.0))
+    .bind(checkpoint.size)
+    .bind(checkpoint.root.to_vec())
+    .bind(&checkpoint.note)
+    .bind(bind_time(checkpoint.signed_at))
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(true)
+}
