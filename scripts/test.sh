@@ -50,7 +50,8 @@ quick_skips=(
     cli_doctor:: cli_registry::failures
     # Redis, SNS, SQS or the Lambda runtime.
     aws_regions::the_region cache_tls:: cache_upstash:: events_topic:: unread_output::the_worker vault:: worker::
-    # Clients in other languages, and nginx.
+    # Clients and verifiers in other languages, a bucket, and nginx.
+    foreign_verifiers:: ledger_publish::a_bucket ledger_proofs::signers_in
     refused_bodies::a_proxy refused_bodies::python_and_node
 )
 
@@ -91,6 +92,10 @@ need_apt pgbouncer pgbouncer
 # A proxy, and a client in another language, for refused bodies.
 [[ -x /usr/sbin/nginx ]] || need_apt nginx nginx
 need_apt node nodejs
+# Other people's verifiers of the ledger: Go's x/mod/sumdb, and Python.
+need_apt go golang-go
+[[ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ]] || need_apt /no/such/command golang-golang-x-mod-dev
+need_python cryptography 50.0.2
 need_python moto 5.2.5 '[server]'
 need_python cargo-lambda 1.9.1
 need_python upstash-redis 1.8.0

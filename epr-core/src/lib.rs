@@ -61,7 +61,9 @@ pub use engine::clock_offset::ClockReading;
 pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
-pub use handlers::audit::{ExportedEntry, FormerNumbers, SetAside, Verification};
+pub use handlers::audit::{
+    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
+};
 pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 #[cfg(feature = "ingest")]

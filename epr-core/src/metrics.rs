@@ -263,11 +263,26 @@ pub(crate) fn clock(offset: f64) -> Registry {
 
 /// The newest checkpoint of the ledger that this process knows.
 #[cfg(feature = "proofs")]
-pub(crate) fn checkpoint(newest: Option<(i64, Timestamp)>, consistent: bool, now: Timestamp) -> Registry {
+pub(crate) fn checkpoint(
+    newest: Option<(i64, Timestamp)>,
+    [published, cosigned]: [Option<i64>; 2],
+    consistent: bool,
+    now: Timestamp,
+) -> Registry {
     let mut registry = Registry::with_prefix("epr");
     let signing = Gauge::<i64>::default();
     signing.set(i64::from(consistent));
     registry.register("ledger_consistent", "1 while checkpoints are signed; 0: the ledger is inconsistent", signing);
+    if let Some(size) = published {
+        let entries = Gauge::<i64>::default();
+        entries.set(size);
+        registry.register("ledger_published_entries", "Entries that are published", entries);
+    }
+    if let Some(size) = cosigned {
+        let entries = Gauge::<i64>::default();
+        entries.set(size);
+        registry.register("ledger_cosigned_entries", "Entries of the newest checkpoint with a quorum", entries);
+    }
     if let Some((size, signed_at)) = newest {
         let (entries, age) = (Gauge::<i64>::default(), Seconds::default());
         entries.set(size);

@@ -30,7 +30,7 @@ CREATE TRIGGER audit_checkpoints_append_only BEFORE UPDATE OR DELETE OR TRUNCATE
 CREATE TRIGGER audit_tiles_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_tiles
     FOR EACH STATEMENT EXECUTE FUNCTION audit_checkpoints_append_only();
 
--- A checkpoint is never followed by one that is not larger. Signers exclude each other, so that none is overlooked here.
+-- A checkpoint is never followed by one that is not larger. Signers exclude each other, so that none is overlooked.
 CREATE FUNCTION audit_checkpoints_grow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{error, info, warn};
 
 use super::core::Core;
-use super::ledger_tree::{LedgerTree, leaf_data, signed, unsigned};
+use super::ledger_tree::{LedgerTree, leaf_data, signed, unsigned, with_cosignatures};
+use super::publication::{self, PublicationError};
+#[cfg(feature = "publish")]
+use super::witnessing::WitnessingError;
 use crate::domain::{Incarnation, Timestamp};
 use crate::error::chain;
 use crate::ledger::GENESIS_HASH;
@@ -17,6 +20,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::{FullTile, RightEdge};
 use crate::ledger::merkle::{Hash, leaf_hash};
 use crate::ledger::tile::{FULL_WIDTH, write_hashes};
+use crate::publish::ledger_target::TargetError;
 use crate::signing::{LedgerSigning, SigningError};
 use crate::store::{EntryHashes, StoreError, StoredCheckpoint, StoredTile};
 
@@ -30,6 +34,10 @@ pub(crate) struct CheckpointerState {
     pub(crate) last: Option<(Incarnation, i64, Hash, Timestamp)>,
     /// Why nothing is signed any more.
     pub(crate) inconsistent: Option<String>,
+    /// The number of entries that are published, as this process knows.
+    pub(crate) published: Option<u64>,
+    /// The number of entries of the newest checkpoint that enough witnesses have cosigned, as this process knows.
+    pub(crate) cosigned: Option<i64>,
 }
 
 /// What an attempt came to.
@@ -51,8 +59,30 @@ pub(crate) enum CheckpointFailure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Signing(#[from] SigningError),
+    #[error("the ledger could not be published")]
+    Publication(#[source] TargetError),
     #[error("{0}")]
     Inconsistent(String),
+}
+
+#[cfg(feature = "publish")]
+impl From<WitnessingError> for CheckpointFailure {
+    fn from(error: WitnessingError) -> Self {
+        match error {
+            WitnessingError::Store(error) => Self::Store(error),
+            WitnessingError::Inconsistent(why) => Self::Inconsistent(why),
+        }
+    }
+}
+
+impl From<PublicationError> for CheckpointFailure {
+    fn from(error: PublicationError) -> Self {
+        match error {
+            PublicationError::Store(error) => Self::Store(error),
+            PublicationError::Target(error) => Self::Publication(error),
+            PublicationError::Inconsistent(why) => Self::Inconsistent(why),
+        }
+    }
 }
 
 /// Signs checkpoints of one ledger.
@@ -80,17 +110,7 @@ impl Checkpointer {
         let Some(signing) = self.core.settings.signing.clone() else { return };
         let mut stop = std::pin::pin!(stop);
         loop {
-            match self.attempt(&signing, false).await {
-                Ok(CheckpointOutcome::Signed(size)) => info!(size, "ledger_checkpoint_signed"),
-                Ok(_) => {}
-                Err(CheckpointFailure::Inconsistent(why)) => {
-                    if self.lock().inconsistent.replace(why.clone()).as_ref() != Some(&why) {
-                        let hint = "nothing is signed until this is explained: see docs/PROOFS.md";
-                        error!(why, hint, "ledger_inconsistent");
-                    }
-                }
-                Err(failure) => warn!(error = chain(&failure), "ledger_checkpoint_failed"),
-            }
+            self.sign_and_publish(&signing).await;
             tokio::select! {
                 () = &mut stop => return,
                 () = tokio::time::sleep(signing.interval) => {}
@@ -98,10 +118,88 @@ impl Checkpointer {
         }
     }
 
+    async fn sign_and_publish(&self, signing: &LedgerSigning) {
+        // What was published before binds the first signature of a process.
+        if self.core.settings.publication.is_some()
+            && self.lock().published.is_none()
+            && let Err(failure) = self.compare_with_published().await
+        {
+            return self.report(failure);
+        }
+        match self.attempt(signing, false).await {
+            Ok(CheckpointOutcome::Signed(size)) => info!(size, "ledger_checkpoint_signed"),
+            Ok(_) => {}
+            Err(failure) => return self.report(failure),
+        }
+        if let Err(failure) = self.cosign_and_publish().await {
+            self.report(failure);
+        }
+    }
+
+    /// Has the newest checkpoint cosigned and published, unless that has been done. It is not published before enough
+    /// witnesses have cosigned it.
+    async fn cosign_and_publish(&self) -> Result<(), CheckpointFailure> {
+        #[cfg(feature = "publish")]
+        if let Some(witnessing) = &self.core.settings.witnessing {
+            let store = &*self.core.store;
+            let incarnation = store.registry_state().await?.revision.incarnation;
+            let Some(newest) = store.last_checkpoint(incarnation).await? else { return Ok(()) };
+            if !witnessing.cosign(store, &*self.core.clock, &newest).await? {
+                return Ok(());
+            }
+            self.lock().cosigned = Some(newest.size);
+        }
+        self.publish().await
+    }
+
+    fn report(&self, failure: CheckpointFailure) {
+        let CheckpointFailure::Inconsistent(why) = failure else {
+            warn!(error = chain(&failure), "ledger_checkpoint_failed");
+            return;
+        };
+        if self.lock().inconsistent.replace(why.clone()).as_ref() != Some(&why) {
+            let hint = "nothing is signed until this is explained: see docs/PROOFS.md";
+            error!(why, hint, "ledger_inconsistent");
+        }
+    }
+
+    async fn compare_with_published(&self) -> Result<(), CheckpointFailure> {
+        let Some(target) = self.core.settings.publication.as_deref() else { return Ok(()) };
+        let store = &*self.core.store;
+        let incarnation = store.registry_state().await?.revision.incarnation;
+        let newest = store.last_checkpoint(incarnation).await?;
+        let size = publication::compare(store, target, incarnation, newest.as_ref()).await?;
+        self.lock().published = Some(size);
+        Ok(())
+    }
+
+    /// Publishes the newest checkpoint unless that has been done.
+    async fn publish(&self) -> Result<(), CheckpointFailure> {
+        let Some(target) = self.core.settings.publication.as_deref() else { return Ok(()) };
+        let store = &*self.core.store;
+        let incarnation = store.registry_state().await?.revision.incarnation;
+        let Some(newest) = store.last_checkpoint(incarnation).await? else { return Ok(()) };
+        if self.lock().published.is_some_and(|size| size >= unsigned(newest.size)) {
+            return Ok(());
+        }
+        let newest = with_cosignatures(store, newest).await?;
+        publication::publish(store, target, &newest).await?;
+        self.lock().published = Some(unsigned(newest.size));
+        Ok(())
+    }
+
     /// Makes a checkpoint now if the ledger has grown, whatever the interval is.
     pub(crate) async fn make_now(&self) -> Option<Result<CheckpointOutcome, CheckpointFailure>> {
         let signing = self.core.settings.signing.clone()?;
-        let made = self.attempt(&signing, true).await;
+        let made = async {
+            if self.lock().published.is_none() {
+                self.compare_with_published().await?;
+            }
+            let made = self.attempt(&signing, true).await?;
+            self.cosign_and_publish().await?;
+            Ok(made)
+        };
+        let made = made.await;
         if let Err(CheckpointFailure::Inconsistent(why)) = &made {
             self.lock().inconsistent = Some(why.clone());
         }
@@ -180,7 +278,7 @@ impl Checkpointer {
             let end = (edge.size() + STEP).min(head);
             for entry in store.entry_hashes(signed(edge.size() + 1), signed(end)).await? {
                 let data = following(&entry, edge.size() + 1, &previous_hash)?;
-                edge.push(leaf_hash(&data), |tile| tiles.push(stored(tile)));
+                edge.push(leaf_hash(&data), |tile| tiles.push(stored(&tile)));
                 previous_hash = entry.entry_hash;
             }
             if edge.size() < end {
@@ -235,6 +333,6 @@ fn following(entry: &EntryHashes, sequence: u64, previous_hash: &str) -> Result<
         .ok_or_else(|| CheckpointFailure::Inconsistent(format!("the hash of entry {sequence} is not 64 hex digits")))
 }
 
-fn stored(tile: FullTile) -> StoredTile {
+fn stored(tile: &FullTile) -> StoredTile {
     StoredTile { level: tile.level, number: signed(tile.index), root: tile.root, hashes: write_hashes(&tile.hashes) }
 }

@@ -47,6 +47,12 @@ pub(crate) struct CoreSettings {
     /// How checkpoints of the ledger are signed, if they are.
     #[cfg(feature = "proofs")]
     pub(crate) signing: Option<crate::signing::LedgerSigning>,
+    /// Where the ledger is published, if it is.
+    #[cfg(feature = "proofs")]
+    pub(crate) publication: Option<Arc<dyn crate::publish::ledger_target::LedgerTarget>>,
+    /// The witnesses of the ledger, if there are any.
+    #[cfg(feature = "publish")]
+    pub(crate) witnessing: Option<super::witnessing::Witnessing>,
     /// The work of one page of a list of access.
     pub(crate) list_bounds: ListBounds,
 }

@@ -9,7 +9,7 @@ use crate::domain::Incarnation;
 use crate::ledger::edge::{RightEdge, edge_width};
 use crate::ledger::merkle::{Hash, Range, leaf_hash};
 use crate::ledger::tile::{FULL_WIDTH, Tile, TileKind, node_in_tile, read_hashes, write_entry, write_hashes};
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store, StoreError, StoredCheckpoint};
 
 /// The tree over the first `size` entries.
 pub(crate) struct LedgerTree<'a> {
@@ -40,6 +40,13 @@ pub(crate) fn leaf_data(entry_hash: &str) -> Option<Hash> {
         *byte = digit(high)? << 4 | digit(low)?;
     }
     Some(data)
+}
+
+/// A checkpoint with the cosignatures below its note, as it is served and published.
+pub(crate) async fn with_cosignatures(store: &dyn Store, checkpoint: StoredCheckpoint) -> Result<StoredCheckpoint> {
+    let cosignatures = store.cosignatures(checkpoint.incarnation, checkpoint.size).await?;
+    let lines = cosignatures.iter().map(|one| format!("{}\n", one.line));
+    Ok(StoredCheckpoint { note: std::iter::once(checkpoint.note).chain(lines).collect(), ..checkpoint })
 }
 
 impl LedgerTree<'_> {

@@ -22,8 +22,12 @@ pub(crate) mod ledger_tree;
 pub(crate) mod ledger_writer;
 pub(crate) mod list_turns;
 mod outbox_walk;
+#[cfg(feature = "proofs")]
+pub(crate) mod publication;
 mod relay;
 pub(crate) mod revisions;
+#[cfg(feature = "publish")]
+pub(crate) mod witnessing;
 
 pub(crate) use self::core::{Core, CoreSettings, ListBounds};
 pub(crate) use self::engines::Engines;

@@ -73,6 +73,10 @@ impl Epr {
                 cache: CacheSettings::default(),
                 #[cfg(feature = "proofs")]
                 signing: None,
+                #[cfg(feature = "proofs")]
+                publication: None,
+                #[cfg(feature = "publish")]
+                witnessing: None,
                 list_bounds: ListBounds::default(),
             },
         }
@@ -190,6 +194,23 @@ impl Builder {
     #[must_use]
     pub fn signing(mut self, signing: crate::signing::LedgerSigning) -> Self {
         self.settings.signing = Some(signing);
+        self
+    }
+
+    /// Sets where checkpoints of the ledger are published; by default they are not.
+    #[cfg(feature = "proofs")]
+    #[must_use]
+    pub fn publication(mut self, target: Arc<dyn crate::publish::ledger_target::LedgerTarget>) -> Self {
+        self.settings.publication = Some(target);
+        self
+    }
+
+    /// Sets the witnesses that cosign checkpoints of the ledger, and the number of cosignatures without which none is
+    /// published; by default there are none.
+    #[cfg(feature = "publish")]
+    #[must_use]
+    pub fn witnesses(mut self, witnesses: Vec<crate::publish::witness::Witness>, quorum: usize) -> Self {
+        self.settings.witnessing = Some(crate::engine::witnessing::Witnessing::new(witnesses, quorum));
         self
     }
 

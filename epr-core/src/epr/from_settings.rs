@@ -41,6 +41,14 @@ impl Epr {
         if let Some(signing) = &settings.signing {
             builder = builder.signing(signing.clone());
         }
+        #[cfg(feature = "proofs")]
+        if let Some(place) = &settings.publish_ledger_to {
+            builder = builder.publication(place.open(&settings.aws));
+        }
+        #[cfg(feature = "publish")]
+        if let Some((witnesses, quorum)) = settings.ledger_witnesses.clone() {
+            builder = builder.witnesses(witnesses, quorum);
+        }
         if let Some(topic) = &settings.events.topic_arn {
             builder = builder.publisher(publisher(settings, topic).await?);
         }

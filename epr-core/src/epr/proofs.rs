@@ -3,12 +3,15 @@
 use super::Epr;
 use crate::domain::Timestamp;
 use crate::engine::checkpointer::{CheckpointFailure, CheckpointOutcome};
-use crate::error::{Error, Result};
+use crate::engine::publication::{self, PublicationError};
+use crate::error::{Error, Result, chain};
+use crate::handlers::audit::{self, KeptElsewhere, Verification};
 use crate::handlers::checkpoints;
 use crate::ledger::merkle::Hash;
 use crate::ledger::proof::InclusionProof;
 use crate::ledger::tile::Tile;
-use crate::store::{StoreError, StoredCheckpoint};
+use crate::publish::ledger_target::LedgerTarget;
+use crate::store::{ScanRange, StoreError, StoredCheckpoint};
 
 /// What this process knows of the checkpoints that it signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,10 @@ pub struct CheckpointStatus {
     pub newest: Option<(i64, Timestamp)>,
     /// Why nothing is signed any more.
     pub inconsistent: Option<String>,
+    /// The number of entries that are published, as this process knows.
+    pub published: Option<u64>,
+    /// The number of entries of the newest checkpoint that enough witnesses have cosigned, as this process knows.
+    pub cosigned: Option<i64>,
 }
 
 /// Checkpoints and proofs.
@@ -35,9 +42,27 @@ impl Epr {
         let made = self.engines.checkpointer.make_now().await.transpose();
         made.map_err(|failure| match failure {
             CheckpointFailure::Store(error) => error.into(),
+            CheckpointFailure::Publication(error) => Error::Unavailable(StoreError::Unavailable(Box::new(error))),
             CheckpointFailure::Inconsistent(why) => Error::Refused(format!("The ledger is inconsistent: {why}")),
             CheckpointFailure::Signing(error) => Error::Internal(StoreError::corrupt("EPR_LEDGER_KEY", error)),
         })
+    }
+
+    /// Publishes the newest checkpoint with everything that it needs. Returns the checkpoint and the number of files
+    /// that were written.
+    ///
+    /// # Errors
+    /// There is no checkpoint, the database or the target is unavailable, or something else is published.
+    pub async fn publish_ledger(&self, target: &dyn LedgerTarget) -> Result<(StoredCheckpoint, u64)> {
+        let newest = self.newest_checkpoint().await?;
+        match publication::publish(self.store(), target, &newest).await {
+            Ok(written) => Ok((newest, written)),
+            Err(PublicationError::Store(error)) => Err(error.into()),
+            Err(PublicationError::Target(error)) => Err(Error::Refused(chain(&error))),
+            Err(PublicationError::Inconsistent(why)) => {
+                Err(Error::Refused(format!("The ledger is inconsistent: {why}")))
+            }
+        }
     }
 
     /// What this process knows of the checkpoints that it signs; `None` when no key is configured.
@@ -45,7 +70,12 @@ impl Epr {
     pub fn checkpoint_status(&self) -> Option<CheckpointStatus> {
         let state = self.engines.checkpointer.state()?;
         let newest = state.last.map(|(_, size, _, signed_at)| (size, signed_at));
-        Some(CheckpointStatus { newest, inconsistent: state.inconsistent })
+        Some(CheckpointStatus {
+            newest,
+            inconsistent: state.inconsistent,
+            published: state.published,
+            cosigned: state.cosigned,
+        })
     }
 
     /// The newest checkpoint of the ledger.
@@ -78,6 +108,20 @@ impl Epr {
     /// The newest checkpoint covers fewer entries, or the database is unavailable.
     pub async fn prove_consistency(&self, from: u64, to: Option<u64>) -> Result<Vec<Hash>> {
         checkpoints::consistency(&self.engines, from, to).await
+    }
+
+    /// [`Epr::verify_ledger`] that also compares the ledger with what was kept elsewhere.
+    ///
+    /// # Errors
+    /// The database is unavailable, so that nothing was verified.
+    pub async fn verify_ledger_against(
+        &self,
+        elsewhere: KeptElsewhere<'_>,
+        range: ScanRange,
+        former_numbers_to: Option<i64>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Verification> {
+        audit::verify(&self.engines, range, former_numbers_to, elsewhere, progress).await
     }
 
     /// The verifier keys (vkeys) of the ledger.

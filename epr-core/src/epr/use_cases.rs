@@ -20,7 +20,7 @@ use crate::engine::cache::TierState;
 use crate::engine::revisions;
 use crate::error::{Error, Result};
 use crate::handlers::asked::Asked;
-use crate::handlers::audit::{ExportedEntry, SetAside, Verification};
+use crate::handlers::audit::{ExportedEntry, KeptElsewhere, SetAside, Verification};
 use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
@@ -437,7 +437,7 @@ impl Epr {
         former_numbers_to: Option<i64>,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Verification> {
-        audit::verify(&self.engines, range, former_numbers_to, progress).await
+        audit::verify(&self.engines, range, former_numbers_to, KeptElsewhere::default(), progress).await
     }
 
     /// Scans the entries of `range` with their canonical texts.

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::record;
+#[cfg(feature = "proofs")]
+use super::verify_tree;
 use crate::call::Call;
 use crate::engine::Engines;
 use crate::error::{Error, Result};
@@ -26,6 +28,60 @@ pub struct Verification {
     /// Entries that write a number as an earlier version did; their hashes are right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub former_numbers: Option<FormerNumbers>,
+    /// The tree over the entries, if there are checkpoints to compare it with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<VerifiedTree>,
+}
+
+/// The tree over the entries, and what agrees with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifiedTree {
+    /// The root in hex.
+    pub root: String,
+    /// The number of stored tiles that agree.
+    pub tiles: u64,
+    /// The number of checkpoints that agree.
+    pub checkpoints: u64,
+    /// The number of stored checkpoints whose signatures were verified with the keys of this process.
+    pub signatures: u64,
+}
+
+/// Sequences and hashes of entries, by sequence.
+pub type KeptEntries<'a> = Box<dyn Iterator<Item = (i64, String)> + Send + 'a>;
+
+/// What was kept elsewhere, to compare the ledger with.
+#[derive(Default)]
+pub struct KeptElsewhere<'a> {
+    /// Sequences and hashes of entries, by sequence.
+    pub entries: Option<KeptEntries<'a>>,
+    /// Signed checkpoints.
+    #[cfg(feature = "proofs")]
+    pub checkpoints: Vec<crate::ledger::note::Note>,
+}
+
+/// Compares entries with those that were kept elsewhere.
+struct Comparing<'a> {
+    kept: Option<std::iter::Peekable<KeptEntries<'a>>>,
+}
+
+impl Comparing<'_> {
+    /// Compares an entry; `None` if it agrees or is not among those that were kept.
+    fn entry(&mut self, sequence: i64, entry_hash: &str) -> Option<Finding> {
+        let kept = self.kept.as_mut()?;
+        while let Some((known, hash)) = kept.next_if(|(known, _)| *known <= sequence) {
+            if known == sequence && hash != entry_hash {
+                return Some(Finding::Rewritten { sequence, kept: hash, stored: entry_hash.to_owned() });
+            }
+        }
+        None
+    }
+
+    /// The finding when entries up to `end` were kept, but the ledger has `last` only.
+    fn close(&mut self, last: i64, end: Option<i64>) -> Option<Finding> {
+        let (known, _) = self.kept.as_mut()?.next()?;
+        let within = end.is_none_or(|end| known <= end);
+        (known > last && within).then_some(Finding::ShorterThanKept { sequence: last + 1, kept: known })
+    }
 }
 
 /// Entries that write a number as an earlier version did ([`crate::ledger::number`]).
@@ -51,22 +107,48 @@ pub struct ExportedEntry<'a> {
 }
 
 /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the ledger.
+/// A range that begins with the first entry is also compared with tiles and checkpoints.
 pub(crate) async fn verify(
     engines: &Engines,
     range: ScanRange,
     former_numbers_to: Option<i64>,
+    elsewhere: KeptElsewhere<'_>,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Verification> {
+    let kept = elsewhere.entries.map(Iterator::peekable);
     let mut verification = Verifying {
         range,
         former_numbers_to: former_numbers_to.unwrap_or(0),
         start: None,
         verifier: Verifier::from_genesis(),
         beyond: false,
+        comparing: Comparing { kept },
+        #[cfg(feature = "proofs")]
+        tree: None,
         progress,
     };
+    #[cfg(feature = "proofs")]
+    if range.from == 1 && (!elsewhere.checkpoints.is_empty() || verify_tree::has_checkpoints(engines).await?) {
+        verification.tree = Some(verify_tree::GrowingTree::start());
+    }
     engines.store().scan_ledger(range, &mut verification).await?;
-    Ok(verification.finish())
+    #[cfg(feature = "proofs")]
+    let tree = verification.tree.take();
+    #[allow(unused_mut, reason = "changed only where there is a tree")]
+    let mut verified = verification.finish();
+    #[cfg(feature = "proofs")]
+    if let Some(tree) = tree {
+        let tree = tree.finish().await?;
+        if verified.valid {
+            let found = verify_tree::compare(engines, &tree, &elsewhere.checkpoints, range.end().is_none()).await?;
+            verified.valid = found.finding.is_none();
+            verified.finding = found.finding;
+            let root = crate::ledger::canonical::hex(&tree.root());
+            let (tiles, checkpoints, signatures) = (found.tiles, found.checkpoints, found.signatures);
+            verified.tree = Some(VerifiedTree { root, tiles, checkpoints, signatures });
+        }
+    }
+    Ok(verified)
 }
 
 /// Scans the entries of `range` with their canonical texts.
@@ -107,7 +189,8 @@ pub(crate) async fn set_aside_foreign_rows(
         return Ok(SetAside::Nothing);
     }
     if rows.head > 0 {
-        let verification = verify(engines, ScanRange { from: 1, to: rows.head }, None, progress).await?;
+        let verification =
+            verify(engines, ScanRange { from: 1, to: rows.head }, None, KeptElsewhere::default(), progress).await?;
         if let Some(finding) = verification.finding {
             return Ok(SetAside::Broken(finding));
         }
@@ -135,6 +218,9 @@ struct Verifying<'a> {
     start: Option<ScanStart>,
     verifier: Verifier,
     beyond: bool,
+    comparing: Comparing<'a>,
+    #[cfg(feature = "proofs")]
+    tree: Option<verify_tree::GrowingTree>,
     progress: &'a mut (dyn FnMut(u64, u64) + Send),
 }
 
@@ -169,7 +255,18 @@ impl LedgerVisitor for Verifying<'_> {
     }
 
     fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
-        let goes_on = self.verifier.look(row);
+        let hash = row.as_ref().ok().map(|entry| (entry.fields.sequence, entry.entry_hash));
+        let mut goes_on = self.verifier.look(row);
+        if let Some((sequence, entry_hash)) = hash.filter(|_| goes_on) {
+            if let Some(finding) = self.comparing.entry(sequence, entry_hash) {
+                self.verifier.report(finding);
+                goes_on = false;
+            }
+            #[cfg(feature = "proofs")]
+            if let Some(tree) = &mut self.tree {
+                tree.entry(entry_hash);
+            }
+        }
         if self.verifier.checked().is_multiple_of(PROGRESS_INTERVAL) {
             let last = self.start.as_ref().map_or(0, |start| start.last.min(self.range.to));
             let total = u64::try_from(last - self.range.from + 1).unwrap_or(0);
@@ -198,6 +295,9 @@ impl Verifying<'_> {
                 }
             }
         }
+        if let Some(finding) = self.comparing.close(start.last, self.range.end()) {
+            self.verifier.report(finding);
+        }
         let finding = self.verifier.finding().cloned();
         let (entries, accepted_up_to) = (self.verifier.former_numbers(), self.former_numbers_to);
         let former_numbers = (entries > 0).then_some(FormerNumbers { entries, accepted_up_to });
@@ -208,6 +308,7 @@ impl Verifying<'_> {
             end_sequence: start.last.min(to),
             finding,
             former_numbers,
+            tree: None,
         }
     }
 }

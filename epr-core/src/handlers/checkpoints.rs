@@ -2,7 +2,7 @@
 
 use crate::domain::Incarnation;
 use crate::engine::Engines;
-use crate::engine::ledger_tree::{LedgerTree, unsigned};
+use crate::engine::ledger_tree::{LedgerTree, unsigned, with_cosignatures};
 use crate::error::{Error, Result};
 use crate::handlers::audit;
 use crate::ledger::merkle::{Hash, consistency_ranges, inclusion_ranges};
@@ -10,11 +10,12 @@ use crate::ledger::proof::InclusionProof;
 use crate::ledger::tile::Tile;
 use crate::store::{ScanRange, StoreError, StoredCheckpoint};
 
-/// The newest checkpoint of the present incarnation.
+/// The newest checkpoint of the present incarnation, with its cosignatures.
 pub(crate) async fn newest(engines: &Engines) -> Result<StoredCheckpoint> {
     let incarnation = engines.store().registry_state().await?.revision.incarnation;
     let none = || Error::NotFound("The ledger has no checkpoint yet".to_owned());
-    engines.store().last_checkpoint(incarnation).await?.ok_or_else(none)
+    let newest = engines.store().last_checkpoint(incarnation).await?.ok_or_else(none)?;
+    Ok(with_cosignatures(engines.store(), newest).await?)
 }
 
 /// The bytes of a tile or bundle of the newest checkpoint's tree.

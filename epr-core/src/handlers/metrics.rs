@@ -29,7 +29,13 @@ pub(crate) async fn write(engines: &Engines, started: Timestamp, out: &mut Strin
     #[cfg(feature = "proofs")]
     if let Some(state) = engines.checkpointer.state() {
         let newest = state.last.map(|(_, size, _, signed_at)| (size, signed_at));
-        let registry = crate::metrics::checkpoint(newest, state.inconsistent.is_none(), engines.now());
+        let published = state.published.and_then(|size| i64::try_from(size).ok());
+        let registry = crate::metrics::checkpoint(
+            newest,
+            [published, state.cosigned],
+            state.inconsistent.is_none(),
+            engines.now(),
+        );
         let _ = text::encode_registry(out, &registry);
     }
 }

@@ -30,3 +30,5 @@ pub(crate) mod reincarnation;
 pub(crate) mod review;
 pub(crate) mod roles;
 mod transaction;
+#[cfg(feature = "proofs")]
+mod verify_tree;

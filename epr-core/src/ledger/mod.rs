@@ -21,6 +21,7 @@ pub mod tile;
 #[cfg(test)]
 mod tlog_tests;
 pub mod verify;
+pub mod verify_tree;
 
 /// The `previous_hash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -106,6 +106,75 @@ pub enum Finding {
         /// The last sequence of the range.
         end: i64,
     },
+    /// An entry has another hash than the one that was kept elsewhere.
+    #[error("rewritten: entry {sequence} has the hash {stored}, but {kept} was kept elsewhere")]
+    Rewritten {
+        /// The sequence of the entry.
+        sequence: i64,
+        /// The hash that was kept.
+        kept: String,
+        /// The hash of the entry.
+        stored: String,
+    },
+    /// Entries that were kept elsewhere are not in the ledger.
+    #[error("missing tail: entry {kept} was kept elsewhere, but the ledger ends before entry {sequence}")]
+    ShorterThanKept {
+        /// The first missing sequence.
+        sequence: i64,
+        /// The last sequence that was kept.
+        kept: i64,
+    },
+    /// A stored tile of the tree differs from the entries.
+    #[error("changed tile: tile {number} of level {level} differs from the entries, of which the last is {sequence}")]
+    ChangedTile {
+        /// The last entry below the tile.
+        sequence: i64,
+        /// The level of the tile.
+        level: u8,
+        /// The index of the tile in its level.
+        number: i64,
+    },
+    /// A tile of the tree is missing among the stored ones.
+    #[error("missing tile: tile {number} of level {level} is not stored, but later ones are")]
+    MissingTile {
+        /// The last entry below the tile.
+        sequence: i64,
+        /// The level of the tile.
+        level: u8,
+        /// The index of the tile in its level.
+        number: i64,
+    },
+    /// A checkpoint covers more entries than the ledger has.
+    #[error("missing tail: a checkpoint covers {size} entries, but the ledger ends before entry {sequence}")]
+    ShorterThanCheckpoint {
+        /// The first missing sequence.
+        sequence: i64,
+        /// The number of entries that the checkpoint covers.
+        size: i64,
+    },
+    /// The entries have another root than a checkpoint over them.
+    #[error(
+        "rewritten: the entries up to {sequence} have another root than the checkpoint over them, \
+         so that one of them was changed afterwards"
+    )]
+    DiffersFromCheckpoint {
+        /// The last entry that the checkpoint covers.
+        sequence: i64,
+    },
+    /// A stored checkpoint, or one that was kept elsewhere, is not what the keys signed.
+    #[error("wrong checkpoint: that of {sequence} entries: {why}")]
+    WrongCheckpoint {
+        /// The number of entries that the checkpoint covers.
+        sequence: i64,
+        /// The problem.
+        why: String,
+    },
+    /// A checkpoint that was kept elsewhere is not stored.
+    #[error("missing checkpoint: one of {sequence} entries was kept elsewhere, but is not stored any more")]
+    MissingCheckpoint {
+        /// The number of entries that the checkpoint covers.
+        sequence: i64,
+    },
     /// The head belongs to another chain, or to an earlier state of this one.
     #[error("foreign head: {why}")]
     ForeignHead {
@@ -129,6 +198,14 @@ impl Finding {
             | Self::Stray { sequence, .. }
             | Self::MissingTail { sequence, .. }
             | Self::IncompleteRange { sequence, .. }
+            | Self::Rewritten { sequence, .. }
+            | Self::ShorterThanKept { sequence, .. }
+            | Self::ChangedTile { sequence, .. }
+            | Self::MissingTile { sequence, .. }
+            | Self::ShorterThanCheckpoint { sequence, .. }
+            | Self::DiffersFromCheckpoint { sequence }
+            | Self::WrongCheckpoint { sequence, .. }
+            | Self::MissingCheckpoint { sequence }
             | Self::ForeignHead { sequence, .. } => *sequence,
         }
     }

@@ -2,9 +2,17 @@
 //!
 //! Owns the contract's message and the adapters for topics. Must never be called with a transaction open.
 
+#[cfg(feature = "proofs")]
+pub mod ledger_place;
+#[cfg(feature = "publish")]
+pub mod ledger_s3;
+#[cfg(feature = "proofs")]
+pub mod ledger_target;
 pub mod recording;
 #[cfg(feature = "sns")]
 pub mod sns;
+#[cfg(feature = "publish")]
+pub mod witness;
 
 use async_trait::async_trait;
 use uuid::Uuid;

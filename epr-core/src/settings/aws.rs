@@ -23,6 +23,8 @@ const ENDPOINT: Variable =
     Variable::optional("AWS_ENDPOINT_URL", "a URL", "Another endpoint than AWS's own, for all services.");
 const SNS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SNS", "a URL", "Another endpoint for SNS.");
 const SQS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SQS", "a URL", "Another endpoint for SQS.");
+#[cfg(feature = "publish")]
+const S3_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_S3", "a URL", "Another endpoint for S3.");
 const KEY_ID: Variable = Variable::optional(
     "AWS_ACCESS_KEY_ID",
     "an access key's id",
@@ -37,7 +39,18 @@ const SESSION: Variable =
 
 pub(super) const SECTION: Section = Section {
     title: "AWS",
-    variables: &[REGION, DEFAULT_REGION, ENDPOINT, SNS_ENDPOINT, SQS_ENDPOINT, KEY_ID, SECRET, SESSION],
+    variables: &[
+        REGION,
+        DEFAULT_REGION,
+        ENDPOINT,
+        SNS_ENDPOINT,
+        SQS_ENDPOINT,
+        #[cfg(feature = "publish")]
+        S3_ENDPOINT,
+        KEY_ID,
+        SECRET,
+        SESSION,
+    ],
 };
 
 /// The region, endpoints and keys of calls to AWS.
@@ -51,6 +64,9 @@ pub struct AwsSettings {
     pub sns_endpoint: Option<String>,
     /// Another endpoint for SQS.
     pub sqs_endpoint: Option<String>,
+    /// Another endpoint for S3.
+    #[cfg(feature = "publish")]
+    pub s3_endpoint: Option<String>,
     keys: Option<Keys>,
 }
 
@@ -74,6 +90,8 @@ impl AwsSettings {
             region,
             region_variable: region_variable.map(|variable| variable.name),
             sns_endpoint: reader.optional_text(&SNS_ENDPOINT).or_else(|| endpoint.clone()),
+            #[cfg(feature = "publish")]
+            s3_endpoint: reader.optional_text(&S3_ENDPOINT).or_else(|| endpoint.clone()),
             sqs_endpoint: reader.optional_text(&SQS_ENDPOINT).or(endpoint),
             keys: id.zip(secret).map(|(id, secret)| Keys {
                 id,
@@ -107,6 +125,37 @@ impl AwsSettings {
             loader = loader.credentials_provider(keys);
         }
         loader.load().await
+    }
+}
+
+/// Credentials for one request.
+#[cfg(feature = "publish")]
+pub struct AwsCredentials {
+    /// The id of the access key.
+    pub id: String,
+    /// The secret of the access key.
+    pub secret: String,
+    /// The session token of temporary credentials.
+    pub session: Option<String>,
+}
+
+#[cfg(feature = "publish")]
+impl AwsSettings {
+    /// The credentials of the SDK's chain, for a request that the SDK does not make.
+    ///
+    /// # Errors
+    /// The chain has none.
+    pub async fn credentials(&self) -> Result<AwsCredentials, Box<dyn std::error::Error + Send + Sync>> {
+        use aws_sdk_sns::config::ProvideCredentials as _;
+
+        let config = self.load("s3", None).await;
+        let provider = config.credentials_provider().ok_or("no AWS credentials are configured")?;
+        let found = provider.provide_credentials().await?;
+        Ok(AwsCredentials {
+            id: found.access_key_id().to_owned(),
+            secret: found.secret_access_key().to_owned(),
+            session: found.session_token().map(str::to_owned),
+        })
     }
 }
 

@@ -7,6 +7,9 @@ use super::reader::Reader;
 use super::variable::{Section, Variable};
 use crate::domain::Incarnation;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::publish::ledger_place::LedgerPlace;
+#[cfg(feature = "publish")]
+use crate::publish::witness::Witness;
 use crate::signing::{LedgerKeys, LedgerSigning};
 
 const KEY_ALLOWED: &str = "a PEM (PKCS #8), a seed of 32 bytes in hex or base64, or the path of a file with either";
@@ -36,8 +39,65 @@ const INTERVAL: Variable = Variable::number(
     "Time between two checkpoints in seconds. None is made unless the ledger has grown.",
 );
 
-pub(super) const SECTION: Section =
-    Section { title: "Ledger checkpoints", variables: &[ORIGIN, KEY, KEY_PQ, INTERVAL] };
+const PUBLISH_URL: Variable = Variable::optional(
+    "EPR_LEDGER_PUBLISH_URL",
+    LedgerPlace::ALLOWED,
+    "Where every checkpoint is published with its tiles and bundles, below a folder named after the incarnation. A \
+     checkpoint is signed only if the database contains what is published there. Needs `EPR_LEDGER_KEY`.",
+);
+
+#[cfg(feature = "publish")]
+const WITNESS_URLS: Variable = Variable::optional(
+    "EPR_LEDGER_WITNESS_URLS",
+    "URL and verifier key of each witness with a space between them, comma-separated",
+    "Witnesses (C2SP tlog-witness) that cosign each checkpoint.",
+);
+#[cfg(feature = "publish")]
+const WITNESS_QUORUM: Variable = Variable::number(
+    "EPR_LEDGER_WITNESS_QUORUM",
+    0,
+    &(0..=16),
+    "The number of cosignatures without which a checkpoint is not published.",
+);
+
+pub(super) const SECTION: Section = Section {
+    title: "Ledger checkpoints",
+    variables: &[
+        ORIGIN,
+        KEY,
+        KEY_PQ,
+        INTERVAL,
+        PUBLISH_URL,
+        #[cfg(feature = "publish")]
+        WITNESS_URLS,
+        #[cfg(feature = "publish")]
+        WITNESS_QUORUM,
+    ],
+};
+
+/// Reads the witnesses, and how many of them must have cosigned what is published.
+#[cfg(feature = "publish")]
+pub(super) fn read_witnesses(reader: &mut Reader<'_>) -> Option<(Vec<Witness>, usize)> {
+    let quorum = usize::try_from(reader.number(&WITNESS_QUORUM)).unwrap_or(0);
+    let witnesses: Option<Vec<Witness>> = reader.checked(&WITNESS_URLS, |given, _| {
+        given.split(',').map(str::trim).filter(|one| !one.is_empty()).map(Witness::parse).collect()
+    });
+    let count = witnesses.as_ref().map_or(0, Vec::len);
+    if quorum > count && (witnesses.is_some() || !reader.is_set(&WITNESS_URLS)) {
+        reader
+            .error(format!("EPR_LEDGER_WITNESS_QUORUM is {quorum}, but EPR_LEDGER_WITNESS_URLS has {count} witnesses"));
+    }
+    witnesses.filter(|witnesses| !witnesses.is_empty()).map(|witnesses| (witnesses, quorum))
+}
+
+/// Reads where the ledger is published.
+pub(super) fn read_place(reader: &mut Reader<'_>) -> Option<LedgerPlace> {
+    let place = reader.value(&PUBLISH_URL, LedgerPlace::parse);
+    if place.is_some() && !reader.is_set(&KEY) {
+        reader.error("EPR_LEDGER_PUBLISH_URL is set without EPR_LEDGER_KEY: there is nothing to publish".to_owned());
+    }
+    place
+}
 
 /// Reads how checkpoints are signed; `None` when they are not.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<LedgerSigning> {

@@ -35,6 +35,8 @@ pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings, Requir
 #[cfg(feature = "jwt")]
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use authzen::PdpId;
+#[cfg(feature = "publish")]
+pub use aws::AwsCredentials;
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
@@ -66,6 +68,12 @@ pub struct Settings {
     /// How checkpoints of the ledger are signed, if they are.
     #[cfg(feature = "proofs")]
     pub signing: Option<crate::signing::LedgerSigning>,
+    /// Where the ledger is published, if it is.
+    #[cfg(feature = "proofs")]
+    pub publish_ledger_to: Option<crate::publish::ledger_place::LedgerPlace>,
+    /// The witnesses of the ledger, and how many of them must have cosigned what is published.
+    #[cfg(feature = "publish")]
+    pub ledger_witnesses: Option<(Vec<crate::publish::witness::Witness>, usize)>,
     /// Events and their delivery.
     pub events: EventSettings,
     /// The queue of audit events.
@@ -121,6 +129,10 @@ impl Settings {
             audit: AuditSettings::read(&mut reader),
             #[cfg(feature = "proofs")]
             signing: ledger::read(&mut reader),
+            #[cfg(feature = "proofs")]
+            publish_ledger_to: ledger::read_place(&mut reader),
+            #[cfg(feature = "publish")]
+            ledger_witnesses: ledger::read_witnesses(&mut reader),
             events: EventSettings::read(&mut reader),
             queue: QueueSettings::read(&mut reader),
             cache: CacheSettings::read(&mut reader),

@@ -30,6 +30,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("principal_versions", &["SELECT", "INSERT", "UPDATE"]),
     ("audit_checkpoints", &["SELECT", "INSERT"]),
     ("audit_tiles", &["SELECT", "INSERT"]),
+    ("audit_cosignatures", &["SELECT", "INSERT"]),
     ("audit_logs_set_aside", &["SELECT"]),
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),

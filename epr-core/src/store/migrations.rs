@@ -35,6 +35,7 @@ macro_rules! migrations {
             "0024_own_entries",
             "0025_ledger_members",
             "0027_checkpoints",
+            "0028_cosignatures",
             "0029_reincarnation",
         )
     };

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::ledger::verify::Finding;
-use epr_core::store::ScanRange;
-use epr_core::{Epr, Error, ExportedEntry, FormerNumbers, Verification};
+use epr_core::publish::ledger_place::LedgerPlace;
+use epr_core::store::{ScanRange, StoredCheckpoint};
+use epr_core::{Epr, ExportedEntry, FormerNumbers, Settings, Verification, VerifiedTree};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::audit_kept::KeptOptions;
 use crate::backend::Backend;
 use crate::connect::Connection;
 use crate::output::{Output, escaped, notice};
@@ -19,10 +21,12 @@ use crate::{EXIT_NO, Outcome, audit_list, rejections};
 pub(crate) enum Command {
     /// List entries, newest first
     List(Box<audit_list::List>),
-    /// Recompute the hash chain; exit code 0 when it holds, 1 when it does not, 2 when it could not be read
+    /// Recompute the hash chain, tree and checkpoints; exit code 0 when they hold, 1 when not, 2 when not readable
     Verify {
         #[command(flatten)]
         range: Range,
+        #[command(flatten)]
+        kept: KeptOptions,
         /// Up to this entry, accept numbers in the form of earlier versions; default: up to the last entry before the
         /// upgrade
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
@@ -38,6 +42,21 @@ pub(crate) enum Command {
     Export {
         #[command(flatten)]
         range: Range,
+        /// The file to write, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Publish the newest checkpoint with the tiles and bundles that it needs
+    Publish {
+        /// The path of a folder, or `s3://bucket/prefix`
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+    },
+    /// Write a proof that the newest checkpoint covers an entry, which epr-verify verifies offline
+    Prove {
+        /// The sequence of the entry
+        #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(i64).range(1..))]
+        sequence: i64,
         /// The file to write, instead of standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -69,7 +88,7 @@ impl Range {
 pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Output) -> Outcome {
     match command {
         Command::List(list) => audit_list::run(&connection.backend, list, out).await,
-        Command::Verify { range, former_numbers_to, verbose, as_older_script } => {
+        Command::Verify { range, kept, former_numbers_to, verbose, as_older_script } => {
             let epr = connection.database("audit verify").map_err(|needs_database| {
                 format!(
                     "{needs_database}; or write the entries to a file with `epr audit export --url …`, and verify the \
@@ -77,8 +96,29 @@ pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Ou
                 )
             })?;
             let progress = Progress::new(if *verbose { VERBOSE_LINE_EVERY } else { LINE_EVERY });
-            let verified = epr_verified(epr, range.scan()?, *former_numbers_to, progress).await?;
+            let verified = epr_verified(epr, range.scan()?, kept, *former_numbers_to, progress).await?;
             report(&if *as_older_script { up_to_the_end(verified) } else { verified }, out)
+        }
+        Command::Publish { to } => {
+            let place =
+                LedgerPlace::parse(to).ok_or_else(|| format!("--to {to}: expected {}", LedgerPlace::ALLOWED))?;
+            let epr = connection.database("audit publish")?;
+            let aws = Settings::from_env()?.aws;
+            let (checkpoint, written) = epr.publish_ledger(&*place.open(&aws)).await?;
+            let StoredCheckpoint { size, incarnation, .. } = &checkpoint;
+            out.line(format_args!(
+                "{written} files written; the checkpoint of {size} entries is at {to}/{incarnation}"
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Prove { sequence, output } => {
+            let proof = connection.database("audit prove")?.prove_entry(*sequence).await?.to_string();
+            match output {
+                Some(path) => std::fs::write(path, proof)
+                    .map_err(|error| format!("{} cannot be written: {error}", path.display()))?,
+                None => io::stdout().write_all(proof.as_bytes())?,
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Command::Export { range, output } => export(&connection.backend, range.scan()?, output.as_ref()).await,
         Command::Rejections(arguments) => {
@@ -90,12 +130,16 @@ pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Ou
 async fn epr_verified(
     epr: &Epr,
     range: ScanRange,
+    kept: &KeptOptions,
     former_numbers_to: Option<i64>,
     mut progress: Progress,
-) -> Result<Verification, Error> {
-    let found = epr.verify_ledger(range, former_numbers_to, &mut |checked, total| progress.show(checked, total)).await;
+) -> Result<Verification, Box<dyn std::error::Error>> {
+    let (kept, unreadable) = kept.open()?;
+    let mut show = |checked, total| progress.show(checked, total);
+    let found = epr.verify_ledger_against(kept, range, former_numbers_to, &mut show).await;
     progress.clear();
-    found
+    unreadable.check()?;
+    Ok(found?)
 }
 
 /// Accepts a range that goes beyond the end of the ledger. A truncated ledger is still a finding: the end is compared
@@ -123,6 +167,12 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
         let (holds, checked) = (Output::good("The chain holds"), found.checked);
         out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
     }
+    if let Some(VerifiedTree { root, tiles, checkpoints, signatures }) =
+        found.tree.as_ref().filter(|_| !out.json && found.valid)
+    {
+        let (holds, signed) = (Output::good("The tree holds"), signed_text(*signatures));
+        out.line(format_args!("{holds}: root {root}, {tiles} tiles, {checkpoints} checkpoints; {signed}."))?;
+    }
     if let Some(FormerNumbers { entries, accepted_up_to }) = found.former_numbers.filter(|_| !out.json) {
         out.line(format_args!(
             "Entries with a number in the form of earlier versions: {entries}. Their hashes are correct; that form is \
@@ -130,6 +180,13 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
         ))?;
     }
     Ok(if found.valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+}
+
+fn signed_text(signatures: u64) -> String {
+    match signatures {
+        0 => "signatures were not verified, because EPR_LEDGER_KEY is not set here".to_owned(),
+        count => format!("{count} stored checkpoints have the signatures of EPR_LEDGER_KEY"),
+    }
 }
 
 async fn export(backend: &Backend, range: ScanRange, output: Option<&PathBuf>) -> Outcome {

@@ -12,6 +12,7 @@ mod access_report;
 mod access_rows;
 mod assignments;
 mod audit;
+mod audit_kept;
 mod audit_list;
 mod backend;
 mod changes;

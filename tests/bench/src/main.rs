@@ -89,7 +89,7 @@ async fn main() -> ExitCode {
         conditions::measure(&scale, url, &world, &mut report).await;
     }
     if wanted("cold") {
-        checks::cold(&scale, url, &asked, &mut report).await;
+        Box::pin(checks::cold(&scale, url, &asked, &mut report)).await;
     }
     if wanted("growth") {
         checks::growth(&scale, url, &world, &mut report).await;

@@ -1,6 +1,7 @@
 //! Load and crashes: many clients against real processes, for minutes.
 
 mod cache;
+mod checkpoints;
 mod ingest;
 mod ingest_outage;
 mod kill;

@@ -1,7 +1,7 @@
 //! Checkpoints of the ledger and the tiles of its tree.
 
 use epr_core::domain::Incarnation;
-use epr_core::store::{Store, StoredCheckpoint, StoredTile};
+use epr_core::store::{Cosignature, Store, StoredCheckpoint, StoredTile};
 use rstest::rstest;
 
 use crate::support::{Backend, World, at, draft};
@@ -40,6 +40,18 @@ async fn a_checkpoint_follows_only_the_one_that_its_signer_has_seen(#[case] back
     assert_eq!(store.checkpoints(now, 3, 10).await.unwrap(), [second]);
     assert_eq!(store.checkpoints(now, 0, 1).await.unwrap(), [first]);
     assert_eq!(store.last_checkpoint(Incarnation(uuid::Uuid::nil())).await.unwrap(), None);
+
+    assert_eq!(store.cosignatures(now, 5).await.unwrap(), []);
+    let cosignature = |witness: &str, second| Cosignature {
+        witness: witness.to_owned(),
+        line: format!("line {second}"),
+        received_at: at(second),
+    };
+    for (witness, second) in [("two", 1), ("one", 2), ("two", 3)] {
+        store.add_cosignature(now, 5, &cosignature(witness, second)).await.unwrap();
+    }
+    assert_eq!(store.cosignatures(now, 5).await.unwrap(), [cosignature("one", 2), cosignature("two", 1)]);
+    assert_eq!(store.cosignatures(now, 3).await.unwrap(), []);
 }
 
 #[rstest]

@@ -40,6 +40,17 @@ impl std::fmt::Debug for StoredTile {
     }
 }
 
+/// The signature of a witness below a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosignature {
+    /// The name of the witness's key.
+    pub witness: String,
+    /// The signature line.
+    pub line: String,
+    /// The time at which it arrived.
+    pub received_at: Timestamp,
+}
+
 /// The hashes of an entry, as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryHashes {
@@ -100,4 +111,14 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// Example: of two calls with the same `previous`, one returns `true`.
     async fn add_checkpoint(&self, previous: i64, checkpoint: &StoredCheckpoint, tiles: &[StoredTile]) -> Result<bool>;
+
+    /// Returns the cosignatures on a checkpoint, by the names of the witnesses.
+    ///
+    /// Example: none on a checkpoint that was just appended.
+    async fn cosignatures(&self, incarnation: Incarnation, size: i64) -> Result<Vec<Cosignature>>;
+
+    /// Appends a cosignature on a stored checkpoint. One that exists is left as it is.
+    ///
+    /// Example: a second one of the same witness changes nothing.
+    async fn add_cosignature(&self, incarnation: Incarnation, size: i64, cosignature: &Cosignature) -> Result<()>;
 }

@@ -46,7 +46,7 @@ pub use access_resources::{
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
-pub use checkpoints::{CheckpointStore, EntryHashes, StoredCheckpoint, StoredTile};
+pub use checkpoints::{CheckpointStore, Cosignature, EntryHashes, StoredCheckpoint, StoredTile};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
 pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};

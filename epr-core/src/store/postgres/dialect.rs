@@ -244,11 +244,9 @@ pub(super) const OUTBOX_CHANNEL: &str = "epr_outbox";
 /// The advisory lock of the hierarchy: changes of parents take it, creations of children share it. Any constant does:
 /// this database belongs to EPR.
 pub(super) const HIERARCHY_LOCK: i64 = 0x4550_5201;
-/// The advisory lock of signers of checkpoints.
-const CHECKPOINT_LOCK: i64 = 0x4550_5203;
 
 /// The advisory lock of those that complete the tables of history from the ledger.
-pub(super) const HISTORY_LOCK: i64 = 0x4550_5202;
+pub(super) const HISTORY_LOCK: i64 = 0x4550_5204;
 
 /// Whether the statement that moves the head of history can write the versions too: one round trip under the ledger's
 /// lock.
@@ -393,12 +391,6 @@ pub(super) async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
 pub(super) async fn lock_history(conn: &mut Conn) -> Result<(), StoreError> {
     use_no_limits(&mut *conn).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HISTORY_LOCK).execute(conn).await.map_err(classify)?;
-    Ok(())
-}
-
-/// Excludes every other transaction that appends a checkpoint, until the end of this one.
-pub(super) async fn lock_checkpoints(conn: &mut Conn) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHECKPOINT_LOCK).execute(conn).await.map_err(classify)?;
     Ok(())
 }
 

@@ -14,6 +14,15 @@ use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
 
+/// The advisory lock of signers of checkpoints.
+const CHECKPOINT_LOCK: i64 = 0x4550_5203;
+
+/// Excludes every other transaction that appends a checkpoint, until the end of this one.
+pub(super) async fn lock_checkpoints(conn: &mut Conn) -> Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHECKPOINT_LOCK).execute(conn).await.map_err(classify)?;
+    Ok(())
+}
+
 /// Returns the stored entries with these keys. `IS NOT NULL` is redundant, but shows the planner that the partial index
 /// matches. The statement is planned each time: a plan kept from when the table was small would read all of it once it
 /// is large.

@@ -2,10 +2,10 @@
 
 use sqlx::Row as _;
 
-use super::dialect::{Conn, Row, SqlTime, bind_id, bind_time, classify, lock_checkpoints, read_id, read_time};
+use super::dialect::{Conn, Row, SqlTime, bind_id, bind_time, classify, entries, read_id, read_time};
 use crate::domain::{Incarnation, Timestamp};
 use crate::ledger::merkle::Hash;
-use crate::store::{EntryHashes, Result, StoreError, StoredCheckpoint, StoredTile};
+use crate::store::{Cosignature, EntryHashes, Result, StoreError, StoredCheckpoint, StoredTile};
 
 /// The columns of a checkpoint.
 macro_rules! checkpoint_columns {
@@ -24,12 +24,12 @@ fn read_checkpoint(row: &Row) -> Result<StoredCheckpoint> {
         size: row.try_get("size").map_err(classify)?,
         root: hash_of(row.try_get("root").map_err(classify)?)?,
         note: row.try_get("note").map_err(classify)?,
-        signed_at: time_of(row)?,
+        signed_at: time_of(row, "signed_at")?,
     })
 }
 
-fn time_of(row: &Row) -> Result<Timestamp> {
-    read_time(row.try_get::<SqlTime, _>("signed_at").map_err(classify)?)
+fn time_of(row: &Row, column: &str) -> Result<Timestamp> {
+    read_time(row.try_get::<SqlTime, _>(column).map_err(classify)?)
 }
 
 pub(super) async fn last(conn: &mut Conn, incarnation: Incarnation) -> Result<Option<StoredCheckpoint>> {
@@ -164,7 +164,7 @@ pub(super) async fn add(
     checkpoint: &StoredCheckpoint,
     tiles: &[StoredTile],
 ) -> Result<bool> {
-    lock_checkpoints(&mut *conn).await?;
+    entries::lock_checkpoints(&mut *conn).await?;
     let last: Option<i64> = sqlx::query_scalar("SELECT MAX(c.size) FROM audit_checkpoints c WHERE c.incarnation = $1")
         .bind(bind_id(checkpoint.incarnation.0))
         .fetch_one(&mut *conn)
@@ -188,4 +188,46 @@ pub(super) async fn add(
     .await
     .map_err(classify)?;
     Ok(true)
+}
+
+pub(super) async fn cosignatures(conn: &mut Conn, incarnation: Incarnation, size: i64) -> Result<Vec<Cosignature>> {
+    let rows = sqlx::query(
+        "SELECT c.witness, c.line, c.received_at FROM audit_cosignatures c \
+         WHERE c.incarnation = $1 AND c.size = $2 ORDER BY c.witness",
+    )
+    .bind(bind_id(incarnation.0))
+    .bind(size)
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    let read = |row: &Row| {
+        Ok(Cosignature {
+            witness: row.try_get("witness").map_err(classify)?,
+            line: row.try_get("line").map_err(classify)?,
+            received_at: time_of(row, "received_at")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn add_cosignature(
+    conn: &mut Conn,
+    incarnation: Incarnation,
+    size: i64,
+    cosignature: &Cosignature,
+) -> Result<()> {
+    sqlx::query(concat!(
+        "INSERT INTO audit_cosignatures (incarnation, size, witness, line, received_at) VALUES ($1, $2, $3, $4, ",
+        time_value!("$5"),
+        ") ON CONFLICT DO NOTHING"
+    ))
+    .bind(bind_id(incarnation.0))
+    .bind(size)
+    .bind(&cosignature.witness)
+    .bind(&cosignature.line)
+    .bind(bind_time(cosignature.received_at))
+    .execute(conn)
+    .await
+    .map_err(classify)?;
+    Ok(())
 }

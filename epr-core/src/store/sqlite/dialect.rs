@@ -316,10 +316,6 @@ pub(super) async fn lock_history(_: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) async fn lock_checkpoints(_: &mut Conn) -> Result<(), StoreError> {
-    Ok(())
-}
-
 /// Returns `None`: there is no server whose clock could differ.
 pub(super) async fn server_time(_: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
     Ok(None)

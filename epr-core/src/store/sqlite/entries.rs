@@ -13,6 +13,12 @@ use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
 
+/// Does nothing: a transaction that writes is exclusive.
+#[allow(clippy::unused_async, reason = "the same signature as on PostgreSQL")]
+pub(super) async fn lock_checkpoints(_: &mut Conn) -> Result<()> {
+    Ok(())
+}
+
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let mut found = HashMap::new();
     for key in keys {

@@ -6,7 +6,7 @@ use super::super::checkpoints;
 use super::SqlStore;
 use crate::domain::Incarnation;
 use crate::ledger::merkle::Hash;
-use crate::store::{CheckpointStore, EntryHashes, Result, StoredCheckpoint, StoredTile};
+use crate::store::{CheckpointStore, Cosignature, EntryHashes, Result, StoredCheckpoint, StoredTile};
 
 #[async_trait]
 impl CheckpointStore for SqlStore {
@@ -40,5 +40,13 @@ impl CheckpointStore for SqlStore {
 
     async fn add_checkpoint(&self, previous: i64, checkpoint: &StoredCheckpoint, tiles: &[StoredTile]) -> Result<bool> {
         self.change(async |conn| checkpoints::add(conn, previous, checkpoint, tiles).await).await
+    }
+
+    async fn cosignatures(&self, incarnation: Incarnation, size: i64) -> Result<Vec<Cosignature>> {
+        self.read(async |conn| checkpoints::cosignatures(conn, incarnation, size).await).await
+    }
+
+    async fn add_cosignature(&self, incarnation: Incarnation, size: i64, cosignature: &Cosignature) -> Result<()> {
+        self.change(async |conn| checkpoints::add_cosignature(conn, incarnation, size, cosignature).await).await
     }
 }

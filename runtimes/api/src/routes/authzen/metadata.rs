@@ -19,7 +19,7 @@ use crate::openapi::responses::Problem;
 use crate::openapi::{Route, route};
 
 pub(crate) fn routes() -> [Route; 2] {
-    const RULE: Rule = Rule::OpenIf(OpenPath::AuthzenConfiguration);
+    const RULE: Rule = Rule::OpenIf(OpenPath::AuthzenConfiguration, Scope::Operate);
     [route!(read, RULE), route!(read_of_tenant, RULE)]
 }
 

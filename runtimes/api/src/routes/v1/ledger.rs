@@ -74,8 +74,11 @@ async fn checkpoint(State(app): State<Arc<App>>) -> HandlerResult {
         ("first" = String, Path, description = "A segment of index and width.", example = "000")
     ),
     responses(
-        (status = 200, description = "The tile.", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No tile has this path, or the newest checkpoint does not need it.", body = Problem)
+        (
+            status = 200, description = "The tile.", body = Vec<u8>,
+            content_type = "application/octet-stream"
+        ),
+        (status = 404, description = "The newest checkpoint has no such tile.", body = Problem)
     )
 )]
 async fn tile(State(app): State<Arc<App>>, Path((level, first)): Path<(String, String)>) -> HandlerResult {
@@ -86,15 +89,19 @@ async fn tile(State(app): State<Arc<App>>, Path((level, first)): Path<(String, S
 ///
 /// See `getLedgerTile`.
 #[utoipa::path(
-    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}", operation_id = "getLedgerTileOfTwoSegments", tag = "audit",
+    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}",
+    operation_id = "getLedgerTileOfTwoSegments", tag = "audit",
     params(
         ("level" = String, Path, description = "`0` to `7`, or `entries`.", example = "0"),
         ("first" = String, Path, description = "A segment of index and width.", example = "000.p"),
         ("second" = String, Path, description = "A segment of index and width.", example = "12")
     ),
     responses(
-        (status = 200, description = "The tile.", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No tile has this path, or the newest checkpoint does not need it.", body = Problem)
+        (
+            status = 200, description = "The tile.", body = Vec<u8>,
+            content_type = "application/octet-stream"
+        ),
+        (status = 404, description = "The newest checkpoint has no such tile.", body = Problem)
     )
 )]
 async fn tile_of_two_segments(
@@ -108,7 +115,8 @@ async fn tile_of_two_segments(
 ///
 /// See `getLedgerTile`.
 #[utoipa::path(
-    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}/{third}", operation_id = "getLedgerTileOfThreeSegments", tag = "audit",
+    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}/{third}",
+    operation_id = "getLedgerTileOfThreeSegments", tag = "audit",
     params(
         ("level" = String, Path, description = "`0` to `7`, or `entries`.", example = "0"),
         ("first" = String, Path, description = "A segment of index and width.", example = "x001"),
@@ -116,8 +124,11 @@ async fn tile_of_two_segments(
         ("third" = String, Path, description = "A segment of index and width.", example = "12")
     ),
     responses(
-        (status = 200, description = "The tile.", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No tile has this path, or the newest checkpoint does not need it.", body = Problem)
+        (
+            status = 200, description = "The tile.", body = Vec<u8>,
+            content_type = "application/octet-stream"
+        ),
+        (status = 404, description = "The newest checkpoint has no such tile.", body = Problem)
     )
 )]
 async fn tile_of_three_segments(
@@ -131,7 +142,8 @@ async fn tile_of_three_segments(
 ///
 /// See `getLedgerTile`.
 #[utoipa::path(
-    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}/{third}/{fourth}", operation_id = "getLedgerTileOfFourSegments", tag = "audit",
+    get, path = "/api/v1/ledger/tile/{level}/{first}/{second}/{third}/{fourth}",
+    operation_id = "getLedgerTileOfFourSegments", tag = "audit",
     params(
         ("level" = String, Path, description = "`0` to `7`, or `entries`.", example = "0"),
         ("first" = String, Path, description = "A segment of index and width.", example = "x001"),
@@ -140,8 +152,11 @@ async fn tile_of_three_segments(
         ("fourth" = String, Path, description = "A segment of index and width.", example = "12")
     ),
     responses(
-        (status = 200, description = "The tile.", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No tile has this path, or the newest checkpoint does not need it.", body = Problem)
+        (
+            status = 200, description = "The tile.", body = Vec<u8>,
+            content_type = "application/octet-stream"
+        ),
+        (status = 404, description = "The newest checkpoint has no such tile.", body = Problem)
     )
 )]
 async fn tile_of_four_segments(
@@ -210,7 +225,10 @@ struct Consistency {
     get, path = "/api/v1/ledger/consistency", operation_id = "getLedgerConsistency", tag = "audit",
     params(
         ("from" = u64, Query, description = "The size of the older tree, at least 1.", minimum = 1, example = 300),
-        ("to" = Option<u64>, Query, minimum = 1, nullable = false, description = "The size of the newer tree; by default that of the newest checkpoint.")
+        (
+            "to" = Option<u64>, Query, minimum = 1, nullable = false,
+            description = "The size of the newer tree; by default that of the newest checkpoint."
+        )
     ),
     responses(
         (status = 200, description = "The hashes.", body = Consistency),
