@@ -99,6 +99,18 @@ impl<'a> RowEntry<'a> {
         self.entry.sequence
     }
 
+    /// Whether the entry has personal fields, sealed under the key of its principal.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.details.contains_key("sealed")
+    }
+
+    /// The problem of an entry whose personal fields cannot be opened although their principal has not been erased.
+    #[must_use]
+    pub fn unopened(&self) -> Unreplayable {
+        self.entry.unreplayable(format!("{} has not been erased, and its key is missing", self.key))
+    }
+
     /// Applies the entry to the row as it was `before`; `key` opens the personal fields of a principal.
     ///
     /// # Errors

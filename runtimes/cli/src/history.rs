@@ -44,6 +44,12 @@ fn status(state: HistoryState, out: &mut Output) -> Outcome {
             "complete": state.is_complete(), "complete_to": complete_to, "began": began,
             "registry_sequence": registry_sequence
         }))?;
+    } else if !state.is_filled {
+        let word = Output::bad("INCOMPLETE");
+        out.line(format_args!(
+            "{word}: history has everything up to entry {complete_to}, and the registry has not been compared with it. \
+             Run `epr history complete`."
+        ))?;
     } else if !state.is_complete() {
         let word = Output::bad("INCOMPLETE");
         out.line(format_args!(

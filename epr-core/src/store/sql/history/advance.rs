@@ -86,6 +86,10 @@ async fn finish(pool: &Pool, mut report: HistoryReport) -> Result<HistoryReport>
         loop {
             let mut tx = begin_disposable(pool).await?;
             lock_history(&mut tx).await?;
+            // Before the ledger's lock, which an erasure takes after its principal's.
+            let state = head(&mut tx).await?.state;
+            let entries = entries_after(&mut tx, state).await?;
+            share_principals(&mut tx, &entries).await?;
             ledger::lock(&mut tx, None).await?;
             advance_to_head(&mut tx, &mut report).await?;
             if let Some(keys) = chunks.next() {
@@ -100,8 +104,7 @@ async fn finish(pool: &Pool, mut report: HistoryReport) -> Result<HistoryReport>
                 commit(tx).await?;
                 break;
             }
-            let is_explained = report.unreplayable_count == 0 && report.baseline_count == 0;
-            unexplained::mark_filled(&mut tx, !is_explained).await?;
+            unexplained::mark_filled(&mut tx, false).await?;
             commit(tx).await?;
             return Ok(report);
         }
@@ -201,10 +204,21 @@ async fn replay(
     let read: Vec<RowEntry<'_>> = read.collect();
     let keys: BTreeSet<RowKey> = read.iter().map(|entry| entry.key.clone()).collect();
     let opening = open::principal_keys(&mut *conn, &keys).await?;
+    let sealed = read.iter().filter(|entry| entry.is_sealed() && !opening.contains_key(&entry.key));
+    let closed: BTreeSet<RowKey> = sealed.map(|entry| entry.key.clone()).collect();
+    let closed = open::rows(&mut *conn, Source::Registry, &closed).await?;
+    let lacks_key = |key: &RowKey| match closed.get(key) {
+        Some(RegistryRow::Principal(principal)) => principal.erased_at.is_none(),
+        _ => false,
+    };
     let mut rows: HashMap<RowKey, RegistryRow> = open::rows(&mut *conn, Source::Versions, &keys).await?;
     let mut versions = Vec::new();
     for entry in &read {
-        let step = entry.apply(rows.get(&entry.key), opening.get(&entry.key));
+        let step = if entry.is_sealed() && lacks_key(&entry.key) {
+            Err(entry.unopened())
+        } else {
+            entry.apply(rows.get(&entry.key), opening.get(&entry.key))
+        };
         match note.take(step) {
             Some(Change::Version(row)) => {
                 let is_new = rows.insert(entry.key.clone(), (*row).clone()).is_none();
@@ -218,7 +232,7 @@ async fn replay(
         }
     }
     if report.unreplayable_count > unreplayable_before {
-        unexplained::note_gap(&mut *conn, last).await?;
+        unexplained::note_gap(&mut *conn).await?;
     }
     report.entries += entries.len();
     write(&mut *conn, &Batch::of(versions.iter().map(|(sequence, version)| (*sequence, version)))).await?;

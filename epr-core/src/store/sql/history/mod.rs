@@ -17,6 +17,7 @@ pub(super) use self::advance::{advance_to_head, fill, rebuild};
 pub(super) use self::past::{PageState, resolve};
 pub(super) use self::reconcile::joined;
 pub(super) use self::registry::{row, rows};
+use self::unexplained::GAP;
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::write::record;
 use super::dialect::{Conn, classify};
@@ -48,7 +49,10 @@ async fn head(conn: &mut Conn) -> Result<HistoryHead> {
     Ok(HistoryHead {
         state: HistoryState {
             complete_to: row.try_get::<i64, _>("sequence").map_err(classify)?.max(0),
-            began: row.try_get("began").map_err(classify)?,
+            began: row
+                .try_get::<i64, _>("began")
+                .map(|began| if began == GAP { 0 } else { began })
+                .map_err(classify)?,
             registry_sequence: row.try_get("registry_sequence").map_err(classify)?,
             is_filled,
         },

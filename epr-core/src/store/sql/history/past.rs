@@ -53,7 +53,8 @@ async fn heads(conn: &mut Conn, known: Option<&Head>) -> Result<Heads> {
     let row = row.ok_or_else(|| StoreError::corrupt("history_head", "its row is missing"))?;
     let mut origin = Origin::default();
     origin.add(&row)?;
-    let (head, complete_to) = (row.try_get("head").map_err(classify)?, row.try_get("complete_to").map_err(classify)?);
+    let complete_to = row.try_get::<i64, _>("complete_to").map_err(classify)?.max(0);
+    let head = row.try_get("head").map_err(classify)?;
     let (began, is_filled) = (row.try_get("began").map_err(classify)?, row.try_get("filled").map_err(classify)?);
     Ok(Heads { accepted: origin.accept(conn, known).await?, head, complete_to, began, is_filled })
 }
@@ -74,6 +75,10 @@ pub(in super::super) async fn resolve(
 ) -> Result<(PastMoment, Accepted)> {
     let heads = heads(&mut *conn, known).await?;
     let present = heads.accepted.revision;
+    let incomplete = || NotAskable::Incomplete { complete_to: Revision { sequence: heads.complete_to, ..present } };
+    if !heads.is_filled {
+        return Err(incomplete().into());
+    }
     let (sequence, at) = match (moment.revision, moment.at) {
         (Some(revision), at) => {
             let sequence = reached(revision, &heads)?;
@@ -88,10 +93,8 @@ pub(in super::super) async fn resolve(
         return Err(NotAskable::BeforeFirst { first }.into());
     }
     // Up to the newest change history is complete, or it lacks no change before the sequence.
-    let is_complete = heads.is_filled && (sequence <= heads.complete_to || present.sequence <= heads.complete_to);
-    if !is_complete {
-        let complete_to = Revision { sequence: heads.complete_to, ..present };
-        return Err(NotAskable::Incomplete { complete_to }.into());
+    if sequence > heads.complete_to && present.sequence > heads.complete_to {
+        return Err(incomplete().into());
     }
     let at = at.ok_or_else(|| StoreError::corrupt("ledger", format!("entry {sequence} is missing")))?;
     Ok((PastMoment { revision: Revision { sequence, ..present }, at }, heads.accepted))

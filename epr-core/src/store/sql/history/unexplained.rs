@@ -50,8 +50,7 @@ pub(super) async fn write_baselines(conn: &mut Conn, keys: &[RowKey], report: &m
     let found = found.filter(|(row, version, _)| row.as_ref() != *version);
     let found: Vec<_> = found.map(|(row, _, key)| (key, row)).collect();
     if !found.is_empty() {
-        let newest = super::head(&mut *conn).await?.state.registry_sequence;
-        note_gap(&mut *conn, newest).await?;
+        note_gap(&mut *conn).await?;
     }
     append(conn, found, report).await
 }
@@ -79,27 +78,29 @@ pub(in super::super) async fn write_all_baselines(conn: &mut Conn, report: &mut 
     mark_filled(conn, true).await
 }
 
-/// Notes that the ledger does not explain every row after entry `sequence`: revisions before it cannot be asked, and
-/// the registry has to be compared with the present versions.
-pub(super) async fn note_gap(conn: &mut Conn, sequence: i64) -> Result<()> {
-    sqlx::query(
-        "UPDATE history_head SET filled = FALSE, began = CASE WHEN began < $1 THEN $1 ELSE began END WHERE id = 1",
-    )
-    .bind(sequence)
-    .execute(conn)
-    .await
-    .map_err(classify)?;
+/// In place of the first revision while rows are known that the ledger does not explain, and that have no baseline yet.
+pub(super) const GAP: i64 = i64::MAX;
+
+/// Notes that the ledger does not explain every row: the registry has to be compared with the present versions, and
+/// only later revisions can be asked.
+pub(super) async fn note_gap(conn: &mut Conn) -> Result<()> {
+    sqlx::query("UPDATE history_head SET filled = FALSE, began = $1 WHERE id = 1")
+        .bind(GAP)
+        .execute(conn)
+        .await
+        .map_err(classify)?;
     Ok(())
 }
 
-/// Marks the tables as filled. If the ledger did not explain everything (`began_now`), revisions before the newest one
-/// cannot be asked: what they would answer is not known.
+/// Marks the tables as filled. If the ledger did not explain everything (`began_now`, or a noted gap), revisions before
+/// the newest one cannot be asked: what they would answer is not known.
 pub(super) async fn mark_filled(conn: &mut Conn, began_now: bool) -> Result<()> {
     sqlx::query(
-        "UPDATE history_head SET filled = TRUE, began = CASE WHEN $1 THEN \
+        "UPDATE history_head SET filled = TRUE, began = CASE WHEN $1 OR began = $2 THEN \
          (SELECT r.registry_sequence FROM registry_head r WHERE r.id = 1) ELSE began END WHERE id = 1",
     )
     .bind(began_now)
+    .bind(GAP)
     .execute(conn)
     .await
     .map_err(classify)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use epr_core::authn::Scope;
 use epr_core::settings::{OpenPath, PdpId};
 use serde::Serialize;
 use utoipa::ToSchema;
