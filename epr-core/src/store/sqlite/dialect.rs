@@ -133,7 +133,7 @@ macro_rules! text_in_details {
 /// A UUID in the details of an entry `l`, as text: the value of the member of this name.
 macro_rules! id_in_details {
     ($member:literal) => {
-        concat!("json_extract(l.details, '$.", $member, "')")
+        text_in_details!($member)
     };
 }
 
