@@ -1,6 +1,6 @@
 //! `/api/v1/changes`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use epr_core::domain::fields::{Fields, Problem};
 use epr_core::domain::revision::Revision;
@@ -19,6 +19,8 @@ use crate::{audit, wire};
 const LIMIT: u32 = 500;
 /// The longest wait of a call; the service allows 30 s.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// The least time between two calls of a stream without an entry.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The wait before a stream asks again after an error, doubling from the first to the last.
 const RESUME_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -95,12 +97,15 @@ impl Changes {
         stream::try_unfold(self, async |mut changes| {
             let mut delay = RESUME_DELAYS.0;
             loop {
+                let began = Instant::now();
                 match changes.next_page(MAX_WAIT).await {
                     Ok(page) => {
                         delay = RESUME_DELAYS.0;
                         if !page.is_empty() {
                             return Ok(Some((stream::iter(page.into_iter().map(Ok)), changes)));
                         }
+                        // A client with a short timeout cannot wait in the call.
+                        tokio::time::sleep(PAUSE.saturating_sub(began.elapsed())).await;
                     }
                     Err(error) if error.is_temporary() => {
                         tokio::time::sleep(delay).await;

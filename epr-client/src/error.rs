@@ -99,7 +99,8 @@ impl Error {
     /// Whether the same call can succeed later without being changed.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Transport { .. })
+        // 502 and 504 are a proxy's, about a service that it cannot reach.
+        matches!(self, Self::Unavailable { .. } | Self::Transport { .. } | Self::Internal { status: 502 | 504, .. })
     }
 
     /// Wraps an error of the HTTP library.

@@ -16,6 +16,9 @@ use crate::store::Store;
 /// its feed is cut, and of programs that notify nobody.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The pause before a reader reads again that has read everything and yet is not up to date.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The newest revision that this process knows of.
 pub(crate) struct ChangeSignal {
     newest: watch::Sender<Option<Revision>>,
@@ -47,8 +50,18 @@ impl ChangeSignal {
     }
 
     /// Waits until the registry has come beyond `seen`, as far as this process can know.
+    ///
+    /// A database that lost entries in a failover can be behind what this process knows. Then it is asked, after a
+    /// pause, and what it says holds: no reader reads without pause.
     pub(crate) async fn beyond(&self, store: &dyn Store, seen: Revision) {
         let mut newest = self.newest.subscribe();
+        if is_beyond(newest.borrow().as_ref(), seen) {
+            sleep(PAUSE).await;
+            let known = *self.newest.borrow();
+            if let Ok(state) = store.registry_state().await {
+                self.correct(known, state.revision);
+            }
+        }
         loop {
             let is_known = async {
                 // The sender lives as long as `self`.
@@ -60,6 +73,17 @@ impl ChangeSignal {
                 () = sleep(POLL_INTERVAL) => self.look(store).await,
             }
         }
+    }
+
+    /// Replaces what was `known` by what the database says, unless more has become known meanwhile.
+    fn correct(&self, known: Option<Revision>, revision: Revision) {
+        self.newest.send_if_modified(|newest| {
+            let is_same = *newest == known;
+            if is_same {
+                *newest = Some(revision);
+            }
+            is_same
+        });
     }
 
     /// Asks the database, unless another reader does or just did. An error shows when the reader reads.
@@ -96,6 +120,11 @@ mod tests {
         // Reports of several sources arrive in any order.
         signal.reached(revision(1, 4));
         assert_eq!(newest(), Some(revision(1, 5)));
+        // The database has lost an entry; unless more has become known meanwhile, it is right.
+        signal.correct(Some(revision(1, 4)), revision(1, 3));
+        assert_eq!(newest(), Some(revision(1, 5)));
+        signal.correct(Some(revision(1, 5)), revision(1, 3));
+        assert!(!is_beyond(newest().as_ref(), revision(1, 3)));
         signal.reached(revision(2, 1));
         assert!(is_beyond(newest().as_ref(), revision(1, 5)));
     }

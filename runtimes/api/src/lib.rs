@@ -14,10 +14,12 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::middleware::from_fn_with_state;
-use epr_core::Epr;
 use epr_core::authn::Authenticator;
+use epr_core::domain::{Change, Revision};
 use epr_core::settings::{HttpSettings, Limits, OpenPath, PdpId, UnknownMembers};
-use tokio::sync::watch;
+use epr_core::store::RowVisitor;
+use epr_core::{Epr, Error};
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -43,6 +45,9 @@ const RESPONSE_BYTES: usize = 96 << 20;
 /// Of the open connections, one in this many may be a reader of changes.
 const READER_SHARE: usize = 4;
 
+/// The reads of changes that run at a time.
+const FEED_READS: usize = 4;
+
 /// The state that every handler can reach.
 #[derive(Clone)]
 struct App {
@@ -66,11 +71,24 @@ struct App {
     authenticates: bool,
     /// The readers of changes that may be connected.
     readers: Permits,
+    /// The reads of changes that run at a time: many readers wake at once.
+    feed: Arc<Semaphore>,
     /// Becomes `true` when the service stops.
     stopping: Arc<watch::Sender<bool>>,
 }
 
 impl App {
+    /// [`Epr::changes`], a few at a time.
+    async fn read_changes(
+        &self,
+        after: Option<Revision>,
+        limit: u32,
+        take: RowVisitor<'_, Change>,
+    ) -> Result<Revision, Error> {
+        let _turn = self.feed.acquire().await;
+        self.epr.changes(after, limit, take).await
+    }
+
     /// Whether the service stops: calls that wait are answered.
     fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
@@ -131,6 +149,7 @@ impl Api {
             documents,
             answers: answers.clone(),
             document,
+            feed: Arc::new(Semaphore::new(FEED_READS)),
             readers: Permits::new((limits.connections / READER_SHARE).max(1)),
             stopping: Arc::clone(&stopping),
             pdp_id: settings.pdp_id.clone(),

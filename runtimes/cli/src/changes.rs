@@ -2,7 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use epr_core::domain::Change;
@@ -17,6 +17,8 @@ use crate::rows::{FormatOption, Row, RowFormat, Rows};
 
 /// The wait of one call of a command that follows.
 const WAIT: Duration = Duration::from_secs(20);
+/// The least time of a call that had no change.
+const PAUSE: Duration = Duration::from_millis(250);
 /// The wait after the first error in a row, which doubles up to the last.
 const RESUME_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -44,7 +46,7 @@ pub(crate) async fn run(backend: &Backend, command: &Changes, out: &mut Output) 
     let mut delay = None;
     loop {
         let wait = if command.follow { WAIT } else { Duration::ZERO };
-        let mut goes_on = true;
+        let (mut goes_on, began) = (true, Instant::now());
         let mut visit = |change: Change| {
             let revision = change.revision;
             goes_on = rows.add(&ChangeRow(change));
@@ -72,6 +74,10 @@ pub(crate) async fn run(backend: &Backend, command: &Changes, out: &mut Output) 
         }
         if command.follow {
             rows.flush()?;
+            if is_last {
+                // A service that answers at once, because it stops, is not asked without pause.
+                tokio::time::sleep(PAUSE.saturating_sub(began.elapsed())).await;
+            }
         }
     }
     let next = taken.map(|revision| revision.to_string()).unwrap_or_default();

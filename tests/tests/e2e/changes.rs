@@ -170,7 +170,8 @@ async fn a_poll_that_waits_holds_no_permit_and_ends_with_the_next_change(
         let newest = revision_of(&api.get("/api/v1/changes").await);
         let path = format!("/api/v1/changes?wait=30&after={newest}");
         let (polled, ()) = tokio::join!(biased; api.get(&path), async {
-            // The poll has been sent first: with its permit, none of these would be answered.
+            // The poll has been sent first. It has the permit while it reads; once it waits, others have it.
+            wait::until("a poll that waits", async || api.get("/api/v1/roles").await.status == 200).await;
             for _ in 0..10 {
                 api.get("/api/v1/roles").await.expect(200);
             }
@@ -277,4 +278,38 @@ async fn changes_past_every_process_are_reported_too(#[case] cache: &str) {
     assert_eq!(output.code, 0, "{}", output.err);
     changed.expect("a reader that wakes");
     wait::until("the change", async || entries(&api.get("/api/v1/changes").await).len() == 1).await;
+}
+
+/// Every reader wakes on one change: other calls are answered meanwhile.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_that_wake_at_once_delay_no_other_call(#[case] kind: DatabaseKind) {
+    const READERS: usize = 100;
+    let api = Api::start(kind).await;
+    let polls = futures_util::future::join_all((0..READERS).map(|_| api.get("/api/v1/changes?wait=30")));
+    let (polled, ()) = tokio::join!(biased; polls, async {
+        assert_eq!(api.create_numbered_entity(1).await, 201);
+        for _ in 0..50 {
+            api.get("/api/v1/entities").await.expect(200);
+        }
+    });
+    assert!(polled.iter().all(|answer| entries(answer).len() == 1));
+}
+
+/// A reader that waits when the incarnation ends is refused, and not left with a position that names nothing.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_that_waits_is_refused_when_a_new_incarnation_begins(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    api.create_numbered_entity(1).await;
+    let newest = revision_of(&api.get("/api/v1/changes").await);
+    let path = format!("/api/v1/changes?wait=30&after={newest}");
+    let (polled, ()) = tokio::join!(biased; api.get(&path), async {
+        api.epr.reincarnate(&epr_core::Call::default(), &"a drill".parse().unwrap()).await.unwrap();
+    });
+    assert_eq!(polled.status, 409, "{}", polled.body);
 }

@@ -70,15 +70,16 @@ impl ChangeReader<'_> {
 
 async fn read(epr: &Epr, after: &mut Option<Revision>, visit: RowVisitor<'_, Change>) -> Result<bool, BackendError> {
     let mut rows = 0;
-    let mut last = None;
-    let registry = epr
-        .changes(*after, PAGE_ROWS, &mut |change| {
-            rows += 1;
-            last = Some(change.revision);
-            visit(change)
-        })
-        .await?;
-    let seen = after.filter(|after| *after > registry).unwrap_or(registry);
-    *after = Some(last.unwrap_or(seen));
+    let begin = *after;
+    // Noted with each row: a read that fails in the middle is continued there.
+    let mut note = |change: Change| {
+        rows += 1;
+        *after = Some(change.revision);
+        visit(change)
+    };
+    let registry = epr.changes(begin, PAGE_ROWS, &mut note).await?;
+    if rows == 0 {
+        *after = Some(begin.filter(|begin| *begin > registry).unwrap_or(registry));
+    }
     Ok(rows == 0)
 }

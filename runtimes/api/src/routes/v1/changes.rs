@@ -9,7 +9,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use epr_core::Error;
 use epr_core::authn::Scope;
 use epr_core::domain::fields::{self, Fields, Problem};
@@ -20,13 +20,13 @@ use utoipa::IntoParams;
 
 use crate::App;
 use crate::access::Rule;
-use crate::http::budget::{Budget, UNCOUNTED_BYTES};
+use crate::http::budget::{Budget, Reservation, UNCOUNTED_BYTES};
 use crate::http::error::ApiError;
 use crate::http::event_stream::{self, EventWriter, NoRoom, Room};
-use crate::http::extract::{Paging, Query, given_twice};
+use crate::http::extract::{AtLeastHeader, Paging, Query, given_twice};
 use crate::http::listing::{self, Accounted, PageWriter};
 use crate::http::permit::Permit;
-use crate::http::respond::with_revision;
+use crate::http::respond::{self, with_revision};
 use crate::openapi::responses::{ForeignRevision, InvalidRequest};
 use crate::openapi::{Route, route};
 use crate::routes::HandlerResult;
@@ -90,7 +90,7 @@ struct ResumeHeader {
 /// cut.
 #[utoipa::path(
     get, path = "/api/v1/changes", operation_id = "followChanges", tag = "audit",
-    params(ChangesQuery, ResumeHeader),
+    params(ChangesQuery, ResumeHeader, AtLeastHeader),
     responses(
         (status = 200, description = "Changes, oldest first.", content(
             ([Change] = "application/json"),
@@ -103,6 +103,7 @@ struct ResumeHeader {
 )]
 async fn changes(
     State(app): State<Arc<App>>,
+    AtLeastHeader(at_least): AtLeastHeader,
     permit: Option<Extension<Permit>>,
     headers: HeaderMap,
     query: Query,
@@ -112,23 +113,17 @@ async fn changes(
     let wait = fields.given("wait", fields::whole_number(0, MAX_WAIT)).and_then(|wait| u64::try_from(wait).ok());
     let limit = ChangesPage::limit(&mut fields);
     fields.only(&["after", "wait", "limit"]);
-    let asked = fields.finish(Some(after));
+    let asked = Invalid::both(fields.finish(Some(after)), at_least);
+    let is_stream = accepts_events(&headers);
+    let resumed = if is_stream { last_event_id(&headers) } else { Ok(None) };
+    let ((after, at_least), resumed) = Invalid::both(asked, resumed)?;
     let reader = app.readers.acquire().map_err(|_| NO_READERS)?;
-    if accepts_events(&headers) {
-        let (after, resumed) = Invalid::both(asked, last_event_id(&headers))?;
-        release(permit.as_deref(), Duration::ZERO);
+    app.epr.await_revision(at_least).await?;
+    if is_stream {
         return stream(&app, reader, resumed.or(after)).await;
     }
-    let after = asked?;
     let wait = Duration::from_secs(wait.unwrap_or(0));
-    release(permit.as_deref(), wait);
-    poll(&app, &query, after, (wait, limit)).await
-}
-
-fn release(permit: Option<&Permit>, wait: Duration) {
-    if let Some(permit) = permit {
-        permit.release_for(wait);
-    }
+    poll(&app, &query, after, (wait, limit), permit.as_deref()).await
 }
 
 /// Whether the caller asks for server-sent events.
@@ -136,8 +131,11 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.any(|value| {
         value.split(',').any(|range| {
-            let media = range.split(';').next().unwrap_or_default().trim();
-            media.eq_ignore_ascii_case(event_stream::MEDIA_TYPE)
+            let mut parts = range.split(';').map(str::trim);
+            let is_media = parts.next().is_some_and(|media| media.eq_ignore_ascii_case(event_stream::MEDIA_TYPE));
+            // A weight of 0 refuses the type.
+            let weight = parts.find_map(|part| part.strip_prefix("q=").map(str::parse::<f32>));
+            is_media && !matches!(weight, Some(Ok(weight)) if weight <= 0.0)
         })
     })
 }
@@ -147,6 +145,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>, Invalid> {
     let invalid = |problem| Invalid::one("header", Some("Last-Event-ID"), problem);
     match (given.next(), given.next()) {
         (None, _) => Ok(None),
+        // What a browser sends that has seen no event.
+        (Some(value), None) if value.is_empty() => Ok(None),
         (Some(value), None) => {
             let revision: Result<Revision, _> = value.to_str().unwrap_or_default().parse();
             revision.map(Some).map_err(|error| invalid(Problem::new("revision", error.to_string())))
@@ -160,28 +160,30 @@ fn position(after: Option<Revision>, registry: Revision) -> Revision {
     after.filter(|after| *after > registry).unwrap_or(registry)
 }
 
-async fn poll(app: &App, query: &Query, after: Option<Revision>, (wait, limit): (Duration, u32)) -> HandlerResult {
+async fn poll(
+    app: &App,
+    query: &Query,
+    after: Option<Revision>,
+    (wait, limit): (Duration, u32),
+    permit: Option<&Permit>,
+) -> HandlerResult {
     let deadline = Instant::now() + wait;
     loop {
-        let reservation = listing::reserve_page(app).await?;
-        let mut page = PageWriter::new(limit);
-        let add = &mut |change: Change| page.add(&change, |change| change.revision);
-        let registry = app.epr.changes(after, limit + 1, add).await?;
+        // Without entries: most readers that ask have everything.
+        let registry = app.read_changes(after, 0, &mut |_| false).await?;
         let seen = position(after, registry);
-        let is_empty = page.is_empty();
-        if !is_empty || Instant::now() >= deadline || app.is_stopping() {
-            let (body, last, more) = page.into_parts(reservation);
-            let json = HeaderValue::from_static("application/json");
-            let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, json)], body).into_response();
-            response.extensions_mut().insert(Accounted);
-            let next = last.filter(|_| more);
-            let link = next.map(|next| query.next_link("after", &next.to_string()));
-            if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
-                response.headers_mut().insert(header::LINK, link);
+        if after.is_none_or(|after| registry > after) && registry.sequence > 0 {
+            let (page, registry) = read_page(app, after, limit).await?;
+            if let Some(answer) = answer(query, page, position(after, registry)) {
+                return Ok(answer);
             }
-            return Ok(with_revision(response, next.unwrap_or(seen)));
         }
-        drop(reservation);
+        if Instant::now() >= deadline || app.is_stopping() {
+            return Ok(with_revision(respond::ok(&[0_u8; 0]), seen));
+        }
+        if let Some(permit) = permit {
+            permit.release_for(wait);
+        }
         tokio::select! {
             () = app.epr.changed_since(seen) => {}
             () = sleep_until(deadline) => {}
@@ -190,9 +192,37 @@ async fn poll(app: &App, query: &Query, after: Option<Revision>, (wait, limit): 
     }
 }
 
+type ReadPage = (PageWriter<Revision>, Reservation);
+
+async fn read_page(app: &App, after: Option<Revision>, limit: u32) -> Result<(ReadPage, Revision), ApiError> {
+    let _turn = app.feed.acquire().await;
+    let reservation = listing::reserve_page(app).await?;
+    let mut page = PageWriter::new(limit);
+    let add = &mut |change: Change| page.add(&change, |change| change.revision);
+    let registry = app.epr.changes(after, limit + 1, add).await?;
+    Ok(((page, reservation), registry))
+}
+
+/// The answer with a page; `None` when it is empty. `seen` is the revision to go on after, if there are no more.
+fn answer(query: &Query, (page, reservation): ReadPage, seen: Revision) -> Option<Response> {
+    if page.is_empty() {
+        return None;
+    }
+    let (body, last, more) = page.into_parts(reservation);
+    let json = HeaderValue::from_static("application/json");
+    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, json)], body).into_response();
+    response.extensions_mut().insert(Accounted);
+    let next = last.filter(|_| more);
+    let link = next.map(|next| query.next_link("after", &next.to_string()));
+    if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Some(with_revision(response, next.unwrap_or(seen)))
+}
+
 /// Opens a stream. Errors of the position are answered before it begins.
 async fn stream(app: &Arc<App>, reader: Permit, after: Option<Revision>) -> HandlerResult {
-    let registry = app.epr.changes(after, 0, &mut |_| false).await?;
+    let registry = app.read_changes(after, 0, &mut |_| false).await?;
     let (writer, response) = event_stream::open(reader);
     tokio::spawn(write(Arc::clone(app), writer, after));
     Ok(with_revision(response, after.unwrap_or(Revision { sequence: 0, ..registry })))
@@ -200,16 +230,21 @@ async fn stream(app: &Arc<App>, reader: Permit, after: Option<Revision>) -> Hand
 
 /// Writes events until the reader disconnects or is cut, the service stops, or the stream is [`MAX_STREAM`] old.
 async fn write(app: Arc<App>, writer: EventWriter, after: Option<Revision>) {
+    // Streams that began together do not end together.
+    let jitter = Duration::from_millis(u64::from(uuid::Uuid::new_v4().as_fields().1) * 2);
     let end = tokio::select! {
         end = write_events(&app, &writer, after) => end,
-        () = app.stopping() => Some("The service is stopping; connect again".to_owned()),
-        () = sleep(MAX_STREAM) => {
-            Some("The stream has reached its longest duration; connect again".to_owned())
-        }
+        () = app.stopping() => Some(again("The service is stopping")),
+        () = sleep(MAX_STREAM - jitter) => Some(again("The stream has reached its longest duration")),
     };
     if let Some(sentence) = end {
-        writer.end(&format!("{sentence} with the id of the last event (`Last-Event-ID`)"));
+        writer.end(&sentence);
     }
+}
+
+/// Why a stream ends that can be continued.
+fn again(why: impl std::fmt::Display) -> String {
+    format!("{why}; connect again with the id of the last event (`Last-Event-ID`)")
 }
 
 /// Returns why the stream ends; `None` when nobody reads it any more.
@@ -223,7 +258,7 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
             Err(NoRoom::Gone) => return None,
             Err(NoRoom::TooSlow) => {
                 warn!("change_reader_cut");
-                return Some("The reader has not taken events for 10 seconds; connect again".to_owned());
+                return Some(again("The reader has not taken events for 10 seconds"));
             }
         };
         let mut last = None;
@@ -232,11 +267,11 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
             last = Some(change.revision);
             chunk.len() < CHUNK_BYTES
         };
-        let registry = match app.epr.changes(after, CHUNK_ENTRIES, &mut take).await {
+        let registry = match app.read_changes(after, CHUNK_ENTRIES, &mut take).await {
             Ok(registry) => registry,
             Err(error) => {
                 warn!(error = epr_core::error::chain(&error), "change_stream_ended");
-                return Some(format!("{error}; connect again"));
+                return Some(if error.retryable() { again(error) } else { error.to_string() });
             }
         };
         let seen = position(after, registry);
@@ -249,7 +284,7 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
             }
         }
         if send(&app.answers, room, std::mem::take(&mut chunk)).await.is_err() {
-            return Some("The service is overloaded; connect again".to_owned());
+            return Some(again("The service is overloaded"));
         }
     }
 }
