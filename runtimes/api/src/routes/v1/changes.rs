@@ -23,7 +23,7 @@ use crate::access::Rule;
 use crate::http::budget::{Budget, Reservation, UNCOUNTED_BYTES};
 use crate::http::error::ApiError;
 use crate::http::event_stream::{self, EventWriter, NoRoom, Room};
-use crate::http::extract::{AtLeastHeader, Paging, Query, given_twice};
+use crate::http::extract::{Paging, Query, QuestionHeaders, given_twice};
 use crate::http::listing::{self, Accounted, PageWriter};
 use crate::http::permit::Permit;
 use crate::http::respond::{self, with_revision};
@@ -90,7 +90,7 @@ struct ResumeHeader {
 /// cut.
 #[utoipa::path(
     get, path = "/api/v1/changes", operation_id = "followChanges", tag = "audit",
-    params(ChangesQuery, ResumeHeader, AtLeastHeader),
+    params(ChangesQuery, ResumeHeader, QuestionHeaders),
     responses(
         (status = 200, description = "Changes, oldest first.", content(
             ([Change] = "application/json"),
@@ -103,7 +103,7 @@ struct ResumeHeader {
 )]
 async fn changes(
     State(app): State<Arc<App>>,
-    AtLeastHeader(at_least): AtLeastHeader,
+    QuestionHeaders(call): QuestionHeaders,
     permit: Option<Extension<Permit>>,
     headers: HeaderMap,
     query: Query,
@@ -113,12 +113,12 @@ async fn changes(
     let wait = fields.given("wait", fields::whole_number(0, MAX_WAIT)).and_then(|wait| u64::try_from(wait).ok());
     let limit = ChangesPage::limit(&mut fields);
     fields.only(&["after", "wait", "limit"]);
-    let asked = Invalid::both(fields.finish(Some(after)), at_least);
+    let asked = Invalid::both(fields.finish(Some(after)), call);
     let is_stream = accepts_events(&headers);
     let resumed = if is_stream { last_event_id(&headers) } else { Ok(None) };
-    let ((after, at_least), resumed) = Invalid::both(asked, resumed)?;
+    let ((after, call), resumed) = Invalid::both(asked, resumed)?;
     let reader = app.readers.acquire().map_err(|_| NO_READERS)?;
-    app.epr.await_revision(at_least).await?;
+    app.epr.await_revision(call.at_least).await?;
     if is_stream {
         return stream(&app, reader, resumed.or(after)).await;
     }
