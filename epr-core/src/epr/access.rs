@@ -17,8 +17,8 @@ impl Epr {
     /// `NotFound` when the resource is unknown; `Invalid` when the token is not one of this request, or the context is
     /// too large or has a parameter of a condition with another type than the declared one; `Conflict` when the
     /// registry has changed since the first page and history lacks that revision, or when `call` names a later one, or
-    /// one of another incarnation; `Busy` when the database does not reach it in time. `Unavailable` when the page cannot
-    /// be recorded: then there is none.
+    /// one of another incarnation; `Busy` when the database does not reach it in time. `Unavailable` when the page
+    /// cannot be recorded: then there is none.
     pub async fn list_principals(&self, call: &Call, request: &PrincipalsRequest) -> Result<AccessPage<AccessItem>> {
         access::principals::list(&self.engines, call, request).await
     }

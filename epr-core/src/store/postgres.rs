@@ -3,6 +3,7 @@
 //! Owns the connections, how they are opened and which server they lead to. The statements are those of `sql/`,
 //! compiled here against [`dialect`].
 
+mod advisory_locks;
 #[macro_use]
 mod dialect;
 #[macro_use]

@@ -164,10 +164,10 @@ async fn every_route_against_every_credential(open: &str, opened: &[OpenPath]) {
             Rule::RequiresBoth(one, other) => Some([one, other]),
         };
         let Some(needed) = needed else {
-            // The identifier in the settings has no tenant.
+            // The identifier in the settings has no tenant, and there is no key that signs checkpoints.
             let answer = if path == "/redoc" {
                 307
-            } else if path.ends_with("{tenant}") {
+            } else if path.ends_with("{tenant}") || path.starts_with("/api/v1/ledger/") {
                 404
             } else {
                 200

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub(super) use super::advisory_locks::{lock_hierarchy, lock_history, share_hierarchy};
 pub(super) use super::conn::Conn;
 pub(super) use super::deadline::{STEP_DEADLINE, with_deadline};
 pub(super) use super::outbox::{outbox_signals, use_indexes_in_order};
@@ -241,13 +242,6 @@ pub(super) const LIST_STOPPED: &str = "The list took longer than 5 s and was sto
 /// The channel on which relays listen.
 pub(super) const OUTBOX_CHANNEL: &str = "epr_outbox";
 
-/// The advisory lock of the hierarchy: changes of parents take it, creations of children share it. Any constant does:
-/// this database belongs to EPR.
-pub(super) const HIERARCHY_LOCK: i64 = 0x4550_5201;
-
-/// The advisory lock of those that complete the tables of history from the ledger.
-pub(super) const HISTORY_LOCK: i64 = 0x4550_5204;
-
 /// Whether the statement that moves the head of history can write the versions too: one round trip under the ledger's
 /// lock.
 pub(super) const HISTORY_IN_ONE_STATEMENT: bool = true;
@@ -380,20 +374,6 @@ pub(super) async fn use_short_lock_timeout(conn: &mut Conn) -> Result<(), StoreE
     Ok(())
 }
 
-/// Excludes every other transaction that locks or shares the hierarchy, until the end of this one.
-pub(super) async fn lock_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HIERARCHY_LOCK).execute(conn).await.map_err(classify)?;
-    Ok(())
-}
-
-/// Excludes every other transaction that completes the tables of history, until the end of this one, which has no time
-/// limits.
-pub(super) async fn lock_history(conn: &mut Conn) -> Result<(), StoreError> {
-    use_no_limits(&mut *conn).await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(HISTORY_LOCK).execute(conn).await.map_err(classify)?;
-    Ok(())
-}
-
 /// Returns the privileges of [`TABLES`](crate::store::grants::TABLES) that this role lacks.
 pub(super) async fn missing_privileges(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     let wanted = crate::store::grants::TABLES
@@ -419,16 +399,6 @@ pub(super) async fn server_time(conn: &mut Conn) -> Result<Option<Timestamp>, St
     read_time(time).map(Some)
 }
 
-/// Excludes transactions that lock the hierarchy, until the end of this one.
-pub(super) async fn share_hierarchy(conn: &mut Conn) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(HIERARCHY_LOCK)
-        .execute(conn)
-        .await
-        .map_err(classify)?;
-    Ok(())
-}
-
 /// Returns the connections of the server. Those reserved for superusers are not counted as admitted.
 pub(super) async fn connections(conn: &mut Conn) -> Result<Option<crate::store::Connections>, StoreError> {
     let (used, max) = sqlx::query_as(
@@ -447,7 +417,7 @@ pub(super) async fn connections(conn: &mut Conn) -> Result<Option<crate::store::
 pub(super) async fn lock_ordering_key(conn: &mut Conn, key: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))")
         .bind(key)
-        .bind(HIERARCHY_LOCK)
+        .bind(super::advisory_locks::HIERARCHY)
         .execute(conn)
         .await
         .map_err(classify)?;

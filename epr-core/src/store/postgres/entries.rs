@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+pub(super) use super::advisory_locks::lock_checkpoints;
 use super::dialect::{Conn, Row, SqlTime, bind_time, classify, read_time};
 use super::sql::ledger::{Existing, read_existing};
 use super::sql::ledger_scan::read_stored;
@@ -13,15 +14,6 @@ use crate::ledger::canonical::id_text;
 use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result};
-
-/// The advisory lock of signers of checkpoints.
-const CHECKPOINT_LOCK: i64 = 0x4550_5203;
-
-/// Excludes every other transaction that appends a checkpoint, until the end of this one.
-pub(super) async fn lock_checkpoints(conn: &mut Conn) -> Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHECKPOINT_LOCK).execute(conn).await.map_err(classify)?;
-    Ok(())
-}
 
 /// Returns the stored entries with these keys. `IS NOT NULL` is redundant, but shows the planner that the partial index
 /// matches. The statement is planned each time: a plan kept from when the table was small would read all of it once it

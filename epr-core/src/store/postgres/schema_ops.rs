@@ -7,13 +7,12 @@ use std::time::Duration;
 use sqlx::migrate::Migration;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
+use super::advisory_locks;
 use super::dialect::{Conn, Pool, Row, classify};
 use super::sql::schema::{Applied, are_ours, read_applied};
 use crate::store::{Result, StoreError};
 
-/// The advisory lock of migrations. Any constant does: only migrations take it.
-const SCHEMA_LOCK: i64 = 0x4550_5202;
-/// The interval at which a process tries to take that lock. It does not wait inside a statement: `CREATE INDEX
+/// The interval at which a process tries to take the lock of migrations. It does not wait inside a statement: `CREATE INDEX
 /// CONCURRENTLY` waits for every statement that began before.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
@@ -90,7 +89,7 @@ pub(in super::super) async fn lock_schema(conn: &mut Conn) -> Result<()> {
     use_no_limits(&mut *conn).await?;
     loop {
         let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
-            .bind(SCHEMA_LOCK)
+            .bind(advisory_locks::SCHEMA)
             .fetch_one(&mut *conn)
             .await
             .map_err(classify)?;

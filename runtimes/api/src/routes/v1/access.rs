@@ -36,8 +36,8 @@ pub(crate) struct ListMembers {
     /// What conditions can read under `context`, at most 64 KiB; empty if absent.
     #[schema(required = false, value_type = BTreeMap<String, serde_json::Value>, example = json!({"amount": 2500}))]
     context: (),
-    /// The largest number of items in the page; of subtrees, of roots and exclusions. A page can have fewer although the
-    /// list continues.
+    /// The largest number of items in the page; of subtrees, of roots and exclusions. A page can have fewer although
+    /// the list continues.
     #[schema(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
     /// The token of the page: `next` of the page before. The other members must be those of the first page's request.

@@ -87,7 +87,8 @@ async fn create(
         example = "01a20864-77a1-70f4-8d9e-2f6a3c1b5e07"), MomentParameters, QuestionHeaders),
     responses(
         (status = 200, description = "The assignment.", body = Assignment, headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, NotFound, OtherIncarnation
     )
 )]
@@ -115,7 +116,8 @@ async fn show(
     params(AssignmentFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
         (status = 200, description = "Assignments, newest first.", body = [Assignment], headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))),
         InvalidRequest, OtherIncarnation
     )

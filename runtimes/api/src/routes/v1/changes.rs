@@ -235,7 +235,7 @@ async fn write(app: Arc<App>, writer: EventWriter, after: Option<Revision>) {
     let end = tokio::select! {
         end = write_events(&app, &writer, after) => end,
         () = app.stopping() => Some(again("The service is stopping")),
-        () = sleep(MAX_STREAM - jitter) => Some(again("The stream has reached its longest duration")),
+        () = sleep(MAX_STREAM.saturating_sub(jitter)) => Some(again("The stream has reached its longest duration")),
     };
     if let Some(sentence) = end {
         writer.end(&sentence);

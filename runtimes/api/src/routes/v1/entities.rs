@@ -71,7 +71,8 @@ async fn create(
     params(("id" = Uuid, Path, description = "The id of the entity.",
         example = "01a20864-7750-7688-ae30-e4554a6f9d96"), MomentParameters, QuestionHeaders),
     responses((status = 200, description = "The entity.", body = Entity, headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, NotFound, OtherIncarnation)
 )]
 async fn show(
@@ -98,7 +99,8 @@ async fn show(
     params(EntityFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
         (status = 200, description = "Entities, newest first.", body = [Entity], headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, OtherIncarnation
     )
 )]

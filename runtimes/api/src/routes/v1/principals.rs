@@ -94,7 +94,8 @@ async fn create(
         example = "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11"), TypeParameter, MomentParameters, QuestionHeaders),
     responses(
         (status = 200, description = "The principal.", body = Principal, headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, NotFound, OtherIncarnation
     )
 )]
@@ -124,7 +125,8 @@ async fn show(
     params(PrincipalFilter, Listing, MomentParameters, QuestionHeaders),
     responses(
         (status = 200, description = "Principals, newest first.", body = [Principal], headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, OtherIncarnation
     )
 )]

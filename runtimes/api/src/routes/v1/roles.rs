@@ -71,7 +71,8 @@ async fn create(
         MomentParameters, QuestionHeaders
     ),
     responses((status = 200, description = "The role.", body = Role, headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, NotFound, OtherIncarnation)
 )]
 async fn show(
@@ -97,7 +98,8 @@ async fn show(
     get, path = "/api/v1/roles", operation_id = "listRoles", tag = "roles",
     params(Listing, MomentParameters, QuestionHeaders),
     responses((status = 200, description = "Roles, newest first.", body = [Role], headers((
-        "EPR-Revision" = Revision, description = "The state of the registry that was asked for, with `at` or `revision`."
+        "EPR-Revision" = Revision,
+        description = "The state of the registry that was asked for, with `at` or `revision`."
     ))), InvalidRequest, OtherIncarnation)
 )]
 async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): QuestionHeaders) -> HandlerResult {
