@@ -35,7 +35,11 @@ class Service:
             headers["Authorization"] = "Bearer " + self.token
         self.connection.request(method, path, body, headers)
         answer = self.connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        status, headers, text = answer.status, answer.headers, answer.read()
+        if status >= 400:
+            # The service may have answered without reading the body, and then closes the connection.
+            self.connection.close()
+        return status, headers, text
 
     def create(self, path, body):
         """Creates an object of the registry and returns its id."""
@@ -244,9 +248,8 @@ def check_credentials(service):
     """Every endpoint but the metadata refuses a missing and a wrong credential, with a challenge."""
     for name, path in PATHS.items():
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
-            status, answered, _ = service.send(
-                "POST" if name != "metadata" else "GET", path, "{}", {**headers, "X-Request-ID": "c 1"}, token=False
-            )
+            method, body = ("GET", None) if name == "metadata" else ("POST", "{}")
+            status, answered, _ = service.send(method, path, body, {**headers, "X-Request-ID": "c 1"}, token=False)
             if name == "metadata":
                 require(status == 200, f"{name}: {status}")
             else:
