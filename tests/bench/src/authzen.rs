@@ -74,7 +74,10 @@ pub(crate) async fn measure(
         ("from the database, each decision recorded", &[("EPR_DECISION_CACHE", "false")], None),
         ("from the database", &[("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")], None),
     ] {
-        let server = Server::cached(database, environment).await;
+        let server = match environment {
+            [("EPR_DECISION_CACHE", _), ..] => Server::api(database, environment).await,
+            _ => Server::cached(database, environment).await,
+        };
         let mut connection = Connection::to(&server.address).await;
         for (batch, kind) in [(&page, "one subject on 1,000 resources"), (&mixed, "1,000 different questions")] {
             let mut millis = Vec::new();
