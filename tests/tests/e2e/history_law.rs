@@ -114,7 +114,7 @@ async fn the_answer_at_a_revision_is_the_one_that_was_given_live(#[case] kind: D
         *counts.entry(kind.to_owned()).or_insert(0) += 1;
     }
     println!("{counts:?} up to {}", recorded.last().unwrap().revision);
-    assert!(counts["allowed"] > 30 && counts.values().sum::<i32>() > 1_000, "{counts:?}");
+    assert!(counts["allowed"] > 5 && counts.values().sum::<i32>() > 1_000, "{counts:?}");
     epr.close().await;
 }
 

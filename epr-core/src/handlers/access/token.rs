@@ -1,8 +1,9 @@
 //! Page tokens of lists of access: where the next page begins, and everything that it must have in common with the
 //! first one, under a MAC.
 //!
-//! Owns the exact bytes. Pure: keys come from the caller. A token is authenticated and not encrypted: its caller can read
-//! the last key that was looked at, which need not be that of an item. Must never read a byte as valid before the MAC is.
+//! Owns the exact bytes. Pure: keys come from the caller. A token is authenticated and not encrypted: its caller can
+//! read the last key that was looked at, which need not be that of an item. Must never read a byte as valid before the
+//! MAC is.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

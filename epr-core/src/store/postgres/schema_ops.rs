@@ -12,8 +12,8 @@ use super::dialect::{Conn, Pool, Row, classify};
 use super::sql::schema::{Applied, are_ours, read_applied};
 use crate::store::{Result, StoreError};
 
-/// The interval at which a process tries to take the lock of migrations. It does not wait inside a statement: `CREATE INDEX
-/// CONCURRENTLY` waits for every statement that began before.
+/// The interval at which a process tries to take the lock of migrations. It does not wait inside a statement:
+/// `CREATE INDEX CONCURRENTLY` waits for every statement that began before.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// Returns an error for a database that would not return texts as they were written.

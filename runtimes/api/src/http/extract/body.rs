@@ -28,6 +28,8 @@ const UNCOUNTED_DOCUMENT_BYTES: usize = 4 << 10;
 const TEXT_COPIES: usize = 4;
 /// Bytes of a parsed value, with its share of the object or list that holds it.
 const VALUE_BYTES: usize = 100;
+/// The number of copies of parsed values that a call holds: the row, and the version of it for the history.
+const VALUE_COPIES: usize = 2;
 /// Documents up to this size are parsed on the worker thread, which takes a fraction of a millisecond. A larger one
 /// would delay the other calls of that thread and is parsed on a blocking thread.
 const INLINE_PARSE_BYTES: usize = 64 << 10;
@@ -141,7 +143,7 @@ async fn read(mut body: Incoming, limit: usize, budget: &Budget) -> Result<(Byte
 /// database, the ledger and the response.
 fn document_bytes(text: &[u8]) -> usize {
     let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() + 1;
-    TEXT_COPIES * text.len() + VALUE_BYTES * values.min(MAX_VALUES)
+    TEXT_COPIES * text.len() + VALUE_COPIES * VALUE_BYTES * values.min(MAX_VALUES)
 }
 
 /// Parses a document, a large one on a blocking thread.

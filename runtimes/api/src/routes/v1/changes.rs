@@ -90,7 +90,8 @@ struct ResumeHeader {
 /// cut.
 #[utoipa::path(
     get, path = "/api/v1/changes", operation_id = "followChanges", tag = "audit",
-    params(ChangesQuery, ResumeHeader, QuestionHeaders),
+    params(ChangesQuery, ResumeHeader, ("EPR-At-Least" = Option<Revision>, Header,
+        description = "A revision: the answer rests on that state of the registry or on a later one.")),
     responses(
         (status = 200, description = "Changes, oldest first.", content(
             ([Change] = "application/json"),
