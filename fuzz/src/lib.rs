@@ -8,6 +8,7 @@ pub mod authn;
 pub mod decision;
 #[path = "../../epr-core/src/domain/mod.rs"]
 pub mod domain;
+pub mod history;
 pub mod ingest;
 #[path = "../../epr-core/src/ledger/mod.rs"]
 pub mod ledger;
