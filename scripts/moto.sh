@@ -8,13 +8,7 @@ start_moto() {
     python3 "$(dirname "${BASH_SOURCE[0]}")/moto_server.py" -H 127.0.0.1 -p "$port" >/dev/null 2>&1 &
     MOTO_PID=$!
     export EPR_TEST_AWS_URL=http://127.0.0.1:$port
-    for _ in $(seq 300); do
-        # An accepted connection is enough.
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
-        sleep 0.1
-    done
-    echo "moto did not start" >&2
-    return 1
+    wait_for_port "$port" moto
 }
 
 stop_moto() {

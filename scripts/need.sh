@@ -71,6 +71,16 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# wait_for_port PORT NAME: returns when a connection to the port is accepted; fails after 30 s, naming the program.
+wait_for_port() {
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "$2 did not start" >&2
+    return 1
+}
+
 # need_component COMMAND COMPONENT: installs a component of the Rust toolchain.
 need_component() {
     "cargo-$1" --version >/dev/null 2>&1 && return

@@ -12,12 +12,7 @@ serve_example() {
     env -C "$EXAMPLE_FOLDER" EPR_DATABASE_URL="sqlite:///$EXAMPLE_FOLDER/epr.db" HOST=127.0.0.1 PORT="$port" \
         EPR_LOG_LEVEL=WARNING "$1/epr-api" &
     EXAMPLE_PID=$!
-    for _ in $(seq 300); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
-        sleep 0.1
-    done
-    echo "epr-api did not start" >&2
-    return 1
+    wait_for_port "$port" epr-api
 }
 
 # expect_tour NAME COMMAND…: fails unless the command prints a denied check before the assignment and an allowed one
