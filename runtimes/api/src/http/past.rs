@@ -1,11 +1,12 @@
 //! Reads of the registry as it was: the query parameters `at` and `revision`, and pages of past states.
 
 use axum::response::Response;
-use epr_core::Call;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, Moment};
-use epr_core::history::RegistryRow;
+use epr_core::history::{RegistryRow, RowKey};
 use epr_core::store::{Cursor, Page, PastList};
+use epr_core::{Call, Error};
+use serde::Serialize;
 
 use super::error::ApiError;
 use super::extract::Query;
@@ -26,15 +27,24 @@ pub(crate) fn moment_of(query: &Query) -> Result<Moment, Invalid> {
     fields.finish(Some(moment))
 }
 
-/// The response with one past row.
-pub(crate) fn row(row: &RegistryRow, call: &Call) -> Response {
-    let response = match row {
-        RegistryRow::Entity(entity) => ok(entity),
-        RegistryRow::Role(role) => ok(role),
-        RegistryRow::Assignment(assignment) => ok(assignment),
-        RegistryRow::Principal(principal) => ok(principal),
+/// The response with one row: as it was at the moment, or as `present` reads it.
+pub(crate) async fn row<T: Serialize>(
+    app: &App,
+    call: &Call,
+    (key, moment): (RowKey, Moment),
+    present: impl Future<Output = Result<T, Error>>,
+) -> Result<Response, ApiError> {
+    if moment.is_now() {
+        app.epr.await_revision(call.at_least).await?;
+        return Ok(ok(&present.await?));
+    }
+    let response = match app.epr.row_at(call, key, moment).await? {
+        RegistryRow::Entity(entity) => ok(&entity),
+        RegistryRow::Role(role) => ok(&role),
+        RegistryRow::Assignment(assignment) => ok(&assignment),
+        RegistryRow::Principal(principal) => ok(&principal),
     };
-    at_revision(response, call)
+    Ok(at_revision(response, call))
 }
 
 /// The response with a page of a past list.

@@ -82,11 +82,7 @@ async fn show(
     QuestionHeaders(call): QuestionHeaders,
 ) -> HandlerResult {
     let ((id, moment), call) = Invalid::both(Invalid::both(id, past::moment_of(&query)), call)?;
-    if !moment.is_now() {
-        return Ok(past::row(&app.epr.row_at(&call, RowKey::Entity(id), moment).await?, &call));
-    }
-    app.epr.await_revision(call.at_least).await?;
-    Ok(ok(&app.epr.entity(id).await?))
+    past::row(&app, &call, (RowKey::Entity(id), moment), app.epr.entity(id)).await
 }
 
 /// List entities

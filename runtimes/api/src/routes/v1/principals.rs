@@ -107,12 +107,8 @@ async fn show(
 ) -> HandlerResult {
     let asked = Invalid::both(Invalid::both(id, type_of(&query)), past::moment_of(&query));
     let (((id, principal_type), moment), call) = Invalid::both(asked, call)?;
-    if !moment.is_now() {
-        let key = RowKey::Principal(principal_type.as_str().to_owned(), id);
-        return Ok(past::row(&app.epr.row_at(&call, key, moment).await?, &call));
-    }
-    app.epr.await_revision(call.at_least).await?;
-    Ok(ok(&app.epr.principal(&principal_type, id).await?))
+    let key = RowKey::Principal(principal_type.as_str().to_owned(), id);
+    past::row(&app, &call, (key, moment), app.epr.principal(&principal_type, id)).await
 }
 
 /// List principals
