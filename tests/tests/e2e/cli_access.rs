@@ -38,6 +38,15 @@ async fn world(api: &Api) -> String {
     spv
 }
 
+/// The command ends with `code`, prints no rows, and explains it by `sentence`: alone, if that ends with an X.
+pub(crate) async fn assert_without_rows(cli: &Cli, arguments: &[&str], code: i32, sentence: &str) {
+    let output = cli.run(arguments).await;
+    let expected = sentence.trim_end_matches('X');
+    assert!(output.code == code && output.err.contains(expected), "{arguments:?}: {output:?}");
+    assert!(expected == sentence || output.err == expected, "nothing more: {output:?}");
+    assert_eq!(output.out, "", "{arguments:?}");
+}
+
 /// Runs `test` on the database and over the API.
 pub(crate) async fn on_both(kind: DatabaseKind, test: impl AsyncFn(&Api, &str, Cli)) {
     let api = Api::start(kind).await;
@@ -160,11 +169,7 @@ async fn empty_lists_and_wrong_arguments_say_why(#[case] kind: DatabaseKind) {
             (&["what-can", ADA, "document:download", "--on", spv], 2, "is a check: epr check"),
             (&["what-can", ADA, "--on", spv, "--within", spv], 2, "cannot be used with"),
         ] {
-            let output = cli.run(arguments).await;
-            let expected = sentence.trim_end_matches('X');
-            assert!(output.code == code && output.err.contains(expected), "{arguments:?}: {output:?}");
-            assert!(expected == sentence || output.err == expected, "nothing more: {output:?}");
-            assert_eq!(output.out, "", "{arguments:?}");
+            assert_without_rows(&cli, arguments, code, sentence).await;
         }
     })
     .await;
