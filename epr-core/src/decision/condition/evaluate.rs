@@ -269,7 +269,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// Whether nobody knows the field any more.
+    /// Tells if the field was erased.
     fn is_erased(&self, field: Field) -> bool {
         match field {
             Field::ExternalId(side) | Field::Attributes(side) | Field::Effective(side) => {

@@ -62,7 +62,7 @@ pub struct Inputs<'a> {
 
 static EMPTY: JsonObject = JsonObject::new();
 
-/// What a caller states about the parts of its question; empty for callers whose word does not count.
+/// What a caller states about the parts of its question; empty for callers that may not state anything.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Properties<'a> {
     /// About the principal.

@@ -36,7 +36,7 @@ pub enum ItemOutcome {
     Failed(String),
 }
 
-/// Decides one evaluation at this moment. `trusted`: the word of the caller counts for properties.
+/// Decides one evaluation at this moment. `trusted`: the caller may state properties.
 pub(crate) async fn evaluate(engines: &Engines, call: &Call, evaluation: &Evaluation, trusted: bool) -> Result<bool> {
     let items = vec![Item::new(evaluation)];
     let mut run = Run::new(engines, call, items, Semantic::ExecuteAll, trusted);

@@ -41,7 +41,7 @@ pub struct SearchPage {
     pub next: Option<String>,
 }
 
-/// Answers a page of a search. `trusted`: the word of the caller counts for properties.
+/// Answers a page of a search. `trusted`: the caller may state properties.
 ///
 /// # Errors
 /// `Invalid` when the token is not one of this request, or the context has a declared parameter with another type.
