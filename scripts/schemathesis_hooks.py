@@ -78,6 +78,8 @@ def restrict(parameters, path):
     """Replaces entity types, conditions and external ids that the document allows and the service rejects."""
     if "/entities" in path and isinstance(parameters.get("type"), (str, list)):
         parameters["type"] = accepted(parameters["type"])
+    if isinstance(parameters.get("resource_type"), str):
+        parameters["resource_type"] = accepted(parameters["resource_type"])
     if isinstance(parameters.get("scope_types"), list):
         parameters["scope_types"] = list(dict.fromkeys(accepted(parameters["scope_types"])))
     if isinstance(parameters.get("condition"), dict):
@@ -90,10 +92,19 @@ def restrict(parameters, path):
             parameters[name] = bounded(parameters[name])
 
 
+def ask_about_the_future(parameters):
+    """Replaces the moment that a read is about: a revision is one that this service has had, and the registry has no
+    state before its first entry."""
+    parameters.pop("revision", None)
+    if isinstance(parameters.get("at"), str):
+        parameters["at"] = "9999-12-31T23:59:59Z"
+
+
 # The document's examples of headers that refer to an earlier request: no such request was made to this service.
 EARLIER = {
     "Idempotency-Key": lambda: str(uuid.uuid4()),
     "EPR-At-Least": lambda: None,
+    "Last-Event-ID": lambda: None,
 }
 
 
@@ -109,6 +120,12 @@ def refer_to_nothing(headers, operation, is_positive):
                 headers[name] = value
 
 
+def whole_limit(members):
+    """Makes the limit of a page a whole number: JSON Schema takes 100.0 for an integer."""
+    if isinstance(members.get("limit"), float):
+        members["limit"] = int(members["limit"])
+
+
 def restrict_authzen(body, path):
     """Replaces what the document of AuthZEN allows and the service rejects: ids are bounded in bytes, a token comes from
     an answer, and the members of a batch without items must be those of one evaluation."""
@@ -118,6 +135,7 @@ def restrict_authzen(body, path):
             party["id"] = bounded(party["id"])
     if isinstance(body.get("page"), dict):
         body["page"].pop("token", None)
+        whole_limit(body["page"])
     if path.endswith("/evaluations") and not body.get("evaluations"):
         body["evaluations"] = [{}]
 
@@ -136,6 +154,9 @@ def before_call(context, case, kwargs):
     for name in [name for name, value in (case.query or {}).items() if name == "cursor" or value in (None, "None")]:
         del case.query[name]
     restrict(case.query or {}, case.operation.path)
+    ask_about_the_future(case.query or {})
+    if case.operation.path.endswith("/changes"):
+        (case.query or {}).pop("after", None)
     if "name" in (case.query or {}) and case.operation.path.endswith("/entities"):
         case.query["type"] = "issuer"
     if "in_force" in (case.query or {}):
@@ -146,14 +167,9 @@ def before_call(context, case, kwargs):
     if "/access/" in case.operation.path:
         # A token continues the same list of this service.
         case.body.pop("next", None)
-        # JSON Schema takes 100.0 for an integer.
-        if isinstance(case.body.get("limit"), float):
-            case.body["limit"] = int(case.body["limit"])
+        whole_limit(case.body)
     if "resource_id" in case.body or "/access/" in case.operation.path:
-        # A revision is one that this service has had, and the registry has no state before its first entry.
-        case.body.pop("revision", None)
-        if isinstance(case.body.get("at"), str):
-            case.body["at"] = "9999-12-31T23:59:59Z"
+        ask_about_the_future(case.body)
     # Unknown members of a check or an event are ignored, but they, too, must be JSON that can be stored exactly.
     body = case.body = kept(case.body)
     if case.operation.path.startswith("/access/v1/"):

@@ -47,8 +47,8 @@ pub(crate) struct SoughtBody {
 #[expect(dead_code, reason = "only described; `SearchRequest::from_body` reads it")]
 pub(crate) struct PageBody {
     /// The most results of a page. 0 and values over 1000 mean 1000, as does no limit.
-    #[schema(value_type = Option<u32>, required = false, minimum = 0, example = 100)]
-    limit: Option<u32>,
+    #[schema(value_type = Option<usize>, required = false, minimum = 0, example = 100)]
+    limit: Option<usize>,
     /// The `next_token` of the page before, beside the same request. A limit beside it must be that of the first page.
     #[schema(value_type = Option<String>, required = false, max_length = 4096, example = "")]
     token: Option<String>,
