@@ -2,6 +2,8 @@
 # SQLite file and then on an empty PostgreSQL database.
 # Sets API_FOLDER, API_DATABASES, API_URL and API_TOKEN.
 # shellcheck shell=bash
+# Callers read the variables that are set here.
+# shellcheck disable=SC2034
 
 # prepare_api NAME SCOPES: makes the databases and a token; a PostgreSQL server is started unless
 # EPR_TEST_POSTGRES_URL has one. Everything is removed at the end of the shell.
