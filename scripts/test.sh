@@ -57,6 +57,9 @@ quick_skips=(
 
 source scripts/need.sh
 
+# Many tests wait for servers and processes: with twice as many threads as processors, a third of the time is saved.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+
 if $quick; then
     (($# == 0)) || { echo "--quick takes no further arguments" >&2; exit 2; }
     need_rust
