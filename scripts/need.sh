@@ -5,7 +5,8 @@
 EPR_CACHE=${EPR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/omen-epr}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$EPR_CACHE/target}
 
-say() { printf '\n== %s\n' "$*"; }
+# say TEXT: a heading, with the time, so that the log of a run shows what takes long.
+say() { printf '\n== %s (%(%T)T)\n' "$*"; }
 
 # need_apt COMMAND PACKAGE: installs PACKAGE unless COMMAND exists.
 need_apt() {
