@@ -12,7 +12,8 @@ measurements and ratios; docs/PERFORMANCE.md says how to read it. Takes about si
 about ten.
   --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
   --only PART        one of starts, warm, conditions, cold, growth, revocation, ledger, lists, authzen,
-                     access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments)
+                     access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments),
+                     history (the past: 1,000,000 changes are appended first, which takes some minutes)
   --profile PROFILE  cargo profile; default: release. `measure` builds faster, nearly as fast; `dev` is for --smoke
   --out FOLDER       writes performance.json, performance.md and performance.svg there
 EPR_TEST_SEED=N repeats a run with the same world and questions.

@@ -1,192 +1,216 @@
-//! Checks of the past, and what history costs a change.
+//! Checks of the past beside the same checks of the present, and what history costs a change.
 
 use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::Method;
-use epr_core::domain::{Assignment, Entity, EntityType, NewAssignment, NewEntity, NewRole, Revision, Timestamp};
-use epr_core::history::{RegistryRow, RowKey, RowVersion};
-use epr_core::ledger::chain::Draft;
-use epr_core::store::{Appended, Store};
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::decision::Question;
+use epr_core::domain::{Moment, Revision};
+use epr_core::store::Store;
 use epr_testkit::database::{Database, DatabaseKind};
+use hdrhistogram::Histogram;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde_json::json;
-use uuid::Uuid;
 
+use crate::history_world::{self, ACTION, BATCH, ENTITIES, Past, PastQuestion, entity_id};
 use crate::http::Connection;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
 
-/// Changes in one transaction while the history is made.
-const BATCH: usize = 1_000;
-/// Entities whose assignments and names change.
-const ENTITIES: u128 = 20_000;
-/// Principals that hold assignments.
-const PRINCIPALS: u128 = 5_000;
+/// The tables of history whose rows changes write.
+const TABLES: [&str; 5] =
+    ["entity_versions", "role_versions", "role_permission_versions", "assignment_versions", "principal_versions"];
 
 pub(crate) async fn measure(scale: &Scale, rng: &mut StdRng, report: &mut Report) {
     let database = Database::create(DatabaseKind::Postgres).await;
     let store = database.store().await;
     let begun = Instant::now();
-    let changes = make(&*store, scale.changes, rng).await;
-    let rate = ratio(changes.len(), 1) / begun.elapsed().as_secs_f64();
-    report.say(format!("history: {} changes appended in batches of {BATCH}", changes.len()), rate, "/s");
-    let present = store.registry_state().await.expect("a state").revision;
+    let past = history_world::make(&*store, scale.changes, rng, true).await;
+    let rate = count(past.changes) / begun.elapsed().as_secs_f64();
+    report.say("history: changes", count(past.changes), "");
+    report.say(format!("history: changes appended in batches of {BATCH}"), rate, "/s");
+    present_rows(&database).await;
+    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+        database.execute(statement).await.expect("the right to tidy up");
+    }
+    sizes(&database, past.changes, report).await;
+    let rounds = if scale.rounds > 1 { 2_000 } else { 50 };
+    facts(&*store, &past, rounds, rng, report).await;
     store.close().await;
-    // The registry as it is after the last change.
-    let columns = "id, name, type, status, parent_id, attributes, created_at, updated_at";
+    checks(&database, &past, rounds, rng, report).await;
+    changes(&database, rounds, rng, report).await;
+    in_batches(scale, rng, report).await;
+}
+
+/// Puts the rows into the registry that are there after the last change.
+async fn present_rows(database: &Database) {
+    let of_entities = "id, name, type, status, parent_id, attributes, created_at, updated_at";
+    let of_roles = "id, name, description, scope_types, is_system, created_at, updated_at";
     let of_assignments = "id, principal_id, principal_type, role_id, entity_id, effective_at, created_at, updated_at";
     let rows = format!(
-        "INSERT INTO entities ({columns}) SELECT {columns} FROM entity_versions WHERE valid_to IS NULL; \
-         INSERT INTO roles (id, name) SELECT id, name FROM role_versions; \
-         INSERT INTO permissions (action) VALUES ('a:read') ON CONFLICT DO NOTHING; \
-         INSERT INTO role_permissions SELECT r.id, p.id FROM roles r JOIN permissions p ON p.action = 'a:read'; \
+        "INSERT INTO entities ({of_entities}) SELECT {of_entities} FROM entity_versions WHERE valid_to IS NULL; \
+         INSERT INTO roles ({of_roles}) SELECT {of_roles} FROM role_versions WHERE valid_to IS NULL; \
+         INSERT INTO permissions (action) VALUES ('{ACTION}') ON CONFLICT DO NOTHING; \
+         INSERT INTO role_permissions SELECT r.id, p.id FROM roles r JOIN permissions p ON p.action = '{ACTION}'; \
          INSERT INTO role_assignments ({of_assignments}) SELECT {of_assignments} FROM assignment_versions \
-         WHERE valid_to IS NULL ON CONFLICT DO NOTHING"
+         WHERE valid_to IS NULL"
     );
     database.execute(&rows).await.expect("rows");
-    database.execute("VACUUM (ANALYZE)").await.expect("statistics");
-    sizes(&database, report).await;
+}
 
+/// The bytes that a change takes in the ledger and in history, with their indexes.
+async fn sizes(database: &Database, changes: usize, report: &mut Report) {
+    let size = async |tables: &[&str]| {
+        let sum: Vec<String> = tables.iter().map(|table| format!("pg_total_relation_size('{table}')")).collect();
+        bytes(database.number(&format!("SELECT {}", sum.join(" + "))).await)
+    };
+    for table in ["entity_versions", "assignment_versions"] {
+        let rows = bytes(database.number(&format!("SELECT COUNT(*) FROM {table}")).await);
+        report.say(format!("history: a row of {table}, with indexes"), size(&[table]).await / rows, "bytes");
+    }
+    let (ledger, history) = (size(&["audit_logs"]).await, size(&TABLES).await);
+    report.say("history: a change without its versions (the ledger)", ledger / count(changes), "bytes");
+    report.say("history: a change with its versions", (ledger + history) / count(changes), "bytes");
+    report.say("history: versions / ledger", history / ledger, "%");
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("a minute at most")
+}
+
+fn record(times: &mut Histogram<u64>, begun: Instant) {
+    times.saturating_record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+}
+
+#[allow(clippy::cast_precision_loss, reason = "microseconds")]
+fn micros(times: &Histogram<u64>, share: f64) -> f64 {
+    times.value_at_quantile(share) as f64
+}
+
+/// Facts from the store, now and at random revisions, in turn.
+async fn facts(store: &dyn Store, past: &Past, rounds: usize, rng: &mut StdRng, report: &mut Report) {
+    let present = store.registry_state().await.expect("a state").revision;
+    let question =
+        |asked: &PastQuestion| Question::new(asked.principal, ACTION.try_into().expect("an action"), asked.resource);
+    let now = SystemClock.now();
+    let mut current = histogram();
+    let mut earlier = histogram();
+    // The first tenth fills the caches of the database and is not counted.
+    for round in 0..rounds + rounds / 10 {
+        let (asked, asked_now) = (past.question(rng), past.question_now(rng));
+        let moment = Moment::revision(Revision { sequence: asked.sequence, ..present });
+        let begun = Instant::now();
+        let of_now = store.facts(&[question(&asked_now)]).await.expect("facts").facts;
+        if round >= rounds / 10 {
+            record(&mut current, begun);
+        }
+        let begun = Instant::now();
+        let (_, of_then) = store.past_facts(&question(&asked), moment, now).await.expect("facts");
+        if round >= rounds / 10 {
+            record(&mut earlier, begun);
+        }
+        assert!(of_now[0].is_some() && of_then.is_some(), "an entity that exists");
+    }
+    let [p50_now, p50] = [&current, &earlier].map(|times| micros(times, 0.5));
+    report.say("history: facts now, p50", p50_now, "µs");
+    report.say("history: facts at a random revision, p50", p50, "µs");
+    report.aim("history: facts at a random revision / now", p50 / p50_now, "x", Aim::AtMost(2.0));
+}
+
+/// Checks over HTTP, evaluated and recorded, now and at random revisions, in turn.
+async fn checks(database: &Database, past: &Past, rounds: usize, rng: &mut StdRng, report: &mut Report) {
     let server = Server::api(&database.url, &[("EPR_DECISION_CACHE", "false")]).await;
     let mut connection = Connection::to(&server.address).await;
-    let rounds = if scale.rounds > 1 { 2_000 } else { 50 };
+    let present = {
+        let store = database.store().await;
+        let present = store.registry_state().await.expect("a state").revision;
+        store.close().await;
+        present
+    };
+    let mut times: [Histogram<u64>; 3] = std::array::from_fn(|_| histogram());
     let mut errors = 0;
-    for (what, newest) in [("check now, evaluated and recorded, p50", true), ("check at a random revision, p50", false)]
-    {
-        let mut millis = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
-            let (sequence, principal, entity) = changes[rng.random_range(0..changes.len())];
-            let mut body = json!({"user_id": principal, "action": "a:read", "resource_id": entity});
-            if !newest {
-                body["revision"] = Revision { sequence, ..present }.to_string().into();
+    for round in 0..rounds + rounds / 10 {
+        for (kind, times) in times.iter_mut().enumerate() {
+            let asked = if kind == 0 { past.question_now(rng) } else { past.question(rng) };
+            let mut body = json!({"user_id": asked.principal, "action": ACTION, "resource_id": asked.resource});
+            match kind {
+                1 => body["revision"] = Revision { sequence: asked.sequence, ..present }.to_string().into(),
+                2 => body["at"] = past.time(rng).to_string().into(),
+                _ => {}
             }
             let begun = Instant::now();
-            let (status, _) = connection.send(Method::POST, "/api/v1/authorize", body.to_string().into()).await;
-            millis.push(begun.elapsed().as_secs_f64() * 1000.0);
-            errors += u64::from(status != 200);
-        }
-        millis.sort_by(f64::total_cmp);
-        let p50 = millis[millis.len() / 2];
-        if newest {
-            report.say(format!("history: {what}"), p50, "ms");
-        } else {
-            report.aim(format!("history: {what}"), p50, "ms", Aim::AtMost(5.0));
-            report.say("history: check at a random revision, p99", millis[millis.len() * 99 / 100], "ms");
+            let (status, answer) = connection.send(Method::POST, "/api/v1/authorize", body.to_string().into()).await;
+            if round >= rounds / 10 {
+                record(times, begun);
+            }
+            let right = if asked.expected { "true" } else { "false" };
+            // Which entry a random time names is not known here.
+            let is_right = status == 200 && (kind == 2 || String::from_utf8_lossy(&answer).contains(right));
+            errors += u64::from(!is_right);
         }
     }
-    // A change with its versions, and the same while history is behind, when none are written.
-    for (what, statement) in
-        [("with its versions", "SELECT 1"), ("without", "UPDATE history_head SET sequence = sequence - 1")]
-    {
+    let [current, by_revision, by_time] = times;
+    let millis = |times: &Histogram<u64>, share: f64| micros(times, share) / 1000.0;
+    report.say("history: check now, evaluated and recorded, p50", millis(&current, 0.5), "ms");
+    report.say("history: check now, p99", millis(&current, 0.99), "ms");
+    report.aim("history: check at a random revision, p50", millis(&by_revision, 0.5), "ms", Aim::AtMost(5.0));
+    report.say("history: check at a random revision, p99", millis(&by_revision, 0.99), "ms");
+    report.aim("history: check at a random time, p50", millis(&by_time, 0.5), "ms", Aim::AtMost(5.0));
+    report.say("history: check at a random time, p99", millis(&by_time, 0.99), "ms");
+    let ratio = micros(&by_revision, 0.5) / micros(&current, 0.5);
+    report.aim("history: check at a random revision / now, p50", ratio, "x", Aim::AtMost(2.0));
+    report.errors("history: wrong or failed answers", errors);
+}
+
+/// A change over HTTP with its versions, and the same while history is behind, when none are written.
+async fn changes(database: &Database, rounds: usize, rng: &mut StdRng, report: &mut Report) {
+    let server = Server::api(&database.url, &[]).await;
+    let mut connection = Connection::to(&server.address).await;
+    let mut p50 = Vec::new();
+    let mut errors = 0;
+    for statement in ["SELECT 1", "UPDATE history_head SET sequence = sequence - 1"] {
         database.execute(statement).await.expect("the right to update");
-        let mut millis = Vec::with_capacity(rounds);
+        let mut times = histogram();
         for n in 0..rounds {
-            let path = format!("/api/v1/entities/{}", Uuid::from_u128(1 + rng.random_range(0..ENTITIES)));
+            let path = format!("/api/v1/entities/{}", entity_id(rng.random_range(0..ENTITIES)));
             let body = json!({"attributes": {"n": n, "text": "some attributes of an entity"}}).to_string();
             let begun = Instant::now();
             let (status, _) = connection.send(Method::PATCH, &path, Bytes::from(body)).await;
-            millis.push(begun.elapsed().as_secs_f64() * 1000.0);
+            record(&mut times, begun);
             errors += u64::from(status != 200);
         }
-        millis.sort_by(f64::total_cmp);
-        report.say(format!("history: a change of an entity {what}, p50"), millis[millis.len() / 2], "ms");
+        p50.push(micros(&times, 0.5));
     }
-    report.errors("history: failed answers", errors);
+    report.say("history: a change of an entity with its versions, p50", p50[0], "µs");
+    report.say("history: a change of an entity without, p50", p50[1], "µs");
+    report.errors("history: failed changes", errors);
 }
 
-/// Makes a history of `total` changes: entities in a tree four deep that are renamed, and assignments that come and go.
-/// Returns the sequence of each assignment with its principal and its entity.
-async fn make(store: &dyn Store, total: usize, rng: &mut StdRng) -> Vec<(i64, Uuid, Uuid)> {
-    let now = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
-    let role = NewRole::new("Reader".parse().expect("a name")).permission("a:read".parse().expect("an action"));
-    let role = role.into_record(Uuid::from_u128(7), now);
-    let mut drafts = vec![draft("role.create", now).with_row(RowVersion::created(role.clone()))];
-    let (mut made, mut held): (Vec<(i64, Uuid, Uuid)>, Vec<Assignment>) = (Vec::new(), Vec::new());
-    let mut of_batch = vec![None];
-    for n in 0..total {
-        let at = now.plus_seconds(i64::try_from(n).expect("a count"));
-        let number = u128::try_from(n).expect("a count");
-        let (version, action, about) = if number < ENTITIES {
-            (RowVersion::created(entity(number, at)), "entity.create", None)
-        } else {
-            match rng.random_range(0..4) {
-                0 => {
-                    let renamed = RegistryRow::from(entity(rng.random_range(0..ENTITIES), at));
-                    (renamed.into(), "entity.update", None)
-                }
-                1 if held.len() > 1_000 => {
-                    let ended = held.swap_remove(rng.random_range(0..held.len()));
-                    (RowVersion::ended(RowKey::Assignment(ended.id)), "role_assignment.delete", None)
-                }
-                _ => {
-                    let (principal, on) = (rng.random_range(0..PRINCIPALS), rng.random_range(0..ENTITIES));
-                    let new = NewAssignment::new(Uuid::from_u128(principal + 1), role.id).on(Uuid::from_u128(on + 1));
-                    let assignment = new.into_record(Uuid::from_u128(rng.random()), at);
-                    held.push(assignment.clone());
-                    let about = (assignment.principal_id, Uuid::from_u128(on + 1));
-                    (RowVersion::created(assignment), "role_assignment.create", Some(about))
-                }
-            }
-        };
-        drafts.push(draft(action, at).with_row(version));
-        of_batch.push(about);
-        if drafts.len() == BATCH || n + 1 == total {
-            let mut tx = store.begin().await.expect("a transaction");
-            let appended = tx.append(&drafts).await.expect("entries");
-            tx.commit().await.expect("a commit");
-            for (appended, about) in appended.iter().zip(&of_batch) {
-                if let (Appended::Recorded { sequence, .. }, Some((principal, entity))) = (appended, about) {
-                    made.push((*sequence, *principal, *entity));
-                }
-            }
-            drafts.clear();
-            of_batch.clear();
-        }
+/// The time of a change in a batch, with versions and without: what history adds under the ledger's lock.
+async fn in_batches(scale: &Scale, rng: &mut StdRng, report: &mut Report) {
+    let total = scale.changes / 10;
+    let mut each = Vec::new();
+    for with_rows in [true, false] {
+        let database = Database::create(DatabaseKind::Postgres).await;
+        let store = database.store().await;
+        let begun = Instant::now();
+        history_world::make(&*store, total, rng, with_rows).await;
+        each.push(begun.elapsed().as_secs_f64() * 1e6 / count(total));
+        store.close().await;
     }
-    made
+    report.say(format!("history: a change in batches of {BATCH} with its versions"), each[0], "µs");
+    report.say(format!("history: a change in batches of {BATCH} without"), each[1], "µs");
 }
 
-/// Entity `n` of a tree four deep, as it is at `at`.
-fn entity(n: u128, at: Timestamp) -> Entity {
-    let new = NewEntity::new(format!("entity {n} {at}").parse().expect("a name"), EntityType::Spv);
-    let parent_id = (!n.is_multiple_of(4)).then(|| Uuid::from_u128(n));
-    Entity { parent_id, ..new.into_record(Uuid::from_u128(n + 1), at) }
+#[allow(clippy::cast_precision_loss, reason = "a count")]
+fn count(number: usize) -> f64 {
+    number as f64
 }
 
-fn draft(action: &'static str, at: Timestamp) -> Draft {
-    Draft::new(epr_core::domain::AuditEvent {
-        event_id: None,
-        source: "entity_permissions_core".try_into().expect("a source"),
-        action: action.try_into().expect("an action"),
-        actor_id: None,
-        actor_type: "user".try_into().expect("a type"),
-        entity_id: None,
-        entity_type: None,
-        correlation_id: None,
-        details: epr_core::domain::json::object([("changes", "of the size of an entry of its kind".into())]),
-        occurred_at: at,
-    })
-    .expect("a draft")
-}
-
-/// The bytes that the tables of history and the ledger take for a change, with their indexes.
-async fn sizes(database: &Database, report: &mut Report) {
-    for (what, tables) in [
-        ("entity_versions", "'entity_versions'"),
-        ("assignment_versions", "'assignment_versions'"),
-        ("audit_logs", "'audit_logs'"),
-    ] {
-        let bytes = database.number(&format!("SELECT pg_total_relation_size({tables})")).await;
-        let rows = database.number(&format!("SELECT COUNT(*) FROM {what}")).await;
-        let each = ratio(usize::try_from(bytes).expect("bytes"), usize::try_from(rows).expect("rows"));
-        report.say(format!("history: bytes for a row of {what}, with indexes"), each, "bytes");
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts and bytes")]
-fn ratio(of: usize, by: usize) -> f64 {
-    of as f64 / by.max(1) as f64
+#[allow(clippy::cast_precision_loss, reason = "bytes")]
+fn bytes(number: i64) -> f64 {
+    number as f64
 }

@@ -8,6 +8,7 @@ mod checks;
 mod conditions;
 mod explain;
 mod history;
+mod history_world;
 mod http;
 mod ledger;
 mod life;
