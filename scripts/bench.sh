@@ -13,7 +13,8 @@ about ten.
   --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
   --only PART        one of starts, warm, conditions, cold, growth, revocation, ledger, lists, authzen,
                      access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments),
-                     history (the past: 1,000,000 changes are appended first, which takes some minutes)
+                     history (the past: 1,000,000 changes are appended first, which takes some minutes),
+                     proofs (checkpoints, and the verification of 1,000,000 entries)
   --profile PROFILE  cargo profile; default: release. `measure` builds faster, nearly as fast; `dev` is for --smoke
   --out FOLDER       writes performance.json, performance.md and performance.svg there
 EPR_TEST_SEED=N repeats a run with the same world and questions.
@@ -39,7 +40,8 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_redis
-what=(-p epr-bench -p epr-api -p epr-audit-lambda --bin bench --bin epr-api --bin epr-audit-lambda)
+what=(-p epr-bench -p epr-api -p epr-audit-lambda -p epr-verify)
+what+=(--bin bench --bin epr-api --bin epr-audit-lambda --bin epr-verify)
 folder=$CARGO_TARGET_DIR/$profile
 if [[ $profile == dev ]]; then
     # The build of the tests, so that nothing is built twice.

@@ -14,6 +14,7 @@ mod ledger;
 mod life;
 mod lists;
 mod load;
+mod proofs;
 mod report;
 mod scale;
 mod server;
@@ -30,8 +31,20 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 11] =
-    ["starts", "warm", "conditions", "cold", "growth", "revocation", "ledger", "lists", "access", "history", "authzen"];
+const PARTS: [&str; 12] = [
+    "starts",
+    "warm",
+    "conditions",
+    "cold",
+    "growth",
+    "revocation",
+    "ledger",
+    "lists",
+    "access",
+    "history",
+    "authzen",
+    "proofs",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -113,6 +126,9 @@ async fn main() -> ExitCode {
     }
     if wanted("history") {
         history::measure(&scale, &mut rng, &mut report).await;
+    }
+    if wanted("proofs") {
+        proofs::measure(&scale, &mut report).await;
     }
     if let Some(out) = out {
         report.write(&out);

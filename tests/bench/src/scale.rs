@@ -18,6 +18,10 @@ pub(crate) struct Scale {
     pub(crate) rows: usize,
     /// Changes of the history in which the past is asked.
     pub(crate) changes: usize,
+    /// Entries of the ledger that is verified with its tree.
+    pub(crate) entries_verified: usize,
+    /// New entries of each checkpoint of a large ledger.
+    pub(crate) entries_checkpointed: usize,
     /// Repetitions of each measurement, in turn with its yardstick.
     pub(crate) rounds: usize,
     /// Duration of each repetition.
@@ -42,6 +46,8 @@ impl Scale {
         many: 10_000,
         rows: 100_000,
         changes: 1_000_000,
+        entries_verified: 1_000_000,
+        entries_checkpointed: 10_000,
         rounds: 5,
         span: Duration::from_secs(3),
         starts: 15,
@@ -61,6 +67,8 @@ impl Scale {
         many: 200,
         rows: 2_000,
         changes: 30_000,
+        entries_verified: 3_000,
+        entries_checkpointed: 600,
         rounds: 1,
         span: Duration::from_millis(300),
         starts: 2,
