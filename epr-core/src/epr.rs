@@ -81,6 +81,7 @@ impl Epr {
         self.engines.cache.follow_changes(&core.store, &self.engines.changes);
         self.engines.clock_offset.start(core);
         self.engines.history.start(core);
+        self.engines.answers.start(core);
         Ok(())
     }
 
@@ -125,6 +126,7 @@ impl Epr {
         self.engines.cache.stop();
         self.engines.clock_offset.stop();
         self.engines.history.stop();
+        self.engines.answers.stop();
         self.store().close().await;
     }
 }

@@ -47,7 +47,7 @@ pub struct GrantingAssignment {
     pub until: Option<Timestamp>,
 }
 
-/// The verdict on one item, and the assignments whose conditions could not be evaluated, each with the reason.
+/// The judgement of one item, and the assignments whose conditions could not be evaluated, each with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedItem {
     /// What the list says about the item.

@@ -3,6 +3,7 @@
 //! Must never know a use case or the facade, so that an engine can be tested with a store and a clock alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -65,11 +66,13 @@ pub(crate) struct ListBounds {
     /// The most entities that are expanded below assignments. Beyond, reading all entities in the order of their ids is
     /// faster for a page.
     pub(crate) max_expanded: usize,
+    /// The time after which a page of resources or subtrees ends, although the list goes on.
+    pub(crate) max_page_time: Duration,
 }
 
 impl Default for ListBounds {
     fn default() -> Self {
-        Self { max_candidates: 20_000, max_expanded: 20_000 }
+        Self { max_candidates: 20_000, max_expanded: 20_000, max_page_time: Duration::from_secs(2) }
     }
 }
 

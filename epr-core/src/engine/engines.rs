@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::answer_keeper::AnswerKeeper;
 use super::cache::Cache;
 use super::change_signal::ChangeSignal;
 #[cfg(feature = "proofs")]
@@ -33,6 +34,7 @@ pub(crate) struct Engines {
     pub(crate) checkpointer: Arc<Checkpointer>,
     pub(crate) clock_offset: Arc<ClockOffset>,
     pub(crate) history: Arc<HistoryKeeper>,
+    pub(crate) answers: Arc<AnswerKeeper>,
     pub(crate) condition_errors: Arc<ConditionErrors>,
     pub(crate) list_turns: Arc<ListTurns>,
 }
@@ -51,6 +53,7 @@ impl Engines {
             checkpointer: Arc::new(Checkpointer::new(Arc::clone(&core))),
             clock_offset: Arc::default(),
             history: Arc::default(),
+            answers: Arc::default(),
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
             list_turns: Arc::new(ListTurns::new()),
             core,

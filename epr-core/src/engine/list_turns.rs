@@ -1,8 +1,13 @@
 //! Turns of lists of access: few pages are read at a time, and they leave time to checks.
 //!
-//! A page keeps a processor or a connection of the database busy for tens of milliseconds, a check for less than one.
-//! Callers that walk through lists would otherwise take as much of both as they have callers. Must never hold up a
-//! check.
+//! A page keeps one processor busy for tens of milliseconds, here or in the database, and a check for less than one.
+//! Callers that walk through lists would otherwise take as many processors as they are.
+//!
+//! The share of checks: a page is one task that waits for one connection and never keeps more than one processor busy.
+//! While half of the processors work at pages, checks have the other half. After a page comes a pause of twice its time
+//! if checks were asked meanwhile, so that its place is taken for a third of the time at most. Pages thus take at most a
+//! third of a half, a sixth of all processors, however many callers walk, on two processors as on many. Must never hold
+//! up a check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +22,9 @@ use crate::error::{Error, Result};
 /// The time that a page waits for its turn.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// The time without a page that each check of the time of a page is worth.
-const PAUSE_PER_CHECK: Duration = Duration::from_micros(200);
+/// The time without a page that each check of the time of a page is worth: more than a check costs on any machine, so
+/// that the pause is the longest one whenever checks could use all of it.
+const PAUSE_PER_CHECK: Duration = Duration::from_millis(1);
 
 /// The longest pause after a page, in times of that page.
 const MAX_PAUSE: u32 = 2;
@@ -104,7 +110,8 @@ mod tests {
     fn a_pause_is_in_proportion_to_the_checks_and_at_most_twice_the_page() {
         let page = Duration::from_millis(10);
         assert_eq!(pause_after(page, 0), Duration::ZERO);
-        assert_eq!(pause_after(page, 25), Duration::from_millis(5));
+        assert_eq!(pause_after(page, 5), Duration::from_millis(5));
+        assert_eq!(pause_after(page, 20), Duration::from_millis(20));
         assert_eq!(pause_after(page, 1_000_000), Duration::from_millis(20));
         assert_eq!(pause_after(page, u64::MAX), Duration::from_millis(20));
     }
@@ -119,6 +126,36 @@ mod tests {
         drop(turn);
         assert_eq!(turns.turns.available_permits(), 0);
         turns.take().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn however_many_walk_pages_take_at_most_a_third_of_the_time_of_their_place_while_checks_are_asked() {
+        let turns = Arc::new(ListTurns::with(1));
+        let begun = Instant::now();
+        let walkers = (0..10).map(|_| {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                let mut read = Duration::ZERO;
+                for _ in 0..3 {
+                    let turn = turns.take().await.unwrap();
+                    let page = Instant::now();
+                    sleep(Duration::from_millis(2)).await;
+                    // More than the pause is long, however slow the machine is.
+                    turns.checks.fetch_add(100_000, Ordering::Relaxed);
+                    read += page.elapsed();
+                    drop(turn);
+                }
+                read
+            })
+        });
+        let mut read = Duration::ZERO;
+        for walker in walkers.collect::<Vec<_>>() {
+            read += walker.await.unwrap();
+        }
+        // Until the pause of the last page is over.
+        turns.take().await.unwrap();
+        let all = begun.elapsed();
+        assert!(read * 3 <= all, "{read:?} of {all:?}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! An engine knows the [`Core`] (store, clock, ids, settings, metrics). It must never know a use case or the facade.
 
+pub(crate) mod answer_keeper;
 pub(crate) mod backoff;
 mod batcher;
 mod breaker;

@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::domain::access::{AccessItem, AccessPage, ActionsRequest, PrincipalsRequest, ResourcesRequest};
 use crate::domain::subtree::SubtreeItem;
 use crate::error::Result;
-use crate::handlers::access;
+use crate::handlers::access::{self, keys::OldTokens};
 
 /// Lists of access. The items are exactly those for which a check says yes at the time and the revision of the first
 /// page. A page that is not the last one has a token, which goes into the next request; a list never ends early without
@@ -53,6 +53,15 @@ impl Epr {
     /// # Errors
     /// The database is unavailable.
     pub async fn rotate_list_key(&self) -> Result<i64> {
-        access::keys::rotate(&self.engines).await
+        access::keys::rotate(&self.engines, OldTokens::AcceptForADay).await
+    }
+
+    /// Starts a new key of page tokens and deletes all others, whose tokens are refused from now on: for a copy of the
+    /// database in wrong hands. Returns the number of the new key.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn revoke_list_keys(&self) -> Result<i64> {
+        access::keys::rotate(&self.engines, OldTokens::Refuse).await
     }
 }

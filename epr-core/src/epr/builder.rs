@@ -2,6 +2,7 @@
 //! parts that it is about.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Epr;
 use crate::clock::{Clock, IdSource, RandomSource, SystemClock, SystemRandom, TimeOrderedIds};
@@ -214,12 +215,13 @@ impl Builder {
         self
     }
 
-    /// Sets the most candidates that a page of a list of access looks at, and the most entities that it expands below
-    /// assignments. For tests: neither changes what a list holds, only how long its pages take.
+    /// Sets the most candidates that a page of a list of access looks at, the most entities that it expands below
+    /// assignments, and the time after which it ends. For tests: none of them changes what a list holds, only where its
+    /// pages end and how long they take.
     #[doc(hidden)]
     #[must_use]
-    pub fn list_bounds(mut self, max_candidates: usize, max_expanded: usize) -> Self {
-        self.settings.list_bounds = ListBounds { max_candidates, max_expanded };
+    pub fn list_bounds(mut self, max_candidates: usize, max_expanded: usize, max_page_time: Duration) -> Self {
+        self.settings.list_bounds = ListBounds { max_candidates, max_expanded, max_page_time };
         self
     }
 

@@ -13,13 +13,20 @@ use crate::handlers::{assignments, entities, events, once, principals, roles};
 
 /// Creations that are carried out once.
 ///
-/// Each of them returns the errors of its counterpart without a key, and `Conflict` when the key was used for another
-/// body within a day, or for a principal that was erased since. Without a request they do what their counterparts do.
+/// With `request: None`, each of them is the method without a key. With a key it has the errors of that method, and one
+/// more: `Conflict`, when the key was used for another body within a day, or its answer was erased with a principal.
 impl Epr {
     /// The request of `call` for a creation under `key`. A repeat is a request of the same caller for the same creation
     /// with the same key; its `body` has to be the same too.
-    #[must_use]
-    pub fn keyed_request(call: &Call, creation: KeyedCreation, key: IdempotencyKey, body: &Json) -> KeyedRequest {
+    ///
+    /// # Errors
+    /// `Invalid` when the credential of `call` names no caller.
+    pub fn keyed_request(
+        call: &Call,
+        creation: KeyedCreation,
+        key: IdempotencyKey,
+        body: &Json,
+    ) -> Result<KeyedRequest> {
         once::keyed(call, creation, key, body)
     }
 

@@ -10,19 +10,31 @@ use uuid::Uuid;
 
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use crate::call::{AnsweredAt, Call};
-use crate::domain::fields::Choice as _;
+use crate::domain::fields::{Choice as _, Problem};
 use crate::domain::idempotency::{KeptAnswer, KeyState, KeyedCreation, KeyedRequest, Once};
-use crate::domain::{Event, IdempotencyKey, Json, Timestamp};
+use crate::domain::{Event, IdempotencyKey, Invalid, Json, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::canonical;
 use crate::store::{StoreError, Tx};
 
 /// The creation that `call` asks for under `key` with this body.
-pub(crate) fn keyed(call: &Call, creation: KeyedCreation, key: IdempotencyKey, body: &Json) -> KeyedRequest {
-    let caller = call.caller.as_ref().map_or(Uuid::nil(), crate::domain::named_caller::NamedCaller::actor_id);
+///
+/// # Errors
+/// `Invalid` when the credential names no caller: all such callers would share their keys.
+pub(crate) fn keyed(call: &Call, creation: KeyedCreation, key: IdempotencyKey, body: &Json) -> Result<KeyedRequest> {
+    let caller = match &call.caller {
+        None => Uuid::nil(),
+        Some(caller) if caller.name().is_empty() => {
+            let why = "An idempotency key belongs to its caller, and this credential names none: its `sub` is absent or \
+                       empty. Send a token with a `sub`, or leave out the header";
+            let problem = Problem::new("caller_unnamed", why);
+            return Err(Error::Invalid(Invalid::one("header", Some("Idempotency-Key"), problem)));
+        }
+        Some(caller) => caller.actor_id(),
+    };
     let body_sha256 = Sha256::digest(canonical::text_of(body)).into();
-    KeyedRequest { caller, creation, key, body_sha256 }
+    Ok(KeyedRequest { caller, creation, key, body_sha256 })
 }
 
 /// The first answer to `request`, if it was given within a day. That of a change of the registry is answered at the

@@ -40,7 +40,7 @@ pub use contract::{
     PastStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery,
     ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd,
     ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store,
-    StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep,
+    StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant,
     SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};

@@ -22,7 +22,7 @@ mod takeover;
 use std::path::{Path, PathBuf};
 
 use self::pool::Pool;
-use self::sql::access::{holdings, region};
+use self::sql::access::{actions, principal_assignments, region};
 pub use self::sql::assignment_search::AssignmentSearch;
 pub use self::sql::assignments::list_query as assignment_list_query;
 pub use self::sql::changes::changes_query;
@@ -45,10 +45,15 @@ pub const CHECK: &str = facts::FACTS;
 /// after, `$2` the number of rows, `$3` the type).
 pub const RESOURCES: [&str; 4] = [region::EXPAND, region::SCAN, region::SCAN_TYPE, region::SCAN_ARCHIVED];
 
+/// The statements of a list of actions, for explaining them: the assignments of the principal `$2` of the type `$3` that
+/// reach the resource `$1`; the permissions of the roles `$1`, a JSON list, after the action `$2`, at most `$3`.
+pub const ACTIONS: [&str; 2] = [actions::REACHING, actions::PERMISSIONS];
+
 /// The statements that read the assignments of a principal, `$1`, of the type `$2`, for explaining them: `$3` the time,
 /// `$4` the ids of roles as a JSON list and `$5` the number of rows; in the order of their creation, `$3` and `$4` the
 /// time and the id to start at, `$5` the number of rows.
-pub const HOLDINGS: [&str; 2] = [holdings::HOLDINGS, holdings::HOLDINGS_IN_ORDER];
+pub const PRINCIPAL_ASSIGNMENTS: [&str; 2] =
+    [principal_assignments::ASSIGNMENTS, principal_assignments::ASSIGNMENTS_IN_ORDER];
 
 /// The statements of a claim that walk over the backlog, for explaining them: `$1` the key or the
 /// position to start after, `$2` the number of rows.

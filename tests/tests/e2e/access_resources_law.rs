@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use epr_core::clock::{Clock as _, ManualClock};
 use epr_core::decision::{Question, Reason};
@@ -29,9 +30,10 @@ const ENTITIES: usize = 60;
 const PRINCIPALS: u128 = 8;
 const ASSIGNMENTS: usize = 60;
 const LIMITS: [u32; 6] = [1, 2, 3, 7, 100, 1000];
-/// Bounds of the work of a page: the usual ones; nothing is expanded and assignments are looked up; pages that end
-/// early.
-const BOUNDS: [(usize, usize); 3] = [(20_000, 20_000), (20_000, 0), (5, 9)];
+/// Bounds of the work of a page: the usual ones; nothing is expanded, assignments are looked up and pages have no time;
+/// pages that end early.
+const BOUNDS: [(usize, usize, Duration); 3] =
+    [(20_000, 20_000, Duration::from_secs(2)), (20_000, 0, Duration::ZERO), (5, 9, Duration::from_secs(2))];
 
 struct World {
     database: Database,
@@ -40,10 +42,10 @@ struct World {
     parents: BTreeMap<Uuid, Option<Uuid>>,
 }
 
-async fn service(world: &World, bounds: (usize, usize)) -> Epr {
+async fn service(world: &World, bounds: (usize, usize, Duration)) -> Epr {
     let builder = Epr::builder().store(world.database.store().await).clock(world.clock.clone());
     let types = EntityTypes::with(["fund".parse().unwrap()]);
-    let builder = builder.entity_types(types).list_bounds(bounds.0, bounds.1).cache(CacheSettings::off());
+    let builder = builder.entity_types(types).list_bounds(bounds.0, bounds.1, bounds.2).cache(CacheSettings::off());
     let epr = builder.audit_decisions(AuditDecisions::Off).build();
     epr.start(false).await.unwrap();
     epr

@@ -112,7 +112,7 @@ async fn a_condition_that_reads_the_resource_excludes_single_entities(#[case] ki
     assert_eq!(page["items"], json!([root(json!(closed))]));
     let page = subtrees(&api, json!({"explain": false, "resource_type": "spv"})).await;
     assert_eq!(page["items"], json!([root(json!(entities[1..]))]));
-    // Both readings: what is allowed, and what would be with the missing context.
+    // Both variants: what is allowed, and what would be with the missing context.
     let page = subtrees(&api, json!({"explain": false, "resource_type": "spv", "include": ["conditional"]})).await;
     let mut conditional = root(json!(closed));
     conditional["conditional"] = json!(true);
@@ -155,4 +155,47 @@ async fn a_condition_that_reads_no_resource_is_judged_once(#[case] kind: Databas
     let item = &conditional["items"][0];
     assert_eq!((&item["conditional"], &item["missing"]), (&json!(true), &json!(["context.amount"])));
     assert_eq!(conditional["items"].as_array().unwrap().len(), 1);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assignment_whose_condition_without_the_resource_cannot_hold_is_no_item(#[case] kind: DatabaseKind) {
+    let (api, clock) = api(kind).await;
+    let issuer = api.entity("Acme Estates", "issuer", None).await;
+    let mut closed = Vec::new();
+    for n in 0..4 {
+        let spv = api.entity(&format!("Berlin {n}"), "spv", Some(&issuer)).await;
+        let attributes = json!({"attributes": {"open": n % 2 == 0}});
+        api.patch(&format!("/api/v1/entities/{spv}"), attributes).await.expect(200);
+        closed.extend((n % 2 == 1).then_some(spv));
+    }
+    let of_role = json!({"expression": "context.amount < 10", "parameters": {"amount": "int"}});
+    let role = json!({"name": "Reader", "scope_types": ["spv", "issuer"], "permissions": ["document:download"],
+        "conditions": {"document:download": of_role}});
+    let role = id_of(&api.post("/api/v1/roles", role).await.expect(201));
+    let own = json!({"expression": "resource.attributes.open && context.n == 1", "parameters": {"n": "int"}});
+    let on_issuer = json!({"principal_id": USER, "role_id": role, "entity_id": issuer, "condition": own});
+    assign(&api, &clock, on_issuer).await;
+    let listed = async |more: Value| {
+        let mut body = json!({"resource_type": "spv", "explain": false});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        subtrees(&api, body).await["items"].clone()
+    };
+    let item = json!({"id": issuer, "type": "issuer", "name": "Acme Estates", "types": ["spv"], "exclusions": closed});
+    assert_eq!(listed(json!({"context": {"amount": 1, "n": 1}})).await, json!([item]));
+    // It does not hold, or cannot be known to: the entities below are not looked at.
+    assert_eq!(listed(json!({"context": {"amount": 10, "n": 1}})).await, json!([]));
+    assert_eq!(listed(json!({"context": {"n": 1}})).await, json!([]));
+    // With the missing value, the entities would be allowed of which the other condition is true.
+    let mut conditional = item;
+    conditional["conditional"] = json!(true);
+    conditional["missing"] = json!(["context.amount"]);
+    let with_conditional = json!({"context": {"n": 1}, "include": ["conditional"]});
+    assert_eq!(listed(with_conditional).await, json!([conditional]));
+    // A parameter of the wrong type is an error as in a check, whatever the other condition says.
+    let wrong = json!({"principal_id": USER, "action": "document:download", "form": "subtrees",
+        "context": {"amount": 10, "n": "one"}});
+    api.post(PATH, wrong).await.expect(400);
 }

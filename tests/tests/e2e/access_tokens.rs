@@ -151,7 +151,11 @@ async fn a_token_is_accepted_until_a_day_after_its_key_was_succeeded(#[case] kin
     api.post(PATH, body.clone()).await.expect(200);
     assert_eq!(api.database.number("SELECT MAX(number) FROM list_keys").await, 3);
     assert_eq!(api.database.number("SELECT MIN(number) FROM list_keys").await, 2);
-    assert_eq!(ids(&api, with(&body, json!({"next": old}))).await, numbered(&[4, 5]), "3 has no access any more");
+    let next = with(&body, json!({"next": old}));
+    assert_eq!(ids(&api, next.clone()).await, numbered(&[4, 5]), "3 has no access any more");
+    // Keys that are revoked are accepted no longer.
+    assert_eq!((api.epr.revoke_list_keys().await.unwrap(), keys().await), (4, 1));
+    assert_eq!(api.post(PATH, next).await.field_errors(), ["body.next: page_token"]);
 }
 
 #[rstest]
@@ -168,6 +172,9 @@ async fn the_command_starts_a_new_key(#[case] kind: DatabaseKind) {
     }
     let text = cli.run(&["access", "rotate-key"]).await;
     assert_eq!((text.code, text.out.lines().count()), (0, 1), "{text:?}");
+    let revoked = cli.run(&["access", "rotate-key", "--revoke"]).await;
+    assert!(revoked.code == 0 && revoked.out.contains("refused"), "{revoked:?}");
+    assert_eq!(api.database.number("SELECT COUNT(*) FROM list_keys").await, 1);
     let over = Cli::over(&api.client().await.base_url().to_string()).run(&["access", "rotate-key"]).await;
     assert_eq!(over.code, 2, "it needs the database: {over:?}");
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use epr_core::authn::token;
-use epr_core::clock::{ManualClock, SystemClock};
+use epr_core::clock::{Clock as _, ManualClock, SystemClock};
 use epr_core::domain::Timestamp;
 use epr_testkit::api::{Api, id_of};
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::issuer::{AUDIENCE, Answers, ISSUER, Issuer, SigningKey, claims, key_set};
 use epr_testkit::process::Process;
 use epr_testkit::wait;
 use futures_util::future::join_all;
@@ -223,6 +224,66 @@ async fn keys_belong_to_their_callers() {
     assert_eq!(again.body, first.body);
     assert_ne!(other.body["id"], first.body["id"]);
     send(&tokens[1], "One").await.expect(409);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_without_a_name_has_no_keys() {
+    let key = SigningKey::ed("e");
+    let issuer = Issuer::start(Answers::Document(key_set(&[&key]))).await;
+    let environment = [
+        ("EPR_AUTH_MODE", "jwt"),
+        ("EPR_JWT_ISSUER", ISSUER),
+        ("EPR_JWT_AUDIENCE", AUDIENCE),
+        ("EPR_JWT_JWKS_URL", issuer.url.as_str()),
+    ];
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
+    let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
+    let send = async |sub: Option<&str>, keyed: bool, name: &str| {
+        let mut claims = claims(SystemClock.now().unix_micros() / 1_000_000, "epr:write");
+        match sub {
+            Some(sub) => claims["sub"] = sub.into(),
+            None => drop(claims.as_object_mut().unwrap().remove("sub")),
+        }
+        let bearer = format!("Bearer {}", key.sign(&claims));
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(keyed.then_some(("idempotency-key", KEY)));
+        let body = json!({"name": name, "type": "spv"}).to_string();
+        api.raw(Method::POST, "/api/v1/entities", &headers, body).await
+    };
+    for sub in [None, Some(""), Some("\u{7}")] {
+        let errors = send(sub, true, "One").await.field_errors();
+        assert_eq!(errors, ["header.Idempotency-Key: caller_unnamed"], "{sub:?}");
+    }
+    send(None, false, "Without a key").await.expect(201);
+    let first = send(Some("vault"), true, "One").await;
+    let other = send(Some("portal"), true, "Two").await;
+    let again = send(Some("vault"), true, "One").await;
+    assert_eq!((is_replayed(&other.headers), is_replayed(&again.headers)), (false, true));
+    assert_eq!(again.body, first.body);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_service_removes_answers_whose_day_is_over(#[case] kind: DatabaseKind) {
+    let clock = Arc::new(ManualClock::new(Timestamp::parse("2026-03-01T00:00:00Z").unwrap()));
+    let database = Arc::new(Database::create(kind).await);
+    let api = Api::with_clock(Arc::clone(&database), clock.clone()).await;
+    let create =
+        async |n: u32| post(&api, "/api/v1/principals", &format!("{n}"), &json!({"display_name": "Ada"})).await.0;
+    assert_eq!(create(1).await, 201);
+    clock.advance_micros(12 * 3_600_000_000);
+    assert_eq!(create(2).await, 201);
+    clock.advance_micros(12 * 3_600_000_000 + 1);
+    assert_eq!(database.number("SELECT COUNT(*) FROM idempotency_keys").await, 2);
+    // A process looks when it starts, and every few minutes. No creation follows.
+    let _other = Api::with_clock(Arc::clone(&database), clock.clone()).await;
+    wait::until("the first answer to be removed", async || {
+        database.number("SELECT COUNT(*) FROM idempotency_keys").await == 1
+    })
+    .await;
+    assert_eq!(database.number("SELECT COUNT(*) FROM idempotency_keys WHERE idempotency_key = '2'").await, 1);
 }
 
 /// The answer is withheld by a topic that does not respond, so that the process can be killed after its commit.

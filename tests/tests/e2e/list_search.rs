@@ -13,6 +13,8 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rstest::rstest;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
 use uuid::Uuid;
 
@@ -129,6 +131,15 @@ impl World {
     }
 }
 
+/// The ids of positions. A row without an id says how many rows were looked at.
+fn sqlite_ids(rows: &[SqliteRow]) -> Vec<Uuid> {
+    rows.iter().filter_map(|row| row.get::<Option<String>, _>("id")).map(|id| id.parse().unwrap()).collect()
+}
+
+fn postgres_ids(rows: &[PgRow]) -> Vec<Uuid> {
+    rows.iter().filter_map(|row| row.get("id")).collect()
+}
+
 fn random_page(rng: &mut StdRng) -> Page {
     let after = Cursor { created_at: second(rng.random_range(0..COUNT)), id: id(rng.random_range(1..=COUNT)) };
     Page { limit: rng.random_range(1..60), after: rng.random_bool(0.5).then_some(after) }
@@ -171,20 +182,20 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
             for among in [sqlite::SearchIn::Candidates, sqlite::SearchIn::NewestRows] {
                 let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_sqlite).await.unwrap();
-                ids(rows.iter().map(|row| row.get::<String, _>("id").parse().unwrap()).collect(), "SQLite, searched");
+                ids(sqlite_ids(&rows), "SQLite, searched");
             }
         }
         for search in postgres::EntitySearch::all_of(&filter) {
             for among in [postgres::SearchIn::Candidates, postgres::SearchIn::NewestRows] {
                 let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_postgres).await.unwrap();
-                ids(rows.iter().map(|row| row.get("id")).collect(), "PostgreSQL, searched");
+                ids(postgres_ids(&rows), "PostgreSQL, searched");
             }
         }
         let rows = sqlite::entity_list_query(&filter, page).build().fetch_all(&mut world.on_sqlite).await.unwrap();
-        ids(rows.iter().map(|row| row.get::<String, _>("id").parse().unwrap()).collect(), "SQLite");
+        ids(sqlite_ids(&rows), "SQLite");
         let rows = postgres::entity_list_query(&filter, page).build().fetch_all(&mut world.on_postgres).await.unwrap();
-        ids(rows.iter().map(|row| row.get("id")).collect(), "PostgreSQL");
+        ids(postgres_ids(&rows), "PostgreSQL");
     }
     assert!(found_rows > 500, "{found_rows} rows in all pages");
 }
@@ -258,11 +269,9 @@ async fn every_way_to_search_assignments_that_are_not_in_force_finds_the_rows_of
             }
             for (mut one, mut other) in statements {
                 let found = one.build().fetch_all(&mut on_sqlite).await.unwrap();
-                let found: Vec<Uuid> = found.iter().map(|row| row.get::<String, _>("id").parse().unwrap()).collect();
-                assert_eq!(found, expected, "SQLite: {case}");
+                assert_eq!(sqlite_ids(&found), expected, "SQLite: {case}");
                 let found = other.build().fetch_all(&mut on_postgres).await.unwrap();
-                let found: Vec<Uuid> = found.iter().map(|row| row.get("id")).collect();
-                assert_eq!(found, expected, "PostgreSQL: {case}");
+                assert_eq!(postgres_ids(&found), expected, "PostgreSQL: {case}");
             }
         }
     }

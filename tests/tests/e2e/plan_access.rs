@@ -87,3 +87,74 @@ async fn sqlite_reads_ranges_by_their_index() {
         "{only}"
     );
 }
+
+/// A chain of three entities among two thousand; a principal with an assignment of one role on each of them. The role
+/// holds 500 actions, and each of 300 other roles 99.
+const ACTIONS_WORLD: &str = "
+    INSERT INTO roles (id, name) SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), 'role ' || n
+        FROM generate_series(1, 300) n;
+    INSERT INTO roles (id, name) VALUES ('00000000-0000-0000-0000-0000000aaaaa', 'Reader');
+    INSERT INTO permissions (action) SELECT 'a:' || n FROM generate_series(1, 500) n;
+    INSERT INTO role_permissions (role_id, permission_id)
+        SELECT r.id, p.id FROM roles r JOIN permissions p ON r.name = 'Reader' OR length(p.action) <= 4
+        WHERE p.action LIKE 'a:%';
+    INSERT INTO entities (id, name, type)
+        SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), 'e' || n, 'spv' FROM generate_series(1, 2000) n;
+    UPDATE entities SET parent_id = '00000000-0000-0000-0000-000000000001' WHERE name = 'e2';
+    UPDATE entities SET parent_id = '00000000-0000-0000-0000-000000000002' WHERE name = 'e3';
+    INSERT INTO role_assignments (id, principal_id, role_id, entity_id)
+        SELECT gen_random_uuid(), 'aaaaaaaa-0000-4000-8000-000000000001', '00000000-0000-0000-0000-0000000aaaaa', id
+        FROM entities;
+    ANALYZE";
+
+#[tokio::test]
+async fn a_list_of_actions_reads_the_assignments_that_reach_the_resource_and_their_roles_only() {
+    let database = Database::create(DatabaseKind::Postgres).await;
+    database.store().await.close().await;
+    database.execute(ACTIONS_WORLD).await.unwrap();
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    let [reaching, permissions] = postgres::ACTIONS;
+    for prepare in [
+        format!("PREPARE reaching(uuid, uuid, text) AS {reaching}"),
+        format!("PREPARE permissions(text, text, bigint) AS {permissions}"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+    }
+    let reaching = "reaching('00000000-0000-0000-0000-000000000003', 'aaaaaaaa-0000-4000-8000-000000000001', 'user')";
+    let permissions = r#"permissions('["00000000-0000-0000-0000-0000000aaaaa"]', '', 20000)"#;
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        sqlx::raw_sql(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).execute(&mut conn).await.unwrap();
+        let bounds = [
+            (reaching, "role_assignments", 3.0),
+            (reaching, "entities", 3.0),
+            (reaching, "roles", 3.0),
+            (permissions, "role_permissions", 500.0),
+            (permissions, "permissions", 500.0),
+        ];
+        for (call, table, most) in bounds {
+            let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {call}");
+            let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut conn).await.unwrap();
+            let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
+            let rows = looked_at(&plan[0]["Plan"], table);
+            assert!(rows > 0.0 && rows <= most, "{mode}: {rows} rows of {table}: {plan:#}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sqlite_reads_actions_by_their_indexes() {
+    let database = Database::create(DatabaseKind::Sqlite).await;
+    database.store().await.close().await;
+    let url = format!("sqlite://{}", database.file().unwrap().display());
+    let mut conn = SqliteConnection::connect(&url).await.unwrap();
+    for (statement, tables) in sqlite::ACTIONS.into_iter().zip([["e", "a", "r"].as_slice(), &["rp", "p"]]) {
+        let query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+        let steps = query.bind("1").bind("2").bind("3").fetch_all(&mut conn).await.unwrap();
+        let steps: Vec<String> = steps.iter().map(|step| step.get::<String, _>("detail")).collect();
+        for table in tables {
+            let of_table: Vec<_> = steps.iter().filter(|step| step.split(' ').nth(1) == Some(table)).collect();
+            let all = of_table.iter().all(|step| step.starts_with("SEARCH "));
+            assert!(!of_table.is_empty() && all, "{table}: {steps:#?}");
+        }
+    }
+}

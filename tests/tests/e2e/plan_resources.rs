@@ -47,13 +47,13 @@ async fn postgres_reads_the_entities_of_a_page_and_those_above_them_only() {
     let subtree = 51.0;
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
     let [expand, scan, scan_type, scan_archived] = postgres::RESOURCES;
-    let [holdings, in_order] = postgres::HOLDINGS;
+    let [of_principal, in_order] = postgres::PRINCIPAL_ASSIGNMENTS;
     for prepare in [
         format!("PREPARE expand(text, bigint, uuid, text, bigint, text) AS {expand}"),
         format!("PREPARE scan(uuid, bigint) AS {scan}"),
         format!("PREPARE scan_type(uuid, bigint, text) AS {scan_type}"),
         format!("PREPARE scan_archived(uuid, bigint) AS {scan_archived}"),
-        format!("PREPARE holdings(uuid, text, timestamptz, text, bigint) AS {holdings}"),
+        format!("PREPARE of_principal(uuid, text, timestamptz, text, bigint) AS {of_principal}"),
         format!("PREPARE in_order(uuid, text, timestamptz, uuid, bigint) AS {in_order}"),
     ] {
         sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
@@ -86,7 +86,7 @@ async fn postgres_reads_the_entities_of_a_page_and_those_above_them_only() {
             assert!(rows >= limit && rows <= 4.0 * limit + 2.0, "{mode} {name} {arguments}: {rows}: {page:#}");
         }
         let all = format!("'{HEAVY}', 'user', '2026-01-01Z', '[]', 500");
-        let first = plan(&mut conn, "holdings", &all).await;
+        let first = plan(&mut conn, "of_principal", &all).await;
         assert!(looked_at(&first[0]["Plan"], "role_assignments") <= 2_001.0, "{mode}: {first:#}");
         let page = format!("'{HEAVY}', 'user', '0001-01-01Z', '{NIL}', 50");
         let page = plan(&mut conn, "in_order", &page).await;
@@ -125,7 +125,7 @@ async fn sqlite_reads_entities_by_their_indexes_only() {
             assert!(of_entities.iter().any(|step| step.contains(way)), "{way}: {steps:#?}");
         }
     }
-    for statement in sqlite::HOLDINGS {
+    for statement in sqlite::PRINCIPAL_ASSIGNMENTS {
         let mut query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
         for _ in 1..=5 {
             query = query.bind("1");

@@ -1,12 +1,13 @@
 //! Candidates of lists of resources: the same in every way of finding them, and those that a check allows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use epr_core::decision::{AskedAction, ConditionFacts};
 use epr_core::domain::{Entity, EntityStatus, EntityType, PageMoment, PrincipalStatus, Revision, Timestamp};
 use epr_core::store::{
     AccessEnd, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Subtree, SubtreeEntity,
-    SubtreePosition, SubtreeReading, SubtreeStep, SubtreeVisitor,
+    SubtreePosition, SubtreeStep, SubtreeVariant, SubtreeVisitor,
 };
 use rstest::rstest;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub(crate) fn query(action: &AskedAction, principal: u128) -> ResourcesQuery<'_>
         at: at(NOW),
         max_candidates: 1000,
         max_expanded: 1000,
+        max_page_time: Duration::MAX,
         moment: PageMoment::Present,
     }
 }
@@ -163,7 +165,7 @@ async fn a_limited_list_has_what_is_strictly_below_whether_the_assignment_is_abo
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_visit_ends_after_the_most_candidates_and_continues_behind_them(#[case] backend: Backend) {
+async fn a_visit_ends_after_the_most_candidates_or_its_time_and_continues_behind_them(#[case] backend: Backend) {
     let world = World::new(backend).await;
     let entities: Vec<Entity> = (1..=60).map(|n| entity(n, (n % 20 != 1).then(|| n - 1))).collect();
     world.with_entities(&entities).await;
@@ -172,14 +174,15 @@ async fn a_visit_ends_after_the_most_candidates_and_continues_behind_them(#[case
     let expected: Vec<Uuid> = (5..=20).chain(50..=60).map(id).collect();
     let action = action();
     for (search, max_expanded) in WAYS {
-        for max_candidates in [1, 7, 60, 61, 1000] {
+        let bounds = [1, 7, 60, 61, 1000].map(|most| (most, Duration::MAX));
+        for (max_candidates, max_page_time) in bounds.into_iter().chain([(1000, Duration::ZERO)]) {
             for expected_number in [1, 4, 500] {
                 let (mut page, mut all, mut visits) =
                     (ResourcesPage { search, expected: expected_number, ..PAGE }, Vec::new(), 0);
                 loop {
                     visits += 1;
                     assert!(visits < 200, "it does not end");
-                    let query = ResourcesQuery { max_candidates, max_expanded, ..query(&action, 31) };
+                    let query = ResourcesQuery { max_candidates, max_expanded, max_page_time, ..query(&action, 31) };
                     let (found, end) = visit(&world, &query, page).await;
                     all.extend(found.ids());
                     let ResourcesEnd { end, search } = end.unwrap();
@@ -193,6 +196,9 @@ async fn a_visit_ends_after_the_most_candidates_and_continues_behind_them(#[case
                     }
                 }
                 assert_eq!(all, expected, "{search:?} {max_expanded} {max_candidates} {expected_number}");
+                if max_page_time.is_zero() && max_expanded > 0 && search == ResourceSearch::Expand {
+                    assert_eq!(visits > 1, expected_number < 500, "a page ends after the first batch");
+                }
             }
         }
         // A visitor that stops is not called again, and says where it stopped.
@@ -225,7 +231,7 @@ impl SubtreeVisitor for Subtrees {
     fn subtree(&mut self, subtree: Subtree) -> SubtreeStep {
         let reads_resource = subtree.assignment.conditions.iter().any(ConditionFacts::reads_resource);
         self.shown.push((subtree, Vec::new()));
-        if reads_resource { SubtreeStep::Each } else { SubtreeStep::Exceptions }
+        if reads_resource { SubtreeStep::Each } else { SubtreeStep::LeftOut }
     }
 
     fn entity(&mut self, entity: SubtreeEntity) -> bool {
@@ -239,7 +245,7 @@ impl SubtreeVisitor for Subtrees {
 }
 
 impl Subtrees {
-    /// The number of each assignment, its root, and the exceptions below it.
+    /// The number of each assignment, its root, and what is left out below it.
     fn summary(&self) -> Vec<(u128, Option<u128>, Vec<u128>)> {
         let number = |id: Uuid| id.as_u128();
         let one = |(subtree, entities): &(Subtree, Vec<SubtreeEntity>)| {
@@ -256,9 +262,7 @@ impl Subtrees {
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn subtrees_come_in_the_order_of_their_assignments_with_archived_entities_as_exceptions(
-    #[case] backend: Backend,
-) {
+async fn subtrees_come_in_the_order_of_their_assignments_without_archived_entities(#[case] backend: Backend) {
     let world = small_world(backend).await;
     let mut future = assignment(26, 31, 11, Some(7));
     future.effective_at = at(NOW + 3600);
@@ -305,7 +309,7 @@ async fn subtrees_come_in_the_order_of_their_assignments_with_archived_entities_
     {
         let mut found = Subtrees::default();
         let after =
-            SubtreePosition { created_at: at(23), assignment_id: id(23), reading: SubtreeReading::Allowed, entity_id };
+            SubtreePosition { created_at: at(23), assignment_id: id(23), variant: SubtreeVariant::Allowed, entity_id };
         world.store.subtrees(&query(&action, 31), Some(after), &mut found).await.unwrap();
         assert_eq!(found.summary(), expected);
     }

@@ -1,6 +1,7 @@
 //! The law of the candidates of lists of resources: in random worlds, they are what checks allow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use epr_core::decision::{ListOptions, Listed, Question, decide, judge_item};
 use epr_core::domain::{
@@ -61,7 +62,7 @@ fn random_assignment(n: u128, rng: &mut StdRng) -> Assignment {
 }
 
 /// In random worlds, in each way of finding them, the candidates that are judged as allowed are the entities for which
-/// a check says yes; and the subtrees without their exceptions are the same ones.
+/// a check says yes; and the subtrees without what is left out are the same ones.
 #[rstest]
 #[case::memory(Backend::Memory)]
 #[case::sqlite(Backend::File)]
@@ -136,8 +137,16 @@ async fn the_judged_candidates_and_the_subtrees_are_what_checks_allow(#[case] ba
             }
             assert_eq!(judged, allowed, "{search:?} {max_expanded} {case}");
         }
-        for (max_expanded, max_candidates) in [(1000, 1000), (0, 1000), (3, 5), (1000, 1)] {
-            let query = ResourcesQuery { max_expanded, max_candidates, ..query };
+        let (always, never) = (Duration::MAX, Duration::ZERO);
+        for (max_expanded, max_candidates, max_page_time) in [
+            (1000, 1000, always),
+            (0, 1000, always),
+            (3, 5, always),
+            (1000, 1, always),
+            (1000, 1000, never),
+            (0, 9, never),
+        ] {
+            let query = ResourcesQuery { max_expanded, max_candidates, max_page_time, ..query };
             let expanded = expand(&world, &query, &entities, &parents, (&context, &asked)).await;
             assert_eq!(expanded, allowed, "{max_expanded} {max_candidates} {case}");
         }
@@ -150,7 +159,7 @@ fn above(parents: &BTreeMap<Uuid, Option<Uuid>>, entity: Uuid) -> Vec<Uuid> {
     std::iter::successors(parents[&entity], |id| parents[id]).collect()
 }
 
-/// The entities of all subtrees, judged and without the exceptions, page by page.
+/// The entities of all subtrees, judged and without those that are left out, page by page.
 async fn expand(
     world: &World,
     query: &ResourcesQuery<'_>,

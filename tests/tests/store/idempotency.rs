@@ -86,6 +86,28 @@ async fn a_key_is_free_again_after_a_day_and_old_rows_are_removed_by_later_creat
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn the_oldest_answers_that_are_no_longer_kept_are_removed(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let kept = |n: i64| request(&format!("k-{n}"), 1);
+    for n in 0..25 {
+        world.take_and_keep(&kept(n), n, &answer(None)).await;
+    }
+    // The first twenty are older than a day.
+    let now = KEPT_SECONDS + 20;
+    for (most, removed) in [(15, 15), (15, 5), (15, 0)] {
+        assert_eq!(world.store.remove_outdated_answers(at(now), most).await.unwrap(), removed);
+    }
+    for n in 20..25 {
+        assert!(matches!(world.state(&kept(n), n).await, KeyState::Answered(_)), "{n}");
+    }
+    assert_eq!(world.state(&kept(19), 19).await, KeyState::Free, "its row is gone");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn a_key_is_kept_with_its_change_or_not_at_all(#[case] backend: Backend) {
     let world = World::new(backend).await;
     let first = request("k", 1);

@@ -1,6 +1,6 @@
 //! The list of the actions that a principal may perform on a resource.
 
-use super::page::{Filled, Filling};
+use super::page::{CompletedItems, ItemPage};
 use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{AskedAction, Question, judge_item};
@@ -19,7 +19,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
     let after = walk.position().map(|(last, _)| std::str::from_utf8(last)).transpose();
     let after = after.map_err(|error| StoreError::corrupt("page token", error))?;
     let now = || engines.now();
-    let mut judge = Judge { filling: Filling::new(&walk, &request.list, &now), request };
+    let mut judge = ActionJudge { page: ItemPage::new(&walk, &request.list, &now), request };
     let query = ActionsQuery {
         principal_id: request.principal_id,
         principal_type: request.principal_type.as_str(),
@@ -31,7 +31,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
     };
     let end = engines.store().action_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;
-    let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
+    let CompletedItems { start, as_of, items, next, errors } = judge.page.end(end)?;
     engines.condition_errors.report(&errors);
     let subject = start.resource_type.map(|kind| (request.resource_id, kind));
     let basis = Basis { revision: start.revision, as_of, subject };
@@ -39,22 +39,22 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
     walk.finish(engines, request, &basis, (items, next)).await
 }
 
-struct Judge<'a> {
-    filling: Filling<'a, String>,
+struct ActionJudge<'a> {
+    page: ItemPage<'a, String>,
     request: &'a ActionsRequest,
 }
 
-impl AccessVisitor<ActionCandidate> for Judge<'_> {
+impl AccessVisitor<ActionCandidate> for ActionJudge<'_> {
     fn begin(&mut self, start: AccessStart) -> bool {
-        self.filling.begin(start)
+        self.page.begin(start)
     }
 
     fn candidate(&mut self, candidate: ActionCandidate) -> bool {
-        let Some((options, as_of)) = self.filling.judging() else { return false };
+        let Some((options, as_of)) = self.page.judging() else { return false };
         let ActionCandidate { action, facts } = candidate;
         let asked = match AskedAction::new(&action) {
             Ok(asked) => asked,
-            Err(error) => return self.filling.fail(Error::from(StoreError::corrupt("action", error))),
+            Err(error) => return self.page.fail(Error::from(StoreError::corrupt("action", error))),
         };
         let question = Question {
             principal_id: self.request.principal_id,
@@ -64,6 +64,6 @@ impl AccessVisitor<ActionCandidate> for Judge<'_> {
         };
         let judged = judge_item(&question, &facts, &self.request.list.context, as_of, options);
         let item = AccessItem { id: action.clone(), ..AccessItem::default() };
-        self.filling.take(action, item, judged, &facts.assignments)
+        self.page.take(action, item, judged, &facts.assignments)
     }
 }

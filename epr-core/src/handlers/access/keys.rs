@@ -23,7 +23,7 @@ impl TokenKeys {
         let renewal = now.plus_seconds(-KEY_DAYS * DAY_SECONDS);
         let keys = match keys.first() {
             Some(newest) if newest.started_at > renewal => keys,
-            _ => start_key(engines, now, renewal).await?,
+            _ => start_key(engines, now, (renewal, obsolete_before(now))).await?,
         };
         Ok(Self(accepted(keys, now)))
     }
@@ -46,25 +46,45 @@ fn token_key(key: &ListKey) -> TokenKey<'_> {
 
 /// The newest key, and those whose successors began less than a day ago.
 fn accepted(keys: Vec<ListKey>, now: Timestamp) -> Vec<ListKey> {
-    let obsolete = now.plus_seconds(-ACCEPTED_DAYS * DAY_SECONDS);
+    let obsolete = obsolete_before(now);
     let mut successor: Option<Timestamp> = None;
     keys.into_iter().take_while(|key| successor.replace(key.started_at).is_none_or(|began| began >= obsolete)).collect()
 }
 
-/// Starts a new key: tokens of the present one are accepted for one more day. Returns the number of the new key.
-pub(crate) async fn rotate(engines: &Engines) -> Result<i64> {
+/// What becomes of the tokens of the present key when a new one is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OldTokens {
+    /// They are accepted for one more day.
+    AcceptForADay,
+    /// They are refused from now on.
+    Refuse,
+}
+
+/// Starts a new key. Returns its number.
+pub(crate) async fn rotate(engines: &Engines, old: OldTokens) -> Result<i64> {
     let now = engines.now();
     // No key is younger than that, so that a new one is always started.
-    let keys = start_key(engines, now, now.plus_seconds(KEY_DAYS * DAY_SECONDS)).await?;
+    let later = now.plus_seconds(KEY_DAYS * DAY_SECONDS);
+    let obsolete = if old == OldTokens::Refuse { later } else { obsolete_before(now) };
+    let keys = start_key(engines, now, (later, obsolete)).await?;
     keys.first().map(|key| key.number).ok_or_else(|| StoreError::corrupt("list_keys", "there is no key").into())
 }
 
-/// Starts a key unless the newest one started after `unless_after`.
-async fn start_key(engines: &Engines, now: Timestamp, unless_after: Timestamp) -> Result<Vec<ListKey>> {
+/// The time before which the successor of a key has begun that is no longer accepted.
+fn obsolete_before(now: Timestamp) -> Timestamp {
+    now.plus_seconds(-ACCEPTED_DAYS * DAY_SECONDS)
+}
+
+/// Starts a key unless the newest one started after `unless_after`; deletes those whose successors started before
+/// `obsolete`.
+async fn start_key(
+    engines: &Engines,
+    now: Timestamp,
+    (unless_after, obsolete): (Timestamp, Timestamp),
+) -> Result<Vec<ListKey>> {
     let mut key = [0; 32];
     let unavailable = |_| StoreError::Backend("the operating system returned no random bytes for a key".into());
     getrandom::fill(&mut key).map_err(unavailable)?;
-    let obsolete = now.plus_seconds(-ACCEPTED_DAYS * DAY_SECONDS);
     let mut retry = crate::engine::contention::ContentionRetry::begin();
     loop {
         match engines.store().rotate_list_key(&key, now, unless_after, obsolete).await {

@@ -15,8 +15,8 @@ use crate::store::{AccessEnd, AccessNames, AccessStart};
 /// The most failed conditions that one page reports to the log.
 pub(super) const MAX_ERRORS: usize = 100;
 
-/// A page that is being filled with items, whose keys in the list are `K`.
-pub(super) struct Filling<'a, K> {
+/// A page of items under way; `K` are their keys in the list.
+pub(super) struct ItemPage<'a, K> {
     walk: &'a Walk<'a>,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
     limit: usize,
@@ -31,8 +31,8 @@ pub(super) struct Filling<'a, K> {
     errors: Vec<(Uuid, String)>,
 }
 
-/// What a page was filled with.
-pub(super) struct Filled<K> {
+/// The items of a page, and what they rest on.
+pub(super) struct CompletedItems<K> {
     pub(super) start: AccessStart,
     pub(super) as_of: Timestamp,
     pub(super) items: Vec<AccessItem>,
@@ -42,7 +42,7 @@ pub(super) struct Filled<K> {
     pub(super) errors: Vec<(Uuid, String)>,
 }
 
-impl<'a, K> Filling<'a, K> {
+impl<'a, K> ItemPage<'a, K> {
     pub(super) fn new(walk: &'a Walk<'a>, list: &ListRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
         let options = ListOptions { until: list.explain, conditional: list.include.contains(&Include::Conditional) };
         Self {
@@ -159,7 +159,7 @@ impl<'a, K> Filling<'a, K> {
     ///
     /// # Errors
     /// The error that ended the page.
-    pub(super) fn end(self, end: AccessEnd<K>) -> Result<Filled<K>> {
+    pub(super) fn end(self, end: AccessEnd<K>) -> Result<CompletedItems<K>> {
         let Self { start, items, last, failed, errors, .. } = self;
         if let Some(error) = failed {
             return Err(error);
@@ -173,6 +173,6 @@ impl<'a, K> Filling<'a, K> {
             }
             AccessEnd::Bounded(key) => Some(key),
         };
-        Ok(Filled { start, as_of, items, next, errors })
+        Ok(CompletedItems { start, as_of, items, next, errors })
     }
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::page::{Filled, Filling};
+use super::page::{CompletedItems, ItemPage};
 use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{Question, judge_item};
@@ -27,7 +27,7 @@ pub(crate) async fn list(
     let walk = Walk::begin(engines, call, request).await?;
     let after = walk.position().map(|(last, _)| key_of(last)).transpose()?;
     let now = || engines.now();
-    let mut judge = Judge { filling: Filling::new(&walk, &request.list, &now), request };
+    let mut judge = PrincipalJudge { page: ItemPage::new(&walk, &request.list, &now), request };
     let query = PrincipalsQuery {
         action: &request.action,
         resource_id: request.resource_id,
@@ -41,7 +41,7 @@ pub(crate) async fn list(
     };
     let end = engines.store().principal_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| entities::not_found(request.resource_id))?;
-    let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
+    let CompletedItems { start, as_of, items, next, errors } = judge.page.end(end)?;
     engines.condition_errors.report(&errors);
     let subject = start.resource_type.map(|kind| (request.resource_id, kind));
     let basis = Basis { revision: start.revision, as_of, subject };
@@ -58,22 +58,22 @@ fn key_of(last: &[u8]) -> Result<PrincipalKey> {
     read().ok_or_else(|| StoreError::corrupt("page token", "not a principal").into())
 }
 
-struct Judge<'a> {
-    filling: Filling<'a, PrincipalKey>,
+struct PrincipalJudge<'a> {
+    page: ItemPage<'a, PrincipalKey>,
     request: &'a PrincipalsRequest,
 }
 
-impl AccessVisitor<PrincipalCandidate> for Judge<'_> {
+impl AccessVisitor<PrincipalCandidate> for PrincipalJudge<'_> {
     fn begin(&mut self, start: AccessStart) -> bool {
-        self.filling.begin(start)
+        self.page.begin(start)
     }
 
     fn candidate(&mut self, candidate: PrincipalCandidate) -> bool {
-        let Some((options, as_of)) = self.filling.judging() else { return false };
+        let Some((options, as_of)) = self.page.judging() else { return false };
         let PrincipalCandidate { id, principal_type, registration, facts } = candidate;
         let kind = match PrincipalType::new(&principal_type) {
             Ok(kind) => kind,
-            Err(error) => return self.filling.fail(Error::from(StoreError::corrupt("principal type", error))),
+            Err(error) => return self.page.fail(Error::from(StoreError::corrupt("principal type", error))),
         };
         let question = Question {
             principal_id: id,
@@ -90,6 +90,6 @@ impl AccessVisitor<PrincipalCandidate> for Judge<'_> {
             name,
             ..AccessItem::default()
         };
-        self.filling.take((id, principal_type), item, judged, &facts.assignments)
+        self.page.take((id, principal_type), item, judged, &facts.assignments)
     }
 }

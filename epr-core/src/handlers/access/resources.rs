@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::page::{Filled, Filling};
+use super::page::{CompletedItems, ItemPage};
 use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{Question, judge_item};
@@ -31,11 +31,11 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ResourcesRequ
         search: position.map(|(_, search)| search).unwrap_or_default(),
         with_names: request.list.explain,
     };
-    let mut judge = Judge { filling: Filling::new(&walk, &request.list, &now), request };
+    let mut judge = ResourceJudge { page: ItemPage::new(&walk, &request.list, &now), request };
     let end = engines.store().resource_candidates(&query, page, &mut judge).await;
     let end = end.map_err(|error| walk.error(error))?;
     let ResourcesEnd { end, search } = end.ok_or_else(|| unknown_limit(request))?;
-    let Filled { start, as_of, items, next, errors } = judge.filling.end(end)?;
+    let CompletedItems { start, as_of, items, next, errors } = judge.page.end(end)?;
     engines.condition_errors.report(&errors);
     let basis = Basis { revision: start.revision, as_of, subject: None };
     let next = next.map(|id| NextPage { last: id.as_bytes().to_vec(), state: vec![search_byte(search)] });
@@ -57,6 +57,7 @@ pub(super) fn query<'a>(engines: &Engines, request: &'a ResourcesRequest, walk: 
         at: now,
         max_candidates: bounds.max_candidates,
         max_expanded: bounds.max_expanded,
+        max_page_time: bounds.max_page_time,
         moment: walk.moment(now),
     }
 }
@@ -80,18 +81,18 @@ fn read_position(last: &[u8], state: &[u8]) -> Result<(Uuid, ResourceSearch)> {
     position.ok_or_else(|| StoreError::corrupt("page token", "not a resource").into())
 }
 
-struct Judge<'a> {
-    filling: Filling<'a, Uuid>,
+struct ResourceJudge<'a> {
+    page: ItemPage<'a, Uuid>,
     request: &'a ResourcesRequest,
 }
 
-impl AccessVisitor<ResourceCandidate> for Judge<'_> {
+impl AccessVisitor<ResourceCandidate> for ResourceJudge<'_> {
     fn begin(&mut self, start: AccessStart) -> bool {
-        self.filling.begin(start)
+        self.page.begin(start)
     }
 
     fn candidate(&mut self, candidate: ResourceCandidate) -> bool {
-        let Some((options, as_of)) = self.filling.judging() else { return false };
+        let Some((options, as_of)) = self.page.judging() else { return false };
         let ResourceCandidate { id, name, external_id, facts, names } = candidate;
         let question = Question {
             principal_id: self.request.principal_id,
@@ -107,6 +108,6 @@ impl AccessVisitor<ResourceCandidate> for Judge<'_> {
             name: Some(name),
             ..AccessItem::default()
         };
-        self.filling.take_named(id, item, judged, &facts.assignments, &names)
+        self.page.take_named(id, item, judged, &facts.assignments, &names)
     }
 }

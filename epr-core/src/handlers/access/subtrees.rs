@@ -9,8 +9,8 @@ use super::resources::{query, unknown_limit};
 use super::{Basis, NextPage, Walk};
 use crate::call::Call;
 use crate::decision::{
-    ConditionFacts, Facts, GrantingAssignment, JudgedItem, ListOptions, Listed, Question, ResourceFacts, Via,
-    WrongContext, decide, judge_item,
+    Facts, GrantingAssignment, JudgedItem, ListOptions, Listed, Question, ResourceFacts, Via, WrongContext, decide,
+    judge_item,
 };
 use crate::domain::access::{AccessPage, AccessRole, AccessVia, Include, ResourcesRequest};
 use crate::domain::subtree::SubtreeItem;
@@ -19,7 +19,7 @@ use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::handlers::check::wrong_context;
 use crate::store::{
-    AccessEnd, AccessNames, StoreError, Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeStep,
+    AccessEnd, AccessNames, StoreError, Subtree, SubtreeEntity, SubtreePosition, SubtreeStep, SubtreeVariant,
     SubtreeVisitor,
 };
 
@@ -36,20 +36,20 @@ pub(crate) async fn list(
     let after = walk.position().map(|(last, state)| read_position(last, state)).transpose()?;
     let now = || engines.now();
     let query = query(engines, request, &walk);
-    let mut filling = Filling::new(&walk, request, &now);
-    let end = engines.store().subtrees(&query, after, &mut filling).await.map_err(|error| walk.error(error))?;
+    let mut page = SubtreePage::new(&walk, request, &now);
+    let end = engines.store().subtrees(&query, after, &mut page).await.map_err(|error| walk.error(error))?;
     let end = end.ok_or_else(|| unknown_limit(request))?;
-    let Filled { revision, as_of, items, next, errors } = filling.end(&end)?;
+    let CompletedSubtrees { revision, as_of, items, next, errors } = page.end(&end)?;
     engines.condition_errors.report(&errors);
     let basis = Basis { revision, as_of, subject: None };
     walk.finish(engines, request, &basis, (items, next.map(write_position))).await
 }
 
-/// The position as a token has it: when the assignment was created and its id; then the reading, and the last entity
+/// The position as a token has it: when the assignment was created and its id; then the variant, and the last entity
 /// that was looked at if the subtree goes on.
 fn write_position(position: SubtreePosition) -> NextPage {
-    let SubtreePosition { created_at, assignment_id, reading, entity_id } = position;
-    let mut state = vec![reading_byte(reading)];
+    let SubtreePosition { created_at, assignment_id, variant, entity_id } = position;
+    let mut state = vec![variant_byte(variant)];
     state.extend(entity_id.iter().flat_map(Uuid::as_bytes));
     NextPage { last: [&created_at.unix_micros().to_be_bytes()[..], assignment_id.as_bytes()].concat(), state }
 }
@@ -57,28 +57,28 @@ fn write_position(position: SubtreePosition) -> NextPage {
 fn read_position(last: &[u8], state: &[u8]) -> Result<SubtreePosition> {
     let read = || {
         let (micros, id) = last.split_first_chunk()?;
-        let (reading, entity) = state.split_first()?;
+        let (variant, entity) = state.split_first()?;
         Some(SubtreePosition {
             created_at: Timestamp::from_unix_micros(i64::from_be_bytes(*micros)).ok()?,
             assignment_id: Uuid::from_slice(id).ok()?,
-            reading: [SubtreeReading::Allowed, SubtreeReading::Conditional]
+            variant: [SubtreeVariant::Allowed, SubtreeVariant::Conditional]
                 .into_iter()
-                .find(|one| reading_byte(*one) == *reading)?,
+                .find(|one| variant_byte(*one) == *variant)?,
             entity_id: if entity.is_empty() { None } else { Some(Uuid::from_slice(entity).ok()?) },
         })
     };
     read().ok_or_else(|| StoreError::corrupt("page token", "not a subtree").into())
 }
 
-fn reading_byte(reading: SubtreeReading) -> u8 {
-    match reading {
-        SubtreeReading::Allowed => 0,
-        SubtreeReading::Conditional => 1,
+fn variant_byte(variant: SubtreeVariant) -> u8 {
+    match variant {
+        SubtreeVariant::Allowed => 0,
+        SubtreeVariant::Conditional => 1,
     }
 }
 
-/// A page that is being filled with subtrees.
-struct Filling<'a> {
+/// A page of subtrees under way.
+struct SubtreePage<'a> {
     walk: &'a Walk<'a>,
     request: &'a ResourcesRequest,
     now: &'a (dyn Fn() -> Timestamp + Send + Sync),
@@ -87,7 +87,7 @@ struct Filling<'a> {
     items: Vec<SubtreeItem>,
     /// The number of roots and exclusions that the page still has room for.
     free: usize,
-    /// The position that was reached: in the subtree of the last item, if that one is not finished.
+    /// The last position that was visited: an entity of the last item, or an assignment whose subtree is finished.
     position: Option<SubtreePosition>,
     /// The names that entities of the last item miss.
     missing: BTreeSet<String>,
@@ -95,8 +95,8 @@ struct Filling<'a> {
     errors: Vec<(Uuid, String)>,
 }
 
-/// What a page was filled with.
-struct Filled {
+/// The subtrees of a page, and what they rest on.
+struct CompletedSubtrees {
     revision: Revision,
     as_of: Timestamp,
     items: Vec<SubtreeItem>,
@@ -111,7 +111,7 @@ struct Root {
     step: SubtreeStep,
 }
 
-impl<'a> Filling<'a> {
+impl<'a> SubtreePage<'a> {
     fn new(walk: &'a Walk<'a>, request: &'a ResourcesRequest, now: &'a (dyn Fn() -> Timestamp + Send + Sync)) -> Self {
         let conditional = request.list.include.contains(&Include::Conditional);
         Self {
@@ -147,17 +147,15 @@ impl<'a> Filling<'a> {
         judge_item(question, facts, &self.request.list.context, as_of, self.options)
     }
 
-    /// Judges the assignment of a subtree by a resource of one of its types; `None` when it is no item. A
-    /// condition that reads the resource is left to the entities.
+    /// Judges the assignment of a subtree by a resource of one of its types; `None` when it is no item. The
+    /// conditions that read the resource are left to the entities, which are visited only if the others can hold.
     fn judge_root(&mut self, subtree: &Subtree, as_of: Timestamp) -> Result<Option<Root>> {
-        let reads_resource = subtree.assignment.conditions.iter().any(ConditionFacts::reads_resource);
         let mut assignment = subtree.assignment.clone();
-        if reads_resource {
-            assignment.conditions.clear();
-        }
+        assignment.conditions.retain(|one| !one.reads_resource());
+        let reads_resource = assignment.conditions.len() < subtree.assignment.conditions.len();
         let root = subtree.root.as_ref();
         let of_root = || root.map_or(EntityType::Other, |root| root.entity_type.clone());
-        let facts = Facts {
+        let mut facts = Facts {
             principal: subtree.principal.clone(),
             resource: ResourceFacts::of(subtree.types.first().cloned().unwrap_or_else(of_root)),
             assigned_entities: root.map(|root| root.id).into_iter().chain(assignment.entity_id).collect(),
@@ -166,12 +164,25 @@ impl<'a> Filling<'a> {
         let question = self.question(root.map(|root| root.id).unwrap_or_default());
         let JudgedItem { listed, errors } = self.judge(&question, &facts, as_of).map_err(wrong_context)?;
         self.report(errors);
-        let step = if reads_resource { SubtreeStep::Each } else { SubtreeStep::Exceptions };
-        Ok(match listed {
-            Listed::Denied => None,
-            Listed::Allowed(GrantingAssignment { until, .. }) => Some(Root { until, missing: BTreeSet::new(), step }),
-            Listed::Conditional(GrantingAssignment { until, .. }, missing) => Some(Root { until, missing, step }),
-        })
+        let step = if reads_resource { SubtreeStep::Each } else { SubtreeStep::LeftOut };
+        match listed {
+            Listed::Allowed(GrantingAssignment { until, .. }) => {
+                return Ok(Some(Root { until, missing: BTreeSet::new(), step }));
+            }
+            // With something missing, no entity is allowed; those that would be are the other variant.
+            Listed::Conditional(GrantingAssignment { until, .. }, missing)
+                if !reads_resource || subtree.variant == SubtreeVariant::Conditional =>
+            {
+                return Ok(Some(Root { until, missing, step }));
+            }
+            Listed::Conditional(..) | Listed::Denied => {}
+        }
+        if reads_resource {
+            // A parameter of the wrong type is an error of the request, also in a condition on which nothing depends.
+            facts.assignments = vec![subtree.assignment.clone()];
+            self.judge(&question, &facts, as_of).map_err(wrong_context)?;
+        }
+        Ok(None)
     }
 
     fn report(&mut self, errors: Vec<(Uuid, String)>) {
@@ -184,7 +195,7 @@ impl<'a> Filling<'a> {
     }
 
     fn item(&self, subtree: &Subtree, root: Root) -> SubtreeItem {
-        let is_conditional = subtree.reading == SubtreeReading::Conditional || !root.missing.is_empty();
+        let is_conditional = subtree.variant == SubtreeVariant::Conditional || !root.missing.is_empty();
         let shown = subtree.root.as_ref();
         SubtreeItem {
             id: shown.map(|root| root.id),
@@ -211,10 +222,10 @@ impl<'a> Filling<'a> {
             let until = decide(&question, facts, &self.request.list.context, as_of)?.until;
             via.until = [via.until, until].into_iter().flatten().min();
         }
-        let reading = self.position.map(|position| position.reading);
+        let variant = self.position.map(|position| position.variant);
         Ok(match listed {
             Listed::Allowed(_) => true,
-            Listed::Conditional(_, missing) if reading == Some(SubtreeReading::Conditional) => {
+            Listed::Conditional(_, missing) if variant == Some(SubtreeVariant::Conditional) => {
                 self.missing.extend(missing);
                 true
             }
@@ -223,7 +234,7 @@ impl<'a> Filling<'a> {
     }
 
     /// The items, when the visit has ended at `end`.
-    fn end(mut self, end: &AccessEnd<SubtreePosition>) -> Result<Filled> {
+    fn end(mut self, end: &AccessEnd<SubtreePosition>) -> Result<CompletedSubtrees> {
         self.finish_item();
         if let Some(error) = self.failed {
             return Err(error);
@@ -242,7 +253,7 @@ impl<'a> Filling<'a> {
                 Some(*position)
             }
         };
-        Ok(Filled { revision, as_of, items: self.items, next, errors: self.errors })
+        Ok(CompletedSubtrees { revision, as_of, items: self.items, next, errors: self.errors })
     }
 
     /// Completes the last item with what its entities miss.
@@ -270,7 +281,11 @@ fn via(subtree: &Subtree, until: Option<Timestamp>) -> AccessVia {
     }
 }
 
-impl SubtreeVisitor for Filling<'_> {
+impl SubtreeVisitor for SubtreePage<'_> {
+    fn expected(&self) -> usize {
+        self.free
+    }
+
     fn begin(&mut self, revision: Revision, at: Option<Timestamp>) -> bool {
         if let Err(error) = self.walk.check_revision(revision) {
             self.fail(error);
@@ -303,7 +318,7 @@ impl SubtreeVisitor for Filling<'_> {
         self.position = Some(SubtreePosition {
             created_at: subtree.created_at,
             assignment_id: subtree.assignment.assignment_id,
-            reading: subtree.reading,
+            variant: subtree.variant,
             entity_id: Some(subtree.after.unwrap_or_default()),
         });
         let step = root.step;

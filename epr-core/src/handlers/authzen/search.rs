@@ -5,6 +5,7 @@
 //! never end early without a token.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tracing::info;
 use uuid::Uuid;
@@ -264,6 +265,7 @@ impl<'a> Search<'a> {
                     at: self.now,
                     max_candidates: usize::MAX,
                     max_expanded: self.engines.core.settings.list_bounds.max_expanded,
+                    max_page_time: Duration::MAX,
                     moment: PageMoment::Present,
                 };
                 let page = ResourcesPage {

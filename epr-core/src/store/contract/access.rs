@@ -105,7 +105,7 @@ pub trait AccessVisitor<T>: Send {
 pub enum AccessEnd<K> {
     /// Every candidate was visited.
     Complete,
-    /// The visitor returned `false`; the last candidate that it took is known to it.
+    /// The visitor returned `false`. It knows the last candidate that it took.
     Stopped,
     /// The most candidates were looked at; this was the last one.
     Bounded(K),
@@ -122,7 +122,7 @@ pub struct ListKey {
     pub started_at: Timestamp,
 }
 
-/// The bytes are shown by no format.
+/// Leaves out the bytes.
 impl std::fmt::Debug for ListKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("ListKey")

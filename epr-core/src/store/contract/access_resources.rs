@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -28,13 +29,15 @@ pub struct ResourcesQuery<'a> {
     pub includes_archived: bool,
     /// `true` if entities are wanted that only a missing value keeps from being allowed.
     pub includes_conditional: bool,
-    /// The time at which the visitor judges, up to a minute more or less: an assignment whose window has ended by then
-    /// or starts later reaches no candidate.
+    /// About the time at which the visitor judges, which may differ by a minute. Assignments whose windows do not
+    /// include any time of that minute before or after it are left out.
     pub at: Timestamp,
     /// The most entities to look at, at least 1.
     pub max_candidates: usize,
     /// Subtrees with more entities than this are not expanded: all entities are read in the order of their ids instead.
     pub max_expanded: usize,
+    /// The time after which a visit ends, once it has visited what it was reading; `Duration::MAX` for no limit.
+    pub max_page_time: Duration,
     /// The state of the registry. If it names a time, that one replaces `at`.
     pub moment: PageMoment,
 }
@@ -104,16 +107,16 @@ pub struct SubtreePosition {
     pub created_at: Timestamp,
     /// The id of the assignment.
     pub assignment_id: Uuid,
-    /// Which reading of the assignment.
-    pub reading: SubtreeReading,
+    /// Which variant of the subtree.
+    pub variant: SubtreeVariant,
     /// The last entity of its subtree that was looked at; `None` when the subtree is finished.
     pub entity_id: Option<Uuid>,
 }
 
-/// What a subtree covers. A list that includes conditional items shows a subtree in both readings if its condition
+/// What a subtree covers. A list that includes conditional items shows a subtree in both variants if its condition
 /// reads the resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SubtreeReading {
+pub enum SubtreeVariant {
     /// The entities that are allowed.
     #[default]
     Allowed,
@@ -129,7 +132,7 @@ pub struct Subtree {
     /// When the assignment was created.
     pub created_at: Timestamp,
     /// What the subtree covers.
-    pub reading: SubtreeReading,
+    pub variant: SubtreeVariant,
     /// The principal of the assignment. Its attributes and external id are read only if there is a condition.
     pub principal: PrincipalFacts,
     /// The root: the entity of the assignment, or the entity that the list is limited to, if that one is below it.
@@ -164,7 +167,7 @@ pub enum SubtreeStep {
     /// None: the subtree is no item.
     Skip,
     /// Those that the list leaves out because they are archived, or because they are the excluded root.
-    Exceptions,
+    LeftOut,
     /// All of its types.
     Each,
     /// None, and no further subtree: the page is full.
@@ -186,6 +189,11 @@ pub struct SubtreeEntity {
 pub trait SubtreeVisitor: Send {
     /// Called once, before the first subtree, with the revision of the registry that the visit sees; `false` stops.
     fn begin(&mut self, revision: Revision, at: Option<Timestamp>) -> bool;
+
+    /// About how many subtrees the visitor will take: decides how many assignments are read at a time.
+    fn expected(&self) -> usize {
+        100
+    }
 
     /// Called for each subtree.
     fn subtree(&mut self, subtree: Subtree) -> SubtreeStep;
@@ -218,7 +226,7 @@ pub trait AccessResourceStore: Send + Sync {
     /// unknown; the visitor is not called then. A suspended principal has no subtrees.
     ///
     /// Example: an assignment on an issuer is one subtree, however many entities are below the issuer; an archived one
-    /// among them is an exception.
+    /// among them is left out.
     async fn subtrees(
         &self,
         query: &ResourcesQuery<'_>,

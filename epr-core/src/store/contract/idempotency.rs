@@ -6,13 +6,19 @@ use super::{PrincipalRef, Result};
 use crate::domain::Timestamp;
 use crate::domain::idempotency::{KeptAnswer, KeyState, KeyedRequest};
 
-/// Reads of first answers.
+/// Reads of first answers, and the removal of old ones.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
     /// Returns what is known of the key of `request` in a call at `now`.
     ///
     /// Example: `Free` a day after the first request, whether its row is still there or not.
     async fn key_state(&self, request: &KeyedRequest, now: Timestamp) -> Result<KeyState>;
+
+    /// Removes answers that are no longer kept at `now`, at most `most` and the oldest first, and returns their number.
+    /// Does not wait for others that remove them.
+    ///
+    /// Example: of 25 answers of which 20 are older than a day, with `most` 15 the oldest 15; the next call removes 5.
+    async fn remove_outdated_answers(&self, now: Timestamp, most: u32) -> Result<u64>;
 }
 
 /// What a transaction does to idempotency keys.

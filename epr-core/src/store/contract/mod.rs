@@ -42,7 +42,7 @@ pub use access::{
 };
 pub use access_resources::{
     AccessNames, AccessResourceStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery,
-    Subtree, SubtreeEntity, SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor,
+    Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor,
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};

@@ -9,7 +9,7 @@ use sqlx::QueryBuilder;
 use super::assignments::{self, SELECTED, conditions, is_in_force, is_of_type};
 use super::dialect::{Db, Row, bind_time};
 use super::listing::after;
-use super::searched::{NEWEST_ROWS, SearchIn, Searched};
+use super::searched::{NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
 use crate::domain::{Assignment, AssignmentFilter, InForce, Timestamp};
 use crate::store::{Page, Result};
 
@@ -79,14 +79,15 @@ impl Searched<Assignment> for AssignmentSearch<'_> {
                 after(&mut query, "a", page);
             }
             SearchIn::NewestRows => {
-                query.push("SELECT a.created_at, a.id FROM (SELECT a.created_at, a.id, a.effective_at, a.expires_at ");
+                query.push(NEWEST).push("SELECT a.created_at, a.id, a.effective_at, a.expires_at ");
                 query.push("FROM role_assignments a WHERE 1 = 1");
                 is_of_type(&mut query, self.filter);
                 let limit = u32::try_from(NEWEST_ROWS).unwrap_or(u32::MAX);
                 after(&mut query, "a", Page { limit, after: page.after });
-                query.push(") a WHERE 1 = 1");
+                query.push(OF_NEWEST).push("SELECT a.created_at, a.id FROM newest a WHERE 1 = 1");
                 is_in_force(&mut query, self.filter, self.now);
                 after(&mut query, "a", Page { limit: page.limit, after: None });
+                count_newest(&mut query, page.limit);
             }
         }
         query

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dialect::{Conn, Db, Row, bind_id, classify};
 use super::entities::{self, SELECTED};
 use super::listing::after;
-use super::searched::{FEW_CANDIDATES, NEWEST_ROWS, SearchIn, Searched};
+use super::searched::{FEW_CANDIDATES, NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
 use crate::domain::{Entity, EntityFilter};
 use crate::store::text_range::end_of_prefix;
 use crate::store::{Page, Result};
@@ -119,6 +119,9 @@ impl Searched<Entity> for EntitySearch<'_> {
         // The newest rows begin after the position of the page already.
         let begin = page.after.filter(|_| among == SearchIn::Candidates);
         after(&mut query, "e", Page { limit: page.limit, after: begin });
+        if among == SearchIn::NewestRows {
+            count_newest(&mut query, page.limit);
+        }
         query
     }
 
@@ -135,15 +138,14 @@ impl Searched<Entity> for EntitySearch<'_> {
     }
 }
 
-/// The newest rows that match by type and status, which indexes have in the order of the list.
+/// The search among the newest rows that match by type and status, which indexes have in the order of the list.
 fn newest_rows(filter: &EntityFilter, page: Page) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::<Db>::new(
-        "SELECT e.created_at, e.id FROM (SELECT e.created_at, e.id, e.parent_id, e.name FROM entities e WHERE ",
-    );
+    let mut query = QueryBuilder::<Db>::new(NEWEST);
+    query.push("SELECT e.created_at, e.id, e.parent_id, e.name FROM entities e WHERE ");
     kinds(&mut query, filter);
     let limit = u32::try_from(NEWEST_ROWS).unwrap_or(u32::MAX);
     after(&mut query, "e", Page { limit, after: page.after });
-    query.push(") e WHERE 1 = 1");
+    query.push(OF_NEWEST).push("SELECT e.created_at, e.id FROM newest e WHERE 1 = 1");
     query
 }
 

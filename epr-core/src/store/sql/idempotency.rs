@@ -15,7 +15,7 @@ use crate::domain::idempotency::{KeptAnswer, KeyState, KeyedRequest, kept_since}
 use crate::store::{IdempotencyTx, PrincipalRef, Result, StoreError};
 
 /// The most rows that one creation removes. Each adds one: the table shrinks while keys are used.
-const MAX_REMOVED: i64 = 10;
+const REMOVED_BY_CREATION: u32 = 10;
 
 /// Adds the condition on the identity of a request.
 fn identified(query: &mut QueryBuilder<Db>, request: &KeyedRequest) {
@@ -75,20 +75,26 @@ async fn take(conn: &mut Conn, request: &KeyedRequest, now: Timestamp) -> Result
     if done.rows_affected() == 0 {
         return state(conn, request, now).await;
     }
-    remove_outdated(conn, now).await?;
+    remove_outdated(conn, now, REMOVED_BY_CREATION).await?;
     Ok(KeyState::Free)
 }
 
-/// Removes a few of the oldest rows that are no longer kept, without waiting for others that do the same.
-async fn remove_outdated(conn: &mut Conn, now: Timestamp) -> Result<()> {
+/// Returns whether there is a row that is no longer kept.
+pub(super) async fn has_outdated(conn: &mut Conn, now: Timestamp) -> Result<bool> {
+    let mut query = QueryBuilder::<Db>::new("SELECT 1 FROM idempotency_keys WHERE created_at < ");
+    query.push_bind(bind_time(kept_since(now))).push(" LIMIT 1");
+    Ok(query.build().fetch_optional(conn).await.map_err(classify)?.is_some())
+}
+
+/// Removes at most `most` of the oldest rows that are no longer kept, without waiting for others that do the same.
+pub(super) async fn remove_outdated(conn: &mut Conn, now: Timestamp, most: u32) -> Result<u64> {
     let mut query = QueryBuilder::<Db>::new(
         "DELETE FROM idempotency_keys WHERE (caller, creation, idempotency_key) IN (SELECT k.caller, k.creation, \
            k.idempotency_key FROM idempotency_keys k WHERE k.created_at < ",
     );
-    query.push_bind(bind_time(kept_since(now))).push(" ORDER BY k.created_at LIMIT ").push_bind(MAX_REMOVED);
+    query.push_bind(bind_time(kept_since(now))).push(" ORDER BY k.created_at LIMIT ").push_bind(i64::from(most));
     query.push(skip_locked!("k")).push(")");
-    query.build().execute(conn).await.map_err(classify)?;
-    Ok(())
+    Ok(query.build().execute(conn).await.map_err(classify)?.rows_affected())
 }
 
 async fn keep_answer(conn: &mut Conn, request: &KeyedRequest, answer: &KeptAnswer) -> Result<()> {

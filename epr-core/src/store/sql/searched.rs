@@ -2,7 +2,7 @@
 //!
 //! Such a filter has candidates, which an index finds, but in another order than that of the list. A few candidates are
 //! read and sorted for each page. Many are not: the page is looked for among the newest rows first, where it usually
-//! is, and only if they do not fill it among all candidates. So a page reads a bounded number of rows of the table and
+//! is, and only if they neither fill it nor are all rows among all candidates. So a page reads a bounded number of rows of the table and
 //! at most the candidates, however large the table is. Must never leave out a row: the three ways find the same rows.
 
 use futures_util::TryStreamExt as _;
@@ -38,7 +38,8 @@ pub trait Searched<T> {
     /// Selects the number of candidates, at most `most`.
     fn count(&self, most: i64) -> QueryBuilder<Db>;
 
-    /// Selects `created_at` and `id` of at most `limit` rows of the list after a position, in its order.
+    /// Selects `created_at` and `id` of at most `limit` rows of the list after a position, in its order. Among the
+    /// newest rows also one row more, by [`count_newest`].
     fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db>;
 
     /// The statement that selects the rows with the ids in the JSON list `$1`, in the order of the list.
@@ -68,12 +69,12 @@ pub(super) async fn show<T>(
     while left > 0 {
         let wanted = Page { limit: left.min(MAX_POSITIONS), after };
         let is_full = |found: &[Cursor]| u32::try_from(found.len()).is_ok_and(|rows| rows >= wanted.limit);
-        let mut found = Vec::new();
+        let (mut found, mut is_all) = (Vec::new(), false);
         if !few {
-            found = positions(&mut *conn, searched, SearchIn::NewestRows, wanted).await?;
+            (found, is_all) = positions(&mut *conn, searched, SearchIn::NewestRows, wanted).await?;
         }
-        if !is_full(&found) {
-            found = positions(&mut *conn, searched, SearchIn::Candidates, wanted).await?;
+        if !is_full(&found) && !is_all {
+            (found, _) = positions(&mut *conn, searched, SearchIn::Candidates, wanted).await?;
         }
         // A row that no longer matches is replaced by the next one: a page that is short has to be the last.
         let Some(shown) = show_rows(&mut *conn, searched, &found, visit).await? else { break };
@@ -86,20 +87,43 @@ pub(super) async fn show<T>(
     Ok(())
 }
 
+/// The beginning of the statement of positions among the newest rows. The SELECT of those rows follows, then
+/// [`OF_NEWEST`], the SELECT of the positions from `newest`, and what [`count_newest`] adds.
+pub(super) const NEWEST: &str = "WITH newest AS NOT MATERIALIZED (";
+pub(super) const OF_NEWEST: &str = "), found AS MATERIALIZED (";
+
+/// Ends a statement that begins with [`NEWEST`]: a row without an id has in `looked_at` the number of the newest rows,
+/// if the page of `limit` positions is not full. They are counted in the snapshot in which they were searched.
+pub(super) fn count_newest(query: &mut QueryBuilder<Db>, limit: u32) {
+    query.push(
+        ") SELECT f.created_at, f.id, CAST(NULL AS bigint) AS looked_at FROM found f \
+         UNION ALL SELECT NULL, NULL, COUNT(*) FROM newest WHERE (SELECT COUNT(*) FROM found) < ",
+    );
+    query.push_bind(i64::from(limit));
+}
+
+/// Returns the positions, and whether the newest rows were all rows, so that no other row can match. That is known only
+/// of a page that is not full.
 async fn positions<T>(
     conn: &mut Conn,
     searched: &impl Searched<T>,
     among: SearchIn,
     page: Page,
-) -> Result<Vec<Cursor>> {
+) -> Result<(Vec<Cursor>, bool)> {
     let rows = searched.positions(among, page).build().fetch_all(conn).await.map_err(classify)?;
-    let read = |row: &Row| {
-        Ok(Cursor {
-            created_at: read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?,
-            id: row.try_get::<Id, _>("id").map(read_id).map_err(classify)?,
-        })
-    };
-    rows.iter().map(read).collect()
+    let (mut found, mut is_all) = (Vec::with_capacity(rows.len()), false);
+    for row in &rows {
+        match row.try_get::<Option<Id>, _>("id").map_err(classify)?.map(read_id) {
+            Some(id) => {
+                let created_at = read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?;
+                found.push(Cursor { created_at, id });
+            }
+            None => is_all = row.try_get::<i64, _>("looked_at").map_err(classify)? < NEWEST_ROWS,
+        }
+    }
+    // The rows of two SELECTs have no order together.
+    found.sort_unstable_by(|one, other| (other.created_at, other.id).cmp(&(one.created_at, one.id)));
+    Ok((found, is_all))
 }
 
 /// Reads the rows at these positions and shows them to `visit`; returns their number, or `None` when it has stopped.

@@ -28,6 +28,29 @@ pub(super) async fn run<T>(
     StepResult { result, reusable }
 }
 
+/// Runs the `step` that reads a page of a list, on either database as long as `limit`: then the page is `Busy`.
+pub(super) async fn run_page<T>(
+    conn: &mut Conn,
+    continuity: &LedgerContinuity,
+    limit: Duration,
+    step: impl AsyncFnOnce(&mut Conn) -> Result<T>,
+) -> StepResult<T> {
+    let generation = generation(conn);
+    let result = continuity.while_current(generation, within(limit, step(conn))).await;
+    let reusable = match &result {
+        Ok(_) => true,
+        // A statement may still be running on it.
+        Err(StoreError::Busy(_)) => false,
+        Err(error) => !ends_connection(error, continuity, generation),
+    };
+    StepResult { result, reusable }
+}
+
+async fn within<T>(limit: Duration, page: impl Future<Output = Result<T>>) -> Result<T> {
+    let stopped = StoreError::Busy("The page took too long and was ended; ask for fewer items, or try again later");
+    tokio::time::timeout(limit, page).await.unwrap_or(Err(stopped))
+}
+
 /// SQLSTATE codes of a server that accepts no changes, such as one in recovery.
 const READ_ONLY: [&str; 2] = ["25006", "0A000"];
 
@@ -71,4 +94,16 @@ pub(super) fn ends_connection(error: &StoreError, continuity: &LedgerContinuity,
         continuity.retire(generation);
     }
     is_about_connection(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_takes_too_long_is_busy() {
+        let endless = within(Duration::from_millis(1), std::future::pending::<Result<()>>()).await;
+        assert!(matches!(endless, Err(StoreError::Busy(_))));
+        assert!(matches!(within(Duration::from_millis(1), async { Ok(7) }).await, Ok(7)));
+    }
 }

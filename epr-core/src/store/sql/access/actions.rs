@@ -47,6 +47,9 @@ macro_rules! reaching_statement {
     };
 }
 
+pub(in super::super::super) const REACHING: &str = reaching_statement!(now);
+pub(in super::super::super) const PERMISSIONS: &str = permissions_after_statement!(now, "$1", "$2", "$3");
+
 /// Visits the candidates of `query`; `None` when the resource is unknown. `conn` must be in a transaction that sees one
 /// snapshot.
 pub(in super::super) async fn visit(
@@ -85,7 +88,7 @@ struct Reaching {
 async fn reaching(conn: &mut Conn, query: &ActionsQuery<'_>, when: AsOf) -> Result<Vec<Reaching>> {
     let (resource, principal) = (bind_id(query.resource_id), bind_id(query.principal_id));
     let statement = match when {
-        AsOf::Now => sqlx::query(reaching_statement!(now)).bind(resource).bind(principal).bind(query.principal_type),
+        AsOf::Now => sqlx::query(REACHING).bind(resource).bind(principal).bind(query.principal_type),
         AsOf::Entry(at) => sqlx::query(reaching_statement!((at "$4")))
             .bind(resource)
             .bind(principal)
@@ -135,7 +138,7 @@ async fn visit_actions(
     let (ids, after) = (Json::from(ids).to_string(), query.after.unwrap_or_default());
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let statement = match when {
-        AsOf::Now => sqlx::query(permissions_after_statement!(now, "$1", "$2", "$3")).bind(ids).bind(after).bind(most),
+        AsOf::Now => sqlx::query(PERMISSIONS).bind(ids).bind(after).bind(most),
         AsOf::Entry(at) => sqlx::query(permissions_after_statement!((at "$4"), "$1", "$2", "$3"))
             .bind(ids)
             .bind(after)

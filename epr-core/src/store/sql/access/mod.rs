@@ -6,13 +6,14 @@
 #[macro_use]
 pub(in super::super) mod rows;
 
-pub(super) mod actions;
+pub(in super::super) mod actions;
+mod archived_entities;
 mod described;
-mod exceptions;
-pub(in super::super) mod holdings;
 pub(super) mod keys;
 mod merge;
+mod page_time;
 mod paths;
+pub(in super::super) mod principal_assignments;
 pub(super) mod principals;
 pub(in super::super) mod region;
 mod resource;

@@ -36,7 +36,7 @@ macro_rules! with_links {
     };
 }
 
-/// The condition that an entity has the status that is wanted: `$wanted` is the word of an [`Archived`].
+/// The condition that an entity has the status that is wanted: `$wanted` is the word of an [`ArchivedFilter`].
 macro_rules! has_wanted_status {
     ($wanted:literal, $status:literal) => {
         concat!("(", $wanted, " = 'included' OR (", $wanted, " = 'only') = (", $status, " = 'archived'))")
@@ -159,7 +159,7 @@ const MAX_BATCH: usize = 8192;
 
 /// Which entities are wanted by their status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Archived {
+pub(super) enum ArchivedFilter {
     /// Those that are not archived.
     LeftOut,
     /// All.
@@ -168,7 +168,7 @@ pub(super) enum Archived {
     Only,
 }
 
-impl Archived {
+impl ArchivedFilter {
     fn word(self) -> &'static str {
         match self {
             Self::LeftOut => "left out",
@@ -200,7 +200,7 @@ pub(super) struct Region {
     pub(super) when: AsOf,
     /// Only they and the entities below them are wanted; all entities if `None`.
     pub(super) roots: Option<Vec<Uuid>>,
-    pub(super) archived: Archived,
+    pub(super) archived: ArchivedFilter,
     /// Only entities of this type; of every type if `None`.
     pub(super) entity_type: Option<EntityType>,
     /// The way in which entities are found. A scan also returns entities outside the region.
@@ -268,10 +268,12 @@ impl Region {
     async fn scan(&mut self, conn: &mut Conn, paths: &mut Paths, size: usize) -> Result<Batch> {
         let (after, most) = (bind_id(self.after), bound(size));
         let query = match (self.when, self.archived, &self.entity_type) {
-            (AsOf::Now, Archived::Only, _) => sqlx::query(SCAN_ARCHIVED).bind(after).bind(most),
+            (AsOf::Now, ArchivedFilter::Only, _) => sqlx::query(SCAN_ARCHIVED).bind(after).bind(most),
             (AsOf::Now, _, Some(entity_type)) => sqlx::query(SCAN_TYPE).bind(after).bind(most).bind(entity_type.word()),
             (AsOf::Now, _, None) => sqlx::query(SCAN).bind(after).bind(most),
-            (AsOf::Entry(at), Archived::Only, _) => sqlx::query(PAST_SCAN_ARCHIVED).bind(after).bind(most).bind(at),
+            (AsOf::Entry(at), ArchivedFilter::Only, _) => {
+                sqlx::query(PAST_SCAN_ARCHIVED).bind(after).bind(most).bind(at)
+            }
             (AsOf::Entry(at), _, _) => sqlx::query(PAST_SCAN).bind(after).bind(most).bind(at),
         };
         let rows = query.fetch_all(conn).await.map_err(classify)?;

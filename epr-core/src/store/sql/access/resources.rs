@@ -10,9 +10,10 @@ use super::super::facts::Accepted;
 use super::super::history::PageState;
 use super::super::sources::AsOf;
 use super::described::{Described, describe};
-use super::holdings::Holdings;
+use super::page_time::PageTime;
 use super::paths::{Path, Paths};
-use super::region::{Archived, Batch, Region, RegionEntity, listed};
+use super::principal_assignments::PrincipalAssignments;
+use super::region::{ArchivedFilter, Batch, Region, RegionEntity, listed};
 use super::resource::principal_facts;
 use crate::decision::{AssignmentFacts, Facts, PrincipalFacts};
 use crate::ledger::chain::Head;
@@ -42,8 +43,8 @@ pub(in super::super) async fn visit(
     let asked = [(query.principal_id, query.principal_type.to_owned())];
     let registered = access_batch::registrations(&mut *conn, &asked, true, state.when).await?;
     let principal = principal_facts(registered.values().next());
-    let holdings = Holdings::read(&mut *conn, query, query.max_expanded, state.when).await?;
-    let on = holdings.all.iter().enumerate().map(|(index, one)| (one.facts.entity_id, index));
+    let held = PrincipalAssignments::read(&mut *conn, query, query.max_expanded, state.when).await?;
+    let on = held.all.iter().enumerate().map(|(index, one)| (one.facts.entity_id, index));
     let mut paths = Paths::new(on, query.within);
     if let Some(within) = query.within
         && listed(&mut *conn, &[within], &mut paths, state.when).await?.is_empty()
@@ -59,15 +60,15 @@ pub(in super::super) async fn visit(
     if principal.is_suspended {
         return end(AccessEnd::Complete, page.search);
     }
-    let Some(region) = region(&mut *conn, (query, state.when), page, &holdings, &mut paths).await? else {
+    let Some(region) = region(&mut *conn, (query, state.when), page, &held, &mut paths).await? else {
         return end(AccessEnd::Complete, page.search);
     };
-    let names = AccessNames { roles: holdings.role_names(), ..AccessNames::default() };
+    let names = AccessNames { roles: held.role_names(), ..AccessNames::default() };
     let mut candidates = Candidates {
         query,
         page,
         principal,
-        holdings,
+        held,
         paths,
         looked_up: HashSet::new(),
         names: Arc::new(names),
@@ -83,18 +84,18 @@ async fn region(
     conn: &mut Conn,
     (query, when): (&ResourcesQuery<'_>, AsOf),
     page: ResourcesPage,
-    holdings: &Holdings<'_>,
+    held: &PrincipalAssignments<'_>,
     paths: &mut Paths,
 ) -> Result<Option<Region>> {
-    let types = holdings.types();
+    let types = held.types();
     if types.as_ref().is_some_and(Vec::is_empty) {
         return Ok(None);
     }
     let mut entities = Vec::new();
     // An assignment that is global, or above the entity that the list is limited to, reaches all of the list.
-    let mut reaches_all = holdings.is_partial;
-    for held in holdings.started() {
-        match held.facts.entity_id {
+    let mut reaches_all = held.is_partial;
+    for one in held.started() {
+        match one.facts.entity_id {
             Some(entity) => entities.push(entity),
             None => reaches_all = true,
         }
@@ -121,7 +122,7 @@ async fn region(
     Ok(Some(Region {
         when,
         roots,
-        archived: if query.includes_archived { Archived::Included } else { Archived::LeftOut },
+        archived: if query.includes_archived { ArchivedFilter::Included } else { ArchivedFilter::LeftOut },
         // One of several types is found among the others.
         entity_type: match types.as_deref() {
             Some([only]) => Some(only.clone()),
@@ -140,7 +141,7 @@ struct Candidates<'a> {
     query: &'a ResourcesQuery<'a>,
     page: ResourcesPage,
     principal: PrincipalFacts,
-    holdings: Holdings<'a>,
+    held: PrincipalAssignments<'a>,
     paths: Paths,
     /// The entities on which assignments were looked up, if the principal has too many to read all.
     looked_up: HashSet<Uuid>,
@@ -156,7 +157,7 @@ impl Candidates<'_> {
         conn: &mut Conn,
         visitor: &mut dyn AccessVisitor<ResourceCandidate>,
     ) -> Result<AccessEnd<Uuid>> {
-        let mut looked_at = 0;
+        let (mut looked_at, time) = (0, PageTime::of(self.query.max_page_time));
         loop {
             if self.region.search == ResourceSearch::Scan {
                 self.region.size = self.scan_size(looked_at);
@@ -164,7 +165,7 @@ impl Candidates<'_> {
             let before = self.region.left;
             let Batch { entities, is_last } = self.region.next(&mut *conn, &mut self.paths).await?;
             looked_at += before.saturating_sub(self.region.left);
-            if self.holdings.is_partial {
+            if self.held.is_partial {
                 self.look_up(&mut *conn, &entities).await?;
             }
             let reached = self.reached(entities);
@@ -174,7 +175,7 @@ impl Candidates<'_> {
             if is_last {
                 return Ok(AccessEnd::Complete);
             }
-            if self.region.left == 0 {
+            if self.region.left == 0 || time.is_over() {
                 return Ok(AccessEnd::Bounded(self.region.after));
             }
         }
@@ -200,8 +201,8 @@ impl Candidates<'_> {
                 wanted.push(id);
             }
         }
-        for index in self.holdings.look_up(conn, &wanted).await? {
-            if let Some(entity) = self.holdings.all.get(index).and_then(|one| one.facts.entity_id) {
+        for index in self.held.look_up(conn, &wanted).await? {
+            if let Some(entity) = self.held.all.get(index).and_then(|one| one.facts.entity_id) {
                 self.paths.assign(entity, index);
             }
         }
@@ -214,7 +215,7 @@ impl Candidates<'_> {
             let path = self.paths.below(one.parent_id, one.id);
             let is_reached = path.is_within
                 && self.query.within != Some(one.id)
-                && self.holdings.is_reached(&path.assignments, &one.entity_type);
+                && self.held.is_reached(&path.assignments, &one.entity_type);
             is_reached.then_some((one, path))
         });
         reached.collect()
@@ -252,7 +253,7 @@ impl Candidates<'_> {
     }
 
     fn assignments(&self, path: &Path) -> impl Iterator<Item = &AssignmentFacts> {
-        path.assignments.iter().filter_map(|index| self.holdings.all.get(*index)).map(|one| &one.facts)
+        path.assignments.iter().filter_map(|index| self.held.all.get(*index)).map(|one| &one.facts)
     }
 
     fn reads_attributes(&self, path: &Path) -> bool {

@@ -10,11 +10,12 @@ use super::super::dialect::{Conn, access_batch};
 use super::super::facts::Accepted;
 use super::super::history::PageState;
 use super::super::sources::AsOf;
+use super::archived_entities::ArchivedEntities;
 use super::described::{Described, describe};
-use super::exceptions::Exceptions;
-use super::holdings::{Holding, Holdings};
+use super::page_time::PageTime;
 use super::paths::Paths;
-use super::region::{Archived, Region, RegionEntity, listed};
+use super::principal_assignments::{DatedAssignment, PrincipalAssignments};
+use super::region::{ArchivedFilter, Region, RegionEntity, listed};
 use super::resource::principal_facts;
 use super::resources::reads_attributes;
 use crate::decision::{AssignmentFacts, ConditionFacts, Facts, PrincipalFacts, is_in_scope};
@@ -22,12 +23,12 @@ use crate::domain::{EntityType, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{
     AccessEnd, AccessNames, ResourceSearch, ResourcesQuery, Result, StoreError, Subtree, SubtreeEntity,
-    SubtreePosition, SubtreeReading, SubtreeRoot, SubtreeStep, SubtreeVisitor,
+    SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor,
 };
 
-/// The number of assignments that are read first, and the most that are read at a time.
-const FIRST_HOLDINGS: usize = 128;
-const MAX_HOLDINGS: usize = 1024;
+/// The fewest and the most assignments that are read at a time.
+const MIN_ASSIGNMENTS: usize = 16;
+const MAX_ASSIGNMENTS: usize = 1024;
 /// The number of entities of a subtree that are read first.
 const FIRST_ENTITIES: usize = 256;
 /// The most entities that are described at a time.
@@ -63,24 +64,26 @@ pub(in super::super) async fn visit(
     if !visitor.begin(state.revision, state.at) {
         return Ok((Some(AccessEnd::Stopped), accepted));
     }
-    let holdings = Holdings::none(&mut *conn, query, state.when).await?;
-    if principal.is_suspended || holdings.has_no_role() {
+    let held = PrincipalAssignments::none(&mut *conn, query, state.when).await?;
+    if principal.is_suspended || held.has_no_role() {
         return Ok((Some(AccessEnd::Complete), accepted));
     }
     let above = query.within.map(|limit| within.ancestors(limit)).unwrap_or_default();
-    let names = AccessNames { roles: holdings.role_names(), ..AccessNames::default() };
+    let names = AccessNames { roles: held.role_names(), ..AccessNames::default() };
     let mut subtrees = Subtrees {
         query,
         when: state.when,
         principal,
-        exceptions: Exceptions::read(&mut *conn, query, state.when).await?,
+        archived: ArchivedEntities::read(&mut *conn, query, state.when).await?,
         within,
         above,
         names: Arc::new(names),
         left: query.max_candidates.max(1),
+        time: PageTime::of(query.max_page_time),
+        has_advanced: false,
         last: after,
     };
-    let end = subtrees.visit(conn, holdings, visitor).await?;
+    let end = subtrees.visit(conn, held, visitor).await?;
     Ok((Some(end), accepted))
 }
 
@@ -88,7 +91,8 @@ struct Subtrees<'a> {
     query: &'a ResourcesQuery<'a>,
     when: AsOf,
     principal: PrincipalFacts,
-    exceptions: Exceptions,
+    /// The archived entities, if they are few.
+    archived: ArchivedEntities,
     /// The paths of the entities of assignments, as far as the list is limited to an entity.
     within: Paths,
     /// The entities above the one that the list is limited to.
@@ -96,6 +100,9 @@ struct Subtrees<'a> {
     names: Arc<AccessNames>,
     /// The number of assignments and entities that may still be looked at.
     left: usize,
+    time: PageTime,
+    /// `true` if the position is behind the one at which the page began: without that, its end would be no progress.
+    has_advanced: bool,
     /// The position that was reached.
     last: Option<SubtreePosition>,
 }
@@ -116,10 +123,15 @@ enum Visited {
 }
 
 impl Subtrees<'_> {
+    /// Returns `true` if enough was looked at for one page.
+    fn is_spent(&self) -> bool {
+        self.left == 0 || self.has_advanced && self.time.is_over()
+    }
+
     async fn visit(
         &mut self,
         conn: &mut Conn,
-        mut holdings: Holdings<'_>,
+        mut held: PrincipalAssignments<'_>,
         visitor: &mut dyn SubtreeVisitor,
     ) -> Result<AccessEnd<SubtreePosition>> {
         let resumed = self.last;
@@ -127,19 +139,20 @@ impl Subtrees<'_> {
             Some(position) => (position.created_at, position.assignment_id),
             None => earliest()?,
         };
-        let mut number = FIRST_HOLDINGS;
+        // One more than the visitor takes shows whether the list goes on.
+        let mut number = visitor.expected().saturating_add(1).clamp(MIN_ASSIGNMENTS, MAX_ASSIGNMENTS);
         loop {
-            let (looked_at, last) = holdings.read_in_order(&mut *conn, from, number).await?;
-            let described = self.describe(&mut *conn, &holdings).await?;
-            for held in &holdings.all {
-                let key = (held.created_at, held.facts.assignment_id);
+            let (looked_at, last) = held.read_in_order(&mut *conn, from, number).await?;
+            let described = self.describe(&mut *conn, &held).await?;
+            for dated in &held.all {
+                let key = (dated.created_at, dated.facts.assignment_id);
                 let begins = match resumed.filter(|position| (position.created_at, position.assignment_id) == key) {
                     Some(position) if from == key => Some(position),
                     // It ended the batch before.
                     _ if from == key && self.last.is_some() => continue,
                     _ => None,
                 };
-                if let Some(end) = self.visit_assignment(&mut *conn, held, begins, &described, visitor).await? {
+                if let Some(end) = self.visit_assignment(&mut *conn, dated, begins, &described, visitor).await? {
                     return Ok(end);
                 }
             }
@@ -148,22 +161,23 @@ impl Subtrees<'_> {
             let position = SubtreePosition {
                 created_at: last.0,
                 assignment_id: last.1,
-                reading: SubtreeReading::Conditional,
+                variant: SubtreeVariant::Conditional,
                 entity_id: None,
             };
             self.last = Some(position);
-            if self.left == 0 {
+            self.has_advanced = true;
+            if self.is_spent() {
                 return Ok(AccessEnd::Bounded(position));
             }
             from = last;
-            number = number.saturating_mul(2).min(MAX_HOLDINGS);
+            number = number.saturating_mul(2).min(MAX_ASSIGNMENTS);
         }
     }
 
     /// Describes the entities of these assignments and the one that the list is limited to, and adds their names and
     /// paths.
-    async fn describe(&mut self, conn: &mut Conn, holdings: &Holdings<'_>) -> Result<HashMap<Uuid, Described>> {
-        let mut entities: Vec<Uuid> = holdings.all.iter().filter_map(|held| held.facts.entity_id).collect();
+    async fn describe(&mut self, conn: &mut Conn, held: &PrincipalAssignments<'_>) -> Result<HashMap<Uuid, Described>> {
+        let mut entities: Vec<Uuid> = held.all.iter().filter_map(|dated| dated.facts.entity_id).collect();
         if self.query.within.is_some() {
             listed(&mut *conn, &entities, &mut self.within, self.when).await?;
         }
@@ -176,46 +190,46 @@ impl Subtrees<'_> {
         Ok(described)
     }
 
-    /// Visits the readings of one assignment; `Some` when the visit ends.
+    /// Visits the variants of one subtree; `Some` when the visit ends.
     async fn visit_assignment(
         &mut self,
         conn: &mut Conn,
-        held: &Holding,
+        dated: &DatedAssignment,
         resumed: Option<SubtreePosition>,
         described: &HashMap<Uuid, Described>,
         visitor: &mut dyn SubtreeVisitor,
     ) -> Result<Option<AccessEnd<SubtreePosition>>> {
-        if !held.has_started(self.query.at) {
+        if !dated.has_started(self.query.at) {
             return Ok(None);
         }
-        let Some(types) = self.types(&held.facts) else { return Ok(None) };
-        let root = match self.extent(&held.facts, described) {
+        let Some(types) = self.types(&dated.facts) else { return Ok(None) };
+        let root = match self.extent(&dated.facts, described) {
             Extent::Nothing => return Ok(None),
             Extent::Everything => None,
             Extent::Below(root) => Some(root),
         };
-        let mut readings = vec![SubtreeReading::Allowed];
-        if self.query.includes_conditional && held.facts.conditions.iter().any(ConditionFacts::reads_resource) {
-            readings.push(SubtreeReading::Conditional);
+        let mut variants = vec![SubtreeVariant::Allowed];
+        if self.query.includes_conditional && dated.facts.conditions.iter().any(ConditionFacts::reads_resource) {
+            variants.push(SubtreeVariant::Conditional);
         }
-        for reading in readings {
+        for variant in variants {
             let after = match resumed {
-                Some(position) if reading < position.reading => continue,
-                Some(position) if reading == position.reading => match position.entity_id {
+                Some(position) if variant < position.variant => continue,
+                Some(position) if variant == position.variant => match position.entity_id {
                     Some(entity) => Some(entity),
                     None => continue,
                 },
                 _ => None,
             };
-            if self.left == 0
+            if self.is_spent()
                 && let Some(last) = self.last
             {
                 return Ok(Some(AccessEnd::Bounded(last)));
             }
             let subtree = Subtree {
-                assignment: held.facts.clone(),
-                created_at: held.created_at,
-                reading,
+                assignment: dated.facts.clone(),
+                created_at: dated.created_at,
+                variant,
                 principal: self.principal.clone(),
                 root: root.clone(),
                 types: types.clone(),
@@ -226,18 +240,21 @@ impl Subtrees<'_> {
                 SubtreeStep::Stop => return Ok(Some(AccessEnd::Stopped)),
                 SubtreeStep::Skip => Visited::Finished,
                 step => {
-                    let region = TypedRegion { assignment: &held.facts, root: root.as_ref(), types: &types, after };
+                    let region = TypedRegion { assignment: &dated.facts, root: root.as_ref(), types: &types, after };
                     self.visit_entities(&mut *conn, &region, step == SubtreeStep::Each, visitor).await?
                 }
             };
             let mut position = SubtreePosition {
-                created_at: held.created_at,
-                assignment_id: held.facts.assignment_id,
-                reading,
+                created_at: dated.created_at,
+                assignment_id: dated.facts.assignment_id,
+                variant,
                 entity_id: None,
             };
             match visited {
-                Visited::Finished => self.last = Some(position),
+                Visited::Finished => {
+                    self.last = Some(position);
+                    self.has_advanced = true;
+                }
                 Visited::Stopped => return Ok(Some(AccessEnd::Stopped)),
                 Visited::Bounded(entity) => {
                     position.entity_id = Some(entity);
@@ -278,7 +295,7 @@ impl Subtrees<'_> {
         }
     }
 
-    /// Visits the entities of a subtree: each, or the exceptions only.
+    /// Visits the entities of a subtree: each, or those that are left out only.
     async fn visit_entities(
         &mut self,
         conn: &mut Conn,
@@ -288,7 +305,7 @@ impl Subtrees<'_> {
     ) -> Result<Visited> {
         if !visits_each {
             let excluded = region.excluded_root();
-            if let Some(known) = self.exceptions.below(region.root.map(|root| root.id)) {
+            if let Some(known) = self.archived.below(region.root.map(|root| root.id)) {
                 let mut entities: Vec<_> =
                     known.filter(|one| region.has(one)).map(|one| one.id).chain(excluded).collect();
                 entities.sort_unstable();
@@ -301,7 +318,7 @@ impl Subtrees<'_> {
         let mut read = Region {
             when: self.when,
             roots: region.root.map(|root| vec![root.id]),
-            archived: if visits_each { Archived::Included } else { Archived::Only },
+            archived: if visits_each { ArchivedFilter::Included } else { ArchivedFilter::Only },
             entity_type: match region.types {
                 [only] => Some(only.clone()),
                 _ => None,
@@ -337,7 +354,8 @@ impl Subtrees<'_> {
             if batch.is_last {
                 return Ok(Visited::Finished);
             }
-            if read.left == 0 {
+            self.has_advanced = true;
+            if self.is_spent() {
                 return Ok(Visited::Bounded(read.after));
             }
         }

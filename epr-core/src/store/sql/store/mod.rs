@@ -21,6 +21,7 @@ mod revisions;
 mod takeover;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -36,6 +37,9 @@ use crate::store::acquire_stats::AcquireStats;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::read_limits::ReadLimits;
 use crate::store::{Result, Transactions, Tx};
+
+/// The most time of one page of a list of access: its statements together, and the judging of what they find.
+const PAGE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A database with one pool for reading and one for writing, which may be the same.
 pub struct SqlStore {
@@ -89,7 +93,7 @@ impl SqlStore {
     async fn run<T>(
         &self,
         mut conn: PooledConn,
-        deadline: std::time::Duration,
+        deadline: Duration,
         step: impl AsyncFnOnce(&mut Conn) -> Result<T>,
     ) -> Result<T> {
         let outcome = step::run(&mut conn, &self.continuity, deadline, step).await;
@@ -141,8 +145,12 @@ impl SqlStore {
     /// these lists may use and within the time that they have. The facts in it are as current as those of a check.
     async fn list_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let _permit = self.limits.access_list().await?;
-        let snapshot = self.read_stats.measure(begin_list_snapshot(&self.read)).await?;
-        explain_stopped(self.run_snapshot(snapshot, step).await)
+        let mut snapshot = self.read_stats.measure(begin_list_snapshot(&self.read)).await?;
+        let outcome = step::run_page(&mut snapshot, &self.continuity, PAGE_DEADLINE, step).await;
+        if !outcome.reusable {
+            close_when_done(&mut snapshot);
+        }
+        explain_stopped(outcome.result)
     }
 
     /// Reads a page of a list by several statements that see one snapshot, as [`SqlStore::list`] does by one.

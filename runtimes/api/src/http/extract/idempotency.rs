@@ -69,7 +69,7 @@ impl KeyHeader {
         body: Result<&Json, &Invalid>,
     ) -> Result<Repeat, ApiError> {
         let (Ok(Some(key)), Ok(call), Ok(body)) = (&self.0, call, body) else { return Ok(Repeat::Create(None)) };
-        let request = Epr::keyed_request(call, creation, key.clone(), body);
+        let request = Epr::keyed_request(call, creation, key.clone(), body)?;
         Ok(match app.epr.first_answer(call, &request).await? {
             Some(answer) => Repeat::Respond(at_revision(repeated(answer), call)),
             None => Repeat::Create(Some(request)),

@@ -7,14 +7,14 @@ use uuid::Uuid;
 use super::super::dialect::Conn;
 use super::super::sources::AsOf;
 use super::paths::Paths;
-use super::region::{Archived, Region, RegionEntity};
+use super::region::{ArchivedFilter, Region, RegionEntity};
 use crate::store::{ResourceSearch, ResourcesQuery, Result};
 
 /// The most archived entities that are read for a page.
 const MAX_ARCHIVED: usize = 1000;
 
 /// The archived entities that a list leaves out.
-pub(super) struct Exceptions {
+pub(super) struct ArchivedEntities {
     all: Vec<RegionEntity>,
     /// The indexes of those in the subtree of each entity.
     below: HashMap<Uuid, Vec<usize>>,
@@ -22,18 +22,18 @@ pub(super) struct Exceptions {
     are_many: bool,
 }
 
-impl Exceptions {
+impl ArchivedEntities {
     /// Reads the archived entities, if the list leaves them out.
     pub(super) async fn read(conn: &mut Conn, query: &ResourcesQuery<'_>, when: AsOf) -> Result<Self> {
-        let mut exceptions = Self { all: Vec::new(), below: HashMap::new(), are_many: false };
+        let mut archived = Self { all: Vec::new(), below: HashMap::new(), are_many: false };
         if query.includes_archived {
-            return Ok(exceptions);
+            return Ok(archived);
         }
         let max = MAX_ARCHIVED.min(query.max_expanded);
         let mut region = Region {
             when,
             roots: None,
-            archived: Archived::Only,
+            archived: ArchivedFilter::Only,
             entity_type: None,
             search: ResourceSearch::Scan,
             max_expanded: 0,
@@ -44,14 +44,14 @@ impl Exceptions {
         };
         let mut paths = Paths::new(std::iter::empty(), None);
         let batch = region.next(conn, &mut paths).await?;
-        exceptions.are_many = !batch.is_last;
+        archived.are_many = !batch.is_last;
         for (index, one) in batch.entities.iter().enumerate() {
             for id in paths.with_ancestors(one.id, one.parent_id) {
-                exceptions.below.entry(id).or_default().push(index);
+                archived.below.entry(id).or_default().push(index);
             }
         }
-        exceptions.all = batch.entities;
-        Ok(exceptions)
+        archived.all = batch.entities;
+        Ok(archived)
     }
 
     /// Those in the subtree of `root`, of all entities if it is `None`; `None` when they are too many.

@@ -14,27 +14,27 @@ use crate::domain::{EntityType, Timestamp};
 use crate::store::{ResourcesQuery, Result, StoreError};
 
 /// The columns of an assignment `a`.
-macro_rules! holding_columns {
+macro_rules! assignment_columns {
     () => {
         "a.id, a.role_id, a.entity_id, a.effective_at, a.expires_at, a.condition, a.created_at"
     };
 }
 
 /// The first `$5` assignments of the principal `$1` of the type `$2`, of which those are returned that have not ended
-/// at `$3` and whose roles are in the list `$4`. They are the first in the order of the unique index, so that the
-/// planner does not read the whole table for a principal with a large share of it. The last row has no id; its
-/// `looked_at` is the number of those that were looked at.
-macro_rules! holdings_statement {
+/// at `$3` and whose roles are in the list `$4`. The order is that of the unique index: without it, the planner reads
+/// the whole table for a principal that has a large share of it. The last row has no id; its `looked_at` is the number
+/// of assignments that were looked at.
+macro_rules! assignments_of_statement {
     ($when:tt) => {
         concat!(
             "WITH held AS MATERIALIZED (SELECT ",
-            holding_columns!(),
+            assignment_columns!(),
             " FROM ",
             assignment_source!($when),
             " a WHERE a.principal_id = $1 AND a.principal_type = $2 \
                ORDER BY COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000'), a.role_id LIMIT $5) \
              SELECT ",
-            holding_columns!(),
+            assignment_columns!(),
             ", CAST(NULL AS bigint) AS looked_at FROM held a \
              WHERE (a.expires_at IS NULL OR a.expires_at > ",
             time_value!("$3"),
@@ -49,11 +49,11 @@ macro_rules! holdings_statement {
 
 /// The assignments of the principal `$1` of the type `$2` on the entities of the list `$3`: one probe of the unique
 /// index for each.
-macro_rules! holdings_on_statement {
+macro_rules! assignments_on_statement {
     ($when:tt) => {
         concat!(
             "SELECT ",
-            holding_columns!(),
+            assignment_columns!(),
             " FROM ",
             json_items!("$3"),
             " ",
@@ -70,11 +70,11 @@ macro_rules! holdings_on_statement {
 
 /// The first `$5` assignments of the principal `$1` of the type `$2` that were created at `$3` with at least the id
 /// `$4`, or later, in the order of their creation.
-macro_rules! holdings_in_order_statement {
+macro_rules! assignments_in_order_statement {
     ($when:tt) => {
         concat!(
             "SELECT ",
-            holding_columns!(),
+            assignment_columns!(),
             " FROM ",
             assignment_source!($when),
             " a WHERE a.principal_id = $1 AND a.principal_type = $2 AND (a.created_at, a.id) >= (",
@@ -86,17 +86,17 @@ macro_rules! holdings_in_order_statement {
     };
 }
 
-pub(in super::super::super) const HOLDINGS: &str = holdings_statement!(now);
-const HOLDINGS_ON: &str = holdings_on_statement!(now);
-pub(in super::super::super) const HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!(now);
+pub(in super::super::super) const ASSIGNMENTS: &str = assignments_of_statement!(now);
+const ASSIGNMENTS_ON: &str = assignments_on_statement!(now);
+pub(in super::super::super) const ASSIGNMENTS_IN_ORDER: &str = assignments_in_order_statement!(now);
 
-const PAST_HOLDINGS: &str = holdings_statement!((at "$6"));
-const PAST_HOLDINGS_ON: &str = holdings_on_statement!((at "$4"));
-const PAST_HOLDINGS_IN_ORDER: &str = holdings_in_order_statement!((at "$6"));
+const PAST_ASSIGNMENTS: &str = assignments_of_statement!((at "$6"));
+const PAST_ASSIGNMENTS_ON: &str = assignments_on_statement!((at "$4"));
+const PAST_ASSIGNMENTS_IN_ORDER: &str = assignments_in_order_statement!((at "$6"));
 
 /// The most assignments of a principal that are read as a whole. The assignments of one with more are looked up for the
 /// entities that are looked at.
-const MAX_HOLDINGS: usize = 20_000;
+const MAX_READ_WHOLE: usize = 20_000;
 
 /// How far the time that windows are judged at may be from the time of the query, in seconds: the visitor takes it
 /// while the snapshot is open.
@@ -109,12 +109,12 @@ fn ended(query: &ResourcesQuery<'_>) -> Timestamp {
 
 /// An assignment whose role holds the action.
 #[derive(Debug, Clone)]
-pub(super) struct Holding {
+pub(super) struct DatedAssignment {
     pub(super) facts: AssignmentFacts,
     pub(super) created_at: Timestamp,
 }
 
-impl Holding {
+impl DatedAssignment {
     /// Returns `true` if the window can include a time about `at`.
     pub(super) fn has_started(&self, at: Timestamp) -> bool {
         self.facts.effective_at <= at.plus_seconds(TIME_TOLERANCE)
@@ -122,20 +122,20 @@ impl Holding {
 }
 
 /// The assignments of a principal whose roles hold an action and whose windows have not ended.
-pub(super) struct Holdings<'a> {
+pub(super) struct PrincipalAssignments<'a> {
     query: &'a ResourcesQuery<'a>,
     when: AsOf,
     /// The roles that hold the action.
     roles: HashMap<Uuid, HoldingRole>,
     /// The conditions of assignments by their stored text: many assignments have the same.
     conditions: HashMap<String, ConditionFacts>,
-    pub(super) all: Vec<Holding>,
+    pub(super) all: Vec<DatedAssignment>,
     /// `true` if the principal has too many to read all: `all` has the global ones, and those on entities that were
     /// looked up.
     pub(super) is_partial: bool,
 }
 
-impl<'a> Holdings<'a> {
+impl<'a> PrincipalAssignments<'a> {
     /// Reads the roles that hold the action, and no assignment.
     pub(super) async fn none(conn: &mut Conn, query: &'a ResourcesQuery<'a>, when: AsOf) -> Result<Self> {
         let roles = holding(conn, query.action.as_str(), when).await?;
@@ -145,13 +145,13 @@ impl<'a> Holdings<'a> {
 
     /// Reads the assignments; `max` is the most that are read as a whole.
     pub(super) async fn read(conn: &mut Conn, query: &'a ResourcesQuery<'a>, max: usize, when: AsOf) -> Result<Self> {
-        let mut holdings = Self::none(&mut *conn, query, when).await?;
-        if holdings.roles.is_empty() {
-            return Ok(holdings);
+        let mut read = Self::none(&mut *conn, query, when).await?;
+        if read.roles.is_empty() {
+            return Ok(read);
         }
-        let roles: Vec<Uuid> = holdings.roles.keys().copied().collect();
-        let max = max.min(MAX_HOLDINGS);
-        let mut statement = sqlx::query(if when == AsOf::Now { HOLDINGS } else { PAST_HOLDINGS })
+        let roles: Vec<Uuid> = read.roles.keys().copied().collect();
+        let max = max.min(MAX_READ_WHOLE);
+        let mut statement = sqlx::query(if when == AsOf::Now { ASSIGNMENTS } else { PAST_ASSIGNMENTS })
             .bind(bind_id(query.principal_id))
             .bind(query.principal_type)
             .bind(bind_time(ended(query)))
@@ -164,22 +164,22 @@ impl<'a> Holdings<'a> {
         for row in &rows {
             let looked_at: Option<i64> = row.try_get("looked_at").map_err(classify)?;
             match looked_at {
-                Some(number) => holdings.is_partial = number > bound(max),
-                None => holdings.add(row)?,
+                Some(number) => read.is_partial = number > bound(max),
+                None => read.add(row)?,
             }
         }
-        if holdings.is_partial {
-            holdings.all.clear();
+        if read.is_partial {
+            read.all.clear();
             // The nil UUID stands for global assignments.
-            holdings.look_up(conn, &[Uuid::nil()]).await?;
+            read.look_up(conn, &[Uuid::nil()]).await?;
         }
-        Ok(holdings)
+        Ok(read)
     }
 
     /// Adds the assignments on these entities; returns their indexes.
     pub(super) async fn look_up(&mut self, conn: &mut Conn, entities: &[Uuid]) -> Result<std::ops::Range<usize>> {
         let first = self.all.len();
-        let mut statement = sqlx::query(if self.when == AsOf::Now { HOLDINGS_ON } else { PAST_HOLDINGS_ON })
+        let mut statement = sqlx::query(if self.when == AsOf::Now { ASSIGNMENTS_ON } else { PAST_ASSIGNMENTS_ON })
             .bind(bind_id(self.query.principal_id))
             .bind(self.query.principal_type)
             .bind(ids_text(entities));
@@ -203,7 +203,7 @@ impl<'a> Holdings<'a> {
     ) -> Result<(usize, Option<(Timestamp, Uuid)>)> {
         self.all.clear();
         let mut statement =
-            sqlx::query(if self.when == AsOf::Now { HOLDINGS_IN_ORDER } else { PAST_HOLDINGS_IN_ORDER })
+            sqlx::query(if self.when == AsOf::Now { ASSIGNMENTS_IN_ORDER } else { PAST_ASSIGNMENTS_IN_ORDER })
                 .bind(bind_id(self.query.principal_id))
                 .bind(self.query.principal_type)
                 .bind(bind_time(created_at))
@@ -256,12 +256,12 @@ impl<'a> Holdings<'a> {
             conditions: own.into_iter().chain(role.condition.clone()).collect(),
         };
         let created_at = read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?;
-        self.all.push(Holding { facts, created_at });
+        self.all.push(DatedAssignment { facts, created_at });
         Ok(())
     }
 
     /// The assignments whose windows have started.
-    pub(super) fn started(&self) -> impl Iterator<Item = &Holding> {
+    pub(super) fn started(&self) -> impl Iterator<Item = &DatedAssignment> {
         self.all.iter().filter(|one| one.has_started(self.query.at))
     }
 
