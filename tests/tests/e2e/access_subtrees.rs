@@ -118,6 +118,10 @@ async fn a_condition_that_reads_the_resource_excludes_single_entities(#[case] ki
     conditional["conditional"] = json!(true);
     conditional["missing"] = json!(["context.amount"]);
     assert_eq!(page["items"], json!([root(json!(entities[1..])), conditional]));
+    // If nothing is missing, the second one would say the same as the first.
+    let complete = json!({"context": {"amount": 1}, "explain": false, "resource_type": "spv",
+        "include": ["conditional"]});
+    assert_eq!(subtrees(&api, complete).await["items"], json!([root(json!(closed))]));
 
     // Exclusions that do not fit are on the next pages, with the root repeated.
     let (mut body, mut pages) =

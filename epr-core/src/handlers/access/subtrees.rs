@@ -91,6 +91,9 @@ struct SubtreePage<'a> {
     position: Option<SubtreePosition>,
     /// The names that entities of the last item miss.
     missing: BTreeSet<String>,
+    /// `true` if the last item is a conditional variant that began on this page: if nothing is missing, it says the
+    /// same as the item before.
+    may_repeat: bool,
     failed: Option<Error>,
     errors: Vec<(Uuid, String)>,
 }
@@ -124,6 +127,7 @@ impl<'a> SubtreePage<'a> {
             free: usize::try_from(request.list.limit).unwrap_or(usize::MAX),
             position: None,
             missing: BTreeSet::new(),
+            may_repeat: false,
             failed: None,
             errors: Vec::new(),
         }
@@ -235,7 +239,11 @@ impl<'a> SubtreePage<'a> {
 
     /// The items, when the visit has ended at `end`.
     fn end(mut self, end: &AccessEnd<SubtreePosition>) -> Result<CompletedSubtrees> {
-        self.finish_item();
+        self.finish_item(match end {
+            AccessEnd::Complete => true,
+            AccessEnd::Bounded(position) => position.entity_id.is_none(),
+            AccessEnd::Stopped => false,
+        });
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -256,9 +264,14 @@ impl<'a> SubtreePage<'a> {
         Ok(CompletedSubtrees { revision, as_of, items: self.items, next, errors: self.errors })
     }
 
-    /// Completes the last item with what its entities miss.
-    fn finish_item(&mut self) {
+    /// Completes the last item with what its entities miss. Removes it if all of them were visited and none misses
+    /// anything that the item is about.
+    fn finish_item(&mut self, is_complete: bool) {
         let missing = std::mem::take(&mut self.missing);
+        if std::mem::take(&mut self.may_repeat) && is_complete && missing.is_empty() {
+            self.items.pop();
+            return;
+        }
         if let Some(item) = self.items.last_mut().filter(|_| !missing.is_empty()) {
             item.missing = missing.into_iter().collect();
         }
@@ -296,7 +309,7 @@ impl SubtreeVisitor for SubtreePage<'_> {
     }
 
     fn subtree(&mut self, subtree: Subtree) -> SubtreeStep {
-        self.finish_item();
+        self.finish_item(true);
         if let Some(position) = &mut self.position {
             // The subtree before this one is finished.
             position.entity_id = None;
@@ -322,6 +335,8 @@ impl SubtreeVisitor for SubtreePage<'_> {
             entity_id: Some(subtree.after.unwrap_or_default()),
         });
         let step = root.step;
+        self.may_repeat =
+            subtree.variant == SubtreeVariant::Conditional && subtree.after.is_none() && root.missing.is_empty();
         let item = self.item(&subtree, root);
         self.items.push(item);
         step
