@@ -78,9 +78,10 @@ async fn searched(
     if candidates > postgres::FEW_CANDIDATES {
         rows += rows_of(&mut *conn, table, positions(postgres::SearchIn::NewestRows)).await;
         let found = positions(postgres::SearchIn::NewestRows).build().fetch_all(&mut *conn).await.unwrap();
-        let (last, found) = found.split_last().unwrap();
+        let looked_at = found.last().and_then(|last| last.get::<Option<i64>, _>("looked_at"));
+        let positions = found.iter().filter(|row| row.get::<Option<Uuid>, _>("id").is_some()).count();
         // A full page, or a page of all rows.
-        if found.len() >= PAGE.limit as usize || last.get::<i64, _>("looked_at") < postgres::NEWEST_ROWS {
+        if positions >= PAGE.limit as usize || looked_at.is_some_and(|all| all < postgres::NEWEST_ROWS) {
             return rows;
         }
     }

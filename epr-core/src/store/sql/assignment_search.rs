@@ -9,7 +9,7 @@ use sqlx::QueryBuilder;
 use super::assignments::{self, SELECTED, conditions, is_in_force, is_of_type};
 use super::dialect::{Db, Row, bind_time};
 use super::listing::after;
-use super::searched::{NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
+use super::searched::{FOUND, NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
 use crate::domain::{Assignment, AssignmentFilter, InForce, Timestamp};
 use crate::store::{Page, Result};
 
@@ -87,6 +87,7 @@ impl Searched<Assignment> for AssignmentSearch<'_> {
                 query.push(OF_NEWEST).push("SELECT a.created_at, a.id FROM newest a WHERE 1 = 1");
                 is_in_force(&mut query, self.filter, self.now);
                 after(&mut query, "a", Page { limit: page.limit, after: None });
+                query.push(FOUND);
                 count_newest(&mut query, page.limit);
             }
         }

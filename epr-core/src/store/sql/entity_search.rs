@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dialect::{Conn, Db, Row, bind_id, classify};
 use super::entities::{self, SELECTED};
 use super::listing::after;
-use super::searched::{FEW_CANDIDATES, NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
+use super::searched::{FEW_CANDIDATES, FOUND, NEWEST, NEWEST_ROWS, OF_NEWEST, SearchIn, Searched, count_newest};
 use crate::domain::{Entity, EntityFilter};
 use crate::store::text_range::end_of_prefix;
 use crate::store::{Page, Result};
@@ -120,7 +120,11 @@ impl Searched<Entity> for EntitySearch<'_> {
         let begin = page.after.filter(|_| among == SearchIn::Candidates);
         after(&mut query, "e", Page { limit: page.limit, after: begin });
         if among == SearchIn::NewestRows {
-            count_newest(&mut query, page.limit);
+            query.push(FOUND);
+            // Counting is worth a walk through a subtree, but not a range of an index.
+            if matches!(self.candidates, EntityCandidates::Subtree(_)) {
+                count_newest(&mut query, page.limit);
+            }
         }
         query
     }

@@ -39,7 +39,7 @@ pub trait Searched<T> {
     fn count(&self, most: i64) -> QueryBuilder<Db>;
 
     /// Selects `created_at` and `id` of at most `limit` rows of the list after a position, in its order. Among the
-    /// newest rows also one row more, by [`count_newest`].
+    /// newest rows perhaps also one row more, by [`count_newest`].
     fn positions(&self, among: SearchIn, page: Page) -> QueryBuilder<Db>;
 
     /// The statement that selects the rows with the ids in the JSON list `$1`, in the order of the list.
@@ -88,17 +88,15 @@ pub(super) async fn show<T>(
 }
 
 /// The beginning of the statement of positions among the newest rows. The SELECT of those rows follows, then
-/// [`OF_NEWEST`], the SELECT of the positions from `newest`, and what [`count_newest`] adds.
+/// [`OF_NEWEST`], the SELECT of the positions from `newest`, and [`FOUND`].
 pub(super) const NEWEST: &str = "WITH newest AS NOT MATERIALIZED (";
 pub(super) const OF_NEWEST: &str = "), found AS MATERIALIZED (";
+pub(super) const FOUND: &str = ") SELECT f.created_at, f.id, CAST(NULL AS bigint) AS looked_at FROM found f";
 
-/// Ends a statement that begins with [`NEWEST`]: a row without an id has in `looked_at` the number of the newest rows,
+/// Adds to a statement that ends with [`FOUND`] a row without an id, whose `looked_at` is the number of the newest rows,
 /// if the page of `limit` positions is not full. They are counted in the snapshot in which they were searched.
 pub(super) fn count_newest(query: &mut QueryBuilder<Db>, limit: u32) {
-    query.push(
-        ") SELECT f.created_at, f.id, CAST(NULL AS bigint) AS looked_at FROM found f \
-         UNION ALL SELECT NULL, NULL, COUNT(*) FROM newest WHERE (SELECT COUNT(*) FROM found) < ",
-    );
+    query.push(" UNION ALL SELECT NULL, NULL, COUNT(*) FROM newest WHERE (SELECT COUNT(*) FROM found) < ");
     query.push_bind(i64::from(limit));
 }
 
