@@ -1,4 +1,4 @@
-"""Loads the AuthZEN fixtures into a service through its own API and runs the cases of tests/vectors/authzen/cases.json.
+"""Loads the AuthZEN fixtures into a service through its own API and runs the cases of tests/vectors/authzen.
 
 Usage: authzen.py BASE_URL PDP_ID [LEVEL…], with a token in EPR_API_TOKEN. Levels select the cases whose level begins so.
 """
@@ -6,11 +6,12 @@ import http.client
 import json
 import os
 import re
+import socket
 import sys
 import urllib.parse
 from pathlib import Path
 
-CASES = Path(__file__).parent.parent / "tests/vectors/authzen/cases.json"
+VECTORS = Path(__file__).parent.parent / "tests/vectors/authzen"
 PATHS = {
     "evaluation": "/access/v1/evaluation",
     "evaluations": "/access/v1/evaluations",
@@ -257,14 +258,101 @@ def check_credentials(service):
             require(answered["X-Request-ID"] == "c 1", f"{name}: X-Request-ID {answered['X-Request-ID']!r}")
 
 
+def check_tokens(service):
+    """A token continues only the request, the endpoint and the limit that it was made for."""
+    alice, record = {"type": "user", "id": "alice"}, {"type": "record", "id": "record-1"}
+    read = {"name": "read"}
+    searches = {
+        "search_subject": {"subject": {"type": "user"}, "action": read, "resource": record},
+        "search_resource": {"subject": alice, "action": read, "resource": {"type": "record"}},
+        "search_action": {"subject": alice, "resource": record},
+    }
+    changes = {
+        "subject": {"type": "user", "id": "bob"},
+        "action": {"name": "write"},
+        "resource": {"type": "record", "id": "record-2"},
+        "context": {"more": 1},
+    }
+    ignored = {"search_subject": ["subject"], "search_resource": ["resource"], "search_action": ["action"]}
+    tokens = {}
+    for endpoint, request in searches.items():
+        case = {"endpoint": endpoint}
+        tokens[endpoint] = single(service, case, {**request, "page": {"limit": 1}})["page"]["next_token"]
+        require(tokens[endpoint], f"{endpoint}: one page has everything")
+    for endpoint, request in searches.items():
+        case, token = {"endpoint": endpoint}, tokens[endpoint]
+
+        def expect(status, what, page, **changed):
+            answered, _, text = ask(service, case, {**request, **changed, "page": page})
+            require(answered == status, f"{endpoint}, {what}: {answered} {text.decode()}")
+
+        expect(200, "alone", {"token": token})
+        expect(200, "with the limit", {"token": token, "limit": 1})
+        expect(200, "with unknown members", {"token": token, "properties": {"x": 1}}, unknown=True)
+        expect(400, "another limit", {"token": token, "limit": 2})
+        expect(400, "cut", {"token": token[:-1]})
+        expect(400, "altered", {"token": token[:40] + ("A" if token[40] != "A" else "B") + token[41:]})
+        for other, foreign in tokens.items():
+            if other != endpoint:
+                expect(400, f"of {other}", {"token": foreign})
+        for name, value in changes.items():
+            wanted = 200 if name in ignored[endpoint] else 400
+            expect(wanted, f"another {name}", {"token": token}, **{name: value})
+        for name in {"subject", "action", "resource"} & set(request) - set(ignored[endpoint]):
+            stated = {**request[name], "properties": {"more": 1}}
+            expect(400, f"properties of {name}", {"token": token}, **{name: stated})
+
+
+def check_limits(service):
+    """Size and depth are bounded, and beyond the bounds the answer is an error, never a decision."""
+    valid = {"subject": {"type": "user", "id": "alice"}, "action": {"name": "read"},
+             "resource": {"type": "record", "id": "record-1"}}
+    deep = "[" * 500 + "]" * 500
+    large = json.dumps({**valid, "context": {"x": "y" * (2 << 20)}})
+    nested = json.dumps(valid)[:-1] + f', "context": {{"x": {deep}}}}}'
+    for what, body, wanted in (("depth", nested, {400}), ("size", large, {400, 413})):
+        for name in ("evaluation", "evaluations"):
+            headers = {"Content-Type": "application/json", "X-Request-ID": f"the {what}"}
+            status, answered, text = service.send("POST", PATHS[name], body, headers)
+            require(status in wanted and json.loads(text)["detail"], f"{name}, {what}: {status}")
+            require(answered["X-Request-ID"] == f"the {what}", f"{name}, {what}: X-Request-ID")
+
+
+def check_connection(service):
+    """A request that is refused before its body was read does not end the connection unless the answer says so."""
+    body = json.dumps({"subject": {"type": "user", "id": "alice"}}).encode()
+    host, port = service.host.rsplit(":", 1)
+    for path, token, wanted in (
+        (PATHS["evaluation"], "wrong", 401), (PATHS["evaluations"], service.token, 400), ("/access/v1/other", service.token, 404),
+    ):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        head += f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(3):
+                # The body follows in a segment of its own, as most clients send it.
+                connection.sendall(head.encode())
+                connection.sendall(body)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                require(answer.status == wanted and answer.read(), f"{path}: {answer.status}")
+                if (answer.getheader("Connection") or "").lower() == "close":
+                    break
+
+
 def main():
     base, pdp_id, *levels = sys.argv[1:]
     service = Service(base, os.environ["EPR_API_TOKEN"])
-    document = json.loads(CASES.read_text())
+    document, more = (json.loads((VECTORS / name).read_text()) for name in ("cases.json", "more-cases.json"))
     load(service, document["fixtures"])
     failures, counts = 0, {}
-    check_credentials(service)
-    for case in document["cases"]:
+    for check in (check_credentials, check_tokens, check_limits, check_connection):
+        try:
+            check(service)
+        except Failed as why:
+            failures += 1
+            print(f"{check.__name__}: {why}")
+    for case in document["cases"] + more["cases"]:
         if levels and not any(case["level"].startswith(level) for level in levels):
             continue
         try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the AuthZEN cases of tests/vectors/authzen/cases.json against the running API, on SQLite and on PostgreSQL.
+# Runs the AuthZEN cases of tests/vectors/authzen against the running API, on SQLite and on PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

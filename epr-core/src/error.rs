@@ -64,7 +64,7 @@ impl From<StoreError> for Error {
             StoreError::Busy(why) => Self::Busy(why),
             StoreError::NotAskable(NotAskable::Incomplete { .. }) => Self::HistoryIncomplete(error.to_string()),
             StoreError::NotAskable(NotAskable::OtherIncarnation { .. }) => Self::Conflict(error.to_string()),
-            StoreError::NotAskable(_) => Self::Refused(error.to_string()),
+            StoreError::NotAskable(_) | StoreError::TooLarge(_) => Self::Refused(error.to_string()),
             StoreError::MissingReference
             | StoreError::Corrupt { .. }
             | StoreError::SchemaTooNew { .. }

@@ -27,7 +27,7 @@ static SIDE: LazyLock<Described> = LazyLock::new(|| {
         long = "a".repeat(16 * 1024)
     );
     let Ok(Json::Object(attributes)) = Json::parse(text.as_bytes()) else { unreachable!("the text is an object") };
-    side.attributes = attributes;
+    side.attributes = attributes.into();
     side
 });
 

@@ -38,7 +38,7 @@ pub struct PrincipalFacts {
     /// Its id in the system that it comes from. Read only when a condition is among the facts.
     pub external_id: Option<String>,
     /// Its attributes. Read only when a condition is among the facts.
-    pub attributes: JsonObject,
+    pub attributes: Arc<JsonObject>,
 }
 
 /// The entity on which the action is carried out, or what a caller says about a resource that is not registered.
@@ -49,21 +49,21 @@ pub struct ResourceFacts {
     /// Its id in the system that it comes from. Read only when a condition is among the facts.
     pub external_id: Option<String>,
     /// Its attributes. Read only when a condition is among the facts.
-    pub attributes: JsonObject,
+    pub attributes: Arc<JsonObject>,
 }
 
 impl ResourceFacts {
     /// An entity of this type without an external id and attributes.
     #[must_use]
     pub fn of(entity_type: EntityType) -> Self {
-        Self { entity_type: entity_type.into(), external_id: None, attributes: JsonObject::new() }
+        Self { entity_type: entity_type.into(), external_id: None, attributes: Arc::default() }
     }
 
     /// A resource that is not registered, with the type and the id by which the caller names it. Only global
     /// assignments reach it.
     #[must_use]
     pub fn unregistered(named_type: NamedType, id: String) -> Self {
-        Self { entity_type: ResourceType::Named(named_type), external_id: Some(id), attributes: JsonObject::new() }
+        Self { entity_type: ResourceType::Named(named_type), external_id: Some(id), attributes: Arc::default() }
     }
 }
 
@@ -209,14 +209,14 @@ impl Facts {
             id: Some(question.principal_id),
             kind: question.principal_type.as_str().to_owned(),
             external_id: self.principal.external_id.clone(),
-            attributes: self.principal.attributes.clone(),
+            attributes: Arc::clone(&self.principal.attributes),
             is_erased: self.principal.is_erased,
         };
         let resource = Described {
             id: self.resource.entity_type.registered().map(|_| question.resource_id),
             kind: self.resource.entity_type.word().to_owned(),
             external_id: self.resource.external_id.clone(),
-            attributes: self.resource.attributes.clone(),
+            attributes: Arc::clone(&self.resource.attributes),
             is_erased: false,
         };
         Subjects { principal, resource }

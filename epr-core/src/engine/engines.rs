@@ -17,6 +17,7 @@ use super::fact_reader::FactReader;
 use super::history_keeper::HistoryKeeper;
 use super::ledger_writer::LedgerWriter;
 use super::list_turns::ListTurns;
+use super::name_hashes::NameHashes;
 use crate::domain::Timestamp;
 use crate::publish::Publisher;
 use crate::store::Store;
@@ -37,6 +38,7 @@ pub(crate) struct Engines {
     pub(crate) answers: Arc<AnswerKeeper>,
     pub(crate) condition_errors: Arc<ConditionErrors>,
     pub(crate) list_turns: Arc<ListTurns>,
+    pub(crate) name_hashes: Arc<NameHashes>,
 }
 
 impl Engines {
@@ -56,6 +58,7 @@ impl Engines {
             answers: Arc::default(),
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
             list_turns: Arc::new(ListTurns::new()),
+            name_hashes: Arc::default(),
             core,
         }
     }

@@ -22,6 +22,7 @@ pub(crate) mod history_keeper;
 pub(crate) mod ledger_tree;
 pub(crate) mod ledger_writer;
 pub(crate) mod list_turns;
+pub(crate) mod name_hashes;
 mod outbox_walk;
 #[cfg(feature = "proofs")]
 pub(crate) mod publication;

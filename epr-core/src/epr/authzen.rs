@@ -3,7 +3,7 @@
 use super::Epr;
 use crate::call::Call;
 use crate::error::Result;
-use crate::handlers::authzen::{Evaluation, Evaluations, ItemOutcome, SearchPage, SearchRequest, evaluate, search};
+use crate::handlers::authzen::{Evaluation, Evaluations, ItemAnswer, SearchPage, SearchRequest, evaluate, search};
 
 /// AuthZEN Authorization API 1.0.
 impl Epr {
@@ -22,7 +22,7 @@ impl Epr {
     ///
     /// # Errors
     /// `Unavailable` as for [`Epr::evaluate`], for the whole batch.
-    pub async fn evaluate_batch(&self, call: &Call, batch: &Evaluations, trusted: bool) -> Result<Vec<ItemOutcome>> {
+    pub async fn evaluate_batch(&self, call: &Call, batch: &Evaluations, trusted: bool) -> Result<Vec<ItemAnswer>> {
         evaluate::evaluate_batch(&self.engines, call, batch, trusted).await
     }
 

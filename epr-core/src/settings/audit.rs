@@ -28,8 +28,11 @@ const CONTEXT: Variable = Variable::text(
     "EPR_AUDIT_CONTEXT",
     "hash",
     CONTEXT_ALLOWED,
-    "What the entry of a decision that looked at conditions says about the context of its question: `hash`, the \
-     SHA-256 of the whole context; `values`, the values of the parameters that the conditions declare.",
+    "What the entry of a decision that looked at conditions says about what the caller sent: `hash`, the SHA-256 of \
+     the whole context; `values`, the values of the parameters that the conditions declare. With `values`, entries of \
+     [AuthZEN](AUTHZEN.md#the-ledger) also have the names of unregistered resources and the stated properties of \
+     actions and resources, which stay in the ledger for good; names of unregistered subjects and stated properties \
+     of subjects are there only as hashes under a key.",
 );
 
 const REQUIRE_REASON: Variable = Variable::optional(
@@ -91,13 +94,14 @@ impl FromStr for AuditEvents {
     }
 }
 
-/// What the entries of decisions that looked at conditions say about the context of their questions.
+/// What the entries of decisions that looked at conditions say about what the caller sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AuditContext {
-    /// The SHA-256 of the canonical text of the whole context.
+    /// The SHA-256 of the canonical text of the whole context; of names and stated properties, hashes under a key.
     #[default]
     Hash,
-    /// The values of the parameters that the conditions declare.
+    /// The values of the parameters that the conditions declare, names of resources, and stated properties of actions
+    /// and resources.
     Values,
 }
 

@@ -1,5 +1,7 @@
 //! AuthZEN: the identifier of this service as a policy decision point.
 
+use std::net::Ipv6Addr;
+
 use super::reader::Reader;
 use super::variable::Variable;
 
@@ -34,11 +36,8 @@ impl PdpId {
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("https://").filter(|_| text.len() <= Self::MAX_CHARS)?;
         let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
         let path_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/".contains(&byte);
-        let is_id = !host.is_empty()
-            && !host.starts_with(':')
-            && host.bytes().all(host_byte)
+        let is_id = is_authority(host)
             && path.bytes().all(path_byte)
             // Paths are normalized before they are compared.
             && !path.contains("//")
@@ -65,6 +64,21 @@ impl PdpId {
     }
 }
 
+/// Whether `text` is a host, with or without a port.
+fn is_authority(text: &str) -> bool {
+    // A sign would be read as a part of the number.
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0);
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, rest)) = rest.split_once(']') else { return false };
+        let is_address = address.parse::<Ipv6Addr>().is_ok();
+        return is_address && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
+    }
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !host.is_empty() && host.bytes().all(host_byte) && port.is_none_or(is_port)
+}
+
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<PdpId> {
     reader.value(&PDP_ID, PdpId::parse)
 }
@@ -79,6 +93,8 @@ mod tests {
             "https://pdp.example.com",
             "https://pdp.example.com:8443/",
             "https://[::1]/a/b",
+            "https://[::1]:8443",
+            "https://192.0.2.7:65535",
             "https://h/tenant%201/x~y",
         ] {
             assert_eq!(PdpId::parse(text).unwrap().as_str(), text);
@@ -100,6 +116,20 @@ mod tests {
             "https://h/ä",
             "https://h /",
             "https://h\\x",
+            "https://h:",
+            "https://h:/x",
+            "https://h:0",
+            "https://h:99999",
+            "https://h:65536",
+            "https://h:+1",
+            "https://a:b:c",
+            "https://a:1:2",
+            "https://[::1",
+            "https://[::1]x",
+            "https://[::1]:",
+            "https://[h]",
+            "https://a[::1]",
+            "https://::1",
             &long,
         ] {
             assert_eq!(PdpId::parse(text), None, "{text}");

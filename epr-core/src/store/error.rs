@@ -66,6 +66,9 @@ pub enum StoreError {
     /// mode.
     #[error("{0}")]
     Unsuitable(String),
+    /// A call would need more memory than it may have.
+    #[error("{0}")]
+    TooLarge(&'static str),
     /// A moment of the past cannot be asked.
     #[error(transparent)]
     NotAskable(#[from] NotAskable),

@@ -17,6 +17,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("principals", &["SELECT", "INSERT", "UPDATE"]),
     ("principal_keys", &["SELECT", "INSERT", "DELETE"]),
     ("list_keys", &["SELECT", "INSERT", "DELETE"]),
+    ("ledger_name_keys", &["SELECT", "INSERT"]),
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),

@@ -37,6 +37,7 @@ macro_rules! migrations {
             "0027_checkpoints",
             "0028_cosignatures",
             "0029_reincarnation",
+            "0034_authzen",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -39,9 +39,10 @@ pub use contract::{
     LeasedEvents, LedgerStore, LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent, OutboxStore, PastList,
     PastStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery,
     ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd,
-    ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, Store,
-    StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant,
-    SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
+    ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState,
+    SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor, Store, StoredCheckpoint,
+    StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor,
+    TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

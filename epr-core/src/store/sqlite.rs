@@ -32,7 +32,7 @@ pub use self::sql::ledger_page::{TimeSpan, page_query, span_query};
 use self::sql::schema::Target;
 pub use self::sql::searched::{FEW_CANDIDATES, NEWEST_ROWS, SearchIn, Searched};
 use self::sql::store::SqlStore;
-use self::sql::{events, facts};
+use self::sql::{events, facts, search};
 use super::{Options, StoreError};
 
 /// The statement behind every check, for explaining it: `$1` the resource, `$2` the principal, `$3` its type, `$4` the
@@ -54,6 +54,10 @@ pub const ACTIONS: [&str; 2] = [actions::REACHING, actions::PERMISSIONS];
 /// time and the id to start at, `$5` the number of rows.
 pub const PRINCIPAL_ASSIGNMENTS: [&str; 2] =
     [principal_assignments::ASSIGNMENTS, principal_assignments::ASSIGNMENTS_IN_ORDER];
+
+/// The statements that read the names of a search, for explaining them: of principals, and of entities. `$1` the type,
+/// `$2` the name to start after, `$3` the number of rows.
+pub const SEARCH_NAMES: [&str; 2] = search::NAMES;
 
 /// The statements of a claim that walk over the backlog, for explaining them: `$1` the key or the
 /// position to start after, `$2` the number of rows.

@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub(crate) principals: Vec<(Uuid, PrincipalType)>,
     pub(crate) assignments: Vec<Uuid>,
     numbered: usize,
-    _database: Database,
+    database: Database,
 }
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
             principals: Vec::new(),
             assignments: Vec::new(),
             numbered: 0,
-            _database: database,
+            database,
         };
         for _ in 0..size.entities {
             world.create_entity(rng).await;
@@ -98,6 +98,14 @@ impl World {
             world.assign(rng).await;
         }
         world
+    }
+
+    /// Another service on the same registry, whose pages of lists look at no more than this many candidates and expand
+    /// no more entities.
+    pub(crate) async fn with_bounds(&self, max_candidates: usize, max_expanded: usize) -> Epr {
+        let builder = Epr::builder().store(self.database.store().await).clock(self.clock.clone());
+        let builder = builder.cache(CacheSettings::off()).audit_decisions(AuditDecisions::Off);
+        builder.list_bounds(max_candidates, max_expanded).start().await.unwrap()
     }
 
     fn number(&mut self) -> usize {

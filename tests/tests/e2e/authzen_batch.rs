@@ -12,7 +12,7 @@ const EVALUATIONS: &str = "/access/v1/evaluations";
 
 /// `user:alice` may `read` the records `record-0` to `record-{n - 1}` with an even number, and `write` those whose
 /// status is stated as `active`.
-async fn world(kind: DatabaseKind, n: usize, more: &[(&str, &str)]) -> Api {
+pub(crate) async fn world(kind: DatabaseKind, n: usize, more: &[(&str, &str)]) -> Api {
     let database = Arc::new(Database::create(kind).await);
     let environment = [&[("EPR_ENTITY_TYPES", "record")], more].concat();
     let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
@@ -34,7 +34,7 @@ async fn world(kind: DatabaseKind, n: usize, more: &[(&str, &str)]) -> Api {
     api
 }
 
-fn record(n: usize) -> Value {
+pub(crate) fn record(n: usize) -> Value {
     json!({"type": "record", "id": format!("record-{n}")})
 }
 
@@ -150,7 +150,13 @@ async fn the_semantic_ends_the_answer_and_the_ledger_with_the_item_that_decides(
             assert_eq!(recorded().await - before, decided, "one entry for each decision: {semantic} {items:?}");
         }
     }
-    for options in [json!("x"), json!({"evaluations_semantic": "first"}), json!({"evaluations_semantic": 1})] {
+    for options in [
+        json!("x"),
+        Value::Null,
+        json!({"evaluations_semantic": "first"}),
+        json!({"evaluations_semantic": 1}),
+        json!({"evaluations_semantic": null}),
+    ] {
         let mut body = body("execute_all", &[0]);
         body["options"] = options;
         let detail = api.post(EVALUATIONS, body).await.expect(400)["detail"].clone();
@@ -164,7 +170,7 @@ async fn without_items_the_answer_is_that_of_one_evaluation() {
     let alice = json!({"type": "user", "id": "alice"});
     let one = |n: usize| json!({"subject": alice, "action": {"name": "read"}, "resource": record(n)});
     for (n, expected) in [(0, true), (1, false)] {
-        for evaluations in [None, Some(json!([])), Some(Value::Null)] {
+        for evaluations in [None, Some(json!([]))] {
             let mut body = one(n);
             if let Some(evaluations) = evaluations {
                 body["evaluations"] = evaluations;
@@ -172,7 +178,7 @@ async fn without_items_the_answer_is_that_of_one_evaluation() {
             assert_eq!(api.post(EVALUATIONS, body).await.expect(200), json!({"decision": expected}));
         }
     }
-    for evaluations in [json!({}), json!("x"), json!(1)] {
+    for evaluations in [json!({}), json!("x"), json!(1), Value::Null] {
         let mut body = one(0);
         body["evaluations"] = evaluations;
         let sentence = json!({"detail": "evaluations: Input should be a valid list"});
@@ -232,4 +238,28 @@ async fn a_batch_whose_entries_would_be_too_large_is_refused_whole() {
     let detail = api.post(EVALUATIONS, body(1000)).await.expect(400)["detail"].clone();
     assert!(detail.as_str().unwrap().contains("send fewer items"), "{detail}");
     assert_eq!(newest().await, before, "nothing of the refused batch is recorded");
+}
+
+/// Conditions read attributes, which may be large: what one call holds in memory is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_would_read_too_many_attributes_is_refused_whole() {
+    let api = world(DatabaseKind::Sqlite, 0, &[]).await;
+    let condition = json!({"read": {"expression": "has(resource.attributes.text)"}});
+    let role = json!({"name": "Large", "permissions": ["read"], "conditions": condition});
+    let role = api.post("/api/v1/roles", role).await.expect(201)["id"].clone();
+    let held = json!({"principal_external_id": "alice", "role_id": role});
+    api.post("/api/v1/assignments", held).await.expect(201);
+    for n in 0..17 {
+        let attributes = json!({"text": "x".repeat(1_000_000)});
+        let record = json!({"name": format!("l{n}"), "type": "record", "external_id": format!("record-{n}"),
+            "attributes": attributes});
+        api.post("/api/v1/entities", record).await.expect(201);
+    }
+    let body = |items: usize| {
+        let items: Vec<_> = (0..items).map(|n| json!({"resource": record(n)})).collect();
+        json!({"subject": {"type": "user", "id": "alice"}, "action": {"name": "read"}, "evaluations": items})
+    };
+    assert_eq!(decisions(&api, body(16)).await, [Some(true); 16]);
+    let detail = api.post(EVALUATIONS, body(17)).await.expect(400)["detail"].clone();
+    assert!(detail.as_str().unwrap().contains("ask fewer questions"), "{detail}");
 }

@@ -244,7 +244,7 @@ async fn the_ledger_has_ids_and_of_other_names_a_hash(#[case] kind: DatabaseKind
     assert_eq!(details["parameters"], json!(["n"]));
     assert_eq!(details["context_sha256"].as_str().unwrap().len(), 64);
     for part in ["subject", "action", "resource"] {
-        assert_eq!(details["properties_sha256"][part].as_str().unwrap().len(), 64, "{details}");
+        assert_eq!(details["properties_hmac"][part].as_str().unwrap().len(), 64, "{details}");
     }
     assert!(details.get("cached").is_none());
     let mut again = cached["details"].clone();
@@ -254,24 +254,50 @@ async fn the_ledger_has_ids_and_of_other_names_a_hash(#[case] kind: DatabaseKind
     assert_eq!((&details["principal_id"], &details["resource_id"]), (&Value::Null, &Value::Null));
     assert_eq!((&details["principal_type"], &details["reason"]), (&json!("user"), &json!("no_assignment")));
     assert_eq!((&unknown["entity_id"], &unknown["entity_type"]), (&Value::Null, &json!("todo")));
-    for hash in ["subject_sha256", "resource_sha256"] {
+    for hash in ["subject_hmac", "resource_hmac"] {
         assert_eq!(details[hash].as_str().unwrap().len(), 64, "{details}");
     }
     assert!(!json!(all).to_string().contains("secret"), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_has_the_names_where_the_settings_ask_for_values() {
+async fn of_a_subject_the_ledger_has_nothing_in_clear_even_where_the_settings_ask_for_values() {
     let api = service(DatabaseKind::Sqlite, &[("EPR_AUDIT_CONTEXT", "values")]).await;
     alice_reads(&api, json!({"expression": "action.properties.soft"})).await;
-    let soft = [json!({}), json!({"soft": true}), json!({})];
-    assert!(decision(&api, stating(question("user:alice", "read", "record:record-1"), soft)).await);
-    assert!(!decision(&api, question("user:bob", "read", "todo:17")).await);
+    let soft = [json!({"mail": "alice@secret.test"}), json!({"soft": true}), json!({"owner": "a team"})];
+    assert!(decision(&api, stating(question("user:alice", "read", "record:record-1"), soft.clone())).await);
+    assert!(!decision(&api, question("user:bob@secret.test", "read", "todo:17")).await);
+    let mut search = stating(question("user:bob@secret.test", "read", "record:record-1"), soft);
+    assert_eq!(api.post("/access/v1/search/action", search.clone()).await.expect(200)["results"], json!([]));
+    search["subject"]["id"] = json!("alice");
+    assert_eq!(api.post("/access/v1/search/resource", search).await.expect(200)["page"]["count"], 1);
     let all = entries(&api).await;
-    let stated = json!({"subject": {}, "action": {"soft": true}, "resource": {}});
-    assert_eq!(all[0]["details"]["properties"], stated, "{}", all[0]);
-    let named = [json!({"type": "user", "id": "bob"}), json!({"type": "todo", "id": "17"})];
-    assert_eq!([&all[1]["details"]["subject"], &all[1]["details"]["resource"]], [&named[0], &named[1]], "{}", all[1]);
+    let details = &all[0]["details"];
+    assert_eq!(details["properties"], json!({"action": {"soft": true}, "resource": {"owner": "a team"}}), "{details}");
+    assert_eq!(details["properties_hmac"]["subject"].as_str().unwrap().len(), 64);
+    let details = &all[1]["details"];
+    assert_eq!((&details["subject"], &details["resource"]), (&Value::Null, &json!({"type": "todo", "id": "17"})));
+    assert_eq!(details["subject_hmac"].as_str().unwrap().len(), 64);
+    let all = api.get("/api/v1/audit/entries?limit=500").await.expect(200).to_string();
+    assert!(!all.contains("secret"), "{all}");
+}
+
+/// Two installations hash one name differently, and one always in the same way: the key is neither in the program nor
+/// made again by another process.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_of_a_name_is_that_of_its_installation(#[case] kind: DatabaseKind) {
+    let hash = async |api: &Api| {
+        assert!(!decision(api, question("user:ada@secret.test", "read", "todo:17")).await);
+        entries(api).await.last().unwrap()["details"]["subject_hmac"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (service(kind, &[]).await, service(kind, &[]).await);
+    let again = Api::with_settings(Arc::clone(&one.database), Arc::new(SystemClock), &[("EPR_ENTITY_TYPES", "record")]);
+    let again = again.await;
+    let hashes = [hash(&one).await, hash(&again).await, hash(&one).await, hash(&other).await];
+    assert!(hashes[0] == hashes[1] && hashes[1] == hashes[2] && hashes[2] != hashes[3], "{hashes:?}");
 }
 
 #[rstest]

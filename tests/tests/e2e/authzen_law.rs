@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use epr_core::authzen::{Evaluation, NamedAction, Party, SearchRequest, Sought};
+use epr_core::authzen::{Evaluation, NamedAction, NamedEntity, SearchQuestion, SearchRequest};
 use epr_core::decision::NamedType;
 use epr_core::domain::json::object;
-use epr_core::domain::{EntityPatch, ExternalId, Json, JsonObject, PrincipalFilter, PrincipalPatch};
+use epr_core::domain::{
+    EntityPatch, ExternalId, Json, JsonObject, NewAssignment, NewRole, PrincipalFilter, PrincipalPatch,
+};
 use epr_core::store::{ExternalName, Page};
-use epr_core::{Call, Error};
+use epr_core::{Call, Epr, Error};
 use epr_testkit::database::DatabaseKind;
 use epr_testkit::seed;
 use rand::Rng as _;
@@ -20,8 +22,11 @@ use uuid::Uuid;
 
 use crate::access_world::{ACTIONS, Size, World, context};
 
+/// One of them dense: most evaluations say yes.
 const WORLDS: usize = 2;
-const SEARCHES: usize = 100;
+const SEARCHES: usize = 80;
+/// The most candidates that a page looks at: fewer than there are, more than that, and more than there can be.
+const BOUNDS: [usize; 3] = [3, 17, 20_000];
 const SIZE: Size = Size { entities: 16, roles: 6, principals: 24, assignments: 240 };
 /// Beginnings of external ids, whose order by bytes is not the one of any alphabet, nor that of UTF-16.
 const ODD: [&str; 6] = ["Z", "\u{e9}", "\u{fffd}", "\u{10000}", "a b/{c}@%", "x\"'"];
@@ -34,11 +39,16 @@ struct Named {
     entities: BTreeSet<(String, String)>,
     /// Every principal by its UUID, registered or not.
     uuids: BTreeSet<(String, String)>,
+    /// Services with the bounds of `BOUNDS`.
+    services: Vec<Epr>,
 }
 
 impl Named {
-    async fn random(kind: DatabaseKind, rng: &mut StdRng) -> Self {
+    async fn random(kind: DatabaseKind, rng: &mut StdRng, is_dense: bool) -> Self {
         let world = World::random(kind, rng, SIZE).await;
+        if is_dense {
+            permit_most(&world, rng).await;
+        }
         let page = Page { limit: 1000, after: None };
         let registered = world.epr.principals(&PrincipalFilter::default(), &page).await.unwrap();
         for (n, principal) in registered.iter().enumerate() {
@@ -66,7 +76,11 @@ impl Named {
             entities.insert((entity.entity_type.word().to_owned(), name(entity.external_id, *id)));
         }
         let uuids = world.principals.iter().map(|(id, kind)| (kind.as_str().to_owned(), id.to_string())).collect();
-        Self { world, principals, entities, uuids }
+        let mut services = Vec::new();
+        for bound in BOUNDS {
+            services.push(world.with_bounds(bound, bound).await);
+        }
+        Self { world, principals, entities, uuids, services }
     }
 
     /// Whether an evaluation says yes.
@@ -75,13 +89,18 @@ impl Named {
     }
 
     /// Every result of a search, by pages of `limit`; the token comes back alone or with the limit.
-    async fn walk(&self, asked: &Asked, sought: &Sought, limit: Option<u32>) -> Result<Vec<String>, Error> {
+    async fn walk(
+        service: &Epr,
+        asked: &Asked,
+        question: &SearchQuestion,
+        limit: Option<u32>,
+    ) -> Result<Vec<String>, Error> {
         let (mut found, mut token) = (Vec::new(), None);
         for page in 0.. {
             let limit = if page % 2 == 1 { None } else { limit };
-            let request = SearchRequest { sought: sought.clone(), context: asked.context.clone(), limit, token };
-            let answer = self.world.epr.search(&Call::default(), &request, asked.trusted).await?;
-            assert_eq!(self.world.epr.search(&Call::default(), &request, asked.trusted).await?, answer, "idempotent");
+            let request = SearchRequest { question: question.clone(), context: asked.context.clone(), limit, token };
+            let answer = service.search(&Call::default(), &request, asked.trusted).await?;
+            assert_eq!(service.search(&Call::default(), &request, asked.trusted).await?, answer, "idempotent");
             found.extend(answer.results);
             token = answer.next;
             if token.is_none() {
@@ -89,6 +108,20 @@ impl Named {
             }
         }
         unreachable!("the last page has no token")
+    }
+}
+
+/// Gives most principals a role with every action and no condition, somewhere or everywhere.
+async fn permit_most(world: &World, rng: &mut StdRng) {
+    let mut new = NewRole::new("Everything".parse().unwrap());
+    new.permissions = ACTIONS.iter().map(|action| action.parse().unwrap()).collect();
+    let role = world.epr.create_role(&Call::default(), new).await.unwrap().id;
+    for (principal, kind) in &world.principals {
+        for _ in 0..rng.random_range(0..4) {
+            let mut new = NewAssignment::new(*principal, role).of_type(kind.clone());
+            new.entity_id = rng.random_bool(0.8).then(|| *world.entities.choose(rng).unwrap());
+            world.epr.assign(&Call::default(), new).await.unwrap();
+        }
     }
 }
 
@@ -116,9 +149,9 @@ fn properties(rng: &mut StdRng) -> JsonObject {
     }
 }
 
-fn party((kind, id): &(String, String), properties: JsonObject) -> Party {
+fn entity((kind, id): &(String, String), properties: JsonObject) -> NamedEntity {
     let name = ExternalName { kind: kind.parse().unwrap(), id: ExternalId::new(id.as_str()).unwrap() };
-    Party { name, properties }
+    NamedEntity { name, properties }
 }
 
 /// One of `names`, or one that is registered nowhere.
@@ -134,7 +167,7 @@ fn action(name: &str, properties: JsonObject) -> NamedAction {
     NamedAction { name: name.parse().unwrap(), properties }
 }
 
-fn evaluation(asked: &Asked, subject: Party, action: NamedAction, resource: Party) -> Evaluation {
+fn evaluation(asked: &Asked, subject: NamedEntity, action: NamedAction, resource: NamedEntity) -> Evaluation {
     Evaluation {
         subject: Arc::new(subject),
         action: Arc::new(action),
@@ -144,11 +177,11 @@ fn evaluation(asked: &Asked, subject: Party, action: NamedAction, resource: Part
 }
 
 /// A random search, and the names for which the evaluations say yes; an error if one of them has one.
-async fn random(named: &Named, rng: &mut StdRng, asked: &Asked) -> (Sought, Result<Vec<String>, Error>) {
+async fn random(named: &Named, rng: &mut StdRng, asked: &Asked) -> (SearchQuestion, Result<Vec<String>, Error>) {
     let wanted = action(ACTIONS.choose(rng).unwrap(), properties(rng));
     let subjects = if rng.random_bool(0.3) { &named.uuids } else { &named.principals };
-    let subject = party(&some_name(rng, subjects, &["user", "robot"]), properties(rng));
-    let resource = party(&some_name(rng, &named.entities, &["spv", "to do", "issuer"]), properties(rng));
+    let subject = entity(&some_name(rng, subjects, &["user", "robot"]), properties(rng));
+    let resource = entity(&some_name(rng, &named.entities, &["spv", "to do", "issuer"]), properties(rng));
     let mut expected = Ok(Vec::new());
     let mut add = |name: &str, allowed: Result<bool, Error>| match (allowed, &mut expected) {
         (Ok(true), Ok(all)) => all.push(name.to_owned()),
@@ -156,32 +189,32 @@ async fn random(named: &Named, rng: &mut StdRng, asked: &Asked) -> (Sought, Resu
         _ => {}
     };
     let none = JsonObject::new;
-    let sought = match rng.random_range(0..3) {
+    let question = match rng.random_range(0..3) {
         0 => {
-            let kind: NamedType = some_name(rng, &named.principals, &["robot"]).0.parse().unwrap();
-            for name in named.principals.iter().filter(|(of, _)| of == kind.as_str()) {
-                let asked_one = evaluation(asked, party(name, none()), wanted.clone(), resource.clone());
+            let subject_type: NamedType = some_name(rng, &named.principals, &["robot"]).0.parse().unwrap();
+            for name in named.principals.iter().filter(|(of, _)| of == subject_type.as_str()) {
+                let asked_one = evaluation(asked, entity(name, none()), wanted.clone(), resource.clone());
                 add(&name.1, named.allowed(asked, asked_one).await);
             }
-            Sought::Subjects { kind, action: wanted, resource }
+            SearchQuestion::Subjects { subject_type, action: wanted, resource }
         }
         1 => {
-            let kind: NamedType = some_name(rng, &named.entities, &["to do"]).0.parse().unwrap();
-            for name in named.entities.iter().filter(|(of, _)| of == kind.as_str()) {
-                let asked_one = evaluation(asked, subject.clone(), wanted.clone(), party(name, none()));
+            let resource_type: NamedType = some_name(rng, &named.entities, &["to do"]).0.parse().unwrap();
+            for name in named.entities.iter().filter(|(of, _)| of == resource_type.as_str()) {
+                let asked_one = evaluation(asked, subject.clone(), wanted.clone(), entity(name, none()));
                 add(&name.1, named.allowed(asked, asked_one).await);
             }
-            Sought::Resources { subject, action: wanted, kind }
+            SearchQuestion::Resources { subject, action: wanted, resource_type }
         }
         _ => {
             for name in BTreeSet::from(ACTIONS) {
                 let asked_one = evaluation(asked, subject.clone(), action(name, none()), resource.clone());
                 add(name, named.allowed(asked, asked_one).await);
             }
-            Sought::Actions { subject, resource }
+            SearchQuestion::Actions { subject, resource }
         }
     };
-    (sought, expected)
+    (question, expected)
 }
 
 #[rstest]
@@ -190,22 +223,24 @@ async fn random(named: &Named, rng: &mut StdRng, asked: &Asked) -> (Sought, Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_finds_exactly_what_evaluations_allow(#[case] kind: DatabaseKind) {
     let mut rng = seed::rng("a_search_finds_exactly_what_evaluations_allow");
-    let (mut found, mut refused) = (0, 0);
-    for _ in 0..WORLDS {
-        let named = Named::random(kind, &mut rng).await;
+    let (mut found, mut refused) = ([0; WORLDS], 0);
+    for (number, found) in found.iter_mut().enumerate() {
+        let named = Named::random(kind, &mut rng, number == 0).await;
         for _ in 0..SEARCHES {
             let asked = Asked { context: context(&mut rng), trusted: rng.random_bool(0.7) };
-            let (sought, expected) = random(&named, &mut rng, &asked).await;
+            let (question, expected) = random(&named, &mut rng, &asked).await;
             let Ok(expected) = expected else {
                 refused += 1;
                 continue;
             };
             for limit in [None, *LIMITS.choose(&mut rng).unwrap()] {
-                let walked = named.walk(&asked, &sought, limit).await.unwrap();
-                assert_eq!(walked, expected, "{sought:?} with limit {limit:?}, trusted: {}", asked.trusted);
+                let at = rng.random_range(0..BOUNDS.len());
+                let walked = Named::walk(&named.services[at], &asked, &question, limit).await.unwrap();
+                let how = format!("limit {limit:?}, bound {}, trusted: {}", BOUNDS[at], asked.trusted);
+                assert_eq!(walked, expected, "{question:?} with {how}");
             }
-            found += expected.len();
+            *found += expected.len();
         }
     }
-    assert!(found > 40 && refused < SEARCHES, "{found} found, {refused} refused");
+    assert!(found[0] > 60 && found[1] > 5 && refused < SEARCHES, "{found:?} found, {refused} refused");
 }

@@ -82,6 +82,65 @@ async fn a_caller_that_writes_all_before_it_reads_gets_the_answer() {
     assert!(process.peak_memory_kib() < 200 << 10, "{} KiB", process.peak_memory_kib());
 }
 
+/// Reads one response; returns its status and whether it announces the end of the connection.
+async fn next_answer(stream: &mut TcpStream) -> (u16, bool) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap_or_else(|error| panic!("{error} after {head:?}")));
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split_once("\r\n")).unwrap().0;
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).await.unwrap();
+    (head[9..12].parse().unwrap(), head.contains("\r\nconnection: close\r\n"))
+}
+
+/// A caller that keeps its connection must learn from the answer that it ends: else its next request is lost.
+#[tokio::test]
+async fn a_connection_ends_only_after_an_answer_that_says_so() {
+    const SMALL: &str = r#"{"small": true}"#;
+    let token = json!([{"name": "reader", "sha256": "0".repeat(64), "scopes": ["epr:read"]}]).to_string();
+    let (_database, _process, guarded) = api(&[("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", &token)]).await;
+    let (_open, _process, open) = api(&[]).await;
+    for (base, method, path, kind, status) in [
+        (&guarded, "POST", "/access/v1/evaluation", "application/json", 401),
+        (&guarded, "POST", "/nowhere", "application/json", 401),
+        (&open, "POST", "/access/v1/evaluations", "text/plain", 400),
+        (&open, "POST", "/access/v1/search/subject", "application/json", 400),
+        (&open, "POST", "/nowhere", "application/json", 404),
+        (&open, "PUT", "/access/v1/evaluation", "application/json", 405),
+        (&open, "DELETE", "/api/v1/assignments/aaaaaaaa-0000-4000-8000-000000000001", "application/json", 404),
+        (&open, "GET", "/healthz", "application/json", 200),
+    ] {
+        for (declared, body) in [
+            (format!("content-length: {}", SMALL.len()), SMALL.to_owned()),
+            ("transfer-encoding: chunked".to_owned(), format!("{:x}\r\n{SMALL}\r\n0\r\n\r\n", SMALL.len())),
+        ] {
+            let name = format!("{method} {path}, {declared}");
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n{declared}\r\n\r\n");
+            let mut stream = socket(base).await;
+            stream.set_nodelay(true).unwrap();
+            // With the body in a segment of its own, as most clients send it.
+            for _ in 0..3 {
+                stream.write_all(head.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+                stream.write_all(body.as_bytes()).await.unwrap();
+                assert_eq!(next_answer(&mut stream).await, (status, false), "{name}");
+            }
+            if status == 400 {
+                // These routes read the body first.
+                continue;
+            }
+            // A body that does not come, or is large, ends the connection, and the answer says it.
+            let large = declared.replace(&format!(": {}", SMALL.len()), ": 100000");
+            let head = head.replace(&declared, &large);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert_eq!(next_answer(&mut stream).await, (status, true), "{name}, a body that does not come");
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "{name}: closed, not reset");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_caller_that_asks_first_need_not_send_the_body() {
     let (_database, _process, base) = api(&[]).await;

@@ -99,7 +99,7 @@ async fn candidates_are_the_principals_with_a_role_that_holds_the_action_in_the_
         assert!(facts.assignments.iter().all(|one| one.held_action.as_deref() == Some("thing:read")));
         assert!(facts.assigned_entities.contains(&id(2)), "the resource");
         assert_eq!((facts.principal.is_suspended, candidate.registration.is_some()), (n == 102, n == 102));
-        assert_eq!(facts.principal.attributes, JsonObject::new(), "there is no condition");
+        assert_eq!(*facts.principal.attributes, JsonObject::new(), "there is no condition");
     }
     let mut none = Collected::<PrincipalCandidate>::new(usize::MAX);
     assert_eq!(world.store.principal_candidates(&query(&action, 99), &mut none).await.unwrap(), None);

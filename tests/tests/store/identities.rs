@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use epr_core::decision::{AskedAction, Facts, Question, ResourceType};
 use epr_core::domain::json::object;
 use epr_core::domain::{Assignment, Entity, EntityType, Json, Principal, PrincipalStatus, Role};
-use epr_core::store::{Appended, ExternalName, IdentifiedFacts, NamedQuestion};
+use epr_core::store::{Appended, ExternalName, IdentifiedFacts, NamedQuestion, StoreError};
 use rstest::rstest;
 
 use crate::support::{Backend, World, assignment, draft, entity, id, principal, role};
@@ -142,18 +142,47 @@ async fn the_facts_of_an_unregistered_resource_are_the_global_assignments(#[case
     assert_eq!(assignments(&todo.facts), [id(31), id(32)]);
     assert!(todo.facts.principal.is_suspended);
     assert_eq!(todo.facts.principal.external_id.as_deref(), Some("ada"));
-    assert_eq!(todo.facts.principal.attributes, object([("clearance", Json::Int(3))]));
-    assert_eq!(todo.facts.resource.entity_type, ResourceType::Named("todo list".parse().unwrap()));
-    assert_eq!(todo.facts.resource.external_id.as_deref(), Some("17"));
+    assert_eq!(*todo.facts.principal.attributes, object([("clearance", Json::Int(3))]));
+    assert_eq!(todo.of_question().resource.entity_type, ResourceType::Named("todo list".parse().unwrap()));
+    assert_eq!(todo.of_question().resource.external_id.as_deref(), Some("17"));
     assert_eq!(assignments(&munich.facts), [id(34)]);
     assert!(!munich.facts.principal.is_suspended);
     for unknown in [nobody, nobody_on_berlin] {
         assert_eq!((unknown.principal_id, assignments(&unknown.facts)), (None, Vec::new()));
     }
     assert_eq!((nobody.resource_id, nobody_on_berlin.resource_id), (None, Some(id(11))));
-    assert_eq!(nobody_on_berlin.facts.resource.entity_type, EntityType::Spv.into());
+    assert_eq!(nobody_on_berlin.of_question().resource.entity_type, EntityType::Spv.into());
     assert_eq!((nil.principal_id, assignments(&nil.facts)), (Some(id(0)), vec![id(35)]));
     assert!(world.store.identified_facts(&[]).await.unwrap().facts.is_empty());
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_first_key_of_hashes_stays(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    assert_eq!(world.store.ledger_name_key(&[1; 32]).await.unwrap(), [1; 32]);
+    assert_eq!(world.store.ledger_name_key(&[2; 32]).await.unwrap(), [1; 32]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn an_error_of_one_draft_appends_none(#[case] backend: Backend) {
+    let world = assigned(backend).await;
+    let asked = [question(("user", "ada"), ("spv", "berlin")), question(("user", &uuid(2)), ("todo", "17"))];
+    let make = |index: usize, _: &IdentifiedFacts, _: epr_core::store::ReadAt| match index {
+        0 => Ok(Some(draft(None, 0))),
+        _ => Err(StoreError::TooLarge("the second one")),
+    };
+    let error = world.store.append_named_decisions(&asked, &make).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge(_)), "{error}");
+    let appended = world.store.append(&[draft(None, 1)]).await.unwrap();
+    assert!(matches!(appended.as_slice(), [Appended::Recorded { sequence: 1, .. }]), "{appended:?}");
 }
 
 #[rstest]
@@ -171,7 +200,7 @@ async fn named_decisions_are_appended_with_the_facts_under_the_lock(#[case] back
     let seen = Mutex::new(Vec::new());
     let make = |index: usize, identified: &IdentifiedFacts, _: epr_core::store::ReadAt| {
         seen.lock().unwrap().push((index, identified.principal_id, assignments(&identified.facts)));
-        (index != 1).then(|| draft(None, i64::try_from(index).unwrap()))
+        Ok((index != 1).then(|| draft(None, i64::try_from(index).unwrap())))
     };
     let appended = world.store.append_named_decisions(&asked, &make).await.unwrap();
     assert!(

@@ -21,6 +21,7 @@ mod past;
 mod principals;
 mod registry;
 mod revisions;
+mod search;
 mod support;
 mod takeover;
 mod tx;

@@ -5,6 +5,8 @@
 //! INVARIANT: what the caller of one question sends (context, properties) is borrowed for the evaluation and part of no
 //! type that is kept, so that no cache can hold it.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::domain::{JsonObject, Timestamp};
@@ -112,7 +114,7 @@ pub struct Described {
     /// The external id, if there is one.
     pub external_id: Option<String>,
     /// The stored attributes.
-    pub attributes: JsonObject,
+    pub attributes: Arc<JsonObject>,
     /// Whether the external id and the attributes have been erased since: nobody knows them, and every expression that
     /// reads them misses them.
     pub is_erased: bool,
@@ -122,7 +124,6 @@ impl Described {
     /// A principal or a resource without external id and attributes.
     #[must_use]
     pub fn new(id: Uuid, kind: impl Into<String>) -> Self {
-        let attributes = JsonObject::new();
-        Self { id: Some(id), kind: kind.into(), external_id: None, attributes, is_erased: false }
+        Self { id: Some(id), kind: kind.into(), external_id: None, attributes: Arc::default(), is_erased: false }
     }
 }

@@ -37,7 +37,8 @@ pub(super) enum List<'a> {
 #[derive(Debug, Clone)]
 pub(super) enum Map<'a> {
     Json(&'a JsonObject),
-    /// The members of both; of two with the same name the first object's.
+    /// The members of both; of two with the same name the first object's, unless it is null: callers write `null` for
+    /// what they do not know, which must not hide what is known.
     Overlaid(&'a JsonObject, &'a JsonObject),
     Literal(Rc<[(Value<'a>, Value<'a>)]>),
 }
@@ -111,7 +112,7 @@ impl<'a> Map<'a> {
     pub(super) fn member(&self, key: &str) -> Option<Result<Value<'a>, ErrorKind>> {
         match self {
             Self::Json(members) => members.get(key).map(from_json),
-            Self::Overlaid(over, under) => over.get(key).or_else(|| under.get(key)).map(from_json),
+            Self::Overlaid(over, under) => overlaid(over.get(key), under.get(key)).map(from_json),
             Self::Literal(entries) => {
                 let is_it = |found: &Value<'_>| matches!(found, Value::Text(text) if *text == key);
                 entries.iter().find(|(found, _)| is_it(found)).map(|(_, value)| Ok(value.clone()))
@@ -139,11 +140,20 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(members) => members.iter().try_for_each(member),
             Self::Overlaid(over, under) => {
-                over.iter().try_for_each(&mut member)?;
+                let counting = |sent, key: &String| overlaid(Some(sent), under.get(key)).unwrap_or(sent);
+                over.iter().map(|(key, sent)| (key, counting(sent, key))).try_for_each(&mut member)?;
                 under.iter().filter(|(key, _)| !over.contains_key(key)).try_for_each(member)
             }
             Self::Literal(entries) => entries.iter().try_for_each(|(key, value)| visit(key, Ok(value.clone()))),
         }
+    }
+}
+
+/// Of two members with the same name, the one that counts.
+fn overlaid<'a>(over: Option<&'a Json>, under: Option<&'a Json>) -> Option<&'a Json> {
+    match (over, under) {
+        (None | Some(Json::Null), Some(under)) => Some(under),
+        (over, _) => over,
     }
 }
 

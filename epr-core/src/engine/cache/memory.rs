@@ -125,7 +125,7 @@ mod tests {
             held_action: Some("a:read".into()),
             conditions: vec![ConditionFacts::of(ConditionOwner::Assignment, r#"{"expression":"true"}"#)],
         };
-        let attributes = object([("text", "x".repeat(bytes).into())]);
+        let attributes = object([("text", "x".repeat(bytes).into())]).into();
         let facts = Facts {
             principal: PrincipalFacts::default(),
             resource: ResourceFacts { attributes, ..ResourceFacts::of(EntityType::Spv) },

@@ -11,7 +11,9 @@ pub(crate) mod search;
 mod search_request;
 mod search_token;
 
-pub use evaluate::ItemOutcome;
-pub use request::{Evaluation, Evaluations, EvaluationsRequest, MAX_ITEMS, NamedAction, Party, Semantic, sentence};
+pub use evaluate::ItemAnswer;
+pub use request::{
+    Evaluation, Evaluations, EvaluationsRequest, MAX_ITEMS, NamedAction, NamedEntity, Semantic, sentence,
+};
 pub use search::SearchPage;
-pub use search_request::{MAX_RESULTS, SearchKind, SearchRequest, Sought};
+pub use search_request::{MAX_RESULTS, SearchKind, SearchQuestion, SearchRequest};

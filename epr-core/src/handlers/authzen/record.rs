@@ -1,7 +1,8 @@
 //! The ledger entries of evaluations.
 //!
-//! Owns their details, which are those of a check's entry. What has no id in the registry is in them as a hash: a
-//! name of another system may be about a person, and nothing can be removed from the ledger.
+//! Owns their details, which are those of a check's entry. What has no id in the registry is in them as a hash under a
+//! key, and so is everything that is stated about a subject: it may be about a person, and nothing can be removed from
+//! the ledger.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::record::{self, Actor, Subject};
 use super::request::Evaluation;
-use super::search_request::{SearchRequest, Sought};
+use super::search_request::{SearchQuestion, SearchRequest};
 use crate::Call;
 use crate::decision::{Evaluated, Properties, Reason};
 use crate::domain::audit::Label;
@@ -18,6 +19,7 @@ use crate::domain::fields::Choice as _;
 use crate::domain::json::object;
 use crate::domain::{Json, JsonObject, Revision, Timestamp};
 use crate::engine::cache::Basis;
+use crate::engine::name_hashes::NameKey;
 use crate::error::Result;
 use crate::ledger::chain::Draft;
 use crate::settings::AuditContext;
@@ -27,16 +29,17 @@ use crate::store::{ExternalName, IdentifiedFacts};
 pub(super) struct Recorder<'a> {
     call: &'a Call,
     audit_context: AuditContext,
+    names: &'a NameKey,
     /// By the address of what is hashed, which lives as long as the call.
     hashes: HashMap<usize, String>,
 }
 
 /// A decision on one item of a call.
-pub(super) struct DecidedItem<'a> {
+pub(super) struct RecordedItem<'a> {
     pub(super) evaluation: &'a Evaluation,
-    /// What the caller states, if its word counts.
+    /// What the caller states, if it may.
     pub(super) properties: Properties<'a>,
-    pub(super) identified: &'a IdentifiedIds,
+    pub(super) ids: &'a IdentifiedIds,
     pub(super) evaluated: &'a Evaluated,
     pub(super) basis: &'a Basis,
     pub(super) now: Timestamp,
@@ -51,6 +54,13 @@ pub(super) struct IdentifiedIds {
     pub(super) question: crate::decision::Question,
 }
 
+impl IdentifiedIds {
+    /// Whether subject and resource have ids. Only then the question by ids is about them, and a check may ask it.
+    pub(super) fn are_complete(&self) -> bool {
+        self.principal_id.is_some() && self.resource_id.is_some()
+    }
+}
+
 impl From<&IdentifiedFacts> for IdentifiedIds {
     fn from(facts: &IdentifiedFacts) -> Self {
         let IdentifiedFacts { principal_id, resource_id, question, .. } = facts;
@@ -59,23 +69,23 @@ impl From<&IdentifiedFacts> for IdentifiedIds {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(call: &'a Call, audit_context: AuditContext) -> Self {
-        Self { call, audit_context, hashes: HashMap::new() }
+    pub(super) fn new(call: &'a Call, audit_context: AuditContext, names: &'a NameKey) -> Self {
+        Self { call, audit_context, names, hashes: HashMap::new() }
     }
 
     /// The entry of a decision.
-    pub(super) fn draft(&mut self, item: &DecidedItem<'_>) -> Result<Draft> {
-        let DecidedItem { evaluation, properties, identified, evaluated, basis, now, is_cached } = item;
+    pub(super) fn draft(&mut self, item: &RecordedItem<'_>) -> Result<Draft> {
+        let RecordedItem { evaluation, properties, ids, evaluated, basis, now, is_cached } = item;
         let decision = &evaluated.decision;
         let assignment = match decision.reason {
             Reason::Granted { assignment_id, .. } => Some(assignment_id),
             Reason::Denied(_) => None,
         };
         let mut details = object([
-            ("principal_id", identified.principal_id.into()),
+            ("principal_id", ids.principal_id.into()),
             ("principal_type", evaluation.subject.name.kind.as_str().into()),
             ("action", evaluation.action.name.as_str().into()),
-            ("resource_id", identified.resource_id.into()),
+            ("resource_id", ids.resource_id.into()),
             ("authorized", decision.allowed.into()),
             ("reason", decision.reason.code().into()),
             ("assignment_id", assignment.into()),
@@ -84,33 +94,37 @@ impl<'a> Recorder<'a> {
         if *is_cached {
             details.insert("cached".to_owned(), true.into());
         }
-        if identified.principal_id.is_none() {
-            details.extend([self.name("subject", &evaluation.subject.name)]);
+        if ids.principal_id.is_none() {
+            details.extend([self.subject(&evaluation.subject.name)]);
         }
-        if identified.resource_id.is_none() {
-            details.extend([self.name("resource", &evaluation.resource.name)]);
+        if ids.resource_id.is_none() {
+            details.extend([self.resource(&evaluation.resource.name)]);
         }
         if let Some(parameters) = &evaluated.parameters {
             details.extend(self.context(&evaluation.context, parameters));
             if !properties.is_empty() {
-                details.extend([self.properties(*properties)]);
+                details.extend(self.properties(*properties));
             }
         }
-        let subject = Subject { id: identified.resource_id, kind: record::kind_of_resource(&basis.resource_type) };
-        let actor = match identified.principal_id {
-            Some(_) => record::asker(self.call, &identified.question),
+        let subject = Subject { id: ids.resource_id, kind: record::kind_of_resource(&basis.resource_type) };
+        let actor = match ids.principal_id {
+            Some(_) => record::asker(self.call, &ids.question),
             None => Actor::of(self.call),
         };
         let draft = record::draft_by(actor, self.call, *now, "authorization.evaluate", subject, details)?;
         Ok(draft.based_on(basis.read_at.decisive))
     }
 
-    /// A name that has no id in the registry.
-    fn name(&self, member: &str, name: &ExternalName) -> (String, Json) {
-        let pair = Json::Object(object([("type", name.kind.as_str().into()), ("id", name.id.as_str().into())]));
+    /// The name of a subject that has no id in the registry. Only its hash, whatever the settings are.
+    fn subject(&self, name: &ExternalName) -> (String, Json) {
+        ("subject_hmac".to_owned(), self.names.hash(&pair(name)).into())
+    }
+
+    /// The name of a resource that has no id in the registry.
+    fn resource(&self, name: &ExternalName) -> (String, Json) {
         match self.audit_context {
-            AuditContext::Hash => (format!("{member}_sha256"), record::sha256(&pair).into()),
-            AuditContext::Values => (member.to_owned(), pair),
+            AuditContext::Hash => ("resource_hmac".to_owned(), self.names.hash(&pair(name)).into()),
+            AuditContext::Values => ("resource".to_owned(), pair(name)),
         }
     }
 
@@ -127,26 +141,30 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn properties(&mut self, properties: Properties<'_>) -> (String, Json) {
+    /// Stated properties. Those of a subject are there only as a hash, whatever the settings are.
+    fn properties(&mut self, properties: Properties<'_>) -> JsonObject {
         let Properties { principal, resource, action } = properties;
+        // Hashes of each, so that what items share is hashed once.
+        let mut hash = |members: &JsonObject| {
+            let hash = self.hashes.entry(std::ptr::from_ref(members).addr());
+            Json::Text(hash.or_insert_with(|| self.names.hash(&Json::Object(members.clone()))).clone())
+        };
+        let value = |members: &JsonObject| Json::Object(members.clone());
         match self.audit_context {
-            AuditContext::Values => {
-                let all = [("subject", principal), ("resource", resource), ("action", action)];
-                let all = all.map(|(name, members)| (name, Json::Object(members.clone())));
-                ("properties".to_owned(), Json::Object(object(all)))
-            }
+            AuditContext::Values => object([
+                ("properties", Json::Object(object([("action", value(action)), ("resource", value(resource))]))),
+                ("properties_hmac", Json::Object(object([("subject", hash(principal))]))),
+            ]),
             AuditContext::Hash => {
-                // Hashes of the three, so that what items share is hashed once.
-                let mut hash = |members: &JsonObject| {
-                    let hash = self.hashes.entry(std::ptr::from_ref(members).addr());
-                    hash.or_insert_with(|| record::sha256(&Json::Object(members.clone()))).clone()
-                };
                 let all = [("subject", principal), ("resource", resource), ("action", action)];
-                let all = all.map(|(name, members)| (name, Json::Text(hash(members))));
-                ("properties_sha256".to_owned(), Json::Object(object(all)))
+                object([("properties_hmac", Json::Object(object(all.map(|(name, members)| (name, hash(members))))))])
             }
         }
     }
+}
+
+fn pair(name: &ExternalName) -> Json {
+    Json::Object(object([("type", name.kind.as_str().into()), ("id", name.id.as_str().into())]))
 }
 
 /// An answered page of a search.
@@ -156,7 +174,7 @@ pub(super) struct Searched<'a> {
     pub(super) principal_id: Option<Uuid>,
     /// The id behind the name of the resource; `None` when it has none, or is looked for.
     pub(super) resource_id: Option<Uuid>,
-    /// What the caller states, if its word counts.
+    /// What the caller states, if it may.
     pub(super) properties: Properties<'a>,
     pub(super) limit: u32,
     pub(super) count: usize,
@@ -168,16 +186,10 @@ pub(super) struct Searched<'a> {
 }
 
 /// The entry of a page of a search: the question by ids, and the outcome. What was found is not in it.
-pub(super) fn searched(
-    call: &Call,
-    now: Timestamp,
-    audit_context: AuditContext,
-    search: &Searched<'_>,
-) -> Result<Draft> {
+pub(super) fn searched(recorder: &mut Recorder<'_>, now: Timestamp, search: &Searched<'_>) -> Result<Draft> {
     let Searched { request, principal_id, resource_id, properties, .. } = search;
-    let mut recorder = Recorder::new(call, audit_context);
     let mut details = object([
-        ("kind", request.sought.kind().word().into()),
+        ("kind", request.question.kind().word().into()),
         ("limit", Json::Int(search.limit.into())),
         ("count", Json::Int(i64::try_from(search.count).unwrap_or(i64::MAX))),
         ("complete", search.is_last.into()),
@@ -185,22 +197,22 @@ pub(super) fn searched(
         ("revision", search.revision.to_string().into()),
         ("context_sha256", record::sha256(&Json::Object(request.context.clone())).into()),
     ]);
-    let (subject, action, resource) = match &request.sought {
-        Sought::Subjects { kind, action, resource } => {
-            details.insert("principal_type".to_owned(), kind.as_str().into());
+    let (subject, action, resource) = match &request.question {
+        SearchQuestion::Subjects { subject_type, action, resource } => {
+            details.insert("principal_type".to_owned(), subject_type.as_str().into());
             (None, Some(action), Some(resource))
         }
-        Sought::Resources { subject, action, kind } => {
-            details.insert("resource_type".to_owned(), kind.as_str().into());
+        SearchQuestion::Resources { subject, action, resource_type } => {
+            details.insert("resource_type".to_owned(), resource_type.as_str().into());
             (Some(subject), Some(action), None)
         }
-        Sought::Actions { subject, resource } => (Some(subject), None, Some(resource)),
+        SearchQuestion::Actions { subject, resource } => (Some(subject), None, Some(resource)),
     };
     if let Some(subject) = subject {
         details.insert("principal_id".to_owned(), (*principal_id).into());
         details.insert("principal_type".to_owned(), subject.name.kind.as_str().into());
         if principal_id.is_none() {
-            details.extend([recorder.name("subject", &subject.name)]);
+            details.extend([recorder.subject(&subject.name)]);
         }
     }
     if let Some(action) = action {
@@ -209,13 +221,13 @@ pub(super) fn searched(
     if let Some(resource) = resource {
         details.insert("resource_id".to_owned(), (*resource_id).into());
         if resource_id.is_none() {
-            details.extend([recorder.name("resource", &resource.name)]);
+            details.extend([recorder.resource(&resource.name)]);
         }
     }
     if !properties.is_empty() {
-        details.extend([recorder.properties(*properties)]);
+        details.extend(recorder.properties(*properties));
     }
     let kind = resource.and_then(|resource| Label::new(resource.name.kind.as_str()).ok());
     let subject = Subject { id: *resource_id, kind };
-    record::draft_by(Actor::of(call), call, now, "authorization.search", subject, details)
+    record::draft_by(Actor::of(recorder.call), recorder.call, now, "authorization.search", subject, details)
 }

@@ -20,7 +20,7 @@ pub const MAX_ITEMS: usize = 1000;
 
 /// A subject or a resource with what the caller states about it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Party {
+pub struct NamedEntity {
     /// Its type and its id.
     pub name: ExternalName,
     /// What the caller states about it.
@@ -39,13 +39,13 @@ pub struct NamedAction {
 /// One question of AuthZEN. The items of a batch share what they inherit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Who asks for access.
-    pub subject: Arc<Party>,
-    /// What for.
+    /// The subject, which asks for access.
+    pub subject: Arc<NamedEntity>,
+    /// The action that it asks for.
     pub action: Arc<NamedAction>,
-    /// On what.
-    pub resource: Arc<Party>,
-    /// What conditions can read under `context`.
+    /// The resource on which the action is to be performed.
+    pub resource: Arc<NamedEntity>,
+    /// The data that conditions read under `context`.
     pub context: Arc<JsonObject>,
 }
 
@@ -99,9 +99,9 @@ impl Evaluation {
     /// Every failing field.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let subject = fields.required("subject", party);
+        let subject = fields.required("subject", entity);
         let action = fields.required("action", action);
-        let resource = fields.required("resource", party);
+        let resource = fields.required("resource", entity);
         let context = fields.optional("context", context).unwrap_or_default();
         fields.finish(subject.zip(action).zip(resource).map(|((subject, action), resource)| Self {
             subject: subject.into(),
@@ -119,15 +119,15 @@ impl EvaluationsRequest {
     /// Every field by which the whole request fails.
     pub fn from_body(body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let semantic = fields.optional("options", semantic);
-        let items = fields.optional("evaluations", items);
-        let (semantic, items) = fields.finish(Some((semantic, items)))?;
-        match (items, body.as_object()) {
-            (Some(items), Some(members)) if !items.is_empty() => {
+        let semantic = fields.given("options", semantic);
+        fields.given("evaluations", check_items);
+        let semantic = fields.finish(Some(semantic))?.unwrap_or_default();
+        let members = body.as_object();
+        match members.and_then(|members| Some((members, members.get("evaluations")?))) {
+            Some((members, Json::List(items))) if !items.is_empty() => {
                 let mut defaults = Defaults::of(members);
-                let items =
-                    items.iter().map(|item| defaults.complete(item).map_err(|invalid| sentence(&invalid))).collect();
-                Ok(Self::Batch(Evaluations { items, semantic: semantic.unwrap_or_default() }))
+                let items = items.iter().map(|item| defaults.complete(item).map_err(|invalid| sentence(&invalid)));
+                Ok(Self::Batch(Evaluations { items: items.collect(), semantic }))
             }
             _ => Evaluation::from_body(body).map(Self::Single),
         }
@@ -144,20 +144,20 @@ pub fn sentence(Invalid(errors): &Invalid) -> String {
     errors.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-fn items(value: &Json) -> Reading<Vec<Json>> {
+fn check_items(value: &Json) -> Reading<()> {
     match value {
         Json::List(items) if items.len() > MAX_ITEMS => {
             let msg = format!("List should have at most {MAX_ITEMS} items; this one has {}", items.len());
             Err(vec![Problem::new("too_long", msg)])
         }
-        Json::List(items) => Ok(items.clone()),
+        Json::List(_) => Ok(()),
         _ => Err(vec![Problem::new("list_type", "Input should be a valid list")]),
     }
 }
 
 fn semantic(value: &Json) -> Reading<Semantic> {
     let mut fields = object(value)?;
-    let semantic = fields.optional("evaluations_semantic", fields::choice).unwrap_or_default();
+    let semantic = fields.given("evaluations_semantic", fields::choice).unwrap_or_default();
     fields.finish_nested(Some(semantic))
 }
 
@@ -169,12 +169,12 @@ pub(super) fn object(value: &Json) -> Reading<Fields<'_>> {
 }
 
 /// A subject or a resource.
-pub(super) fn party(value: &Json) -> Reading<Party> {
+pub(super) fn entity(value: &Json) -> Reading<NamedEntity> {
     let mut fields = object(value)?;
     let kind = fields.required("type", fields::text);
     let id = fields.required("id", crate::domain::ExternalId::read);
     let properties = fields.optional("properties", properties).unwrap_or_default();
-    fields.finish_nested(kind.zip(id).map(|(kind, id)| Party { name: ExternalName { kind, id }, properties }))
+    fields.finish_nested(kind.zip(id).map(|(kind, id)| NamedEntity { name: ExternalName { kind, id }, properties }))
 }
 
 pub(super) fn action(value: &Json) -> Reading<NamedAction> {
@@ -199,24 +199,23 @@ fn bounded(what: &str, value: &Json) -> Reading<JsonObject> {
     Ok(members)
 }
 
-/// The context of an item or a default. Callers write `null` for none.
+/// The context of an item or a default. `null` means none.
 fn nullable_context(value: &Json) -> Reading<JsonObject> {
     if *value == Json::Null { Ok(JsonObject::new()) } else { context(value) }
 }
 
-/// What the items of a batch inherit. Each default is read once, when the first item inherits it whole.
+/// The defaults of a batch. Each is read once, when the first item inherits it whole.
 struct Defaults<'a> {
-    subject: Inherited<'a, Party>,
+    subject: Inherited<'a, NamedEntity>,
     action: Inherited<'a, NamedAction>,
-    resource: Inherited<'a, Party>,
+    resource: Inherited<'a, NamedEntity>,
     context: Inherited<'a, JsonObject>,
 }
 
 /// One default.
 struct Inherited<'a, T> {
     name: &'static str,
-    /// The members that an incomplete item takes from it: never its properties, which would be stated about another
-    /// entity.
+    /// The members that an incomplete item takes from it: never its properties, which are stated about another entity.
     fills: &'static [&'static str],
     given: Option<&'a Json>,
     read: fn(&Json) -> Reading<T>,
@@ -262,9 +261,9 @@ impl<'a, T> Inherited<'a, T> {
 impl<'a> Defaults<'a> {
     fn of(members: &'a JsonObject) -> Self {
         Self {
-            subject: Inherited::new(members, "subject", &["type", "id"], party),
+            subject: Inherited::new(members, "subject", &["type", "id"], entity),
             action: Inherited::new(members, "action", &["name"], action),
-            resource: Inherited::new(members, "resource", &["type", "id"], party),
+            resource: Inherited::new(members, "resource", &["type", "id"], entity),
             context: Inherited::new(members, "context", &[], nullable_context),
         }
     }

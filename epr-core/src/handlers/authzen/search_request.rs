@@ -4,7 +4,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::request::{NamedAction, Party, action, context, object, party};
+use super::request::{NamedAction, NamedEntity, action, context, entity, object};
 use crate::decision::NamedType;
 use crate::domain::fields::{self, Fields, Problem, Reading};
 use crate::domain::input::declare::words;
@@ -33,33 +33,33 @@ words! {
     }
 }
 
-/// The question of a search. What it looks for has a type and no id; nothing that is stated about it counts.
+/// The question of a search. What is looked for has a type and no id; properties stated about it are ignored.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sought {
+pub enum SearchQuestion {
     /// Subjects of a type.
     Subjects {
         /// The type.
-        kind: NamedType,
-        /// What they may do.
+        subject_type: NamedType,
+        /// The action that they may perform.
         action: NamedAction,
-        /// On what.
-        resource: Party,
+        /// The resource.
+        resource: NamedEntity,
     },
     /// Resources of a type.
     Resources {
-        /// Who may do it.
-        subject: Party,
-        /// What.
+        /// The subject.
+        subject: NamedEntity,
+        /// The action.
         action: NamedAction,
         /// The type.
-        kind: NamedType,
+        resource_type: NamedType,
     },
     /// Actions.
     Actions {
-        /// Who may do them.
-        subject: Party,
-        /// On what.
-        resource: Party,
+        /// The subject.
+        subject: NamedEntity,
+        /// The resource.
+        resource: NamedEntity,
     },
 }
 
@@ -67,8 +67,8 @@ pub enum Sought {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
     /// The question.
-    pub sought: Sought,
-    /// What conditions can read under `context`.
+    pub question: SearchQuestion,
+    /// The data that conditions read under `context`.
     pub context: JsonObject,
     /// The most results of a page, if the caller states it.
     pub limit: Option<u32>,
@@ -76,7 +76,7 @@ pub struct SearchRequest {
     pub token: Option<String>,
 }
 
-impl Sought {
+impl SearchQuestion {
     /// What is looked for.
     #[must_use]
     pub fn kind(&self) -> SearchKind {
@@ -95,58 +95,61 @@ impl SearchRequest {
     /// Every failing field.
     pub fn from_body(kind: SearchKind, body: &Json) -> Result<Self, Invalid> {
         let mut fields = Fields::of_body(body)?;
-        let sought = match kind {
+        let question = match kind {
             SearchKind::Subject => {
-                let kind = fields.required("subject", type_only);
+                let subject_type = fields.required("subject", type_only);
                 let action = fields.required("action", action);
-                let resource = fields.required("resource", party);
-                kind.zip(action).zip(resource).map(|((kind, action), resource)| Sought::Subjects {
-                    kind,
+                let resource = fields.required("resource", entity);
+                let all = subject_type.zip(action).zip(resource);
+                all.map(|((subject_type, action), resource)| SearchQuestion::Subjects {
+                    subject_type,
                     action,
                     resource,
                 })
             }
             SearchKind::Resource => {
-                let subject = fields.required("subject", party);
+                let subject = fields.required("subject", entity);
                 let action = fields.required("action", action);
-                let kind = fields.required("resource", type_only);
-                subject.zip(action).zip(kind).map(|((subject, action), kind)| Sought::Resources {
+                let resource_type = fields.required("resource", type_only);
+                let all = subject.zip(action).zip(resource_type);
+                all.map(|((subject, action), resource_type)| SearchQuestion::Resources {
                     subject,
                     action,
-                    kind,
+                    resource_type,
                 })
             }
             SearchKind::Action => {
-                let (subject, resource) = (fields.required("subject", party), fields.required("resource", party));
-                subject.zip(resource).map(|(subject, resource)| Sought::Actions { subject, resource })
+                let (subject, resource) = (fields.required("subject", entity), fields.required("resource", entity));
+                subject.zip(resource).map(|(subject, resource)| SearchQuestion::Actions { subject, resource })
             }
         };
         let context = fields.optional("context", context).unwrap_or_default();
         let (limit, token) = fields.optional("page", page).unwrap_or_default();
-        fields.finish(sought.map(|sought| Self { sought, context, limit, token }))
+        fields.finish(question.map(|question| Self { question, context, limit, token }))
     }
 
-    /// The hash of everything that every page of the search has in common.
+    /// The hash of everything that the pages of the search have in common.
     #[must_use]
     pub(super) fn hash(&self) -> [u8; 32] {
         let named = |name: &ExternalName| {
             Json::Object(json_object([("type", name.kind.as_str().into()), ("id", name.id.as_str().into())]))
         };
-        let of_party = |party: &Party| Json::List(vec![named(&party.name), Json::Object(party.properties.clone())]);
+        let of_entity =
+            |entity: &NamedEntity| Json::List(vec![named(&entity.name), Json::Object(entity.properties.clone())]);
         let of_action = |action: &NamedAction| {
             Json::List(vec![action.name.as_str().into(), Json::Object(action.properties.clone())])
         };
-        let parts = match &self.sought {
-            Sought::Subjects { kind, action, resource } => {
-                vec![kind.as_str().into(), of_action(action), of_party(resource)]
+        let parts = match &self.question {
+            SearchQuestion::Subjects { subject_type, action, resource } => {
+                vec![subject_type.as_str().into(), of_action(action), of_entity(resource)]
             }
-            Sought::Resources { subject, action, kind } => {
-                vec![of_party(subject), of_action(action), kind.as_str().into()]
+            SearchQuestion::Resources { subject, action, resource_type } => {
+                vec![of_entity(subject), of_action(action), resource_type.as_str().into()]
             }
-            Sought::Actions { subject, resource } => vec![of_party(subject), of_party(resource)],
+            SearchQuestion::Actions { subject, resource } => vec![of_entity(subject), of_entity(resource)],
         };
         // The name of the endpoint keeps tokens of other lists out.
-        let endpoint = format!("authzen search {}", self.sought.kind());
+        let endpoint = format!("authzen search {}", self.question.kind());
         let parts = [vec![endpoint.into()], parts, vec![Json::Object(self.context.clone())]].concat();
         Sha256::digest(canonical::text_of(&Json::List(parts))).into()
     }

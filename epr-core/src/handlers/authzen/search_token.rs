@@ -5,10 +5,10 @@
 
 use super::super::access::keys::TokenKeys;
 use super::super::access::token::PageToken;
-use super::search_request::{SearchRequest, Sought};
+use super::search_request::{SearchKind, SearchRequest};
 use crate::domain::access::ListKind;
 use crate::domain::fields::Problem;
-use crate::domain::{Revision, Timestamp};
+use crate::domain::{Incarnation, Revision, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
 
@@ -17,6 +17,8 @@ pub(super) struct Position {
     /// The name after which it begins.
     pub(super) after: String,
     pub(super) limit: u32,
+    /// The incarnation of the ledger that the page before rests on.
+    pub(super) incarnation: Incarnation,
 }
 
 /// The error of a token that cannot be used.
@@ -25,11 +27,11 @@ pub(super) fn wrong_token(why: &str) -> Error {
     Error::field("page", Problem::new("page_token", msg).under("token"))
 }
 
-fn list_kind(sought: &Sought) -> ListKind {
-    match sought {
-        Sought::Subjects { .. } => ListKind::Principals,
-        Sought::Resources { .. } => ListKind::Resources,
-        Sought::Actions { .. } => ListKind::Actions,
+fn list_kind(kind: SearchKind) -> ListKind {
+    match kind {
+        SearchKind::Subject => ListKind::Principals,
+        SearchKind::Resource => ListKind::Resources,
+        SearchKind::Action => ListKind::Actions,
     }
 }
 
@@ -38,10 +40,10 @@ pub(super) fn read_token(keys: &TokenKeys, text: &str, request: &SearchRequest, 
     let token = PageToken::decode(text, |number| keys.get(number))
         .map_err(|_| wrong_token("The token is not one of this service, was altered, or is too old"))?;
     let another = || wrong_token("The token belongs to another request or endpoint");
-    token.check(list_kind(&request.sought), &hash).map_err(|_| another())?;
+    token.check(list_kind(request.question.kind()), &hash).map_err(|_| another())?;
     let after = String::from_utf8(token.last).map_err(|_| another())?;
     let limit = token.state.try_into().map_err(|_| another())?;
-    Ok(Position { after, limit: u32::from_be_bytes(limit) })
+    Ok(Position { after, limit: u32::from_be_bytes(limit), incarnation: token.revision.incarnation })
 }
 
 /// Writes the token of the page at `position`. Of the revision it has only the incarnation.
@@ -50,16 +52,16 @@ pub(super) fn write_token(
     request: &SearchRequest,
     hash: [u8; 32],
     position: Position,
-    revision: Revision,
 ) -> Result<String> {
+    let Position { after, limit, incarnation } = position;
     let as_of = Timestamp::from_unix_micros(0).map_err(|error| StoreError::corrupt("time", error))?;
     let token = PageToken {
-        kind: list_kind(&request.sought),
+        kind: list_kind(request.question.kind()),
         request: hash,
-        revision: Revision { sequence: 0, ..revision },
+        revision: Revision { sequence: 0, incarnation },
         as_of,
-        last: position.after.into_bytes(),
-        state: position.limit.to_be_bytes().to_vec(),
+        last: after.into_bytes(),
+        state: limit.to_be_bytes().to_vec(),
     };
     let text = token.encode(keys.newest()?);
     text.ok_or_else(|| StoreError::corrupt("search", "a name that fits in no token").into())

@@ -1,12 +1,13 @@
 //! Questions in the names of other systems: types with external ids, where checks have UUIDs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{Appended, ReadAt, Result};
-use crate::decision::{AskedAction, Facts, NamedType, Question};
+use crate::decision::{AskedAction, Facts, NamedType, Question, ResourceFacts};
 use crate::domain::ExternalId;
 use crate::domain::assignment::PrincipalType;
 use crate::ledger::chain::Draft;
@@ -70,8 +71,21 @@ pub struct IdentifiedFacts {
     pub resource_id: Option<Uuid>,
     /// The question by ids. The nil UUID stands for an id that is `None`; no assignment is then on it.
     pub question: Question,
-    /// The facts. Of a resource that is not registered: the global assignments, and the names that the caller sent.
+    /// The facts, which questions share. Of a resource that is not registered: the global assignments.
     pub facts: Arc<Facts>,
+    /// The resource as the caller names it, if it is not registered: it takes the place of the one in `facts`.
+    pub unregistered: Option<ResourceFacts>,
+}
+
+impl IdentifiedFacts {
+    /// The facts with the resource of this question.
+    #[must_use]
+    pub fn of_question(&self) -> Cow<'_, Facts> {
+        match &self.unregistered {
+            None => Cow::Borrowed(&*self.facts),
+            Some(resource) => Cow::Owned(Facts { resource: resource.clone(), ..(*self.facts).clone() }),
+        }
+    }
 }
 
 /// The facts of several named questions, and the state of the registry that they were read at.
@@ -84,8 +98,8 @@ pub struct IdentifiedFactsRead {
 }
 
 /// Makes the ledger entry of one named question: its index, its facts, and the state that they were read at. `None`
-/// records nothing. It is called in the order of the questions.
-pub type DraftNamedDecision<'a> = &'a (dyn Fn(usize, &IdentifiedFacts, ReadAt) -> Option<Draft> + Send + Sync);
+/// records nothing; an error records nothing of any question. It is called in the order of the questions.
+pub type DraftNamedDecision<'a> = &'a (dyn Fn(usize, &IdentifiedFacts, ReadAt) -> Result<Option<Draft>> + Send + Sync);
 
 /// Reads by the names of other systems. What they return is as current as
 /// [`FactsStore::facts`](super::FactsStore::facts) is.
@@ -103,6 +117,12 @@ pub trait IdentityStore: Send + Sync {
     /// Example: a question on `todo 17`, which is not registered, has the global assignments of the principal, whatever
     /// their scope types are.
     async fn identified_facts(&self, questions: &[NamedQuestion]) -> Result<IdentifiedFactsRead>;
+
+    /// Returns the key of the hashes that stand in the ledger for names; it is `proposed` from then on if there was
+    /// none.
+    ///
+    /// Example: of two calls at once in a new database, both return the key that one of them proposed.
+    async fn ledger_name_key(&self, proposed: &[u8; 32]) -> Result<[u8; 32]>;
 
     /// Reads the ids and the facts of `questions` under the ledger's lock and appends the entry that `draft` makes of
     /// each, in one transaction.

@@ -33,6 +33,7 @@ mod principals;
 mod registry;
 mod revisions;
 mod rows;
+mod search;
 mod takeover;
 mod tx;
 
@@ -61,6 +62,7 @@ pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalT
 pub use registry::RegistryStore;
 pub use revisions::{FormerIncarnation, RecordedIncarnation, RegistryState, RevisionStore};
 pub use rows::{Result, RowVisitor, collect_into};
+pub use search::{SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor};
 pub use takeover::TakeoverStore;
 pub use tx::{InsertedAssignment, InsertedEvent, OutboxEvent, Transactions, Tx};
 
@@ -73,6 +75,7 @@ pub trait Store:
     + AccessStore
     + AccessResourceStore
     + IdentityStore
+    + SearchStore
     + LedgerStore
     + RevisionStore
     + HistoryStore
@@ -96,6 +99,7 @@ impl<T> Store for T where
         + AccessStore
         + AccessResourceStore
         + IdentityStore
+        + SearchStore
         + LedgerStore
         + RevisionStore
         + HistoryStore

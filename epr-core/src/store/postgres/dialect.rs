@@ -162,6 +162,13 @@ macro_rules! changes_registry {
     };
 }
 
+/// The name of a row in other systems: its external id, or else its UUID. The expression of indexes.
+macro_rules! external_name {
+    ($row:literal) => {
+        concat!("(COALESCE(", $row, ".external_id, CAST(", $row, ".id AS text)) COLLATE \"C\")")
+    };
+}
+
 /// An id as text, in lower case with hyphens.
 macro_rules! id_as_text {
     ($id:literal) => {

@@ -11,15 +11,31 @@ use crate::ledger::chain::Head;
 
 /// The statement of one question, once for each row of four arrays. The arrays come from subqueries so that the planner
 /// does not see their length: it would plan again for every batch that is shorter than its estimate.
-pub(super) const FACTS: &str = concat!(
-    "SELECT q.position, found.* \
-     FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
-          WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, position) \
-     CROSS JOIN LATERAL (",
-    facts_statement!(now, "q.resource_id", "q.principal_id", "q.principal_type", "q.action"),
-    ") found",
-    facts_origin!("0, ")
-);
+macro_rules! for_each_question {
+    ($statement:expr) => {
+        concat!(
+            "SELECT q.position, found.* \
+             FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::text[]), (SELECT $4::text[])) \
+                  WITH ORDINALITY AS q(resource_id, principal_id, principal_type, action, position) \
+             CROSS JOIN LATERAL (",
+            $statement,
+            ") found",
+            facts_origin!("0, ")
+        )
+    };
+}
+
+pub(super) const FACTS: &str =
+    for_each_question!(facts_statement!(now, "q.resource_id", "q.principal_id", "q.principal_type", "q.action"));
+
+/// The same without attributes and external ids.
+const UNDESCRIBED_FACTS: &str = for_each_question!(undescribed_facts_statement!(
+    now,
+    "q.resource_id",
+    "q.principal_id",
+    "q.principal_type",
+    "q.action"
+));
 
 /// Returns the facts of each question, in their order, and their origin; an error unless `known` is an entry of this
 /// database's ledger.
@@ -28,21 +44,34 @@ pub(super) async fn read(
     questions: &[Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Option<Facts>>, Accepted)> {
-    let (found, accepted) = found(conn, questions, known).await?;
+    if let [question] = questions {
+        let (facts, accepted) = facts::read(conn, question, known).await?;
+        return Ok((vec![facts], accepted));
+    }
+    let (found, accepted) = found(conn, FACTS, questions, known).await?;
     Ok((found.into_iter().map(Found::facts).collect(), accepted))
 }
 
-/// What [`read`] makes facts of.
-pub(super) async fn found<'a>(
+/// Returns what the statement finds for each question without attributes and external ids.
+pub(super) async fn undescribed<'a>(
     conn: &mut Conn,
     questions: &'a [Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Found<'a>>, Accepted)> {
     if let [question] = questions {
-        let (found, accepted) = facts::found(conn, question, known).await?;
+        let (found, accepted) = facts::undescribed(conn, question, known).await?;
         return Ok((vec![found], accepted));
     }
-    let rows = sqlx::query(FACTS)
+    found(conn, UNDESCRIBED_FACTS, questions, known).await
+}
+
+async fn found<'a>(
+    conn: &mut Conn,
+    statement: &'static str,
+    questions: &'a [Question],
+    known: Option<&Head>,
+) -> Result<(Vec<Found<'a>>, Accepted)> {
+    let rows = sqlx::query(statement)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_type.as_str()).collect::<Vec<_>>())

@@ -16,23 +16,9 @@ use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{ReadAt, Result, StoreError};
 
-/// The statement for one question; the four parameters are SQL expressions. `$when` is `now` or the sequence of an
-/// entry, `(at "$5")`: one text for the present and the past ([`super::sources`]).
-///
-/// It returns three kinds of rows:
-/// - the resource (with `resource_type`), with the status of the principal if it is registered;
-/// - the principal's assignments that are global or on the resource or an ancestor, each with the entity where it was
-///   found. Ancestors without an assignment are left out: they would be most of the answer. `UNION` in the recursion
-///   makes it end even in a cycle, which no write can create;
-/// - the attributes and external ids of resource and principal (with `resource_attributes`), only if one of those
-///   assignments has a condition. Few checks need them, and they can be large.
-///
-/// The key of the join is the unique index of `role_assignments`, in which a global assignment has the nil UUID: one
-/// index probe an entity, however many other assignments the principal has. The statement forces that plan, because the
-/// planner knows only how many assignments principals have on average. The action is looked up once. `role_condition`
-/// says with one probe whether the role has the action (it is null if not) and on which condition: `-` if on none, else
-/// `=` and the stored text. So an empty text, which no program stores, is a condition that does not compile.
-macro_rules! facts_statement {
+/// [`facts_statement`] without its third kind of rows: the questions of a batch share resources and principals, which
+/// are read once.
+macro_rules! undescribed_facts_statement {
     ($when:tt, $resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
         concat!(
             "WITH RECURSIVE lineage(id, parent_id, type) AS ( \
@@ -86,7 +72,32 @@ macro_rules! facts_statement {
              UNION ALL \
              SELECT reached_id, NULL, NULL, entity_id, id, role_id, effective_at, expires_at, scope_types, condition, \
                     role_condition, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-             FROM assigned \
+             FROM assigned"
+        )
+    };
+}
+
+/// The statement for one question; the four parameters are SQL expressions. `$when` is `now` or the sequence of an
+/// entry, `(at "$5")`: one text for the present and the past ([`super::sources`]).
+///
+/// It returns three kinds of rows:
+/// - the resource (with `resource_type`), with the status of the principal if it is registered;
+/// - the principal's assignments that are global or on the resource or an ancestor, each with the entity where it was
+///   found. Ancestors without an assignment are left out: they would be most of the answer. `UNION` in the recursion
+///   makes it end even in a cycle, which no write can create;
+/// - the attributes and external ids of resource and principal (with `resource_attributes`), only if one of those
+///   assignments has a condition. Few checks need them, and they can be large.
+///
+/// The key of the join is the unique index of `role_assignments`, in which a global assignment has the nil UUID: one
+/// index probe an entity, however many other assignments the principal has. The statement forces that plan, because the
+/// planner knows only how many assignments principals have on average. The action is looked up once. `role_condition`
+/// says with one probe whether the role has the action (it is null if not) and on which condition: `-` if on none, else
+/// `=` and the stored text. So an empty text, which no program stores, is a condition that does not compile.
+macro_rules! facts_statement {
+    ($when:tt, $resource_id:literal, $principal_id:literal, $principal_type:literal, $action:literal) => {
+        concat!(
+            undescribed_facts_statement!($when, $resource_id, $principal_id, $principal_type, $action),
+            " \
              UNION ALL \
              SELECT e.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                     CAST(e.attributes AS TEXT), e.external_id, CAST(p.attributes AS TEXT), p.external_id, \
@@ -118,6 +129,10 @@ macro_rules! facts_origin {
 
 pub(in super::super) const FACTS: &str = concat!(facts_statement!(now, "$1", "$2", "$3", "$4"), facts_origin!(""));
 
+/// The same without attributes and external ids.
+pub(in super::super) const UNDESCRIBED_FACTS: &str =
+    concat!(undescribed_facts_statement!(now, "$1", "$2", "$3", "$4"), facts_origin!(""));
+
 /// The same among the versions after the entry `$5`. History says where it comes from ([`super::history`]).
 pub(in super::super) const PAST_FACTS: &str = facts_statement!((at "$5"), "$1", "$2", "$3", "$4");
 
@@ -127,17 +142,26 @@ pub(in super::super) async fn read(
     question: &Question,
     known: Option<&Head>,
 ) -> Result<(Option<Facts>, Accepted)> {
-    let (found, accepted) = found(conn, question, known).await?;
+    let (found, accepted) = found(conn, FACTS, question, known).await?;
     Ok((found.facts(), accepted))
 }
 
-/// What [`read`] makes facts of.
-pub(in super::super) async fn found<'a>(
+/// What [`read`] makes facts of, without attributes and external ids.
+pub(in super::super) async fn undescribed<'a>(
     conn: &mut Conn,
     question: &'a Question,
     known: Option<&Head>,
 ) -> Result<(Found<'a>, Accepted)> {
-    let rows = sqlx::query(FACTS)
+    found(conn, UNDESCRIBED_FACTS, question, known).await
+}
+
+async fn found<'a>(
+    conn: &mut Conn,
+    statement: &'static str,
+    question: &'a Question,
+    known: Option<&Head>,
+) -> Result<(Found<'a>, Accepted)> {
+    let rows = sqlx::query(statement)
         .bind(bind_id(question.resource_id))
         .bind(bind_id(question.principal_id))
         .bind(question.principal_type.as_str())
@@ -291,7 +315,7 @@ impl<'a> Found<'a> {
                 Some((read_object("attributes", text)?, row.try_get("resource_external_id").map_err(classify)?));
             let attributes: Option<&str> = row.try_get("principal_attributes").map_err(classify)?;
             self.principal.attributes =
-                attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default();
+                attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default().into();
             self.principal.external_id = row.try_get("principal_external_id").map_err(classify)?;
             return Ok(());
         } else {
@@ -304,14 +328,35 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// Returns the resource; `None` when it is unknown.
-    pub(in super::super) fn resource(&self) -> Option<&ResourceFacts> {
-        self.resource.as_ref()
+    /// Returns the question.
+    pub(in super::super) fn question(&self) -> &'a Question {
+        self.question
     }
 
-    /// Returns the assignments: of an unknown resource, the global ones.
-    pub(in super::super) fn assignments(self) -> Vec<AssignmentFacts> {
-        self.assignments
+    /// Whether the resource is registered.
+    pub(in super::super) fn is_registered(&self) -> bool {
+        self.resource.is_some()
+    }
+
+    /// Whether conditions may read attributes and external ids.
+    pub(in super::super) fn has_conditions(&self) -> bool {
+        self.assignments.iter().any(|one| !one.conditions.is_empty())
+    }
+
+    /// Returns the facts of an unknown resource, which `resource` describes: the global assignments.
+    pub(in super::super) fn facts_of(self, resource: ResourceFacts, principal: PrincipalFacts) -> Facts {
+        Facts { principal, resource, assigned_entities: Vec::new(), assignments: self.assignments }
+    }
+
+    /// Returns the facts with the principal and the resource as conditions see them; `None` when the resource is
+    /// unknown.
+    pub(in super::super) fn described(
+        self,
+        principal: Option<&PrincipalFacts>,
+        resource: ResourceFacts,
+    ) -> Option<Facts> {
+        let facts = self.facts()?;
+        Some(Facts { principal: principal.cloned().unwrap_or_default(), resource, ..facts })
     }
 
     /// Returns the facts; `None` when the resource is unknown.
@@ -319,7 +364,7 @@ impl<'a> Found<'a> {
         let Self { principal, described, assigned_entities, assignments, .. } = self;
         let mut resource = self.resource?;
         if let Some((attributes, external_id)) = described {
-            (resource.attributes, resource.external_id) = (attributes, external_id);
+            (resource.attributes, resource.external_id) = (attributes.into(), external_id);
         }
         Some(Facts { principal, resource, assigned_entities, assignments })
     }

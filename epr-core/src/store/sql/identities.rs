@@ -9,10 +9,12 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::access::described::{Described, describe_counted};
 use super::columns::{read_object, read_type, read_word};
 use super::dialect::{Conn, Id, classify, facts_batch, read_id};
-use super::facts::{Accepted, Origin};
-use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, Question, ResourceFacts};
+use super::facts::{Accepted, Found, Origin};
+use super::sources::AsOf;
+use crate::decision::{Facts, PrincipalFacts, Question, ResourceFacts};
 use crate::domain::Json;
 use crate::domain::assignment::{PrincipalType, default_principal_type};
 use crate::domain::principal::PrincipalStatus;
@@ -20,7 +22,7 @@ use crate::ledger::chain::Head;
 use crate::store::{ExternalName, IdentifiedFacts, NamedQuestion, Result, StoreError};
 
 /// Three lists of names: principals, entities, and the entities whose names are UUIDs. A name is a list of its type and
-/// its id; the position of a row is that of its name. The last row is about the origin.
+/// its id; the position of a row is that of its name in its list. The last row is about the origin.
 pub(in super::super) const IDENTITIES: &str = concat!(
     "SELECT item.position, 1 AS source, p.id, CAST(NULL AS boolean) AS recovering, CAST(NULL AS bigint) AS decisive, \
             NULL AS decisive_hash, CAST(NULL AS bigint) AS registry_sequence, NULL AS incarnation \
@@ -44,10 +46,10 @@ pub(in super::super) const IDENTITIES: &str = concat!(
 /// The ids of principals and of entities, in the order of their names.
 pub(super) type Ids = (Vec<Option<Uuid>>, Vec<Option<Uuid>>);
 
-/// A list of names as the statement takes it. Positions are kept: a name that is left out is an empty list.
-fn list<'a>(names: impl Iterator<Item = Option<&'a ExternalName>>) -> String {
+/// A list of names as the statement takes it.
+fn list<'a>(names: impl Iterator<Item = &'a ExternalName>) -> String {
     let pair = |name: &ExternalName| Json::List(vec![name.kind.as_str().into(), name.id.as_str().into()]);
-    Json::List(names.map(|name| name.map_or(Json::List(Vec::new()), pair)).collect()).to_string()
+    Json::List(names.map(pair).collect()).to_string()
 }
 
 /// Returns the ids behind names, and their origin; an error unless `known` is an entry of this database's ledger. A
@@ -71,10 +73,13 @@ async fn read_distinct(
     entities: &[ExternalName],
     known: Option<&Head>,
 ) -> Result<(Ids, Accepted)> {
+    // Few names are UUIDs: only these are looked up as such.
+    let (uuids, of_uuid): (Vec<_>, Vec<_>) =
+        entities.iter().enumerate().filter(|(_, name)| name.uuid().is_some()).map(|(at, name)| (name, at)).unzip();
     let rows = sqlx::query(IDENTITIES)
-        .bind(list(principals.iter().map(Some)))
-        .bind(list(entities.iter().map(Some)))
-        .bind(list(entities.iter().map(|name| Some(name).filter(|name| name.uuid().is_some()))))
+        .bind(list(principals.iter()))
+        .bind(list(entities.iter()))
+        .bind(list(uuids.into_iter()))
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
@@ -102,14 +107,19 @@ async fn read_distinct(
     }
     // An external id wins over a UUID.
     for (position, id) in by_uuid {
-        at(&mut entity_ids, position)?.get_or_insert(id);
+        let position = usize::try_from(position).ok().and_then(|position| of_uuid.get(position));
+        entity_ids.get_mut(*position.ok_or_else(no_name)?).ok_or_else(no_name)?.get_or_insert(id);
     }
     Ok(((principal_ids, entity_ids), origin.accept(conn, known).await?))
 }
 
 fn at<T>(all: &mut [T], position: i64) -> Result<&mut T> {
     let found = usize::try_from(position).ok().and_then(|position| all.get_mut(position));
-    found.ok_or_else(|| StoreError::corrupt("identities", "a row for no name"))
+    found.ok_or_else(no_name)
+}
+
+fn no_name() -> StoreError {
+    StoreError::corrupt("identities", "a row for no name")
 }
 
 /// The id of a principal that no registered one is named like. Its type must be one that assignments can have.
@@ -152,59 +162,89 @@ pub(super) async fn facts(
     // A principal without an id has no assignments: nothing is read about it.
     let (asked, of_question) =
         distinct(identified.iter().filter(|(_, id, _)| id.is_some()).map(|(question, ..)| question));
-    let mut found = Vec::with_capacity(asked.len());
-    if !asked.is_empty() {
-        for one in facts_batch::found(&mut *conn, &asked, known).await?.0 {
-            found.push(match one.resource() {
-                Some(_) => Known::Registered(Arc::new(one.facts().ok_or_else(vanished)?)),
-                None => Known::Global(one.assignments()),
-            });
-        }
-    }
-    let about_unregistered = asked.iter().filter(|question| question.resource_id.is_nil());
-    let registrations = principal_facts(conn, about_unregistered).await?;
+    let found = by_ids(&mut *conn, &asked, known).await?;
     let mut of_question = of_question.into_iter();
-    let facts = questions.iter().zip(identified);
-    let facts = facts.map(|(named, (question, principal_id, resource_id))| {
-        let known = match principal_id {
-            None => None,
-            Some(_) => Some(of_question.next().and_then(|at| found.get(at)).ok_or_else(vanished)?),
-        };
-        let facts = match (known, resource_id) {
-            (None, None) => Arc::new(without_assignments(unregistered(named))),
+    let facts = questions.iter().zip(identified).map(|(named, (question, principal_id, resource_id))| {
+        let facts = match (principal_id, resource_id) {
+            (Some(_), _) => of_question.next().and_then(|at| found.get(at)).map(Arc::clone).ok_or_else(vanished)?,
+            (None, None) => Arc::new(without_assignments(unregistered(&named.resource))),
             (None, Some(_)) => {
                 Arc::new(without_assignments(ResourceFacts::of(read_type(named.resource.kind.as_str())?)))
             }
-            (Some(Known::Registered(facts)), Some(_)) => Arc::clone(facts),
-            (Some(Known::Global(assignments)), None) => {
-                let key = (question.principal_type.as_str().to_owned(), question.principal_id);
-                let principal = registrations.get(&key).cloned().unwrap_or_default();
-                Arc::new(Facts {
-                    principal,
-                    assignments: assignments.clone(),
-                    ..without_assignments(unregistered(named))
-                })
-            }
-            _ => return Err(vanished()),
         };
-        Ok(IdentifiedFacts { principal_id, resource_id, question, facts })
+        if facts.resource.entity_type.registered().is_some() != resource_id.is_some() {
+            return Err(vanished());
+        }
+        let unregistered = resource_id.is_none().then(|| unregistered(&named.resource));
+        Ok(IdentifiedFacts { principal_id, resource_id, question, facts, unregistered })
     });
     Ok((facts.collect::<Result<_>>()?, accepted))
 }
 
-fn unregistered(named: &NamedQuestion) -> ResourceFacts {
-    let ExternalName { kind, id } = named.resource.clone();
-    ResourceFacts::unregistered(kind, id.into_string())
+/// The facts of questions by ids. Each principal and each entity is described once, however many questions are about
+/// it. Those of a resource that is not registered are the global assignments; its description is to be replaced.
+pub(super) async fn by_ids(conn: &mut Conn, asked: &[Question], known: Option<&Head>) -> Result<Vec<Arc<Facts>>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = facts_batch::undescribed(&mut *conn, asked, known).await?.0;
+    let described = || found.iter().filter(|one| one.has_conditions());
+    let described_or_global = found.iter().filter(|one| one.has_conditions() || !one.is_registered());
+    let principals = principal_facts(&mut *conn, described_or_global.map(Found::question)).await?;
+    let mut entities: Vec<_> =
+        described().filter(|one| one.is_registered()).map(|one| one.question().resource_id).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    let entities = describe_bounded(conn, &entities).await?;
+    let facts = found.into_iter().map(|one| {
+        let Question { principal_id, principal_type, resource_id, .. } = one.question();
+        let principal = principals.get(&(principal_type.as_str().to_owned(), *principal_id));
+        let facts = match (one.is_registered(), one.has_conditions()) {
+            (false, _) => one.facts_of(nowhere(), principal.cloned().unwrap_or_default()),
+            (true, false) => one.facts().ok_or_else(vanished)?,
+            (true, true) => {
+                let resource = entities.get(resource_id).ok_or_else(vanished)?.facts(true);
+                one.described(principal, resource).ok_or_else(vanished)?
+            }
+        };
+        Ok(Arc::new(facts))
+    });
+    facts.collect()
+}
+
+/// The most bytes of attributes that are read for the questions of one call.
+const MAX_ATTRIBUTES_BYTES: usize = 16 << 20;
+/// The entities whose attributes are read by one statement.
+const MAX_DESCRIBED: usize = 64;
+
+async fn describe_bounded(conn: &mut Conn, ids: &[Uuid]) -> Result<HashMap<Uuid, Described>> {
+    let (mut all, mut bytes) = (HashMap::with_capacity(ids.len()), 0);
+    for ids in ids.chunks(MAX_DESCRIBED) {
+        let (described, read) = describe_counted(&mut *conn, ids, true, AsOf::Now).await?;
+        bytes += read;
+        if bytes > MAX_ATTRIBUTES_BYTES {
+            return Err(StoreError::TooLarge(
+                "The entities that these questions are about have more than 16 MiB of attributes, which conditions \
+                 read; ask fewer questions at a time",
+            ));
+        }
+        all.extend(described);
+    }
+    Ok(all)
+}
+
+fn unregistered(name: &ExternalName) -> ResourceFacts {
+    ResourceFacts::unregistered(name.kind.clone(), name.id.clone().into_string())
+}
+
+/// A resource that is not registered, before it is known how the caller names it.
+fn nowhere() -> ResourceFacts {
+    let named = "?".parse().unwrap_or_else(|_| unreachable!("one character is within the bounds"));
+    ResourceFacts::unregistered(named, String::new())
 }
 
 fn without_assignments(resource: ResourceFacts) -> Facts {
     Facts { principal: PrincipalFacts::default(), resource, assigned_entities: Vec::new(), assignments: Vec::new() }
-}
-
-/// What the statement of the check returned.
-enum Known {
-    Registered(Arc<Facts>),
-    Global(Vec<AssignmentFacts>),
 }
 
 fn vanished() -> StoreError {
@@ -222,9 +262,9 @@ fn question(named: &NamedQuestion, principal_id: Option<Uuid>, resource_id: Opti
 }
 
 /// The registered principals of `questions`, by type and id.
-async fn principal_facts(
+async fn principal_facts<'a>(
     conn: &mut Conn,
-    questions: impl Iterator<Item = &Question>,
+    questions: impl Iterator<Item = &'a Question>,
 ) -> Result<HashMap<(String, Uuid), PrincipalFacts>> {
     let pair = |question: &Question| {
         Json::List(vec![question.principal_type.as_str().into(), question.principal_id.to_string().into()])
@@ -251,11 +291,31 @@ async fn principal_facts(
         let one = PrincipalFacts {
             is_suspended: status == PrincipalStatus::Suspended,
             external_id: row.try_get("external_id").map_err(classify)?,
-            attributes: read_object("attributes", row.try_get("attributes").map_err(classify)?)?,
+            attributes: read_object("attributes", row.try_get("attributes").map_err(classify)?)?.into(),
             is_erased: false,
         };
         let id = row.try_get::<Id, _>("id").map(read_id).map_err(classify)?;
         facts.insert((row.try_get("type").map_err(classify)?, id), one);
     }
     Ok(facts)
+}
+
+/// The key of the hashes of names.
+pub(super) async fn ledger_name_key(conn: &mut Conn) -> Result<Option<[u8; 32]>> {
+    let key: Option<Vec<u8>> = sqlx::query_scalar("SELECT key FROM ledger_name_keys WHERE number = 1")
+        .fetch_optional(conn)
+        .await
+        .map_err(classify)?;
+    let key = key.map(|key| key.try_into().map_err(|_| StoreError::corrupt("ledger_name_keys.key", "not 32 bytes")));
+    key.transpose()
+}
+
+/// Stores the key of the hashes of names unless there is one; returns the one that there is.
+pub(super) async fn store_ledger_name_key(conn: &mut Conn, key: &[u8; 32]) -> Result<[u8; 32]> {
+    sqlx::query("INSERT INTO ledger_name_keys (number, key) VALUES (1, $1) ON CONFLICT DO NOTHING")
+        .bind(key.to_vec())
+        .execute(&mut *conn)
+        .await
+        .map_err(classify)?;
+    ledger_name_key(conn).await?.ok_or_else(|| StoreError::corrupt("ledger_name_keys", "there is no key"))
 }

@@ -248,7 +248,8 @@ pub(super) async fn append_named_decisions(
     let locked = lock_head(&mut *conn, known).await?;
     let (facts, _) = identities::facts(&mut *conn, questions, None).await?;
     let read_at = ReadAt { decisive: locked.decisive_sequence, revision: locked.revision };
-    append_present(conn, known, facts.iter().enumerate().map(|(index, facts)| draft(index, facts, read_at))).await
+    let drafts = facts.iter().enumerate().map(|(index, facts)| draft(index, facts, read_at));
+    append_present(conn, known, drafts.collect::<Result<Vec<_>>>()?.into_iter()).await
 }
 
 /// Appends the drafts that are present.

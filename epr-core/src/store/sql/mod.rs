@@ -40,6 +40,7 @@ mod reports;
 pub(super) mod revisions;
 mod roles;
 pub(super) mod schema;
+pub(super) mod search;
 pub(super) mod searched;
 mod set_aside;
 mod step;

@@ -14,27 +14,34 @@ pub(super) async fn read(
     questions: &[Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Option<Facts>>, Accepted)> {
-    let (found, accepted) = found(conn, questions, known).await?;
-    Ok((found.into_iter().map(Found::facts).collect(), accepted))
+    let (mut all, mut first) = (Vec::with_capacity(questions.len()), None);
+    for question in questions {
+        let (facts, accepted) = facts::read(conn, question, known).await?;
+        all.push(facts);
+        // Each statement has its own snapshot: a decision is valid only while nothing has changed since the oldest.
+        first.get_or_insert(accepted);
+    }
+    Ok((all, oldest(conn, first, known).await?))
 }
 
-/// What [`read`] makes facts of.
-pub(super) async fn found<'a>(
+/// Returns what the statement finds for each question without attributes and external ids.
+pub(super) async fn undescribed<'a>(
     conn: &mut Conn,
     questions: &'a [Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Found<'a>>, Accepted)> {
-    let mut all = Vec::with_capacity(questions.len());
-    let mut first = None;
+    let (mut all, mut first) = (Vec::with_capacity(questions.len()), None);
     for question in questions {
-        let (found, accepted) = facts::found(conn, question, known).await?;
+        let (found, accepted) = facts::undescribed(conn, question, known).await?;
         all.push(found);
-        // Each statement has its own snapshot: a decision is valid only while nothing has changed since the oldest.
         first.get_or_insert(accepted);
     }
-    let accepted = match first {
-        Some(accepted) => accepted,
-        None => revisions::read(conn, known).await?.0,
-    };
-    Ok((all, accepted))
+    Ok((all, oldest(conn, first, known).await?))
+}
+
+async fn oldest(conn: &mut Conn, first: Option<Accepted>, known: Option<&Head>) -> Result<Accepted> {
+    match first {
+        Some(accepted) => Ok(accepted),
+        None => Ok(revisions::read(conn, known).await?.0),
+    }
 }

@@ -5,25 +5,30 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use epr_core::settings::Limits;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
 use crate::http::path;
 
 /// The time that a connection chosen to make room must stay silent before it is closed.
 const EVICTION_DELAY: Duration = Duration::from_millis(50);
+
+/// The most bytes of a body that are discarded so that its connection stays open.
+const MAX_REST_BYTES: usize = 64 << 10;
+/// The time that the rest of such a body may take to arrive. Many clients send it right after the head.
+const REST_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +50,21 @@ pub(crate) struct Activity {
     state: AtomicU64,
     /// Whether a request was answered before its body had been read to its end.
     unread: AtomicBool,
+    rest: Mutex<Rest>,
     /// Whether the connection has been chosen to make room for others.
     chosen: AtomicBool,
     evicted: Notify,
+}
+
+/// The body of a request that its route has dropped before its end.
+#[derive(Default)]
+enum Rest {
+    /// No request runs: a body that is dropped now is of no use.
+    #[default]
+    Unwanted,
+    /// A request runs.
+    Wanted,
+    Left(Incoming),
 }
 
 impl Activity {
@@ -56,6 +73,7 @@ impl Activity {
             origin: Instant::now(),
             state: AtomicU64::new(Phase::Idle as u64),
             unread: AtomicBool::new(false),
+            rest: Mutex::default(),
             chosen: AtomicBool::new(false),
             evicted: Notify::new(),
         }
@@ -80,6 +98,11 @@ impl Activity {
     /// Records that the caller sends something that is not a request.
     pub(crate) fn touch(&self) {
         self.set(Phase::Idle);
+    }
+
+    /// Ends the wait for the rest of a body, or begins it; returns what was left.
+    fn rest(&self, next: Rest) -> Rest {
+        std::mem::replace(&mut *self.rest.lock().unwrap_or_else(PoisonError::into_inner), next)
     }
 
     /// Whether the caller may still be sending: the last request was refused before it had been read to its end.
@@ -206,25 +229,55 @@ impl hyper::service::Service<Request<Incoming>> for TrackedService {
         self.activity.set(Phase::Busy);
         self.activity.unread.store(false, Ordering::Relaxed);
         let activity = Arc::clone(&self.activity);
+        self.activity.rest(Rest::Wanted);
+        let waits = request.headers().contains_key(header::EXPECT);
         let request = request.map(|incoming| {
             if incoming.is_end_stream() {
                 return Body::empty();
             }
-            Body::new(TrackedBody { incoming, activity: Arc::clone(&self.activity), ended: false })
+            Body::new(TrackedBody { incoming: Some(incoming), activity: Arc::clone(&self.activity), ended: false })
         });
         // A router is always ready.
         let answer = self.api.clone().call(request);
         Box::pin(async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if let (Rest::Left(rest), Ok(response)) = (activity.rest(Rest::Unwanted), &mut answer) {
+                // A caller that waits to be asked for its body does not send it.
+                if waits || response.headers().contains_key(header::CONNECTION) || !discard(rest).await {
+                    activity.unread.store(true, Ordering::Relaxed);
+                    // The connection ends with the response: no other request may follow on it.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+            }
             activity.set(Phase::Idle);
             answer
         })
     }
 }
 
-/// The body of a request; records when it is dropped before its end.
+/// Reads and discards the rest of a body; returns `false` if it is large or does not arrive soon.
+async fn discard(mut rest: Incoming) -> bool {
+    let mut left = MAX_REST_BYTES;
+    if rest.size_hint().lower() > MAX_REST_BYTES as u64 {
+        return false;
+    }
+    let read = async {
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await {
+            let bytes = frame.map(|frame| frame.data_ref().map_or(0, Bytes::len));
+            match bytes.ok().and_then(|bytes| left.checked_sub(bytes)) {
+                Some(less) => left = less,
+                None => return false,
+            }
+        }
+        true
+    };
+    timeout(REST_TIMEOUT, read).await.unwrap_or(false)
+}
+
+/// The body of a request; keeps what is left of it when it is dropped before its end.
 struct TrackedBody {
-    incoming: Incoming,
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
     activity: Arc<Activity>,
     ended: bool,
 }
@@ -237,7 +290,8 @@ impl hyper::body::Body for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = Pin::new(incoming).poll_frame(context);
         match (frame.is_pending(), self.activity.get().0) {
             (true, Phase::Busy) => self.activity.set(Phase::Body),
             (false, Phase::Body) => self.activity.set(Phase::Busy),
@@ -249,17 +303,21 @@ impl hyper::body::Body for TrackedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
     }
 }
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        if !self.ended && !self.incoming.is_end_stream() {
+        let Some(left) = self.incoming.take().filter(|left| !self.ended && !left.is_end_stream()) else { return };
+        let mut rest = self.activity.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*rest, Rest::Wanted) {
+            *rest = Rest::Left(left);
+        } else {
             self.activity.unread.store(true, Ordering::Relaxed);
         }
     }

@@ -22,7 +22,7 @@ fn described(world: &JsonObject, name: &str) -> Described {
     let side = object(world, name);
     let mut described = Described::new(Uuid::parse_str(&text(&side, "id")).unwrap(), text(&side, "type"));
     described.external_id = side.get("external_id").and_then(Json::as_text).map(str::to_owned);
-    described.attributes = object(&side, "attributes");
+    described.attributes = object(&side, "attributes").into();
     described
 }
 

@@ -198,7 +198,7 @@ fn no_value_makes_an_operation_slow() {
     let list = |items: usize| Json::List(vec![Json::Int(1); items]);
     let with = |value: Json, expression: &str| {
         let mut world = World::new();
-        world.principal.attributes.insert("x".into(), value);
+        std::sync::Arc::make_mut(&mut world.principal.attributes).insert("x".into(), value);
         shown(&world.evaluate(&condition(expression, "{}")).outcome)
     };
     assert_eq!(with(list(1_000), "2 in principal.attributes.x"), "false");
@@ -219,4 +219,17 @@ fn a_member_that_hides_an_attribute_counts_once() {
     let expression = "resource.effective == {'level': 2, 'owner': null, 'big': resource.effective.level} || \
                       size(resource.effective) == 3";
     assert_eq!(shown(&world.evaluate(&condition(expression, "{}")).outcome), "true");
+}
+
+#[test]
+fn a_null_that_is_sent_hides_no_attribute() {
+    let mut world = World::new();
+    world.properties[1] = members(r#"{"level":null,"floor":null}"#);
+    for expression in [
+        "resource.effective.level == 2 && resource.effective['level'] == 2",
+        "resource.effective.floor == null && resource.properties.level == null",
+        "size(resource.effective) == 4",
+    ] {
+        assert_eq!(shown(&world.evaluate(&condition(expression, "{}")).outcome), "true", "{expression}");
+    }
 }

@@ -30,13 +30,15 @@ impl World {
     pub(super) fn new() -> Self {
         let mut principal = Described::new(Uuid::from_u128(0xa), "user");
         principal.external_id = Some("emp-7".into());
-        principal.attributes = members(
+        let attributes = members(
             r#"{"clearance":3,"name":"Ada","tags":["a","b"],"office":{"city":"Berlin"},"none":null,"rate":0.5,
                 "t":"2026-03-01T12:00:00.000001Z"}"#,
         );
+        principal.attributes = attributes.into();
         let mut resource = Described::new(Uuid::from_u128(0xb), "spv");
-        resource.attributes =
+        let attributes =
             members(r#"{"owner":"00000000-0000-0000-0000-00000000000a","level":2,"big":18446744073709551615}"#);
+        resource.attributes = attributes.into();
         let now = Timestamp::parse("2026-03-01T12:00:00Z").unwrap();
         let properties = [members(r#"{"clearance":5,"device":"phone"}"#), JsonObject::new(), JsonObject::new()];
         Self { context: JsonObject::new(), principal, resource, properties, now }

@@ -24,8 +24,8 @@ fn world(given: &str) -> World {
         let (name, value) = part.split_once(' ').unwrap_or_else(|| panic!("{part} is no input"));
         match name {
             "context" => world.context = members(value),
-            "principal" => world.principal.attributes = members(value),
-            "resource" => world.resource.attributes = members(value),
+            "principal" => world.principal.attributes = members(value).into(),
+            "resource" => world.resource.attributes = members(value).into(),
             "principal.external_id" => world.principal.external_id = Some(value.trim_matches('"').into()),
             "principal.id" => world.principal.id = Some(value.trim_matches('"').parse().unwrap()),
             "now" => world.now = Timestamp::parse(value).unwrap(),

@@ -1,6 +1,7 @@
 //! What lists show about entities, and what conditions read of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -29,18 +30,18 @@ macro_rules! described_statement {
 
 /// What is known about an entity.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Described {
+pub(in super::super) struct Described {
     pub(super) entity_type: EntityType,
     pub(super) name: String,
     pub(super) external_id: Option<String>,
     /// The attributes, if they were asked for.
-    attributes: Option<JsonObject>,
+    attributes: Option<Arc<JsonObject>>,
 }
 
 impl Described {
     /// The facts of the entity as the statement of a check returns them: without external id unless there are
     /// conditions, and without attributes unless a condition reads them.
-    pub(super) fn facts(&self, has_conditions: bool) -> ResourceFacts {
+    pub(in super::super) fn facts(&self, has_conditions: bool) -> ResourceFacts {
         if !has_conditions {
             return ResourceFacts::of(self.entity_type.clone());
         }
@@ -63,8 +64,18 @@ pub(super) async fn describe(
     with_attributes: bool,
     when: AsOf,
 ) -> Result<HashMap<Uuid, Described>> {
+    Ok(describe_counted(conn, ids, with_attributes, when).await?.0)
+}
+
+/// Returns those of `ids` that exist, and the bytes of their attributes.
+pub(in super::super) async fn describe_counted(
+    conn: &mut Conn,
+    ids: &[Uuid],
+    with_attributes: bool,
+    when: AsOf,
+) -> Result<(HashMap<Uuid, Described>, usize)> {
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), 0));
     }
     let query = match when {
         AsOf::Now => sqlx::query(described_statement!(now)).bind(ids_text(ids)).bind(with_attributes),
@@ -73,16 +84,17 @@ pub(super) async fn describe(
         }
     };
     let rows = query.fetch_all(conn).await.map_err(classify)?;
-    let mut found = HashMap::with_capacity(rows.len());
+    let (mut found, mut bytes) = (HashMap::with_capacity(rows.len()), 0);
     for row in &rows {
         let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;
+        bytes += attributes.map_or(0, str::len);
         let described = Described {
             entity_type: read_type(row.try_get("type").map_err(classify)?)?,
             name: row.try_get("name").map_err(classify)?,
             external_id: row.try_get("external_id").map_err(classify)?,
-            attributes: attributes.map(|text| read_object("attributes", text)).transpose()?,
+            attributes: attributes.map(|text| read_object("attributes", text)).transpose()?.map(Arc::new),
         };
         found.insert(row.try_get("id").map(read_id).map_err(classify)?, described);
     }
-    Ok(found)
+    Ok((found, bytes))
 }

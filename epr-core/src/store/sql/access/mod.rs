@@ -8,7 +8,7 @@ pub(in super::super) mod rows;
 
 pub(in super::super) mod actions;
 mod archived_entities;
-mod described;
+pub(super) mod described;
 pub(super) mod keys;
 mod merge;
 mod page_time;

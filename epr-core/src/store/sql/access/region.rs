@@ -307,12 +307,12 @@ pub(super) async fn listed(conn: &mut Conn, ids: &[Uuid], paths: &mut Paths, whe
 }
 
 /// Ids as a JSON list.
-pub(super) fn ids_text(ids: &[Uuid]) -> String {
+pub(in super::super) fn ids_text(ids: &[Uuid]) -> String {
     Json::List(ids.iter().map(|id| id.to_string().into()).collect()).to_string()
 }
 
 /// A number of rows as it is bound.
-pub(super) fn bound(rows: usize) -> i64 {
+pub(in super::super) fn bound(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 

@@ -1,6 +1,7 @@
 //! The resource of a list with its path to the root.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -10,7 +11,6 @@ use super::super::dialect::{Conn, bind_id, classify, read_id};
 use super::super::sources::AsOf;
 use super::rows::Registered;
 use crate::decision::{AssignmentFacts, Facts, PrincipalFacts, ResourceFacts};
-use crate::domain::JsonObject;
 use crate::domain::PrincipalStatus;
 use crate::domain::access::AccessEntity;
 use crate::store::{Result, StoreError};
@@ -54,7 +54,7 @@ pub(in super::super) async fn lineage(conn: &mut Conn, resource_id: Uuid, when: 
             resource = Some(ResourceFacts {
                 entity_type: entity_type.clone().into(),
                 external_id: row.try_get("external_id").map_err(classify)?,
-                attributes: read_object("attributes", text)?,
+                attributes: read_object("attributes", text)?.into(),
             });
         }
         entities.insert(id, AccessEntity { id, entity_type, name: row.try_get("name").map_err(classify)? });
@@ -79,7 +79,7 @@ impl Lineage {
             return self.resource.clone();
         }
         let entity_type = self.resource.entity_type.clone();
-        ResourceFacts { entity_type, external_id: None, attributes: JsonObject::new() }
+        ResourceFacts { entity_type, external_id: None, attributes: Arc::default() }
     }
 
     /// The facts of a question about the resource.
@@ -109,7 +109,7 @@ pub(super) fn principal_facts(registered: Option<&Registered>) -> PrincipalFacts
             is_suspended: registration.status == PrincipalStatus::Suspended,
             is_erased: *is_erased,
             external_id: registration.external_id.clone(),
-            attributes: attributes.clone(),
+            attributes: Arc::clone(attributes),
         },
     }
 }

@@ -1,6 +1,8 @@
 //! The rows that lists of principals read: assignments of a range, and registered principals. Each adapter runs the
 //! statements for many ranges or principals (`access_batch`).
 
+use std::sync::Arc;
+
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -91,7 +93,7 @@ impl RangeRow {
 pub(in super::super::super) struct Registered {
     pub(super) registration: Registration,
     /// The attributes, if they were asked for.
-    pub(super) attributes: JsonObject,
+    pub(super) attributes: Arc<JsonObject>,
     /// Whether its personal fields have been erased since the moment of the question.
     pub(super) is_erased: bool,
 }
@@ -105,7 +107,7 @@ pub(in super::super::super) fn read_registered(row: &Row) -> Result<(PrincipalKe
         status: read_word(row.try_get("status").map_err(classify)?)?,
     };
     let attributes: Option<&str> = row.try_get("attributes").map_err(classify)?;
-    let attributes = attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default();
+    let attributes = attributes.map(|text| read_object("attributes", text)).transpose()?.unwrap_or_default().into();
     let is_erased = row.try_get("erased").map_err(classify)?;
     Ok((key, Registered { registration, attributes, is_erased }))
 }

@@ -51,6 +51,13 @@ impl IdentityStore for SqlStore {
         }
     }
 
+    async fn ledger_name_key(&self, proposed: &[u8; 32]) -> Result<[u8; 32]> {
+        if let Some(key) = self.read(async |conn| identities::ledger_name_key(conn).await).await? {
+            return Ok(key);
+        }
+        self.change(async |conn| identities::store_ledger_name_key(conn, proposed).await).await
+    }
+
     async fn append_named_decisions(
         &self,
         questions: &[NamedQuestion],

@@ -18,6 +18,7 @@ mod past;
 mod principals;
 mod registry;
 mod revisions;
+mod search;
 mod takeover;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use epr_core::authn::Scope;
-use epr_core::authzen::{Evaluation, EvaluationsRequest, ItemOutcome, Semantic};
+use epr_core::authzen::{Evaluation, EvaluationsRequest, ItemAnswer, Semantic};
 use epr_core::decision::{AskedAction, NamedType};
 use epr_core::domain::{ExternalId, Invalid, Json, JsonObject, Revision};
 use serde::Serialize;
@@ -61,11 +61,11 @@ pub(crate) struct ActionBody {
 #[schema(as = AuthzenEvaluation)]
 #[expect(dead_code, reason = "only described; `Evaluation::from_body` reads it")]
 pub(crate) struct EvaluationBody {
-    /// Who asks for access.
+    /// The subject, which asks for access.
     subject: EntityBody,
-    /// What for.
+    /// The action that it asks for.
     action: ActionBody,
-    /// On what.
+    /// The resource on which the action is to be performed.
     resource: EntityBody,
     /// The data that conditions read under `context`, at most 64 KiB of JSON.
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
@@ -117,15 +117,15 @@ pub(crate) struct EvaluationsBody {
 /// A decision.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuthzenDecision)]
-pub(crate) struct Decided {
+pub(crate) struct DecisionBody {
     /// Whether the subject may perform the action on the resource.
     decision: bool,
-    /// Why there is no decision about an item of a batch; else absent.
+    /// The reason why there is no decision about an item of a batch; else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Failure>,
 }
 
-/// Why there is no decision about an item.
+/// The reason why there is no decision about an item.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuthzenFailure)]
 pub(crate) struct Failure {
@@ -140,7 +140,7 @@ pub(crate) struct FailureDetail {
     /// The status that a single evaluation would have.
     #[schema(example = 400)]
     status: u16,
-    /// What is wrong, for people.
+    /// What is wrong, a sentence.
     #[schema(example = "resource: Field required, in the item or as a default")]
     message: String,
 }
@@ -148,33 +148,33 @@ pub(crate) struct FailureDetail {
 /// The decisions of a batch.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuthzenDecisions)]
-pub(crate) struct DecidedBatch {
+pub(crate) struct DecisionsBody {
     /// One decision for each item, in the order of the items, up to the item that ends the batch.
-    evaluations: Vec<Decided>,
+    evaluations: Vec<DecisionBody>,
 }
 
 /// Either form of the response.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = AuthzenDecisionOrDecisions)]
-pub(crate) enum Evaluated {
+pub(crate) enum AnswerBody {
     /// The response without items.
-    One(Decided),
+    One(DecisionBody),
     /// The response with items.
-    Batch(DecidedBatch),
+    Batch(DecisionsBody),
 }
 
-impl Decided {
+impl DecisionBody {
     fn of(decision: bool) -> Self {
         Self { decision, context: None }
     }
 }
 
-impl From<ItemOutcome> for Decided {
-    fn from(outcome: ItemOutcome) -> Self {
-        match outcome {
-            ItemOutcome::Decided(decision) => Self::of(decision),
-            ItemOutcome::Failed(message) => {
+impl From<ItemAnswer> for DecisionBody {
+    fn from(answer: ItemAnswer) -> Self {
+        match answer {
+            ItemAnswer::Decided(decision) => Self::of(decision),
+            ItemAnswer::Failed(message) => {
                 let error = FailureDetail { status: 400, message };
                 Self { decision: false, context: Some(Failure { error }) }
             }
@@ -195,7 +195,7 @@ impl From<ItemOutcome> for Decided {
         "subject": {"type": "user", "id": "alice@example.com"}, "action": {"name": "can_read"},
         "resource": {"type": "document", "id": "17"}
     })),
-    responses((status = 200, description = "The decision.", body = Decided, headers((
+    responses((status = 200, description = "The decision.", body = DecisionBody, headers((
         "EPR-Revision" = Revision, description = "The state of the registry that the answer rests on."
     ))), RefusedBody, OtherIncarnation)
 )]
@@ -208,7 +208,7 @@ async fn evaluate(
     let evaluation = body.and_then(|body| Evaluation::from_body(&body));
     let (call, evaluation) = Invalid::both(call, evaluation).map_err(in_a_sentence)?;
     let decision = app.epr.evaluate(&call, &evaluation, trusted).await.map_err(in_a_sentence)?;
-    Ok(at_revision(ok(&Decided::of(decision)), &call))
+    Ok(at_revision(ok(&DecisionBody::of(decision)), &call))
 }
 
 /// Evaluate several access requests (AuthZEN)
@@ -223,7 +223,7 @@ async fn evaluate(
         "subject": {"type": "user", "id": "alice@example.com"}, "action": {"name": "can_read"},
         "evaluations": [{"resource": {"type": "document", "id": "17"}}, {"resource": {"type": "document", "id": "18"}}]
     })),
-    responses((status = 200, description = "The decisions.", body = Evaluated, headers((
+    responses((status = 200, description = "The decisions.", body = AnswerBody, headers((
         "EPR-Revision" = Revision, description = "The state of the registry that the answer rests on."
     ))), RefusedBody, OtherIncarnation)
 )]
@@ -235,15 +235,15 @@ async fn evaluate_batch(
 ) -> HandlerResult {
     let request = body.and_then(|body| EvaluationsRequest::from_body(&body));
     let (call, request) = Invalid::both(call, request).map_err(in_a_sentence)?;
-    let evaluated = match request {
+    let answer = match request {
         EvaluationsRequest::Single(evaluation) => {
             let decision = app.epr.evaluate(&call, &evaluation, trusted).await.map_err(in_a_sentence)?;
-            Evaluated::One(Decided::of(decision))
+            AnswerBody::One(DecisionBody::of(decision))
         }
         EvaluationsRequest::Batch(batch) => {
-            let outcomes = app.epr.evaluate_batch(&call, &batch, trusted).await.map_err(in_a_sentence)?;
-            Evaluated::Batch(DecidedBatch { evaluations: outcomes.into_iter().map(Decided::from).collect() })
+            let answers = app.epr.evaluate_batch(&call, &batch, trusted).await.map_err(in_a_sentence)?;
+            AnswerBody::Batch(DecisionsBody { evaluations: answers.into_iter().map(DecisionBody::from).collect() })
         }
     };
-    Ok(at_revision(ok(&evaluated), &call))
+    Ok(at_revision(ok(&answer), &call))
 }

@@ -1,4 +1,4 @@
-//! `/access/v1/search/subject`, `/resource` and `/action`: who may do what.
+//! `/access/v1/search/subject`, `/resource` and `/action`: searches for what an evaluation allows.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use epr_core::Call;
 use epr_core::authn::Scope;
-use epr_core::authzen::{SearchKind, SearchPage, SearchRequest, Sought};
+use epr_core::authzen::{SearchKind, SearchPage, SearchQuestion, SearchRequest};
 use epr_core::decision::NamedType;
 use epr_core::domain::{Invalid, Json, JsonObject, Revision};
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> [Route; 3] {
     ]
 }
 
-/// What is looked for: a type. An id and properties are ignored.
+/// The type of what is looked for. An id and properties are ignored.
 #[derive(ToSchema)]
 #[schema(as = AuthzenSoughtType)]
 #[expect(dead_code, reason = "only described; `SearchRequest::from_body` reads it")]
@@ -59,11 +59,11 @@ pub(crate) struct PageBody {
 #[schema(as = AuthzenSubjectSearch)]
 #[expect(dead_code, reason = "only described; `SearchRequest::from_body` reads it")]
 pub(crate) struct SubjectSearchBody {
-    /// What is looked for.
+    /// The subjects that are looked for.
     subject: SoughtBody,
-    /// What the subjects may do.
+    /// The action that the subjects may perform.
     action: ActionBody,
-    /// On what.
+    /// The resource on which they may perform it.
     resource: EntityBody,
     /// The data that conditions read under `context`, at most 64 KiB of JSON.
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
@@ -79,11 +79,11 @@ pub(crate) struct SubjectSearchBody {
 #[schema(as = AuthzenResourceSearch)]
 #[expect(dead_code, reason = "only described; `SearchRequest::from_body` reads it")]
 pub(crate) struct ResourceSearchBody {
-    /// Who asks for access.
+    /// The subject, which asks for access.
     subject: EntityBody,
-    /// What for.
+    /// The action that it asks for.
     action: ActionBody,
-    /// What is looked for.
+    /// The resources that are looked for.
     resource: SoughtBody,
     /// The data that conditions read under `context`, at most 64 KiB of JSON.
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
@@ -99,9 +99,9 @@ pub(crate) struct ResourceSearchBody {
 #[schema(as = AuthzenActionSearch)]
 #[expect(dead_code, reason = "only described; `SearchRequest::from_body` reads it")]
 pub(crate) struct ActionSearchBody {
-    /// Who asks for access.
+    /// The subject, which asks for access.
     subject: EntityBody,
-    /// On what.
+    /// The resource on which the actions may be performed.
     resource: EntityBody,
     /// The data that conditions read under `context`, at most 64 KiB of JSON.
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>, required = false)]
@@ -119,8 +119,8 @@ pub(crate) struct FoundEntity {
     /// The type that was looked for.
     #[serde(rename = "type")]
     #[schema(example = "user")]
-    kind: String,
-    /// The external id; the UUID for want of one.
+    found_type: String,
+    /// The external id, or else the UUID.
     #[schema(example = "alice@example.com")]
     id: String,
 }
@@ -151,7 +151,7 @@ pub(crate) struct PageAnswer {
 pub(crate) struct FoundEntities {
     /// The page.
     page: PageAnswer,
-    /// What was found.
+    /// The results.
     results: Vec<FoundEntity>,
 }
 
@@ -161,7 +161,7 @@ pub(crate) struct FoundEntities {
 pub(crate) struct FoundActions {
     /// The page.
     page: PageAnswer,
-    /// What was found.
+    /// The results.
     results: Vec<FoundAction>,
 }
 
@@ -247,12 +247,13 @@ async fn search(
     let (call, request) = Invalid::both(call, request).map_err(in_a_sentence)?;
     let SearchPage { results, next } = app.epr.search(&call, &request, trusted).await.map_err(in_a_sentence)?;
     let page = PageAnswer { next_token: next.unwrap_or_default(), count: results.len() };
-    let response = match &request.sought {
-        Sought::Subjects { kind, .. } | Sought::Resources { kind, .. } => {
-            let found = |id| FoundEntity { kind: kind.as_str().to_owned(), id };
+    let response = match &request.question {
+        SearchQuestion::Subjects { subject_type: of_type, .. }
+        | SearchQuestion::Resources { resource_type: of_type, .. } => {
+            let found = |id| FoundEntity { found_type: of_type.as_str().to_owned(), id };
             ok(&FoundEntities { page, results: results.into_iter().map(found).collect() })
         }
-        Sought::Actions { .. } => {
+        SearchQuestion::Actions { .. } => {
             ok(&FoundActions { page, results: results.into_iter().map(|name| FoundAction { name }).collect() })
         }
     };
