@@ -43,7 +43,19 @@ pub async fn clients_in(region: &'static str) -> (aws_sdk_sns::Client, aws_sdk_s
     (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config))
 }
 
-/// The environment with which a process reaches SNS and SQS at `endpoint`.
+/// A client of its S3.
+pub async fn s3() -> aws_sdk_s3::Client {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .load()
+        .await;
+    let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+/// The environment with which a process reaches the services of AWS at `endpoint`.
 #[must_use]
 pub fn environment(endpoint: &str) -> [(&'static str, &str); 4] {
     [

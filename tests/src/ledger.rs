@@ -6,6 +6,7 @@ use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
 use epr_core::store::{Appended, LedgerVisitor, ScanRange, ScanStart, Store};
 use serde_json::Value;
 
+use crate::api::Api;
 use crate::process::epr;
 
 /// An event from the JSON form of the vectors.
@@ -85,4 +86,18 @@ pub async fn all_entries(store: &dyn Store) -> Vec<LedgerEntry> {
 pub async fn audit_verify(database_url: &str, arguments: &[&str]) -> (i32, Value) {
     let (code, out, err) = epr(database_url, &[&["audit", "verify", "--json"], arguments].concat()).await;
     (code, serde_json::from_str(&out).unwrap_or_else(|_| err.into()))
+}
+
+/// Appends entries until the ledger of `api` has `size`.
+pub async fn grow(api: &Api, size: i64) {
+    let store = api.database.store().await;
+    let head = store.registry_state().await.expect("a state").head;
+    let entry = |n: i64| {
+        draft(&serde_json::json!({
+            "event_id": null, "source": "tests", "action": "thing.done", "actor_id": null, "actor_type": "service",
+            "entity_id": null, "entity_type": null, "correlation_id": null,
+            "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": n},
+        }))
+    };
+    store.append(&(head..size).map(entry).collect::<Vec<_>>()).await.expect("entries");
 }

@@ -4,6 +4,8 @@
 //! Everything that a checkpoint needs is there before the checkpoint is. What was published binds the signer: the
 //! database must contain it. Must never publish less than what is there.
 
+use futures_util::future::join_all;
+
 use super::ledger_tree::{LedgerTree, signed, unsigned};
 use crate::domain::Incarnation;
 use crate::ledger::checkpoint::Checkpoint;
@@ -14,6 +16,8 @@ use crate::store::{Store, StoreError, StoredCheckpoint};
 
 /// The file with the newest checkpoint.
 const CHECKPOINT: &str = "checkpoint";
+/// Tiles that are written at a time. Few, because each one is read from the database first.
+const CONCURRENT_WRITES: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublicationError {
@@ -26,16 +30,17 @@ pub(crate) enum PublicationError {
     Inconsistent(String),
 }
 
-/// The checkpoint that is published for an incarnation; `None` when there is none.
-async fn published(
+/// The checkpoint that is published for an incarnation, with the note around it; `None` when there is none.
+pub(crate) async fn published(
     target: &dyn LedgerTarget,
     incarnation: Incarnation,
-) -> Result<Option<Checkpoint>, PublicationError> {
+) -> Result<Option<(Note, Checkpoint)>, PublicationError> {
     let path = format!("{incarnation}/{CHECKPOINT}");
     let Some(bytes) = target.read(&path).await? else { return Ok(None) };
     let unreadable = || PublicationError::Inconsistent(format!("{path} is published, but is not a checkpoint"));
     let note: Note = String::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
-    note.text.parse().map(Some).map_err(|_| unreadable())
+    let checkpoint = note.text.parse().map_err(|_| unreadable())?;
+    Ok(Some((note, checkpoint)))
 }
 
 /// Compares what is published with the newest checkpoint of the database. Returns the published size.
@@ -45,7 +50,7 @@ pub(crate) async fn compare(
     incarnation: Incarnation,
     newest: Option<&StoredCheckpoint>,
 ) -> Result<u64, PublicationError> {
-    let Some(there) = published(target, incarnation).await? else { return Ok(0) };
+    let Some((_, there)) = published(target, incarnation).await? else { return Ok(0) };
     let size = newest.map_or(0, |newest| unsigned(newest.size));
     if there.size > size {
         let known = there.size;
@@ -76,10 +81,12 @@ pub(crate) async fn publish(
         return Ok(0);
     }
     let prefix = newest.incarnation;
-    let tree = LedgerTree { store, incarnation: newest.incarnation, size };
+    let tree = LedgerTree { store, incarnation: prefix, size };
     let mut written = 0;
-    for tile in Tile::grown(from, size) {
-        written += put(target, &format!("{prefix}/{tile}"), &tree.bytes(tile).await?).await?;
+    let mut tiles = Tile::grown(from, size).peekable();
+    while tiles.peek().is_some() {
+        let writes = tiles.by_ref().take(CONCURRENT_WRITES).map(|tile| put_tile(target, &tree, tile));
+        written += join_all(writes).await.into_iter().sum::<Result<u64, _>>()?;
     }
     let path = format!("{prefix}/checkpoints/{:019}", signed(size));
     written += match target.put_new(&path, newest.note.as_bytes()).await? {
@@ -89,7 +96,7 @@ pub(crate) async fn publish(
         Put::Exists => return Err(PublicationError::Inconsistent(format!("{path} is published with other content"))),
     };
     // Another process may have published more meanwhile.
-    if published(target, newest.incarnation).await?.is_some_and(|there| there.size >= size) {
+    if published(target, newest.incarnation).await?.is_some_and(|(_, there)| there.size >= size) {
         return Ok(written);
     }
     target.replace(&format!("{prefix}/{CHECKPOINT}"), newest.note.as_bytes()).await?;
@@ -100,6 +107,10 @@ pub(crate) async fn publish(
 fn text_of(note: Option<&[u8]>) -> Option<String> {
     let note: Note = std::str::from_utf8(note?).ok()?.parse().ok()?;
     Some(note.text)
+}
+
+async fn put_tile(target: &dyn LedgerTarget, tree: &LedgerTree<'_>, tile: Tile) -> Result<u64, PublicationError> {
+    put(target, &format!("{}/{tile}", tree.incarnation), &tree.bytes(tile).await?).await
 }
 
 /// Writes a new file; one that exists must have this content.

@@ -41,9 +41,13 @@ impl Epr {
         if let Some(signing) = &settings.signing {
             builder = builder.signing(signing.clone());
         }
-        #[cfg(feature = "proofs")]
+        #[cfg(feature = "publish")]
         if let Some(place) = &settings.publish_ledger_to {
-            builder = builder.publication(place.open(&settings.aws));
+            builder = builder.publication(place.open(&settings.aws, settings.ledger_retention));
+        }
+        #[cfg(all(feature = "proofs", not(feature = "publish")))]
+        if let Some(place) = &settings.publish_ledger_to {
+            builder = builder.publication(place.open());
         }
         #[cfg(feature = "publish")]
         if let Some((witnesses, quorum)) = settings.ledger_witnesses.clone() {

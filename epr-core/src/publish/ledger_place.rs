@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "publish")]
-use super::ledger_s3::LedgerBucket;
+use super::ledger_s3::{LedgerBucket, Retention};
 use super::ledger_target::{LedgerFolder, LedgerTarget};
+#[cfg(feature = "publish")]
 use crate::settings::AwsSettings;
 
 /// The address of a target.
@@ -42,14 +43,21 @@ impl LedgerPlace {
         (!path.is_empty() && !path.contains("://")).then(|| Self::Folder(path.into()))
     }
 
-    /// Opens the target.
+    /// Opens the target. `retention` is for objects in a bucket that has Object Lock without a default retention.
+    #[cfg(feature = "publish")]
     #[must_use]
-    pub fn open(&self, aws: &AwsSettings) -> Arc<dyn LedgerTarget> {
-        let _ = aws;
+    pub fn open(&self, aws: &AwsSettings, retention: Option<Retention>) -> Arc<dyn LedgerTarget> {
         match self {
             Self::Folder(path) => Arc::new(LedgerFolder(path.clone())),
-            #[cfg(feature = "publish")]
-            Self::Bucket { bucket, prefix } => Arc::new(LedgerBucket::new(aws, bucket, prefix)),
+            Self::Bucket { bucket, prefix } => Arc::new(LedgerBucket::new(aws, bucket, prefix, retention)),
         }
+    }
+
+    /// Opens the target.
+    #[cfg(not(feature = "publish"))]
+    #[must_use]
+    pub fn open(&self) -> Arc<dyn LedgerTarget> {
+        let Self::Folder(path) = self;
+        Arc::new(LedgerFolder(path.clone()))
     }
 }

@@ -1,220 +1,271 @@
 //! A bucket of S3 as the place where the ledger is published.
 //!
-//! Three requests (`GET`, `PUT`, `PUT` with `If-None-Match`) do not justify the SDK of S3, which takes longer to
-//! compile than everything else of AWS together: they are signed here (Signature Version 4), with the credentials of
-//! the SDK's chain. Must never log a credential. Retention is the bucket's default one (Object Lock), which S3 applies
-//! to every object; the checksum that it requires then is always sent.
+//! S3 itself refuses to overwrite a file that must not change (`If-None-Match: *`), and with Object Lock also to delete
+//! it. Must never write such a file without the retention that the settings ask for.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use reqwest::{Client, Method, Response, StatusCode};
-use ring::hmac;
-use sha2::{Digest as _, Sha256};
-use time::macros::format_description;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::get_object_lock_configuration::GetObjectLockConfigurationError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectLockEnabled, ObjectLockMode};
+use tokio::sync::OnceCell;
+use tracing::{info, warn};
 
+use super::aws_error::describe;
 use super::ledger_target::{LedgerTarget, Put, TargetError};
 use crate::clock::{Clock as _, SystemClock};
-use crate::domain::Timestamp;
-use crate::ledger::canonical::hex;
-use crate::settings::{AwsCredentials, AwsSettings};
+use crate::settings::AwsSettings;
 
-/// The deadline of one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The deadline of one attempt of a call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The deadline of a call with its retries.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Attempts of a call, the first one included.
+const MAX_ATTEMPTS: u32 = 3;
+/// Writes of one file while another process writes it too: S3 refuses both until one of them is complete.
+const MAX_CONFLICTS: usize = 5;
+
+/// How long S3 refuses to delete an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    mode: RetentionMode,
+    /// The number of days from the moment at which the object is written.
+    days: u16,
+}
+
+/// Who can shorten a retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RetentionMode {
+    /// Nobody.
+    Compliance,
+    /// Callers with the right `s3:BypassGovernanceRetention`.
+    Governance,
+}
+
+impl Retention {
+    /// The values in words.
+    pub const ALLOWED: &'static str = "compliance:DAYS or governance:DAYS, 1 to 36500 days";
+
+    /// Reads a value, for example `compliance:3650`.
+    #[must_use]
+    pub fn parse(given: &str) -> Option<Self> {
+        let (mode, days) = given.split_once(':')?;
+        let mode = match mode.to_ascii_lowercase().as_str() {
+            "compliance" => RetentionMode::Compliance,
+            "governance" => RetentionMode::Governance,
+            _ => return None,
+        };
+        days.parse().ok().filter(|days| (1..=36_500).contains(days)).map(|days| Self { mode, days })
+    }
+
+    /// Puts the retention on an object that is about to be written.
+    fn apply(self, call: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
+        let mode = match self.mode {
+            RetentionMode::Compliance => ObjectLockMode::Compliance,
+            RetentionMode::Governance => ObjectLockMode::Governance,
+        };
+        let now = SystemClock.now().unix_micros() / 1_000_000;
+        let until = DateTime::from_secs(now + i64::from(self.days) * 86_400);
+        call.object_lock_mode(mode).object_lock_retain_until_date(until)
+    }
+}
 
 /// A bucket, and the beginning of every key in it.
 pub struct LedgerBucket {
-    client: Client,
     aws: AwsSettings,
-    /// `https://s3.eu-central-1.amazonaws.com`
-    endpoint: String,
     bucket: String,
     prefix: String,
+    /// The retention of the settings.
+    configured: Option<Retention>,
+    client: OnceCell<Client>,
+    /// The retention with which objects are written, once the configuration of the bucket has been read.
+    retention: OnceCell<Option<Retention>>,
 }
 
 impl LedgerBucket {
-    /// The bucket; nothing is called yet.
+    /// The bucket; nothing is called yet. `retention` is used if the bucket has Object Lock without a default
+    /// retention.
     #[must_use]
-    pub fn new(aws: &AwsSettings, bucket: &str, prefix: &str) -> Self {
-        let region = &aws.region;
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        let own = || format!("https://s3.{region}.amazonaws.com{suffix}");
-        let endpoint = aws.s3_endpoint.clone().unwrap_or_else(own);
-        // Only an invalid setting of this call could fail.
-        let client = Client::builder().timeout(CALL_TIMEOUT).build().unwrap_or_default();
+    pub fn new(aws: &AwsSettings, bucket: &str, prefix: &str, retention: Option<Retention>) -> Self {
         Self {
-            client,
             aws: aws.clone(),
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
+            configured: retention,
+            client: OnceCell::new(),
+            retention: OnceCell::new(),
         }
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        content: &[u8],
-        conditions: &[(&'static str, &str)],
-    ) -> Result<Response, TargetError> {
-        let prefix = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
-        let object = format!("/{}/{prefix}{path}", self.bucket);
-        let name = format!("s3:/{object}");
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            TargetError::new(format!("{method} {name} failed"), cause)
+    async fn client(&self) -> &Client {
+        let open = async || {
+            let timeouts = TimeoutConfig::builder()
+                .connect_timeout(ATTEMPT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .operation_timeout(CALL_TIMEOUT);
+            let shared = self.aws.load("s3", self.aws.s3_endpoint.as_deref()).await;
+            let config = aws_sdk_s3::config::Builder::from(&shared)
+                .timeout_config(timeouts.build())
+                .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+                // Another server than AWS's own has no name for each bucket.
+                .force_path_style(self.aws.s3_endpoint.is_some())
+                .build();
+            Client::from_conf(config)
         };
-        let credentials = self.aws.credentials().await.map_err(&failed)?;
-        let digest = Sha256::digest(content);
-        let mut headers: Vec<(&str, String)> = vec![
-            ("host", host(&self.endpoint).to_owned()),
-            ("x-amz-content-sha256", hex(&digest)),
-            ("x-amz-date", timestamp(SystemClock.now())),
-        ];
-        if method == Method::PUT {
-            headers.push(("x-amz-checksum-sha256", STANDARD.encode(digest)));
-        }
-        if let Some(token) = &credentials.session {
-            headers.push(("x-amz-security-token", token.clone()));
-        }
-        headers.sort();
-        let encoded = encode_path(&object);
-        let authorization = authorization(&credentials, &self.aws.region, method.as_str(), &encoded, &headers);
-        let mut request = self.client.request(method.clone(), format!("{}{encoded}", self.endpoint));
-        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
-            request = request.header(*name, value);
-        }
-        for (name, value) in conditions {
-            request = request.header(*name, *value);
-        }
-        request = request.header("authorization", authorization);
-        if method == Method::PUT {
-            request = request.body(content.to_vec());
-        }
-        request.send().await.map_err(|error| failed(error.into()))
+        self.client.get_or_init(open).await
     }
 
-    async fn unexpected<T>(path: &str, response: Response) -> Result<T, TargetError> {
-        let status = response.status();
-        let body = response.text().await.unwrap_or_default();
-        // S3 answers with a short XML, whose code says what is wrong.
-        let code =
-            body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
-        Err(TargetError::new(format!("S3 refuses {path}"), format!("status {} {code}", status.as_u16())))
+    fn key(&self, path: &str) -> String {
+        if self.prefix.is_empty() { path.to_owned() } else { format!("{}/{path}", self.prefix) }
     }
+
+    fn refused(&self, path: &str, why: String) -> TargetError {
+        TargetError::new(format!("s3://{}/{}", self.bucket, self.key(path)), why)
+    }
+
+    /// The retention with which objects are written. The bucket's configuration is read once.
+    async fn retention(&self) -> Result<Option<Retention>, TargetError> {
+        self.retention.get_or_try_init(|| self.read_retention()).await.copied()
+    }
+
+    async fn read_retention(&self) -> Result<Option<Retention>, TargetError> {
+        let (bucket, configured) = (&self.bucket, self.configured);
+        let answer = self.client().await.get_object_lock_configuration().bucket(bucket).send().await;
+        let lock = match answer {
+            Ok(answer) => answer.object_lock_configuration,
+            Err(error) if has_no_lock(&error) => None,
+            Err(error) if status(&error) == Some(403) => {
+                let hint = "the credentials lack s3:GetBucketObjectLockConfiguration";
+                warn!(bucket, hint, "ledger_object_lock_unknown");
+                return Ok(configured);
+            }
+            Err(error) => return Err(TargetError::new(format!("s3://{bucket}"), describe(&error))),
+        };
+        let lock = lock.filter(|lock| lock.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled));
+        let Some(lock) = lock else {
+            return match configured {
+                None => Ok(None),
+                Some(_) => Err(TargetError::new(
+                    format!("s3://{bucket}"),
+                    "the bucket has no Object Lock, which EPR_LEDGER_PUBLISH_RETENTION needs",
+                )),
+            };
+        };
+        let default = lock.rule().and_then(|rule| rule.default_retention()).filter(|default| default.mode().is_some());
+        match (default, configured) {
+            (Some(_), _) => {
+                info!(bucket, source = "bucket", "ledger_objects_retained");
+                Ok(None)
+            }
+            (None, Some(Retention { days, .. })) => {
+                info!(bucket, source = "EPR_LEDGER_PUBLISH_RETENTION", days, "ledger_objects_retained");
+                Ok(configured)
+            }
+            (None, None) => {
+                let hint = "set a default retention on the bucket, or EPR_LEDGER_PUBLISH_RETENTION";
+                warn!(bucket, hint, "ledger_objects_not_retained");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn put(&self, path: &str, content: &[u8]) -> PutObjectFluentBuilder {
+        let (content_type, caching) = headers(path);
+        let call = self.client().await.put_object().bucket(&self.bucket).key(self.key(path));
+        call.body(content.to_vec().into())
+            .content_type(content_type)
+            .cache_control(caching)
+            // Object Lock requires a checksum.
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+    }
+}
+
+/// The headers with which a file is served from the bucket: those of `/api/v1/ledger`.
+fn headers(path: &str) -> (&'static str, &'static str) {
+    let is_tile = path.contains("/tile/");
+    let content_type = if is_tile { "application/octet-stream" } else { "text/plain; charset=utf-8" };
+    let is_replaced = path.ends_with("/checkpoint");
+    (content_type, if is_replaced { "max-age=5" } else { "max-age=31536000, immutable" })
+}
+
+/// Whether a bucket has no Object Lock, or the server does not know it.
+fn has_no_lock(error: &SdkError<GetObjectLockConfigurationError>) -> bool {
+    let code = error.as_service_error().and_then(|error| error.code());
+    matches!(code, Some("ObjectLockConfigurationNotFoundError" | "NotImplemented"))
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|answer| answer.status().as_u16())
 }
 
 #[async_trait]
 impl LedgerTarget for LedgerBucket {
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TargetError> {
-        let response = self.call(Method::GET, path, &[], &[]).await?;
-        match response.status() {
-            StatusCode::OK => {
-                let body = response.bytes().await;
-                body.map(|body| Some(body.to_vec())).map_err(|error| TargetError::new(path, error))
-            }
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => Self::unexpected(path, response).await,
+        let call = self.client().await.get_object().bucket(&self.bucket).key(self.key(path));
+        match call.send().await {
+            Ok(object) => match object.body.collect().await {
+                Ok(content) => Ok(Some(content.to_vec())),
+                Err(error) => Err(self.refused(path, crate::error::chain(&error))),
+            },
+            // Also 404, but not the same: a bucket that does not exist.
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
+            Err(error) => Err(self.refused(path, describe(&error))),
         }
     }
 
     async fn put_new(&self, path: &str, content: &[u8]) -> Result<Put, TargetError> {
-        let response = self.call(Method::PUT, path, content, &[("if-none-match", "*")]).await?;
-        match response.status() {
-            StatusCode::OK => Ok(Put::Written),
-            StatusCode::PRECONDITION_FAILED => Ok(Put::Exists),
-            _ => Self::unexpected(path, response).await,
+        let retention = self.retention().await?;
+        for _ in 0..MAX_CONFLICTS {
+            let call = self.put(path, content).await.if_none_match("*");
+            let call = match retention {
+                Some(retention) => retention.apply(call),
+                None => call,
+            };
+            match call.send().await {
+                Ok(_) => return Ok(Put::Written),
+                Err(error) => match status(&error) {
+                    Some(412) => return Ok(Put::Exists),
+                    Some(409) => {}
+                    _ => return Err(self.refused(path, describe(&error))),
+                },
+            }
         }
+        Err(self.refused(path, "other processes write it at the same time".to_owned()))
     }
 
     async fn replace(&self, path: &str, content: &[u8]) -> Result<(), TargetError> {
-        let response = self.call(Method::PUT, path, content, &[]).await?;
-        match response.status() {
-            StatusCode::OK => Ok(()),
-            _ => Self::unexpected(path, response).await,
-        }
+        let call = self.put(path, content).await;
+        call.send().await.map(|_| ()).map_err(|error| self.refused(path, describe(&error)))
     }
-}
-
-/// Host and port of an endpoint.
-fn host(endpoint: &str) -> &str {
-    endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).split('/').next().unwrap_or_default()
-}
-
-/// `20261129T194500Z`
-fn timestamp(now: Timestamp) -> String {
-    now.into_inner().format(format_description!("[year][month][day]T[hour][minute][second]Z")).unwrap_or_default()
-}
-
-/// Every byte but unreserved characters and slashes as `%XX`.
-fn encode_path(path: &str) -> String {
-    path.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
-}
-
-/// The value of the header `authorization` (Signature Version 4). `headers` are sorted, in lower case, and have
-/// `x-amz-date` and `x-amz-content-sha256`.
-fn authorization(
-    credentials: &AwsCredentials,
-    region: &str,
-    method: &str,
-    path: &str,
-    headers: &[(&str, String)],
-) -> String {
-    let value = |name: &str| headers.iter().find(|(each, _)| *each == name).map_or("", |(_, value)| value.as_str());
-    let (date, payload) = (value("x-amz-date"), value("x-amz-content-sha256"));
-    let day = date.get(..8).unwrap_or_default();
-    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let lines = headers.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join("\n");
-    let canonical = format!("{method}\n{path}\n\n{lines}\n\n{names}\n{payload}");
-    let scope = format!("{day}/{region}/s3/aws4_request");
-    let signed = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let first = format!("AWS4{}", credentials.secret).into_bytes();
-    let key = [day, region, "s3", "aws4_request"].into_iter().fold(first, |key, part| mac(&key, part));
-    let signature = hex(&mac(&key, &signed));
-    format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", credentials.id)
-}
-
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The example of AWS's documentation ("GET Object", Signature Version 4 with the header `Range`).
     #[test]
-    fn a_request_is_signed_as_aws_documents_it() {
-        let credentials = AwsCredentials {
-            id: "AKIAIOSFODNN7EXAMPLE".into(),
-            secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
-            session: None,
-        };
-        let headers = [
-            ("host", "examplebucket.s3.amazonaws.com".to_owned()),
-            ("range", "bytes=0-9".to_owned()),
-            ("x-amz-content-sha256", hex(&Sha256::digest([]))),
-            ("x-amz-date", "20130524T000000Z".to_owned()),
-        ];
-        let value = authorization(&credentials, "us-east-1", "GET", "/test.txt", &headers);
-        let expected = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
-        assert!(value.ends_with(&format!("Signature={expected}")), "{value}");
+    fn a_retention_has_a_mode_and_days() {
+        for (given, mode, days) in
+            [("compliance:3650", RetentionMode::Compliance, 3650), ("Governance:1", RetentionMode::Governance, 1)]
+        {
+            assert_eq!(Retention::parse(given), Some(Retention { mode, days }));
+        }
+        for given in ["", "compliance", "compliance:", "compliance:0", "compliance:36501", "governance:1d", "none:1"] {
+            assert_eq!(Retention::parse(given), None, "{given}");
+        }
     }
 
     #[test]
-    fn parts_of_a_request_are_written_as_s3_expects_them() {
-        assert_eq!(host("https://s3.eu-central-1.amazonaws.com"), "s3.eu-central-1.amazonaws.com");
-        assert_eq!(host("http://127.0.0.1:5000/"), "127.0.0.1:5000");
-        assert_eq!(encode_path("/b/a b/tile/0/000.p/1+ü"), "/b/a%20b/tile/0/000.p/1%2B%C3%BC");
+    fn files_are_served_as_the_api_serves_them() {
+        assert_eq!(headers("0198/checkpoint"), ("text/plain; charset=utf-8", "max-age=5"));
+        assert_eq!(headers("0198/checkpoints/07"), ("text/plain; charset=utf-8", "max-age=31536000, immutable"));
+        assert_eq!(headers("0198/tile/0/000"), ("application/octet-stream", "max-age=31536000, immutable"));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns the contract's message and the adapters for topics. Must never be called with a transaction open.
 
+#[cfg(feature = "sns")]
+pub(crate) mod aws_error;
 #[cfg(feature = "proofs")]
 pub mod ledger_place;
 #[cfg(feature = "publish")]

@@ -9,6 +9,7 @@ use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 
+use super::aws_error::describe;
 use super::{Message, Outage, PublishOutcome, Publisher};
 use crate::error::chain;
 use crate::settings::AwsSettings;
@@ -172,19 +173,10 @@ fn condemns(code: &str, message: &str) -> bool {
     codes.contains(&code) && !topic.iter().any(|word| message.contains(word))
 }
 
-/// Describes an outage: the service's code and sentence, or the chain of causes; never the raw response, which may
-/// contain what was signed.
 fn outage<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Outage {
-    let Some(reported) = error.as_service_error() else {
-        let retryable = !matches!(error, SdkError::TimeoutError(_));
-        return Outage { why: chain(error), retryable };
+    let retryable = match error.as_service_error() {
+        None => !matches!(error, SdkError::TimeoutError(_)),
+        Some(_) => error.raw_response().is_some_and(|answer| answer.status().is_server_error()),
     };
-    let code = reported.code().unwrap_or("no code");
-    // Sentences about signatures and tokens quote them.
-    let secretive = ["Signature", "Token", "Credential", "Auth", "Access"].iter().any(|word| code.contains(word));
-    let why = match reported.message() {
-        Some(message) if !secretive => format!("{code}: {message}"),
-        _ => code.to_owned(),
-    };
-    Outage { why, retryable: error.raw_response().is_some_and(|answer| answer.status().is_server_error()) }
+    Outage { why: describe(error), retryable }
 }

@@ -15,7 +15,7 @@ use super::variable::{Section, Variable};
 const REGION: Variable = Variable::optional(
     "AWS_REGION",
     "a region",
-    "Region of resources that name none. The region in a topic's ARN or a queue's URL wins.",
+    "Region of resources that name none. The region in the ARN of a topic or a key, or in a queue's URL, wins.",
 );
 const DEFAULT_REGION: Variable =
     Variable::text("AWS_DEFAULT_REGION", "us-east-1", "a region", "The region where `AWS_REGION` is not set.");
@@ -25,6 +25,8 @@ const SNS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SNS", "a URL
 const SQS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_SQS", "a URL", "Another endpoint for SQS.");
 #[cfg(feature = "publish")]
 const S3_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_S3", "a URL", "Another endpoint for S3.");
+#[cfg(feature = "publish")]
+const KMS_ENDPOINT: Variable = Variable::optional("AWS_ENDPOINT_URL_KMS", "a URL", "Another endpoint for KMS.");
 const KEY_ID: Variable = Variable::optional(
     "AWS_ACCESS_KEY_ID",
     "an access key's id",
@@ -47,6 +49,8 @@ pub(super) const SECTION: Section = Section {
         SQS_ENDPOINT,
         #[cfg(feature = "publish")]
         S3_ENDPOINT,
+        #[cfg(feature = "publish")]
+        KMS_ENDPOINT,
         KEY_ID,
         SECRET,
         SESSION,
@@ -67,6 +71,9 @@ pub struct AwsSettings {
     /// Another endpoint for S3.
     #[cfg(feature = "publish")]
     pub s3_endpoint: Option<String>,
+    /// Another endpoint for KMS.
+    #[cfg(feature = "publish")]
+    pub kms_endpoint: Option<String>,
     keys: Option<Keys>,
 }
 
@@ -92,6 +99,8 @@ impl AwsSettings {
             sns_endpoint: reader.optional_text(&SNS_ENDPOINT).or_else(|| endpoint.clone()),
             #[cfg(feature = "publish")]
             s3_endpoint: reader.optional_text(&S3_ENDPOINT).or_else(|| endpoint.clone()),
+            #[cfg(feature = "publish")]
+            kms_endpoint: reader.optional_text(&KMS_ENDPOINT).or_else(|| endpoint.clone()),
             sqs_endpoint: reader.optional_text(&SQS_ENDPOINT).or(endpoint),
             keys: id.zip(secret).map(|(id, secret)| Keys {
                 id,
@@ -125,37 +134,6 @@ impl AwsSettings {
             loader = loader.credentials_provider(keys);
         }
         loader.load().await
-    }
-}
-
-/// Credentials for one request.
-#[cfg(feature = "publish")]
-pub struct AwsCredentials {
-    /// The id of the access key.
-    pub id: String,
-    /// The secret of the access key.
-    pub secret: String,
-    /// The session token of temporary credentials.
-    pub session: Option<String>,
-}
-
-#[cfg(feature = "publish")]
-impl AwsSettings {
-    /// The credentials of the SDK's chain, for a request that the SDK does not make.
-    ///
-    /// # Errors
-    /// The chain has none.
-    pub async fn credentials(&self) -> Result<AwsCredentials, Box<dyn std::error::Error + Send + Sync>> {
-        use aws_sdk_sns::config::ProvideCredentials as _;
-
-        let config = self.load("s3", None).await;
-        let provider = config.credentials_provider().ok_or("no AWS credentials are configured")?;
-        let found = provider.provide_credentials().await?;
-        Ok(AwsCredentials {
-            id: found.access_key_id().to_owned(),
-            secret: found.secret_access_key().to_owned(),
-            session: found.session_token().map(str::to_owned),
-        })
     }
 }
 

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aws::AwsSettings;
 use super::reader::Reader;
 use super::variable::{Section, Variable};
 use crate::domain::Incarnation;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::publish::ledger_place::LedgerPlace;
 #[cfg(feature = "publish")]
+use crate::publish::ledger_s3::Retention;
+#[cfg(feature = "publish")]
 use crate::publish::witness::Witness;
 use crate::signing::{LedgerKeys, LedgerSigning};
 
-const KEY_ALLOWED: &str = "a PEM (PKCS #8), a seed of 32 bytes in hex or base64, or the path of a file with either";
+const KEY_ALLOWED: &str =
+    "a PEM (PKCS #8), a seed of 32 bytes in hex or base64, the path of a file with either, or the ARN of a KMS key";
 
 const ORIGIN: Variable = Variable::optional(
     "EPR_LEDGER_ORIGIN",
@@ -23,13 +27,14 @@ const ORIGIN: Variable = Variable::optional(
 const KEY: Variable = Variable::optional(
     "EPR_LEDGER_KEY",
     KEY_ALLOWED,
-    "The Ed25519 key that signs checkpoints of the ledger. Not set: none are made. A process with this variable signs.",
+    "The Ed25519 key that signs checkpoints of the ledger; in KMS one of the spec `ECC_NIST_EDWARDS25519`. Not set: \
+     none are made. A process with this variable signs.",
 )
 .secret();
 const KEY_PQ: Variable = Variable::optional(
     "EPR_LEDGER_KEY_PQ",
     KEY_ALLOWED,
-    "An ML-DSA-44 key that signs checkpoints besides `EPR_LEDGER_KEY`.",
+    "An ML-DSA-44 key that signs checkpoints besides `EPR_LEDGER_KEY`; in KMS one of the spec `ML_DSA_44`.",
 )
 .secret();
 const INTERVAL: Variable = Variable::number(
@@ -44,6 +49,15 @@ const PUBLISH_URL: Variable = Variable::optional(
     LedgerPlace::ALLOWED,
     "Where every checkpoint is published with its tiles and bundles, below a folder named after the incarnation. A \
      checkpoint is signed only if the database contains what is published there. Needs `EPR_LEDGER_KEY`.",
+);
+
+#[cfg(feature = "publish")]
+const RETENTION: Variable = Variable::optional(
+    "EPR_LEDGER_PUBLISH_RETENTION",
+    Retention::ALLOWED,
+    "How long S3 retains each published object, except for `checkpoint`, in a bucket that has Object Lock without a \
+     default retention. A default retention of the bucket wins. Nothing is published to a bucket without Object Lock \
+     if this is set.",
 );
 
 #[cfg(feature = "publish")]
@@ -68,6 +82,8 @@ pub(super) const SECTION: Section = Section {
         KEY_PQ,
         INTERVAL,
         PUBLISH_URL,
+        #[cfg(feature = "publish")]
+        RETENTION,
         #[cfg(feature = "publish")]
         WITNESS_URLS,
         #[cfg(feature = "publish")]
@@ -99,8 +115,18 @@ pub(super) fn read_place(reader: &mut Reader<'_>) -> Option<LedgerPlace> {
     place
 }
 
+/// Reads how long published objects are retained.
+#[cfg(feature = "publish")]
+pub(super) fn read_retention(reader: &mut Reader<'_>) -> Option<Retention> {
+    let retention = reader.value(&RETENTION, Retention::parse)?;
+    if reader.optional_text(&PUBLISH_URL).is_some_and(|place| !place.starts_with("s3://")) {
+        reader.error("EPR_LEDGER_PUBLISH_RETENTION is set, but EPR_LEDGER_PUBLISH_URL is not a bucket".to_owned());
+    }
+    Some(retention)
+}
+
 /// Reads how checkpoints are signed; `None` when they are not.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<LedgerSigning> {
+pub(super) fn read(reader: &mut Reader<'_>, aws: &AwsSettings) -> Option<LedgerSigning> {
     let origin = reader.checked(&ORIGIN, |given, _| {
         let example = format!("{given}/{}", Incarnation(uuid::Uuid::nil()));
         let scheme = given.contains("://") || given.ends_with('/');
@@ -110,10 +136,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<LedgerSigning> {
         }
     });
     let interval = Duration::from_secs(reader.number(&INTERVAL));
-    let key = reader.checked(&KEY, |given, _| LedgerKeys::read_ed25519(given));
+    let key = reader.checked(&KEY, |given, _| LedgerKeys::read_ed25519(given, aws));
     let key = match reader.optional_text(&KEY_PQ) {
         None => key,
-        Some(given) => match key.map(|key| key.with_ml_dsa(&given)) {
+        Some(given) => match key.map(|key| key.with_ml_dsa(&given, aws)) {
             Some(Ok(key)) => Some(key),
             Some(Err(why)) => {
                 reader.error(format!("EPR_LEDGER_KEY_PQ: {why}"));

@@ -35,8 +35,6 @@ pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings, Requir
 #[cfg(feature = "jwt")]
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use authzen::PdpId;
-#[cfg(feature = "publish")]
-pub use aws::AwsCredentials;
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, SharedCache};
 pub use database::DatabaseSettings;
@@ -71,6 +69,9 @@ pub struct Settings {
     /// Where the ledger is published, if it is.
     #[cfg(feature = "proofs")]
     pub publish_ledger_to: Option<crate::publish::ledger_place::LedgerPlace>,
+    /// How long objects are retained in a bucket that has Object Lock without a default retention.
+    #[cfg(feature = "publish")]
+    pub ledger_retention: Option<crate::publish::ledger_s3::Retention>,
     /// The witnesses of the ledger, and how many of them must have cosigned what is published.
     #[cfg(feature = "publish")]
     pub ledger_witnesses: Option<(Vec<crate::publish::witness::Witness>, usize)>,
@@ -120,6 +121,7 @@ impl Settings {
     pub fn describe(source: &Source) -> (Result<Self, SettingsError>, Vec<Described>) {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
+        let aws = AwsSettings::read(&mut reader);
         let mut settings = Self {
             #[cfg(feature = "jwt")]
             auth: AuthSettings::read(&mut reader, service.environment),
@@ -128,15 +130,17 @@ impl Settings {
             logging: LoggingSettings::read(&mut reader),
             audit: AuditSettings::read(&mut reader),
             #[cfg(feature = "proofs")]
-            signing: ledger::read(&mut reader),
+            signing: ledger::read(&mut reader, &aws),
             #[cfg(feature = "proofs")]
             publish_ledger_to: ledger::read_place(&mut reader),
+            #[cfg(feature = "publish")]
+            ledger_retention: ledger::read_retention(&mut reader),
             #[cfg(feature = "publish")]
             ledger_witnesses: ledger::read_witnesses(&mut reader),
             events: EventSettings::read(&mut reader),
             queue: QueueSettings::read(&mut reader),
             cache: CacheSettings::read(&mut reader),
-            aws: AwsSettings::read(&mut reader),
+            aws,
             http: HttpSettings::read(&mut reader),
             unknown_variables: unknown::unknown(source),
             warnings: Vec::new(),

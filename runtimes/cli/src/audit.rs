@@ -103,8 +103,9 @@ pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Ou
             let place =
                 LedgerPlace::parse(to).ok_or_else(|| format!("--to {to}: expected {}", LedgerPlace::ALLOWED))?;
             let epr = connection.database("audit publish")?;
-            let aws = Settings::from_env()?.aws;
-            let (checkpoint, written) = epr.publish_ledger(&*place.open(&aws)).await?;
+            let settings = Settings::from_env()?;
+            let target = place.open(&settings.aws, settings.ledger_retention);
+            let (checkpoint, written) = epr.publish_ledger(&*target).await?;
             let StoredCheckpoint { size, incarnation, .. } = &checkpoint;
             out.line(format_args!(
                 "{written} files written; the checkpoint of {size} entries is at {to}/{incarnation}"

@@ -58,8 +58,11 @@ fn axum_is_known_to_the_api_only() {
 fn aws_is_known_to_its_adapters_only() {
     let adapters = [
         "epr-core/src/inspect/queue.rs",
+        "epr-core/src/publish/aws_error.rs",
+        "epr-core/src/publish/ledger_s3.rs",
         "epr-core/src/publish/sns.rs",
         "epr-core/src/settings/aws.rs",
+        "epr-core/src/signing/kms.rs",
         "runtimes/worker/src/sqs.rs",
     ];
     for place in ["epr-core/src", "runtimes"] {

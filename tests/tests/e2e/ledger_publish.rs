@@ -10,26 +10,10 @@ use epr_core::publish::ledger_target::{LedgerFolder, Put};
 use epr_testkit::api::Api;
 use epr_testkit::aws;
 use epr_testkit::database::{Database, DatabaseKind};
-use epr_testkit::ledger::draft;
+use epr_testkit::ledger::grow;
 use epr_testkit::process::run;
-use serde_json::json;
 
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-
-async fn grow(api: &Api, size: i64) {
-    let store = api.database.store().await;
-    let head = store.registry_state().await.unwrap().head;
-    let drafts: Vec<_> = (head..size)
-        .map(|n| {
-            draft(&json!({
-                "event_id": null, "source": "tests", "action": "thing.done", "actor_id": null, "actor_type": "service",
-                "entity_id": null, "entity_type": null, "correlation_id": null,
-                "occurred_at": "2026-01-01T00:00:00Z", "details": {"n": n},
-            }))
-        })
-        .collect();
-    store.append(&drafts).await.unwrap();
-}
 
 async fn publishing(place: &str, more: &[(&str, &str)]) -> Api {
     let mut environment =
@@ -57,18 +41,10 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Makes a bucket; moto looks at the scope of the signature only.
-async fn bucket(name: &str) {
-    let scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-    let made = reqwest::Client::new().put(format!("{}/{name}", aws::endpoint())).header("authorization", scope);
-    let made = made.send().await.unwrap();
-    assert!(made.status().is_success(), "{}", made.text().await.unwrap());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_gets_what_a_folder_gets_and_nothing_is_overwritten() {
     let name = format!("ledger-{:08x}", rand::random::<u32>());
-    bucket(&name).await;
+    aws::s3().await.create_bucket().bucket(&name).send().await.unwrap();
     let (endpoint, place) = (aws::endpoint(), format!("s3://{name}/public/ledger"));
     let environment = aws::environment(&endpoint);
     let api = publishing(&place, &environment).await;
@@ -80,7 +56,7 @@ async fn a_bucket_gets_what_a_folder_gets_and_nothing_is_overwritten() {
     }
     let source = epr_core::settings::Source::of(environment);
     let aws = epr_core::Settings::from_source(&source).unwrap().aws;
-    let target = epr_core::publish::ledger_place::LedgerPlace::parse(&place).unwrap().open(&aws);
+    let target = epr_core::publish::ledger_place::LedgerPlace::parse(&place).unwrap().open(&aws, None);
     let expected = files(folder.path());
     assert!(expected.len() > 8, "{:?}", expected.keys());
     for (path, content) in &expected {
