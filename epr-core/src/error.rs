@@ -60,7 +60,10 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             // Contention has been retried by now; a later attempt of the caller may succeed.
-            StoreError::Unavailable(_) | StoreError::Contention(_) | StoreError::Ledger(_) => Self::Unavailable(error),
+            StoreError::Unavailable(_)
+            | StoreError::Dependency(_)
+            | StoreError::Contention(_)
+            | StoreError::Ledger(_) => Self::Unavailable(error),
             StoreError::Busy(why) => Self::Busy(why),
             StoreError::NotAskable(NotAskable::Incomplete { .. }) => Self::HistoryIncomplete(error.to_string()),
             StoreError::NotAskable(NotAskable::OtherIncarnation { .. }) => Self::Conflict(error.to_string()),

@@ -41,6 +41,23 @@ struct ByOutcome {
     outcome: AttemptOutcome,
 }
 
+/// A step on the way of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the words of the exposed text")]
+pub(crate) enum CheckpointStep {
+    /// The database could not be read or written.
+    read,
+    sign,
+    /// Too few witnesses cosigned.
+    cosign,
+    publish,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStep {
+    step: CheckpointStep,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pool {
     pool: &'static str,
@@ -98,6 +115,7 @@ pub(crate) struct Metrics {
     failed: Gauge,
     oldest: Seconds,
     pools: PoolMetrics,
+    checkpoint_failures: Family<ByStep, Counter>,
     /// Metrics of the ledger.
     pub(crate) ledger: LedgerMetrics,
     /// Assignments that did not apply because a condition could not be compiled or evaluated.
@@ -118,6 +136,7 @@ impl Default for Metrics {
             failed: Gauge::default(),
             oldest: Gauge::default(),
             pools: PoolMetrics::default(),
+            checkpoint_failures: Family::default(),
             ledger: LedgerMetrics::default(),
             condition_errors: Counter::default(),
             history_behind: Gauge::default(),
@@ -137,6 +156,7 @@ impl Metrics {
             failed,
             oldest,
             pools,
+            checkpoint_failures,
             ledger,
             condition_errors,
             history_behind,
@@ -167,6 +187,14 @@ impl Metrics {
             "Time from handing entries to the group writer to their commit",
             Unit::Seconds,
             ledger.wait.clone(),
+        );
+        for step in [CheckpointStep::read, CheckpointStep::sign, CheckpointStep::cosign, CheckpointStep::publish] {
+            let _ = checkpoint_failures.get_or_create(&ByStep { step });
+        }
+        registry.register(
+            "ledger_checkpoint_failures",
+            "Failed attempts to sign, cosign or publish a checkpoint, by step; each is repeated",
+            checkpoint_failures.clone(),
         );
         registry.register(
             "condition_errors",
@@ -203,6 +231,10 @@ impl Metrics {
 
     pub(crate) fn attempted(&self, outcome: AttemptOutcome) {
         self.attempts.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn checkpoint_failed(&self, step: CheckpointStep) {
+        self.checkpoint_failures.get_or_create(&ByStep { step }).inc();
     }
 
     pub(crate) fn deduplicated(&self, duplicate: Duplicate) {

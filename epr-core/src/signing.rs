@@ -1,7 +1,10 @@
 //! The private keys that sign checkpoints of the ledger.
 //!
 //! Owns how a key is read from a setting, and what a signature looks like. Must never write a key into an error, a log
-//! or a `Debug` text.
+//! or a `Debug` text, nor return a signature that the public key does not verify.
+
+#[cfg(feature = "publish")]
+mod kms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +13,15 @@ use std::time::Duration;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _, ML_DSA_44_SIGNING, PqdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+#[cfg(feature = "publish")]
+use kms::KmsKey;
 
 use crate::domain::Incarnation;
+use crate::error::Error;
 use crate::ledger::checkpoint::{Checkpoint, CheckpointError};
-use crate::ledger::note::{KeyError, KeyType, Note, Signature, VerifierKey};
+use crate::ledger::note::{KeyError, KeyType, Note, NoteError, Signature, VerifierKey};
+use crate::settings::AwsSettings;
+use crate::store::StoreError;
 
 /// The bytes of a signature of ML-DSA-44.
 const ML_DSA_44_BYTES: usize = 2420;
@@ -47,9 +55,14 @@ impl LedgerSigning {
 }
 
 /// The keys of the signer: Ed25519, and beside it ML-DSA-44 when configured.
-pub struct LedgerKeys {
-    ed25519: Ed25519KeyPair,
-    ml_dsa: Option<PqdsaKeyPair>,
+pub struct LedgerKeys(Vec<SigningKey>);
+
+/// One key.
+enum SigningKey {
+    Ed25519(Ed25519KeyPair),
+    MlDsa44(PqdsaKeyPair),
+    #[cfg(feature = "publish")]
+    Kms(Box<KmsKey>),
 }
 
 /// No checkpoint could be signed.
@@ -58,12 +71,33 @@ pub enum SigningError {
     /// The key library failed.
     #[error("the key could not sign")]
     Failed,
+    /// KMS failed, or has another key than the setting needs.
+    #[error("the KMS key {arn}: {why}")]
+    Kms {
+        /// The ARN of the key.
+        arn: String,
+        /// The problem.
+        why: String,
+    },
+    /// The signature is not one of the key.
+    #[error("the key made a signature that its public key does not verify: {0}")]
+    Wrong(#[source] NoteError),
     /// The origin is not one.
     #[error(transparent)]
     Origin(#[from] CheckpointError),
     /// The origin is no key name.
     #[error(transparent)]
     Name(#[from] KeyError),
+}
+
+impl From<SigningError> for Error {
+    fn from(error: SigningError) -> Self {
+        match error {
+            // KMS may answer later.
+            SigningError::Kms { .. } => Self::Unavailable(StoreError::Dependency(Box::new(error))),
+            _ => Self::Internal(StoreError::corrupt("EPR_LEDGER_KEY", error)),
+        }
+    }
 }
 
 /// A private key as it was given.
@@ -73,74 +107,129 @@ enum Material {
 }
 
 impl LedgerKeys {
-    /// Reads the values of `EPR_LEDGER_KEY` and `EPR_LEDGER_KEY_PQ`: each a PEM (PKCS #8), a seed of 32 bytes in hex or
-    /// base64, or the path of a file with either.
+    /// Reads the value of `EPR_LEDGER_KEY`: a PEM (PKCS #8), a seed of 32 bytes in hex or base64, the path of a file
+    /// with either, or the ARN of a KMS key, which is called when it is first needed.
     ///
     /// # Errors
     /// A sentence that does not show the value.
-    pub fn read_ed25519(given: &str) -> Result<Self, String> {
+    pub fn read_ed25519(given: &str, aws: &AwsSettings) -> Result<Self, String> {
+        if let Some(key) = in_kms(given, KeyType::Ed25519, aws) {
+            return key.map(|key| Self(vec![key]));
+        }
         let wrong = |_| "it is not a private key of Ed25519".to_owned();
-        let ed25519 = match material(given)? {
+        let pair = match material(given)? {
             Material::Seed(seed) => Ed25519KeyPair::from_seed_unchecked(&seed).map_err(wrong)?,
             Material::Pkcs8(der) => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(wrong)?,
         };
-        Ok(Self { ed25519, ml_dsa: None })
+        Ok(Self(vec![SigningKey::Ed25519(pair)]))
     }
 
-    /// Adds a key of ML-DSA-44, read in the same way.
+    /// Adds a key of ML-DSA-44, read in the same way from `EPR_LEDGER_KEY_PQ`.
     ///
     /// # Errors
     /// A sentence that does not show the value.
-    pub fn with_ml_dsa(self, given: &str) -> Result<Self, String> {
-        let wrong = |_| "it is not a private key of ML-DSA-44".to_owned();
-        let ml_dsa = match material(given)? {
-            Material::Seed(seed) => PqdsaKeyPair::from_seed(&ML_DSA_44_SIGNING, &seed).map_err(wrong)?,
-            Material::Pkcs8(der) => PqdsaKeyPair::from_pkcs8(&ML_DSA_44_SIGNING, &der).map_err(wrong)?,
+    pub fn with_ml_dsa(mut self, given: &str, aws: &AwsSettings) -> Result<Self, String> {
+        let key = match in_kms(given, KeyType::MlDsa44, aws) {
+            Some(key) => key?,
+            None => {
+                let wrong = |_| "it is not a private key of ML-DSA-44".to_owned();
+                SigningKey::MlDsa44(match material(given)? {
+                    Material::Seed(seed) => PqdsaKeyPair::from_seed(&ML_DSA_44_SIGNING, &seed).map_err(wrong)?,
+                    Material::Pkcs8(der) => PqdsaKeyPair::from_pkcs8(&ML_DSA_44_SIGNING, &der).map_err(wrong)?,
+                })
+            }
         };
-        Ok(Self { ml_dsa: Some(ml_dsa), ..self })
+        self.0.push(key);
+        Ok(self)
     }
 
-    /// The public keys under the name `origin`.
+    /// The public keys under the name `origin`. Keys in KMS are read there the first time.
     ///
     /// # Errors
-    /// The origin is no key name.
-    pub fn verifier_keys(&self, origin: &str) -> Result<Vec<VerifierKey>, KeyError> {
-        let ed25519 = VerifierKey::new(origin, KeyType::Ed25519, self.ed25519.public_key().as_ref())?;
-        let ml_dsa = self.ml_dsa.as_ref();
-        let ml_dsa = ml_dsa.map(|pair| VerifierKey::new(origin, KeyType::MlDsa44, pair.public_key().as_ref()));
-        std::iter::once(Ok(ed25519)).chain(ml_dsa).collect()
+    /// The origin is no key name, or KMS could not be asked.
+    pub async fn verifier_keys(&self, origin: &str) -> Result<Vec<VerifierKey>, SigningError> {
+        let mut keys = Vec::with_capacity(self.0.len());
+        for key in &self.0 {
+            keys.push(key.verifier_key(origin).await?);
+        }
+        Ok(keys)
+    }
+
+    /// Reads and checks the public keys that are in KMS.
+    ///
+    /// # Errors
+    /// KMS could not be asked, or has another key than the setting needs.
+    pub(crate) async fn check(&self) -> Result<(), SigningError> {
+        #[cfg(feature = "publish")]
+        for key in &self.0 {
+            if let SigningKey::Kms(key) = key {
+                key.public_key().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Signs a checkpoint with every key; `time` in Unix seconds, for the types that sign it.
     ///
     /// # Errors
     /// The origin is no key name, or a key could not sign.
-    pub fn sign(&self, checkpoint: &Checkpoint, time: u64) -> Result<Note, SigningError> {
-        let mut signatures = Vec::new();
-        for key in self.verifier_keys(checkpoint.origin())? {
-            let message = checkpoint.message(&key, time);
-            let bytes = match (key.kind(), &self.ml_dsa) {
-                (KeyType::MlDsa44, Some(pair)) => {
-                    let mut bytes = time.to_be_bytes().to_vec();
-                    let mut signature = vec![0; ML_DSA_44_BYTES];
-                    let length = pair.sign(&message, &mut signature).map_err(|_| SigningError::Failed)?;
-                    signature.truncate(length);
-                    bytes.extend(signature);
-                    bytes
-                }
-                _ => self.ed25519.sign(&message).as_ref().to_vec(),
+    pub async fn sign(&self, checkpoint: &Checkpoint, time: u64) -> Result<Note, SigningError> {
+        let mut note = Note { text: checkpoint.to_string(), signatures: Vec::new() };
+        for key in &self.0 {
+            let public = key.verifier_key(checkpoint.origin()).await?;
+            let signature = key.sign(checkpoint.message(&public, time)).await?;
+            let bytes = match public.kind() {
+                KeyType::MlDsa44 => [time.to_be_bytes().to_vec(), signature].concat(),
+                _ => signature,
             };
-            signatures.push(Signature::by(&key, bytes));
+            note.signatures.push(Signature::by(&public, bytes));
+            Checkpoint::verified(&note, &public).map_err(SigningError::Wrong)?;
         }
-        Ok(Note { text: checkpoint.to_string(), signatures })
+        Ok(note)
+    }
+}
+
+impl SigningKey {
+    async fn verifier_key(&self, origin: &str) -> Result<VerifierKey, SigningError> {
+        Ok(match self {
+            Self::Ed25519(pair) => VerifierKey::new(origin, KeyType::Ed25519, pair.public_key().as_ref()),
+            Self::MlDsa44(pair) => VerifierKey::new(origin, KeyType::MlDsa44, pair.public_key().as_ref()),
+            #[cfg(feature = "publish")]
+            Self::Kms(key) => VerifierKey::new(origin, key.kind(), key.public_key().await?),
+        }?)
+    }
+
+    async fn sign(&self, message: Vec<u8>) -> Result<Vec<u8>, SigningError> {
+        match self {
+            Self::Ed25519(pair) => Ok(pair.sign(&message).as_ref().to_vec()),
+            Self::MlDsa44(pair) => {
+                let mut signature = vec![0; ML_DSA_44_BYTES];
+                let length = pair.sign(&message, &mut signature).map_err(|_| SigningError::Failed)?;
+                signature.truncate(length);
+                Ok(signature)
+            }
+            #[cfg(feature = "publish")]
+            Self::Kms(key) => key.sign(message).await,
+        }
+    }
+}
+
+/// The key in KMS, if `given` is an ARN.
+fn in_kms(given: &str, kind: KeyType, aws: &AwsSettings) -> Option<Result<SigningKey, String>> {
+    if !given.starts_with("arn:") {
+        return None;
+    }
+    #[cfg(feature = "publish")]
+    return Some(KmsKey::parse(given, kind, aws).map(|key| SigningKey::Kms(Box::new(key))));
+    #[cfg(not(feature = "publish"))]
+    {
+        let _ = (kind, aws);
+        Some(Err("keys in KMS need the feature `publish` of epr-core, which this build does not have".to_owned()))
     }
 }
 
 /// Reads a key, or the file that holds it.
 fn material(given: &str) -> Result<Material, String> {
-    if given.starts_with("arn:") {
-        return Err("keys in KMS are not supported; expected a PEM, a seed, or the path of a file".to_owned());
-    }
     if let Some(material) = inline(given) {
         return material;
     }
@@ -171,12 +260,21 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Settings, Source};
 
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-    #[test]
-    fn a_key_is_read_from_a_seed_a_pem_and_a_file_alike() {
-        let expected = LedgerKeys::read_ed25519(SEED).unwrap().verifier_keys("epr.example").unwrap();
+    fn aws() -> AwsSettings {
+        Settings::from_source(&Source::of([])).unwrap().aws
+    }
+
+    async fn ed25519(given: &str) -> Vec<VerifierKey> {
+        LedgerKeys::read_ed25519(given, &aws()).unwrap().verifier_keys("epr.example").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_is_read_from_a_seed_a_pem_and_a_file_alike() {
+        let expected = ed25519(SEED).await;
         let der = [
             &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20][..],
             &from_hex(SEED).unwrap(),
@@ -187,27 +285,28 @@ mod tests {
             std::fs::write(&file, &text).unwrap();
             let path = file.path().to_str().unwrap();
             for given in [text.as_str(), path] {
-                assert_eq!(LedgerKeys::read_ed25519(given).unwrap().verifier_keys("epr.example").unwrap(), expected);
+                assert_eq!(ed25519(given).await, expected);
             }
         }
     }
 
     #[test]
     fn what_is_no_key_is_refused_without_being_shown() {
-        for given in ["arn:aws:kms:eu-central-1:1:key/2", "/no/such/file", &format!("{PEM_BEGIN}!{PEM_END}")] {
-            let error = LedgerKeys::read_ed25519(given).err().unwrap();
+        for given in ["arn:aws:kms:eu-central-1:1:alias/2", "/no/such/file", &format!("{PEM_BEGIN}!{PEM_END}")] {
+            let error = LedgerKeys::read_ed25519(given, &aws()).err().unwrap();
             assert!(!error.contains(given), "{error}");
         }
-        let ed25519 = LedgerKeys::read_ed25519(SEED).unwrap();
-        assert!(ed25519.with_ml_dsa("/no/such/file").is_err());
+        let ed25519 = LedgerKeys::read_ed25519(SEED, &aws()).unwrap();
+        assert!(ed25519.with_ml_dsa("/no/such/file", &aws()).is_err());
     }
 
-    #[test]
-    fn every_configured_key_signs_what_its_verifier_key_accepts() {
-        let keys = LedgerKeys::read_ed25519(SEED).unwrap().with_ml_dsa(&SEED.replace("00", "ff")).unwrap();
+    #[tokio::test]
+    async fn every_configured_key_signs_what_its_verifier_key_accepts() {
+        let keys = LedgerKeys::read_ed25519(SEED, &aws()).unwrap();
+        let keys = keys.with_ml_dsa(&SEED.replace("00", "ff"), &aws()).unwrap();
         let checkpoint = Checkpoint::new("epr.example/ledger/1", 7, [9; 32]).unwrap();
-        let note: Note = keys.sign(&checkpoint, 1_800_000_000).unwrap().to_string().parse().unwrap();
-        let [ed25519, ml_dsa] = keys.verifier_keys("epr.example/ledger/1").unwrap().try_into().unwrap();
+        let note: Note = keys.sign(&checkpoint, 1_800_000_000).await.unwrap().to_string().parse().unwrap();
+        let [ed25519, ml_dsa] = keys.verifier_keys("epr.example/ledger/1").await.unwrap().try_into().unwrap();
         assert_eq!(Checkpoint::verified(&note, &ed25519), Ok((checkpoint.clone(), None)));
         assert_eq!(Checkpoint::verified(&note, &ml_dsa), Ok((checkpoint, Some(1_800_000_000))));
     }

@@ -20,6 +20,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::{FullTile, RightEdge};
 use crate::ledger::merkle::{Hash, leaf_hash};
 use crate::ledger::tile::{FULL_WIDTH, write_hashes};
+use crate::metrics::CheckpointStep;
 use crate::publish::ledger_target::TargetError;
 use crate::signing::{LedgerSigning, SigningError};
 use crate::store::{EntryHashes, StoreError, StoredCheckpoint, StoredTile};
@@ -34,6 +35,8 @@ pub(crate) struct CheckpointerState {
     pub(crate) last: Option<(Incarnation, i64, Hash, Timestamp)>,
     /// Why nothing is signed any more.
     pub(crate) inconsistent: Option<String>,
+    /// Why the last attempt failed to sign, cosign or publish. It is repeated after the interval.
+    pub(crate) failing: Option<String>,
     /// The number of entries that are published, as this process knows.
     pub(crate) published: Option<u64>,
     /// The number of entries of the newest checkpoint that enough witnesses have cosigned, as this process knows.
@@ -63,6 +66,18 @@ pub(crate) enum CheckpointFailure {
     Publication(#[source] TargetError),
     #[error("{0}")]
     Inconsistent(String),
+}
+
+impl CheckpointFailure {
+    /// The step that failed; `None` if nothing failed, but the ledger is inconsistent.
+    fn step(&self) -> Option<CheckpointStep> {
+        match self {
+            Self::Store(_) => Some(CheckpointStep::read),
+            Self::Signing(_) => Some(CheckpointStep::sign),
+            Self::Publication(_) => Some(CheckpointStep::publish),
+            Self::Inconsistent(_) => None,
+        }
+    }
 }
 
 #[cfg(feature = "publish")]
@@ -110,56 +125,83 @@ impl Checkpointer {
         let Some(signing) = self.core.settings.signing.clone() else { return };
         let mut stop = std::pin::pin!(stop);
         loop {
-            self.sign_and_publish(&signing).await;
+            let round = async {
+                self.sign_and_publish(&signing).await;
+                tokio::time::sleep(signing.interval).await;
+            };
+            // The key, the witnesses and the place of publication can be slow. What is left undone is done after the
+            // next start: a note that was not stored never leaves the process, and a file is written once.
             tokio::select! {
                 () = &mut stop => return,
-                () = tokio::time::sleep(signing.interval) => {}
+                () = round => {}
             }
         }
     }
 
     async fn sign_and_publish(&self, signing: &LedgerSigning) {
-        // What was published before binds the first signature of a process.
-        if self.core.settings.publication.is_some()
-            && self.lock().published.is_none()
-            && let Err(failure) = self.compare_with_published().await
-        {
-            return self.report(failure);
-        }
-        match self.attempt(signing, false).await {
+        match self.sign_then_publish(signing, false).await {
             Ok(CheckpointOutcome::Signed(size)) => info!(size, "ledger_checkpoint_signed"),
             Ok(_) => {}
-            Err(failure) => return self.report(failure),
-        }
-        if let Err(failure) = self.cosign_and_publish().await {
-            self.report(failure);
+            Err(failure) => self.report(failure),
         }
     }
 
+    async fn sign_then_publish(
+        &self,
+        signing: &LedgerSigning,
+        now: bool,
+    ) -> Result<CheckpointOutcome, CheckpointFailure> {
+        // At the start, and not only when the ledger has grown.
+        signing.keys.check().await?;
+        // What was published before binds the first signature of a process.
+        if self.lock().published.is_none() {
+            self.compare_with_published().await?;
+        }
+        let outcome = self.attempt(signing, now).await?;
+        let is_cosigned = self.cosign_and_publish().await?;
+        self.lock().failing = (!is_cosigned).then(|| "too few witnesses have cosigned the checkpoint".to_owned());
+        Ok(outcome)
+    }
+
     /// Has the newest checkpoint cosigned and published, unless that has been done. It is not published before enough
-    /// witnesses have cosigned it.
-    async fn cosign_and_publish(&self) -> Result<(), CheckpointFailure> {
+    /// witnesses have cosigned it: then this is `false`.
+    async fn cosign_and_publish(&self) -> Result<bool, CheckpointFailure> {
         #[cfg(feature = "publish")]
         if let Some(witnessing) = &self.core.settings.witnessing {
             let store = &*self.core.store;
             let incarnation = store.registry_state().await?.revision.incarnation;
-            let Some(newest) = store.last_checkpoint(incarnation).await? else { return Ok(()) };
+            let Some(newest) = store.last_checkpoint(incarnation).await? else { return Ok(true) };
             if !witnessing.cosign(store, &*self.core.clock, &newest).await? {
-                return Ok(());
+                self.core.metrics.checkpoint_failed(CheckpointStep::cosign);
+                return Ok(false);
             }
             self.lock().cosigned = Some(newest.size);
         }
-        self.publish().await
+        self.publish().await?;
+        Ok(true)
     }
 
     fn report(&self, failure: CheckpointFailure) {
+        let known = self.note(&failure);
         let CheckpointFailure::Inconsistent(why) = failure else {
             warn!(error = chain(&failure), "ledger_checkpoint_failed");
             return;
         };
-        if self.lock().inconsistent.replace(why.clone()).as_ref() != Some(&why) {
+        if known.as_ref() != Some(&why) {
             let hint = "nothing is signed until this is explained: see docs/PROOFS.md";
             error!(why, hint, "ledger_inconsistent");
+        }
+    }
+
+    /// Counts a failure, and keeps it for `/readyz`. Returns the inconsistency that was known before.
+    fn note(&self, failure: &CheckpointFailure) -> Option<String> {
+        if let Some(step) = failure.step() {
+            self.core.metrics.checkpoint_failed(step);
+            self.lock().failing = Some(chain(failure));
+        }
+        match failure {
+            CheckpointFailure::Inconsistent(why) => self.lock().inconsistent.replace(why.clone()),
+            _ => None,
         }
     }
 
@@ -191,17 +233,9 @@ impl Checkpointer {
     /// Makes a checkpoint now if the ledger has grown, whatever the interval is.
     pub(crate) async fn make_now(&self) -> Option<Result<CheckpointOutcome, CheckpointFailure>> {
         let signing = self.core.settings.signing.clone()?;
-        let made = async {
-            if self.lock().published.is_none() {
-                self.compare_with_published().await?;
-            }
-            let made = self.attempt(&signing, true).await?;
-            self.cosign_and_publish().await?;
-            Ok(made)
-        };
-        let made = made.await;
-        if let Err(CheckpointFailure::Inconsistent(why)) = &made {
-            self.lock().inconsistent = Some(why.clone());
+        let made = self.sign_then_publish(&signing, true).await;
+        if let Err(failure) = &made {
+            self.note(failure);
         }
         Some(made)
     }
@@ -232,7 +266,7 @@ impl Checkpointer {
         let (edge, tiles) = self.grow(incarnation, last.as_ref(), head).await?;
         let (root, now) = (edge.root(), self.core.now());
         let checkpoint = Checkpoint::new(&signing.origin_of(incarnation), head, root).map_err(SigningError::from)?;
-        let note = signing.keys.sign(&checkpoint, unsigned(now.unix_micros() / 1_000_000))?.to_string();
+        let note = signing.keys.sign(&checkpoint, unsigned(now.unix_micros() / 1_000_000)).await?.to_string();
         let checkpoint = StoredCheckpoint { incarnation, size: signed(head), root, note, signed_at: now };
         if !store.add_checkpoint(signed(previous), &checkpoint, &tiles).await? {
             return Ok(CheckpointOutcome::Overtaken);

@@ -20,6 +20,8 @@ pub struct CheckpointStatus {
     pub newest: Option<(i64, Timestamp)>,
     /// Why nothing is signed any more.
     pub inconsistent: Option<String>,
+    /// Why the last attempt failed to sign, cosign or publish. It is repeated after the interval.
+    pub failing: Option<String>,
     /// The number of entries that are published, as this process knows.
     pub published: Option<u64>,
     /// The number of entries of the newest checkpoint that enough witnesses have cosigned, as this process knows.
@@ -42,9 +44,9 @@ impl Epr {
         let made = self.engines.checkpointer.make_now().await.transpose();
         made.map_err(|failure| match failure {
             CheckpointFailure::Store(error) => error.into(),
-            CheckpointFailure::Publication(error) => Error::Unavailable(StoreError::Unavailable(Box::new(error))),
+            CheckpointFailure::Publication(error) => Error::Unavailable(StoreError::Dependency(Box::new(error))),
             CheckpointFailure::Inconsistent(why) => Error::Refused(format!("The ledger is inconsistent: {why}")),
-            CheckpointFailure::Signing(error) => Error::Internal(StoreError::corrupt("EPR_LEDGER_KEY", error)),
+            CheckpointFailure::Signing(error) => error.into(),
         })
     }
 
@@ -73,6 +75,7 @@ impl Epr {
         Some(CheckpointStatus {
             newest,
             inconsistent: state.inconsistent,
+            failing: state.failing,
             published: state.published,
             cosigned: state.cosigned,
         })
@@ -110,17 +113,22 @@ impl Epr {
         checkpoints::consistency(&self.engines, from, to).await
     }
 
-    /// [`Epr::verify_ledger`] that also compares the ledger with what was kept elsewhere.
+    /// [`Epr::verify_ledger`] that also compares the ledger with what was kept elsewhere, and with the checkpoints that
+    /// are published where the settings say.
     ///
     /// # Errors
-    /// The database is unavailable, so that nothing was verified.
+    /// The database or the place of publication is unavailable, so that nothing was verified.
     pub async fn verify_ledger_against(
         &self,
-        elsewhere: KeptElsewhere<'_>,
+        mut elsewhere: KeptElsewhere<'_>,
         range: ScanRange,
         former_numbers_to: Option<i64>,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Verification> {
+        // Before the entries are read: the ledger grows meanwhile, and so does what is published.
+        if range.from == 1 {
+            elsewhere.checkpoints.extend(checkpoints::published(&self.engines).await?);
+        }
         audit::verify(&self.engines, range, former_numbers_to, elsewhere, progress).await
     }
 

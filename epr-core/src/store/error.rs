@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The database cannot be reached or does not answer in time.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another service that the call needs cannot be reached or refuses.
+    #[error("another service is not available")]
+    Dependency(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A list or a scan has to wait or to end, because others need the database.
     #[error("{0}")]
     Busy(&'static str),

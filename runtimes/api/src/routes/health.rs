@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use epr_core::Epr;
 use epr_core::authn::Scope;
 use epr_core::error::chain;
 use epr_core::settings::OpenPath;
+use epr_core::{CheckpointStatus, Epr};
 use serde::Serialize;
 use tracing::warn;
 use utoipa::ToSchema;
@@ -91,7 +91,8 @@ pub(crate) struct Dependency {
 /// The state of the ledger's checkpoints.
 #[derive(Serialize, ToSchema)]
 struct Checkpoints {
-    /// `ok`, or `inconsistent` if the ledger does not begin with what was signed last, so that nothing is signed.
+    /// `ok`; `failing` if the last attempt to sign, cosign or publish failed and is repeated; `inconsistent` if the
+    /// ledger does not begin with what was signed last, so that nothing is signed.
     #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
@@ -126,14 +127,20 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let dependencies = Dependencies {
         database: Dependency { status: database },
         cache: Dependency { status: cache.word() },
-        ledger: app.epr.checkpoint_status().map(|checkpoints| Checkpoints {
-            status: if checkpoints.inconsistent.is_some() { "inconsistent" } else { "ok" },
-        }),
+        ledger: app.epr.checkpoint_status().map(|checkpoints| Checkpoints { status: word_of(&checkpoints) }),
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };
     let authentication = app.unguarded.then_some("off");
     let clock_offset_seconds = app.epr.clock_offset();
     json(status, &Ready { status: word, authentication, dependencies, clock_offset_seconds })
+}
+
+fn word_of(checkpoints: &CheckpointStatus) -> &'static str {
+    match checkpoints {
+        CheckpointStatus { inconsistent: Some(_), .. } => "inconsistent",
+        CheckpointStatus { failing: Some(_), .. } => "failing",
+        CheckpointStatus { .. } => "ok",
+    }
 }
 
 /// Whether facts can be read, an entry can be written, and the database user has every privilege that calls need. The
