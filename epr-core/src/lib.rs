@@ -70,6 +70,6 @@ pub use handlers::bulk::{BulkFailure, MAX_STEPS};
 pub use handlers::ingest;
 pub use handlers::principals::MAX_REVOKED;
 pub use handlers::question_body::{CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
-pub use handlers::reincarnation::Reincarnated;
+pub use handlers::reincarnation::{FormerCheckpoint, Reincarnated};
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::record;
 #[cfg(feature = "proofs")]
+use super::verify_incarnations::Beginning;
+#[cfg(feature = "proofs")]
 use super::verify_tree;
 use crate::call::Call;
 use crate::engine::Engines;
@@ -124,6 +126,8 @@ pub(crate) async fn verify(
         beyond: false,
         comparing: Comparing { kept },
         #[cfg(feature = "proofs")]
+        beginnings: Vec::new(),
+        #[cfg(feature = "proofs")]
         tree: None,
         progress,
     };
@@ -133,14 +137,15 @@ pub(crate) async fn verify(
     }
     engines.store().scan_ledger(range, &mut verification).await?;
     #[cfg(feature = "proofs")]
-    let tree = verification.tree.take();
+    let (tree, beginnings) = (verification.tree.take(), std::mem::take(&mut verification.beginnings));
     #[allow(unused_mut, reason = "changed only where there is a tree")]
     let mut verified = verification.finish();
     #[cfg(feature = "proofs")]
     if let Some(tree) = tree {
         let tree = tree.finish().await?;
         if verified.valid {
-            let found = verify_tree::compare(engines, &tree, &elsewhere.checkpoints, range.end().is_none()).await?;
+            let (kept, is_whole) = (&elsewhere.checkpoints, range.end().is_none());
+            let found = verify_tree::compare(engines, &tree, &beginnings, kept, is_whole).await?;
             verified.valid = found.finding.is_none();
             verified.finding = found.finding;
             let root = crate::ledger::canonical::hex(&tree.root());
@@ -219,6 +224,9 @@ struct Verifying<'a> {
     verifier: Verifier,
     beyond: bool,
     comparing: Comparing<'a>,
+    /// The entries that begin incarnations.
+    #[cfg(feature = "proofs")]
+    beginnings: Vec<Beginning>,
     #[cfg(feature = "proofs")]
     tree: Option<verify_tree::GrowingTree>,
     progress: &'a mut (dyn FnMut(u64, u64) + Send),
@@ -256,6 +264,8 @@ impl LedgerVisitor for Verifying<'_> {
 
     fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         let hash = row.as_ref().ok().map(|entry| (entry.fields.sequence, entry.entry_hash));
+        #[cfg(feature = "proofs")]
+        let beginning = row.as_ref().ok().and_then(|entry| Beginning::read(&entry.fields));
         let mut goes_on = self.verifier.look(row);
         if let Some((sequence, entry_hash)) = hash.filter(|_| goes_on) {
             if let Some(finding) = self.comparing.entry(sequence, entry_hash) {
@@ -265,6 +275,7 @@ impl LedgerVisitor for Verifying<'_> {
             #[cfg(feature = "proofs")]
             if let Some(tree) = &mut self.tree {
                 tree.entry(entry_hash);
+                self.beginnings.extend(beginning);
             }
         }
         if self.verifier.checked().is_multiple_of(PROGRESS_INTERVAL) {

@@ -3,9 +3,11 @@
 use crate::domain::Incarnation;
 use crate::engine::Engines;
 use crate::engine::ledger_tree::{LedgerTree, unsigned, with_cosignatures};
-use crate::error::{Error, Result};
+use crate::engine::publication;
+use crate::error::{Error, Result, chain};
 use crate::handlers::audit;
 use crate::ledger::merkle::{Hash, consistency_ranges, inclusion_ranges};
+use crate::ledger::note::Note;
 use crate::ledger::proof::InclusionProof;
 use crate::ledger::tile::Tile;
 use crate::store::{ScanRange, StoreError, StoredCheckpoint};
@@ -61,9 +63,23 @@ pub(crate) async fn verifier_keys(engines: &Engines) -> Result<Vec<String>> {
     let none = || Error::NotFound("This process has no key for checkpoints".to_owned());
     let signing = engines.core.settings.signing.as_ref().ok_or_else(none)?;
     let incarnation = engines.store().registry_state().await?.revision.incarnation;
-    let keys = signing.keys.verifier_keys(&signing.origin_of(incarnation));
-    let keys = keys.map_err(|error| Error::Internal(StoreError::corrupt("EPR_LEDGER_ORIGIN", error)))?;
+    let keys = signing.keys.verifier_keys(&signing.origin_of(incarnation)).await?;
     Ok(keys.iter().map(ToString::to_string).collect())
+}
+
+/// The checkpoints that are published, one for each incarnation; none when nothing is published.
+pub(crate) async fn published(engines: &Engines) -> Result<Vec<Note>> {
+    let Some(target) = engines.core.settings.publication.as_deref() else { return Ok(Vec::new()) };
+    let mut notes = Vec::new();
+    for recorded in engines.store().incarnations().await? {
+        let note = publication::published(target, recorded.incarnation).await;
+        let note = note.map_err(|error| {
+            let why = chain(&error);
+            Error::Refused(format!("The published checkpoints cannot be compared: {why}"))
+        })?;
+        notes.extend(note.map(|(note, _)| note));
+    }
+    Ok(notes)
 }
 
 async fn newest_tree(engines: &Engines) -> Result<LedgerTree<'_>> {

@@ -31,4 +31,6 @@ pub(crate) mod review;
 pub(crate) mod roles;
 mod transaction;
 #[cfg(feature = "proofs")]
+mod verify_incarnations;
+#[cfg(feature = "proofs")]
 mod verify_tree;

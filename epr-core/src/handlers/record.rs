@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::asked::Asked;
+use super::reincarnation::FormerCheckpoint;
 use crate::Call;
 use crate::decision::{Evaluated, Explanation, Question, Reason, ResourceType};
 use crate::domain::access::{ListKind, ListRequest};
@@ -190,18 +191,27 @@ pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &Foreign
     draft(call, now, "ledger.set_aside", Subject { id: None, kind: None }, details)
 }
 
-/// The entry that begins an incarnation of the ledger. A ledger without checkpoints has none to name.
+/// The entry that begins an incarnation of the ledger, with the head and the last checkpoint of the former one. A ledger
+/// without checkpoints has none to name.
 pub(super) fn reincarnated(
     call: &Call,
     now: Timestamp,
     incarnation: Incarnation,
-    former: &FormerIncarnation,
+    (former, checkpoint): (&FormerIncarnation, Option<&FormerCheckpoint>),
     why: &StatedReason,
 ) -> Result<Draft> {
     let head =
         object([("entry_hash", former.head.entry_hash.as_str().into()), ("sequence", Json::Int(former.head.sequence))]);
+    let checkpoint = checkpoint.map(|checkpoint| {
+        let FormerCheckpoint { origin, size, .. } = checkpoint;
+        Json::Object(object([
+            ("origin", origin.as_str().into()),
+            ("root", checkpoint.root_text().into()),
+            ("size", Json::Int(*size)),
+        ]))
+    });
     let details = object([
-        ("former_checkpoint", Json::Null),
+        ("former_checkpoint", checkpoint.unwrap_or(Json::Null)),
         ("former_head", Json::Object(head)),
         ("former_incarnation", former.incarnation.0.into()),
         ("incarnation", incarnation.0.into()),

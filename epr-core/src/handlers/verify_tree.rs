@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::task::JoinHandle;
 
+use super::verify_incarnations::Beginning;
 use crate::domain::Incarnation;
 use crate::engine::Engines;
 use crate::engine::ledger_tree::{leaf_data, signed, unsigned};
@@ -16,7 +17,7 @@ use crate::ledger::note::{Note, VerifierKey};
 use crate::ledger::tile::{FULL_WIDTH, read_hashes};
 use crate::ledger::verify::Finding;
 use crate::ledger::verify_tree::{TreeVerifier, partial_entries};
-use crate::store::{StoreError, StoredCheckpoint};
+use crate::store::{RecordedIncarnation, StoreError, StoredCheckpoint};
 
 /// Entries whose hashes are handed to the tree at a time.
 const CHUNK: usize = 2048;
@@ -75,27 +76,37 @@ pub(crate) struct TreeComparison {
     pub(crate) finding: Option<Finding>,
 }
 
-/// Whether there is anything to compare a tree with.
+/// Whether there is anything to compare a tree with: a checkpoint, or an incarnation that names one.
 pub(crate) async fn has_checkpoints(engines: &Engines) -> Result<bool> {
     for recorded in engines.store().incarnations().await? {
-        if engines.store().last_checkpoint(recorded.incarnation).await?.is_some() {
+        if recorded.why == REINCARNATE || engines.store().last_checkpoint(recorded.incarnation).await?.is_some() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+/// What the database calls an incarnation that an entry begins.
+const REINCARNATE: &str = "reincarnate";
+
 /// Compares every stored tile and checkpoint, and those that were kept elsewhere, with the tree. A verification of a
 /// part of the ledger compares what lies within.
 pub(crate) async fn compare(
     engines: &Engines,
     tree: &TreeVerifier,
+    beginnings: &[Beginning],
     kept: &[Note],
     is_whole: bool,
 ) -> Result<TreeComparison> {
     let incarnations = engines.store().incarnations().await?;
-    let mut found =
-        Comparing { engines, tree, is_whole, leaves: (0, Vec::new()), comparison: TreeComparison::default() };
+    let mut found = Comparing {
+        engines,
+        tree,
+        beginnings,
+        is_whole,
+        leaves: (0, Vec::new()),
+        comparison: TreeComparison::default(),
+    };
     for (at, recorded) in incarnations.iter().enumerate() {
         // What an earlier incarnation had from here on is another ledger.
         let end = incarnations.get(at + 1).map(|next| unsigned(next.first_sequence) - 1);
@@ -104,6 +115,9 @@ pub(crate) async fn compare(
         {
             return Ok(found.comparison);
         }
+    }
+    if found.beginnings(&incarnations).await?.is_none() {
+        return Ok(found.comparison);
     }
     for note in kept {
         if found.kept(note).await?.is_none() {
@@ -116,6 +130,8 @@ pub(crate) async fn compare(
 struct Comparing<'a> {
     engines: &'a Engines,
     tree: &'a TreeVerifier,
+    /// The entries that begin incarnations, in their order.
+    beginnings: &'a [Beginning],
     is_whole: bool,
     /// The number of a tile of leaves, and the data of the entries in it.
     leaves: (u64, Vec<Hash>),
@@ -169,7 +185,7 @@ impl Comparing<'_> {
     }
 
     async fn checkpoints(&mut self, incarnation: Incarnation, end: Option<u64>) -> GoesOn {
-        let keys = self.keys(incarnation);
+        let keys = self.keys(incarnation).await?;
         let mut after = 0;
         loop {
             let page = self.engines.store().checkpoints(incarnation, after, PAGE).await?;
@@ -191,10 +207,11 @@ impl Comparing<'_> {
     }
 
     /// The public keys of this process, by which its own checkpoints are verified.
-    fn keys(&self, incarnation: Incarnation) -> Vec<VerifierKey> {
-        let signing = self.engines.core.settings.signing.as_ref();
-        let keys = signing.map(|signing| signing.keys.verifier_keys(&signing.origin_of(incarnation)));
-        keys.and_then(std::result::Result::ok).unwrap_or_default()
+    async fn keys(&self, incarnation: Incarnation) -> Result<Vec<VerifierKey>> {
+        match &self.engines.core.settings.signing {
+            None => Ok(Vec::new()),
+            Some(signing) => Ok(signing.keys.verifier_keys(&signing.origin_of(incarnation)).await?),
+        }
     }
 
     async fn stored(&mut self, stored: &StoredCheckpoint, keys: &[VerifierKey]) -> GoesOn {
@@ -215,6 +232,40 @@ impl Comparing<'_> {
         self.comparison.signatures += u64::from(!keys.is_empty());
         self.comparison.checkpoints += 1;
         self.root(&checkpoint).await
+    }
+
+    /// Every recorded incarnation that an entry begins is tied to the one before it, and every such entry is recorded.
+    async fn beginnings(&mut self, incarnations: &[RecordedIncarnation]) -> GoesOn {
+        let store = self.engines.store();
+        for (at, recorded) in incarnations.iter().enumerate().filter(|(_, one)| one.why == REINCARNATE) {
+            let sequence = recorded.first_sequence;
+            let Some(beginning) = self.beginnings.iter().find(|one| one.sequence() == sequence) else {
+                // It began after this verification did, or lies after its range.
+                let is_later = unsigned(sequence) > self.tree.size();
+                if is_later && (!self.is_whole || store.registry_state().await?.head >= sequence) {
+                    break;
+                }
+                let why = format!("it does not begin the incarnation {}", recorded.incarnation);
+                return Ok(self.report(Finding::WrongIncarnation { sequence, why }));
+            };
+            let former = at.checked_sub(1).and_then(|at| incarnations.get(at));
+            let stored = store.last_checkpoint(beginning.former()).await?;
+            let named = match beginning.compare(recorded, former, stored.as_ref()) {
+                Ok(named) => named,
+                Err(finding) => return Ok(self.report(finding)),
+            };
+            if let Some(named) = named
+                && self.root(&named).await?.is_none()
+            {
+                return Ok(None);
+            }
+        }
+        let is_recorded = |one: &&Beginning| incarnations.iter().any(|known| known.first_sequence == one.sequence());
+        if let Some(unknown) = self.beginnings.iter().find(|one| !is_recorded(one)) {
+            let why = "the incarnation that it begins is not recorded".to_owned();
+            return Ok(self.report(Finding::WrongIncarnation { sequence: unknown.sequence(), why }));
+        }
+        Ok(Some(()))
     }
 
     async fn root(&mut self, checkpoint: &Checkpoint) -> GoesOn {
@@ -244,9 +295,14 @@ impl Comparing<'_> {
         Ok(self.leaves.1.get(..width).map(<[Hash]>::to_vec).unwrap_or_default())
     }
 
-    /// A checkpoint that was kept elsewhere: the tree must have its root, and the ledger must still have it.
+    /// A checkpoint that was kept elsewhere: the tree must have its root, and the ledger must still have it; or the
+    /// ledger says that a restore lost entries below it.
     async fn kept(&mut self, note: &Note) -> GoesOn {
         let Ok(checkpoint) = note.text.parse::<Checkpoint>() else { return Ok(Some(())) };
+        if self.beginnings.iter().any(|beginning| beginning.admits_loss_of(&checkpoint)) {
+            self.comparison.checkpoints += 1;
+            return Ok(Some(()));
+        }
         if self.root(&checkpoint).await?.is_none() {
             return Ok(None);
         }
@@ -254,7 +310,7 @@ impl Comparing<'_> {
         let sequence = signed(checkpoint.size);
         let incarnation = checkpoint.origin().rsplit('/').next().and_then(|id| id.parse().ok()).map(Incarnation);
         let Some(incarnation) = incarnation else { return Ok(Some(())) };
-        for key in self.keys(incarnation) {
+        for key in self.keys(incarnation).await? {
             if key.name() == checkpoint.origin()
                 && let Err(error) = Checkpoint::verified(note, &key)
             {

@@ -175,6 +175,14 @@ pub enum Finding {
         /// The number of entries that the checkpoint covers.
         sequence: i64,
     },
+    /// An incarnation of the ledger does not begin with the entry that ties it to the former one.
+    #[error("wrong incarnation: entry {sequence} should tie an incarnation to the former one: {why}")]
+    WrongIncarnation {
+        /// The sequence of the first entry of the incarnation.
+        sequence: i64,
+        /// The problem.
+        why: String,
+    },
     /// The head belongs to another chain, or to an earlier state of this one.
     #[error("foreign head: {why}")]
     ForeignHead {
@@ -206,6 +214,7 @@ impl Finding {
             | Self::DiffersFromCheckpoint { sequence }
             | Self::WrongCheckpoint { sequence, .. }
             | Self::MissingCheckpoint { sequence }
+            | Self::WrongIncarnation { sequence, .. }
             | Self::ForeignHead { sequence, .. } => *sequence,
         }
     }

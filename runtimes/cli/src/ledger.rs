@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use epr_core::domain::StatedReason;
-use epr_core::{Call, Epr, Reincarnated, SetAside};
+use epr_core::{Call, Epr, FormerCheckpoint, Reincarnated, SetAside};
 use serde_json::json;
 
 use crate::audit::{LINE_EVERY, Progress};
@@ -75,11 +75,16 @@ pub(crate) async fn run(epr: &Epr, call: &Call, command: &Command, out: &mut Out
 }
 
 async fn reincarnate(epr: &Epr, call: &Call, why: &StatedReason, out: &mut Output) -> Outcome {
-    let Reincarnated { revision, former } = epr.reincarnate(call, why).await?;
+    let Reincarnated { revision, former, checkpoint } = epr.reincarnate(call, why).await?;
+    let head = former.head.sequence;
     if out.json {
+        let checkpoint = checkpoint.as_ref().map(|one| {
+            let FormerCheckpoint { origin, size, .. } = one;
+            json!({"origin": origin, "size": size, "root": one.root_text()})
+        });
         out.object(&json!({
             "incarnation": revision.incarnation.0, "revision": revision, "former_incarnation": former.incarnation.0,
-            "former_head": former.head.sequence
+            "former_head": head, "former_checkpoint": checkpoint
         }))?;
     } else {
         out.line(format_args!(
@@ -87,9 +92,19 @@ async fn reincarnate(epr: &Epr, call: &Call, why: &StatedReason, out: &mut Outpu
             revision.incarnation, revision.sequence
         ))?;
         out.line(format_args!(
-            "Revisions and page tokens of incarnation {}, which ended at entry {}, are refused from now on.",
-            former.incarnation, former.head.sequence
+            "Revisions and page tokens of incarnation {}, which ended at entry {head}, are refused from now on.",
+            former.incarnation
         ))?;
+        match checkpoint {
+            None => out.line(format_args!("That incarnation has no checkpoint."))?,
+            Some(FormerCheckpoint { size, .. }) if size > head => out.line(format_args!(
+                "Its last checkpoint covers {size} entries: the entries {} to {size} are lost.",
+                head + 1
+            ))?,
+            Some(FormerCheckpoint { size, .. }) => {
+                out.line(format_args!("Its last checkpoint covers {size} entries."))?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

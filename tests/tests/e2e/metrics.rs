@@ -153,3 +153,20 @@ async fn the_dashboard_queries_existing_metrics_only() {
     }
     assert!(asked > 15, "{asked}");
 }
+
+#[test]
+fn the_alerting_rules_are_those_of_the_page() {
+    let page = file("docs/METRICS.md");
+    let (_, alerts) = page.split_once("## Alerts").unwrap();
+    let (alerts, _) = alerts.split_once("## Traces").unwrap();
+    // The condition is the first code of the last column.
+    let rows = alerts.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Meaning"));
+    let mut described: Vec<&str> =
+        rows.map(|row| row.rsplit(" | `").next().unwrap().split('`').next().unwrap()).collect();
+    let rules = file("infra/prometheus/alerts.yaml");
+    let mut rules: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    described.sort_unstable();
+    rules.sort_unstable();
+    assert_eq!(rules, described);
+    assert!(rules.len() > 10, "{}", rules.len());
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use epr_core::domain::{Condition, Entity, EntityFilter, EntityType, Incarnation, ParameterType, Revision, Role};
-use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, collect_into};
+use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, StoredCheckpoint, collect_into};
 use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
 use rstest::rstest;
@@ -365,10 +365,19 @@ async fn a_new_incarnation_begins_with_its_entry_or_not_at_all(#[case] backend: 
     world.store.append(&[registry_draft(1), draft(None, 2)]).await.unwrap();
     let before = world.store.registry_state().await.unwrap();
     let next = Incarnation(Uuid::from_u128(0x1234));
+    let checkpoint = |size: i64| StoredCheckpoint {
+        incarnation: before.revision.incarnation,
+        size,
+        root: [7; 32],
+        note: "note".to_owned(),
+        signed_at: at(size),
+    };
+    assert!(world.store.add_checkpoint(0, &checkpoint(1), &[]).await.unwrap());
     for commits in [false, true] {
         let mut tx = world.begin().await;
         let former = tx.reincarnate(next, at(5)).await.unwrap();
         assert_eq!((former.incarnation, former.head.sequence), (before.revision.incarnation, 2));
+        assert_eq!(former.checkpoint, Some(checkpoint(1)));
         assert_eq!(tx.invalidations().await.unwrap().iter().map(|one| one.principal).collect::<Vec<_>>(), [None]);
         tx.append(&[registry_draft(3)]).await.unwrap();
         assert_eq!(tx.revision().await.unwrap(), Revision { incarnation: next, sequence: 3 });
@@ -383,4 +392,5 @@ async fn a_new_incarnation_begins_with_its_entry_or_not_at_all(#[case] backend: 
     let all = world.store.incarnations().await.unwrap();
     let all: Vec<_> = all.iter().map(|one| (one.incarnation, one.first_sequence, one.why.as_str())).collect();
     assert_eq!(all, [(before.revision.incarnation, 1, "migration"), (next, 3, "reincarnate")]);
+    assert!(!world.store.add_checkpoint(1, &checkpoint(2), &[]).await.unwrap(), "the incarnation has ended");
 }

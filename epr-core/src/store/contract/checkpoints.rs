@@ -104,8 +104,8 @@ pub trait CheckpointStore: Send + Sync {
     async fn add_tiles(&self, incarnation: Incarnation, tiles: &[StoredTile]) -> Result<()>;
 
     /// Appends a checkpoint and the tiles that it needs, in one transaction. `false`, and nothing is appended, unless
-    /// the largest checkpoint of the incarnation is the one of `previous` entries (0 when there is none): another
-    /// signer came first.
+    /// the largest checkpoint of the incarnation is the one of `previous` entries (0 when there is none) and the
+    /// incarnation is the present one: another signer came first, or the incarnation has ended.
     ///
     /// INVARIANT: two signers exclude each other from the comparison to the commit, and no lock of the ledger is taken.
     ///

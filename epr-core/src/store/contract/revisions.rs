@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Result, RowVisitor};
+use super::{Result, RowVisitor, StoredCheckpoint};
 use crate::domain::{Change, Incarnation, Revision, Timestamp};
 use crate::ledger::chain::Head;
 
@@ -35,6 +35,8 @@ pub struct FormerIncarnation {
     pub incarnation: Incarnation,
     /// The last entry of the ledger under it.
     pub head: Head,
+    /// Its last checkpoint in this database.
+    pub checkpoint: Option<StoredCheckpoint>,
 }
 
 /// Reads of revisions.

@@ -162,7 +162,7 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
 
     /// Takes the ledger's lock and begins a new incarnation of the ledger: revisions of the former one are refused once
     /// this transaction has committed, and every cached decision is invalid. The transaction must append the entry
-    /// about it.
+    /// about it. A signer adds no checkpoint of the former incarnation any more.
     ///
     /// Example: after `reincarnate`, [`revision`](Self::revision) has the new incarnation and the sequence as before.
     async fn reincarnate(&mut self, incarnation: Incarnation, now: Timestamp) -> Result<FormerIncarnation>;

@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 
 use super::dialect::{Conn, Row, SqlTime, bind_id, bind_time, classify, entries, read_id, read_time};
+use super::revisions;
 use crate::domain::{Incarnation, Timestamp};
 use crate::ledger::merkle::Hash;
 use crate::store::{Cosignature, EntryHashes, Result, StoreError, StoredCheckpoint, StoredTile};
@@ -39,6 +40,12 @@ pub(super) async fn last(conn: &mut Conn, incarnation: Incarnation) -> Result<Op
         .await
         .map_err(classify)?;
     row.as_ref().map(read_checkpoint).transpose()
+}
+
+/// The last checkpoint of an incarnation that this transaction ends: no signer adds another one before its end.
+pub(super) async fn last_of_ending(conn: &mut Conn, incarnation: Incarnation) -> Result<Option<StoredCheckpoint>> {
+    entries::lock_checkpoints(&mut *conn).await?;
+    last(conn, incarnation).await
 }
 
 pub(super) async fn list(
@@ -170,7 +177,7 @@ pub(super) async fn add(
         .fetch_one(&mut *conn)
         .await
         .map_err(classify)?;
-    if last.unwrap_or(0) != previous {
+    if last.unwrap_or(0) != previous || revisions::newest(&mut *conn).await?.incarnation != checkpoint.incarnation {
         return Ok(false);
     }
     add_tiles(&mut *conn, checkpoint.incarnation, tiles).await?;

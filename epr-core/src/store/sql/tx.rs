@@ -12,7 +12,7 @@ use super::dialect::{
 };
 use super::ledger::NewHead;
 use super::step::{self, ends_connection};
-use super::{assignments, entities, events, hierarchy, ledger, revisions, roles, set_aside};
+use super::{assignments, checkpoints, entities, events, hierarchy, ledger, revisions, roles, set_aside};
 use crate::decision::Question;
 use crate::domain::condition::Condition;
 use crate::domain::role::Action;
@@ -202,8 +202,10 @@ impl Tx for SqlTx {
         let known = self.continuity.newest_change();
         self.step(async |conn| {
             let (head, former) = ledger::lock_with_revision(&mut *conn, known.as_ref()).await?;
+            let former = former.incarnation;
+            let checkpoint = checkpoints::last_of_ending(&mut *conn, former).await?;
             revisions::reincarnate(conn, (incarnation, head.sequence + 1), now).await?;
-            Ok(FormerIncarnation { incarnation: former.incarnation, head })
+            Ok(FormerIncarnation { incarnation: former, head, checkpoint })
         })
         .await
     }
