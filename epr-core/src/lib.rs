@@ -62,7 +62,7 @@ pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{
-    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
+    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, LostEntries, SetAside, Verification, VerifiedTree,
 };
 pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};

@@ -46,6 +46,20 @@ pub struct VerifiedTree {
     pub checkpoints: u64,
     /// The number of stored checkpoints whose signatures were verified with the keys of this process.
     pub signatures: u64,
+    /// Entries that a restore lost, as the ledger itself says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostEntries>,
+}
+
+/// Entries that a restore lost: a checkpoint of the former incarnation covers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LostEntries {
+    /// The entry that says so, which begins the incarnation after the restore.
+    pub sequence: i64,
+    /// The first lost sequence of the former incarnation.
+    pub first: i64,
+    /// The last lost sequence of the former incarnation.
+    pub last: i64,
 }
 
 /// Sequences and hashes of entries, by sequence.
@@ -150,7 +164,8 @@ pub(crate) async fn verify(
             verified.finding = found.finding;
             let root = crate::ledger::canonical::hex(&tree.root());
             let (tiles, checkpoints, signatures) = (found.tiles, found.checkpoints, found.signatures);
-            verified.tree = Some(VerifiedTree { root, tiles, checkpoints, signatures });
+            let lost = beginnings.iter().filter_map(Beginning::lost).collect();
+            verified.tree = Some(VerifiedTree { root, tiles, checkpoints, signatures, lost });
         }
     }
     Ok(verified)

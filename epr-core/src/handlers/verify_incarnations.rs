@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::audit::LostEntries;
 use crate::domain::Incarnation;
 use crate::domain::audit::OWN_SOURCE;
 use crate::engine::ledger_tree::{signed, unsigned};
@@ -111,6 +112,12 @@ impl Beginning {
         }
     }
 
+    /// The entries of the former incarnation that its last checkpoint covers, but the ledger lacks.
+    pub(crate) fn lost(&self) -> Option<LostEntries> {
+        let last = signed(self.former_checkpoint.as_ref()?.size);
+        (last >= self.sequence).then_some(LostEntries { sequence: self.sequence, first: self.sequence, last })
+    }
+
     /// Whether the entry says that the ledger was cut below this checkpoint of the former incarnation: it names it.
     pub(crate) fn admits_loss_of(&self, checkpoint: &Checkpoint) -> bool {
         let named = self.former_checkpoint.as_ref().and_then(NamedCheckpoint::checkpoint);
@@ -211,6 +218,8 @@ mod tests {
             beginning(Some(named)).admits_loss_of(&Checkpoint::new(&origin, size, [fill; 32]).unwrap())
         };
         assert!(admits(named(1, 700), 700, 7));
+        let lost = |size| beginning(Some(named(1, size))).lost().map(|lost| (lost.first, lost.last));
+        assert_eq!((lost(700), lost(100), lost(101)), (Some((101, 700)), None, Some((101, 101))));
         assert!(!admits(named(1, 700), 700, 8), "another root");
         assert!(!admits(named(1, 700), 600, 7), "another size");
         assert!(!admits(named(2, 700), 700, 7), "another incarnation");

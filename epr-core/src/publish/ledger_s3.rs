@@ -43,7 +43,7 @@ pub struct Retention {
 /// Who can shorten a retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RetentionMode {
-    /// Nobody.
+    /// No caller.
     Compliance,
     /// Callers with the right `s3:BypassGovernanceRetention`.
     Governance,

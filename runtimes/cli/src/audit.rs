@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use epr_core::ledger::verify::Finding;
 use epr_core::publish::ledger_place::LedgerPlace;
 use epr_core::store::{ScanRange, StoredCheckpoint};
-use epr_core::{Epr, ExportedEntry, FormerNumbers, Settings, Verification, VerifiedTree};
+use epr_core::{Epr, ExportedEntry, FormerNumbers, LostEntries, Settings, Verification, VerifiedTree};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit_kept::KeptOptions;
@@ -168,11 +168,18 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
         let (holds, checked) = (Output::good("The chain holds"), found.checked);
         out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
     }
-    if let Some(VerifiedTree { root, tiles, checkpoints, signatures }) =
+    if let Some(VerifiedTree { root, tiles, checkpoints, signatures, lost }) =
         found.tree.as_ref().filter(|_| !out.json && found.valid)
     {
         let (holds, signed) = (Output::good("The tree holds"), signed_text(*signatures));
         out.line(format_args!("{holds}: root {root}, {tiles} tiles, {checkpoints} checkpoints; {signed}."))?;
+        for LostEntries { sequence, first, last } in lost {
+            let attention = Output::bad("Lost entries");
+            out.line(format_args!(
+                "{attention}: entry {sequence} says that a restore lost the entries {first} to {last} of the incarnation \
+                 before it."
+            ))?;
+        }
     }
     if let Some(FormerNumbers { entries, accepted_up_to }) = found.former_numbers.filter(|_| !out.json) {
         out.line(format_args!(

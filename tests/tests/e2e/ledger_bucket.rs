@@ -120,7 +120,7 @@ async fn a_checkpoint_follows_everything_that_it_needs_and_only_it_is_replaced()
     assert!(!written(&world.front.take()).iter().any(|name| name.starts_with("checkpoint")));
     assert_eq!((world.published(), world.api.epr.newest_checkpoint().await.unwrap().size), (Some(300), 512));
 
-    // S3 is away, and signing goes on. Afterwards only what is missing is written.
+    // S3 is unavailable, and signing continues. Afterwards only what is missing is written.
     world.front.refuse(|_, _, _| Some((403, "AccountProblem")));
     world.checkpoint(600).await.unwrap_err();
     world.front.refuse(|_, _, _| None);

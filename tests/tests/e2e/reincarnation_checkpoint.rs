@@ -123,11 +123,17 @@ async fn a_restore_that_lost_entries_says_so_and_names_the_published_checkpoint(
     assert!(output.out.contains("covers 500 entries: the entries 311 to 500 are lost."), "{}", output.out);
     let entry = api.get("/api/v1/changes").await.expect(200).as_array().unwrap().last().unwrap().clone();
     assert_eq!(entry["details"]["former_checkpoint"], named(&last));
-    // The ledger admits the loss of what it names, and of nothing else.
+    // The ledger admits the loss of what it names, and of nothing else; the verification does not pass over it.
+    let output = cli.run(&["audit", "verify"]).await;
+    assert!(
+        output.code == 0 && output.out.contains("entry 311 says that a restore lost the entries 311 to 500"),
+        "{}",
+        output.out
+    );
     assert_eq!(verify(&cli, &[]).await, (0, None));
     assert_eq!(verify(&cli, &["--checkpoint", &text("last")]).await, (0, None));
     assert_eq!(verify(&cli, &["--checkpoint", &text("between")]).await.0, 1);
-    // The signer goes on.
+    // The signer continues.
     checkpoint(&api, 520).await;
     assert_eq!(api.epr.checkpoint_status().unwrap().published, Some(520));
     assert_eq!(verify(&cli, &[]).await, (0, None));
