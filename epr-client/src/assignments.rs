@@ -1,6 +1,6 @@
 //! `/api/v1/assignments`
 
-use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, NewAssignment};
+use epr_core::domain::{Assignment, AssignmentFilter, AssignmentRequest, Moment, NewAssignment};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -38,6 +38,14 @@ impl Client {
     /// [`Error::NotFound`] when there is none: it was revoked, or never existed.
     pub async fn assignment(&self, id: Uuid) -> Result<Assignment, Error> {
         self.get(&wire::object(PATH, id), Assignment::from_json).await
+    }
+
+    /// Reads an assignment as it was at a moment. The read is recorded as a review.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    pub async fn assignment_at(&self, id: Uuid, moment: Moment) -> Result<Assignment, Error> {
+        self.get_at(&wire::object(PATH, id), moment, Assignment::from_json).await
     }
 
     /// Lists assignments, newest first.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, Revision, StatedReason, TraceParent};
+use epr_core::domain::{IdempotencyKey, Invalid, Json, JsonObject, Moment, Revision, StatedReason, TraceParent};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::retry::Repeat;
 use crate::revision::NewestRevision;
 use crate::transport::{Answer, Request, Transport};
+use crate::wire;
 
 const X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -149,6 +150,21 @@ impl Client {
     pub(crate) async fn get<T>(&self, path: &str, read: fn(&Json) -> Result<T, Invalid>) -> Result<T, Error> {
         let request = Request { method: Method::GET, url: self.at(path), body: None, repeat: Repeat::Safe };
         self.send(request).await?.read(read)
+    }
+
+    /// Reads an object as it was at a moment.
+    pub(crate) async fn get_at<T>(
+        &self,
+        path: &str,
+        moment: Moment,
+        read: fn(&Json) -> Result<T, Invalid>,
+    ) -> Result<T, Error> {
+        let mut url = self.at(path);
+        let mut pairs = wire::moment_pairs(moment).peekable();
+        if pairs.peek().is_some() {
+            url.query_pairs_mut().extend_pairs(pairs);
+        }
+        self.send(Request { method: Method::GET, url, body: None, repeat: Repeat::Safe }).await?.read(read)
     }
 
     /// Whether a creation can be repeated; `repeat` is for one without a key.

@@ -1,6 +1,6 @@
 //! `/api/v1/entities`
 
-use epr_core::domain::{Entity, EntityFilter, EntityPatch, Json, NewEntity};
+use epr_core::domain::{Entity, EntityFilter, EntityPatch, Json, Moment, NewEntity};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -28,6 +28,14 @@ impl Client {
     /// [`Error::NotFound`] when there is none.
     pub async fn entity(&self, id: Uuid) -> Result<Entity, Error> {
         self.get(&wire::object(PATH, id), Entity::from_json).await
+    }
+
+    /// Reads an entity as it was at a moment. The read is recorded as a review.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    pub async fn entity_at(&self, id: Uuid, moment: Moment) -> Result<Entity, Error> {
+        self.get_at(&wire::object(PATH, id), moment, Entity::from_json).await
     }
 
     /// Lists entities, newest first, without the archived ones.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use epr_core::domain::{Invalid, Json};
+use epr_core::domain::{Invalid, Json, Moment};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, Url};
@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::error::{Error, ProtocolError};
 use crate::retry::Repeat;
 use crate::transport::{Request, unreadable};
+use crate::wire;
 
 /// A list that has not been read yet. Nothing is sent before [`page`](Self::page), [`pages`](Self::pages),
 /// [`stream`](Self::stream) or [`all`](Self::all).
@@ -59,6 +60,16 @@ impl<T: Send + 'static> List<T> {
             url.query_pairs_mut().extend_pairs(pairs);
         }
         Self { client: client.clone(), url, limit, read }
+    }
+
+    /// The list as it was at a moment: of entities, roles, assignments or principals. Each page is recorded as a review.
+    /// Without an answer about the past, [`Error::Invalid`] says why.
+    pub fn at(mut self, moment: Moment) -> Self {
+        let mut pairs = wire::moment_pairs(moment).peekable();
+        if pairs.peek().is_some() {
+            self.url.query_pairs_mut().extend_pairs(pairs);
+        }
+        self
     }
 
     /// At most this many rows in a page. The service refuses 0 and more than the list's limit, which

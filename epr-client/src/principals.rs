@@ -1,7 +1,7 @@
 //! `/api/v1/principals`
 
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Json, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
+use epr_core::domain::{Json, Moment, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -30,6 +30,22 @@ impl Client {
     pub async fn principal(&self, principal_type: &PrincipalType, id: Uuid) -> Result<Principal, Error> {
         let path = wire::object(PATH, id);
         self.principal_call(Method::GET, &path, principal_type, None, Repeat::Safe).await
+    }
+
+    /// Reads a principal as it was at a moment. The read is recorded as a review.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    pub async fn principal_at(
+        &self,
+        principal_type: &PrincipalType,
+        id: Uuid,
+        moment: Moment,
+    ) -> Result<Principal, Error> {
+        let mut url = self.at(&wire::object(PATH, id));
+        url.query_pairs_mut().append_pair("type", principal_type.as_str()).extend_pairs(wire::moment_pairs(moment));
+        let request = Request { method: Method::GET, url, body: None, repeat: Repeat::Safe };
+        self.send(request).await?.read(Principal::from_json)
     }
 
     /// Lists registered principals, newest first.

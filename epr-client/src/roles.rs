@@ -1,6 +1,6 @@
 //! `/api/v1/roles`
 
-use epr_core::domain::{Json, NewRole, Role, RolePatch};
+use epr_core::domain::{Json, Moment, NewRole, Role, RolePatch};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -27,6 +27,14 @@ impl Client {
     /// [`Error::NotFound`] when there is none.
     pub async fn role(&self, id: Uuid) -> Result<Role, Error> {
         self.get(&wire::object(PATH, id), Role::from_json).await
+    }
+
+    /// Reads a role as it was at a moment. The read is recorded as a review.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    pub async fn role_at(&self, id: Uuid, moment: Moment) -> Result<Role, Error> {
+        self.get_at(&wire::object(PATH, id), moment, Role::from_json).await
     }
 
     /// Lists roles, newest first.

@@ -2,7 +2,7 @@
 //! a service of another version can have other bounds.
 
 use epr_core::domain::fields::{self, Fields, Reading};
-use epr_core::domain::{Invalid, Json, Text};
+use epr_core::domain::{Invalid, Json, Moment, Text};
 use uuid::Uuid;
 
 /// Reads a text.
@@ -20,6 +20,12 @@ pub(crate) fn truth(json: &Json, name: &'static str) -> Result<bool, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let truth = fields.required(name, fields::boolean);
     fields.finish(truth)
+}
+
+/// The query parameters of a moment.
+pub(crate) fn moment_pairs(moment: Moment) -> impl Iterator<Item = (&'static str, String)> {
+    let at = moment.at.map(|at| ("at", at.to_string()));
+    at.into_iter().chain(moment.revision.map(|revision| ("revision", revision.to_string())))
 }
 
 /// The path of one object of a collection.

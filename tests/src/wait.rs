@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use epr_core::clock::{Clock as _, SystemClock};
+
 /// A value that does not change for this long is stuck. Longer than any outage that a test causes.
 const STALL_TIMEOUT: Duration = Duration::from_mins(3);
 
@@ -20,6 +22,13 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     };
     let held = tokio::time::timeout(STALL_TIMEOUT, polling).await;
     assert!(held.is_ok(), "{what}: not after {STALL_TIMEOUT:?}");
+}
+
+/// Waits until the next millisecond has begun: the clock of SQLite has whole ones.
+pub async fn next_millisecond() {
+    let millisecond = || SystemClock.now().unix_micros() / 1000;
+    let begun = millisecond();
+    until("a clock that runs", async || millisecond() > begun).await;
 }
 
 /// Reads a value every `interval` until it is `enough`. `what` names the value in the panic.

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::handlers::asked::Asked;
 use crate::handlers::review;
 use crate::history::reconcile::{Difference, Reconciler, Reconciliation};
+use crate::history::verify::{HistoryVerification, HistoryVerifier, VersionDifference};
 use crate::store::{HistoryReport, HistoryState};
 
 /// History.
@@ -51,6 +52,22 @@ impl Epr {
         let mut reconciler = Reconciler::new(take);
         let revision = self.store().registry_and_ledger(&mut |joined| reconciler.add(joined)).await?;
         Ok((reconciler.finish(), revision))
+    }
+
+    /// Compares every version of history with what the ledger makes, and passes each difference to `take` until it
+    /// returns `false`: versions that were changed, added or removed, and states without their time. Reads one snapshot,
+    /// row by row, as far as history is complete.
+    ///
+    /// # Errors
+    /// The database is unavailable: then nothing is known.
+    pub async fn verify_history(
+        &self,
+        take: &mut (dyn FnMut(VersionDifference) -> bool + Send),
+    ) -> Result<(HistoryVerification, HistoryState)> {
+        let began = self.history_state().await?.began;
+        let mut verifier = HistoryVerifier::new(began, take);
+        let state = self.store().versions_and_ledger(&mut |item| verifier.add(item)).await?;
+        Ok((verifier.finish(), state))
     }
 
     /// Completes history from the ledger: after entries of a program that writes none. [`Epr::migrate`] does the same.

@@ -130,10 +130,11 @@ pub(super) fn entity_updated(call: &Call, before: &Entity, after: &Entity) -> Re
     Ok(entity_draft(call, after, "entity.update", after.updated_at, details)?.with_row(changed(after.clone())))
 }
 
-/// Without a version of the row: when an update archives the entity, the entry before this one has it.
+/// Without a version of the row: when an update archives the entity, the entry before this one has it. Otherwise the
+/// caller adds one.
 pub(super) fn entity_archived(call: &Call, entity: &Entity) -> Result<Draft> {
     let details = object([("name", entity.name.as_str().into()), ("type", entity.entity_type.word().into())]);
-    entity_draft(call, entity, "entity.archive", entity.updated_at, details)
+    Ok(entity_draft(call, entity, "entity.archive", entity.updated_at, details)?.keeping_rows())
 }
 
 fn role_draft(call: &Call, role: &Role, action: &'static str, details: JsonObject) -> Result<Draft> {

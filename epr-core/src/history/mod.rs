@@ -8,6 +8,7 @@ pub mod batch;
 pub mod reconcile;
 pub mod replay;
 pub mod row;
+pub mod verify;
 
 pub use replay::{Entry, Step, Unreplayable};
 pub use row::{RegistryRow, RowKey, RowVersion};

@@ -57,24 +57,28 @@ impl Difference {
     /// The difference without the values of personal fields.
     #[must_use]
     pub fn without_personal_values(mut self) -> Self {
-        if self.table != "principals" {
-            return self;
-        }
-        let is_personal = |field: &str| PERSONAL_FIELDS.contains(&field);
-        for value in [&mut self.ledger, &mut self.registry].into_iter().flatten() {
-            match (&self.field, value) {
-                (Some(field), value) if is_personal(field) => *value = WITHHELD.into(),
-                (None, Json::Object(members)) => {
-                    for field in PERSONAL_FIELDS {
-                        if let Some(value) = members.get_mut(field) {
-                            *value = WITHHELD.into();
-                        }
-                    }
-                }
-                _ => {}
-            }
+        if self.table == "principals" {
+            let values = [&mut self.ledger, &mut self.registry];
+            withhold(self.field.as_deref(), values.into_iter().flatten());
         }
         self
+    }
+}
+
+/// Withholds the values of personal fields of a principal: of one field, or of whole rows.
+pub(super) fn withhold<'a>(field: Option<&str>, values: impl Iterator<Item = &'a mut Json>) {
+    for value in values {
+        match (field, value) {
+            (Some(field), value) if PERSONAL_FIELDS.contains(&field) => *value = WITHHELD.into(),
+            (None, Json::Object(members)) => {
+                for field in PERSONAL_FIELDS {
+                    if let Some(value) = members.get_mut(field) {
+                        *value = WITHHELD.into();
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -267,7 +271,7 @@ impl Open {
 }
 
 /// The names of the members that differ.
-fn differing(one: &JsonObject, other: &JsonObject) -> Vec<String> {
+pub(super) fn differing(one: &JsonObject, other: &JsonObject) -> Vec<String> {
     let mut names: Vec<&String> = one.keys().chain(other.keys()).collect();
     names.sort_unstable();
     names.dedup();

@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::row::{RegistryRow, RowKey};
+use super::row::{RegistryRow, RowKey, is_row_action};
 use crate::domain::audit::OWN_SOURCE;
 use crate::domain::fields::{FieldError, parse_uuid};
 use crate::domain::{Assignment, Entity, Invalid, Json, JsonObject, Principal, Role, Timestamp};
@@ -60,20 +60,16 @@ pub struct RowEntry<'a> {
     details: JsonObject,
 }
 
-/// What can be done to a row, by the last part of an action.
-const VERBS: [&str; 6] = ["create", "update", "archive", "delete", "erase", "baseline"];
-
 impl<'a> RowEntry<'a> {
     /// Reads `entry`; `None` when it is about no row of the registry.
     ///
     /// # Errors
     /// It is about a row, but does not say which.
     pub fn read(entry: &'a Entry) -> Result<Option<Self>, Unreplayable> {
-        let Some((subject, verb)) = entry.action.split_once('.') else { return Ok(None) };
-        let is_row = matches!(subject, "entity" | "role" | "role_assignment" | "principal");
-        if entry.source != OWN_SOURCE || !is_row || !VERBS.contains(&verb) {
+        if entry.source != OWN_SOURCE || !is_row_action(&entry.action) {
             return Ok(None);
         }
+        let subject = entry.action.split('.').next().unwrap_or_default();
         let details = match Json::parse(entry.details.as_bytes()) {
             Ok(Json::Object(details)) => details,
             Ok(_) => return Err(entry.unreplayable("its details are no object")),

@@ -30,6 +30,17 @@ pub enum RowKey {
     Principal(String, Uuid),
 }
 
+/// What can be done to a row, by the last part of an action.
+const VERBS: [&str; 6] = ["create", "update", "archive", "delete", "erase", "baseline"];
+
+/// Whether entries of EPR with this action are about a row of the registry.
+#[must_use]
+pub fn is_row_action(action: &str) -> bool {
+    action.split_once('.').is_some_and(|(subject, verb)| {
+        matches!(subject, "entity" | "role" | "role_assignment" | "principal") && VERBS.contains(&verb)
+    })
+}
+
 /// What an entry makes of a row: its new version, or its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowVersion {

@@ -9,7 +9,7 @@ use super::{GENESIS_HASH, HASH_VERSION, number};
 use crate::domain::audit::OWN_SOURCE;
 use crate::domain::json::{JsonError, MAX_DEPTH};
 use crate::domain::{AuditEvent, Json, Timestamp};
-use crate::history::row::RowVersion;
+use crate::history::row::{RowVersion, is_row_action};
 
 /// The head of the chain, after which the next entry is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct Draft {
     basis: Option<i64>,
     /// What the entry makes of a row of the registry.
     row: Option<Box<RowVersion>>,
+    /// Whether the entry leaves every row as it was, although its action is about one.
+    keeps_rows: bool,
 }
 
 /// The reason for which an event's details cannot be stored exactly.
@@ -108,13 +110,13 @@ impl Draft {
         if details.len() > MAX_DETAILS_BYTES {
             return Err(DetailsError::TooLarge(details.len()));
         }
-        Ok(Self { event, details, dated: true, basis: None, row: None })
+        Ok(Self { event, details, dated: true, basis: None, row: None, keeps_rows: false })
     }
 
     /// An event of an older ledger with the canonical text of its details, as it was hashed. Its size is not bounded.
     #[must_use]
     pub fn recorded(event: AuditEvent, details: String) -> Self {
-        Self { event, details, dated: true, basis: None, row: None }
+        Self { event, details, dated: true, basis: None, row: None, keeps_rows: false }
     }
 
     /// Marks the event as one whose source gave no time: its time is from a clock, and is ignored when a later event
@@ -136,11 +138,24 @@ impl Draft {
         self.basis
     }
 
-    /// Adds the version of a row that the entry makes: history keeps it from the sequence of the entry on. An entry
-    /// that changes the registry without one leaves every row as it was.
+    /// Adds the version of a row that the entry makes: history keeps it from the sequence of the entry on.
     #[must_use]
     pub fn with_row(self, version: RowVersion) -> Self {
         Self { row: Some(Box::new(version)), ..self }
+    }
+
+    /// Says that the entry leaves every row as it was, although its action is about one.
+    #[must_use]
+    pub fn keeping_rows(self) -> Self {
+        Self { keeps_rows: true, ..self }
+    }
+
+    /// Whether the action is about a row, and the draft says neither which version it makes nor that it makes none.
+    /// History then leaves the entry to a replay.
+    #[must_use]
+    pub fn lacks_row(&self) -> bool {
+        let is_about_row = self.is_own() && is_row_action(self.event.action.as_str());
+        is_about_row && self.row.is_none() && !self.keeps_rows
     }
 
     /// The version of [`Draft::with_row`].

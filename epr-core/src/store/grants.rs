@@ -24,6 +24,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("registry_head", &["SELECT", "UPDATE"]),
     ("ledger_incarnations", &["SELECT", "INSERT"]),
     ("history_head", &["SELECT", "UPDATE"]),
+    ("registry_times", &["SELECT"]),
     ("entity_versions", &["SELECT", "INSERT", "UPDATE"]),
     ("role_versions", &["SELECT", "INSERT", "UPDATE"]),
     ("role_permission_versions", &["SELECT", "INSERT"]),

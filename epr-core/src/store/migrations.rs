@@ -37,6 +37,9 @@ macro_rules! migrations {
             "0027_checkpoints",
             "0028_cosignatures",
             "0029_reincarnation",
+            "0030_registry_times",
+            "0031_earlier_registry_times",
+            "0032_past_lists_of_one_type",
             "0034_authzen",
         )
     };

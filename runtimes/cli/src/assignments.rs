@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, ExternalId, Granted, InForce, NamedAssignment, NewAssignment,
-    Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, ExternalId, Granted, InForce, Moment, NamedAssignment,
+    NewAssignment, Timestamp,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::backend::{Backend, BackendError};
 use crate::check::principal_type;
 use crate::condition::{self, Parameter, parameter};
 use crate::entities::{Limit, entity_label};
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped, minute, notice};
 use crate::principals::external_id;
 use crate::reference::{EntityRef, RoleRef};
@@ -43,11 +44,16 @@ pub(crate) enum Command {
         /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Show all fields of one assignment
+    #[command(visible_alias = "get")]
     Show {
         /// The id of the assignment
         assignment: Uuid,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Assign a role to a principal; assigning it again changes nothing
     Create(Create),
@@ -122,14 +128,15 @@ fn window_condition(text: &str) -> Result<WindowCondition, String> {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { principal, principal_type, role, in_force, entity, limit } => {
+        Command::List { principal, principal_type, role, in_force, entity, limit, moment } => {
+            let now = backend.now();
+            let moment = moment.moment(now);
             let role_id = match role {
-                Some(role) => Some(role.find(backend).await?.id),
+                Some(role) => Some(role.find_at(backend, moment).await?.id),
                 None => None,
             };
-            let now = backend.now();
             let entity_id = match entity {
-                Some(entity) => Some(entity.id(backend).await?),
+                Some(entity) => Some(entity.id_at(backend, moment).await?),
                 None => None,
             };
             let filter = AssignmentFilter {
@@ -139,12 +146,17 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 entity_id,
                 in_force: in_force.map(|condition| condition.resolve(now)),
             };
-            list(backend, filter, *limit, out).await?;
+            list(backend, (filter, moment), *limit, out).await?;
         }
-        Command::Show { assignment } => {
+        Command::Show { assignment, moment } => {
+            let moment = moment.moment(backend.now());
+            if !moment.is_now() {
+                show(&backend.assignment_at(*assignment, moment).await?, moment.at, out)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let found = backend.assignment(*assignment).await?;
             let found = found.ok_or_else(|| BackendError::Message(format!("Assignment {assignment} not found")))?;
-            show(backend, &found, out)?;
+            show(&found, Some(backend.now()), out)?;
         }
         Command::Create(create) => create_one(backend, create, out).await?,
         Command::Revoke { assignment } => {
@@ -201,27 +213,30 @@ async fn create_one(backend: &Backend, create: &Create, out: &mut Output) -> Res
     }
     let (entity_type, entity_name) = entity.map(|entity| (entity.entity_type, entity.name)).unzip();
     let named = NamedAssignment { assignment, role_name: role.name, entity_type, entity_name, granted: None };
-    show(backend, &named, out)
+    show(&named, Some(backend.now()), out)
 }
 
 async fn list(
     backend: &Backend,
-    filter: AssignmentFilter,
+    (filter, moment): (AssignmentFilter, Moment),
     limit: Option<usize>,
     out: &mut Output,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let now = backend.now();
+    let at = if moment.is_now() { Some(backend.now()) } else { moment.at };
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
-    backend
-        .for_each_named_assignment(filter, &mut |named| {
-            if !limit.admits() {
-                return false;
-            }
-            written = row(&named, now, out);
-            written.is_ok()
-        })
-        .await?;
+    let mut show = |named: NamedAssignment| {
+        if !limit.admits() {
+            return false;
+        }
+        written = row_at(&named, at, out);
+        written.is_ok()
+    };
+    if moment.is_now() {
+        backend.for_each_named_assignment(filter, &mut show).await?;
+    } else {
+        backend.for_each_named_assignment_at(&filter, moment, &mut show).await?;
+    }
     written?;
     limit.report(out, "No assignments.")?;
     Ok(())
@@ -229,13 +244,18 @@ async fn list(
 
 /// The role and its entity; the principal and the state of the window; the condition, if there is one.
 pub(crate) fn row(named: &NamedAssignment, now: Timestamp, out: &mut Output) -> std::io::Result<()> {
+    row_at(named, Some(now), out)
+}
+
+/// The same at a time; without one, the window as it is.
+fn row_at(named: &NamedAssignment, at: Option<Timestamp>, out: &mut Output) -> std::io::Result<()> {
     if out.json {
         return out.object(named);
     }
     let NamedAssignment { assignment, role_name, .. } = named;
     out.clipped_line(&format!("{}  {} {}", assignment.id, escaped(role_name), reach(named)))?;
     let principal_type = escaped(&assignment.principal_type);
-    let state = window_state(assignment, now);
+    let state = at.map_or_else(|| window(assignment), |at| window_state(assignment, at));
     out.clipped_line(&format!("  {principal_type} {}  {state}", assignment.principal_id))?;
     if let Some(condition) = &assignment.condition {
         out.clipped_line(&format!("  if {}", condition::line(condition)))?;
@@ -275,6 +295,12 @@ pub(crate) fn reach(named: &NamedAssignment) -> String {
     }
 }
 
+/// The window, whatever the time is.
+fn window(assignment: &Assignment) -> String {
+    let until = assignment.expires_at.map(|end| format!(" until {}", minute(end))).unwrap_or_default();
+    format!("from {}{until}", minute(assignment.effective_at))
+}
+
 /// The state of the window at `now`.
 pub(crate) fn window_state(assignment: &Assignment, now: Timestamp) -> String {
     match assignment.expires_at {
@@ -285,7 +311,8 @@ pub(crate) fn window_state(assignment: &Assignment, now: Timestamp) -> String {
     }
 }
 
-fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
+/// Shows an assignment, with the state of its window at a time.
+fn show(named: &NamedAssignment, at: Option<Timestamp>, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
     if out.json {
         return Ok(out.object(named)?);
     }
@@ -305,8 +332,8 @@ fn show(backend: &Backend, named: &NamedAssignment, out: &mut Output) -> Result<
         ),
         ("from", assignment.effective_at.to_string()),
         ("until", until),
-        ("state", window_state(assignment, backend.now())),
     ];
+    fields.extend(at.map(|at| ("state", window_state(assignment, at))));
     fields.extend(assignment.condition.as_ref().map(|condition| ("condition", condition::line(condition))));
     fields.push(("created", assignment.created_at.to_string()));
     fields.extend(named.granted.as_ref().and_then(describe_grant).map(|grant| ("granted", grant)));

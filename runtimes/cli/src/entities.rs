@@ -8,11 +8,14 @@ use clap::{Arg, Args, Subcommand};
 use epr_core::domain::entity::EntityName;
 use epr_core::domain::fields::Choice;
 use epr_core::domain::{
-    Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, ExternalId, Json, JsonObject, NewEntity,
+    Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, ExternalId, Json, JsonObject, Moment, NewEntity,
 };
+use epr_core::history::RegistryRow;
+use epr_core::store::PastList;
 
 use crate::Outcome;
 use crate::backend::Backend;
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped, notice};
 use crate::reference::EntityRef;
 
@@ -44,11 +47,16 @@ pub(crate) enum Command {
         /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Show all fields of one entity, also an archived one
+    #[command(visible_alias = "get")]
     Show {
         /// The entity: its id, or TYPE:NAME
         entity: EntityRef,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Create an entity
     Create(Create),
@@ -148,13 +156,14 @@ impl TypedValueParser for EntityTypeParser {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { types, parent, status, name, name_prefix, below, external_id, limit } => {
+        Command::List { types, parent, status, name, name_prefix, below, external_id, limit, moment } => {
+            let moment = moment.moment(backend.now());
             let ancestor_id = match below {
-                Some(below) => Some(below.id(backend).await?),
+                Some(below) => Some(below.id_at(backend, moment).await?),
                 None => None,
             };
             let parent_id = match parent {
-                Some(parent) => Some(parent.id(backend).await?),
+                Some(parent) => Some(parent.id_at(backend, moment).await?),
                 None => None,
             };
             let external_id = external_id.clone();
@@ -167,9 +176,12 @@ pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) 
                 ancestor_id,
                 external_id,
             };
-            list(backend, &filter, *limit, out).await?;
+            list(backend, (&filter, moment), *limit, out).await?;
         }
-        Command::Show { entity } => show(backend, &entity.find(backend).await?, out).await?,
+        Command::Show { entity, moment } => {
+            let moment = moment.moment(backend.now());
+            show_at(backend, &entity.find_at(backend, moment).await?, moment, out).await?;
+        }
         Command::Create(create) => {
             let parent_id = match &create.parent {
                 Some(parent) => Some(parent.id(backend).await?),
@@ -250,21 +262,25 @@ pub(crate) fn entity_label(entity_type: &EntityType, name: &str) -> String {
 
 async fn list(
     backend: &Backend,
-    filter: &EntityFilter,
+    (filter, moment): (&EntityFilter, Moment),
     limit: Option<usize>,
     out: &mut Output,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
-    backend
-        .for_each_entity(filter, &mut |entity| {
-            if !limit.admits() {
-                return false;
-            }
-            written = row(&entity, limit.seen == 1, out);
-            written.is_ok()
-        })
-        .await?;
+    let mut show = |entity: &Entity| {
+        if !limit.admits() {
+            return false;
+        }
+        written = row(entity, limit.seen == 1, out);
+        written.is_ok()
+    };
+    if moment.is_now() {
+        backend.for_each_entity(filter, &mut |entity| show(&entity)).await?;
+    } else {
+        let mut shown = |row| matches!(row, RegistryRow::Entity(entity) if show(&entity));
+        backend.for_each_row_at(PastList::Entities(filter), moment, &mut shown).await?;
+    }
     written?;
     limit.report(out, "No entities.")?;
     Ok(())
@@ -286,12 +302,21 @@ fn row(entity: &Entity, first: bool, out: &mut Output) -> std::io::Result<()> {
 }
 
 async fn show(backend: &Backend, entity: &Entity, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
+    show_at(backend, entity, Moment::NOW, out).await
+}
+
+async fn show_at(
+    backend: &Backend,
+    entity: &Entity,
+    moment: Moment,
+    out: &mut Output,
+) -> Result<(), Box<dyn std::error::Error>> {
     if out.json {
         return Ok(out.object(entity)?);
     }
     let parent = match entity.parent_id {
         Some(id) => {
-            let parent = backend.entity(id).await?;
+            let parent = backend.entity_at(id, moment).await?;
             format!("{id} {}", entity_label(&parent.entity_type, &parent.name))
         }
         None => "none".into(),

@@ -7,6 +7,7 @@ use epr_core::Epr;
 use epr_core::store::{HistoryReport, HistoryState};
 use serde_json::json;
 
+use crate::history_verify::{self, Verify};
 use crate::output::{Output, escaped};
 use crate::{EXIT_NO, Outcome, takeover};
 
@@ -20,11 +21,14 @@ pub(crate) enum Command {
     /// Delete history and recreate it from the ledger. Meanwhile the past cannot be asked; checks and changes go on.
     /// Exit code 1 when entries cannot be replayed
     Rebuild,
+    /// Compare history with what the ledger makes: every version that was changed, added or removed is named
+    Verify(Verify),
 }
 
 pub(crate) async fn run(epr: &Epr, command: &Command, out: &mut Output) -> Outcome {
     let report = match command {
         Command::Status => return status(epr.history_state().await?, out),
+        Command::Verify(command) => return history_verify::run(epr, command, out).await,
         Command::Complete => {
             takeover::show_progress();
             epr.complete_history().await?

@@ -27,6 +27,7 @@ mod events;
 mod explain;
 mod grants;
 mod history;
+mod history_verify;
 mod ledger;
 mod migrate;
 mod moment;

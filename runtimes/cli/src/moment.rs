@@ -19,6 +19,7 @@ pub(crate) struct MomentOptions {
 
 impl MomentOptions {
     /// The moment, asked for at `now`.
+    #[must_use]
     pub(crate) fn moment(&self, now: Timestamp) -> Moment {
         Moment { at: self.at.map(|at| at.resolve(now)), revision: self.revision }
     }

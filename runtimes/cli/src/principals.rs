@@ -6,12 +6,17 @@ use clap::{Args, Subcommand};
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::fields::Choice as _;
 use epr_core::domain::principal::DisplayName;
-use epr_core::domain::{ExternalId, Json, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
+use epr_core::domain::{
+    ExternalId, Json, Moment, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus,
+};
+use epr_core::history::RegistryRow;
+use epr_core::store::PastList;
 use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::check::principal_type;
 use crate::entities::{Attributes, Limit, attributes, choice};
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped};
 use crate::{Outcome, principal_history};
 
@@ -31,10 +36,17 @@ pub(crate) enum Command {
         /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Show all fields of one principal, also an erased one
     #[command(visible_alias = "get")]
-    Show(Named),
+    Show {
+        #[command(flatten)]
+        principal: Named,
+        #[command(flatten)]
+        moment: MomentOptions,
+    },
     /// Register a principal
     Create(Create),
     /// Change a principal; fields that are not given stay as they are
@@ -118,16 +130,17 @@ fn display_name(text: &str) -> Result<DisplayName, String> {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { principal_type, status, external_id, limit } => {
+        Command::List { principal_type, status, external_id, limit, moment } => {
             let filter = PrincipalFilter {
                 principal_type: principal_type.clone(),
                 status: *status,
                 external_id: external_id.clone(),
             };
-            list(backend, &filter, *limit, out).await?;
+            list(backend, (&filter, moment.moment(backend.now())), *limit, out).await?;
         }
-        Command::Show(Named { principal, principal_type }) => {
-            show(&backend.principal(principal_type, *principal).await?, out)?;
+        Command::Show { principal: Named { principal, principal_type }, moment } => {
+            let moment = moment.moment(backend.now());
+            show(&backend.principal_at(principal_type, *principal, moment).await?, out)?;
         }
         Command::Create(create) => {
             let new = NewPrincipal {
@@ -192,21 +205,25 @@ async fn set_status(
 
 async fn list(
     backend: &Backend,
-    filter: &PrincipalFilter,
+    (filter, moment): (&PrincipalFilter, Moment),
     limit: Option<usize>,
     out: &mut Output,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
-    backend
-        .for_each_principal(filter, &mut |principal| {
-            if !limit.admits() {
-                return false;
-            }
-            written = row(&principal, out);
-            written.is_ok()
-        })
-        .await?;
+    let mut show = |principal: &Principal| {
+        if !limit.admits() {
+            return false;
+        }
+        written = row(principal, out);
+        written.is_ok()
+    };
+    if moment.is_now() {
+        backend.for_each_principal(filter, &mut |principal| show(&principal)).await?;
+    } else {
+        let mut shown = |row| matches!(row, RegistryRow::Principal(principal) if show(&principal));
+        backend.for_each_row_at(PastList::Principals(filter), moment, &mut shown).await?;
+    }
     written?;
     limit.report(out, "No registered principals.")?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use epr_core::domain::fields::parse_uuid;
-use epr_core::domain::{Entity, EntityType, Role};
+use epr_core::domain::{Entity, EntityType, Moment, Role};
 use uuid::Uuid;
 
 use crate::backend::{Backend, BackendError};
@@ -33,10 +33,18 @@ impl FromStr for EntityRef {
 impl EntityRef {
     /// The entity that it refers to.
     pub(crate) async fn find(&self, backend: &Backend) -> Result<Entity, BackendError> {
+        self.find_at(backend, Moment::NOW).await
+    }
+
+    /// The entity that it referred to at `moment`, as it was then.
+    pub(crate) async fn find_at(&self, backend: &Backend, moment: Moment) -> Result<Entity, BackendError> {
         match self {
-            Self::Id(id) => backend.entity(*id).await,
-            Self::Named(entity_type, name) => match backend.entity_named(entity_type, name).await? {
+            Self::Id(id) => backend.entity_at(*id, moment).await,
+            Self::Named(entity_type, name) => match backend.entity_named_at(entity_type, name, moment).await? {
                 Some(entity) => Ok(entity),
+                None if !moment.is_now() => {
+                    Err(BackendError::Message(format!("there was no {entity_type} named `{name}` at that moment")))
+                }
                 None if backend.is_api() => Err(BackendError::Message(format!(
                     "there is no {entity_type} named `{name}`, or it is archived; with --url, give the id of an \
                      archived entity"
@@ -48,9 +56,14 @@ impl EntityRef {
 
     /// The id of the entity that it refers to.
     pub(crate) async fn id(&self, backend: &Backend) -> Result<Uuid, BackendError> {
+        self.id_at(backend, Moment::NOW).await
+    }
+
+    /// The id of the entity that it referred to at `moment`.
+    pub(crate) async fn id_at(&self, backend: &Backend, moment: Moment) -> Result<Uuid, BackendError> {
         match self {
             Self::Id(id) => Ok(*id),
-            Self::Named(..) => Ok(self.find(backend).await?.id),
+            Self::Named(..) => Ok(self.find_at(backend, moment).await?.id),
         }
     }
 }
@@ -70,10 +83,18 @@ impl FromStr for RoleRef {
 impl RoleRef {
     /// The role that it refers to. A name takes precedence over an id: a role can be named like an id.
     pub(crate) async fn find(&self, backend: &Backend) -> Result<Role, BackendError> {
-        let named = backend.role_named(&self.0).await?;
+        self.find_at(backend, Moment::NOW).await
+    }
+
+    /// The role that it referred to at `moment`, as it was then.
+    pub(crate) async fn find_at(&self, backend: &Backend, moment: Moment) -> Result<Role, BackendError> {
+        let named = backend.role_named_at(&self.0, moment).await?;
         match (named, parse_uuid(&self.0)) {
             (Some(role), _) => Ok(role),
-            (None, Some(id)) => backend.role(id).await,
+            (None, Some(id)) => backend.role_at(id, moment).await,
+            (None, None) if !moment.is_now() => {
+                Err(BackendError::Message(format!("there was no role named `{}` at that moment", self.0)))
+            }
             (None, None) => Err(BackendError::Message(format!("there is no role named `{}`", self.0))),
         }
     }

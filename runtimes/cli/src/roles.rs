@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use epr_core::domain::condition::Condition;
 use epr_core::domain::role::{Action, RoleDescription, RoleName};
-use epr_core::domain::{EntityType, NewRole, Role, RolePatch};
+use epr_core::domain::{EntityType, Moment, NewRole, Role, RolePatch};
+use epr_core::history::RegistryRow;
+use epr_core::store::PastList;
 
 use crate::Outcome;
 use crate::backend::Backend;
 use crate::condition::{self, ActionCondition, Parameter, action_condition, parameter};
 use crate::entities::{EntityTypeParser, Limit};
+use crate::moment::MomentOptions;
 use crate::output::{Output, escaped};
 use crate::reference::RoleRef;
 
@@ -22,11 +25,16 @@ pub(crate) enum Command {
         /// List at most N
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Show all fields of one role
+    #[command(visible_alias = "get")]
     Show {
         /// The role: its name or id
         role: RoleRef,
+        #[command(flatten)]
+        moment: MomentOptions,
     },
     /// Create a role
     Create(Create),
@@ -99,8 +107,10 @@ fn description(text: &str) -> Result<RoleDescription, String> {
 
 pub(crate) async fn run(backend: &Backend, command: &Command, out: &mut Output) -> Outcome {
     match command {
-        Command::List { limit } => list(backend, *limit, out).await?,
-        Command::Show { role } => show(&role.find(backend).await?, out)?,
+        Command::List { limit, moment } => list(backend, moment.moment(backend.now()), *limit, out).await?,
+        Command::Show { role, moment } => {
+            show(&role.find_at(backend, moment.moment(backend.now())).await?, out)?;
+        }
         Command::Create(create) => {
             let new = NewRole {
                 description: create.description.clone(),
@@ -177,18 +187,27 @@ fn distinct(types: &[EntityType]) -> Vec<EntityType> {
     kept
 }
 
-async fn list(backend: &Backend, limit: Option<usize>, out: &mut Output) -> Result<(), Box<dyn std::error::Error>> {
+async fn list(
+    backend: &Backend,
+    moment: Moment,
+    limit: Option<usize>,
+    out: &mut Output,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut limit = Limit::of(limit);
     let mut written = Ok(());
-    backend
-        .for_each_role(&mut |role| {
-            if !limit.admits() {
-                return false;
-            }
-            written = row(&role, out);
-            written.is_ok()
-        })
-        .await?;
+    let mut show = |role: &Role| {
+        if !limit.admits() {
+            return false;
+        }
+        written = row(role, out);
+        written.is_ok()
+    };
+    if moment.is_now() {
+        backend.for_each_role(&mut |role| show(&role)).await?;
+    } else {
+        let mut shown = |row| matches!(row, RegistryRow::Role(role) if show(&role));
+        backend.for_each_row_at(PastList::Roles, moment, &mut shown).await?;
+    }
     written?;
     limit.report(out, "No roles.")?;
     Ok(())

@@ -282,6 +282,77 @@ async fn streams_and_polls_end_when_the_service_stops(#[case] kind: DatabaseKind
     assert!(stopped.0.success());
 }
 
+/// What was read belongs to the former incarnation: the reader is not told to go on after it.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_with_a_sentence_when_a_new_incarnation_begins(#[case] kind: DatabaseKind) {
+    let api = Api::start(kind).await;
+    api.create_numbered_entity(1).await;
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &api.database.url)]).await;
+    let request = reqwest::Client::new().get(format!("{base}/api/v1/changes"));
+    let mut stream = request.header("Accept", "text/event-stream").send().await.unwrap();
+    let (mut events, mut seen) = (Events::default(), Vec::new());
+    while seen.is_empty() {
+        seen = events.read(&stream.chunk().await.unwrap().unwrap());
+    }
+    api.epr.reincarnate(&Call::default(), &"a drill".parse().unwrap()).await.unwrap();
+    let mut last = None;
+    while let Some(bytes) = stream.chunk().await.unwrap() {
+        last = events.read(&bytes).pop().or(last);
+    }
+    let last = last.expect("an end");
+    let sentence = last.data.unwrap()["detail"].as_str().unwrap().to_owned();
+    assert!(last.kind.as_deref() == Some("end") && sentence.contains("incarnation"), "{sentence}");
+    assert!(!sentence.contains("Last-Event-ID"), "{sentence}");
+    process.terminate().await;
+}
+
+/// A client whose calls cannot wait asks now and then, and not again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_a_short_timeout_pauses_between_its_calls() {
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
+    let (process, base) = Process::api(&[("EPR_DATABASE_URL", &database.url)]).await;
+    let client = Client::builder(&base).timeout(Duration::from_millis(1500)).build().unwrap();
+    let mut changes = client.changes(None).stream();
+    let nothing = tokio::time::timeout(Duration::from_secs(2), changes.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    let metrics = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    let calls = metrics.lines().find(|line| {
+        line.starts_with("epr_http_requests_total{route=\"/api/v1/changes\",method=\"GET\",status=\"200\"}")
+    });
+    let calls: u32 = calls.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("some calls");
+    assert!((1..=6).contains(&calls), "{calls} calls in two seconds");
+    process.terminate().await;
+}
+
+/// A stream on which nothing happens is not the first connection to be closed when there are too many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_stream_is_not_closed_to_make_room() {
+    let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
+    let environment = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_MAX_CONNECTIONS", "16")];
+    let (process, base) = Process::api(&environment).await;
+    let request = reqwest::Client::new().get(format!("{base}/api/v1/changes"));
+    let mut stream = request.header("Accept", "text/event-stream").send().await.unwrap();
+    let address: std::net::SocketAddr = base.strip_prefix("http://").unwrap().parse().unwrap();
+    // Each is silent for less time than the stream is.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+        let alive = reqwest::Client::new().get(format!("{base}/healthz")).send().await.unwrap();
+        assert_eq!(alive.status(), 200);
+    }
+    let http = reqwest::Client::new();
+    http.post(format!("{base}/api/v1/roles")).json(&json!({"name": "Reader"})).send().await.unwrap();
+    let (mut events, mut seen) = (Events::default(), Vec::new());
+    while seen.is_empty() {
+        seen = events.read(&stream.chunk().await.unwrap().expect("a stream that is still open"));
+    }
+    assert_eq!(seen[0].data.as_ref().unwrap()["action"], "role.create");
+    process.terminate().await;
+}
+
 /// Waits until two calls of changes have begun: the stream, and the poll.
 async fn wait_for_waiting_poll(http: &reqwest::Client, base: &str) {
     epr_testkit::wait::until("two calls", async || {

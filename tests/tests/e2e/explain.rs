@@ -76,8 +76,10 @@ async fn an_explanation_names_everything_that_the_decision_rests_on(#[case] kind
     let mut then = body.clone();
     then["at"] = json!("2026-10-01T00:00:00Z");
     let refused = api.post("/api/v1/explain", then.clone()).await.expect(400);
-    let first = format!("{}, of 2026-11-23T17:07:00.000000Z", Revision { sequence: 1, ..revision });
-    assert_eq!(refused["detail"], format!("The registry has no history before its first revision, {first}"));
+    let first = Revision { sequence: 1, ..revision };
+    let refused = refused["detail"].as_str().unwrap();
+    // Its time is that of the database.
+    assert!(refused.starts_with(&format!("The registry has no history before its first revision, {first}, of 20")));
     then["revision"] = explained["revision"].clone();
     let then = api.post("/api/v1/explain", then).await.expect(200);
     assert_eq!((&then["decision"], &then["until"]), (&json!(true), &json!("2026-11-01T12:00:00.000000Z")));

@@ -73,6 +73,7 @@ fn text<T: std::fmt::Debug>(answer: &Result<T, Error>) -> String {
 async fn compare_history(kind: DatabaseKind, rng: &mut StdRng, counts: &mut BTreeMap<String, i32>) {
     let (database, clock, call) = (Database::create(kind).await, clock(), Call::default());
     let store = database.store().await;
+    database.record_times_of_entries().await;
     let epr = service(&store, clock.clone());
     epr.start(false).await.unwrap();
     let mut world = World { keeps_persons: true, ..World::default() };
@@ -193,6 +194,7 @@ async fn explanations_given_during_changes_are_given_again_at_their_revisions(#[
 async fn a_revision_alone_means_the_time_of_its_entry(#[case] kind: DatabaseKind) {
     let (database, clock, call) = (Database::create(kind).await, clock(), Call::default());
     let store = database.store().await;
+    database.record_times_of_entries().await;
     let epr = service(&store, clock.clone());
     epr.start(false).await.unwrap();
     let spv = epr.create_entity(&call, NewEntity::new("S".parse().unwrap(), EntityType::Spv)).await.unwrap();

@@ -31,7 +31,7 @@ const TABLES: [(&str, &str, &str); 7] = [
 ];
 
 /// What a column is changed to, as SQL; `None`: the ledger says nothing about it.
-fn changed(table: &str, column: &str, kind: DatabaseKind) -> Option<String> {
+pub(crate) fn changed(table: &str, column: &str, kind: DatabaseKind) -> Option<String> {
     let postgres = kind == DatabaseKind::Postgres;
     let text = |value: &str| Some(format!("'{value}'"));
     let other = |table: &str, name: &str| Some(format!("(SELECT id FROM {table} WHERE {name})"));
@@ -69,7 +69,7 @@ fn changed(table: &str, column: &str, kind: DatabaseKind) -> Option<String> {
     }
 }
 
-async fn columns(database: &Database, table: &str) -> Vec<String> {
+pub(crate) async fn columns(database: &Database, table: &str) -> Vec<String> {
     let sql = match database.kind {
         DatabaseKind::Postgres => {
             format!("SELECT column_name FROM information_schema.columns WHERE table_name = '{table}' ORDER BY 1")
@@ -80,7 +80,7 @@ async fn columns(database: &Database, table: &str) -> Vec<String> {
 }
 
 /// Runs SQL without the checks of references, as a restore or a shell may.
-async fn outside(database: &Database, sql: &str) {
+pub(crate) async fn outside(database: &Database, sql: &str) {
     let unchecked = match database.kind {
         DatabaseKind::Postgres => "SET session_replication_role = replica",
         DatabaseKind::Sqlite => "PRAGMA foreign_keys = OFF",
@@ -100,7 +100,7 @@ async fn differences(api: &Api) -> Vec<Difference> {
 }
 
 /// A registry in which every table has a row whose every column can be changed.
-async fn registry(api: &Api) {
+pub(crate) async fn registry(api: &Api) {
     let (epr, call) = (&api.epr, Call::default());
     let entity = |name: &str| NewEntity::new(name.parse().unwrap(), EntityType::Spv);
     let other = epr.create_entity(&call, entity("other")).await.unwrap();

@@ -1,9 +1,12 @@
 //! History: written by appends, completed from the ledger.
 
-use epr_core::domain::{Entity, Incarnation, Moment, NotAskable, PastMoment, Revision};
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::domain::{Entity, Incarnation, Moment, NotAskable, Revision, Timestamp};
 use epr_core::history::reconcile::Joined;
+use epr_core::history::verify::HistoryItem;
 use epr_core::history::{RegistryRow, RowKey, RowVersion};
 use epr_core::store::{HistoryState, StoreError, collect_into};
+use epr_testkit::wait::next_millisecond;
 use rstest::rstest;
 
 use crate::support::{
@@ -126,31 +129,67 @@ async fn a_moment_that_history_lacks_is_refused(#[case] backend: Backend) {
     assert_eq!(refused(after(&world, 0).await).await, NotAskable::NoHistory);
     with_versions(&world).await;
     let present = world.store.registry_state().await.unwrap().revision;
-    let first = PastMoment { revision: Revision { sequence: 1, ..present }, at: at(1) };
-    assert_eq!(refused(after(&world, 0).await).await, NotAskable::BeforeFirst { first });
+    let NotAskable::BeforeFirst { first } = refused(after(&world, 0).await).await else { panic!("no first moment") };
+    assert_eq!(first.revision, Revision { sequence: 1, ..present });
     assert_eq!(refused(Moment::at(at(0))).await, NotAskable::BeforeFirst { first });
+    // The moment that the refusal names can be asked, and none before it.
+    let later = SystemClock.now().plus_seconds(60);
+    let of_first = world.store.past_facts(&asked, Moment::at(first.at), later).await.unwrap().0;
+    assert!(of_first.at == first.at && of_first.revision >= first.revision, "{of_first:?}");
+    let before = Timestamp::from_unix_micros(first.at.unix_micros() - 1).unwrap();
+    let refused_before = world.store.past_facts(&asked, Moment::at(before), later).await;
+    assert!(matches!(refused_before, Err(StoreError::NotAskable(NotAskable::BeforeFirst { .. }))));
     assert_eq!(refused(after(&world, 5).await).await, NotAskable::Unreached { present });
     let other = Revision { incarnation: Incarnation(id(1)), ..present };
     assert_eq!(refused(Moment::revision(other)).await, NotAskable::OtherIncarnation { present });
 }
 
-/// The entry of a time is the last one, in the order of the ledger, within ten seconds before the latest time.
+/// Whatever the times in the entries are: those of changes that took long, and of processes whose clocks are wrong.
 #[rstest]
 #[case::memory(Backend::Memory)]
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_time_means_the_last_entry_not_after_it(#[case] backend: Backend) {
+async fn a_time_means_the_state_that_a_read_of_that_time_saw(#[case] backend: Backend) {
     let world = World::new(backend).await;
-    for second in [30, 40, 38, 60, 5] {
-        world.store.append(&[decisive_draft(second)]).await.unwrap();
+    let far = 40 * 365 * 86_400;
+    let mut seen: Vec<(Timestamp, i64)> = Vec::new();
+    let mut read = async || {
+        next_millisecond().await;
+        let sequence = world.store.registry_state().await.unwrap().revision.sequence;
+        seen.push((SystemClock.now(), sequence));
+        next_millisecond().await;
+    };
+    for second in [30, 40, far, 38, -far, 60, 5] {
+        world.store.append(&[decisive_draft(second), draft(None, second)]).await.unwrap();
+        read().await;
+        // Entries of one append have one time: no read saw the state between them.
+        world.store.append(&[decisive_draft(second), registry_draft(second), decisive_draft(second)]).await.unwrap();
+        read().await;
     }
-    let of = async |time| world.store.past_facts(&question(7, 1), Moment::at(time), at(100)).await.unwrap().0;
-    let expected = [(5, 5), (29, 5), (30, 1), (37, 1), (38, 3), (40, 3), (50, 3), (60, 4), (99, 4), (100, 5), (101, 5)];
-    for (second, sequence) in expected {
-        let past = of(at(second)).await;
-        assert_eq!((past.revision.sequence, past.at), (sequence, at(second)), "at second {second}");
+    let now = SystemClock.now().plus_seconds(60);
+    for (time, sequence) in seen {
+        let past = world.store.past_facts(&question(7, 1), Moment::at(time), now).await.unwrap().0;
+        assert_eq!((past.revision.sequence, past.at), (sequence, time));
     }
+}
+
+/// A clock of the database that goes back does not change the order of the states.
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_state_is_never_recorded_before_the_one_before_it(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.store.append(&[decisive_draft(1)]).await.unwrap();
+    let ahead = "UPDATE registry_times SET recorded_at = '2099-01-01T00:00:00.000000Z'";
+    world.database().execute(ahead).await.unwrap();
+    world.store.append(&[decisive_draft(2)]).await.unwrap();
+    let times = "SELECT COUNT(*) FROM registry_times WHERE recorded_at = '2099-01-01T00:00:00.000000Z'";
+    assert_eq!(world.database().number(times).await, 2);
+    let moment = Moment::at(Timestamp::parse("2099-01-01T00:00:00Z").unwrap());
+    let now = Timestamp::parse("2100-01-01T00:00:00Z").unwrap();
+    assert_eq!(world.store.past_facts(&question(7, 1), moment, now).await.unwrap().0.revision.sequence, 2);
 }
 
 #[rstest]
@@ -184,5 +223,46 @@ async fn the_registry_is_shown_joined_with_its_entries(#[case] backend: Backend)
         false
     };
     world.store.registry_and_ledger(&mut stop).await.unwrap();
+    assert_eq!(count, 1);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn versions_are_shown_joined_with_the_entries_that_made_them(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    with_versions(&world).await;
+    let mut shown: Vec<HistoryItem> = Vec::new();
+    let state = world.store.versions_and_ledger(&mut collect_into(&mut shown)).await.unwrap();
+    assert_eq!(state, world.store.history_state().await.unwrap());
+    let found: Vec<_> = shown
+        .iter()
+        .map(|item| match item {
+            HistoryItem::Version(one) => {
+                let version = one.version.as_ref().map(|version| (version.valid_from, version.valid_to));
+                (one.table, one.entry.as_ref().map(|entry| entry.sequence), version)
+            }
+            HistoryItem::Misfit(difference) => panic!("{difference:?}"),
+        })
+        .collect();
+    // The entries of these drafts name other rows than the versions.
+    for version in [
+        ("entity_versions", (1, Some(4))),
+        ("entity_versions", (4, None)),
+        ("role_versions", (2, None)),
+        ("assignment_versions", (3, None)),
+    ] {
+        assert!(found.iter().any(|(table, _, shown)| (*table, *shown) == (version.0, Some(version.1))), "{found:?}");
+    }
+    assert!(found.iter().any(|(_, entry, _)| *entry == Some(1)), "{found:?}");
+    // A visitor that says `false` is shown no more.
+    let mut count = 0;
+    let mut stop = |_| {
+        count += 1;
+        false
+    };
+    world.store.versions_and_ledger(&mut stop).await.unwrap();
     assert_eq!(count, 1);
 }

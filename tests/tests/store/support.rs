@@ -262,6 +262,7 @@ fn own_draft(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draf
         occurred_at: at(n),
     })
     .unwrap()
+    .keeping_rows()
 }
 
 /// Whether this principal may `thing:read` this resource.

@@ -16,6 +16,9 @@ use crate::domain::{Change, Revision};
 use crate::ledger::chain::Head;
 use crate::store::{Result, RowVisitor};
 
+/// The entries of the first batch. A stream stops at 64 KiB: of entries of 1 MiB each few are read in vain.
+const FIRST_BATCH: u32 = 4;
+
 /// Selects a page of the entries after a sequence.
 #[must_use]
 pub fn changes_query(after: i64, limit: u32) -> QueryBuilder<Db> {
@@ -56,6 +59,7 @@ pub(super) async fn visit(
         let revision = Revision { sequence: entry.sequence, ..present };
         visit(Change { revision, entry })
     };
-    listing::show(conn, (limit, None), query, (read, |entry| entry.sequence), &mut visit).await?;
+    let columns: listing::Columns<_, _> = (read, |entry: &crate::domain::AuditEntry| entry.sequence);
+    listing::show_from(conn, FIRST_BATCH, (limit, None), query, columns, &mut visit).await?;
     Ok(accepted)
 }

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::columns::{read_type, read_word};
 use super::dialect::{Conn, Id, Row, bind_id, classify, read_id};
 use super::facts::{self, Accepted};
+use super::history;
 use super::sources::AsOf;
 use crate::decision::{ExplainedEntity, Facts, NamedFacts, Question, Registration};
-use crate::domain::{EntityStatus, EntityType, Json, Revision};
+use crate::domain::{EntityStatus, EntityType, Json, Moment, PastMoment, Revision, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
@@ -29,10 +30,20 @@ pub(super) async fn read(
     Ok((Some(named), accepted))
 }
 
-/// The same after the entry of `revision`.
-pub(super) async fn read_past(conn: &mut Conn, question: &Question, revision: Revision) -> Result<Option<NamedFacts>> {
-    let Some(found) = facts::read_past(&mut *conn, question, revision.sequence).await? else { return Ok(None) };
-    with_names(conn, question, found, (AsOf::Entry(revision.sequence), revision)).await.map(Some)
+/// The same at `moment`, and the moment that it names.
+pub(super) async fn read_past(
+    conn: &mut Conn,
+    question: &Question,
+    (moment, now): (Moment, Timestamp),
+    known: Option<&Head>,
+) -> Result<(PastMoment, Option<NamedFacts>, Accepted)> {
+    let (past, found, accepted) = history::facts(&mut *conn, question, (moment, now), known).await?;
+    let revision = past.revision;
+    let named = match found {
+        Some(found) => Some(with_names(conn, question, found, (AsOf::Entry(revision.sequence), revision)).await?),
+        None => None,
+    };
+    Ok((past, named, accepted))
 }
 
 async fn with_names(

@@ -6,12 +6,13 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::columns::{read_object, read_type, read_types, read_word};
-use super::dialect::{Conn, Id, Row, SqlTime, bind_id, classify, read_id, read_time};
+use super::dialect::{Conn, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
+use super::history::Heads;
 use crate::decision::{
     AssignmentFacts, ConditionFacts, ConditionOwner, Facts, PrincipalFacts, Question, ResourceFacts,
 };
 use crate::domain::principal::PrincipalStatus;
-use crate::domain::{Incarnation, JsonObject, Revision};
+use crate::domain::{Incarnation, JsonObject, Moment, Revision};
 use crate::ledger::chain::Head;
 use crate::store::continuity::{self, WrongServer};
 use crate::store::{ReadAt, Result, StoreError};
@@ -133,8 +134,21 @@ pub(in super::super) const FACTS: &str = concat!(facts_statement!(now, "$1", "$2
 pub(in super::super) const UNDESCRIBED_FACTS: &str =
     concat!(undescribed_facts_statement!(now, "$1", "$2", "$3", "$4"), facts_origin!(""));
 
-/// The same among the versions after the entry `$5`. History says where it comes from ([`super::history`]).
-pub(in super::super) const PAST_FACTS: &str = facts_statement!((at "$5"), "$1", "$2", "$3", "$4");
+/// The same among the versions after the entry `$5`, and one more row of the same snapshot, about its origin and the
+/// moment: the time `$6`, and the revision `$7`. One statement, so that no rebuild of history can be between them.
+pub(in super::super) const PAST_FACTS: &str = concat!(
+    "SELECT f.*, CAST(NULL AS bigint) AS head, CAST(NULL AS bigint) AS complete_to, CAST(NULL AS bigint) AS began, \
+     CAST(NULL AS boolean) AS filled, CAST(NULL AS bigint) AS of_time, CAST(NULL AS bigint) AS first_timed, ",
+    time_value!("NULL"),
+    " AS entry_time FROM (",
+    facts_statement!((at "$5"), "$1", "$2", "$3", "$4"),
+    ") f UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
+    in_recovery!(),
+    ", o.sequence, o.entry_hash, o.registry_sequence, CAST(o.incarnation AS TEXT), ",
+    moment_columns!("$6", "$7"),
+    " FROM registry_head o CROSS JOIN audit_chain_head h CROSS JOIN history_head x \
+     WHERE o.id = 1 AND h.id = 1 AND x.id = 1"
+);
 
 /// Returns the facts of `question` and their origin; an error unless `known` is an entry of this database's ledger.
 pub(in super::super) async fn read(
@@ -179,25 +193,39 @@ async fn found<'a>(
     Ok((found, origin.accept(conn, known).await?))
 }
 
-/// Returns the facts of `question` after entry `at`.
-pub(super) async fn read_past(conn: &mut Conn, question: &Question, at: i64) -> Result<Option<Facts>> {
+/// Returns the facts of `question` after entry `at`, and what `moment` is resolved by, in one snapshot.
+pub(super) async fn read_past(
+    conn: &mut Conn,
+    question: &Question,
+    (at, moment): (i64, Moment),
+    known: Option<&Head>,
+) -> Result<(Option<Facts>, Heads)> {
     let rows = sqlx::query(PAST_FACTS)
         .bind(bind_id(question.resource_id))
         .bind(bind_id(question.principal_id))
         .bind(question.principal_type.as_str())
         .bind(question.action.as_str())
         .bind(at)
+        .bind(moment.at.map(bind_time))
+        .bind(moment.revision.map(|revision| revision.sequence))
         .fetch_all(&mut *conn)
         .await
         .map_err(classify)?;
     let mut found = Found::new(question);
+    let mut heads = None;
     for row in &rows {
-        found.add(row)?;
+        if row.try_get::<Option<bool>, _>("recovering").map_err(classify)?.is_some() {
+            heads = Some(Heads::read(&mut *conn, row, known).await?);
+        } else {
+            found.add(row)?;
+        }
     }
+    let heads = heads.ok_or_else(|| StoreError::corrupt("history_head", "its row is missing"))?;
+    // Read afterwards: fields that are erased in between are missing, too.
     if found.assignments.iter().any(|one| !one.conditions.is_empty()) {
         found.principal.is_erased = is_erased(conn, question, at).await?;
     }
-    Ok(found.facts())
+    Ok((found.facts(), heads))
 }
 
 /// Whether the fields that the principal had after entry `at` have been erased since.

@@ -23,15 +23,27 @@ pub(super) type Columns<T, P> = (fn(&Row) -> Result<T>, fn(&T) -> P);
 /// behind a position.
 pub(super) async fn show<T, P: Copy>(
     conn: &mut Conn,
+    range: (u32, Option<P>),
+    query: impl Fn(Option<P>, u32) -> QueryBuilder<Db>,
+    columns: Columns<T, P>,
+    visit: RowVisitor<'_, T>,
+) -> Result<()> {
+    show_from(conn, FIRST_BATCH, range, query, columns, visit).await
+}
+
+/// [`show`] with another number of rows in the first batch, of which each following one has twice as many.
+pub(super) async fn show_from<T, P: Clone>(
+    conn: &mut Conn,
+    first_batch: u32,
     (limit, mut after): (u32, Option<P>),
     query: impl Fn(Option<P>, u32) -> QueryBuilder<Db>,
     (read, position): Columns<T, P>,
     visit: RowVisitor<'_, T>,
 ) -> Result<()> {
-    let (mut left, mut size) = (limit, FIRST_BATCH);
+    let (mut left, mut size) = (limit, first_batch);
     while left > 0 {
         let batch = left.min(size);
-        let mut statement = query(after, batch);
+        let mut statement = query(after.clone(), batch);
         let mut rows = statement.build().fetch(&mut *conn);
         let mut seen = 0;
         while let Some(row) = rows.try_next().await.map_err(classify)? {

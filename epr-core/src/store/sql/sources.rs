@@ -37,6 +37,36 @@ macro_rules! version_at {
     };
 }
 
+/// [`version_at`] for the principal with this type and id.
+macro_rules! principal_at {
+    ($v:literal, $type:literal, $id:literal, $at:literal) => {
+        concat!(
+            $v,
+            ".type = ",
+            $type,
+            " AND ",
+            $v,
+            ".id = ",
+            $id,
+            " AND ",
+            $v,
+            ".valid_from = (SELECT MAX(newest.valid_from) FROM principal_versions newest WHERE newest.type = ",
+            $type,
+            " AND newest.id = ",
+            $id,
+            " AND newest.valid_from <= ",
+            $at,
+            ") AND (",
+            $v,
+            ".valid_to IS NULL OR ",
+            $v,
+            ".valid_to > ",
+            $at,
+            ")"
+        )
+    };
+}
+
 /// `FROM` the entity `$id`, as `$v`, with the condition of a `WHERE`.
 macro_rules! from_entity {
     (now, $v:literal, $id:literal) => {
@@ -181,6 +211,23 @@ macro_rules! assignment_source {
     };
 }
 
+/// How far the ledger `h` and history `x` have come, and what a moment is found by: the state of the time `$at`, the
+/// first state whose time is known, and the time of the entry `$revision`.
+macro_rules! moment_columns {
+    ($at:literal, $revision:literal) => {
+        concat!(
+            "h.sequence AS head, x.sequence AS complete_to, x.began AS began, x.filled AS filled, \
+             (SELECT t.sequence FROM registry_times t WHERE t.recorded_at <= ",
+            $at,
+            " ORDER BY t.recorded_at DESC, t.sequence DESC LIMIT 1) AS of_time, \
+             (SELECT MIN(t.sequence) FROM registry_times t) AS first_timed, \
+             (SELECT l.occurred_at FROM audit_logs l WHERE l.sequence = ",
+            $revision,
+            ") AS entry_time"
+        )
+    };
+}
+
 /// Whether the personal fields of the principal `$v` have been erased since the moment of the question.
 macro_rules! erased_since {
     (now, $v:literal) => {
@@ -204,19 +251,7 @@ macro_rules! join_principal {
         join_probing!("principals", $v, $v, ".type = ", $type, " AND ", $v, ".id = ", $id)
     };
     ((at $at:literal), $v:literal, $type:literal, $id:literal) => {
-        join_probing!(
-            "principal_versions",
-            $v,
-            $v,
-            ".type = ",
-            $type,
-            " AND ",
-            $v,
-            ".id = ",
-            $id,
-            " AND ",
-            valid_at!($v, $at)
-        )
+        join_probing!("principal_versions", $v, principal_at!($v, $type, $id, $at))
     };
 }
 
@@ -226,20 +261,7 @@ macro_rules! from_principal {
         concat!(" FROM principals ", $v, " WHERE ", $v, ".type = ", $type, " AND ", $v, ".id = ", $id)
     };
     ((at $at:literal), $v:literal, $type:literal, $id:literal) => {
-        concat!(
-            " FROM principal_versions ",
-            $v,
-            " WHERE ",
-            $v,
-            ".type = ",
-            $type,
-            " AND ",
-            $v,
-            ".id = ",
-            $id,
-            " AND ",
-            valid_at!($v, $at)
-        )
+        concat!(" FROM principal_versions ", $v, " WHERE ", principal_at!($v, $type, $id, $at))
     };
 }
 

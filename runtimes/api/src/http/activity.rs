@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
+use crate::http::event_stream::StreamEnd;
 use crate::http::path;
 
 /// The time that a connection chosen to make room must stay silent before it is closed.
@@ -29,6 +30,9 @@ const EVICTION_DELAY: Duration = Duration::from_millis(50);
 const MAX_REST_BYTES: usize = 64 << 10;
 /// The time that the rest of such a body may take to arrive. Many clients send it right after the head.
 const REST_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How long the reader of a stream may take for the rest after its end.
+const STREAM_GRACE: Duration = Duration::from_secs(10);
 
 /// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +45,20 @@ pub(crate) enum Phase {
     Busy = 2,
     /// The rest of a request's body.
     Body = 3,
+    /// The next event of a stream, whose writer decides how long it lasts.
+    Stream = 4,
 }
 
 /// The record of one connection.
 pub(crate) struct Activity {
     origin: Instant,
-    /// The phase in the two lowest bits, above them the milliseconds from `origin` to the beginning of the phase.
+    /// The phase in the three lowest bits, above them the milliseconds from `origin` to the beginning of the phase.
     state: AtomicU64,
     /// Whether a request was answered before its body had been read to its end.
     unread: AtomicBool,
     rest: Mutex<Rest>,
+    /// The end of the stream that is being sent.
+    stream: Mutex<Option<StreamEnd>>,
     /// Whether the connection has been chosen to make room for others.
     chosen: AtomicBool,
     evicted: Notify,
@@ -74,25 +82,27 @@ impl Activity {
             state: AtomicU64::new(Phase::Idle as u64),
             unread: AtomicBool::new(false),
             rest: Mutex::default(),
+            stream: Mutex::default(),
             chosen: AtomicBool::new(false),
             evicted: Notify::new(),
         }
     }
 
     fn set(&self, phase: Phase) {
-        let since = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
-        self.state.store(since << 2 | phase as u64, Ordering::Relaxed);
+        let since = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
+        self.state.store(since << 3 | phase as u64, Ordering::Relaxed);
     }
 
     fn get(&self) -> (Phase, Duration) {
         let state = self.state.load(Ordering::Relaxed);
-        let phase = match state & 3 {
+        let phase = match state & 7 {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Busy,
-            _ => Phase::Body,
+            3 => Phase::Body,
+            _ => Phase::Stream,
         };
-        (phase, Duration::from_millis(state >> 2))
+        (phase, Duration::from_millis(state >> 3))
     }
 
     /// Records that the caller sends something that is not a request.
@@ -110,11 +120,11 @@ impl Activity {
         self.unread.load(Ordering::Relaxed) || self.get().0 == Phase::Head
     }
 
-    /// When the connection began to wait for its caller; `None` while a request runs, and after it has been chosen to
-    /// close.
+    /// When the connection began to wait for its caller; `None` while a request runs or a stream is sent, and after it
+    /// has been chosen to close.
     pub(crate) fn silent_since(&self) -> Option<Instant> {
         let (phase, since) = self.get();
-        let waits = phase != Phase::Busy && !self.chosen.load(Ordering::Relaxed);
+        let waits = !matches!(phase, Phase::Busy | Phase::Stream) && !self.chosen.load(Ordering::Relaxed);
         waits.then(|| self.origin + since)
     }
 
@@ -131,7 +141,8 @@ impl Activity {
             self.evicted.notified().await;
             let before = self.state.load(Ordering::Relaxed);
             tokio::time::sleep(EVICTION_DELAY).await;
-            if self.state.load(Ordering::Relaxed) == before && self.get().0 != Phase::Busy {
+            let is_silent = !matches!(self.get().0, Phase::Busy | Phase::Stream);
+            if self.state.load(Ordering::Relaxed) == before && is_silent {
                 return;
             }
             self.chosen.store(false, Ordering::Relaxed);
@@ -148,6 +159,9 @@ impl Activity {
                 Phase::Head => Some(limits.head),
                 // The body reader and the middleware have timeouts of their own.
                 Phase::Busy | Phase::Body => None,
+                // The writer of the stream has timeouts of its own. When it has ended the stream, its reader has a last
+                // time to take what is left.
+                Phase::Stream => self.time_after_end(),
             };
             let left = limit.map(|limit| (self.origin + since + limit).saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -156,6 +170,57 @@ impl Activity {
             // A phase that begins meanwhile must be noticed in time.
             tokio::time::sleep(left.map_or(shortest, |left| left.min(shortest))).await;
         }
+    }
+}
+
+impl Activity {
+    /// The longest that the phase may last, once the stream has ended.
+    fn time_after_end(&self) -> Option<Duration> {
+        let ended = self.stream.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.ended()?;
+        let (_, since) = self.get();
+        Some((ended + STREAM_GRACE).saturating_duration_since(self.origin + since))
+    }
+
+    fn begin_stream(&self, end: StreamEnd) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        self.set(Phase::Stream);
+    }
+
+    fn end_stream(&self) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set(Phase::Idle);
+    }
+}
+
+/// The body of a response that is a stream; records its end.
+struct StreamBody {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+impl hyper::body::Body for StreamBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        self.activity.end_stream();
     }
 }
 
@@ -249,8 +314,13 @@ impl hyper::service::Service<Request<Incoming>> for TrackedService {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
             }
-            activity.set(Phase::Idle);
-            answer
+            let Ok(answer) = answer;
+            let Some(end) = answer.extensions().get::<StreamEnd>().cloned() else {
+                activity.set(Phase::Idle);
+                return Ok(answer);
+            };
+            activity.begin_stream(end);
+            Ok(answer.map(|body| Body::new(StreamBody { body, activity })))
         })
     }
 }
@@ -320,5 +390,27 @@ impl Drop for TrackedBody {
         } else {
             self.activity.unread.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_may_be_silent_for_any_time_and_its_connection_closes_some_seconds_after_its_end() {
+        let (activity, end) = (Arc::new(Activity::new()), StreamEnd::default());
+        activity.begin_stream(end.clone());
+        let body = StreamBody { body: Body::from("unread"), activity: Arc::clone(&activity) };
+        assert_eq!(activity.get().0, Phase::Stream);
+        assert_eq!(activity.silent_since(), None, "it is never closed to make room");
+        assert_eq!(activity.time_after_end(), None, "a stream that goes on has no timeout here");
+        end.set();
+        let left = activity.time_after_end().expect("a last time for what is left");
+        assert!((STREAM_GRACE..STREAM_GRACE * 2).contains(&left), "{left:?}");
+        // When the rest has been taken, or the connection is closed.
+        drop(body);
+        assert!(activity.silent_since().is_some(), "the connection waits for the next request");
+        assert_eq!(activity.time_after_end(), None);
     }
 }

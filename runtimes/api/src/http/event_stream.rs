@@ -13,14 +13,34 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// The media type of a stream.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 /// The longest that a reader may take for a chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// When the writer of a stream has ended it. In the extensions of the response: its connection is not closed for being
+/// silent, and closes when its reader does not take the rest.
+#[derive(Clone, Default)]
+pub(crate) struct StreamEnd(Arc<OnceLock<Instant>>);
+
+impl StreamEnd {
+    /// The time of the end; `None` while the stream goes on.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// The stream has ended now.
+    pub(crate) fn set(&self) {
+        // The first end counts.
+        let _ = self.0.set(Instant::now());
+    }
+}
+
 /// The writing end of a stream.
 pub(crate) struct EventWriter {
+    end: StreamEnd,
     chunks: mpsc::Sender<Bytes>,
     ending: Arc<OnceLock<Bytes>>,
     chunk_timeout: Duration,
@@ -76,8 +96,10 @@ pub(crate) fn open(held: impl Send + 'static) -> (EventWriter, Response) {
         // nginx would collect events before it passes them on.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let response = (StatusCode::OK, headers, Body::from_stream(chunks)).into_response();
-    (EventWriter { chunks: sender, ending, chunk_timeout: CHUNK_TIMEOUT }, response)
+    let mut response = (StatusCode::OK, headers, Body::from_stream(chunks)).into_response();
+    let end = StreamEnd::default();
+    response.extensions_mut().insert(end.clone());
+    (EventWriter { end, chunks: sender, ending, chunk_timeout: CHUNK_TIMEOUT }, response)
 }
 
 impl EventWriter {
@@ -106,6 +128,12 @@ impl EventWriter {
         text.push(b'\n');
         // Nothing else sets it.
         let _ = self.ending.set(text.into());
+    }
+}
+
+impl Drop for EventWriter {
+    fn drop(&mut self) {
+        self.end.set();
     }
 }
 
@@ -145,7 +173,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_takes_nothing_is_cut_and_then_reads_why() {
         let (writer, response) = open(());
-        let writer = EventWriter { chunk_timeout: Duration::from_millis(50), ..writer };
+        let mut writer = writer;
+        writer.chunk_timeout = Duration::from_millis(50);
         // The second chunk waits for the first: nothing is read.
         writer.room().await.ok().unwrap().write("one");
         assert_eq!(writer.room().await.err(), Some(NoRoom::TooSlow));

@@ -5,6 +5,7 @@ pub(crate) mod access;
 pub(crate) mod api;
 mod audit;
 mod changes;
+mod past;
 mod principals;
 mod reports;
 

@@ -148,9 +148,10 @@ pub(in super::super::super) const SCAN_TYPE: &str = scan_type_statement!(now);
 pub(in super::super::super) const SCAN_ARCHIVED: &str = scan_archived_statement!(now);
 const LISTED: &str = listed_statement!(now);
 
-/// The statements of the past. History has no index over types: a scan reads the entities of every type.
+/// The statements of the past.
 const PAST_EXPAND: &str = expand_statement!((at "$7"));
 const PAST_SCAN: &str = scan_statement!((at "$3"));
+const PAST_SCAN_TYPE: &str = scan_type_statement!((at "$4"));
 const PAST_SCAN_ARCHIVED: &str = scan_archived_statement!((at "$3"));
 const PAST_LISTED: &str = listed_statement!((at "$2"));
 
@@ -274,7 +275,10 @@ impl Region {
             (AsOf::Entry(at), ArchivedFilter::Only, _) => {
                 sqlx::query(PAST_SCAN_ARCHIVED).bind(after).bind(most).bind(at)
             }
-            (AsOf::Entry(at), _, _) => sqlx::query(PAST_SCAN).bind(after).bind(most).bind(at),
+            (AsOf::Entry(at), _, Some(entity_type)) => {
+                sqlx::query(PAST_SCAN_TYPE).bind(after).bind(most).bind(entity_type.word()).bind(at)
+            }
+            (AsOf::Entry(at), _, None) => sqlx::query(PAST_SCAN).bind(after).bind(most).bind(at),
         };
         let rows = query.fetch_all(conn).await.map_err(classify)?;
         let Rows { mut entities, .. } = Rows::read(&rows, paths)?;

@@ -9,9 +9,10 @@ use super::super::dialect::{
     Conn, Db, Id, Pool, Row, SqlTime, begin_disposable, begin_snapshot, classify, commit, lock_history, read_id,
     read_time,
 };
-use super::super::{ledger, principals};
+use super::super::{ledger, listing, principals};
 use super::open::{self, Source};
 use super::past::of_registry;
+use super::unexplained::Comparison;
 use super::write::{Step, write};
 use super::{head, unexplained};
 use crate::history::batch::Batch;
@@ -20,7 +21,7 @@ use crate::history::{Entry, RegistryRow, RowKey, RowVersion, Step as Change, Unr
 use crate::store::{HistoryReport, HistoryState, Result, StoreError};
 
 /// The entries of one transaction.
-const MAX_ENTRIES: i64 = 2_000;
+const MAX_ENTRIES: u32 = 2_000;
 /// Up to this many entries are left to the transaction that has the ledger's lock.
 const FEW_ENTRIES: usize = 50;
 /// The rows that one transaction deletes or writes baselines for.
@@ -43,8 +44,8 @@ pub(in super::super) async fn fill(pool: &Pool) -> Result<HistoryReport> {
         if before.is_filled && !before.state.is_behind() {
             return Ok(report);
         }
-        let mut entries = entries_after(&mut tx, before.state).await?;
-        if entries.len() <= FEW_ENTRIES {
+        let Entries { mut entries, are_all } = entries_after(&mut tx, before.state).await?;
+        if are_all && entries.len() <= FEW_ENTRIES {
             break;
         }
         if entries.last().is_some_and(|newest| newest.sequence >= before.state.registry_sequence) {
@@ -62,9 +63,7 @@ pub(in super::super) async fn fill(pool: &Pool) -> Result<HistoryReport> {
 /// Excludes erasures of the principals of `entries` until the end of the transaction: their keys are read, and an
 /// erasure that ended before the versions are written would not blank them.
 async fn share_principals(conn: &mut Conn, entries: &[Entry]) -> Result<()> {
-    let keys: BTreeSet<RowKey> =
-        entries.iter().filter_map(|entry| RowEntry::read(entry).ok().flatten()).map(|entry| entry.key).collect();
-    for key in &keys {
+    for key in &keys_of(entries) {
         if let RowKey::Principal(kind, id) = key {
             principals::share(&mut *conn, (kind, *id)).await?;
         }
@@ -79,34 +78,49 @@ async fn finish(pool: &Pool, mut report: HistoryReport) -> Result<HistoryReport>
     loop {
         let mut snapshot = begin_snapshot(pool).await?;
         let is_filled = head(&mut snapshot).await?.is_filled;
-        let differing = if is_filled { BTreeSet::new() } else { unexplained::differing(&mut snapshot).await? };
         drop(snapshot);
-        let differing: Vec<RowKey> = differing.into_iter().collect();
-        let mut chunks = differing.chunks(MAX_ROWS).peekable();
+        let mut comparison = Comparison::default();
         loop {
-            let mut tx = begin_disposable(pool).await?;
-            lock_history(&mut tx).await?;
-            // Before the ledger's lock, which an erasure takes after its principal's.
-            let state = head(&mut tx).await?.state;
-            let entries = entries_after(&mut tx, state).await?;
-            share_principals(&mut tx, &entries).await?;
-            ledger::lock(&mut tx, None).await?;
-            advance_to_head(&mut tx, &mut report).await?;
-            if let Some(keys) = chunks.next() {
-                unexplained::write_baselines(&mut tx, keys, &mut report).await?;
+            let mut differing = Vec::new();
+            if !is_filled {
+                let mut snapshot = begin_snapshot(pool).await?;
+                differing = comparison.differing(&mut snapshot).await?;
             }
-            if chunks.peek().is_some() {
+            let is_last = is_filled || comparison.is_done();
+            let mut keys = differing.as_slice();
+            loop {
+                let mut tx = begin_disposable(pool).await?;
+                lock_history(&mut tx).await?;
+                // Before the ledger's lock, which an erasure takes after its principal's.
+                let state = head(&mut tx).await?.state;
+                let missing = entries_after(&mut tx, state).await?;
+                share_principals(&mut tx, &missing.entries).await?;
+                drop(missing);
+                ledger::lock(&mut tx, None).await?;
+                advance_to_head(&mut tx, &mut report).await?;
+                if !keys.is_empty() {
+                    keys = unexplained::write_baselines(&mut tx, keys, &mut report).await?;
+                }
+                if keys.is_empty() && is_last {
+                    // An entry that cannot be replayed was among the last ones: its row has to be looked for.
+                    let is_found_now = is_filled && !head(&mut tx).await?.is_filled;
+                    if !is_found_now {
+                        unexplained::mark_filled(&mut tx, false).await?;
+                    }
+                    commit(tx).await?;
+                    if is_found_now {
+                        break;
+                    }
+                    return Ok(report);
+                }
                 commit(tx).await?;
-                continue;
+                if keys.is_empty() {
+                    break;
+                }
             }
-            // An entry that cannot be replayed was among the last ones: its row has to be looked for.
-            if is_filled && !head(&mut tx).await?.is_filled {
-                commit(tx).await?;
+            if is_last {
                 break;
             }
-            unexplained::mark_filled(&mut tx, false).await?;
-            commit(tx).await?;
-            return Ok(report);
         }
     }
 }
@@ -179,67 +193,101 @@ pub(in super::super) async fn advance_to_head(conn: &mut Conn, report: &mut Hist
         if !before.is_behind() {
             return Ok(());
         }
-        let entries = entries_after(&mut *conn, before).await?;
+        let Entries { entries, are_all } = entries_after(&mut *conn, before).await?;
         // Entries that are about no row move the head too.
-        let last = entries.last().filter(|_| is_full(&entries)).map_or(before.registry_sequence, |last| last.sequence);
+        let last = entries.last().filter(|_| !are_all).map_or(before.registry_sequence, |last| last.sequence);
         replay(&mut *conn, (&entries, last), before, report).await?;
     }
 }
 
-fn is_full(entries: &[Entry]) -> bool {
-    i64::try_from(entries.len()).is_ok_and(|count| count == MAX_ENTRIES)
-}
-
-/// Replays `entries`, and moves the head of history to `last`.
+/// Replays `entries`, as far as their rows fit into memory, and moves the head of history to the last one that was
+/// replayed; to `last` when all of them were.
 async fn replay(
     conn: &mut Conn,
     (entries, last): (&[Entry], i64),
     before: HistoryState,
     report: &mut HistoryReport,
 ) -> Result<()> {
-    // What the ledger says of rows before the first baseline of a registry that was taken over is not complete.
     let unreplayable_before = report.unreplayable_count;
-    let mut note = Noting { report, after: before.began };
-    let read = entries.iter().filter_map(|entry| note.take(RowEntry::read(entry)).flatten());
-    let read: Vec<RowEntry<'_>> = read.collect();
-    let keys: BTreeSet<RowKey> = read.iter().map(|entry| entry.key.clone()).collect();
+    let (rows, count) = rows_before(&mut *conn, entries).await?;
+    let mut replay = Replay { rows, versions: Vec::new(), bytes: 0 };
+    let keys: BTreeSet<RowKey> = keys_of(&entries[..count]);
     let opening = open::principal_keys(&mut *conn, &keys).await?;
-    let sealed = read.iter().filter(|entry| entry.is_sealed() && !opening.contains_key(&entry.key));
-    let closed: BTreeSet<RowKey> = sealed.map(|entry| entry.key.clone()).collect();
-    let closed = open::rows(&mut *conn, Source::Registry, &closed).await?;
-    let lacks_key = |key: &RowKey| match closed.get(key) {
-        Some(RegistryRow::Principal(principal)) => principal.erased_at.is_none(),
-        _ => false,
-    };
-    let mut rows: HashMap<RowKey, RegistryRow> = open::rows(&mut *conn, Source::Versions, &keys).await?;
-    let mut versions = Vec::new();
-    for entry in &read {
-        let step = if entry.is_sealed() && lacks_key(&entry.key) {
-            Err(entry.unopened())
+    let closed: Vec<&RowKey> = keys.iter().filter(|key| !opening.contains_key(key)).collect();
+    let lacking_keys = open::unerased(&mut *conn, &closed).await?;
+    // What the ledger says of rows before the first baseline of a registry that was taken over is not complete.
+    let mut note = Noting { report, after: before.began };
+    let mut replayed = 0;
+    for entry in &entries[..count] {
+        if replay.bytes >= open::MAX_BYTES {
+            break;
+        }
+        replayed += 1;
+        let Some(Some(read)) = note.take(RowEntry::read(entry)) else { continue };
+        let step = if read.is_sealed() && lacking_keys.contains(&read.key) {
+            Err(read.unopened())
         } else {
-            entry.apply(rows.get(&entry.key), opening.get(&entry.key))
+            read.apply(replay.rows.get(&read.key), opening.get(&read.key))
         };
-        match note.take(step) {
-            Some(Change::Version(row)) => {
-                let is_new = rows.insert(entry.key.clone(), (*row).clone()).is_none();
-                versions.push((entry.sequence(), RowVersion { is_new, ..(*row).into() }));
-            }
-            Some(Change::Ended) => {
-                rows.remove(&entry.key);
-                versions.push((entry.sequence(), RowVersion::ended(entry.key.clone())));
-            }
-            Some(Change::Same) | None => {}
+        if let Some(step) = note.take(step) {
+            replay.take(&read, step);
         }
     }
+    let last = match entries.get(replayed) {
+        Some(_) => entries.get(replayed.saturating_sub(1)).map_or(before.complete_to, |entry| entry.sequence),
+        None => last,
+    };
     if report.unreplayable_count > unreplayable_before {
         unexplained::note_gap(&mut *conn).await?;
     }
-    report.entries += entries.len();
-    write(&mut *conn, &Batch::of(versions.iter().map(|(sequence, version)| (*sequence, version)))).await?;
+    report.entries += replayed;
+    let versions = replay.versions.iter().map(|(sequence, version)| (*sequence, version));
+    write(&mut *conn, &Batch::of(versions)).await?;
     if !(Step { previous: before.complete_to, last }).take(conn).await? {
         return Err(StoreError::Contention("another process completes history".into()));
     }
     Ok(())
+}
+
+/// The present versions of the rows that the first of `entries` are about, and the number of these entries: as many as
+/// fit into memory, and one at least.
+async fn rows_before(conn: &mut Conn, entries: &[Entry]) -> Result<(HashMap<RowKey, RegistryRow>, usize)> {
+    let mut count = entries.len();
+    loop {
+        let keys = keys_of(&entries[..count]);
+        if let Some(rows) = open::rows(&mut *conn, Source::Versions, &keys).await? {
+            return Ok((rows, count));
+        }
+        count = count.div_ceil(2).min(count - 1).max(1);
+    }
+}
+
+fn keys_of(entries: &[Entry]) -> BTreeSet<RowKey> {
+    entries.iter().filter_map(|entry| RowEntry::read(entry).ok().flatten()).map(|entry| entry.key).collect()
+}
+
+/// The rows as they are after the entries so far, and the versions that these made.
+struct Replay {
+    rows: HashMap<RowKey, RegistryRow>,
+    versions: Vec<(i64, RowVersion)>,
+    bytes: usize,
+}
+
+impl Replay {
+    fn take(&mut self, entry: &RowEntry<'_>, step: Change) {
+        match step {
+            Change::Version(row) => {
+                self.bytes += open::size(&row);
+                let is_new = self.rows.insert(entry.key.clone(), (*row).clone()).is_none();
+                self.versions.push((entry.sequence(), RowVersion { is_new, ..(*row).into() }));
+            }
+            Change::Ended => {
+                self.rows.remove(&entry.key);
+                self.versions.push((entry.sequence(), RowVersion::ended(entry.key.clone())));
+            }
+            Change::Same => {}
+        }
+    }
 }
 
 /// Reports the entries that cannot be replayed, of those after a sequence.
@@ -263,24 +311,42 @@ impl Noting<'_> {
     }
 }
 
-/// EPR's own entries that are about rows of the registry and that history lacks, oldest first: at most [`MAX_ENTRIES`].
-async fn entries_after(conn: &mut Conn, state: HistoryState) -> Result<Vec<Entry>> {
-    let rows = sqlx::query(concat!(
-        "SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details \
-         FROM audit_logs l WHERE l.sequence > $1 AND l.sequence <= $2 AND ",
-        // By the index of changes: decisions are not read.
-        changes_registry!(),
-        " AND ",
-        of_registry!(),
-        " ORDER BY l.sequence LIMIT $3"
-    ))
-    .bind(state.complete_to)
-    .bind(state.registry_sequence)
-    .bind(MAX_ENTRIES)
-    .fetch_all(conn)
-    .await
-    .map_err(classify)?;
-    rows.iter().map(read_entry).collect()
+/// Entries that history lacks.
+struct Entries {
+    entries: Vec<Entry>,
+    /// Whether there are no more.
+    are_all: bool,
+}
+
+/// EPR's own entries that are about rows of the registry and that history lacks, oldest first: at most [`MAX_ENTRIES`],
+/// and about [`open::MAX_BYTES`].
+async fn entries_after(conn: &mut Conn, state: HistoryState) -> Result<Entries> {
+    const FIRST_BATCH: u32 = 64;
+    let query = |after: Option<i64>, limit: u32| {
+        let mut query = QueryBuilder::<Db>::new(concat!(
+            "SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details \
+             FROM audit_logs l WHERE ",
+            // By the index of changes: decisions are not read.
+            changes_registry!(),
+            " AND ",
+            of_registry!(),
+            " AND l.sequence > "
+        ));
+        query.push_bind(after.unwrap_or(state.complete_to)).push(" AND l.sequence <= ");
+        query.push_bind(state.registry_sequence).push(" ORDER BY l.sequence LIMIT ").push_bind(i64::from(limit));
+        query
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut left = open::MAX_BYTES;
+    let mut add = |entry: Entry| {
+        left = left.saturating_sub(entry.details.len() + 256);
+        entries.push(entry);
+        left > 0
+    };
+    let columns: listing::Columns<Entry, i64> = (read_entry, |entry| entry.sequence);
+    listing::show_from(conn, FIRST_BATCH, (MAX_ENTRIES, None), query, columns, &mut add).await?;
+    let is_full = u32::try_from(entries.len()).is_ok_and(|count| count == MAX_ENTRIES);
+    Ok(Entries { are_all: left > 0 && !is_full, entries })
 }
 
 fn read_entry(row: &Row) -> Result<Entry> {

@@ -9,16 +9,18 @@ mod past;
 mod reconcile;
 mod registry;
 mod unexplained;
+mod verify;
 mod write;
 
 use sqlx::Row as _;
 
 pub(super) use self::advance::{advance_to_head, fill, rebuild};
-pub(super) use self::past::{PageState, resolve};
+pub(super) use self::past::{Heads, PageState, facts, resolve};
 pub(super) use self::reconcile::joined;
 pub(super) use self::registry::{row, rows};
 use self::unexplained::GAP;
 pub(super) use self::unexplained::write_all_baselines;
+pub(super) use self::verify::versions;
 pub(super) use self::write::record;
 use super::dialect::{Conn, classify};
 use crate::store::{HistoryState, Result, StoreError};

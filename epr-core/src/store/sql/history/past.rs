@@ -5,15 +5,15 @@ use std::cmp::Ordering;
 use sqlx::Row as _;
 
 use super::super::dialect::{Conn, Row, SqlTime, bind_time, classify, read_time};
-use super::super::facts::{Accepted, Origin};
+use super::super::facts::{self, Accepted, Origin};
 use super::super::revisions;
 use super::super::sources::AsOf;
+use crate::decision::{Facts, Question};
 use crate::domain::{Moment, NotAskable, PageMoment, PastMoment, Revision, Timestamp};
 use crate::ledger::chain::Head;
 use crate::store::{Result, StoreError};
 
-/// EPR's own entries about rows of the registry: messages have an event id, whatever source they claim. The
-/// condition of the index `ix_audit_logs_registry_time`.
+/// EPR's own entries about rows of the registry: messages have an event id, whatever source they claim.
 macro_rules! of_registry {
     () => {
         "l.source = 'entity_permissions_core' AND l.event_id IS NULL AND l.action IN ( \
@@ -25,45 +25,105 @@ macro_rules! of_registry {
 }
 pub(super) use of_registry;
 
-/// Entries are appended in nearly the order of their times. Of those within this many seconds the last one counts.
-const MAX_DISORDER_SECONDS: i64 = 10;
-
-/// The heads of the registry, the ledger and history, in one snapshot.
+/// The heads of the registry, the ledger and history, and what a moment is found by, in one snapshot.
 const HEADS: &str = concat!(
     "SELECT ",
     in_recovery!(),
     " AS recovering, o.sequence AS decisive, o.entry_hash AS decisive_hash, o.registry_sequence, \
-     CAST(o.incarnation AS TEXT) AS incarnation, h.sequence AS head, x.sequence AS complete_to, x.began, x.filled \
-     FROM registry_head o CROSS JOIN audit_chain_head h CROSS JOIN history_head x \
+     CAST(o.incarnation AS TEXT) AS incarnation, ",
+    moment_columns!("$1", "$2"),
+    " FROM registry_head o CROSS JOIN audit_chain_head h CROSS JOIN history_head x \
      WHERE o.id = 1 AND h.id = 1 AND x.id = 1"
 );
 
-/// Where the ledger and history end.
-struct Heads {
+/// The state of a time.
+const OF_TIME: &str = "SELECT t.sequence FROM registry_times t WHERE t.recorded_at <= $1 \
+     ORDER BY t.recorded_at DESC, t.sequence DESC LIMIT 1";
+
+/// Where the ledger and history end, and what a moment was found by.
+pub(in super::super) struct Heads {
     /// The state that a read of the present would have.
     accepted: Accepted,
     head: i64,
     complete_to: i64,
     began: i64,
     is_filled: bool,
+    /// The state of the time of the moment.
+    of_time: Option<i64>,
+    /// The time of the entry of the revision of the moment.
+    entry_time: Option<Timestamp>,
+    first_timed: Option<i64>,
 }
 
-async fn heads(conn: &mut Conn, known: Option<&Head>) -> Result<Heads> {
-    let row = sqlx::query(HEADS).fetch_optional(&mut *conn).await.map_err(classify)?;
+impl Heads {
+    /// Reads the row of a statement with the columns of [`HEADS`]; an error unless `known` is an entry of this ledger.
+    pub(in super::super) async fn read(conn: &mut Conn, row: &Row, known: Option<&Head>) -> Result<Self> {
+        let mut origin = Origin::default();
+        origin.add(row)?;
+        let number = |name| row.try_get::<Option<i64>, _>(name).map_err(classify).map(Option::unwrap_or_default);
+        let entry_time: Option<SqlTime> = row.try_get("entry_time").map_err(classify)?;
+        Ok(Self {
+            head: number("head")?,
+            complete_to: number("complete_to")?.max(0),
+            began: number("began")?,
+            is_filled: row.try_get("filled").map_err(classify)?,
+            of_time: row.try_get("of_time").map_err(classify)?,
+            entry_time: entry_time.map(read_time).transpose()?,
+            first_timed: row.try_get("first_timed").map_err(classify)?,
+            accepted: origin.accept(conn, known).await?,
+        })
+    }
+}
+
+async fn heads(conn: &mut Conn, known: Option<&Head>, moment: Moment) -> Result<Heads> {
+    let row = sqlx::query(HEADS)
+        .bind(moment.at.map(bind_time))
+        .bind(moment.revision.map(|revision| revision.sequence))
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(classify)?;
     let row = row.ok_or_else(|| StoreError::corrupt("history_head", "its row is missing"))?;
-    let mut origin = Origin::default();
-    origin.add(&row)?;
-    let complete_to = row.try_get::<i64, _>("complete_to").map_err(classify)?.max(0);
-    let head = row.try_get("head").map_err(classify)?;
-    let (began, is_filled) = (row.try_get("began").map_err(classify)?, row.try_get("filled").map_err(classify)?);
-    Ok(Heads { accepted: origin.accept(conn, known).await?, head, complete_to, began, is_filled })
+    Heads::read(conn, &row, known).await
+}
+
+/// The most reads of facts about a time until the state of the time stays the same: changes may be recorded meanwhile.
+const MAX_READS: usize = 5;
+
+/// Returns the moment that `moment` names, and the facts of `question` in it. Facts and moment are read by one
+/// statement: about a revision there is no other one, about a time one before, which finds its state.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub(in super::super) async fn facts(
+    conn: &mut Conn,
+    question: &Question,
+    (moment, now): (Moment, Timestamp),
+    known: Option<&Head>,
+) -> Result<(PastMoment, Option<Facts>, Accepted)> {
+    let mut sequence = match (moment.revision, moment.at) {
+        (Some(revision), _) => revision.sequence,
+        (None, Some(at)) => {
+            let found = sqlx::query_scalar(OF_TIME).bind(bind_time(at)).fetch_optional(&mut *conn).await;
+            found.map_err(classify)?.unwrap_or(0)
+        }
+        (None, None) => 0,
+    };
+    for _ in 0..MAX_READS {
+        let (found, heads) = facts::read_past(&mut *conn, question, (sequence, moment), known).await?;
+        let past = settle(&mut *conn, &heads, moment, now).await?;
+        if past.revision.sequence == sequence {
+            return Ok((past, found, heads.accepted));
+        }
+        sequence = past.revision.sequence;
+    }
+    Err(StoreError::Contention("the registry changes while the state of a time is read".into()))
 }
 
 /// Returns the state that `moment` names, and its time. `now` is the present time: at a later one the registry is the
 /// present one.
 ///
-/// Which entry belongs to a time: the last one, in the order of the ledger, of those whose time is within
-/// [`MAX_DISORDER_SECONDS`] before the latest time that is not after it.
+/// The state of a time is the last one that was recorded at that time or before, by the clock of the database and under
+/// the ledger's lock (`registry_times`): what a read of that time saw.
 ///
 /// # Errors
 /// `NotAskable`; `Unavailable` on a server that lacks the entry `known`.
@@ -73,31 +133,41 @@ pub(in super::super) async fn resolve(
     moment: Moment,
     now: Timestamp,
 ) -> Result<(PastMoment, Accepted)> {
-    let heads = heads(&mut *conn, known).await?;
+    let heads = heads(&mut *conn, known, moment).await?;
+    let past = settle(conn, &heads, moment, now).await?;
+    Ok((past, heads.accepted))
+}
+
+/// The moment that `moment` names, as `heads` say.
+async fn settle(conn: &mut Conn, heads: &Heads, moment: Moment, now: Timestamp) -> Result<PastMoment> {
     let present = heads.accepted.revision;
     let incomplete = || NotAskable::Incomplete { complete_to: Revision { sequence: heads.complete_to, ..present } };
     if !heads.is_filled {
         return Err(incomplete().into());
     }
     let (sequence, at) = match (moment.revision, moment.at) {
-        (Some(revision), at) => {
-            let sequence = reached(revision, &heads)?;
-            (sequence, at.or(time_of(&mut *conn, sequence).await?))
-        }
+        (Some(revision), at) => (reached(revision, heads)?, at.or(heads.entry_time)),
         (None, Some(at)) if at >= now => (present.sequence, Some(at)),
-        (None, Some(at)) => (newest_at(&mut *conn, at).await?.unwrap_or(0), Some(at)),
+        (None, Some(at)) => (heads.of_time.unwrap_or(0), Some(at)),
         (None, None) => (present.sequence, Some(now)),
     };
-    let first = first(&mut *conn, &heads).await?;
-    if sequence < first.revision.sequence {
-        return Err(NotAskable::BeforeFirst { first }.into());
+    let is_known = if heads.began > 0 {
+        sequence >= heads.began
+    } else {
+        heads.first_timed.is_some_and(|first| sequence >= first)
+    };
+    if !is_known {
+        let first = first(conn, heads).await?;
+        if sequence < first.revision.sequence {
+            return Err(NotAskable::BeforeFirst { first }.into());
+        }
     }
     // Up to the newest change history is complete, or it lacks no change before the sequence.
     if sequence > heads.complete_to && present.sequence > heads.complete_to {
         return Err(incomplete().into());
     }
     let at = at.ok_or_else(|| StoreError::corrupt("ledger", format!("entry {sequence} is missing")))?;
-    Ok((PastMoment { revision: Revision { sequence, ..present }, at }, heads.accepted))
+    Ok(PastMoment { revision: Revision { sequence, ..present }, at })
 }
 
 /// The state that a page of a list is read at.
@@ -159,53 +229,22 @@ fn reached(revision: Revision, heads: &Heads) -> Result<i64> {
 
 /// The first moment that can be asked.
 async fn first(conn: &mut Conn, heads: &Heads) -> Result<PastMoment> {
-    let found = if heads.began > 0 {
-        time_of(&mut *conn, heads.began).await?.map(|at| (heads.began, at))
+    let sequence = if heads.began > 0 {
+        Some(heads.began)
     } else {
-        let first = concat!(
-            "SELECT l.sequence, l.occurred_at FROM audit_logs l WHERE ",
-            of_registry!(),
-            " ORDER BY l.sequence LIMIT 1"
-        );
-        let row = sqlx::query(first).fetch_optional(conn).await.map_err(classify)?;
-        row.map(|row| Ok::<_, StoreError>((row.try_get("sequence").map_err(classify)?, read_occurred_at(&row)?)))
-            .transpose()?
+        let first =
+            concat!("SELECT l.sequence FROM audit_logs l WHERE ", changes_registry!(), " ORDER BY l.sequence LIMIT 1");
+        sqlx::query_scalar(first).fetch_optional(&mut *conn).await.map_err(classify)?
     };
-    let (sequence, at) = found.ok_or(NotAskable::NoHistory)?;
-    Ok(PastMoment { revision: Revision { sequence, ..heads.accepted.revision }, at })
-}
-
-async fn time_of(conn: &mut Conn, sequence: i64) -> Result<Option<Timestamp>> {
-    let row = sqlx::query("SELECT l.occurred_at FROM audit_logs l WHERE l.sequence = $1")
-        .bind(sequence)
-        .fetch_optional(conn)
-        .await
-        .map_err(classify)?;
-    row.as_ref().map(read_occurred_at).transpose()
-}
-
-fn read_occurred_at(row: &Row) -> Result<Timestamp> {
-    read_time(row.try_get::<SqlTime, _>("occurred_at").map_err(classify)?)
-}
-
-/// The sequence that belongs to a time; `None` before the first entry.
-async fn newest_at(conn: &mut Conn, at: Timestamp) -> Result<Option<i64>> {
-    let latest = concat!(
-        "SELECT l.occurred_at FROM audit_logs l WHERE ",
-        of_registry!(),
-        " AND l.occurred_at <= $1 ORDER BY l.occurred_at DESC, l.sequence DESC LIMIT 1"
-    );
-    let row = sqlx::query(latest).bind(bind_time(at)).fetch_optional(&mut *conn).await.map_err(classify)?;
-    let Some(latest) = row.as_ref().map(read_occurred_at).transpose()? else { return Ok(None) };
-    let newest = concat!(
-        "SELECT MAX(l.sequence) FROM audit_logs l WHERE ",
-        of_registry!(),
-        " AND l.occurred_at <= $1 AND l.occurred_at > $2"
-    );
-    sqlx::query_scalar(newest)
-        .bind(bind_time(latest))
-        .bind(bind_time(latest.plus_seconds(-MAX_DISORDER_SECONDS)))
-        .fetch_one(conn)
-        .await
-        .map_err(classify)
+    let sequence: i64 = sequence.ok_or(NotAskable::NoHistory)?;
+    // Entries of one append have one time.
+    let at: Option<SqlTime> = sqlx::query_scalar(
+        "SELECT t.recorded_at FROM registry_times t WHERE t.sequence >= $1 ORDER BY t.sequence LIMIT 1",
+    )
+    .bind(sequence)
+    .fetch_optional(conn)
+    .await
+    .map_err(classify)?;
+    let at = at.ok_or_else(|| StoreError::corrupt("registry_times", format!("no time from {sequence} on")))?;
+    Ok(PastMoment { revision: Revision { sequence, ..heads.accepted.revision }, at: read_time(at)? })
 }

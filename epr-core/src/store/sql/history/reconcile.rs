@@ -11,8 +11,8 @@ use super::super::revisions;
 use super::open::{Source, Subject};
 use super::past::of_registry;
 use crate::domain::Revision;
-use crate::history::Entry;
 use crate::history::reconcile::{Joined, Table};
+use crate::history::{Entry, RegistryRow};
 use crate::ledger::chain::Head;
 use crate::seal::PrincipalKey;
 use crate::store::{Result, RowVisitor, StoreError};
@@ -29,14 +29,14 @@ const STRAY_PERMISSIONS: &str = concat!(
 
 /// How entries and rows of a table find each other: the actions, the type and the id that an entry `l` names, and those
 /// of a row `r`.
-struct Keys {
+pub(super) struct Keys {
     table: Table,
-    actions: &'static str,
-    entry: [&'static str; 2],
-    row: [&'static str; 2],
+    pub(super) actions: &'static str,
+    pub(super) entry: [&'static str; 2],
+    pub(super) row: [&'static str; 2],
 }
 
-fn keys(subject: Subject) -> Keys {
+pub(super) fn keys(subject: Subject) -> Keys {
     match subject {
         Subject::Entity => Keys {
             table: Table::Entities,
@@ -135,17 +135,7 @@ fn read(subject: Subject, row: &Row) -> Result<Joined> {
     let text = |name| row.try_get::<Option<String>, _>(name).map_err(classify).map(Option::unwrap_or_default);
     let (kind, id) = (text("row_kind")?, text("row_id")?);
     let row_key = if kind.is_empty() { id } else { format!("{kind} {id}") };
-    let registered = if row.try_get("is_registered").map_err(classify)? {
-        Some(match subject.read(row) {
-            Ok(row) => Ok(row),
-            // What cannot be read is a finding about this row; a connection that ends is not.
-            Err(StoreError::Corrupt { what, why }) => Err(format!("{what}: {why}")),
-            Err(StoreError::Backend(error)) => Err(crate::error::chain(&*error)),
-            Err(error) => return Err(error),
-        })
-    } else {
-        None
-    };
+    let registered = if row.try_get("is_registered").map_err(classify)? { Some(read_row(subject, row)?) } else { None };
     let opening: Option<Vec<u8>> = row.try_get("opening").map_err(classify)?;
     Ok(Joined {
         table: keys(subject).table,
@@ -156,7 +146,18 @@ fn read(subject: Subject, row: &Row) -> Result<Joined> {
     })
 }
 
-fn read_entry(row: &Row) -> Result<Option<Entry>> {
+/// The row, or why it cannot be read.
+pub(super) fn read_row(subject: Subject, row: &Row) -> Result<std::result::Result<RegistryRow, String>> {
+    match subject.read(row) {
+        Ok(row) => Ok(Ok(row)),
+        // What cannot be read is a finding about this row; a connection that ends is not.
+        Err(StoreError::Corrupt { what, why }) => Ok(Err(format!("{what}: {why}"))),
+        Err(StoreError::Backend(error)) => Ok(Err(crate::error::chain(&*error))),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn read_entry(row: &Row) -> Result<Option<Entry>> {
     let Some(sequence) = row.try_get("entry_sequence").map_err(classify)? else { return Ok(None) };
     Ok(Some(Entry {
         sequence,

@@ -12,47 +12,100 @@ use crate::history::{RegistryRow, RowKey};
 use crate::store::{HistoryReport, Result, StoreError};
 
 /// The rows that are read at a time.
-const PAGE: i64 = 1_000;
+const PAGE: u32 = 1_000;
 
-/// Returns the keys of the rows in which the registry and the present versions differ. Changes that are made meanwhile
-/// may be among them.
-pub(super) async fn differing(conn: &mut Conn) -> Result<BTreeSet<RowKey>> {
-    let mut differing = BTreeSet::new();
-    for subject in Subject::ALL {
-        let mut after = None;
-        loop {
-            let rows = open::page(&mut *conn, (subject, Source::Registry), after.as_ref(), PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.key());
-            let keys: BTreeSet<RowKey> = rows.iter().map(RegistryRow::key).collect();
-            let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
-            let differs = |row: &&RegistryRow| versions.get(&row.key()) != Some(row);
-            differing.extend(rows.iter().filter(differs).map(RegistryRow::key));
-        }
-        let mut after = None;
-        loop {
-            let rows = open::missing_page(&mut *conn, subject, after.as_ref(), PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.key());
-            differing.extend(rows.iter().map(RegistryRow::key));
-        }
-    }
-    Ok(differing)
+/// A comparison of the registry with the present versions, which goes on where it stopped.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    /// How many subjects have been compared.
+    subject: usize,
+    /// Whether the rows of the present one have been: what follows are versions that the registry lacks.
+    are_rows_compared: bool,
+    after: Option<RowKey>,
 }
 
-/// Writes a baseline for each of these rows in which the registry and the present versions differ. The transaction that
-/// is open must exclude every writer.
-pub(super) async fn write_baselines(conn: &mut Conn, keys: &[RowKey], report: &mut HistoryReport) -> Result<()> {
-    let keys: BTreeSet<RowKey> = keys.iter().cloned().collect();
-    let mut rows = open::rows(&mut *conn, Source::Registry, &keys).await?;
-    let versions = open::rows(&mut *conn, Source::Versions, &keys).await?;
-    let found = keys.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
-    let found = found.filter(|(row, version, _)| row.as_ref() != *version);
-    let found: Vec<_> = found.map(|(row, _, key)| (key, row)).collect();
-    if !found.is_empty() {
-        note_gap(&mut *conn).await?;
+impl Comparison {
+    /// Whether everything has been compared.
+    pub(super) fn is_done(&self) -> bool {
+        self.subject == Subject::ALL.len()
     }
-    append(conn, found, report).await
+
+    /// Returns the keys of the next rows in which the registry and the present versions differ: none at the end, and not
+    /// many more than a page of them. Changes that are made meanwhile may be among them.
+    pub(super) async fn differing(&mut self, conn: &mut Conn) -> Result<Vec<RowKey>> {
+        let mut found = Vec::new();
+        while let Some(subject) = Subject::ALL.get(self.subject).copied() {
+            if u32::try_from(found.len()).is_ok_and(|count| count >= PAGE) {
+                break;
+            }
+            let after = self.after.as_ref();
+            let rows = if self.are_rows_compared {
+                open::missing_page(&mut *conn, subject, after, PAGE).await?
+            } else {
+                open::page(&mut *conn, (subject, Source::Registry), after, PAGE).await?
+            };
+            let Some(last) = rows.last() else {
+                self.after = None;
+                self.subject += usize::from(self.are_rows_compared);
+                self.are_rows_compared = !self.are_rows_compared;
+                continue;
+            };
+            self.after = Some(last.key());
+            if self.are_rows_compared {
+                found.extend(rows.iter().map(RegistryRow::key));
+            } else {
+                add_differing(&mut *conn, &rows, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Adds the keys of the rows that differ from their present versions.
+async fn add_differing(conn: &mut Conn, rows: &[RegistryRow], found: &mut Vec<RowKey>) -> Result<()> {
+    let mut parts = vec![rows];
+    while let Some(part) = parts.pop() {
+        let keys: BTreeSet<RowKey> = part.iter().map(RegistryRow::key).collect();
+        match open::rows(&mut *conn, Source::Versions, &keys).await? {
+            Some(versions) => {
+                let differs = |row: &&RegistryRow| versions.get(&row.key()) != Some(row);
+                found.extend(part.iter().filter(differs).map(RegistryRow::key));
+            }
+            None => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a baseline for the first of these rows, as far as they fit into memory, if the registry and the present
+/// versions differ in them. Returns the other keys. The transaction that is open must exclude every writer.
+pub(super) async fn write_baselines<'a>(
+    conn: &mut Conn,
+    keys: &'a [RowKey],
+    report: &mut HistoryReport,
+) -> Result<&'a [RowKey]> {
+    let mut count = keys.len().min(PAGE as usize);
+    loop {
+        let (first, others) = keys.split_at(count);
+        let chunk: BTreeSet<RowKey> = first.iter().cloned().collect();
+        let rows = open::rows(&mut *conn, Source::Registry, &chunk).await?;
+        let versions = open::rows(&mut *conn, Source::Versions, &chunk).await?;
+        let (Some(mut rows), Some(versions)) = (rows, versions) else {
+            count /= 2;
+            continue;
+        };
+        let found = chunk.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
+        let found = found.filter(|(row, version, _)| row.as_ref() != *version);
+        let found: Vec<_> = found.map(|(row, _, key)| (key, row)).collect();
+        if !found.is_empty() {
+            note_gap(&mut *conn).await?;
+        }
+        append(conn, found, report).await?;
+        return Ok(others);
+    }
 }
 
 /// Writes a baseline for every row of the registry, and for every present version that the registry lacks, and marks

@@ -15,15 +15,22 @@ use crate::store::Result;
 const MAX_ROWS: usize = 1_000;
 
 /// Writes the versions that `sealed` make, and moves the head of history from `previous`, the newest entry that changed
-/// the registry before them. No version is written unless the head is there; an erasure blanks earlier ones in any
-/// case.
+/// the registry before them. No version is written unless the head is there, or if an entry does not say which version
+/// it makes; an erasure blanks earlier ones in any case.
 pub(in super::super) async fn record(conn: &mut Conn, previous: i64, sealed: &[Sealed<'_>]) -> Result<()> {
     let Some(last) = sealed.iter().rfind(|entry| entry.event.changes_registry()) else { return Ok(()) };
     let versions = sealed.iter().filter_map(|entry| entry.event.row().map(|version| (entry.sequence, version)));
     let batch = Batch::of(versions);
     let parts = parts(&batch);
     let step = Step { previous, last: last.sequence };
-    if HISTORY_IN_ONE_STATEMENT && parts.iter().map(Part::rows).sum::<usize>() <= MAX_ROWS {
+    if let Some(entry) = sealed.iter().find(|entry| entry.event.lacks_row()) {
+        // No version is better than a gap: the head stays, and history is completed from the ledger.
+        tracing::error!(
+            sequence = entry.sequence,
+            action = entry.event.event().action.as_str(),
+            "history_row_unstated"
+        );
+    } else if HISTORY_IN_ONE_STATEMENT && parts.iter().map(Part::rows).sum::<usize>() <= MAX_ROWS {
         in_one_statement(&mut *conn, step, &parts).await?;
     } else if step.take(&mut *conn).await? {
         write_parts(&mut *conn, &parts).await?;
@@ -65,7 +72,8 @@ async fn write_parts(conn: &mut Conn, parts: &[Part<'_>]) -> Result<()> {
     for part in parts {
         let mut query = QueryBuilder::<Db>::new("");
         part.push(&mut query, Gate::Open);
-        query.build().persistent(part.rows() == 1).execute(&mut *conn).await.map_err(classify)?;
+        let is_constant = part.rows() == 1 || matches!(part, Part::EndById(..));
+        query.build().persistent(is_constant).execute(&mut *conn).await.map_err(classify)?;
     }
     Ok(())
 }
@@ -161,9 +169,7 @@ impl Part<'_> {
         match self {
             Self::EndById(table, ends) => {
                 query.push("WITH item(id, valid_to) AS (");
-                query.push_values(*ends, |mut row, end| {
-                    row.push_bind(bind_id(end.key)).push_bind(end.valid_to);
-                });
+                push_ends(query, ends);
                 query.push(format!(
                     ") UPDATE {table} AS v SET valid_to = item.valid_to FROM item{} WHERE v.id = item.id \
                      AND v.valid_from = (SELECT MAX(o.valid_from) FROM {table} o WHERE o.id = item.id) \
@@ -222,6 +228,25 @@ impl Part<'_> {
             }
         }
     }
+}
+
+/// Adds the ids and ends as rows: more than one as one parameter, so that the statement is prepared once for any number.
+fn push_ends(query: &mut QueryBuilder<Db>, ends: &[End<Uuid>]) {
+    const ROWS: &str = concat!(
+        "SELECT ",
+        uuid_value!("item.value ->> 0"),
+        ", CAST(item.value ->> 1 AS bigint) FROM ",
+        json_rows!("{ends}")
+    );
+    if let [end] = ends {
+        query.push_values([end], |mut row, end| {
+            row.push_bind(bind_id(end.key)).push_bind(end.valid_to);
+        });
+        return;
+    }
+    let pairs: Vec<String> = ends.iter().map(|end| format!("[\"{}\",{}]", end.key, end.valid_to)).collect();
+    let (before, after) = ROWS.split_once("{ends}").unwrap_or((ROWS, ""));
+    query.push(before).push_bind(format!("[{}]", pairs.join(","))).push(after);
 }
 
 /// Inserts versions into a table that has the columns of the row, `valid_from` and `valid_to`.

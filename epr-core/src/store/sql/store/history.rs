@@ -7,6 +7,7 @@ use super::SqlStore;
 use crate::decision::{Facts, NamedFacts, Question};
 use crate::domain::{Moment, PastMoment, Revision, Timestamp};
 use crate::history::reconcile::Joined;
+use crate::history::verify::HistoryItem;
 use crate::store::{HistoryReport, HistoryState, HistoryStore, Result, RowVisitor};
 
 #[async_trait]
@@ -31,10 +32,9 @@ impl HistoryStore for SqlStore {
                 let (found, accepted) = facts::read(conn, question, known.as_ref()).await?;
                 return Ok((PastMoment { revision: accepted.revision, at }, found, accepted));
             }
-            let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
-            Ok((past, facts::read_past(conn, question, past.revision.sequence).await?, accepted))
+            history::facts(conn, question, (moment, now), known.as_ref()).await
         };
-        let (past, found, accepted) = self.snapshot(read).await?;
+        let (past, found, accepted) = self.read(read).await?;
         self.continuity.record(&accepted.decisive);
         Ok((past, found))
     }
@@ -51,8 +51,7 @@ impl HistoryStore for SqlStore {
                 let (named, accepted) = explain::read(conn, question, known.as_ref()).await?;
                 return Ok((PastMoment { revision: accepted.revision, at }, named, accepted));
             }
-            let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
-            Ok((past, explain::read_past(conn, question, past.revision).await?, accepted))
+            explain::read_past(conn, question, (moment, now), known.as_ref()).await
         };
         let (past, named, accepted) = self.snapshot(read).await?;
         self.continuity.record(&accepted.decisive);
@@ -62,6 +61,11 @@ impl HistoryStore for SqlStore {
     async fn registry_and_ledger(&self, visit: RowVisitor<'_, Joined>) -> Result<Revision> {
         let _permit = self.limits.scan().await?;
         history::joined(&self.read, self.continuity.newest_change().as_ref(), visit).await
+    }
+
+    async fn versions_and_ledger(&self, visit: RowVisitor<'_, HistoryItem>) -> Result<HistoryState> {
+        let _permit = self.limits.scan().await?;
+        history::versions(&self.read, self.continuity.newest_change().as_ref(), visit).await
     }
 
     async fn rebuild_history(&self) -> Result<HistoryReport> {

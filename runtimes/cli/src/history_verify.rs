@@ -1,0 +1,121 @@
+//! `epr history verify`: the tables of history compared with what the ledger makes.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use epr_core::Epr;
+use epr_core::domain::Json;
+use epr_core::domain::fields::Choice as _;
+use epr_core::history::verify::{HistoryVerification, VersionDifference};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::output::{Output, count, escaped, notice};
+use crate::rows::{FormatOption, Row, RowFormat, Rows};
+use crate::{EXIT_NO, Outcome};
+
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 history is what the ledger makes; 1 it is not, every difference is named, or history \
+                        is not complete; 2 could not compare."
+)]
+pub(crate) struct Verify {
+    /// Show the values of personal fields of principals
+    #[arg(long)]
+    personal: bool,
+    #[command(flatten)]
+    format: FormatOption,
+}
+
+pub(crate) async fn run(epr: &Epr, command: &Verify, out: &mut Output) -> Outcome {
+    let format = command.format.or(RowFormat::Table, out)?;
+    let mut rows = Rows::new(out, format, None);
+    let verified = epr
+        .verify_history(&mut |difference| {
+            let difference = if command.personal { difference } else { difference.without_personal_values() };
+            rows.add(&DifferenceRow(difference))
+        })
+        .await;
+    let (numbers, state) = match verified {
+        Ok(verified) => verified,
+        Err(error) => {
+            rows.flush()?;
+            return Err(error.into());
+        }
+    };
+    rows.finish::<DifferenceRow>("", "")?;
+    let HistoryVerification { rows: compared, versions, entries, differences } = numbers;
+    let is_equal = differences == 0;
+    if format == RowFormat::Json {
+        out.object(&json!({
+            "equal": is_equal, "complete": state.is_complete(), "complete_to": state.complete_to, "rows": compared,
+            "versions": versions, "entries": entries, "differences": differences
+        }))?;
+        out.flush()?;
+    } else {
+        let result = if is_equal {
+            Output::good("History is what the ledger makes")
+        } else {
+            Output::bad(count(differences, "difference", "differences"))
+        };
+        let (versions, entries) = (count(versions, "version", "versions"), count(entries, "entry", "entries"));
+        notice(&format!("{result}: {versions}, {entries}, up to entry {}.", state.complete_to));
+        if !state.is_complete() {
+            notice("History is not complete: `epr history status` says more.");
+        }
+        if !is_equal {
+            notice("`epr history rebuild` recreates it from the ledger.");
+        }
+    }
+    let is_good = is_equal && state.is_complete();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+}
+
+/// A difference as a row.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct DifferenceRow(VersionDifference);
+
+fn value(value: Option<&Json>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+impl Row for DifferenceRow {
+    const COLUMNS: &'static [&'static str] =
+        &["kind", "table", "row", "valid_from", "field", "ledger", "history", "why"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(one) = self;
+        vec![
+            one.kind.word().to_owned(),
+            one.table.to_owned(),
+            one.row.clone(),
+            one.valid_from.to_string(),
+            one.field.clone().unwrap_or_default(),
+            value(one.ledger.as_ref()),
+            value(one.history.as_ref()),
+            one.why.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn print(&self, _: bool, out: &mut Output) -> io::Result<()> {
+        let Self(one) = self;
+        let field = one.field.as_ref().map(|field| format!("  {field}")).unwrap_or_default();
+        out.clipped_line(&format!(
+            "{}  {}  {}  entry {}{}",
+            Output::bad(one.kind.word().to_uppercase()),
+            one.table,
+            escaped(&one.row),
+            one.valid_from,
+            escaped(&field)
+        ))?;
+        if let Some(why) = &one.why {
+            return out.line(format_args!("    {}", escaped(why)));
+        }
+        let said =
+            |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), |value| escaped(&value.to_string()));
+        out.line(format_args!("    ledger: {}", said(one.ledger.as_ref())))?;
+        out.line(format_args!("    history: {}", said(one.history.as_ref())))
+    }
+}
