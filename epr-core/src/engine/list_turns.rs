@@ -5,9 +5,9 @@
 //!
 //! The share of checks: a page is one task that waits for one connection and never keeps more than one processor busy.
 //! While half of the processors work at pages, checks have the other half. After a page comes a pause of twice its time
-//! if checks were asked meanwhile, so that its place is taken for a third of the time at most. Pages thus take at most a
-//! third of a half, a sixth of all processors, however many callers walk, on two processors as on many. Must never hold
-//! up a check.
+//! if checks were asked meanwhile, so that its place is taken for a third of the time at most. Pages thus take at most
+//! a third of a half, a sixth of all processors, however many callers walk, on two processors as on many. Must never
+//! hold up a check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

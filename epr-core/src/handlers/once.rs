@@ -26,8 +26,8 @@ pub(crate) fn keyed(call: &Call, creation: KeyedCreation, key: IdempotencyKey, b
     let caller = match &call.caller {
         None => Uuid::nil(),
         Some(caller) if caller.name().is_empty() => {
-            let why = "An idempotency key belongs to its caller, and this credential names none: its `sub` is absent or \
-                       empty. Send a token with a `sub`, or leave out the header";
+            let why = "An idempotency key belongs to its caller, and this credential names none: its `sub` is absent \
+                       or empty. Send a token with a `sub`, or leave out the header";
             let problem = Problem::new("caller_unnamed", why);
             return Err(Error::Invalid(Invalid::one("header", Some("Idempotency-Key"), problem)));
         }

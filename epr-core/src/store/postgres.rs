@@ -56,8 +56,8 @@ pub const CHECK: &str = facts::FACTS;
 /// after, `$2` the number of rows, `$3` the type).
 pub const RESOURCES: [&str; 4] = [region::EXPAND, region::SCAN, region::SCAN_TYPE, region::SCAN_ARCHIVED];
 
-/// The statements of a list of actions, for explaining them: the assignments of the principal `$2` of the type `$3` that
-/// reach the resource `$1`; the permissions of the roles `$1`, a JSON list, after the action `$2`, at most `$3`.
+/// The statements of a list of actions, for explaining them: the assignments of the principal `$2` of the type `$3`
+/// that reach the resource `$1`; the permissions of the roles `$1`, a JSON list, after the action `$2`, at most `$3`.
 pub const ACTIONS: [&str; 2] = [actions::REACHING, actions::PERMISSIONS];
 
 /// The statements that read the assignments of a principal, `$1`, of the type `$2`, for explaining them: `$3` the time,

@@ -115,6 +115,13 @@ impl World {
         false
     }
 
+    /// The number of rows behind the position of a page that match by type and status.
+    fn rows_of_kind(&self, filter: &EntityFilter, page: Page) -> i64 {
+        let of_kind = EntityFilter { types: filter.types.clone(), status: filter.status, ..EntityFilter::default() };
+        let all = self.expected(&of_kind, Page { limit: u32::MAX, ..page });
+        i64::try_from(all.len()).unwrap()
+    }
+
     /// The page that the model says.
     fn expected(&self, filter: &EntityFilter, page: Page) -> Vec<Uuid> {
         let admits = |row: &&Row| {
@@ -150,7 +157,7 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
     let mut rng = seed::rng("every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model");
     let mut world = World::random(&mut rng).await;
     let prefixes = ["a", "A", "é", "ab", "aa", "\u{d7ff}", "\u{10ffff}", "\u{10ffff}\u{10ffff}", "zz", "q"];
-    let mut found_rows = 0;
+    let (mut found_rows, mut counted) = (0, 0);
     for _ in 0..200 {
         let types = match rng.random_range(0..4) {
             0 => vec![EntityType::Spv],
@@ -183,6 +190,12 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
                 let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_sqlite).await.unwrap();
                 ids(sqlite_ids(&rows), "SQLite, searched");
+                // A page among the newest rows that is not full knows whether they are all rows.
+                if let Some(last) = rows.last().filter(|last| last.get::<Option<String>, _>("id").is_none()) {
+                    let (all, is_full) = (world.rows_of_kind(&filter, page), expected.len() >= page.limit as usize);
+                    assert!(is_full || last.get::<i64, _>("looked_at") == all, "{all}: {filter:?} {page:?}");
+                    counted += 1;
+                }
             }
         }
         for search in postgres::EntitySearch::all_of(&filter) {
@@ -190,6 +203,11 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
                 let mut query = search.positions(among, page);
                 let rows = query.build().fetch_all(&mut world.on_postgres).await.unwrap();
                 ids(postgres_ids(&rows), "PostgreSQL, searched");
+                if let Some(last) = rows.last().filter(|last| last.get::<Option<Uuid>, _>("id").is_none()) {
+                    let (all, is_full) = (world.rows_of_kind(&filter, page), expected.len() >= page.limit as usize);
+                    assert!(is_full || last.get::<i64, _>("looked_at") == all, "{all}: {filter:?} {page:?}");
+                    counted += 1;
+                }
             }
         }
         let rows = sqlite::entity_list_query(&filter, page).build().fetch_all(&mut world.on_sqlite).await.unwrap();
@@ -198,6 +216,7 @@ async fn every_way_to_search_a_page_of_entities_finds_the_rows_of_the_model() {
         ids(postgres_ids(&rows), "PostgreSQL");
     }
     assert!(found_rows > 500, "{found_rows} rows in all pages");
+    assert!(counted > 50, "{counted} pages were counted");
 }
 
 #[tokio::test]

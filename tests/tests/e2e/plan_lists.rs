@@ -119,11 +119,6 @@ async fn a_page_of_entities_reads_few_rows_of_a_large_table_on_postgres() {
         (EntityFilter { ancestor_id: Some(id(90_000)), ..none() }, 0.0),
         (EntityFilter { ancestor_id: Some(id(15_001)), ..none() }, few + (1.0 + LEVELS) * page),
         (EntityFilter { ancestor_id: Some(id(1)), ..none() }, few + (1.0 + LEVELS) * newest + old),
-        // All rows of the type and status are among the newest: nothing is looked for below the ancestor.
-        (
-            EntityFilter { ancestor_id: Some(id(15_001)), status: Some(EntityStatus::Inactive), ..none() },
-            few + (2.0 + LEVELS) * 100.0,
-        ),
         (EntityFilter { name_prefix: rare, ancestor_id: Some(id(15_001)), ..none() }, 10.0 + 5.0 * LEVELS),
         (EntityFilter { name_prefix: new_names, ancestor_id: Some(id(15_100)), ..none() }, few + 4_000.0),
     ] {

@@ -2,8 +2,9 @@
 //!
 //! Such a filter has candidates, which an index finds, but in another order than that of the list. A few candidates are
 //! read and sorted for each page. Many are not: the page is looked for among the newest rows first, where it usually
-//! is, and only if they neither fill it nor are all rows among all candidates. So a page reads a bounded number of rows of the table and
-//! at most the candidates, however large the table is. Must never leave out a row: the three ways find the same rows.
+//! is, and only if they neither fill it nor are all rows, among all candidates. So a page reads a bounded number of rows
+//! of the table and at most the candidates, however large the table is. Must never leave out a row: the three ways find
+//! the same rows.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
@@ -93,8 +94,8 @@ pub(super) const NEWEST: &str = "WITH newest AS NOT MATERIALIZED (";
 pub(super) const OF_NEWEST: &str = "), found AS MATERIALIZED (";
 pub(super) const FOUND: &str = ") SELECT f.created_at, f.id, CAST(NULL AS bigint) AS looked_at FROM found f";
 
-/// Adds to a statement that ends with [`FOUND`] a row without an id, whose `looked_at` is the number of the newest rows,
-/// if the page of `limit` positions is not full. They are counted in the snapshot in which they were searched.
+/// Adds to a statement that ends with [`FOUND`] a row without an id, whose `looked_at` is the number of the newest
+/// rows, if the page of `limit` positions is not full. They are counted in the snapshot in which they were searched.
 pub(super) fn count_newest(query: &mut QueryBuilder<Db>, limit: u32) {
     query.push(" UNION ALL SELECT NULL, NULL, COUNT(*) FROM newest WHERE (SELECT COUNT(*) FROM found) < ");
     query.push_bind(i64::from(limit));
