@@ -209,16 +209,16 @@ async fn replay(
     report: &mut HistoryReport,
 ) -> Result<()> {
     let unreplayable_before = report.unreplayable_count;
-    let (rows, count) = rows_before(&mut *conn, entries).await?;
+    let (rows, first) = rows_before(&mut *conn, entries).await?;
     let mut replay = Replay { rows, versions: Vec::new(), bytes: 0 };
-    let keys: BTreeSet<RowKey> = keys_of(&entries[..count]);
+    let keys = keys_of(first);
     let opening = open::principal_keys(&mut *conn, &keys).await?;
     let closed: Vec<&RowKey> = keys.iter().filter(|key| !opening.contains_key(key)).collect();
     let lacking_keys = open::unerased(&mut *conn, &closed).await?;
     // What the ledger says of rows before the first baseline of a registry that was taken over is not complete.
     let mut note = Noting { report, after: before.began };
     let mut replayed = 0;
-    for entry in &entries[..count] {
+    for entry in first {
         if replay.bytes >= open::MAX_BYTES {
             break;
         }
@@ -249,16 +249,16 @@ async fn replay(
     Ok(())
 }
 
-/// The present versions of the rows that the first of `entries` are about, and the number of these entries: as many as
-/// fit into memory, and one at least.
-async fn rows_before(conn: &mut Conn, entries: &[Entry]) -> Result<(HashMap<RowKey, RegistryRow>, usize)> {
-    let mut count = entries.len();
+/// The present versions of the rows that the first of `entries` are about, and these entries: as many as fit into
+/// memory, and one at least.
+async fn rows_before<'a>(conn: &mut Conn, entries: &'a [Entry]) -> Result<(HashMap<RowKey, RegistryRow>, &'a [Entry])> {
+    let mut first = entries;
     loop {
-        let keys = keys_of(&entries[..count]);
-        if let Some(rows) = open::rows(&mut *conn, Source::Versions, &keys).await? {
-            return Ok((rows, count));
+        if let Some(rows) = open::rows(&mut *conn, Source::Versions, &keys_of(first)).await? {
+            return Ok((rows, first));
         }
-        count = count.div_ceil(2).min(count - 1).max(1);
+        // Of one entry there is one row, which is returned whatever its size is.
+        (first, _) = first.split_at(first.len() / 2);
     }
 }
 

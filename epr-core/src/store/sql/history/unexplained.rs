@@ -13,6 +13,8 @@ use crate::store::{HistoryReport, Result, StoreError};
 
 /// The rows that are read at a time.
 const PAGE: u32 = 1_000;
+/// The rows that one transaction writes baselines for.
+const MAX_KEYS: usize = 1_000;
 
 /// A comparison of the registry with the present versions, which goes on where it stopped.
 #[derive(Debug, Default)]
@@ -87,14 +89,15 @@ pub(super) async fn write_baselines<'a>(
     keys: &'a [RowKey],
     report: &mut HistoryReport,
 ) -> Result<&'a [RowKey]> {
-    let mut count = keys.len().min(PAGE as usize);
+    let mut count = keys.len().min(MAX_KEYS);
     loop {
         let (first, others) = keys.split_at(count);
         let chunk: BTreeSet<RowKey> = first.iter().cloned().collect();
         let rows = open::rows(&mut *conn, Source::Registry, &chunk).await?;
         let versions = open::rows(&mut *conn, Source::Versions, &chunk).await?;
         let (Some(mut rows), Some(versions)) = (rows, versions) else {
-            count /= 2;
+            // One row is returned whatever its size is.
+            count = (count / 2).max(1);
             continue;
         };
         let found = chunk.into_iter().map(|key| (rows.remove(&key), versions.get(&key), key));
