@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use epr_core::clock::{Clock as _, ManualClock};
 use epr_core::decision::{Decision, Explanation, Question};
@@ -105,7 +106,7 @@ impl World {
     pub(crate) async fn with_bounds(&self, max_candidates: usize, max_expanded: usize) -> Epr {
         let builder = Epr::builder().store(self.database.store().await).clock(self.clock.clone());
         let builder = builder.cache(CacheSettings::off()).audit_decisions(AuditDecisions::Off);
-        builder.list_bounds(max_candidates, max_expanded).start().await.unwrap()
+        builder.list_bounds(max_candidates, max_expanded, Duration::MAX).start().await.unwrap()
     }
 
     fn number(&mut self) -> usize {
