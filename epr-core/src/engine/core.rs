@@ -62,17 +62,17 @@ pub(crate) struct CoreSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListBounds {
     /// The most candidates that a page looks at: a page of candidates that are all denied ends after this many.
-    pub(crate) max_candidates: usize,
+    pub(crate) candidates: usize,
     /// The most entities that are expanded below assignments. Beyond, reading all entities in the order of their ids is
     /// faster for a page.
-    pub(crate) max_expanded: usize,
+    pub(crate) expanded: usize,
     /// The time after which a page of resources or subtrees ends, although the list goes on.
-    pub(crate) max_page_time: Duration,
+    pub(crate) page_time: Duration,
 }
 
 impl Default for ListBounds {
     fn default() -> Self {
-        Self { max_candidates: 20_000, max_expanded: 20_000, max_page_time: Duration::from_secs(2) }
+        Self { candidates: 20_000, expanded: 20_000, page_time: Duration::from_secs(2) }
     }
 }
 

@@ -220,8 +220,8 @@ impl Builder {
     /// pages end and how long they take.
     #[doc(hidden)]
     #[must_use]
-    pub fn list_bounds(mut self, max_candidates: usize, max_expanded: usize, max_page_time: Duration) -> Self {
-        self.settings.list_bounds = ListBounds { max_candidates, max_expanded, max_page_time };
+    pub fn list_bounds(mut self, candidates: usize, expanded: usize, page_time: Duration) -> Self {
+        self.settings.list_bounds = ListBounds { candidates, expanded, page_time };
         self
     }
 

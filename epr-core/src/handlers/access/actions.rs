@@ -26,7 +26,7 @@ pub(crate) async fn list(engines: &Engines, call: &Call, request: &ActionsReques
         resource_id: request.resource_id,
         unregistered: None,
         after,
-        max_rows: engines.core.settings.list_bounds.max_candidates,
+        max_rows: engines.core.settings.list_bounds.candidates,
         moment: walk.moment(engines.now()),
     };
     let end = engines.store().action_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;

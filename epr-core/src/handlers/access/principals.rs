@@ -36,7 +36,7 @@ pub(crate) async fn list(
         after: after.as_ref(),
         // One more than the page has room for shows whether the list goes on.
         expected: usize::try_from(request.list.limit).unwrap_or(usize::MAX).saturating_add(1),
-        max_candidates: engines.core.settings.list_bounds.max_candidates,
+        max_candidates: engines.core.settings.list_bounds.candidates,
         moment: walk.moment(engines.now()),
     };
     let end = engines.store().principal_candidates(&query, &mut judge).await.map_err(|error| walk.error(error))?;

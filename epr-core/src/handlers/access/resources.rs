@@ -55,9 +55,9 @@ pub(super) fn query<'a>(engines: &Engines, request: &'a ResourcesRequest, walk: 
         includes_archived: request.list.include.contains(&Include::Archived),
         includes_conditional: request.list.include.contains(&Include::Conditional),
         at: now,
-        max_candidates: bounds.max_candidates,
-        max_expanded: bounds.max_expanded,
-        max_page_time: bounds.max_page_time,
+        max_candidates: bounds.candidates,
+        max_expanded: bounds.expanded,
+        max_page_time: bounds.page_time,
         moment: walk.moment(now),
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn search(
         of: question_of(&request.question),
         after: continued.as_ref().map(|position| position.after.as_str()),
         expected: page.limit.saturating_add(1),
-        max_candidates: engines.core.settings.list_bounds.max_candidates,
+        max_candidates: engines.core.settings.list_bounds.candidates,
     };
     let end = engines.store().search(&query, &mut page).await?;
     drop(turn);

@@ -121,7 +121,7 @@ async fn positions<T>(
         }
     }
     // The rows of two SELECTs have no order together.
-    found.sort_unstable_by(|one, other| (other.created_at, other.id).cmp(&(one.created_at, one.id)));
+    found.sort_unstable_by_key(|one| std::cmp::Reverse((one.created_at, one.id)));
     Ok((found, is_all))
 }
 

@@ -24,7 +24,7 @@ mod tests {
     #[test]
     fn the_longest_time_is_never_over() {
         assert!(PageTime::of(Duration::ZERO).is_over());
-        assert!(!PageTime::of(Duration::from_secs(60)).is_over());
+        assert!(!PageTime::of(Duration::from_mins(1)).is_over());
         assert!(!PageTime::of(Duration::MAX).is_over());
     }
 }
