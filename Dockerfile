@@ -1,4 +1,5 @@
-# One image for the API (the entry point), the audit worker and the command `epr`; linux/amd64 and linux/arm64.
+# One image for the API (the entry point), the audit worker, and the commands `epr` and `epr-verify`; linux/amd64 and
+# linux/arm64.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 .        or: scripts/build.sh
 #
@@ -31,7 +32,8 @@ RUN cargo chef cook --release --locked --target "$(cat /sysroot/rust-target)" --
 COPY . .
 RUN cargo build --release --locked --target "$(cat /sysroot/rust-target)" \
     --package epr-api --package epr-audit-worker --package epr-cli \
-    && scripts/image-root.sh --sysroot /sysroot "target/$(cat /sysroot/rust-target)/release" /image
+    && scripts/build-verify.sh --target "$(cat /sysroot/rust-target)" /epr-verify \
+    && scripts/image-root.sh --sysroot /sysroot "target/$(cat /sysroot/rust-target)/release" /epr-verify /image
 
 FROM scratch
 COPY --from=build /image/ /

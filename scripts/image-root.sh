@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'HELP'
-Usage: scripts/image-root.sh [--sysroot FOLDER] BINARIES ROOT
-Creates the folder ROOT (which must not exist) from the programs in the folder BINARIES.
+Usage: scripts/image-root.sh [--sysroot FOLDER] BINARIES VERIFIER ROOT
+Creates the folder ROOT (which must not exist) from the programs in the folder BINARIES and from the static program
+VERIFIER (scripts/build-verify.sh).
   --sysroot FOLDER   take the shared libraries from there; default: this machine's own
 HELP
 }
@@ -21,8 +22,8 @@ while (($#)); do
         *) break ;;
     esac
 done
-[[ $# == 2 ]] || { usage >&2; exit 2; }
-binaries=$1 root=$2
+[[ $# == 3 ]] || { usage >&2; exit 2; }
+binaries=$1 verifier=$2 root=$3
 user=65532
 programs=(epr-api epr-audit-worker epr)
 
@@ -32,6 +33,7 @@ chmod 1777 "$root/tmp"
 for program in "${programs[@]}"; do
     install -m 755 "$binaries/$program" "$root/usr/local/bin/$program"
 done
+install -m 755 "$verifier" "$root/usr/local/bin/epr-verify"
 # Task definitions of the older implementation start `python` or `uvicorn`: epr-api runs the program that does their
 # work.
 for name in python python3 uvicorn; do

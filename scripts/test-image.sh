@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the image's file system together without a container engine, by the script that the Dockerfile runs, and starts
-# the API, the worker and the command in it: as another user, on a root file system that cannot be written to, with
+# the API, the worker and the commands in it: as another user, on a root file system that cannot be written to, with
 # process id 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,8 +8,9 @@ cd "$(dirname "$0")/.."
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-image.sh [BINARIES]
-BINARIES is the folder with epr-api, epr-audit-worker and epr; default: those of the last debug build, which is made if
-it is not there. Prints the sizes of the programs and of the image.
+BINARIES is the folder with epr-api, epr-audit-worker and epr, whose name is that of a cargo profile; default: those of
+the last debug build, which is made if it is not there. Builds the static epr-verify of the same profile. Prints the
+sizes of the programs and of the image.
 HELP
     exit 0
 fi
@@ -17,6 +18,7 @@ fi
 source scripts/need.sh
 source scripts/postgres.sh
 source scripts/moto.sh
+need_rust
 need_apt python3 python3
 need_apt readelf binutils
 need_apt openssl openssl
@@ -28,7 +30,6 @@ need_postgres
 need_python moto 5.2.5 '[server]'
 binaries=${1:-}
 if [[ -z $binaries ]]; then
-    need_rust
     cargo build --quiet --locked --workspace --bins
     binaries=$CARGO_TARGET_DIR/debug
 fi
@@ -48,8 +49,10 @@ passed=0
 pass() { passed=$((passed + 1)); echo "ok $*"; }
 
 say "the file system of the image"
+profile=$(basename "$binaries")
+scripts/build-verify.sh --profile "${profile/#debug/dev}" "$work/epr-verify"
 root=$work/root
-scripts/image-root.sh "$binaries" "$root"
+scripts/image-root.sh "$binaries" "$work/epr-verify" "$root"
 find "$root/usr/local/bin" -type f -printf '%10s  %P\n' | sort -k2
 du -sb "$root" | awk '{printf "%10d  the whole image, %.1f MB\n", $1, $1 / 1e6}'
 [[ -z $(find "$root" -name '*sh' -type f) ]] || fail "there is a shell in the image"
@@ -116,6 +119,17 @@ curl -sf "http://127.0.0.1:$port/api/v1/entities" --json '{"name": "In the image
 pass "epr-api epr audit verify: the entry point runs the command"
 if in_image -- epr-api sh 2>/dev/null; then fail "epr-api ran something else"; fi
 pass "the entry point runs nothing else"
+in_image -- epr-api epr audit export --output /app/data/ledger.jsonl 2>/dev/null || fail "epr audit export"
+[[ $(in_image -- epr-api epr-verify export /app/data/ledger.jsonl) == "AGREES: 1 entries from 1, "* ]] ||
+    fail "epr-verify export"
+cp -r tests/vectors/tlog "$data/"
+for run in in_image "$root/usr/local/bin/epr-verify"; do
+    # The same file in the image and on this machine.
+    [[ $run == in_image ]] && verify=(in_image -- epr-verify) log=/app/data/tlog || verify=("$run") log=$data/tlog
+    said=$("${verify[@]}" published "$log/log" --key "$log/vkey" --checkpoint "$log/old-checkpoint")
+    [[ $said == "AGREES: 600 entries, tiles and root of epr.example/ledger/"* ]] || fail "epr-verify: $said"
+done
+pass "epr-verify, a static program, verifies an export and a published ledger, in the image and outside of it"
 # Commands of the older implementation's task definitions, as the command and as the entry point.
 for older in "epr-api python -m scripts.verify_audit_chain --verbose" \
     "python -m scripts.verify_audit_chain --start-sequence 0" \

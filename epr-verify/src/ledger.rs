@@ -25,36 +25,30 @@ pub fn entry_hash(previous_hash: &[u8], canonical: &[u8]) -> Hash {
     Sha256::new().chain_update(previous_hash).chain_update(canonical).finalize().into()
 }
 
-/// The bytes of 64 hex digits in lower case.
-#[must_use]
-pub fn from_hex(text: &[u8]) -> Option<Hash> {
-    let (pairs, rest) = text.as_chunks::<2>();
-    let mut hash = Hash::default();
-    if pairs.len() != hash.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(hash)
-}
+/// A hash as 64 hex digits in lower case.
+pub type HexHash = [u8; 64];
 
-fn digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// The text as a hash in hex; `None` unless it is 64 hex digits in lower case.
+#[must_use]
+pub fn is_hex(text: &[u8]) -> Option<&HexHash> {
+    // Without a branch for each digit.
+    let digits = text.iter().fold(true, |all, byte| all & (byte.is_ascii_digit() | matches!(byte, b'a'..=b'f')));
+    text.try_into().ok().filter(|_| digits)
 }
 
 /// A hash in hex.
 #[must_use]
-pub fn hex(hash: &Hash) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(64);
-    for byte in hash {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
+pub fn hex_digits(hash: &Hash) -> HexHash {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    let mut digits = [0; 64];
+    for ([high, low], byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        (*high, *low) = (digit(byte >> 4), digit(byte & 15));
     }
-    text
+    digits
+}
+
+/// A hash in hex, as text.
+#[must_use]
+pub fn hex(hash: &Hash) -> String {
+    hex_digits(hash).iter().copied().map(char::from).collect()
 }

@@ -4,12 +4,16 @@
 //! compared with what the keys signed. Must never contain a writer, and must never trust a stored hash that can be
 //! computed. The formats are the files of `epr-core/src/ledger` that only read, compiled into this crate.
 
+mod blocks;
 pub mod export;
 pub mod finding;
 pub mod ledger;
+mod line;
 pub mod proof;
 pub mod published;
 pub mod signatures;
 pub mod source;
+#[cfg(test)]
+mod tests;
 
 pub use finding::{Finding, Level, Stop};

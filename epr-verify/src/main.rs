@@ -8,10 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use epr_verify::ledger::checkpoint::Checkpoint;
 use epr_verify::ledger::hex;
-use epr_verify::ledger::merkle::Hash;
 use epr_verify::signatures::{self, Keys, Signed, read_keys, read_note};
 use epr_verify::source::{Folder, Source};
-use epr_verify::{Finding, Level, Stop, export, proof, published};
+use epr_verify::{Finding, Stop, export, proof, published};
 
 /// Verifies a ledger of EPR without EPR: exit code 0 when everything agrees, 1 when something disagrees, 2 when
 /// something cannot be read
@@ -137,14 +136,11 @@ fn run(command: &Command) -> Result<String, Stop> {
         Command::Published { place, checkpoint, export, keys } => {
             let keys = keys.read()?;
             let older: Vec<Checkpoint> = kept(checkpoint, &keys)?.into_iter().map(|kept| kept.checkpoint).collect();
-            let mut entries = match export {
-                Some(file) => Some(exported_hashes(file)?),
-                None => None,
+            let source = source(place)?;
+            let found = match export {
+                Some(file) => published::verify_with_export(&*source, &keys, &older, open(file)?)?,
+                None => published::verify(&*source, &keys, &older, |_, _| Ok(()))?,
             };
-            let found = published::verify(&*source(place)?, &keys, &older, |index, data| match &mut entries {
-                Some(entries) => compare(entries.next(), index, data),
-                None => Ok(()),
-            })?;
             let size = found.checkpoint.size;
             let signatures = signed_by(std::slice::from_ref(&found));
             Ok(format!("AGREES: {size} entries, tiles and root of {} ({signatures})", found.checkpoint.origin()))
@@ -189,26 +185,6 @@ fn signed_by(signed: &[Signed]) -> String {
     }
 }
 
-fn compare(exported: Option<Hash>, index: u64, data: &Hash) -> Result<(), Stop> {
-    if exported.as_ref() == Some(data) {
-        return Ok(());
-    }
-    let sentence = match exported {
-        Some(_) => format!("the published hash of entry {} differs from the export", index + 1),
-        None => format!("entry {} is published, but the export ends before it", index + 1),
-    };
-    Err(Finding { level: Level::Bundle, sentence }.into())
-}
-
-fn exported_hashes(file: &Path) -> Result<std::vec::IntoIter<Hash>, Stop> {
-    let mut hashes = Vec::new();
-    export::verify(open(file)?, &[], |_, hash| {
-        hashes.push(*hash);
-        Ok(())
-    })?;
-    Ok(hashes.into_iter())
-}
-
 fn source(place: &str) -> Result<Box<dyn Source>, Stop> {
     if place.starts_with("http://") || place.starts_with("https://") {
         return url(place);
@@ -228,7 +204,7 @@ fn url(place: &str) -> Result<Box<dyn Source>, Stop> {
     Err(Stop::Unreadable(format!("{place}: this program was built without HTTP; verify a copy in a folder")))
 }
 
-fn open(file: &Path) -> Result<Box<dyn Read>, Stop> {
+fn open(file: &Path) -> Result<Box<dyn Read + Send>, Stop> {
     if file.as_os_str() == "-" {
         return Ok(Box::new(io::stdin()));
     }

@@ -1,5 +1,10 @@
 //! A published ledger: every tile is recomputed from the bundles, and the root from the tiles.
 
+use std::io::Read;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use crate::export;
 use crate::finding::{Level, Stop};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::RightEdge;
@@ -7,6 +12,9 @@ use crate::ledger::merkle::{Hash, consistency_ranges, leaf_hash, verify_consiste
 use crate::ledger::tile::{FULL_WIDTH, Tile, TileKind, node_in_tile, read_entries, read_hashes};
 use crate::signatures::{self, Keys, Signed, read_note};
 use crate::source::Source;
+
+/// Hashes of an export that are handed over at a time.
+const CHUNK: usize = 4096;
 
 /// The file with the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -77,6 +85,64 @@ pub fn verify(
         );
     }
     Ok(signed)
+}
+
+/// [`verify`] of a published ledger, whose entries must be those at the beginning of an export. The export is verified
+/// at the same time, to its end.
+///
+/// # Errors
+/// The first disagreement, or a file cannot be read.
+pub fn verify_with_export(
+    source: &dyn Source,
+    keys: &Keys,
+    older: &[Checkpoint],
+    export: impl Read + Send,
+) -> Result<Signed, Stop> {
+    let (chunks, received) = sync_channel::<Vec<Hash>>(16);
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || read_export(export, |chunk| chunks.send(chunk).is_ok()));
+        let mut exported = received.into_iter().flatten();
+        let compared = verify(source, keys, older, |index, data| same_entry(exported.next(), index, data));
+        if compared.is_ok() {
+            exported.by_ref().for_each(drop);
+        }
+        // Ends the thread, which cannot hand over any more.
+        drop(exported);
+        let read = reading.join().unwrap_or_else(|_| Some(Stop::Unreadable("a thread ended".to_owned())));
+        // What is wrong with the export is why its hashes end.
+        read.map_or(compared, Err)
+    })
+}
+
+/// Verifies an export and hands over its hashes, until they are not wanted any more. Returns what is wrong with it.
+fn read_export(export: impl Read, mut hand_over: impl FnMut(Vec<Hash>) -> bool) -> Option<Stop> {
+    let (mut chunk, mut expected, mut is_wanted) = (Vec::new(), 0, true);
+    let read = export::verify(export, &[], |index, hash| {
+        if index != expected {
+            return Err(Stop::Unreadable("the export does not begin with entry 1".to_owned()));
+        }
+        expected += 1;
+        chunk.push(*hash);
+        if chunk.len() == CHUNK {
+            is_wanted = hand_over(std::mem::take(&mut chunk));
+        }
+        // The text of this error is not read.
+        if is_wanted { Ok(()) } else { Err(Stop::Unreadable("not wanted".to_owned())) }
+    });
+    if read.is_ok() {
+        hand_over(chunk);
+    }
+    read.err().filter(|_| is_wanted)
+}
+
+/// Compares a published leaf with the entry of an export.
+fn same_entry(exported: Option<Hash>, index: u64, data: &Hash) -> Result<(), Stop> {
+    let entry = index + 1;
+    match exported {
+        Some(hash) if hash == *data => Ok(()),
+        Some(_) => Stop::found(Level::Bundle, format!("the published hash of entry {entry} differs from the export")),
+        None => Stop::found(Level::Bundle, format!("entry {entry} is published, but the export ends before it")),
+    }
 }
 
 fn compare(edge: &RightEdge, older: &[Checkpoint]) -> Result<(), Stop> {

@@ -7,7 +7,7 @@ use crate::ledger::note::{KeyType, Note, NoteError, VerifierKey};
 /// The keys that an auditor knows.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
-    /// Keys of the ledger; each that signed under the origin of the checkpoint must have signed.
+    /// Keys of the ledger. Each whose name is the origin of a checkpoint must have signed it; others are ignored.
     pub ledger: Vec<VerifierKey>,
     /// Keys of witnesses.
     pub witnesses: Vec<VerifierKey>,
@@ -35,8 +35,9 @@ pub struct Signed {
     pub cosignatures: usize,
 }
 
-/// Verifies the checkpoint in `note`: every key of the ledger must have signed it, and the quorum of witnesses. Without
-/// a key of the ledger nothing is trusted, and the number of signatures is 0.
+/// Verifies the checkpoint in `note`: every key of the ledger whose name is the checkpoint's origin must have signed
+/// it, and there must be one, and the quorum of witnesses. Without a key of the ledger nothing is trusted, and the
+/// number of signatures is 0.
 ///
 /// # Errors
 /// A signature is missing or wrong.
@@ -45,11 +46,10 @@ pub fn verify(note: &Note, keys: &Keys) -> Result<Signed, Stop> {
         return Stop::found(Level::Signature, "the text of the note is not a checkpoint");
     };
     let mut signatures = 0;
-    for key in &keys.ledger {
+    // The name of a ledger's key is its origin: others are keys of another ledger or incarnation.
+    for key in keys.ledger.iter().filter(|key| key.name() == checkpoint.origin()) {
         match Checkpoint::verified(note, key) {
             Ok(_) => signatures += usize::from(key.kind() != KeyType::Cosignature),
-            // A key of another ledger or incarnation.
-            Err(NoteError::Unsigned(name)) if name != checkpoint.origin() => {}
             Err(error) => return Stop::found(Level::Signature, error.to_string()),
         }
     }

@@ -22,13 +22,27 @@ pub fn empty_root() -> Hash {
 /// The hash of a leaf with this data.
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
-    Sha256::new_with_prefix([0]).chain_update(data).finalize().into()
+    // In one piece where the size is known, as that of every leaf of EPR is.
+    match data.first_chunk::<HASH_BYTES>() {
+        Some(hash) if data.len() == HASH_BYTES => {
+            let mut bytes = [0; 1 + HASH_BYTES];
+            let [_, rest @ ..] = &mut bytes;
+            rest.copy_from_slice(hash);
+            Sha256::digest(bytes).into()
+        }
+        _ => Sha256::new_with_prefix([0]).chain_update(data).finalize().into(),
+    }
 }
 
 /// The hash of the node above two others.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+    let mut bytes = [1; 1 + 2 * HASH_BYTES];
+    let [_, hashes @ ..] = &mut bytes;
+    let (first, second) = hashes.split_at_mut(HASH_BYTES);
+    first.copy_from_slice(left);
+    second.copy_from_slice(right);
+    Sha256::digest(bytes).into()
 }
 
 /// A node whose subtree is complete: it covers the leaves from `index << level` up to, but not including,

@@ -21,6 +21,7 @@ sqlite:///./data/epr.db), HOST, PORT (8080), EPR_LOG_LEVEL, RUN_MIGRATIONS ... d
   epr-api --version
   epr-api epr ...                 runs the program of this name from the folder of epr-api in its place, so that
   epr-api epr-audit-worker ...    the container image has one entry point
+  epr-api epr-verify ...
   epr-api python -m app.workers.audit_consumer, python -m scripts.verify_audit_chain, uvicorn app.main:app
                                   commands of the older image: run the worker, the verification, the API
 
@@ -29,7 +30,7 @@ Exit codes: 0 stopped by a signal, 1 it could not start, 2 a setting or an argum
 const PROGRAM: Program = Program { name: "epr-api", help: HELP };
 
 /// The other programs of the image, and the only ones that can be started.
-const PROGRAMS: [&str; 2] = ["epr", "epr-audit-worker"];
+const PROGRAMS: [&str; 3] = ["epr", "epr-audit-worker", "epr-verify"];
 
 /// Runs the subcommand that the arguments name; `None` without arguments.
 pub(crate) fn run_subcommand() -> Option<ExitCode> {

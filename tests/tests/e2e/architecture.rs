@@ -189,9 +189,17 @@ const LAST_MIGRATION_WITH_LONG_LINES: u32 = 11;
 #[test]
 fn lines_of_code_and_sql_have_at_most_120_characters() {
     let mut files = Vec::new();
-    for folder in
-        ["epr-client", "epr-core", "examples", "fuzz/src", "fuzz/fuzz_targets", "no-public-roots", "runtimes", "tests"]
-    {
+    for folder in [
+        "epr-client",
+        "epr-core",
+        "epr-verify",
+        "examples",
+        "fuzz/src",
+        "fuzz/fuzz_targets",
+        "no-public-roots",
+        "runtimes",
+        "tests",
+    ] {
         rust_files(&root().join(folder), &mut files);
     }
     for kind in ["postgres", "sqlite"] {

@@ -109,6 +109,22 @@ impl World {
         (code, report["finding"]["kind"].as_str().unwrap_or("nothing").to_owned())
     }
 
+    /// Asserts that `epr audit verify` finds this with the kept checkpoint.
+    async fn assert_found(&self, attack: &str, sentence: &str) {
+        let arguments = ["audit", "verify", "--checkpoint", &self.text("kept")];
+        let (code, out, error) = epr(&self.api.database.url, &arguments).await;
+        assert!(code == 1 && out.contains(sentence), "{attack}: {out}{error}");
+    }
+
+    /// Publishes what the database has at a new place, and returns what `epr-verify` says of it with the kept
+    /// checkpoint.
+    async fn verify_published_again(&self, name: &str) -> (i32, String) {
+        let (code, _, error) = epr(&self.api.database.url, &["audit", "publish", "--to", &self.text(name)]).await;
+        assert_eq!(code, 0, "{error}");
+        let place = fs::read_dir(self.file(name)).unwrap().next().unwrap().unwrap().path();
+        self.epr_verify(&["published", place.to_str().unwrap(), "--checkpoint", &self.text("kept")]).await
+    }
+
     async fn epr_verify(&self, arguments: &[&str]) -> (i32, String) {
         let (code, out, error) = run("epr-verify", &[], &[arguments, &["--key", &self.text("keys")]].concat()).await;
         (code, out + &error)
@@ -142,22 +158,40 @@ async fn a_ledger_that_was_rewritten_is_found_with_a_kept_checkpoint(#[case] kin
     // An older backup, which goes on differently.
     let restored: Vec<_> =
         honest()[..300].iter().cloned().chain((301..=700).map(|n| entry(n, "after the restore"))).collect();
-    for (attack, entries, expected, said) in [
-        ("one entry changed", changed, "changed_tile", "level root"),
-        ("one entry removed", removed, "changed_tile", "level root"),
-        ("one removed, another appended", longer, "changed_tile", "level root"),
-        ("two entries swapped", swapped, "changed_tile", "level root"),
-        ("the tail cut", honest()[..590].to_vec(), "shorter_than_checkpoint", "the tail is missing"),
-        ("everything rewritten from the middle", from_the_middle, "changed_tile", "level root"),
-        ("an old backup restored", restored, "changed_tile", "level root"),
+    let database = &world.api.database;
+    let kept_tables = "CREATE TABLE tiles AS SELECT * FROM audit_tiles; \
+                       CREATE TABLE checkpoints AS SELECT * FROM audit_checkpoints";
+    database.execute(kept_tables).await.unwrap();
+    let tail =
+        |next: usize| format!("missing tail: a checkpoint covers 600 entries, but the ledger ends before entry {next}");
+    let tile = |number: u32| format!("changed tile: tile {number} of level 0 differs from the entries");
+    let rewritten = "rewritten: the entries up to 600 have another root than the checkpoint over them".to_owned();
+    let (root, cut) = ("the first 600 entries have another root than the checkpoint over them", "the tail is missing");
+    // With the sentences of `epr audit verify`, also when tiles and checkpoints are gone, and of `epr-verify`.
+    for (attack, entries, expected, without_tree, said) in [
+        ("one entry changed", changed, tile(0), rewritten.clone(), root),
+        ("one entry removed", removed, tile(0), tail(600), cut),
+        ("one removed, another appended", longer, tile(0), rewritten.clone(), root),
+        ("two entries swapped", swapped, tile(0), rewritten.clone(), root),
+        ("the tail cut", honest()[..590].to_vec(), tail(591), tail(591), cut),
+        ("everything rewritten from the middle", from_the_middle, tile(1), rewritten.clone(), root),
+        ("an old backup restored", honest()[..300].to_vec(), tail(301), tail(301), cut),
+        ("an old backup restored, which has gone on", restored, tile(1), rewritten, root),
     ] {
         world.rewrite(&entries).await;
         // The chain alone says that all is well.
         let last = entries.len().to_string();
         assert_eq!(audit_verify(&world.api.database.url, &["--start-sequence", "2"]).await.0, 0, "{attack}");
-        assert_eq!(world.verify().await, (1, expected.into()), "{attack}");
+        world.assert_found(attack, &expected).await;
         let (code, found) = world.verify_export().await;
-        assert!(code == 1 && found.contains(said), "{attack} ({last} entries): {found}");
+        assert!(code == 1 && found.starts_with("DISAGREES at the level root: "), "{attack}: {found}");
+        assert!(found.contains(said), "{attack} ({last} entries): {found}");
+        // One who also removes what the database has of the tree gains nothing.
+        database.execute("DELETE FROM audit_tiles; DELETE FROM audit_checkpoints").await.unwrap();
+        world.assert_found(attack, &without_tree).await;
+        let back = "INSERT INTO audit_tiles SELECT * FROM tiles; \
+                    INSERT INTO audit_checkpoints SELECT * FROM checkpoints ORDER BY size";
+        database.execute(back).await.unwrap();
         // An export that was kept, or one hash, suffices without any checkpoint.
         let (code, report) =
             audit_verify(&world.api.database.url, &["--start-sequence", "2", "--against", &world.text("old.jsonl")])
@@ -186,7 +220,9 @@ async fn changed_tiles_and_missing_checkpoints_are_found(#[case] kind: DatabaseK
     };
     database.execute("CREATE TABLE tiles AS SELECT * FROM audit_tiles").await.unwrap();
     database.execute(&format!("UPDATE audit_tiles SET hashes = {zeros} WHERE number = 1")).await.unwrap();
-    assert_eq!(world.verify().await, (1, "changed_tile".into()));
+    world.assert_found("a tile changed", "changed tile: tile 1 of level 0 differs from the entries").await;
+    let (code, said) = world.verify_published_again("with-a-changed-tile").await;
+    assert!(code == 1 && said.contains("at the level tile: tile/0/001 differs from the entries"), "{said}");
     let back = "DELETE FROM audit_tiles; INSERT INTO audit_tiles SELECT * FROM tiles";
     database.execute("DELETE FROM audit_tiles WHERE number = 0").await.unwrap();
     assert_eq!(world.verify().await, (1, "missing_tile".into()));
@@ -195,7 +231,12 @@ async fn changed_tiles_and_missing_checkpoints_are_found(#[case] kind: DatabaseK
 
     database.execute("CREATE TABLE checkpoints AS SELECT * FROM audit_checkpoints").await.unwrap();
     database.execute("DELETE FROM audit_checkpoints WHERE size = 600").await.unwrap();
-    assert_eq!(world.verify().await, (1, "missing_checkpoint".into()));
+    let sentence = "missing checkpoint: one of 600 entries was kept elsewhere, but is not stored any more";
+    world.assert_found("a checkpoint deleted", sentence).await;
+    let (code, said) = world.verify_published_again("without-a-checkpoint").await;
+    let sentence = "at the level consistency: a checkpoint of 600 entries is known, but only 300 are published: the tail \
+                    is missing";
+    assert!(code == 1 && said.contains(sentence), "{said}");
     // The process that signed it, and one that starts later, refuse to go on.
     let error = world.api.epr.make_checkpoint().await.unwrap_err().to_string();
     assert!(error.contains("which this process has seen, is gone"), "{error}");
@@ -276,7 +317,11 @@ async fn a_published_ledger_is_verified_without_the_database_and_every_change_na
     let (code, said) = world.epr_verify(&["published", forked.to_str().unwrap()]).await;
     assert_eq!(code, 0, "alone the fork verifies: {said}");
     let (code, said) = world.epr_verify(&["published", forked.to_str().unwrap(), "--checkpoint", &kept]).await;
-    assert!(code == 1 && said.contains("at the level consistency"), "{said}");
+    let sentence = "at the level consistency: the first 600 entries have another root than the known checkpoint";
+    assert!(code == 1 && said.contains(sentence), "{said}");
+    let (code, out, error) = epr(&fork.api.database.url, &["audit", "verify", "--checkpoint", &kept]).await;
+    let sentence = "rewritten: the entries up to 600 have another root than the checkpoint over them";
+    assert!(code == 1 && out.contains(sentence), "{out}{error}");
     // Nor can the fork be published over the other one.
     let (code, _, error) = epr(&fork.api.database.url, &["audit", "publish", "--to", &world.text("published")]).await;
     assert!(code != 0 && error.contains("another root than the published checkpoint"), "{error}");
