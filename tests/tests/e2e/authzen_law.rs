@@ -24,7 +24,7 @@ use crate::access_world::{ACTIONS, Size, World, context};
 
 /// One of them dense: most evaluations say yes.
 const WORLDS: usize = 2;
-const SEARCHES: usize = 80;
+const SEARCHES: usize = 50;
 /// The most candidates that a page looks at: fewer than there are, more than that, and more than there can be.
 const BOUNDS: [usize; 3] = [3, 17, 20_000];
 const SIZE: Size = Size { entities: 16, roles: 6, principals: 24, assignments: 240 };
@@ -242,5 +242,5 @@ async fn a_search_finds_exactly_what_evaluations_allow(#[case] kind: DatabaseKin
             *found += expected.len();
         }
     }
-    assert!(found[0] > 60 && found[1] > 5 && refused < SEARCHES, "{found:?} found, {refused} refused");
+    assert!(found[0] > 40 && found[1] > 5 && refused < SEARCHES, "{found:?} found, {refused} refused");
 }
