@@ -43,7 +43,8 @@ impl Client {
     /// Reads an assignment as it was at a moment. The read is recorded as a review.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be
+    /// asked.
     pub async fn assignment_at(&self, id: Uuid, moment: Moment) -> Result<Assignment, Error> {
         self.get_at(&wire::object(PATH, id), moment, Assignment::from_json).await
     }

@@ -33,7 +33,8 @@ impl Client {
     /// Reads an entity as it was at a moment. The read is recorded as a review.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be
+    /// asked.
     pub async fn entity_at(&self, id: Uuid, moment: Moment) -> Result<Entity, Error> {
         self.get_at(&wire::object(PATH, id), moment, Entity::from_json).await
     }

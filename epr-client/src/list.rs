@@ -62,7 +62,8 @@ impl<T: Send + 'static> List<T> {
         Self { client: client.clone(), url, limit, read }
     }
 
-    /// The list as it was at a moment: of entities, roles, assignments or principals. Each page is recorded as a review.
+    /// The list as it was at a moment: of entities, roles, assignments or principals. Each page is recorded as a
+    /// review.
     /// Without an answer about the past, [`Error::Invalid`] says why.
     pub fn at(mut self, moment: Moment) -> Self {
         let mut pairs = wire::moment_pairs(moment).peekable();

@@ -35,7 +35,8 @@ impl Client {
     /// Reads a principal as it was at a moment. The read is recorded as a review.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be
+    /// asked.
     pub async fn principal_at(
         &self,
         principal_type: &PrincipalType,

@@ -32,7 +32,8 @@ impl Client {
     /// Reads a role as it was at a moment. The read is recorded as a review.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be asked.
+    /// [`Error::NotFound`] when there was none; [`Error::Invalid`] or [`Error::Conflict`] when the moment cannot be
+    /// asked.
     pub async fn role_at(&self, id: Uuid, moment: Moment) -> Result<Role, Error> {
         self.get_at(&wire::object(PATH, id), moment, Role::from_json).await
     }

@@ -62,14 +62,15 @@ pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 pub use handlers::audit::{
-    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, LostEntries, SetAside, Verification, VerifiedTree,
+    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
 };
 pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
+pub use handlers::former_checkpoint::FormerCheckpoint;
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
 pub use handlers::principals::MAX_REVOKED;
 pub use handlers::question_body::{CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
-pub use handlers::reincarnation::{FormerCheckpoint, Reincarnated};
+pub use handlers::reincarnation::Reincarnated;
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

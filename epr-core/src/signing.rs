@@ -3,6 +3,7 @@
 //! Owns how a key is read from a setting, and what a signature looks like. Must never write a key into an error, a log
 //! or a `Debug` text, nor return a signature that the public key does not verify.
 
+mod error;
 #[cfg(feature = "publish")]
 mod kms;
 
@@ -16,12 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 #[cfg(feature = "publish")]
 use kms::KmsKey;
 
+pub use self::error::SigningError;
 use crate::domain::Incarnation;
-use crate::error::Error;
-use crate::ledger::checkpoint::{Checkpoint, CheckpointError};
-use crate::ledger::note::{KeyError, KeyType, Note, NoteError, Signature, VerifierKey};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::note::{KeyType, Note, Signature, VerifierKey};
 use crate::settings::AwsSettings;
-use crate::store::StoreError;
 
 /// The bytes of a signature of ML-DSA-44.
 const ML_DSA_44_BYTES: usize = 2420;
@@ -63,41 +63,6 @@ enum SigningKey {
     MlDsa44(PqdsaKeyPair),
     #[cfg(feature = "publish")]
     Kms(Box<KmsKey>),
-}
-
-/// No checkpoint could be signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SigningError {
-    /// The key library failed.
-    #[error("the key could not sign")]
-    Failed,
-    /// KMS failed, or has another key than the setting needs.
-    #[error("the KMS key {arn}: {why}")]
-    Kms {
-        /// The ARN of the key.
-        arn: String,
-        /// The problem.
-        why: String,
-    },
-    /// The signature is not one of the key.
-    #[error("the key made a signature that its public key does not verify: {0}")]
-    Wrong(#[source] NoteError),
-    /// The origin is not one.
-    #[error(transparent)]
-    Origin(#[from] CheckpointError),
-    /// The origin is no key name.
-    #[error(transparent)]
-    Name(#[from] KeyError),
-}
-
-impl From<SigningError> for Error {
-    fn from(error: SigningError) -> Self {
-        match error {
-            // KMS may answer later.
-            SigningError::Kms { .. } => Self::Unavailable(StoreError::Dependency(Box::new(error))),
-            _ => Self::Internal(StoreError::corrupt("EPR_LEDGER_KEY", error)),
-        }
-    }
 }
 
 /// A private key as it was given.

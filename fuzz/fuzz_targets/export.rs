@@ -1,7 +1,7 @@
 //! Exports: the fast reader of `epr-verify` accepts what a plain reader of JSON accepts, and nothing else.
 //!
-//! The input is an export, or with a first byte of 0 the escaped text of one entry, whose line is made here with the hash
-//! that the text has.
+//! The input is an export, or with a first byte of 0 the escaped text of one entry, whose line is made here with the
+//! hash that the text has.
 
 #![no_main]
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "a part of these modules is used")]

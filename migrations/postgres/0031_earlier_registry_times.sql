@@ -1,6 +1,6 @@
 -- no-transaction
--- The times of the states before migration 30, as far as their entries say them: the latest time of an entry so far, and
--- at most the time of that migration. Written while others append.
+-- The times of the states before migration 30, as far as their entries say them: the latest time of an entry so far,
+-- and at most the time of that migration. Written while others append.
 INSERT INTO registry_times (sequence, previous, head, recorded_at)
 SELECT l.sequence, lag(l.sequence, 1, 0::bigint) OVER (ORDER BY l.sequence), l.sequence,
     least(max(l.occurred_at) OVER (ORDER BY l.sequence), x.timed_since)

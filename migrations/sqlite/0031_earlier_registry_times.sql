@@ -1,5 +1,5 @@
--- The times of the states before migration 30, as far as their entries say them: the latest time of an entry so far, and
--- at most the time of that migration.
+-- The times of the states before migration 30, as far as their entries say them: the latest time of an entry so far,
+-- and at most the time of that migration.
 INSERT OR IGNORE INTO registry_times (sequence, previous, head, recorded_at)
 SELECT l.sequence, lag(l.sequence, 1, 0) OVER (ORDER BY l.sequence), l.sequence,
     min(max(l.occurred_at) OVER (ORDER BY l.sequence), x.timed_since)

@@ -179,15 +179,15 @@ impl Database {
             DatabaseKind::Postgres => {
                 "CREATE OR REPLACE FUNCTION registry_head_timed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                  INSERT INTO registry_times (sequence, previous, head, recorded_at) \
-                 SELECT NEW.registry_sequence, OLD.registry_sequence, h.sequence, l.occurred_at FROM audit_chain_head h \
-                 JOIN audit_logs l ON l.sequence = NEW.registry_sequence WHERE h.id = 1; RETURN NULL; END $$"
+                 SELECT NEW.registry_sequence, OLD.registry_sequence, h.sequence, l.occurred_at \
+                 FROM audit_chain_head h JOIN audit_logs l ON l.sequence = NEW.registry_sequence WHERE h.id = 1; RETURN NULL; END $$"
             }
             DatabaseKind::Sqlite => {
                 "DROP TRIGGER registry_head_timed; \
                  CREATE TRIGGER registry_head_timed AFTER UPDATE OF registry_sequence ON registry_head BEGIN \
                  INSERT INTO registry_times (sequence, previous, head, recorded_at) \
-                 SELECT NEW.registry_sequence, OLD.registry_sequence, h.sequence, l.occurred_at FROM audit_chain_head h \
-                 JOIN audit_logs l ON l.sequence = NEW.registry_sequence WHERE h.id = 1 \
+                 SELECT NEW.registry_sequence, OLD.registry_sequence, h.sequence, l.occurred_at \
+                 FROM audit_chain_head h JOIN audit_logs l ON l.sequence = NEW.registry_sequence WHERE h.id = 1 \
                  ON CONFLICT (head) DO UPDATE SET sequence = excluded.sequence, recorded_at = excluded.recorded_at; END"
             }
         };

@@ -287,3 +287,14 @@ pub struct AuditPage {
     /// Whether the order is by ascending sequence; otherwise it is descending.
     pub ascending: bool,
 }
+
+/// Entries that a restore lost: a checkpoint of the former incarnation covers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LostEntries {
+    /// The entry that says so, which begins the incarnation after the restore.
+    pub sequence: i64,
+    /// The first lost sequence of the former incarnation.
+    pub first: i64,
+    /// The last lost sequence of the former incarnation.
+    pub last: i64,
+}

@@ -55,8 +55,8 @@ impl Epr {
     }
 
     /// Compares every version of history with what the ledger makes, and passes each difference to `take` until it
-    /// returns `false`: versions that were changed, added or removed, and states without their time. Reads one snapshot,
-    /// row by row, as far as history is complete.
+    /// returns `false`: versions that were changed, added or removed, and states without their time. Reads one
+    /// snapshot, row by row, as far as history is complete.
     ///
     /// # Errors
     /// The database is unavailable: then nothing is known.

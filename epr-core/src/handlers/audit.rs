@@ -8,6 +8,7 @@ use super::verify_incarnations::Beginning;
 #[cfg(feature = "proofs")]
 use super::verify_tree;
 use crate::call::Call;
+use crate::domain::audit::LostEntries;
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::canonical::Fields;
@@ -49,17 +50,6 @@ pub struct VerifiedTree {
     /// Entries that a restore lost, as the ledger itself says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostEntries>,
-}
-
-/// Entries that a restore lost: a checkpoint of the former incarnation covers them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct LostEntries {
-    /// The entry that says so, which begins the incarnation after the restore.
-    pub sequence: i64,
-    /// The first lost sequence of the former incarnation.
-    pub first: i64,
-    /// The last lost sequence of the former incarnation.
-    pub last: i64,
 }
 
 /// Sequences and hashes of entries, by sequence.

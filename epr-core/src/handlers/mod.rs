@@ -17,6 +17,7 @@ pub(crate) mod entities;
 mod event_entry;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod former_checkpoint;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 pub(crate) mod metrics;

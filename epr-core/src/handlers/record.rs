@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::asked::Asked;
-use super::reincarnation::FormerCheckpoint;
+use super::former_checkpoint::FormerCheckpoint;
 use crate::Call;
 use crate::decision::{Evaluated, Explanation, Question, Reason, ResourceType};
 use crate::domain::access::{ListKind, ListRequest};
@@ -192,8 +192,8 @@ pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &Foreign
     draft(call, now, "ledger.set_aside", Subject { id: None, kind: None }, details)
 }
 
-/// The entry that begins an incarnation of the ledger, with the head and the last checkpoint of the former one. A ledger
-/// without checkpoints has none to name.
+/// The entry that begins an incarnation of the ledger, with the head and the last checkpoint of the former one, if it
+/// has one.
 pub(super) fn reincarnated(
     call: &Call,
     now: Timestamp,

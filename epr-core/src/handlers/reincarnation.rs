@@ -3,17 +3,14 @@
 //! Its first entry names the last checkpoint of the former incarnation: the largest one that is known, in the database
 //! or published. Must never name a smaller one because the published one could not be read.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::former_checkpoint::FormerCheckpoint;
 use super::record;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use crate::call::{AnsweredAt, Call};
 use crate::domain::{Incarnation, Revision, StatedReason};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
-use crate::ledger::merkle::Hash;
-use crate::store::{FormerIncarnation, StoredCheckpoint};
+use crate::store::FormerIncarnation;
 
 /// A new incarnation of the ledger, and the one that it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,30 +21,6 @@ pub struct Reincarnated {
     pub former: FormerIncarnation,
     /// The last checkpoint of the incarnation before, if it has one.
     pub checkpoint: Option<FormerCheckpoint>,
-}
-
-/// The last checkpoint of an incarnation that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FormerCheckpoint {
-    /// The name of the ledger in the checkpoint.
-    pub origin: String,
-    /// The number of entries that it covers; more than the ledger has if a restore lost some.
-    pub size: i64,
-    /// The root of the tree over them.
-    pub root: Hash,
-}
-
-impl FormerCheckpoint {
-    /// The root as it is written in a checkpoint and in the entry.
-    #[must_use]
-    pub fn root_text(&self) -> String {
-        STANDARD.encode(self.root)
-    }
-
-    fn stored(checkpoint: &StoredCheckpoint) -> Self {
-        let origin = checkpoint.note.lines().next().unwrap_or_default().to_owned();
-        Self { origin, size: checkpoint.size, root: checkpoint.root }
-    }
 }
 
 struct Reincarnate<'a> {

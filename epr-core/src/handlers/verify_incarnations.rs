@@ -8,9 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::audit::LostEntries;
 use crate::domain::Incarnation;
-use crate::domain::audit::OWN_SOURCE;
+use crate::domain::audit::{LostEntries, OWN_SOURCE};
 use crate::engine::ledger_tree::{signed, unsigned};
 use crate::ledger::canonical::Fields;
 use crate::ledger::checkpoint::Checkpoint;

@@ -1,7 +1,7 @@
 //! Compares the versions of history with those that the ledger makes, row by row.
 //!
-//! Entries and versions come joined, in the order of the rows and then of the entries, so that one row is in memory at a
-//! time. Must never repair: what differs is named.
+//! Entries and versions come joined, in the order of the rows and then of the entries, so that one row is in memory at
+//! a time. Must never repair: what differs is named.
 
 use serde::Serialize;
 
@@ -133,7 +133,8 @@ pub struct HistoryVerifier<'a> {
 }
 
 impl<'a> HistoryVerifier<'a> {
-    /// Passes each difference to `take` until it returns `false`. `began` is the first revision that can be asked, or 0.
+    /// Passes each difference to `take` until it returns `false`. `began` is the first revision that can be asked, or
+    /// 0.
     pub fn new(began: i64, take: &'a mut (dyn FnMut(VersionDifference) -> bool + Send)) -> Self {
         Self { take, began, open: None, numbers: HistoryVerification::default(), goes_on: true }
     }

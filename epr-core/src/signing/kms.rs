@@ -11,7 +11,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
 use tokio::sync::OnceCell;
 
-use super::SigningError;
+use super::error::SigningError;
 use crate::ledger::note::KeyType;
 use crate::publish::aws_error::describe;
 use crate::settings::AwsSettings;

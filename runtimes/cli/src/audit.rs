@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use epr_core::domain::audit::LostEntries;
 use epr_core::ledger::verify::Finding;
 use epr_core::publish::ledger_place::LedgerPlace;
 use epr_core::store::{ScanRange, StoredCheckpoint};
-use epr_core::{Epr, ExportedEntry, FormerNumbers, LostEntries, Settings, Verification, VerifiedTree};
+use epr_core::{Epr, ExportedEntry, FormerNumbers, Settings, Verification, VerifiedTree};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit_kept::KeptOptions;
@@ -176,8 +177,8 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
         for LostEntries { sequence, first, last } in lost {
             let attention = Output::bad("Lost entries");
             out.line(format_args!(
-                "{attention}: entry {sequence} says that a restore lost the entries {first} to {last} of the incarnation \
-                 before it."
+                "{attention}: entry {sequence} says that a restore lost the entries {first} to {last} of the \
+                 incarnation before it."
             ))?;
         }
     }

@@ -234,8 +234,8 @@ async fn changed_tiles_and_missing_checkpoints_are_found(#[case] kind: DatabaseK
     let sentence = "missing checkpoint: one of 600 entries was kept elsewhere, but is not stored any more";
     world.assert_found("a checkpoint deleted", sentence).await;
     let (code, said) = world.verify_published_again("without-a-checkpoint").await;
-    let sentence = "at the level consistency: a checkpoint of 600 entries is known, but only 300 are published: the tail \
-                    is missing";
+    let sentence = "at the level consistency: a checkpoint of 600 entries is known, but only 300 are published: \
+                    the tail is missing";
     assert!(code == 1 && said.contains(sentence), "{said}");
     // The process that signed it, and one that starts later, refuse to go on.
     let error = world.api.epr.make_checkpoint().await.unwrap_err().to_string();

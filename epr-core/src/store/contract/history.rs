@@ -62,9 +62,9 @@ pub trait HistoryStore: Send + Sync {
     /// Example: an entity with the entries `entity.create` and `entity.update` is shown twice, with the same row.
     async fn registry_and_ledger(&self, visit: RowVisitor<'_, Joined>) -> Result<Revision>;
 
-    /// Shows every version of history, joined with the entry that made it, to `visit` until it says `false`, in the order
-    /// of the rows and then of the entries: also entries without a version, and versions without an entry; then what
-    /// does not fit in the tables that have no versions. All of it is one snapshot, of the state that is returned.
+    /// Shows every version of history, joined with the entry that made it, to `visit` until it says `false`, in the
+    /// order of the rows and then of the entries: also entries without a version, and versions without an entry; then
+    /// what does not fit in the tables that have no versions. All of it is one snapshot, of the state that is returned.
     ///
     /// Example: of an entity with the entries `entity.create` and `entity.update`, the two entries with a version each.
     async fn versions_and_ledger(&self, visit: RowVisitor<'_, HistoryItem>) -> Result<HistoryState>;

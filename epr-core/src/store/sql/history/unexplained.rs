@@ -32,8 +32,8 @@ impl Comparison {
         self.subject == Subject::ALL.len()
     }
 
-    /// Returns the keys of the next rows in which the registry and the present versions differ: none at the end, and not
-    /// many more than a page of them. Changes that are made meanwhile may be among them.
+    /// Returns the keys of the next rows in which the registry and the present versions differ: none at the end, and
+    /// not many more than a page of them. Changes that are made meanwhile may be among them.
     pub(super) async fn differing(&mut self, conn: &mut Conn) -> Result<Vec<RowKey>> {
         let mut found = Vec::new();
         while let Some(subject) = Subject::ALL.get(self.subject).copied() {

@@ -230,7 +230,8 @@ impl Part<'_> {
     }
 }
 
-/// Adds the ids and ends as rows: more than one as one parameter, so that the statement is prepared once for any number.
+/// Adds the ids and ends as rows: more than one as one parameter, so that the statement is prepared once for any
+/// number.
 fn push_ends(query: &mut QueryBuilder<Db>, ends: &[End<Uuid>]) {
     const ROWS: &str = concat!(
         "SELECT ",
