@@ -27,7 +27,7 @@ file=$1
 package=(--locked --package epr-verify --no-default-features)
 
 # A program that only reads has no use for these.
-tree=$(cargo tree "${package[@]}" --edges normal --prefix none)
+tree=$(cargo tree "${package[@]}" --edges normal --prefix none | sed 's/ (\*)$//' | sort -u)
 if grep -E '^(epr-core|sqlx|sqlx-.*|tokio|hyper|reqwest|aws-sdk-.*|redis) ' <<<"$tree"; then
     echo "epr-verify depends on what it must not contain" >&2
     exit 1
@@ -45,4 +45,4 @@ fi
 # Under another name first: the file may be a program that is running.
 install -m 755 "$folder/epr-verify" "$file.new"
 mv "$file.new" "$file"
-printf 'epr-verify: static, %.1f MB, %d crates\n' "$(($(stat -c %s "$file") / 1000))e-3" "$(sort -u <<<"$tree" | wc -l)"
+printf 'epr-verify: static, %.1f MB, %d crates\n' "$(($(stat -c %s "$file") / 1000))e-3" "$(wc -l <<<"$tree")"

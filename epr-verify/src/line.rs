@@ -179,7 +179,7 @@ impl Text {
             length += self.take(length, window, finder.of_block(window)?)?;
         }
         self.len = length - (blocks * BLOCK - rest.len());
-        // A backslash at the very end finder the quote that ends the string.
+        // A backslash at the very end escapes the quote that ends the string.
         (!finder.first_is_escaped || !rest.len().is_multiple_of(BLOCK)).then_some(())
     }
 
