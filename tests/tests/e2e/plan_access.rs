@@ -98,6 +98,8 @@ const ACTIONS_WORLD: &str = "
     INSERT INTO role_permissions (role_id, permission_id)
         SELECT r.id, p.id FROM roles r JOIN permissions p ON r.name = 'Reader' OR length(p.action) <= 4
         WHERE p.action LIKE 'a:%';
+    -- PostgreSQL reads a table of a few pages as a whole, whatever is looked up.
+    INSERT INTO roles (id, name) SELECT gen_random_uuid(), 'empty ' || n FROM generate_series(1, 3000) n;
     INSERT INTO entities (id, name, type)
         SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), 'e' || n, 'spv' FROM generate_series(1, 2000) n;
     UPDATE entities SET parent_id = '00000000-0000-0000-0000-000000000001' WHERE name = 'e2';
