@@ -180,7 +180,8 @@ impl Database {
                 "CREATE OR REPLACE FUNCTION registry_head_timed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                  INSERT INTO registry_times (sequence, previous, head, recorded_at) \
                  SELECT NEW.registry_sequence, OLD.registry_sequence, h.sequence, l.occurred_at \
-                 FROM audit_chain_head h JOIN audit_logs l ON l.sequence = NEW.registry_sequence WHERE h.id = 1; RETURN NULL; END $$"
+                 FROM audit_chain_head h JOIN audit_logs l ON l.sequence = NEW.registry_sequence \
+                 WHERE h.id = 1; RETURN NULL; END $$"
             }
             DatabaseKind::Sqlite => {
                 "DROP TRIGGER registry_head_timed; \

@@ -168,6 +168,15 @@ impl Process {
         }
     }
 
+    /// The first line of the event `message`, which may have been read already, such as one from before the process
+    /// listened.
+    pub async fn first_log(&mut self, message: &str) -> Value {
+        match self.log.iter().find(|line| line["message"] == message) {
+            Some(line) => line.clone(),
+            None => self.wait_for_log(message).await,
+        }
+    }
+
     /// The next line of standard output, which must be JSON.
     pub async fn next_line(&mut self) -> Value {
         let next = tokio::time::timeout(PROCESS_TIMEOUT, self.lines.recv()).await;

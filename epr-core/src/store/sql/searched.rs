@@ -3,8 +3,8 @@
 //! Such a filter has candidates, which an index finds, but in another order than that of the list. A few candidates are
 //! read and sorted for each page. Many are not: the page is looked for among the newest rows first, where it usually
 //! is, and only if they neither fill it nor are all rows, among all candidates. So a page reads a bounded number of
-//! rows of the table and at most the candidates, however large the table is. Must never leave out a row: the three ways find
-//! the same rows.
+//! rows of the table and at most the candidates, however large the table is. Must never leave out a row: the three
+//! ways find the same rows.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
