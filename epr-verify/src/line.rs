@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_text_that_ends_early_or_has_other_escapes_is_left_to_the_json_parser() {
         for length in 0..130 {
-            for other in ["\"", r"\n", r#"\\""#, r"\u0041", r#""x":"y"#] {
+            for other in ["\"", "é", r"\n", r#"\\""#, r"\u0041", r#""x":"y"#] {
                 let escaped = format!("{}{other}{}", "a".repeat(length), "b".repeat(length % 37));
                 assert_eq!(unescaped(escaped.as_bytes()), None, "{escaped}");
             }
@@ -322,6 +322,7 @@ mod tests {
             // Inside the details, or inside the source.
             format!(r#"{{"details":{{"a":1,{place},"source":"s"}},{elsewhere}}}"#),
             format!(r#"{{"details":{{"a":1,{place},"source":"s"}},{elsewhere},"source":"s"}}"#),
+            format!(r#"{{"details":{{"a":1,{place},"source":"s"}},{elsewhere},"other":"s"}}"#),
             format!(r#"{{"a":1,{place}1,"source":"x"}}"#),
         ] {
             assert!(!fast(&text) && !names_place(text.as_bytes(), 7, hash.as_bytes()), "{text}");

@@ -14,7 +14,7 @@ use super::merkle::{
     Frontier, Hash, Node, ProofError, consistency_ranges, empty_root, inclusion_ranges, leaf_hash, verify_consistency,
     verify_inclusion,
 };
-use super::note::{KeyError, KeyType, Note, NoteError, Signature, VerifierKey};
+use super::note::{KeyError, KeyType, MAX_NOTE_BYTES, Note, NoteError, Signature, VerifierKey};
 use super::proof::{InclusionProof, ProofFileError};
 use super::tile::{FULL_WIDTH, Tile, TileKind, node_in_tile, read_entries, read_hashes, write_entry, write_hashes};
 
@@ -200,6 +200,9 @@ fn paths_prove_what_they_should_at_every_edge() {
         for from in edge_sizes().filter(|from| *from <= size) {
             let path = log.path(consistency_ranges(from, size).unwrap());
             assert!(path.len() <= 63);
+            let longer = [&path[..], &[root]].concat();
+            let refused = verify_consistency((from, &log.root_at(from)), (size, &root), &longer);
+            assert!(matches!(refused, Err(ProofError::Length { .. })), "{from} to {size}");
             let older = log.root_at(from);
             assert_eq!(verify_consistency((from, &older), (size, &root), &path), Ok(()), "{from} to {size}");
             let other = leaf_hash(b"other");
@@ -228,6 +231,10 @@ fn tiles_of_every_size_hold_the_nodes_that_paths_need() {
         }
     }
     assert_eq!(Tile::grown(0, 0).count(), 0);
+    let tile = |path: &str| path.parse::<Tile>().unwrap();
+    assert!(tile("tile/0/000.p/255").is_in_log(255) && !tile("tile/0/000").is_in_log(255));
+    assert!(tile("tile/1/000.p/1").is_in_log(256) && !tile("tile/1/000.p/2").is_in_log(511));
+    assert_eq!(Tile::in_log(TileKind::Entries, 1 << 56, 1000), None, "256 times the index is no 64-bit number");
     // A bundle and a tile of hashes more for each full one; the partial one again at its new width.
     let grown: Vec<_> = Tile::grown(255, 257).map(|tile| tile.to_string()).collect();
     let expected = ["tile/entries/000", "tile/entries/001.p/1", "tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1"];
@@ -308,13 +315,11 @@ fn notes_that_are_not_quite_notes_are_refused() {
     for changed in [good.replace("\n600\n", "\n601\n"), good.replacen("epr.example", "epr.examplf", 1)] {
         assert!(Checkpoint::verified(&changed.parse().unwrap(), &key).is_err());
     }
-    for text in ["\n1\nAA==\n", "o\n1\nAA==\n", "o\n01\n", "o\n+1\n", "o p\n1\n", "o\n1\n"] {
-        assert!(text.parse::<Checkpoint>().is_err(), "{text:?}");
-    }
     let vkey = key.to_string();
     for (text, error) in [
         ("x".to_owned(), KeyError::Form),
         (vkey.replace("+2f89acd9+", "+2f89acd8+"), KeyError::Id),
+        (vkey.replace("+2f89acd9+", "+02f89acd9+"), KeyError::Id),
         (vkey.replace("epr.example", "other.example"), KeyError::Id),
         (vkey.replace("+AUj", "+AUk"), KeyError::Id),
         ("a b+00000000+AQ==".to_owned(), KeyError::Name),
@@ -323,6 +328,40 @@ fn notes_that_are_not_quite_notes_are_refused() {
     ] {
         assert_eq!(text.parse::<VerifierKey>(), Err(error), "{text}");
     }
+}
+
+#[test]
+fn a_note_has_bounds_and_signatures_with_a_name_and_bytes() {
+    let line = |name: &str, signature: &[u8]| format!("— {name} {}\n", STANDARD.encode(signature));
+    let note = |lines: &str| format!("text\n\n{lines}").parse::<Note>();
+    assert_eq!(note(&line("a", b"idid.")).unwrap().signatures.len(), 1);
+    for (name, signature) in [("a+b", &b"idid."[..]), ("", b"idid."), ("a", b"idid"), ("a", b"idi"), ("a", b"")] {
+        assert!(matches!(note(&line(name, signature)), Err(NoteError::Form(_))), "{name} {signature:?}");
+    }
+    assert_eq!(note(&line("a", b"idid.").repeat(100)).unwrap().signatures.len(), 100);
+    assert!(note(&line("a", b"idid.").repeat(101)).is_err());
+    let long = format!("{}\n\n{}", "x".repeat(MAX_NOTE_BYTES), line("a", b"idid."));
+    assert!(long.parse::<Note>().is_err());
+}
+
+#[test]
+fn a_checkpoint_has_one_text() {
+    let root = STANDARD.encode([7; 32]);
+    let read = |origin: &str, size: &str, end: &str| format!("{origin}\n{size}\n{root}{end}").parse::<Checkpoint>();
+    let longest = "o".repeat(255);
+    for (origin, size, end) in [("o", "1", "\n"), ("o", "0", "\nextension\n"), (&longest, "1", "\n")] {
+        assert_eq!(read(origin, size, end).unwrap().root, [7; 32], "{origin} {size}");
+    }
+    for origin in ["", "o p", "o+p", "o\u{a0}p", "o\u{7f}", &format!("{longest}o")] {
+        assert!(read(origin, "1", "\n").is_err(), "{origin:?}");
+    }
+    for size in ["", "01", "+1", "-1", " 1", "1.0", "18446744073709551616"] {
+        assert!(read("o", size, "\n").is_err(), "{size:?}");
+    }
+    for end in ["", "\n\n", "\n\nextension\n", "\nextension", "A\n", "=\n"] {
+        assert!(read("o", "1", end).is_err(), "{end:?}");
+    }
+    assert!("o\n1\nAA==\n".parse::<Checkpoint>().is_err() && "o\n1\n".parse::<Checkpoint>().is_err());
 }
 
 #[test]
@@ -338,12 +377,19 @@ fn a_proof_file_carries_its_entry_and_is_bound_to_its_index() {
     let outside = InclusionProof { index: 600, ..file.clone() };
     let error = ProofError::Outside { position: 600, size: 600 };
     assert_eq!(outside.verify(&log.data[123], &key), Err(ProofFileError::Path(error)));
-    let mut short = file;
+    let hashes = |count: usize| format!("c2sp.org/tlog-proof@v1\nindex 1{}\n\n{}", hash_lines(count), file.checkpoint);
+    assert_eq!(hashes(63).parse::<InclusionProof>().unwrap().path.len(), 63);
+    assert!(hashes(64).parse::<InclusionProof>().is_err());
+    let mut short = file.clone();
     short.path.pop();
     assert!(short.verify(&log.data[123], &key).is_err());
     for text in ["", "c2sp.org/tlog-proof@v1\nindex 01\n\n", "c2sp.org/tlog-proof@v2\nindex 1\n\n"] {
         assert!(matches!(text.parse::<InclusionProof>(), Err(ProofFileError::Form(_))), "{text:?}");
     }
+}
+
+fn hash_lines(count: usize) -> String {
+    format!("\n{}", STANDARD.encode([7; 32])).repeat(count)
 }
 
 /// The nodes of a log under the indexes by which the other implementation stores them.
@@ -413,6 +459,13 @@ proptest! {
         }
         prop_assert_eq!(whole.root(), stored.root());
         prop_assert!(Frontier::from_parts(size, vec![empty_root(); 64]).is_none());
+    }
+}
+
+#[test]
+fn another_implementation_has_the_same_leaves() {
+    for data in [&b""[..], b"x", &[7; 31], &[7; 32], &[7; 33], &[7; 300]] {
+        assert_eq!(tlog_tiles::record_hash(data).0, leaf_hash(data), "{}", data.len());
     }
 }
 

@@ -103,6 +103,8 @@ mod tests {
             assert_eq!(tree.root_at(size, &leaves).as_ref(), Some(root), "{size}");
         }
         assert_eq!(tree.root_at(1_301, &[]), None);
+        let beyond: Vec<Hash> = (1_280..1_301).map(data).collect();
+        assert_eq!(tree.root_at(1_301, &beyond), None);
         assert_eq!(tree.root_at(300, &[]), None);
     }
 }
