@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 /// Kills of a process; `EPR_TEST_KILLS` overrides it.
-const KILLS: usize = 12;
+const KILLS: usize = 8;
 const CLIENTS: usize = 8;
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
