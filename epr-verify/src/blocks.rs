@@ -210,7 +210,7 @@ mod tests {
     impl Read for Slow<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
             self.1 += 1;
-            if self.1 % 5 == 0 {
+            if self.1.is_multiple_of(5) {
                 return Err(ErrorKind::Interrupted.into());
             }
             let read = buffer.len().min(self.0.len()).min(self.1 * 997 % 70_000);

@@ -63,7 +63,7 @@ impl Ledger {
     }
 
     fn export(&self) -> String {
-        self.lines.iter().map(|line| format!("{line}\n")).collect()
+        self.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
     fn root(&self, size: usize) -> Hash {

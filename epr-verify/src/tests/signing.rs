@@ -35,8 +35,8 @@ fn every_key_of_the_ledger_must_have_signed() {
     // Not even with its signature: the key of one ledger says nothing about another one.
     assert_found(verified(&signed(&checkpoint, &[other()]), &keys(&[other()], &[], 0)), Level::Signature, &nobody);
     let cosigner = || named_key(ORIGIN, 1, KeyType::Cosignature);
-    let cosigned = signed(&checkpoint, &[cosigner()]);
-    assert_found(verified(&cosigned, &keys(&[cosigner()], &[], 0)), Level::Signature, &nobody);
+    let note = signed(&checkpoint, &[cosigner()]);
+    assert_found(verified(&note, &keys(&[cosigner()], &[], 0)), Level::Signature, &nobody);
 }
 
 #[test]
