@@ -80,7 +80,7 @@ pub(crate) struct EvaluationBody {
 pub(crate) struct OptionsBody {
     /// `execute_all` (the default), `deny_on_first_deny` or `permit_on_first_permit`. The last two end the response
     /// with the item that decides.
-    #[schema(value_type = Option<Semantic>, required = false, example = "execute_all")]
+    #[schema(value_type = Semantic, required = false, example = "execute_all")]
     evaluations_semantic: Semantic,
 }
 
@@ -106,11 +106,11 @@ pub(crate) struct EvaluationsBody {
     /// The items, at most 1000: objects as in a single evaluation. Each member of an item replaces the default whole;
     /// an incomplete one takes the missing `type`, `id` or `name` from the default, never its properties. An item
     /// that is not valid fails alone.
-    #[schema(value_type = Option<Vec<serde_json::Value>>, required = false, max_items = 1000)]
+    #[schema(value_type = Vec<serde_json::Value>, required = false, max_items = 1000)]
     #[schema(example = json!([{"resource": {"type": "document", "id": "17"}}]))]
     evaluations: Json,
     /// Which items are evaluated.
-    #[schema(value_type = Option<OptionsBody>, required = false)]
+    #[schema(value_type = OptionsBody, required = false)]
     options: Json,
 }
 
