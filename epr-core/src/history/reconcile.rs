@@ -13,18 +13,18 @@ use crate::domain::{Json, JsonObject};
 use crate::seal::PrincipalKey;
 
 words! {
-    /// How a row of the registry and the ledger differ.
+    /// How a row of the registry, or a version of history, and the ledger differ.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
     pub enum DifferenceKind: "kind of difference" {
-        /// A field has another value than the ledger says: it was changed outside EPR.
+        /// A field has another value than the ledger says: it was changed outside EPR. Of a version also its end.
         Changed = "changed",
-        /// The ledger has created the row, and the registry lacks it.
+        /// The ledger has made the row or version, and the table lacks it.
         Missing = "missing",
-        /// The registry has the row, and the ledger does not explain it.
+        /// The table has the row or version, and the ledger does not explain it.
         Extra = "extra",
-        /// The row holds a value that EPR cannot read.
+        /// The row or version holds a value that EPR cannot read.
         Unreadable = "unreadable",
-        /// An entry about the row cannot be replayed, so that the ledger does not say how the row is.
+        /// An entry cannot be replayed, so that the ledger does not say how the row or version is.
         Unreplayable = "unreplayable",
     }
 }

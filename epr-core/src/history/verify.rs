@@ -5,35 +5,17 @@
 
 use serde::Serialize;
 
-use super::reconcile::{differing, withhold};
+use super::reconcile::{DifferenceKind, differing, withhold};
 use super::replay::{Entry, RowEntry, Step, members_of};
 use super::row::{RegistryRow, RowKey};
 use crate::domain::Json;
-use crate::domain::input::declare::words;
 use crate::seal::PrincipalKey;
-
-words! {
-    /// How the tables of history and the ledger differ.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-    pub enum VersionDifferenceKind: "kind of difference" {
-        /// A field of a version, or its end, is another one than the ledger says.
-        Changed = "changed",
-        /// The ledger makes the version, and the table lacks it.
-        Missing = "missing",
-        /// The table has the version, and no entry makes it.
-        Extra = "extra",
-        /// The version holds a value that EPR cannot read.
-        Unreadable = "unreadable",
-        /// An entry cannot be replayed, so that the ledger does not say which version it makes.
-        Unreplayable = "unreplayable",
-    }
-}
 
 /// A difference between the tables of history and the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VersionDifference {
     /// What is different.
-    pub kind: VersionDifferenceKind,
+    pub kind: DifferenceKind,
     /// The table.
     pub table: &'static str,
     /// The key of the row: its id; of a principal, its type and its id.
@@ -187,7 +169,7 @@ impl<'a> HistoryVerifier<'a> {
 }
 
 impl Open {
-    fn difference(&self, kind: VersionDifferenceKind, valid_from: i64) -> VersionDifference {
+    fn difference(&self, kind: DifferenceKind, valid_from: i64) -> VersionDifference {
         let (table, row) = (self.table, self.row_key.clone());
         VersionDifference { kind, table, row, valid_from, field: None, ledger: None, history: None, why: None }
     }
@@ -216,7 +198,7 @@ impl Open {
                     }
                     None => found.push(VersionDifference {
                         ledger: Some(Json::Object(members_of(&row))),
-                        ..self.difference(VersionDifferenceKind::Missing, entry.sequence)
+                        ..self.difference(DifferenceKind::Missing, entry.sequence)
                     }),
                 }
                 self.expected = Some(*row);
@@ -231,7 +213,7 @@ impl Open {
             Err(problem) => {
                 found.extend(version.map(|version| self.extra(&version)));
                 if entry.sequence > began {
-                    let unreplayable = self.difference(VersionDifferenceKind::Unreplayable, entry.sequence);
+                    let unreplayable = self.difference(DifferenceKind::Unreplayable, entry.sequence);
                     found.push(VersionDifference { why: Some(problem.to_string()), ..unreplayable });
                 }
             }
@@ -247,14 +229,14 @@ impl Open {
             field: Some("valid_to".to_owned()),
             ledger: end(sequence),
             history: end(stored),
-            ..self.difference(VersionDifferenceKind::Changed, valid_from)
+            ..self.difference(DifferenceKind::Changed, valid_from)
         })
     }
 
     fn extra(&self, version: &StoredVersion) -> VersionDifference {
         VersionDifference {
             history: version.row.as_ref().ok().map(|row| Json::Object(members_of(row))),
-            ..self.difference(VersionDifferenceKind::Extra, version.valid_from)
+            ..self.difference(DifferenceKind::Extra, version.valid_from)
         }
     }
 
@@ -266,7 +248,7 @@ impl Open {
                 Err(why) => {
                     return vec![VersionDifference {
                         why: Some(why.clone()),
-                        ..self.difference(VersionDifferenceKind::Unreadable, version.valid_from)
+                        ..self.difference(DifferenceKind::Unreadable, version.valid_from)
                     }];
                 }
             },
@@ -279,7 +261,7 @@ impl Open {
                 ledger: ledger.remove(&field),
                 history: history.remove(&field),
                 field: Some(field),
-                ..self.difference(VersionDifferenceKind::Changed, version.valid_from)
+                ..self.difference(DifferenceKind::Changed, version.valid_from)
             })
             .collect()
     }

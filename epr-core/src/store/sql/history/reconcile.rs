@@ -29,14 +29,14 @@ const STRAY_PERMISSIONS: &str = concat!(
 
 /// How entries and rows of a table find each other: the actions, the type and the id that an entry `l` names, and those
 /// of a row `r`.
-pub(super) struct Keys {
+struct Keys {
     table: Table,
-    pub(super) actions: &'static str,
-    pub(super) entry: [&'static str; 2],
-    pub(super) row: [&'static str; 2],
+    actions: &'static str,
+    entry: [&'static str; 2],
+    row: [&'static str; 2],
 }
 
-pub(super) fn keys(subject: Subject) -> Keys {
+fn keys(subject: Subject) -> Keys {
     match subject {
         Subject::Entity => Keys {
             table: Table::Entities,
@@ -65,32 +65,52 @@ pub(super) fn keys(subject: Subject) -> Keys {
     }
 }
 
-/// The statement of a table: every row with each of its entries up to a sequence, in the order of the rows and then of
-/// the entries.
-fn joined_query(subject: Subject, head: i64) -> QueryBuilder<Db> {
+/// How the rows of a table are joined with their entries.
+pub(super) struct EntryJoin {
+    pub(super) source: Source,
+    /// Columns of the rows that only this join has.
+    pub(super) own_columns: &'static str,
+    /// What a row and an entry must have in common besides the key of the row, followed by `AND`.
+    pub(super) same_entry: &'static str,
+    /// The positions of the columns by which the rows and then the entries are ordered.
+    pub(super) order: &'static str,
+}
+
+/// A row of the registry with each of its entries.
+const WITH_EACH_ENTRY: EntryJoin = EntryJoin {
+    source: Source::Registry,
+    own_columns: "r.id IS NOT NULL AS is_registered",
+    same_entry: "",
+    order: "7, 8, 1",
+};
+
+/// The statement of a table: its rows joined with the entries about them up to a sequence, in the order of the rows and
+/// then of the entries. Rows without an entry and entries without a row are there alone.
+pub(super) fn joined_query(subject: Subject, join: &EntryJoin, up_to: i64) -> QueryBuilder<Db> {
     let Keys { actions, entry: [kind, id], row: [row_kind, row_id], .. } = keys(subject);
-    let (columns, table) = (subject.columns(Source::Registry), subject.table(Source::Registry));
+    let EntryJoin { source, own_columns, same_entry, order } = *join;
+    let (columns, table) = (subject.columns(source), subject.table(source));
     let is_principal = subject == Subject::Principal;
     let key = if is_principal { "k.key" } else { "NULL" };
     let mut query = QueryBuilder::<Db>::new(format!(
         "SELECT e.sequence AS entry_sequence, e.source AS entry_source, e.action AS entry_action, \
          e.entity_id AS entry_entity_id, e.occurred_at AS entry_occurred_at, e.details AS entry_details, \
          COALESCE(e.kind, {row_kind}) AS row_kind, COALESCE(e.row_id, {row_id}) AS row_id, \
-         r.id IS NOT NULL AS is_registered, {key} AS opening, {columns} \
+         {own_columns}, {key} AS opening, {columns} \
          FROM (SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details, \
          {kind} AS kind, {id} AS row_id FROM audit_logs l WHERE "
     ));
     query.push(concat!(changes_registry!(), " AND ", of_registry!(), " AND l.action IN (")).push(actions);
-    query.push(") AND l.sequence <= ").push_bind(head);
+    query.push(") AND l.sequence <= ").push_bind(up_to);
     let same_kind = if is_principal { format!(" AND {row_kind} = e.kind") } else { String::new() };
-    query.push(format!(") e FULL JOIN {table} r ON {row_id} = e.row_id{same_kind}"));
+    query.push(format!(") e FULL JOIN {table} r ON {same_entry}{row_id} = e.row_id{same_kind}"));
     if is_principal {
         query.push(format!(
             " LEFT JOIN principal_keys k ON k.type = COALESCE(e.kind, r.type) AND {} = COALESCE(e.row_id, {row_id})",
             id_as_text!("k.id")
         ));
     }
-    query.push(" ORDER BY 7, 8, 1");
+    query.push(" ORDER BY ").push(order);
     query
 }
 
@@ -121,7 +141,7 @@ pub(in super::super) async fn joined(
 }
 
 async fn of_table(conn: &mut Conn, subject: Subject, head: i64, visit: RowVisitor<'_, Joined>) -> Result<bool> {
-    let mut query = joined_query(subject, head);
+    let mut query = joined_query(subject, &WITH_EACH_ENTRY, head);
     let mut rows = query.build().persistent(false).fetch(conn);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
         if !visit(read(subject, &row)?) {
@@ -132,18 +152,27 @@ async fn of_table(conn: &mut Conn, subject: Subject, head: i64, visit: RowVisito
 }
 
 fn read(subject: Subject, row: &Row) -> Result<Joined> {
-    let text = |name| row.try_get::<Option<String>, _>(name).map_err(classify).map(Option::unwrap_or_default);
-    let (kind, id) = (text("row_kind")?, text("row_id")?);
-    let row_key = if kind.is_empty() { id } else { format!("{kind} {id}") };
     let registered = if row.try_get("is_registered").map_err(classify)? { Some(read_row(subject, row)?) } else { None };
-    let opening: Option<Vec<u8>> = row.try_get("opening").map_err(classify)?;
     Ok(Joined {
         table: keys(subject).table,
-        row_key,
+        row_key: read_row_key(row)?,
         entry: read_entry(row)?,
         row: registered,
-        opening: opening.as_deref().and_then(PrincipalKey::from_bytes),
+        opening: read_opening(row)?,
     })
+}
+
+/// The key of the row as text; of a principal, its type and its id. Empty when the entry names no row.
+pub(super) fn read_row_key(row: &Row) -> Result<String> {
+    let text = |name| row.try_get::<Option<String>, _>(name).map_err(classify).map(Option::unwrap_or_default);
+    let (kind, id) = (text("row_kind")?, text("row_id")?);
+    Ok(if kind.is_empty() { id } else { format!("{kind} {id}") })
+}
+
+/// The key that opens personal fields of a principal.
+pub(super) fn read_opening(row: &Row) -> Result<Option<PrincipalKey>> {
+    let opening: Option<Vec<u8>> = row.try_get("opening").map_err(classify)?;
+    Ok(opening.as_deref().and_then(PrincipalKey::from_bytes))
 }
 
 /// The row, or why it cannot be read.

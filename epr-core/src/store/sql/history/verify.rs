@@ -5,17 +5,16 @@
 //! a row is passed on as one.
 
 use futures_util::TryStreamExt as _;
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::Row as _;
 
-use super::super::dialect::{Conn, Db, Pool, Row, begin_snapshot, classify};
+use super::super::dialect::{Conn, Pool, Row, begin_snapshot, classify};
 use super::super::revisions;
 use super::head;
 use super::open::{Source, Subject};
-use super::past::of_registry;
-use super::reconcile::{Keys, keys, read_entry, read_row};
-use crate::history::verify::{HistoryItem, JoinedVersion, StoredVersion, VersionDifference, VersionDifferenceKind};
+use super::reconcile::{EntryJoin, joined_query, read_entry, read_opening, read_row, read_row_key};
+use crate::history::reconcile::DifferenceKind;
+use crate::history::verify::{HistoryItem, JoinedVersion, StoredVersion, VersionDifference};
 use crate::ledger::chain::Head;
-use crate::seal::PrincipalKey;
 use crate::store::{HistoryState, Result, RowVisitor};
 
 /// Rows of `role_permission_versions` that belong to no version of a role.
@@ -52,35 +51,14 @@ const MISFIT_TIMES: &str = concat!(
      ORDER BY 2, 3"
 );
 
-/// The statement of a table: every entry up to a sequence with the version that it made, in the order of the rows and
-/// then of the entries; and every version that no entry made.
-fn joined_query(subject: Subject, complete_to: i64) -> QueryBuilder<Db> {
-    let Keys { actions, entry: [kind, id], row: [row_kind, row_id], .. } = keys(subject);
-    let (columns, table) = (subject.columns(Source::Versions), subject.table(Source::Versions));
-    let is_principal = subject == Subject::Principal;
-    let key = if is_principal { "k.key" } else { "NULL" };
-    let mut query = QueryBuilder::<Db>::new(format!(
-        "SELECT e.sequence AS entry_sequence, e.source AS entry_source, e.action AS entry_action, \
-         e.entity_id AS entry_entity_id, e.occurred_at AS entry_occurred_at, e.details AS entry_details, \
-         COALESCE(e.kind, {row_kind}) AS row_kind, COALESCE(e.row_id, {row_id}) AS row_id, \
-         COALESCE(e.sequence, r.valid_from) AS at_sequence, r.valid_from AS version_from, r.valid_to AS version_to, \
-         {key} AS opening, {columns} \
-         FROM (SELECT l.sequence, l.source, l.action, l.entity_id, l.occurred_at, CAST(l.details AS TEXT) AS details, \
-         {kind} AS kind, {id} AS row_id FROM audit_logs l WHERE "
-    ));
-    query.push(concat!(changes_registry!(), " AND ", of_registry!(), " AND l.action IN (")).push(actions);
-    query.push(") AND l.sequence <= ").push_bind(complete_to);
-    let same_kind = if is_principal { format!(" AND {row_kind} = e.kind") } else { String::new() };
-    query.push(format!(") e FULL JOIN {table} r ON r.valid_from = e.sequence AND {row_id} = e.row_id{same_kind}"));
-    if is_principal {
-        query.push(format!(
-            " LEFT JOIN principal_keys k ON k.type = COALESCE(e.kind, r.type) AND {} = COALESCE(e.row_id, {row_id})",
-            id_as_text!("k.id")
-        ));
-    }
-    query.push(" ORDER BY 7, 8, 9");
-    query
-}
+/// A version with the entry that made it.
+const WITH_ITS_ENTRY: EntryJoin = EntryJoin {
+    source: Source::Versions,
+    own_columns: "COALESCE(e.sequence, r.valid_from) AS at_sequence, r.valid_from AS version_from, \
+                  r.valid_to AS version_to",
+    same_entry: "r.valid_from = e.sequence AND ",
+    order: "7, 8, 9",
+};
 
 /// Shows every version with the entry that made it to `visit` until it says `false`, and what does not fit in the other
 /// tables; returns the state of history that was compared.
@@ -118,7 +96,7 @@ pub(in super::super) async fn versions(
 
 fn new(table: &'static str) -> VersionDifference {
     VersionDifference {
-        kind: VersionDifferenceKind::Extra,
+        kind: DifferenceKind::Extra,
         table,
         row: String::new(),
         valid_from: 0,
@@ -144,7 +122,7 @@ async fn of_table(
     complete_to: i64,
     visit: RowVisitor<'_, HistoryItem>,
 ) -> Result<bool> {
-    let mut query = joined_query(subject, complete_to);
+    let mut query = joined_query(subject, &WITH_ITS_ENTRY, complete_to);
     let mut rows = query.build().persistent(false).fetch(conn);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
         if !visit(HistoryItem::Version(Box::new(read(subject, &row)?))) {
@@ -155,8 +133,6 @@ async fn of_table(
 }
 
 fn read(subject: Subject, row: &Row) -> Result<JoinedVersion> {
-    let text = |name| row.try_get::<Option<String>, _>(name).map_err(classify).map(Option::unwrap_or_default);
-    let (kind, id) = (text("row_kind")?, text("row_id")?);
     let version = match row.try_get::<Option<i64>, _>("version_from").map_err(classify)? {
         None => None,
         Some(valid_from) => Some(StoredVersion {
@@ -165,12 +141,11 @@ fn read(subject: Subject, row: &Row) -> Result<JoinedVersion> {
             row: read_row(subject, row)?,
         }),
     };
-    let opening: Option<Vec<u8>> = row.try_get("opening").map_err(classify)?;
     Ok(JoinedVersion {
         table: subject.table(Source::Versions),
-        row_key: if kind.is_empty() { id } else { format!("{kind} {id}") },
+        row_key: read_row_key(row)?,
         entry: read_entry(row)?,
         version,
-        opening: opening.as_deref().and_then(PrincipalKey::from_bytes),
+        opening: read_opening(row)?,
     })
 }
