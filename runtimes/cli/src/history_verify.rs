@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use epr_core::Epr;
-use epr_core::domain::Json;
 use epr_core::domain::fields::Choice as _;
 use epr_core::history::verify::{HistoryVerification, VersionDifference};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::differences::{self, cell, print_name, said};
 use crate::output::{Output, count, escaped, notice};
 use crate::rows::{FormatOption, Row, RowFormat, Rows};
 use crate::{EXIT_NO, Outcome};
@@ -45,20 +45,16 @@ pub(crate) async fn run(epr: &Epr, command: &Verify, out: &mut Output) -> Outcom
         }
     };
     rows.finish::<DifferenceRow>("", "")?;
-    let HistoryVerification { rows: compared, versions, entries, differences } = numbers;
-    let is_equal = differences == 0;
+    let HistoryVerification { rows: compared, versions, entries, differences: differing } = numbers;
+    let is_equal = differing == 0;
     if format == RowFormat::Json {
         out.object(&json!({
             "equal": is_equal, "complete": state.is_complete(), "complete_to": state.complete_to, "rows": compared,
-            "versions": versions, "entries": entries, "differences": differences
+            "versions": versions, "entries": entries, "differences": differing
         }))?;
         out.flush()?;
     } else {
-        let result = if is_equal {
-            Output::good("History is what the ledger makes")
-        } else {
-            Output::bad(count(differences, "difference", "differences"))
-        };
+        let result = differences::result(differing, "History is what the ledger makes");
         let (versions, entries) = (count(versions, "version", "versions"), count(entries, "entry", "entries"));
         notice(&format!("{result}: {versions}, {entries}, up to entry {}.", state.complete_to));
         if !state.is_complete() {
@@ -77,10 +73,6 @@ pub(crate) async fn run(epr: &Epr, command: &Verify, out: &mut Output) -> Outcom
 #[serde(transparent)]
 struct DifferenceRow(VersionDifference);
 
-fn value(value: Option<&Json>) -> String {
-    value.map(ToString::to_string).unwrap_or_default()
-}
-
 impl Row for DifferenceRow {
     const COLUMNS: &'static [&'static str] =
         &["kind", "table", "row", "valid_from", "field", "ledger", "history", "why"];
@@ -93,28 +85,19 @@ impl Row for DifferenceRow {
             one.row.clone(),
             one.valid_from.to_string(),
             one.field.clone().unwrap_or_default(),
-            value(one.ledger.as_ref()),
-            value(one.history.as_ref()),
+            cell(one.ledger.as_ref()),
+            cell(one.history.as_ref()),
             one.why.clone().unwrap_or_default(),
         ]
     }
 
     fn print(&self, _: bool, out: &mut Output) -> io::Result<()> {
         let Self(one) = self;
-        let field = one.field.as_ref().map(|field| format!("  {field}")).unwrap_or_default();
-        out.clipped_line(&format!(
-            "{}  {}  {}  entry {}{}",
-            Output::bad(one.kind.word().to_uppercase()),
-            one.table,
-            escaped(&one.row),
-            one.valid_from,
-            escaped(&field)
-        ))?;
+        let place = format!("  entry {}", one.valid_from);
+        print_name(one.kind, (one.table, &one.row, &place, one.field.as_deref()), out)?;
         if let Some(why) = &one.why {
             return out.line(format_args!("    {}", escaped(why)));
         }
-        let said =
-            |value: Option<&Json>| value.map_or_else(|| "nothing".to_owned(), |value| escaped(&value.to_string()));
         out.line(format_args!("    ledger: {}", said(one.ledger.as_ref())))?;
         out.line(format_args!("    history: {}", said(one.history.as_ref())))
     }

@@ -21,6 +21,7 @@ mod completions;
 mod condition;
 mod connect;
 mod csv_cells;
+mod differences;
 mod doctor;
 mod entities;
 mod events;

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use epr_boot::Stopper;
 use epr_core::Epr;
-use epr_core::domain::Json;
 use epr_core::domain::fields::Choice as _;
 use epr_core::error::chain;
 use epr_core::history::reconcile::{Difference, Reconciliation};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::differences::{self, cell, print_name, said};
 use crate::output::{Output, count, escaped, notice};
 use crate::rows::{FormatOption, Row, RowFormat, Rows};
 use crate::times::{self, Period};
@@ -89,23 +89,19 @@ async fn compare(
             return Err(error.into());
         }
     };
-    let Reconciliation { rows: compared, entries, differences } = numbers;
+    let Reconciliation { rows: compared, entries, differences: differing } = numbers;
     rows.finish::<DifferenceRow>("", "")?;
-    let is_equal = differences == 0;
+    let is_equal = differing == 0;
     if format == RowFormat::Json {
         out.object(&json!({
-            "equal": is_equal, "rows": compared, "entries": entries, "differences": differences, "revision": revision,
+            "equal": is_equal, "rows": compared, "entries": entries, "differences": differing, "revision": revision,
             "at": epr.now()
         }))?;
         out.flush()?;
         return Ok(is_equal);
     }
     let (compared, entries) = (count(compared, "row", "rows"), count(entries, "entry", "entries"));
-    let result = if is_equal {
-        Output::good("The registry is what the ledger says")
-    } else {
-        Output::bad(count(differences, "difference", "differences"))
-    };
+    let result = differences::result(differing, "The registry is what the ledger says");
     notice(&format!("{result}: {compared}, {entries}, at revision {revision}."));
     Ok(is_equal)
 }
@@ -114,10 +110,6 @@ async fn compare(
 #[derive(Serialize)]
 #[serde(transparent)]
 struct DifferenceRow(Difference);
-
-fn value(value: Option<&Json>) -> String {
-    value.map(ToString::to_string).unwrap_or_default()
-}
 
 impl Row for DifferenceRow {
     const COLUMNS: &'static [&'static str] =
@@ -130,8 +122,8 @@ impl Row for DifferenceRow {
             one.table.to_owned(),
             one.row.clone(),
             one.field.clone().unwrap_or_default(),
-            value(one.ledger.as_ref()),
-            value(one.registry.as_ref()),
+            cell(one.ledger.as_ref()),
+            cell(one.registry.as_ref()),
             one.sequence.map(|sequence| sequence.to_string()).unwrap_or_default(),
             one.why.clone().unwrap_or_default(),
         ]
@@ -139,16 +131,7 @@ impl Row for DifferenceRow {
 
     fn print(&self, _: bool, out: &mut Output) -> io::Result<()> {
         let Self(one) = self;
-        let field = one.field.as_ref().map(|field| format!("  {field}")).unwrap_or_default();
-        out.clipped_line(&format!(
-            "{}  {}  {}{}",
-            Output::bad(one.kind.word().to_uppercase()),
-            one.table,
-            escaped(&one.row),
-            escaped(&field)
-        ))?;
-        let nothing = || "nothing".to_owned();
-        let said = |value: Option<&Json>| value.map_or_else(nothing, |value| escaped(&value.to_string()));
+        print_name(one.kind, (one.table, &one.row, "", one.field.as_deref()), out)?;
         if let Some(why) = &one.why {
             out.line(format_args!("    {}", escaped(why)))?;
         }

@@ -5,13 +5,13 @@ use epr_core::domain::{EntityPatch, EntityType, NewEntity};
 use epr_core::history::verify::VersionDifference;
 use epr_testkit::api::Api;
 use epr_testkit::cli::Cli;
-use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::database::DatabaseKind;
 use epr_testkit::seed;
 use rstest::rstest;
 use serde_json::Value;
 
 use crate::history_world::World;
-use crate::reconcile::{changed, columns, outside, registry};
+use crate::reconcile::{changed, columns, outside, registry, save};
 
 /// The tables of history, each with a condition that selects the row that is changed, and the table of the registry
 /// whose columns it has.
@@ -59,11 +59,6 @@ async fn with_history(api: &Api) {
     api.epr.update_entity(&Call::default(), entity.id, renamed).await.unwrap();
 }
 
-async fn copy(database: &Database, table: &str) -> String {
-    outside(database, &format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}")).await;
-    format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}")
-}
-
 #[rstest]
 #[case::sqlite(DatabaseKind::Sqlite)]
 #[case::postgres(DatabaseKind::Postgres)]
@@ -73,7 +68,7 @@ async fn every_column_of_history_that_is_changed_is_found(#[case] kind: Database
     with_history(&api).await;
     assert_eq!(differences(&api).await, []);
     for (table, row, of_registry) in TABLES {
-        let restore = copy(&api.database, table).await;
+        let restore = save(&api.database, table).await;
         for column in columns(&api.database, table).await {
             let value = damaged(of_registry, &column, kind);
             outside(&api.database, &format!("UPDATE {table} SET {column} = {value} WHERE {row}")).await;

@@ -88,6 +88,12 @@ pub(crate) async fn outside(database: &Database, sql: &str) {
     database.execute(&format!("{unchecked}; {sql}")).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
+/// Copies a table, and returns the SQL that puts its rows back.
+pub(crate) async fn save(database: &Database, table: &str) -> String {
+    outside(database, &format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}")).await;
+    format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}")
+}
+
 async fn differences(api: &Api) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut take = |difference| {
@@ -139,8 +145,7 @@ async fn every_column_that_is_changed_outside_is_found(#[case] kind: DatabaseKin
     assert_eq!(differences(&api).await, []);
     let mut unsaid = Vec::new();
     for (table, row, reported) in TABLES {
-        outside(&api.database, &format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}")).await;
-        let restore = format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}");
+        let restore = save(&api.database, table).await;
         for column in columns(&api.database, table).await {
             let Some(value) = changed(table, &column, kind) else {
                 unsaid.push(format!("{table}.{column}"));
