@@ -20,6 +20,7 @@ need_postgres() {
     [[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
 }
 
+# start_postgres [OPTIONS FOR postgres]
 start_postgres() {
     local bin port
     bin=$(pg_bin)
@@ -28,7 +29,7 @@ start_postgres() {
     [[ $(id -u) != 0 ]] || chown postgres "$PG_DIR"
     (cd "$PG_DIR" && as_pg "$bin/initdb" -D "$PG_DIR/data" -U epr -A trust -E UTF8 --no-locale >"$PG_DIR.log")
     port=$(free_port)
-    local options="-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300"
+    local options="-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300 $*"
     (cd "$PG_DIR" && as_pg "$bin/pg_ctl" -D "$PG_DIR/data" -w -l "$PG_DIR/data/log" -o "$options" start >>"$PG_DIR.log")
     PG_CTL=$bin/pg_ctl
     export EPR_TEST_POSTGRES_URL=postgres://epr@127.0.0.1:$port

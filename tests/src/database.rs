@@ -1,7 +1,8 @@
 //! Throw-away databases, one for each test: a PostgreSQL database of its own, or a SQLite file in a folder of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use epr_core::store::postgres::{self, Options};
@@ -34,6 +35,37 @@ pub struct Database {
     /// The kind of database.
     pub kind: DatabaseKind,
     folder: Option<TempDir>,
+}
+
+/// Removes the database: a run of all the tests makes about a thousand, which would fill a small disk.
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some((_, name)) = self.url.rsplit_once('/').filter(|_| self.kind == DatabaseKind::Postgres) {
+            removed_databases().send(name.to_owned()).expect("the thread that removes databases");
+        }
+    }
+}
+
+/// The queue of a thread that removes databases one after the other, so that no test waits for it. What the end of the
+/// test run cuts off is gone with the server.
+fn removed_databases() -> &'static Sender<String> {
+    static QUEUE: LazyLock<Sender<String>> = LazyLock::new(|| {
+        let (names, queue) = mpsc::channel::<String>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut admin =
+                    PgConnection::connect(&format!("{}/postgres", postgres_server())).await.expect("the test server");
+                for name in queue {
+                    // The services of the test may still be connected.
+                    let sql = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+                    sqlx::query(sql).execute(&mut admin).await.expect("a removed database");
+                }
+            });
+        });
+        names
+    });
+    &QUEUE
 }
 
 /// The PostgreSQL server of the test run, as a URL without a database.
