@@ -10,6 +10,8 @@ pub mod merkle;
 pub mod note;
 #[path = "../../epr-core/src/ledger/proof.rs"]
 pub mod proof;
+#[path = "../../epr-core/src/ledger/sha256.rs"]
+pub mod sha256;
 #[path = "../../epr-core/src/ledger/tile.rs"]
 pub mod tile;
 

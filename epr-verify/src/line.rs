@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use crate::finding::{Level, Stop};
 use crate::ledger::merkle::Hash;
-use crate::ledger::{HexHash, entry_hash, hex, hex_digits, is_hex};
+use crate::ledger::sha256::{BLOCK_BYTES, of_message_in};
+use crate::ledger::{HexHash, hex, hex_digits, is_hex};
 
 /// The bytes whose escapes are found at a time.
 const BLOCK: usize = 64;
@@ -29,12 +30,16 @@ pub(crate) struct Entry {
     pub(crate) hex_hash: HexHash,
 }
 
-/// Space for the text of one entry after another.
+/// Space for the text of one entry after another: the hash that is hashed before it, the text, and what its padding
+/// takes.
 #[derive(Debug, Default)]
 pub(crate) struct Text {
     bytes: Vec<u8>,
     len: usize,
 }
+
+/// Where the text begins, behind the previous hash in hex.
+const TEXT_AT: usize = size_of::<HexHash>();
 
 /// A line in any spelling.
 #[derive(Deserialize)]
@@ -58,12 +63,13 @@ pub(crate) fn hash_line(line: &[u8], text: &mut Text) -> Result<Entry, Stop> {
         && text.unescape(members.canonical).is_some()
     {
         let Members { sequence, digits, previous_hash, entry_hash, .. } = members;
-        return hash_text(sequence, digits, previous_hash, entry_hash, text.as_bytes());
+        return hash_text(sequence, digits, previous_hash, entry_hash, text);
     }
     let Line { sequence, previous_hash, entry_hash, canonical } = serde_json::from_slice(line)
         .map_err(|error| Stop::Unreadable(format!("a line is not an entry of an export: {error}")))?;
     let digits = sequence.to_string();
-    hash_text(sequence, digits.as_bytes(), previous_hash.as_bytes(), entry_hash.as_bytes(), canonical.as_bytes())
+    text.set(canonical.as_bytes());
+    hash_text(sequence, digits.as_bytes(), previous_hash.as_bytes(), entry_hash.as_bytes(), text)
 }
 
 fn hash_text(
@@ -71,12 +77,14 @@ fn hash_text(
     digits: &[u8],
     previous_hash: &[u8],
     stored: &[u8],
-    canonical: &[u8],
+    text: &mut Text,
 ) -> Result<Entry, Stop> {
     let (Some(previous), Some(stored)) = (is_hex(previous_hash), is_hex(stored)) else {
         return Stop::found(Level::Entry, format!("entry {sequence} has a hash that is not 64 hex digits"));
     };
-    let hash = entry_hash(previous_hash, canonical);
+    let Some(hash) = text.hash_after(previous) else {
+        return Err(Stop::Unreadable("a text is too long".to_owned()));
+    };
     if hex_digits(&hash) != *stored {
         let (computed, stored) = (hex(&hash), String::from_utf8_lossy(stored));
         return Stop::found(
@@ -84,6 +92,7 @@ fn hash_text(
             format!("the text of entry {sequence} has the hash {computed}, but {stored} is stored"),
         );
     }
+    let canonical = text.as_bytes();
     if !ends_with_place(canonical, digits, previous_hash) && !names_place(canonical, sequence, previous_hash) {
         return Stop::found(Level::Entry, format!("the text of entry {sequence} is that of another entry"));
     }
@@ -155,15 +164,35 @@ impl<'l> Members<'l> {
 
 impl Text {
     fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(TEXT_AT..TEXT_AT + self.len).unwrap_or_default()
+    }
+
+    /// Makes space for a text of `length` bytes.
+    fn reserve(&mut self, length: usize) {
+        let needed = TEXT_AT + length + 2 * WINDOW.max(BLOCK_BYTES);
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+        }
+    }
+
+    fn set(&mut self, text: &[u8]) {
+        self.reserve(text.len());
+        self.len = text.len();
+        if let Some(space) = self.bytes.get_mut(TEXT_AT..TEXT_AT + text.len()) {
+            space.copy_from_slice(text);
+        }
+    }
+
+    /// The [`entry_hash`](crate::ledger::entry_hash) of the text. `None` if it is too long.
+    fn hash_after(&mut self, previous: &HexHash) -> Option<Hash> {
+        *self.bytes.first_chunk_mut()? = *previous;
+        of_message_in(&mut self.bytes, TEXT_AT + self.len)
     }
 
     /// Takes `escaped` without its escapes. `None` if it has other escapes than those of `"` and `\`, which are the
     /// only ones in a text of printable ASCII, or a quote without one, which would end the string.
     fn unescape(&mut self, escaped: &[u8]) -> Option<()> {
-        if self.bytes.len() < escaped.len() + 2 * WINDOW {
-            self.bytes.resize(escaped.len() + 2 * WINDOW, 0);
-        }
+        self.reserve(escaped.len());
         let mut finder = Escapes::of(escaped)?;
         let (mut length, mut rest) = (0, escaped);
         while let Some(window) = rest.first_chunk::<WINDOW>() {
@@ -185,7 +214,7 @@ impl Text {
 
     /// Puts the first bytes of `window` at `at`, without those whose bits are set. Returns how many there are.
     fn take(&mut self, at: usize, window: &[u8; WINDOW], mut without: u64) -> Option<usize> {
-        let free = self.bytes.get_mut(at..)?.first_chunk_mut::<WINDOW>()?;
+        let free = self.bytes.get_mut(TEXT_AT + at..)?.first_chunk_mut::<WINDOW>()?;
         let (mut from, mut to) = (0, 0);
         loop {
             let end = usize::try_from(without.trailing_zeros()).ok()?;

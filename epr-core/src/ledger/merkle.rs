@@ -7,11 +7,17 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use super::sha256::{self, BLOCK_BYTES};
+
 /// The size of a hash in bytes.
 pub const HASH_BYTES: usize = 32;
 
 /// A SHA-256 hash in the tree.
 pub type Hash = [u8; HASH_BYTES];
+
+/// The bits that are hashed for a leaf whose data is a hash, and for a node.
+const LEAF_BITS: u16 = 8 * 33;
+const NODE_BITS: u16 = 8 * 65;
 
 /// The root of the tree without leaves: SHA-256 of no bytes.
 #[must_use]
@@ -22,27 +28,30 @@ pub fn empty_root() -> Hash {
 /// The hash of a leaf with this data.
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
-    // In one piece where the size is known, as that of every leaf of EPR is.
-    match data.first_chunk::<HASH_BYTES>() {
-        Some(hash) if data.len() == HASH_BYTES => {
-            let mut bytes = [0; 1 + HASH_BYTES];
-            let [_, rest @ ..] = &mut bytes;
-            rest.copy_from_slice(hash);
-            Sha256::digest(bytes).into()
+    // In one block where the data is a hash, as that of every leaf of EPR is.
+    match <&Hash>::try_from(data) {
+        Ok(hash) => {
+            let mut block = [0; BLOCK_BYTES];
+            block[1..=HASH_BYTES].copy_from_slice(hash);
+            block[1 + HASH_BYTES] = 0x80;
+            block[62..].copy_from_slice(&LEAF_BITS.to_be_bytes());
+            sha256::of_blocks(&[block])
         }
-        _ => Sha256::new_with_prefix([0]).chain_update(data).finalize().into(),
+        Err(_) => Sha256::new_with_prefix([0]).chain_update(data).finalize().into(),
     }
 }
 
 /// The hash of the node above two others.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [1; 1 + 2 * HASH_BYTES];
-    let [_, hashes @ ..] = &mut bytes;
-    let (first, second) = hashes.split_at_mut(HASH_BYTES);
-    first.copy_from_slice(left);
-    second.copy_from_slice(right);
-    Sha256::digest(bytes).into()
+    let [start @ .., last] = right;
+    let (mut first, mut second) = ([1; BLOCK_BYTES], [0; BLOCK_BYTES]);
+    first[1..=HASH_BYTES].copy_from_slice(left);
+    first[1 + HASH_BYTES..].copy_from_slice(start);
+    second[0] = *last;
+    second[1] = 0x80;
+    second[62..].copy_from_slice(&NODE_BITS.to_be_bytes());
+    sha256::of_blocks(&[first, second])
 }
 
 /// A node whose subtree is complete: it covers the leaves from `index << level` up to, but not including,

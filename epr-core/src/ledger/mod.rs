@@ -16,6 +16,7 @@ pub mod older_details;
 pub mod proof;
 #[cfg(test)]
 mod properties;
+pub mod sha256;
 pub mod tile;
 #[cfg(feature = "proofs")]
 #[cfg(test)]
