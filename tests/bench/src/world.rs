@@ -147,6 +147,11 @@ impl World {
         }
     }
 
+    /// Every principal, also those without assignments.
+    pub(crate) fn principals(&self) -> &[Uuid] {
+        &self.principals
+    }
+
     /// Questions as they come: six in ten about something that the principal has to do with, the others about anything.
     pub(crate) fn questions(&self, count: usize, rng: &mut StdRng) -> Vec<Asked> {
         (0..count)
