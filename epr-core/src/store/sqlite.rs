@@ -45,6 +45,10 @@ pub const CHECK: &str = facts::FACTS;
 /// after, `$2` the number of rows, `$3` the type).
 pub const RESOURCES: [&str; 4] = [region::EXPAND, region::SCAN, region::SCAN_TYPE, region::SCAN_ARCHIVED];
 
+/// The scan of a type in the past, for explaining it: `$1` the id to start after, `$2` the number of rows, `$3` the
+/// type, `$4` the sequence of an entry.
+pub const PAST_SCAN_TYPE: &str = region::PAST_SCAN_TYPE;
+
 /// The statements of a list of actions, for explaining them: the assignments of the principal `$2` of the type `$3`
 /// that reach the resource `$1`; the permissions of the roles `$1`, a JSON list, after the action `$2`, at most `$3`.
 pub const ACTIONS: [&str; 2] = [actions::REACHING, actions::PERMISSIONS];

@@ -261,6 +261,29 @@ async fn the_command_lists_changes_and_follows_them_on_the_database_and_over_the
     }
 }
 
+/// What comes before an entry that cannot be read is printed, and the command does not claim to have listed all.
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_prints_the_changes_before_a_damaged_one_then_fails(#[case] kind: DatabaseKind) {
+    let database = Arc::new(Database::create(kind).await);
+    let api = Api::on(database.clone()).await;
+    fill(&api, "the_command_prints_the_changes", 30).await;
+    let entries = database.texts(REGISTRY_ENTRIES).await;
+    database.remove_ledger_triggers().await;
+    let whole = entries.len() / 2;
+    let (damaged, _) = entries[whole].split_once(' ').unwrap();
+    let time = if kind == DatabaseKind::Postgres { "infinity" } else { "never" };
+    let damage = format!("UPDATE audit_logs SET occurred_at = '{time}' WHERE sequence = {damaged}");
+    database.execute(&damage).await.unwrap();
+    let broken = Cli::on(&database.url).run(&["changes", "--json"]).await;
+    let rows: Vec<Value> = broken.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.iter().map(entry).collect::<Vec<_>>(), entries[..whole], "{}", broken.err);
+    assert_ne!(broken.code, 0);
+    assert!(broken.err.starts_with("epr: "), "{}", broken.err);
+}
+
 /// A reader of another process learns of a change by the feed of its cache, and without a cache by its own looks.
 #[rstest]
 #[case::with_a_cache("true")]

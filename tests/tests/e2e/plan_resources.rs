@@ -95,6 +95,32 @@ async fn postgres_reads_the_entities_of_a_page_and_those_above_them_only() {
 }
 
 #[tokio::test]
+async fn postgres_reads_the_versions_of_one_type_for_a_page_of_it_in_the_past() {
+    let database = Database::create(DatabaseKind::Postgres).await;
+    database.store().await.close().await;
+    database.execute(WORLD).await.unwrap();
+    // Two versions of each entity, one of them former.
+    let versions = "INSERT INTO entity_versions
+        SELECT id, 1, 2, 'former', type, NULL, status, parent_id, '{}', created_at, updated_at FROM entities;
+        INSERT INTO entity_versions
+        SELECT id, 2, NULL, name, type, NULL, status, parent_id, '{}', created_at, updated_at FROM entities;
+        ANALYZE entity_versions";
+    database.execute(versions).await.unwrap();
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    let prepare = format!("PREPARE past(uuid, bigint, text, bigint) AS {}", postgres::PAST_SCAN_TYPE);
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        sqlx::raw_sql(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).execute(&mut conn).await.unwrap();
+        for (arguments, limit) in [("5, 'agent', 1", 5.0), ("5, 'agent', 2", 5.0), ("100, 'spv', 2", 100.0)] {
+            let page = plan(&mut conn, "past", &format!("'{NIL}', {arguments}")).await;
+            let rows = looked_at(&page[0]["Plan"], "entity_versions");
+            // Both versions of each, and of the at most three entities above it.
+            assert!(rows >= limit && rows <= 2.0 * (4.0 * limit + 2.0), "{mode} {arguments}: {rows}: {page:#}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sqlite_reads_entities_by_their_indexes_only() {
     let database = Database::create(DatabaseKind::Sqlite).await;
     database.store().await.close().await;
@@ -106,6 +132,7 @@ async fn sqlite_reads_entities_by_their_indexes_only() {
         (sqlite::RESOURCES[1], vec![by_id, "(id=?)"]),
         (sqlite::RESOURCES[2], vec!["ix_entities_type_id (", "(id=?)"]),
         (sqlite::RESOURCES[3], vec!["ix_entities_archived_id (id>?)", "(id=?)"]),
+        (sqlite::PAST_SCAN_TYPE, vec!["ix_entity_versions_type (", "(id=?"]),
     ];
     for (statement, ways) in cases {
         let mut query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
@@ -116,7 +143,8 @@ async fn sqlite_reads_entities_by_their_indexes_only() {
         }
         let steps = query.fetch_all(&mut conn).await.unwrap();
         let steps: Vec<String> = steps.iter().map(|step| step.get::<String, _>("detail")).collect();
-        let of_entities: Vec<_> = steps.iter().filter(|step| step.split(' ').nth(1) == Some("e")).collect();
+        let of_entities: Vec<_> =
+            steps.iter().filter(|step| matches!(step.split(' ').nth(1), Some("e" | "valid"))).collect();
         assert!(of_entities.len() >= 3, "{steps:#?}");
         for step in &of_entities {
             assert!(step.starts_with("SEARCH ") && ways.iter().any(|way| step.contains(way)), "{step}: {steps:#?}");

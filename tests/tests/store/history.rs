@@ -11,6 +11,7 @@ use rstest::rstest;
 
 use crate::support::{
     Backend, World, assignment, at, claiming_draft, decisive_draft, draft, entity, id, question, registry_draft, role,
+    rowless_draft,
 };
 
 #[rstest]
@@ -34,6 +35,23 @@ async fn history_is_complete_up_to_the_newest_change_and_decisions_do_not_move_i
     world.store.append(&[decisive_draft(4), draft(None, 5)]).await.unwrap();
     assert_eq!(world.store.history_state().await.unwrap(), state(4, 4));
     assert!(world.store.complete_history().await.unwrap().is_empty());
+}
+
+/// No version is better than a gap: a later change that states its version does not hide the one before it.
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_change_that_states_no_version_is_left_to_a_replay_of_the_ledger(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.store.append(&[decisive_draft(1)]).await.unwrap();
+    world.store.append(&[rowless_draft(2)]).await.unwrap();
+    world.store.append(&[decisive_draft(3)]).await.unwrap();
+    let state = world.store.history_state().await.unwrap();
+    assert_eq!((state.complete_to, state.registry_sequence), (1, 3));
+    world.store.complete_history().await.unwrap();
+    assert!(!world.store.history_state().await.unwrap().is_behind());
 }
 
 /// The entries of this suite's drafts name rows that were never created.

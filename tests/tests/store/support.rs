@@ -237,6 +237,11 @@ pub(crate) fn decisive_draft(n: i64) -> Draft {
     own_draft("entity_permissions_core", "role.update", None, n)
 }
 
+/// The same, but it states neither a version of a row nor that it makes none.
+pub(crate) fn rowless_draft(n: i64) -> Draft {
+    stating_nothing("entity_permissions_core", "role.update", None, n)
+}
+
 /// A message that claims to be an entry of EPR that changes a role.
 pub(crate) fn claiming_draft(n: i64) -> Draft {
     own_draft("entity_permissions_core", "role.update", Some(900), n)
@@ -248,6 +253,10 @@ pub(crate) fn registry_draft(n: i64) -> Draft {
 }
 
 fn own_draft(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draft {
+    stating_nothing(source, action, event_id, n).keeping_rows()
+}
+
+fn stating_nothing(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draft {
     let details = Json::parse(format!("{{\"n\": {n}}}").as_bytes()).unwrap();
     Draft::new(AuditEvent {
         event_id: event_id.map(id),
@@ -262,7 +271,6 @@ fn own_draft(source: &str, action: &str, event_id: Option<u128>, n: i64) -> Draf
         occurred_at: at(n),
     })
     .unwrap()
-    .keeping_rows()
 }
 
 /// Whether this principal may `thing:read` this resource.

@@ -151,7 +151,7 @@ const LISTED: &str = listed_statement!(now);
 /// The statements of the past.
 const PAST_EXPAND: &str = expand_statement!((at "$7"));
 const PAST_SCAN: &str = scan_statement!((at "$3"));
-const PAST_SCAN_TYPE: &str = scan_type_statement!((at "$4"));
+pub(in super::super::super) const PAST_SCAN_TYPE: &str = scan_type_statement!((at "$4"));
 const PAST_SCAN_ARCHIVED: &str = scan_archived_statement!((at "$3"));
 const PAST_LISTED: &str = listed_statement!((at "$2"));
 
