@@ -34,8 +34,8 @@ pub fn of_blocks(blocks: &[[u8; BLOCK_BYTES]]) -> [u8; 32] {
     hash
 }
 
-/// The hash of the first `length` bytes of `bytes`, behind which the padding is written. `None` if there is no space for
-/// it: [`padded_len`] bytes are needed.
+/// The hash of the first `length` bytes of `bytes`, behind which the padding is written. `None` if there is no space
+/// for it: [`padded_len`] bytes are needed.
 #[must_use]
 pub fn of_message_in(bytes: &mut [u8], length: usize) -> Option<[u8; 32]> {
     let padded = bytes.get_mut(..padded_len(length))?;

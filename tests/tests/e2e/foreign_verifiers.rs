@@ -1,4 +1,4 @@
-//! Verifiers that EPR's authors did not write, over ledgers made by a service: Go's x/mod/sumdb, and Python.
+//! Verifiers that EPR's authors did not write, over ledgers made by a service: Go's x/mod/sumdb, Python, and two crates.
 
 use std::path::Path;
 use std::process::Output;
@@ -10,6 +10,8 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::draft;
 use serde_json::json;
 use tokio::process::Command;
+
+use crate::foreign_crates;
 
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -26,7 +28,7 @@ fn said(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn go_and_python_accept_what_a_service_publishes_at_every_edge() {
+async fn go_python_and_crates_accept_what_a_service_publishes_at_every_edge() {
     let folder = tempfile::tempdir().unwrap();
     let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let published = text("published");
@@ -38,7 +40,8 @@ async fn go_and_python_accept_what_a_service_publishes_at_every_edge() {
     ];
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
-    std::fs::write(text("keys"), api.epr.verifier_keys().await.unwrap().join("\n")).unwrap();
+    let keys = api.epr.verifier_keys().await.unwrap();
+    std::fs::write(text("keys"), keys.join("\n")).unwrap();
     // Compiled once.
     let program = text("verify");
     let built = Command::new("go")
@@ -71,6 +74,9 @@ async fn go_and_python_accept_what_a_service_publishes_at_every_edge() {
         let place = format!("{published}/{incarnation}");
         let output = Command::new(&program).args([&place, &text("keys")]).output().await.unwrap();
         assert!(output.status.success() && said(&output) == format!("{size} entries hold\n"), "{}", said(&output));
+
+        let verified = foreign_crates::verified_size(Path::new(&place), &keys);
+        assert_eq!(i64::try_from(verified), Ok(size));
 
         let proof = api.epr.prove_entry(size.div_euclid(2) + 1).await.unwrap().to_string();
         std::fs::write(text("proof"), &proof).unwrap();

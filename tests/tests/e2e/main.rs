@@ -67,6 +67,7 @@ mod events_topic;
 mod explain;
 mod external_ids;
 mod failover;
+mod foreign_crates;
 mod foreign_verifiers;
 mod hand_back;
 mod headers;
