@@ -56,6 +56,10 @@ async fn main() -> ExitCode {
                 bare::serve(arguments.next().as_deref()).await;
                 return ExitCode::SUCCESS;
             }
+            "hash" => {
+                proofs::hash_file(&PathBuf::from(arguments.next().expect("a file")));
+                return ExitCode::SUCCESS;
+            }
             "--smoke" => scale = Scale::SMOKE,
             "--only" => only = arguments.next(),
             "--out" => out = arguments.next().map(PathBuf::from),

@@ -27,6 +27,7 @@ use crate::scale::Scale;
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// Callers that append at the same time.
 const CALLERS: usize = 32;
+const ONE_CORE: &[&str] = &["taskset", "-c", "0"];
 /// The bytes that the yardstick reads and hashes at a time.
 const READ_BYTES: usize = 1 << 20;
 /// The number of full tiles of leaves in a ledger of ten million entries.
@@ -120,10 +121,13 @@ async fn exports(scale: &Scale, epr: &Epr, report: &mut Report) {
 
     let (mut bare, mut one_core, mut all_cores) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
+        // A process on the same core: it waits as long for whatever else runs there.
+        let yardstick = std::env::current_exe().expect("the bench");
         let begun = Instant::now();
-        hash_file(&file);
+        let status = on_cores(ONE_CORE, &yardstick).arg("hash").arg(&file).status().await.expect("a process");
+        assert!(status.success(), "{status}");
         bare.push(rate(bytes, begun.elapsed()) / 1e6);
-        for (cores, rates) in [(&["taskset", "-c", "0"][..], &mut one_core), (&[][..], &mut all_cores)] {
+        for (cores, rates) in [(ONE_CORE, &mut one_core), (&[][..], &mut all_cores)] {
             let begun = Instant::now();
             verify(cores, &file, entries).await;
             rates.push(rate(bytes, begun.elapsed()) / 1e6);
@@ -138,7 +142,8 @@ async fn exports(scale: &Scale, epr: &Epr, report: &mut Report) {
     report.aim("epr-verify, most resident", most_resident(&file).await, "MB", Aim::AtMost(32.0));
 }
 
-fn hash_file(path: &Path) {
+/// The yardstick.
+pub(crate) fn hash_file(path: &Path) {
     let (mut file, mut buffer, mut hash) = (File::open(path).expect("a file"), vec![0; READ_BYTES], Sha256::new());
     loop {
         match file.read(&mut buffer).expect("a file") {
@@ -149,16 +154,20 @@ fn hash_file(path: &Path) {
     std::hint::black_box(hash.finalize());
 }
 
-fn verifier(wrapper: &[&str], file: &Path) -> Command {
-    let path = program("epr-verify");
-    let mut command = match wrapper {
-        [] => Command::new(path),
+/// `program`, behind the words of a wrapper if there are any.
+fn on_cores(wrapper: &[&str], program: &Path) -> Command {
+    match wrapper {
+        [] => Command::new(program),
         [wrapper, arguments @ ..] => {
             let mut command = Command::new(wrapper);
-            command.args(arguments).arg(path);
+            command.args(arguments).arg(program);
             command
         }
-    };
+    }
+}
+
+fn verifier(wrapper: &[&str], file: &Path) -> Command {
+    let mut command = on_cores(wrapper, program("epr-verify").as_ref());
     command.arg("export").arg(file);
     command
 }
