@@ -11,7 +11,7 @@ Builds the programs, creates 100,000 entities, 100,000 principals and 300,000 as
 measurements and ratios; docs/PERFORMANCE.md says how to read it. Takes about six minutes after the build, which takes
 about ten.
   --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
-  --only PART        one of starts, warm, conditions, cold, growth, revocation, ledger, lists, authzen,
+  --only PART        one of starts, warm, conditions, cold, batch, growth, revocation, writes, ledger, lists, authzen,
                      access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments),
                      history (the past: 1,000,000 changes are appended first, which takes some minutes),
                      proofs (checkpoints, and the verification of 1,000,000 entries)

@@ -1,10 +1,13 @@
-//! `/api/v1/authorize` and `/api/v1/permissions/check`, the same check under two sets of field names, and
-//! `/api/v1/explain`.
+//! `/api/v1/authorize` and `/api/v1/permissions/check`, the same check under two sets of field names,
+//! `/api/v1/authorize/batch`, and `/api/v1/explain`.
 
+use epr_core::CheckItem;
 use epr_core::decision::{Explanation, Question};
+use epr_core::domain::fields::{self, Fields, Problem, Reading};
 use epr_core::domain::json::object;
-use epr_core::domain::{Json, JsonObject, Moment};
-use reqwest::Method;
+use epr_core::domain::{Invalid, Json, JsonObject, Moment};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -47,6 +50,28 @@ impl Client {
         self.submit(Method::POST, "api/v1/authorize", body, Repeat::Safe, read).await
     }
 
+    /// Asks many questions in one call, of any principals: at most 1,000. The answers are in the order of the
+    /// questions. A question whose resource does not exist, or whose context has a parameter of a condition with
+    /// another type than the declared one, has the error of [`authorize`](Self::authorize_in_context); the others are
+    /// decided.
+    ///
+    /// # Errors
+    /// Of the whole call: [`Error::Invalid`] when there is no question or there are too many, or a context is larger
+    /// than 64 KiB. No error is a decision.
+    pub async fn authorize_batch(&self, checks: &[CheckItem]) -> Result<Vec<Result<bool, Error>>, Error> {
+        let items = checks.iter().map(|CheckItem { question, context }| write(question, context, "user_id"));
+        let body = object([("checks", Json::List(items.collect()))]).into();
+        let read = |json: &Json| {
+            let decisions = read_decisions(json)?;
+            if decisions.len() != checks.len() {
+                let msg = format!("{} decisions about {} checks", decisions.len(), checks.len());
+                return Err(Invalid::one("body", Some("decisions"), Problem::new("length", msg)));
+            }
+            Ok(decisions)
+        };
+        self.submit(Method::POST, "api/v1/authorize/batch", Some(body), Repeat::Safe, read).await
+    }
+
     /// Checks as [`authorize`](Self::authorize) does, by `/api/v1/permissions/check`.
     ///
     /// # Errors
@@ -79,6 +104,31 @@ impl Client {
         let body = at_moment(write(question, context, "user_id"), moment.into());
         self.submit(Method::POST, "api/v1/explain", Some(body), Repeat::Safe, Explanation::from_json).await
     }
+}
+
+fn read_decisions(json: &Json) -> Result<Vec<Result<bool, Error>>, Invalid> {
+    let mut fields = Fields::of_body(json)?;
+    let decisions = fields.required("decisions", fields::list(read_decision));
+    fields.finish(decisions)
+}
+
+/// One decision of a batch, or the error that the check would have alone.
+fn read_decision(json: &Json) -> Reading<Result<bool, Error>> {
+    let Json::Object(members) = json else { return Err(vec![Problem::new("dict_type", "no object")]) };
+    let mut fields = Fields::new("body", members);
+    let authorized = fields.required("authorized", fields::boolean);
+    let error = fields.optional("error", read_error);
+    fields.finish_nested(authorized.map(|authorized| error.map_or(Ok(authorized), Err)))
+}
+
+fn read_error(json: &Json) -> Reading<Error> {
+    let Json::Object(members) = json else { return Err(vec![Problem::new("dict_type", "no object")]) };
+    let mut fields = Fields::new("body", members);
+    let status = fields.required("status", fields::whole_number(400, 599));
+    let detail = members.get("detail").cloned().unwrap_or(Json::Null);
+    let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    let body = Json::from(object([("detail", detail)])).to_string();
+    fields.finish_nested(status.map(|status| Error::from_answer(status, &HeaderMap::new(), body.as_bytes())))
 }
 
 /// Adds the members of `moment` to a body.

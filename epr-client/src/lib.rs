@@ -110,6 +110,7 @@ pub use base_url::{BaseUrl, BaseUrlError};
 pub use builder::{BuildError, Builder};
 pub use changes::Changes;
 pub use client::Client;
+pub use epr_core::CheckItem;
 pub use epr_core::decision::{Explanation, Question};
 pub use epr_core::domain;
 pub use error::{BoxError, Error, FieldError, ProtocolError, TransportKind};

@@ -7,6 +7,7 @@ mod access;
 mod authzen;
 mod builder;
 mod changes;
+mod check_batch;
 mod from_settings;
 mod history;
 mod once;

@@ -66,11 +66,12 @@ pub use handlers::audit::{
 };
 pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
+pub use handlers::check_batch::{CheckBatch, MAX_CHECKS};
 pub use handlers::former_checkpoint::FormerCheckpoint;
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
 pub use handlers::principals::MAX_REVOKED;
-pub use handlers::question_body::{CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
+pub use handlers::question_body::{CheckItem, CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
 pub use handlers::reincarnation::Reincarnated;
 pub use metrics::log_lines_dropped;
 pub use settings::Settings;

@@ -93,7 +93,7 @@ pub(super) fn wrong_context(wrong: WrongContext) -> Error {
 }
 
 /// [`wrong_context`], as the fields only.
-pub(super) fn wrong_parameters(WrongContext(parameters): WrongContext) -> Invalid {
+fn wrong_parameters(WrongContext(parameters): WrongContext) -> Invalid {
     let fields: Vec<FieldError> = parameters
         .into_iter()
         .flat_map(|parameter| {

@@ -9,8 +9,10 @@ pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod audit_log;
 pub mod authzen;
+mod batch;
 pub(crate) mod bulk;
 pub(crate) mod check;
+pub(crate) mod check_batch;
 #[cfg(feature = "proofs")]
 pub(crate) mod checkpoints;
 pub(crate) mod entities;

@@ -35,6 +35,21 @@ impl CheckRequest {
     }
 }
 
+/// One check of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckItem {
+    /// The question.
+    pub question: Question,
+    /// What conditions can read under `context`; empty if absent.
+    pub context: JsonObject,
+}
+
+impl From<Question> for CheckItem {
+    fn from(question: Question) -> Self {
+        Self { question, context: JsonObject::new() }
+    }
+}
+
 /// The body of an explanation: the same as of a check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExplainRequest {
@@ -73,7 +88,7 @@ impl Question {
     }
 }
 
-fn question(fields: &mut Fields<'_>, principal: &'static str) -> Option<Question> {
+pub(super) fn question(fields: &mut Fields<'_>, principal: &'static str) -> Option<Question> {
     let principal_id = fields.required(principal, fields::uuid);
     let action = fields.required("action", fields::text);
     let resource_id = fields.required("resource_id", fields::uuid);

@@ -32,7 +32,12 @@ impl Script {
 
     /// Bodies of checks, and what each answer must hold.
     pub(crate) fn authorize(asked: Vec<(Bytes, &'static [u8])>) -> Self {
-        Self { path: "/api/v1/authorize", asked: Arc::new(asked), popular: true }
+        Self::of("/api/v1/authorize", asked)
+    }
+
+    /// Bodies for one path, and what each answer must hold.
+    pub(crate) fn of(path: &'static str, asked: Vec<(Bytes, &'static [u8])>) -> Self {
+        Self { path, asked: Arc::new(asked), popular: true }
     }
 
     /// Checks whose answers are not compared.

@@ -4,6 +4,7 @@
 mod access;
 mod authzen;
 mod bare;
+mod batch;
 mod checks;
 mod conditions;
 mod explain;
@@ -19,6 +20,7 @@ mod report;
 mod scale;
 mod server;
 mod world;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,11 +33,13 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 14] = [
     "starts",
     "warm",
     "conditions",
     "cold",
+    "batch",
+    "writes",
     "growth",
     "revocation",
     "ledger",
@@ -109,12 +113,18 @@ async fn main() -> ExitCode {
     if wanted("cold") {
         Box::pin(checks::cold(&scale, url, &asked, &mut report)).await;
     }
+    if wanted("batch") {
+        batch::measure(&scale, url, &asked, &mut report).await;
+    }
     if wanted("growth") {
         checks::growth(&scale, url, &world, &mut report).await;
         explain::explain(&scale, url, &world, &mut report).await;
     }
     if wanted("revocation") {
         checks::revocation(&scale, url, &world, &asked, &mut report).await;
+    }
+    if wanted("writes") {
+        writes::measure(&scale, url, &world, &mut report).await;
     }
     if wanted("ledger") {
         ledger::measure(&scale, url, &mut report).await;

@@ -10,7 +10,9 @@ use epr_client::domain::{
     EventFilter, Json, ListRequest, NewAssignment, NewEntity, NewEvent, NewRole, PrincipalsRequest, RolePatch,
     Timestamp,
 };
-use epr_client::{BoxError, Client, Error, NewestRevision, Order, ProtocolError, Question, RetryPolicy, TransportKind};
+use epr_client::{
+    BoxError, CheckItem, Client, Error, NewestRevision, Order, ProtocolError, Question, RetryPolicy, TransportKind,
+};
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
@@ -97,6 +99,11 @@ async fn registry(client: &Client) {
     assert_eq!((held.expires_at, client.assign(&new).await.unwrap()), (Some(until), held.clone()), "assigned once");
     assert!(client.authorize(&question(spv.id)).await.unwrap());
     assert!(client.check(&question(spv.id)).await.unwrap());
+    let batch: [CheckItem; 2] = [question(spv.id).into(), question(USER).into()];
+    let decided = client.authorize_batch(&batch).await.unwrap();
+    assert!(matches!(&decided[..], [Ok(true), Err(Error::NotFound { message })] if message.contains("not found")));
+    let none = client.authorize_batch(&[]).await.unwrap_err();
+    assert!(matches!(&none, Error::Invalid { fields, .. } if fields[0].path() == "checks"), "{none:?}");
     let explained = client.explain(&question(spv.id), &[].into_iter().collect(), None).await.unwrap();
     assert_eq!((explained.decision, explained.assignments.len()), (true, 1));
     lists_of_access(client, spv.id, held.id).await;

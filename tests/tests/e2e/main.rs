@@ -33,6 +33,7 @@ mod cached_equals_uncached;
 mod changes;
 mod changes_stream;
 mod check;
+mod check_batch;
 mod cli_access;
 mod cli_audit_list;
 mod cli_doctor;

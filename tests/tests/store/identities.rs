@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use epr_core::decision::{AskedAction, Facts, Question, ResourceType};
 use epr_core::domain::json::object;
 use epr_core::domain::{Assignment, Entity, EntityType, Json, Principal, PrincipalStatus, Role};
-use epr_core::store::{Appended, ExternalName, IdentifiedFacts, NamedQuestion, StoreError};
+use epr_core::store::{Appended, BatchQuestion, ExternalName, IdentifiedFacts, NamedQuestion, StoreError};
 use rstest::rstest;
 
 use crate::support::{Backend, World, assignment, draft, entity, id, principal, role};
@@ -14,9 +14,9 @@ fn name(kind: &str, id: &str) -> ExternalName {
     ExternalName { kind: kind.parse().unwrap(), id: id.parse().unwrap() }
 }
 
-fn question(principal: (&str, &str), resource: (&str, &str)) -> NamedQuestion {
+fn question(principal: (&str, &str), resource: (&str, &str)) -> BatchQuestion {
     let action: AskedAction = "a:read".parse().unwrap();
-    NamedQuestion { principal: name(principal.0, principal.1), action, resource: name(resource.0, resource.1) }
+    NamedQuestion { principal: name(principal.0, principal.1), action, resource: name(resource.0, resource.1) }.into()
 }
 
 /// The UUID with this number, as EPR writes it.
@@ -125,6 +125,39 @@ async fn the_facts_of_a_registered_resource_are_those_of_a_check(#[case] backend
 #[case::sqlite(Backend::File)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn questions_by_ids_and_by_names_share_one_snapshot(#[case] backend: Backend) {
+    let world = assigned(backend).await;
+    let by_id = |principal: u128, resource: u128| Question::new(id(principal), "a:read".parse().unwrap(), id(resource));
+    let on_nothing = Question { resource_id: uuid::Uuid::nil(), ..by_id(1, 11) };
+    let asked = [
+        by_id(1, 11).into(),
+        by_id(1, 99).into(),
+        question(("user", "ada"), ("spv", "berlin")),
+        question(("user", "ada"), ("todo", "17")),
+        on_nothing.into(),
+        by_id(1, 11).into(),
+    ];
+    let read = world.store.identified_facts(&asked).await.unwrap();
+    let [first, unknown, named, todo, nothing, again]: &[IdentifiedFacts; 6] =
+        read.facts.as_slice().try_into().unwrap();
+    let facts = world.store.facts(&[by_id(1, 11)]).await.unwrap();
+    assert_eq!(read.read_at, facts.read_at);
+    assert_eq!(*first.facts, facts.facts[0].clone().unwrap());
+    assert_eq!((first, first), (named, again));
+    // The assignments of everywhere are no facts about what is not registered.
+    for one in [unknown, nothing] {
+        assert_eq!((one.principal_id, one.resource_id, &one.unregistered), (Some(id(1)), None, &None));
+    }
+    assert_eq!((todo.resource_id, todo.unregistered.is_some()), (None, true));
+    let only = world.store.identified_facts(&asked[..2]).await.unwrap();
+    assert_eq!((only.read_at, &only.facts[..]), (read.read_at, &read.facts[..2]));
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn the_facts_of_an_unregistered_resource_are_the_global_assignments(#[case] backend: Backend) {
     let world = assigned(backend).await;
     let asked = [
@@ -179,7 +212,7 @@ async fn an_error_of_one_draft_appends_none(#[case] backend: Backend) {
         0 => Ok(Some(draft(None, 0))),
         _ => Err(StoreError::TooLarge("the second one")),
     };
-    let error = world.store.append_named_decisions(&asked, &make).await.unwrap_err();
+    let error = world.store.append_identified_decisions(&asked, &make).await.unwrap_err();
     assert!(matches!(error, StoreError::TooLarge(_)), "{error}");
     let appended = world.store.append(&[draft(None, 1)]).await.unwrap();
     assert!(matches!(appended.as_slice(), [Appended::Recorded { sequence: 1, .. }]), "{appended:?}");
@@ -202,7 +235,7 @@ async fn named_decisions_are_appended_with_the_facts_under_the_lock(#[case] back
         seen.lock().unwrap().push((index, identified.principal_id, assignments(&identified.facts)));
         Ok((index != 1).then(|| draft(None, i64::try_from(index).unwrap())))
     };
-    let appended = world.store.append_named_decisions(&asked, &make).await.unwrap();
+    let appended = world.store.append_identified_decisions(&asked, &make).await.unwrap();
     assert!(
         matches!(appended.as_slice(), [Some(Appended::Recorded { .. }), None, Some(Appended::Recorded { .. })]),
         "{appended:?}"

@@ -9,24 +9,23 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::super::batch::{ItemDecision, NamedAsking};
 use super::super::record::{self, Actor, Subject};
-use super::request::Evaluation;
 use super::search_request::{SearchQuestion, SearchRequest};
 use crate::Call;
-use crate::decision::{Evaluated, Properties, Reason};
+use crate::decision::{Properties, Reason};
 use crate::domain::audit::Label;
 use crate::domain::fields::Choice as _;
 use crate::domain::json::object;
 use crate::domain::{Json, JsonObject, Revision, Timestamp};
-use crate::engine::cache::Basis;
 use crate::engine::name_hashes::NameKey;
 use crate::error::Result;
 use crate::ledger::chain::Draft;
 use crate::settings::AuditContext;
-use crate::store::{ExternalName, IdentifiedFacts};
+use crate::store::ExternalName;
 
 /// Makes the entries of one call. Items that share a context share its hash.
-pub(super) struct Recorder<'a> {
+pub(in super::super) struct Recorder<'a> {
     call: &'a Call,
     audit_context: AuditContext,
     names: &'a NameKey,
@@ -34,48 +33,15 @@ pub(super) struct Recorder<'a> {
     hashes: HashMap<usize, String>,
 }
 
-/// A decision on one item of a call.
-pub(super) struct RecordedItem<'a> {
-    pub(super) evaluation: &'a Evaluation,
-    /// What the caller states, if it may.
-    pub(super) properties: Properties<'a>,
-    pub(super) ids: &'a IdentifiedIds,
-    pub(super) evaluated: &'a Evaluated,
-    pub(super) basis: &'a Basis,
-    pub(super) now: Timestamp,
-    /// Whether the facts were read for an earlier call.
-    pub(super) is_cached: bool,
-}
-
-/// The ids behind the names of an item.
-pub(super) struct IdentifiedIds {
-    pub(super) principal_id: Option<Uuid>,
-    pub(super) resource_id: Option<Uuid>,
-    pub(super) question: crate::decision::Question,
-}
-
-impl IdentifiedIds {
-    /// Whether subject and resource have ids. Only then the question by ids is about them, and a check may ask it.
-    pub(super) fn are_complete(&self) -> bool {
-        self.principal_id.is_some() && self.resource_id.is_some()
-    }
-}
-
-impl From<&IdentifiedFacts> for IdentifiedIds {
-    fn from(facts: &IdentifiedFacts) -> Self {
-        let IdentifiedFacts { principal_id, resource_id, question, .. } = facts;
-        Self { principal_id: *principal_id, resource_id: *resource_id, question: question.clone() }
-    }
-}
-
 impl<'a> Recorder<'a> {
-    pub(super) fn new(call: &'a Call, audit_context: AuditContext, names: &'a NameKey) -> Self {
+    pub(in super::super) fn new(call: &'a Call, audit_context: AuditContext, names: &'a NameKey) -> Self {
         Self { call, audit_context, names, hashes: HashMap::new() }
     }
 
     /// The entry of a decision.
-    pub(super) fn draft(&mut self, item: &RecordedItem<'_>) -> Result<Draft> {
-        let RecordedItem { evaluation, properties, ids, evaluated, basis, now, is_cached } = item;
+    pub(in super::super) fn draft(&mut self, asking: NamedAsking<'_>, decided: &ItemDecision) -> Result<Draft> {
+        let (evaluation, properties) = (asking.evaluation, asking.properties());
+        let ItemDecision { ids, evaluated, basis, now, .. } = decided;
         let decision = &evaluated.decision;
         let assignment = match decision.reason {
             Reason::Granted { assignment_id, .. } => Some(assignment_id),
@@ -91,7 +57,7 @@ impl<'a> Recorder<'a> {
             ("assignment_id", assignment.into()),
             ("revision", Json::Int(basis.read_at.decisive)),
         ]);
-        if *is_cached {
+        if !decided.is_evaluated() {
             details.insert("cached".to_owned(), true.into());
         }
         if ids.principal_id.is_none() {
@@ -103,7 +69,7 @@ impl<'a> Recorder<'a> {
         if let Some(parameters) = &evaluated.parameters {
             details.extend(self.context(&evaluation.context, parameters));
             if !properties.is_empty() {
-                details.extend(self.properties(*properties));
+                details.extend(self.properties(properties));
             }
         }
         let subject = Subject { id: ids.resource_id, kind: record::kind_of_resource(&basis.resource_type) };

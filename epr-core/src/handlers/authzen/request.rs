@@ -65,7 +65,7 @@ words! {
 
 impl Semantic {
     /// Whether an item with this decision is the last one that is evaluated.
-    pub(super) fn ends_with(self, allowed: bool) -> bool {
+    pub(in super::super) fn ends_with(self, allowed: bool) -> bool {
         match self {
             Self::ExecuteAll => false,
             Self::DenyOnFirstDeny => !allowed,

@@ -1,4 +1,4 @@
-//! Questions in the names of other systems: types with external ids, where checks have UUIDs.
+//! Batches of questions, by ids or in the names of other systems: types with external ids, where checks have UUIDs.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -50,6 +50,38 @@ impl NamedQuestion {
     }
 }
 
+/// A question of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BatchQuestion {
+    /// By ids.
+    Ids(Question),
+    /// In the names of another system.
+    Names(NamedQuestion),
+}
+
+impl BatchQuestion {
+    /// The question by names, if it is one.
+    #[must_use]
+    pub fn names(&self) -> Option<&NamedQuestion> {
+        match self {
+            Self::Ids(_) => None,
+            Self::Names(named) => Some(named),
+        }
+    }
+}
+
+impl From<Question> for BatchQuestion {
+    fn from(question: Question) -> Self {
+        Self::Ids(question)
+    }
+}
+
+impl From<NamedQuestion> for BatchQuestion {
+    fn from(question: NamedQuestion) -> Self {
+        Self::Names(question)
+    }
+}
+
 /// The ids of principals and entities, and the state of the registry that they were read at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentitiesRead {
@@ -62,10 +94,10 @@ pub struct IdentitiesRead {
     pub read_at: ReadAt,
 }
 
-/// A named question with the ids behind its names, and its facts.
+/// A question of a batch with the ids behind its names, and its facts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentifiedFacts {
-    /// The id of the principal; `None` when it is not registered and is no UUID.
+    /// The id of the principal; `None` when it is not registered and is no UUID. Never `None` of a question by ids.
     pub principal_id: Option<Uuid>,
     /// The id of the entity; `None` when it is not registered.
     pub resource_id: Option<Uuid>,
@@ -73,7 +105,8 @@ pub struct IdentifiedFacts {
     pub question: Question,
     /// The facts, which questions share. Of a resource that is not registered: the global assignments.
     pub facts: Arc<Facts>,
-    /// The resource as the caller names it, if it is not registered: it takes the place of the one in `facts`.
+    /// The resource as the caller names it, if it is not registered: it takes the place of the one in `facts`. `None`
+    /// of a question by ids.
     pub unregistered: Option<ResourceFacts>,
 }
 
@@ -88,7 +121,7 @@ impl IdentifiedFacts {
     }
 }
 
-/// The facts of several named questions, and the state of the registry that they were read at.
+/// The facts of a batch of questions, and the state of the registry that they were read at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentifiedFactsRead {
     /// The facts of each question, in the order of the questions.
@@ -97,9 +130,10 @@ pub struct IdentifiedFactsRead {
     pub read_at: ReadAt,
 }
 
-/// Makes the ledger entry of one named question: its index, its facts, and the state that they were read at. `None`
+/// Makes the ledger entry of one question of a batch: its index, its facts, and the state they were read at. `None`
 /// records nothing; an error records nothing of any question. It is called in the order of the questions.
-pub type DraftNamedDecision<'a> = &'a (dyn Fn(usize, &IdentifiedFacts, ReadAt) -> Result<Option<Draft>> + Send + Sync);
+pub type DraftIdentifiedDecision<'a> =
+    &'a (dyn Fn(usize, &IdentifiedFacts, ReadAt) -> Result<Option<Draft>> + Send + Sync);
 
 /// Reads by the names of other systems. What they return is as current as
 /// [`FactsStore::facts`](super::FactsStore::facts) is.
@@ -112,11 +146,12 @@ pub trait IdentityStore: Send + Sync {
     /// its UUID only with its own type.
     async fn identities(&self, principals: &[ExternalName], entities: &[ExternalName]) -> Result<IdentitiesRead>;
 
-    /// Returns the ids and the facts of each of `questions`, all in one snapshot.
+    /// Returns the ids and the facts of each of `questions`, all in one snapshot. A question by ids on an unknown
+    /// resource has the `resource_id` `None`.
     ///
     /// Example: a question on `todo 17`, which is not registered, has the global assignments of the principal, whatever
     /// their scope types are.
-    async fn identified_facts(&self, questions: &[NamedQuestion]) -> Result<IdentifiedFactsRead>;
+    async fn identified_facts(&self, questions: &[BatchQuestion]) -> Result<IdentifiedFactsRead>;
 
     /// Returns the key of the hashes that stand in the ledger for names; it is `proposed` from then on if there was
     /// none.
@@ -129,9 +164,9 @@ pub trait IdentityStore: Send + Sync {
     ///
     /// Example: when `draft` returns `None` for the second of three questions, the outcome is
     /// `[Some(Recorded), None, Some(Recorded)]`. It is never `Outdated`: no change can commit while the lock is held.
-    async fn append_named_decisions(
+    async fn append_identified_decisions(
         &self,
-        questions: &[NamedQuestion],
-        draft: DraftNamedDecision<'_>,
+        questions: &[BatchQuestion],
+        draft: DraftIdentifiedDecision<'_>,
     ) -> Result<Vec<Option<Appended>>>;
 }

@@ -52,8 +52,8 @@ pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
 pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};
 pub use identities::{
-    DraftNamedDecision, ExternalName, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead, IdentityStore,
-    NamedQuestion,
+    BatchQuestion, DraftIdentifiedDecision, ExternalName, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead,
+    IdentityStore, NamedQuestion,
 };
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};

@@ -1,4 +1,4 @@
-//! The ids behind the names of other systems, and the facts of questions that are asked in such names.
+//! The ids behind the names of other systems, and the facts of batches of questions, by ids or in such names.
 //!
 //! INVARIANT: the facts of a registered resource are read by the statement of the check, and those of another one are
 //! the global assignments that the same statement returns.
@@ -13,13 +13,14 @@ use super::access::described::{Described, describe_counted};
 use super::columns::{read_object, read_type, read_word};
 use super::dialect::{Conn, Id, classify, facts_batch, read_id};
 use super::facts::{Accepted, Found, Origin};
+use super::revisions;
 use super::sources::AsOf;
 use crate::decision::{Facts, PrincipalFacts, Question, ResourceFacts};
 use crate::domain::Json;
 use crate::domain::assignment::{PrincipalType, default_principal_type};
 use crate::domain::principal::PrincipalStatus;
 use crate::ledger::chain::Head;
-use crate::store::{ExternalName, IdentifiedFacts, NamedQuestion, Result, StoreError};
+use crate::store::{BatchQuestion, ExternalName, IdentifiedFacts, NamedQuestion, Result, StoreError};
 
 /// Three lists of names: principals, entities, and the entities whose names are UUIDs. A name is a list of its type and
 /// its id; the position of a row is that of its name in its list. The last row is about the origin.
@@ -140,39 +141,54 @@ fn distinct<'a, T: Eq + std::hash::Hash + Clone + 'a>(all: impl Iterator<Item = 
     (values, indexes)
 }
 
+/// A question by ids, and the ids that its caller's names have; `None` where there is none. The resource of a question
+/// by ids may prove to be unknown.
+struct Identified<'a> {
+    question: Question,
+    principal_id: Option<Uuid>,
+    resource_id: Option<Uuid>,
+    named: Option<&'a NamedQuestion>,
+}
+
 /// Returns the ids and the facts of each question, and their origin. `conn` must be in a transaction that sees one
 /// snapshot, or hold the ledger's lock.
 pub(super) async fn facts(
     conn: &mut Conn,
-    questions: &[NamedQuestion],
+    questions: &[BatchQuestion],
     known: Option<&Head>,
 ) -> Result<(Vec<IdentifiedFacts>, Accepted)> {
-    let (principals, of_principal) = distinct(questions.iter().map(|question| &question.principal));
-    let (entities, of_entity) = distinct(questions.iter().map(|question| &question.resource));
-    let ((principal_ids, entity_ids), accepted) = read_distinct(&mut *conn, &principals, &entities, known).await?;
-    let identified: Vec<_> = questions
-        .iter()
-        .zip(of_principal.iter().zip(&of_entity))
-        .map(|(named, (principal, entity))| {
-            let id = |ids: &[Option<Uuid>], at: usize| ids.get(at).copied().flatten();
-            let (principal_id, resource_id) = (id(&principal_ids, *principal), id(&entity_ids, *entity));
-            (question(named, principal_id, resource_id), principal_id, resource_id)
-        })
-        .collect();
+    let (identified, named_at) = identify(&mut *conn, questions, known).await?;
     // A principal without an id has no assignments: nothing is read about it.
     let (asked, of_question) =
-        distinct(identified.iter().filter(|(_, id, _)| id.is_some()).map(|(question, ..)| question));
-    let found = by_ids(&mut *conn, &asked, known).await?;
+        distinct(identified.iter().filter(|one| one.principal_id.is_some()).map(|one| &one.question));
+    let (found, read_at) = by_ids(&mut *conn, &asked, known).await?;
+    let accepted = match named_at.or(read_at) {
+        Some(accepted) => accepted,
+        None => revisions::read(conn, known).await?.0,
+    };
     let mut of_question = of_question.into_iter();
-    let facts = questions.iter().zip(identified).map(|(named, (question, principal_id, resource_id))| {
-        let facts = match (principal_id, resource_id) {
-            (Some(_), _) => of_question.next().and_then(|at| found.get(at)).map(Arc::clone).ok_or_else(vanished)?,
+    let facts = identified.into_iter().map(|one| {
+        let Identified { question, principal_id, resource_id, named } = one;
+        let found = principal_id.map(|_| of_question.next().and_then(|at| found.get(at)).ok_or_else(vanished));
+        let Some(named) = named else {
+            let facts = found.ok_or_else(vanished)??;
+            let resource_id = resource_id.filter(|_| is_registered(facts));
+            return Ok(IdentifiedFacts {
+                principal_id,
+                resource_id,
+                question,
+                facts: Arc::clone(facts),
+                unregistered: None,
+            });
+        };
+        let facts = match (found, resource_id) {
+            (Some(found), _) => Arc::clone(found?),
             (None, None) => Arc::new(without_assignments(unregistered(&named.resource))),
             (None, Some(_)) => {
                 Arc::new(without_assignments(ResourceFacts::of(read_type(named.resource.kind.as_str())?)))
             }
         };
-        if facts.resource.entity_type.registered().is_some() != resource_id.is_some() {
+        if is_registered(&facts) != resource_id.is_some() {
             return Err(vanished());
         }
         let unregistered = resource_id.is_none().then(|| unregistered(&named.resource));
@@ -181,13 +197,56 @@ pub(super) async fn facts(
     Ok((facts.collect::<Result<_>>()?, accepted))
 }
 
-/// The facts of questions by ids. Each principal and each entity is described once, however many questions are about
-/// it. Those of a resource that is not registered are the global assignments; its description is to be replaced.
-pub(super) async fn by_ids(conn: &mut Conn, asked: &[Question], known: Option<&Head>) -> Result<Vec<Arc<Facts>>> {
+fn is_registered(facts: &Facts) -> bool {
+    facts.resource.entity_type.registered().is_some()
+}
+
+/// The questions by ids, and the origin of the ids of names, if there are names.
+async fn identify<'a>(
+    conn: &mut Conn,
+    questions: &'a [BatchQuestion],
+    known: Option<&Head>,
+) -> Result<(Vec<Identified<'a>>, Option<Accepted>)> {
+    let by_names = || questions.iter().filter_map(BatchQuestion::names);
+    let (principals, of_principal) = distinct(by_names().map(|question| &question.principal));
+    let (entities, of_entity) = distinct(by_names().map(|question| &question.resource));
+    let ((principal_ids, entity_ids), accepted) = if principals.is_empty() {
+        (Ids::default(), None)
+    } else {
+        let (ids, accepted) = read_distinct(conn, &principals, &entities, known).await?;
+        (ids, Some(accepted))
+    };
+    let id = |ids: &[Option<Uuid>], at: Option<usize>| at.and_then(|at| ids.get(at).copied().flatten());
+    let (mut of_principal, mut of_entity) = (of_principal.into_iter(), of_entity.into_iter());
+    let identified = questions.iter().map(|one| match one {
+        BatchQuestion::Ids(question) => Identified {
+            question: question.clone(),
+            principal_id: Some(question.principal_id),
+            resource_id: Some(question.resource_id),
+            named: None,
+        },
+        BatchQuestion::Names(named) => {
+            let (principal_id, resource_id) =
+                (id(&principal_ids, of_principal.next()), id(&entity_ids, of_entity.next()));
+            let question = question(named, principal_id, resource_id);
+            Identified { question, principal_id, resource_id, named: Some(named) }
+        }
+    });
+    Ok((identified.collect(), accepted))
+}
+
+/// The facts of questions by ids, and their origin if there are questions. Each principal and each entity is described
+/// once, however many questions are about it. Those of a resource that is not registered are the global assignments;
+/// its description is to be replaced.
+async fn by_ids(
+    conn: &mut Conn,
+    asked: &[Question],
+    known: Option<&Head>,
+) -> Result<(Vec<Arc<Facts>>, Option<Accepted>)> {
     if asked.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let found = facts_batch::undescribed(&mut *conn, asked, known).await?.0;
+    let (found, accepted) = facts_batch::undescribed(&mut *conn, asked, known).await?;
     let described = || found.iter().filter(|one| one.has_conditions());
     let described_or_global = found.iter().filter(|one| one.has_conditions() || !one.is_registered());
     let principals = principal_facts(&mut *conn, described_or_global.map(Found::question)).await?;
@@ -209,7 +268,7 @@ pub(super) async fn by_ids(conn: &mut Conn, asked: &[Question], known: Option<&H
         };
         Ok(Arc::new(facts))
     });
-    facts.collect()
+    Ok((facts.collect::<Result<_>>()?, Some(accepted)))
 }
 
 /// The most bytes of attributes that are read for the questions of one call.

@@ -12,7 +12,7 @@ use crate::decision::{AskedAction, Question};
 use crate::domain::{Revision, Timestamp};
 use crate::ledger::chain::{Draft, Head, HexHash, Sealed, seal};
 use crate::store::continuity::{self, WrongServer};
-use crate::store::{Appended, DraftDecision, DraftNamedDecision, NamedQuestion, ReadAt, Result, StoreError};
+use crate::store::{Appended, BatchQuestion, DraftDecision, DraftIdentifiedDecision, ReadAt, Result, StoreError};
 
 /// The head of the chain, read under the ledger's lock.
 struct LockedHead {
@@ -238,11 +238,11 @@ pub(super) async fn append_decisions(
 
 /// Reads the ids and the facts of `questions` under the ledger's lock, and appends the entry that `draft` makes of
 /// each.
-pub(super) async fn append_named_decisions(
+pub(super) async fn append_identified_decisions(
     conn: &mut Conn,
     known: Option<&Head>,
-    questions: &[NamedQuestion],
-    draft: DraftNamedDecision<'_>,
+    questions: &[BatchQuestion],
+    draft: DraftIdentifiedDecision<'_>,
 ) -> Result<(Vec<Option<Appended>>, NewHead)> {
     // First the lock, then what changes only under it.
     let locked = lock_head(&mut *conn, known).await?;

@@ -296,7 +296,7 @@ impl Page<'_> {
             after = next.last().cloned().or(after);
             let questions = next.iter().map(|name| {
                 let id = ExternalId::new(name.as_str()).map_err(|error| StoreError::corrupt("external_id", error))?;
-                Ok(question_of(&ExternalName { kind: of_type.clone(), id }))
+                Ok(question_of(&ExternalName { kind: of_type.clone(), id }).into())
             });
             let questions = questions.collect::<Result<Vec<_>>>()?;
             let (facts, _) = identities::facts(&mut *conn, &questions, self.known).await?;

@@ -21,8 +21,8 @@ use crate::ledger::chain::Draft;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
 use crate::store::{
-    Appended, DraftDecision, DraftNamedDecision, FormerIncarnation, InsertedAssignment, InsertedEvent, Invalidation,
-    NamedQuestion, OutboxEvent, PathToRoot, Result, Tx,
+    Appended, BatchQuestion, DraftDecision, DraftIdentifiedDecision, FormerIncarnation, InsertedAssignment,
+    InsertedEvent, Invalidation, OutboxEvent, PathToRoot, Result, Tx,
 };
 
 /// A transaction, and what it has appended to the ledger so far.
@@ -53,13 +53,14 @@ impl SqlTx {
         Ok(appended)
     }
 
-    pub(super) async fn append_named_decisions(
+    pub(super) async fn append_identified_decisions(
         &mut self,
-        questions: &[NamedQuestion],
-        draft: DraftNamedDecision<'_>,
+        questions: &[BatchQuestion],
+        draft: DraftIdentifiedDecision<'_>,
     ) -> Result<Vec<Option<Appended>>> {
         let known = self.continuity.newest_change();
-        let step = async |conn: &mut Conn| ledger::append_named_decisions(conn, known.as_ref(), questions, draft).await;
+        let step =
+            async |conn: &mut Conn| ledger::append_identified_decisions(conn, known.as_ref(), questions, draft).await;
         let (appended, head) = self.step(step).await?;
         self.appended = Some(head);
         Ok(appended)

@@ -45,14 +45,19 @@ impl IntoResponse for ApiError {
     }
 }
 
-fn core_error(error: &Error) -> Response {
-    let status = match error {
+/// The status of an error.
+pub(crate) fn status_of(error: &Error) -> StatusCode {
+    match error {
         Error::Invalid(_) | Error::Refused(_) => StatusCode::BAD_REQUEST,
         Error::NotFound(_) => StatusCode::NOT_FOUND,
         Error::Conflict(_) => StatusCode::CONFLICT,
         Error::Unavailable(_) | Error::Busy(_) | Error::HistoryIncomplete(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
+    }
+}
+
+fn core_error(error: &Error) -> Response {
+    let status = status_of(error);
     if status.is_server_error() {
         // Logged once, here, with its causes; the caller gets only the outermost sentence.
         error!(status = status.as_u16(), error = chain(error), "request_failed");

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Routes {
         .with(v1::assignments::routes())
         .with(v1::principals::routes())
         .with(v1::check::routes())
+        .with(v1::check_batch::routes())
         .with(v1::explain::routes())
         .with(v1::access::routes())
         .with(v1::events::routes())

@@ -1,4 +1,4 @@
-//! Reading by the names of other systems.
+//! Reading for batches, by ids and by the names of other systems.
 
 use async_trait::async_trait;
 
@@ -6,7 +6,7 @@ use super::super::identities;
 use super::SqlStore;
 use super::facts::ReadRetry;
 use crate::store::{
-    Appended, DraftNamedDecision, ExternalName, IdentifiedFactsRead, IdentitiesRead, IdentityStore, NamedQuestion,
+    Appended, BatchQuestion, DraftIdentifiedDecision, ExternalName, IdentifiedFactsRead, IdentitiesRead, IdentityStore,
     Result,
 };
 
@@ -20,7 +20,7 @@ impl SqlStore {
         Ok(IdentitiesRead { principals, entities, read_at: accepted.read_at() })
     }
 
-    async fn read_identified_facts(&self, questions: &[NamedQuestion]) -> Result<IdentifiedFactsRead> {
+    async fn read_identified_facts(&self, questions: &[BatchQuestion]) -> Result<IdentifiedFactsRead> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| identities::facts(conn, questions, known.as_ref()).await;
         let (facts, accepted) = self.snapshot(read).await?;
@@ -41,7 +41,7 @@ impl IdentityStore for SqlStore {
         }
     }
 
-    async fn identified_facts(&self, questions: &[NamedQuestion]) -> Result<IdentifiedFactsRead> {
+    async fn identified_facts(&self, questions: &[BatchQuestion]) -> Result<IdentifiedFactsRead> {
         let mut retry = ReadRetry::begin();
         loop {
             match self.read_identified_facts(questions).await {
@@ -58,13 +58,13 @@ impl IdentityStore for SqlStore {
         self.change(async |conn| identities::store_ledger_name_key(conn, proposed).await).await
     }
 
-    async fn append_named_decisions(
+    async fn append_identified_decisions(
         &self,
-        questions: &[NamedQuestion],
-        draft: DraftNamedDecision<'_>,
+        questions: &[BatchQuestion],
+        draft: DraftIdentifiedDecision<'_>,
     ) -> Result<Vec<Option<Appended>>> {
         let mut tx = self.session(self.transaction().await?);
-        let appended = tx.append_named_decisions(questions, draft).await?;
+        let appended = tx.append_identified_decisions(questions, draft).await?;
         tx.finish().await?;
         Ok(appended)
     }

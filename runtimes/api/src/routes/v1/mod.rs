@@ -5,6 +5,7 @@ pub(crate) mod assignments;
 pub(crate) mod audit;
 pub(crate) mod changes;
 pub(crate) mod check;
+pub(crate) mod check_batch;
 pub(crate) mod entities;
 pub(crate) mod events;
 pub(crate) mod explain;
