@@ -112,6 +112,7 @@ mod paths;
 mod plan;
 mod plan_access;
 mod plan_changes;
+mod plan_check;
 mod plan_ledger;
 mod plan_lists;
 mod plan_resources;

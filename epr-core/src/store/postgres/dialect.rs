@@ -291,9 +291,9 @@ pub(super) async fn begin(pool: &Pool) -> Result<Transaction, StoreError> {
     Transaction::begin(pool, Begin::Change).await
 }
 
-/// Begins a transaction whose connection is closed when it ends.
+/// Begins a transaction for work on whole tables, whose connection is closed when it ends.
 pub(super) async fn begin_disposable(pool: &Pool) -> Result<Transaction, StoreError> {
-    let mut tx = begin(pool).await?;
+    let mut tx = Transaction::begin(pool, Begin::LongChange).await?;
     tx.close_on_drop();
     Ok(tx)
 }
@@ -318,7 +318,17 @@ pub(super) async fn commit(tx: Transaction) -> Result<(), StoreError> {
     tx.commit().await
 }
 
-/// Begins a read-only transaction that sees one snapshot.
+/// Begins a read-only transaction that sees one snapshot, for statements that probe indexes.
+pub(super) async fn begin_probes(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::Probes).await
+}
+
+/// Begins a read-only transaction for a page of a list of access.
+pub(super) async fn begin_access_list(pool: &Pool) -> Result<Transaction, StoreError> {
+    Transaction::begin(pool, Begin::AccessList).await
+}
+
+/// Begins a read-only transaction that sees one snapshot, for a scan.
 pub(super) async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
     Transaction::begin(pool, Begin::Snapshot).await
 }

@@ -31,19 +31,28 @@ pub(super) enum Pooling {
 pub(super) enum Begin {
     /// For changes: each statement sees what was committed before it.
     Change,
-    /// Read-only, on one snapshot, without a time limit.
+    /// For migrations and for work on whole tables.
+    LongChange,
+    /// Read-only, on one snapshot, for statements that probe indexes.
+    Probes,
+    /// Read-only, on one snapshot, for scans, without a time limit.
     Snapshot,
     /// Read-only, for a page of a list, with a short time limit.
     List,
-    /// Read-only, on one snapshot, for a page that several statements read, with a short time limit for each. They
-    /// touch few rows but the planner expects many: compiling them would take longer than they do.
+    /// Read-only, on one snapshot, for a page that several statements read, with a short time limit for each.
     ListSnapshot,
+    /// The same, for a page of a list of access, whose statements probe indexes.
+    AccessList,
 }
 
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
 /// in a transaction (and may have the ledger's lock) loses it after a while, so that others can continue. The defaults
 /// of a role or a database must not change how statements behave. No statement is compiled (`jit`): compiling a page
 /// of a list takes longer than reading it, and the estimate that starts it cannot know that the page ends early.
+///
+/// No table is read sequentially (`enable_seqscan`) if an index can find the rows: the statements that run outside of
+/// scans and lists look up a few rows by their keys. The planner would read a table of a few pages as a whole for each
+/// of them, and keep the plan while the table grows. Scans and lists turn it on again.
 /// Nothing is set when the startup packet did not reach this session.
 const SESSION: &str = "\
 SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
@@ -51,19 +60,21 @@ SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', 
        set_config('default_transaction_isolation', 'read committed', false), \
        set_config('default_transaction_read_only', 'off', false), \
        set_config('default_transaction_deferrable', 'off', false), \
-       set_config('standard_conforming_strings', 'on', false), set_config('jit', 'off', false)";
+       set_config('standard_conforming_strings', 'on', false), set_config('jit', 'off', false), \
+       set_config('enable_seqscan', 'off', false)";
 
 /// Sets these settings for one transaction. Settings that another client has left in the session are reset to the
 /// defaults of this role.
 macro_rules! local {
-    ($begin:literal, $limit:literal) => {
+    ($begin:literal, $limit:literal, $sequential:literal) => {
         concat!(
             $begin,
             "; SET LOCAL search_path TO DEFAULT; SET LOCAL row_security TO DEFAULT; SET LOCAL lock_timeout = '5s'; \
              SET LOCAL statement_timeout = ",
             $limit,
             "; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL standard_conforming_strings = on; \
-             SET LOCAL jit = off"
+             SET LOCAL jit = off; SET LOCAL enable_seqscan = ",
+            $sequential
         )
     };
 }
@@ -74,21 +85,45 @@ impl Pooling {
     pub(super) fn begin(self, how: Begin) -> &'static str {
         match (self, how) {
             (Self::Sessions, Begin::Change) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            (Self::Sessions, Begin::LongChange) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL enable_seqscan = on"
+            }
+            (Self::Sessions, Begin::Probes) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             (Self::Sessions, Begin::Snapshot) => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0"
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
+                 SET LOCAL enable_seqscan = on"
             }
             (Self::Sessions, Begin::List) => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = '5s'"
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = '5s'; \
+                 SET LOCAL enable_seqscan = on"
             }
             (Self::Sessions, Begin::ListSnapshot) => {
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '5s'; \
-                 SET LOCAL jit = off"
+                 SET LOCAL enable_seqscan = on"
             }
-            (Self::Transactions, Begin::Change) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "'15s'"),
-            (Self::Transactions, Begin::Snapshot) => local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0"),
-            (Self::Transactions, Begin::List) => local!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "'5s'"),
+            (Self::Sessions, Begin::AccessList) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '5s'"
+            }
+            (Self::Transactions, Begin::Change) => {
+                local!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "'15s'", "off")
+            }
+            (Self::Transactions, Begin::LongChange) => {
+                local!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", "'15s'", "on")
+            }
+            (Self::Transactions, Begin::Probes) => {
+                local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'15s'", "off")
+            }
+            (Self::Transactions, Begin::Snapshot) => {
+                local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "0", "on")
+            }
+            (Self::Transactions, Begin::List) => {
+                local!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", "'5s'", "on")
+            }
             (Self::Transactions, Begin::ListSnapshot) => {
-                concat!(local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'5s'"), "; SET LOCAL jit = off")
+                local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'5s'", "on")
+            }
+            (Self::Transactions, Begin::AccessList) => {
+                local!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "'5s'", "off")
             }
         }
     }

@@ -295,6 +295,11 @@ pub(super) async fn commit(tx: Transaction) -> Result<(), StoreError> {
     tx.commit().await.map_err(classify)
 }
 
+/// One kind of snapshot for all that read.
+pub(super) use self::{
+    begin_snapshot as begin_probes, begin_snapshot as begin_access_list, begin_snapshot as begin_list_snapshot,
+};
+
 /// Begins a transaction that sees one snapshot.
 pub(super) async fn begin_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
     pool.check()?;
@@ -423,11 +428,6 @@ pub(super) async fn foreign_table_error(_: &mut Conn, table: &str) -> StoreError
 /// Checks out a connection for a page of a list.
 pub(super) async fn begin_list(pool: &Pool) -> Result<PooledConn, StoreError> {
     acquire(pool).await
-}
-
-/// Begins a transaction for a page of a list that several statements read in one snapshot.
-pub(super) async fn begin_list_snapshot(pool: &Pool) -> Result<Transaction, StoreError> {
-    begin_snapshot(pool).await
 }
 
 /// Returns the result of a list.

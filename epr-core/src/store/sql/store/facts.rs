@@ -67,7 +67,7 @@ impl FactsStore for SqlStore {
     async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| explain::read(conn, question, known.as_ref()).await;
-        let (named, accepted) = self.snapshot(read).await?;
+        let (named, accepted) = self.probes(read).await?;
         self.continuity.record_read(&accepted.decisive, accepted.revision);
         Ok(named)
     }

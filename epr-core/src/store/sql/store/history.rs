@@ -53,7 +53,7 @@ impl HistoryStore for SqlStore {
             }
             explain::read_past(conn, question, (moment, now), known.as_ref()).await
         };
-        let (past, named, accepted) = self.snapshot(read).await?;
+        let (past, named, accepted) = self.probes(read).await?;
         self.continuity.record(&accepted.decisive);
         Ok((past, named))
     }

@@ -23,7 +23,7 @@ impl SqlStore {
     async fn read_identified_facts(&self, questions: &[BatchQuestion]) -> Result<IdentifiedFactsRead> {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| identities::facts(conn, questions, known.as_ref()).await;
-        let (facts, accepted) = self.snapshot(read).await?;
+        let (facts, accepted) = self.probes(read).await?;
         self.continuity.record(&accepted.decisive);
         Ok(IdentifiedFactsRead { facts, read_at: accepted.read_at() })
     }

@@ -28,8 +28,9 @@ use async_trait::async_trait;
 
 use super::cached_head::CachedHead;
 use super::dialect::{
-    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_list,
-    begin_list_snapshot, begin_snapshot, close_when_done, discard, end_list, explain_stopped, max_connections,
+    Conn, Pool, PooledConn, STEP_DEADLINE, Transaction, acquire, acquire_timeout, begin, begin_access_list, begin_list,
+    begin_list_snapshot, begin_probes, begin_snapshot, close_when_done, discard, end_list, explain_stopped,
+    max_connections,
 };
 use super::schema::Target;
 use super::step::{self, ends_connection};
@@ -124,6 +125,12 @@ impl SqlStore {
         end_list(conn, outcome.result).await
     }
 
+    /// Runs a step of several statements that see one snapshot and find what they read by keys.
+    async fn probes<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        let snapshot = self.read_stats.measure(begin_probes(&self.read)).await?;
+        self.run_snapshot(snapshot, step).await
+    }
+
     /// Runs a step of several statements that see one snapshot.
     async fn snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let snapshot = self.read_stats.measure(begin_snapshot(&self.read)).await?;
@@ -146,7 +153,7 @@ impl SqlStore {
     /// these lists may use and within the time that they have. The facts in it are as current as those of a check.
     async fn list_snapshot<T>(&self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let _permit = self.limits.access_list().await?;
-        let mut snapshot = self.read_stats.measure(begin_list_snapshot(&self.read)).await?;
+        let mut snapshot = self.read_stats.measure(begin_access_list(&self.read)).await?;
         let outcome = step::run_page(&mut snapshot, &self.continuity, PAGE_DEADLINE, step).await;
         if !outcome.reusable {
             close_when_done(&mut snapshot);

@@ -21,7 +21,7 @@ impl PastStore for SqlStore {
             let (past, accepted) = history::resolve(&mut *conn, known.as_ref(), moment, now).await?;
             Ok((past, history::row(conn, key, past.revision.sequence).await?, accepted))
         };
-        let (past, row, accepted) = self.snapshot(read).await?;
+        let (past, row, accepted) = self.probes(read).await?;
         self.continuity.record(&accepted.decisive);
         Ok((past, row))
     }
