@@ -18,6 +18,9 @@ pub struct Readiness {
     pub database: String,
     /// The cache of the process: `ok`, `bypassed` or `off`. Not needed to serve.
     pub cache: String,
+    /// The registry in the memory of the process: `ok`, `bypassed`, `too_large` or `off`; `None` for a service that
+    /// does not report it. Not needed to serve.
+    pub graph: Option<String>,
     /// The cache that processes share, if there is one. Not needed to serve.
     pub shared_cache: Option<SharedCache>,
     /// `off` in production when callers are not authenticated and no setting says that this is intended.
@@ -75,6 +78,7 @@ fn read(json: &Json) -> Option<Readiness> {
         ready: text(json, "status")? == "ready",
         database: status_of("database")?,
         cache: status_of("cache")?,
+        graph: status_of("graph"),
         shared_cache: dependencies
             .get("shared_cache")
             .and_then(|shared| Some(SharedCache { kind: text(shared, "kind")?, status: text(shared, "status")? })),

@@ -79,7 +79,8 @@ impl Epr {
         let mut tx = core.store.begin().await?;
         tx.ensure_actions(&core.settings.default_permissions, core.now()).await?;
         tx.commit().await?;
-        self.engines.cache.follow_changes(&core.store, &self.engines.changes);
+        self.engines.graph.start(&core.store);
+        self.engines.cache.follow_changes(&core.store, &self.engines.changes, &self.engines.graph);
         self.engines.clock_offset.start(core);
         self.engines.history.start(core);
         self.engines.answers.start(core);
@@ -124,6 +125,7 @@ impl Epr {
 
     /// Stops the background tasks, waits for database calls in progress, and closes every connection.
     pub async fn close(&self) {
+        self.engines.graph.stop();
         self.engines.cache.stop();
         self.engines.clock_offset.stop();
         self.engines.history.stop();

@@ -57,6 +57,7 @@ pub use engine::cache::TierState;
 #[cfg(feature = "proofs")]
 pub use engine::checkpointer::CheckpointOutcome;
 pub use engine::clock_offset::ClockReading;
+pub use engine::graph::GraphState;
 #[cfg(feature = "proofs")]
 pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};

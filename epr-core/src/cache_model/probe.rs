@@ -31,6 +31,16 @@ pub(super) struct Guards {
     pub(super) basis_compared: bool,
     /// The feed reports a revision after the changes up to it.
     pub(super) revision_after_changes: bool,
+    /// The registry in memory is read after the events that it claims to include.
+    pub(super) events_before_rows: bool,
+    /// The registry in memory does not answer about what has changed since it was read.
+    pub(super) events_compared: bool,
+    /// The registry in memory is read anew when the feed was interrupted.
+    pub(super) read_anew: bool,
+    /// No guard: whether decisions are kept in memory.
+    pub(super) with_cache: bool,
+    /// No guard: whether the registry is kept in memory.
+    pub(super) with_graph: bool,
 }
 
 pub(super) const ALL: Guards = Guards {
@@ -42,7 +52,17 @@ pub(super) const ALL: Guards = Guards {
     residual_kept: true,
     basis_compared: true,
     revision_after_changes: true,
+    events_before_rows: true,
+    events_compared: true,
+    read_anew: true,
+    with_cache: true,
+    with_graph: false,
 };
+
+/// The registry in memory alone.
+pub(super) const GRAPH: Guards = Guards { with_cache: false, with_graph: true, ..ALL };
+/// The registry in memory behind the cache.
+pub(super) const BOTH: Guards = Guards { with_graph: true, ..ALL };
 
 impl Guards {
     /// Whether the change is a renewal.

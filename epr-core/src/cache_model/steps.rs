@@ -70,6 +70,21 @@ pub(super) enum Step {
     Answer,
     /// The other process hears of every change up to now.
     Deliver(u8),
+    /// The registry in memory of a process: its changes are read, to be used later.
+    Read(u8),
+    /// What was read is used.
+    Keep(u8),
+    /// Another program changes the registry, past every process: it revokes an assignment, or takes an action from a
+    /// role.
+    Past {
+        revoke: bool,
+        which: u8,
+    },
+    /// The change feed of a process.
+    Feed {
+        at: u8,
+        does: Feed,
+    },
     /// A process's feed follower completes what is pending.
     Renew(u8),
     Pass(u8),
@@ -83,6 +98,19 @@ pub(super) enum Step {
     },
 }
 
+/// What a change feed does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feed {
+    /// It is cut, and the process knows it.
+    Cut,
+    /// It works again. With `elsewhere`, at another server, which has the registry, and no notes of the changes.
+    Connect { elsewhere: bool },
+    /// A heartbeat is missing.
+    Silence,
+    /// Heartbeats arrive again, after everything before them.
+    Beat,
+}
+
 /// The place of a global assignment: beyond the entities.
 const EVERYWHERE: u8 = 3;
 
@@ -93,8 +121,10 @@ pub(super) enum Focus {
     Unconditional,
     /// Conditions and principals, on servers that have no failures.
     Conditions,
-    /// Everything.
+    /// Everything but the registry in memory, and the feed.
     All,
+    /// Everything.
+    Graph,
 }
 
 impl Focus {
@@ -123,7 +153,7 @@ fn condition(focus: Focus) -> BoxedStrategy<Option<u8>> {
     match focus {
         Focus::Unconditional => Just(None).boxed(),
         Focus::Conditions => proptest::option::weighted(0.8, 0..CONDITIONS).boxed(),
-        Focus::All => proptest::option::of(0..CONDITIONS).boxed(),
+        Focus::All | Focus::Graph => proptest::option::of(0..CONDITIONS).boxed(),
     }
 }
 
@@ -174,6 +204,13 @@ pub(super) fn step(focus: Focus) -> impl Strategy<Value = Step> {
     // A change under way keeps answers from being compared.
     let answer = if focus == Focus::Conditions { 12 } else { 4 };
     let failure = focus.weight(Focus::Conditions, 1);
+    let of_graph = |weight| if focus == Focus::Graph { weight } else { 0 };
+    let feed = prop_oneof![
+        1 => Just(Feed::Cut),
+        8 => proptest::bool::weighted(0.3).prop_map(|elsewhere| Feed::Connect { elsewhere }),
+        1 => Just(Feed::Silence),
+        6 => Just(Feed::Beat),
+    ];
     let asked = || (at(), 0..4_u8, 0..contexts);
     one_of(vec![
         (12, (asked(), any::<bool>()).prop_map(check).boxed()),
@@ -184,6 +221,11 @@ pub(super) fn step(focus: Focus) -> impl Strategy<Value = Step> {
         (4, at().prop_map(Step::Deliver).boxed()),
         (4, at().prop_map(Step::Renew).boxed()),
         (3, (1..4_u8).prop_map(Step::Pass).boxed()),
+        (of_graph(8), at().prop_map(Step::Read).boxed()),
+        (of_graph(8), at().prop_map(Step::Keep).boxed()),
+        (of_graph(4), at().prop_map(Step::Deliver).boxed()),
+        (of_graph(1), (any::<bool>(), any::<u8>()).prop_map(|(revoke, which)| Step::Past { revoke, which }).boxed()),
+        (of_graph(3), (at(), feed).prop_map(|(at, does)| Step::Feed { at, does }).boxed()),
         (failure, Just(Step::Save).boxed()),
         (failure, Just(Step::Restart).boxed()),
         (failure, Just(Step::Flush).boxed()),

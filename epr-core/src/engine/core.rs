@@ -43,7 +43,7 @@ pub(crate) struct CoreSettings {
     pub(crate) require_reason: RequireReason,
     /// The delivery of events.
     pub(crate) events: EventSettings,
-    /// Where decisions are cached.
+    /// Where decisions are cached, and whether the registry is kept in memory.
     pub(crate) cache: CacheSettings,
     /// How checkpoints of the ledger are signed, if they are.
     #[cfg(feature = "proofs")]

@@ -14,6 +14,7 @@ use super::condition_errors::ConditionErrors;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::fact_reader::FactReader;
+use super::graph::Graph;
 use super::history_keeper::HistoryKeeper;
 use super::ledger_writer::LedgerWriter;
 use super::list_turns::ListTurns;
@@ -28,6 +29,7 @@ pub(crate) struct Engines {
     pub(crate) core: Arc<Core>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) changes: Arc<ChangeSignal>,
+    pub(crate) graph: Arc<Graph>,
     pub(crate) facts: Arc<FactReader>,
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
@@ -45,8 +47,10 @@ impl Engines {
     /// Builds the engines over `core`. None of them runs yet. Events are stored but not published without a
     /// `publisher`.
     pub(crate) fn new(core: Arc<Core>, publisher: Option<Arc<dyn Publisher>>) -> Self {
+        let cache = Arc::new(Cache::new(&core.settings.cache));
         Self {
-            cache: Arc::new(Cache::new(&core.settings.cache)),
+            graph: Arc::new(Graph::new(Arc::clone(cache.tiers()), core.settings.cache.graph)),
+            cache,
             changes: Arc::default(),
             facts: Arc::new(FactReader::new(Arc::clone(&core.store))),
             ledger: Arc::new(LedgerWriter::new(Arc::clone(&core.store), core.metrics.ledger.clone())),

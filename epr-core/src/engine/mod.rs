@@ -18,6 +18,7 @@ mod core;
 pub(crate) mod delivery;
 mod engines;
 pub(crate) mod fact_reader;
+pub(crate) mod graph;
 pub(crate) mod history_keeper;
 pub(crate) mod ledger_tree;
 pub(crate) mod ledger_writer;

@@ -3,6 +3,7 @@
 use super::Epr;
 use crate::domain::{EntityTypeUse, EntityTypes, StoredCondition, Timestamp};
 use crate::engine::clock_offset::{self, ClockReading};
+use crate::engine::graph::{self, GraphState};
 use crate::error::Result;
 use crate::handlers::metrics;
 use crate::store::{Connections, RowVisitor, SchemaState, SinceTakeover, StoreError, TableRow, TakeoverReport};
@@ -188,5 +189,27 @@ impl Epr {
     /// tables; nothing was changed.
     pub async fn hand_back(&self, seen: &SinceTakeover) -> Result<()> {
         Ok(self.store().hand_back(seen).await?)
+    }
+
+    /// The state of the registry in the memory of this process. A check is right in every state.
+    #[must_use]
+    pub fn graph_state(&self) -> GraphState {
+        self.engines.graph.state()
+    }
+
+    /// The memory that the registry needs in a process, in bytes. Reads all of it.
+    ///
+    /// # Errors
+    /// The database is unavailable, or the registry cannot be kept in memory.
+    pub async fn graph_bytes(&self) -> Result<usize> {
+        graph::measure(self.store()).await
+    }
+
+    /// Whether every change that this process has heard of is in its memory: for tests, which compare what memory
+    /// answers.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_graph_settled(&self) -> bool {
+        self.engines.graph.is_settled()
     }
 }

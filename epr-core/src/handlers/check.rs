@@ -121,6 +121,7 @@ async fn record_cached(
     Ok(appended.first() != Some(&Appended::Outdated))
 }
 
+/// Reads the facts from the database, also for a decision that was made from memory and turned out to be outdated.
 async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRevision> {
     engines.facts.read(question).await?.ok_or_else(|| entities::not_found(question.resource_id))
 }
@@ -129,6 +130,18 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
 pub(crate) async fn begin_check(engines: &Engines, call: &Call, question: &Question) -> Result<Begun> {
     engines.list_turns.count_check();
     let at_least = call.at_least.map(|at_least| at_least.revision);
+    if engines.graph.is_loaded() {
+        // INVARIANT: the ticket is issued before the events of the question are read, which the facts include.
+        match engines.cache.lookup_in_memory(question, at_least, engines.now()) {
+            Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),
+            Lookup::Miss(ticket) => {
+                if let Some(seen) = engines.graph.facts(question, at_least) {
+                    call.confirm_incarnation(seen.read_at.revision)?;
+                    return Ok(Begun::Undecided(ticket, Box::new(seen)));
+                }
+            }
+        }
+    }
     // INVARIANT: the ticket is issued before the facts are read.
     let ticket = match engines.cache.lookup(question, at_least, || engines.now()).await {
         Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),

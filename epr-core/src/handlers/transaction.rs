@@ -181,9 +181,12 @@ async fn conclude(
     renewals: Vec<Invalidation>,
 ) -> std::result::Result<(), StoreError> {
     if renewals.is_empty() {
-        return tx.commit().await;
+        tx.commit().await?;
+        engines.graph.changed();
+        return Ok(());
     }
-    let (cache, probe) = (Arc::clone(&engines.cache), engines.core.commit_probe.clone());
+    let (cache, graph) = (Arc::clone(&engines.cache), Arc::clone(&engines.graph));
+    let probe = engines.core.commit_probe.clone();
     // In a task of its own: a change must invalidate this process's cache even if its caller goes away.
     let task = tokio::spawn(async move {
         cache.expect(&renewals);
@@ -196,6 +199,7 @@ async fn conclude(
             probe.after_commit().await;
         }
         cache.changed(&renewals, outcome.is_ok()).await;
+        graph.changed();
         outcome
     });
     task.await.map_err(|error| StoreError::Unavailable(error.into()))?

@@ -8,6 +8,7 @@ mod cause;
 mod clock;
 mod conditions;
 mod database;
+mod graph;
 mod hierarchy;
 mod queue;
 mod topic;

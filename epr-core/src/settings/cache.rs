@@ -1,20 +1,37 @@
 //! The cache of decisions: in this process, and shared with others.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::reader::Reader;
 use super::source::Source;
-use super::variable::{Section, Variable};
+use super::variable::{Section, UnknownWord, Variable, find_word};
 use crate::engine::cache::{is_redis_url, is_rest_url};
 use crate::store::url::masked;
 
 const DEFAULT_TTL_SECONDS: u64 = 300;
+const DEFAULT_GRAPH_MIB: u64 = 256;
+const GRAPH_ALLOWED: &str = "auto, on, off";
 
 const ENABLED: Variable =
     Variable::flag("EPR_DECISION_CACHE", true, "Whether decisions of checks are cached: see [CACHE.md](CACHE.md).");
 const MEMORY: Variable =
     Variable::number("EPR_DECISION_CACHE_MB", 64, &(1..=65_536), "Memory for decisions in each process, in MiB.");
+const GRAPH: Variable = Variable::text(
+    "EPR_GRAPH",
+    "off",
+    GRAPH_ALLOWED,
+    "Whether the registry is kept in the memory of each process, so that checks are evaluated without the database: \
+     see [CACHE.md](CACHE.md#the-registry-in-memory). `auto`: if `EPR_DECISION_CACHE` is true and the registry fits in \
+     `EPR_GRAPH_MB`; `on`: whatever its size is; `off`.",
+);
+const GRAPH_MEMORY: Variable = Variable::number(
+    "EPR_GRAPH_MB",
+    DEFAULT_GRAPH_MIB,
+    &(1..=1_048_576),
+    "Memory for the registry in each process with `EPR_GRAPH=auto`, in MiB. A larger registry is not kept in memory.",
+);
 const URL: Variable = Variable::optional(
     "EPR_REDIS_URL",
     "redis://user:password@host:port/0, rediss://… with TLS, or https://… of Upstash (http:// only on this machine)",
@@ -47,8 +64,10 @@ const TIMEOUT: Variable = Variable::number(
     "Timeout of a call to the shared cache, in milliseconds. After it the cache is treated as unavailable.",
 );
 
-pub(super) const SECTION: Section =
-    Section { title: "Decision cache", variables: &[ENABLED, MEMORY, URL, TOKEN, PREFIX, TTL, TIMEOUT] };
+pub(super) const SECTION: Section = Section {
+    title: "Decision cache",
+    variables: &[ENABLED, MEMORY, GRAPH, GRAPH_MEMORY, URL, TOKEN, PREFIX, TTL, TIMEOUT],
+};
 
 /// The cache of decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +80,46 @@ pub struct CacheSettings {
     pub ttl: Duration,
     /// The cache that processes share.
     pub shared: Option<SharedCache>,
+    /// The registry in the memory of this process.
+    pub graph: GraphSettings,
+}
+
+/// Whether the registry is kept in the memory of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraphSettings {
+    /// It is not.
+    Off,
+    /// It is while it needs no more than this memory, in MiB.
+    UpTo(u64),
+    /// It is, whatever its size is.
+    Always,
+}
+
+impl GraphSettings {
+    /// The most memory, in bytes; `None` when the registry is not kept in memory.
+    pub(crate) fn max_bytes(self) -> Option<usize> {
+        match self {
+            Self::Off => None,
+            Self::UpTo(mib) => Some(usize::try_from(mib << 20).unwrap_or(usize::MAX)),
+            Self::Always => Some(usize::MAX),
+        }
+    }
+}
+
+/// The words of `EPR_GRAPH`.
+#[derive(Clone, Copy)]
+enum GraphMode {
+    Auto,
+    On,
+    Off,
+}
+
+impl FromStr for GraphMode {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find_word(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)], GRAPH_ALLOWED)
+    }
 }
 
 /// A Redis server that processes share.
@@ -96,10 +155,10 @@ impl Default for CacheSettings {
 }
 
 impl CacheSettings {
-    /// No cache: every check is evaluated.
+    /// No cache: every check is evaluated from the database.
     #[must_use]
     pub fn off() -> Self {
-        Self { enabled: false, ..Self::default() }
+        Self { enabled: false, graph: GraphSettings::Off, ..Self::default() }
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
@@ -110,8 +169,16 @@ impl CacheSettings {
         });
         let (ttl, url) = read_ttl(reader, url);
         let timeout = Duration::from_millis(reader.number(&TIMEOUT));
+        let enabled = reader.flag(&ENABLED);
+        let mode = reader.value(&GRAPH, |given| given.parse().ok());
+        let graph_mib = reader.number(&GRAPH_MEMORY);
         Self {
-            enabled: reader.flag(&ENABLED),
+            enabled,
+            graph: match mode {
+                Some(GraphMode::On) => GraphSettings::Always,
+                Some(GraphMode::Auto) if enabled => GraphSettings::UpTo(graph_mib),
+                Some(GraphMode::Auto | GraphMode::Off) | None => GraphSettings::Off,
+            },
             memory_mib: reader.number(&MEMORY),
             ttl,
             shared: url.map(|(url, token)| SharedCache { url, token, prefix: prefix.unwrap_or_default(), timeout }),

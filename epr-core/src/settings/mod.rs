@@ -36,7 +36,7 @@ pub use audit::{AuditContext, AuditDecisions, AuditEvents, AuditSettings, Requir
 pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use authzen::PdpId;
 pub use aws::AwsSettings;
-pub use cache::{CacheSettings, SharedCache};
+pub use cache::{CacheSettings, GraphSettings, SharedCache};
 pub use database::DatabaseSettings;
 pub use error::SettingsError;
 pub use events::EventSettings;

@@ -37,6 +37,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),
     ("cache_renewals", &["SELECT", "DELETE"]),
+    ("changed_rows", &["SELECT", "DELETE"]),
+    ("changed_rows_head", &["SELECT", "UPDATE"]),
     ("cache_namespace", &["SELECT"]),
 ];
 

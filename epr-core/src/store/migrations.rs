@@ -41,6 +41,7 @@ macro_rules! migrations {
             "0031_earlier_registry_times",
             "0032_past_lists_of_one_type",
             "0034_authzen",
+            "0037_changed_rows",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -5,6 +5,8 @@
 
 mod advisory_locks;
 #[macro_use]
+mod changed_rows;
+#[macro_use]
 mod dialect;
 #[macro_use]
 #[path = "sql/mod.rs"]

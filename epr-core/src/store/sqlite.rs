@@ -6,6 +6,8 @@
 //! busy timeout.
 
 #[macro_use]
+mod changed_rows;
+#[macro_use]
 mod dialect;
 #[macro_use]
 #[path = "sql/mod.rs"]
@@ -92,9 +94,9 @@ pub fn open_memory(options: &Options) -> SqlStore {
 
 /// Changes the file as another program would.
 #[cfg(test)]
-pub(crate) async fn tamper(file: &Path, statement: &'static str) {
+pub(crate) async fn tamper(file: &Path, statement: &str) {
     use sqlx::Connection as _;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query(statement).execute(&mut conn).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.unwrap();
 }

@@ -152,13 +152,13 @@ impl Connection {
         let is_real = matches!(settings.service.environment, Environment::Production);
         let unpublished = settings.events.topic_arn.is_none()
             && matches!(settings.service.environment, Environment::Staging | Environment::Production);
-        Ok(Self { backend: Backend::Database { epr, call, unpublished }, is_real })
+        Ok(Self { backend: Backend::Database { epr, call: Box::new(call), unpublished }, is_real })
     }
 
     /// The database and the call, for commands that change it directly.
     pub(crate) fn database_and_call(&self, command: &str) -> Result<(&Epr, &Call), String> {
         match &self.backend {
-            Backend::Database { epr, call, .. } => Ok((epr, call)),
+            Backend::Database { epr, call, .. } => Ok((epr, call.as_ref())),
             Backend::Api(_) => Err(needs_database(command)),
         }
     }

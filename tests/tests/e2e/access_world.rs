@@ -14,7 +14,7 @@ use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::json::object;
 use epr_core::domain::{
     Condition, EntityPatch, EntityType, Json, JsonObject, NewAssignment, NewEntity, NewPrincipal, NewRole,
-    ParameterType, PrincipalPatch, PrincipalStatus, RolePatch, Timestamp,
+    ParameterType, PrincipalPatch, PrincipalStatus, Revision, RolePatch, Timestamp,
 };
 use epr_core::settings::{AuditDecisions, CacheSettings};
 use epr_core::{Call, Epr, Error};
@@ -107,6 +107,25 @@ impl World {
         let builder = Epr::builder().store(self.database.store().await).clock(self.clock.clone());
         let builder = builder.cache(CacheSettings::off()).audit_decisions(AuditDecisions::Off);
         builder.list_bounds(max_candidates, max_expanded, Duration::MAX).start().await.unwrap()
+    }
+
+    /// Another service on the same registry, with this cache.
+    pub(crate) async fn with_cache(&self, cache: CacheSettings) -> Epr {
+        let builder = Epr::builder().store(self.database.store().await).clock(self.clock.clone());
+        builder.cache(cache).audit_decisions(AuditDecisions::Off).start().await.unwrap()
+    }
+
+    /// Runs SQL past the service.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.database.execute(sql).await.unwrap();
+    }
+
+    /// The newest revision of the registry.
+    pub(crate) async fn revision(&self) -> Revision {
+        let store = self.database.store().await;
+        let revision = store.registry_state().await.unwrap().revision;
+        store.close().await;
+        revision
     }
 
     fn number(&mut self) -> usize {

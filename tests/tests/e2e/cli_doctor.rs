@@ -55,6 +55,26 @@ async fn a_healthy_service_has_no_findings() {
 }
 
 #[tokio::test]
+async fn the_memory_that_the_registry_needs_is_measured() {
+    let database = Database::create(DatabaseKind::Sqlite).await;
+    let cli = Cli::on(&database.url);
+    cli.ok(&["migrate"]).await;
+    let found = async |cli: Cli| finding(&ask(&cli).await.1, "graph");
+    assert_eq!(found(cli.clone()).await.0, "unused");
+    let (state, seen, _) = found(cli.clone().with("EPR_GRAPH", "auto")).await;
+    assert!(state == "fine" && seen.contains("needs 1 MiB"), "{seen}");
+    let large = "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) \
+                 SELECT '11111111-2222-4333-8444-555555555555', 'large', 'spv', 'active', \
+                 '{\"a\":\"' || hex(zeroblob(1000000)) || '\"}', '2026-01-01T00:00:00.000000Z', \
+                 '2026-01-01T00:00:00.000000Z'";
+    database.execute(large).await.unwrap();
+    let (state, seen, advice) = found(cli.clone().with("EPR_GRAPH", "auto").with("EPR_GRAPH_MB", "1")).await;
+    assert!(state == "doubtful" && seen.contains("EPR_GRAPH_MB is 1"), "{seen}");
+    assert!(advice.contains("raise EPR_GRAPH_MB"), "{advice}");
+    assert_eq!(found(cli.with("EPR_GRAPH", "on")).await.0, "fine");
+}
+
+#[tokio::test]
 async fn each_problem_is_reported_with_its_remedy() {
     let (database, endpoint) = (Database::create(DatabaseKind::Postgres).await, aws::endpoint());
     let cli = with_aws(Cli::on(&database.url), &endpoint);

@@ -223,7 +223,10 @@ async fn health_and_readiness_follow_the_database(#[case] kind: DatabaseKind) {
     ready.as_object_mut().unwrap().remove("clock_offset_seconds");
     assert_eq!(
         ready,
-        json!({"status": "ready", "dependencies": {"database": {"status": "ok"}, "cache": {"status": "ok"}}})
+        json!({
+            "status": "ready",
+            "dependencies": {"database": {"status": "ok"}, "cache": {"status": "ok"}, "graph": {"status": "off"}},
+        })
     );
     api.epr.close().await;
     assert_eq!(api.get("/healthz").await.expect(200), json!({"status": "ok"}));

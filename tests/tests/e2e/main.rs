@@ -70,6 +70,7 @@ mod external_ids;
 mod failover;
 mod foreign_crates;
 mod foreign_verifiers;
+mod graph_law;
 mod hand_back;
 mod headers;
 mod hierarchy;

@@ -12,6 +12,7 @@ mod checkpoints;
 mod coverage;
 mod entity_identity;
 mod facts;
+mod graph;
 mod history;
 mod idempotency;
 mod identities;

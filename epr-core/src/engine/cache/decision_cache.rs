@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::connect::connection;
 use super::entry::{Entry, Epochs};
-use super::feed_follower;
+use super::feed_follower::{self, Heard, purge_only};
 use super::memory::{Answer, Basis, MemoryTier};
 use super::metrics::{CacheMetrics, CacheTier, Gauges};
 use super::shared::{SharedLookup, SharedTier};
@@ -20,6 +20,7 @@ use super::versions::Version;
 use crate::decision::{Question, Span};
 use crate::domain::{Revision, Timestamp};
 use crate::engine::change_signal::ChangeSignal;
+use crate::engine::graph::Graph;
 use crate::settings::CacheSettings;
 use crate::store::{Invalidation, Store};
 
@@ -83,12 +84,18 @@ impl Cache {
         }
     }
 
-    /// Starts to follow the change feed of `store`, without which nothing is cached.
-    pub(crate) fn follow_changes(&self, store: &Arc<dyn Store>, changes: &Arc<ChangeSignal>) {
-        if self.tiers.memory.is_some() {
-            let follow = feed_follower::follow(Arc::clone(&self.tiers), Arc::clone(store), Arc::clone(changes));
-            self.replace_follower(Some(tokio::spawn(follow).abort_handle()));
-        }
+    /// Starts to follow the change feed of `store`, without which nothing is cached. A process that keeps nothing only
+    /// removes what the feed no longer needs, now and then.
+    pub(crate) fn follow_changes(&self, store: &Arc<dyn Store>, changes: &Arc<ChangeSignal>, graph: &Arc<Graph>) {
+        let store = Arc::clone(store);
+        let follower = if self.tiers.memory.is_some() || graph.is_on() {
+            let heard =
+                Heard { tiers: Arc::clone(&self.tiers), changes: Arc::clone(changes), graph: Arc::clone(graph) };
+            tokio::spawn(feed_follower::follow(heard, store))
+        } else {
+            tokio::spawn(purge_only(store))
+        };
+        self.replace_follower(Some(follower.abort_handle()));
     }
 
     /// Stops following the change feed; nothing is cached any more.
@@ -104,9 +111,8 @@ impl Cache {
         }
     }
 
-    /// The tiers, for a test that plays the change feed.
-    #[cfg(test)]
-    pub(crate) fn tiers(&self) -> &Tiers {
+    /// The tiers, and what this process has heard of changes.
+    pub(crate) fn tiers(&self) -> &Arc<Tiers> {
         &self.tiers
     }
 

@@ -11,6 +11,7 @@ use super::tiers::Tiers;
 use crate::clock::SystemRandom;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::engine::change_signal::ChangeSignal;
+use crate::engine::graph::Graph;
 use crate::store::{FeedEvent, Store};
 
 /// The delay after a failed attempt to reach the shared tier.
@@ -24,16 +25,28 @@ const CLEANUP_INTERVAL: Duration = Duration::from_hours(1);
 /// The largest number of ids in one statement.
 const BATCH: usize = 1000;
 
-/// Follows the change feed of `store` until the task is aborted; `changes` learns of every revision.
-pub(super) async fn follow(tiers: Arc<Tiers>, store: Arc<dyn Store>, changes: Arc<ChangeSignal>) {
-    let apply = |event| {
+/// The parts of a process that hear of changes.
+pub(super) struct Heard {
+    pub(super) tiers: Arc<Tiers>,
+    pub(super) changes: Arc<ChangeSignal>,
+    pub(super) graph: Arc<Graph>,
+}
+
+/// Follows the change feed of `store` until the task is aborted.
+pub(super) async fn follow(heard: Heard, store: Arc<dyn Store>) {
+    let apply = |event: FeedEvent| {
         if let FeedEvent::Reached(revision) = &event {
-            changes.reached(*revision);
+            heard.changes.reached(*revision);
         }
-        tiers.apply(event);
+        heard.graph.before(&event);
+        let is_heartbeat = matches!(event, FeedEvent::Heartbeat(_));
+        heard.tiers.apply(event);
+        if !is_heartbeat {
+            heard.graph.changed();
+        }
     };
-    tokio::join!(store.follow_changes(&apply), remove_old_renewals(&*store), async {
-        if let Some(shared) = &tiers.shared {
+    tokio::join!(store.follow_changes(&apply), purge(&*store, Instant::now()), async {
+        if let Some(shared) = &heard.tiers.shared {
             tokio::join!(renew(shared), write_off(shared, &*store));
         }
     });
@@ -72,12 +85,18 @@ async fn write_off(shared: &SharedTier, store: &dyn Store) {
     }
 }
 
-async fn remove_old_renewals(store: &dyn Store) {
-    let mut next = Instant::now();
+/// Only removes what the feed no longer needs, for a process that does not follow it. A process that ends soon removes
+/// nothing.
+pub(super) async fn purge_only(store: Arc<dyn Store>) {
+    purge(&*store, Instant::now() + CLEANUP_INTERVAL).await;
+}
+
+async fn purge(store: &dyn Store, mut next: Instant) {
     loop {
         tokio::time::sleep_until(next).await;
         // A failure costs only space until the next run.
         let _ = store.purge_invalidations().await;
+        let _ = store.purge_changed_rows().await;
         next += CLEANUP_INTERVAL;
     }
 }

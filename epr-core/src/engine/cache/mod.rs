@@ -27,3 +27,4 @@ pub(crate) use self::metrics::CacheTier;
 pub(crate) use self::probe::probe;
 pub(crate) use self::server_url::{is_redis_url, is_rest_url};
 pub use self::tiers::TierState;
+pub(crate) use self::tiers::Tiers;

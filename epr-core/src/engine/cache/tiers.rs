@@ -10,6 +10,8 @@ use super::memory::MemoryTier;
 use super::metrics::CacheMetrics;
 use super::shared::SharedTier;
 use super::versions::Versions;
+use crate::decision::Question;
+use crate::domain::Revision;
 use crate::store::{FeedEvent, Invalidation};
 
 /// The largest number of renewals of this process whose arrival in the feed is awaited.
@@ -120,6 +122,26 @@ impl Tiers {
         if let Some(shared) = self.shared.as_ref().filter(|shared| shared.pending.count() > 0) {
             shared.wanted.notify_one();
         }
+    }
+
+    /// Whether this process is known to have received every change.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.versions.is_complete()
+    }
+
+    /// Whether every change up to `revision` has been received. To be read before the events of a question.
+    pub(crate) fn has_received(&self, revision: Revision) -> bool {
+        self.versions.has_received(revision)
+    }
+
+    /// The number of the newest event. What is read from the database after this includes its change.
+    pub(crate) fn newest_event(&self) -> u64 {
+        self.versions.newest_event()
+    }
+
+    /// The number of the newest event that concerns `question`; `None` while changes may be missed.
+    pub(crate) fn newest_event_about(&self, question: &Question) -> Option<u64> {
+        self.versions.newest_event_about(question)
     }
 
     /// The state of the in-process tier, and the kind and state of the shared one.

@@ -1,5 +1,6 @@
 //! The invalidation versions of this process (one global, 4096 hashed by the id of a principal or a resource), and the
-//! time up to which the change feed is known to be complete.
+//! time up to which the change feed is known to be complete. A version is the number of the last event that concerns
+//! it: events are numbered as they are reported.
 //!
 //! Owns the versions that entries of the in-process tier carry. Must never lose an increment: old entries would be
 //! valid again.
@@ -40,6 +41,8 @@ impl Version {
 
 /// The current versions.
 pub(crate) struct Versions {
+    /// The number of the newest event.
+    newest: AtomicU64,
     global: AtomicU64,
     by_id: Box<[AtomicU64]>,
     hasher: std::hash::RandomState,
@@ -53,6 +56,7 @@ pub(crate) struct Versions {
 impl Versions {
     pub(super) fn new() -> Self {
         Self {
+            newest: AtomicU64::new(0),
             global: AtomicU64::new(0),
             by_id: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             hasher: std::hash::RandomState::new(),
@@ -99,7 +103,20 @@ impl Versions {
 
     /// Invalidates the answers on the principal or the resource with this id; all answers when it is `None`.
     pub(super) fn invalidate(&self, id: Option<Uuid>) {
-        id.map_or(&self.global, |id| self.slot(id)).fetch_add(1, SeqCst);
+        // INVARIANT: numbered before it is noted: what is read after the number is read includes the change.
+        let event = self.newest.fetch_add(1, SeqCst) + 1;
+        id.map_or(&self.global, |id| self.slot(id)).fetch_max(event, SeqCst);
+    }
+
+    /// The number of the newest event. What is read from the database after this includes its change.
+    pub(super) fn newest_event(&self) -> u64 {
+        self.newest.load(SeqCst)
+    }
+
+    /// The number of the newest event that concerns `question`; `None` while changes may be missed.
+    pub(super) fn newest_event_about(&self, question: &Question) -> Option<u64> {
+        let Version { global, principal, resource } = self.of(question)?;
+        Some(global.max(principal).max(resource))
     }
 
     /// Whether every change up to `revision` has been received.

@@ -23,6 +23,7 @@ mod admin;
 mod changes;
 mod checkpoints;
 mod facts;
+mod graph;
 mod history;
 mod idempotency;
 mod identities;
@@ -49,6 +50,10 @@ pub use admin::{AdminStore, Connections, PoolState, SchemaState};
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use checkpoints::{CheckpointStore, Cosignature, EntryHashes, StoredCheckpoint, StoredTile};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
+pub use graph::{
+    GraphAssignment, GraphChange, GraphChanges, GraphCompared, GraphDescribed, GraphEntity, GraphKey, GraphPosition,
+    GraphPrincipal, GraphPrincipalKey, GraphRole, GraphRow, GraphStore,
+};
 pub use history::{HistoryState, HistoryStore};
 pub use idempotency::{IdempotencyStore, IdempotencyTx};
 pub use identities::{
@@ -76,6 +81,7 @@ pub trait Store:
     + AccessResourceStore
     + IdentityStore
     + SearchStore
+    + GraphStore
     + LedgerStore
     + RevisionStore
     + HistoryStore
@@ -100,6 +106,7 @@ impl<T> Store for T where
         + AccessResourceStore
         + IdentityStore
         + SearchStore
+        + GraphStore
         + LedgerStore
         + RevisionStore
         + HistoryStore

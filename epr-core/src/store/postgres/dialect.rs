@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(super) use super::advisory_locks::{lock_hierarchy, lock_history, share_hierarchy};
+pub(super) use super::changed_rows::REGISTRY_TRIGGERS;
 pub(super) use super::conn::Conn;
 pub(super) use super::deadline::{STEP_DEADLINE, with_deadline};
 pub(super) use super::outbox::{outbox_signals, use_indexes_in_order};

@@ -24,6 +24,7 @@ pub(super) mod events;
 mod explain;
 #[macro_use]
 pub(super) mod facts;
+mod graph;
 mod hierarchy;
 mod history;
 mod idempotency;

@@ -22,7 +22,7 @@ use super::pool::FileError;
 pub(super) use super::pool::Pool;
 use super::sql::schema;
 pub(super) use super::takeover::{next_page, open_pages, pause_triggers, resume_triggers, set_aside_table};
-pub(super) use super::{access_batch, changes, entries, facts_batch, takeover};
+pub(super) use super::{access_batch, changed_rows::REGISTRY_TRIGGERS, changes, entries, facts_batch, takeover};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
 

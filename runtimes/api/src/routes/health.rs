@@ -72,6 +72,8 @@ pub(crate) struct Dependencies {
     database: Dependency,
     /// The cache of decisions. Not required: while it is bypassed, every check is evaluated.
     cache: Dependency,
+    /// The registry in the memory of this process. Not required: without it, facts are read from the database.
+    graph: Dependency,
     /// The ledger's checkpoints, if this process signs them. Not required.
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<Checkpoints>,
@@ -83,7 +85,8 @@ pub(crate) struct Dependencies {
 /// The state of one dependency.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dependency {
-    /// A database is `ok`, `unavailable` or `missing_privileges`; a cache is `ok`, `bypassed` or `off`.
+    /// A database is `ok`, `unavailable` or `missing_privileges`; a cache is `ok`, `bypassed` or `off`;
+    /// the registry in memory is `ok`, `bypassed`, `too_large` (for `EPR_GRAPH_MB`) or `off`.
     #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
@@ -127,6 +130,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let dependencies = Dependencies {
         database: Dependency { status: database },
         cache: Dependency { status: cache.word() },
+        graph: Dependency { status: app.epr.graph_state().word() },
         ledger: app.epr.checkpoint_status().map(|checkpoints| Checkpoints { status: word_of(&checkpoints) }),
         shared_cache: shared.map(|(kind, state)| SharedCache { kind, status: state.word() }),
     };

@@ -60,7 +60,7 @@ pub(crate) enum Backend {
         /// The library on it.
         epr: Epr,
         /// The actor of every change.
-        call: Call,
+        call: Box<Call>,
         /// Whether changes are not published although other services expect them.
         unpublished: bool,
     },

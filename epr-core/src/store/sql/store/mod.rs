@@ -9,6 +9,7 @@ mod admin;
 mod changes;
 mod checkpoints;
 mod facts;
+mod graph;
 mod history;
 mod idempotency;
 mod identities;

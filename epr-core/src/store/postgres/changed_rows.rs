@@ -1,0 +1,54 @@
+//! The dialect of PostgreSQL for notes of changed rows: what a state of the registry is, and which notes are newer.
+//!
+//! Both adapters' `changed_rows` modules define the same names.
+
+/// The number of triggers on the tables of the registry.
+pub(super) const REGISTRY_TRIGGERS: i64 = 24;
+
+/// Whether a note of a changed row may be removed.
+macro_rules! written_an_hour_ago {
+    () => {
+        "written_at < now() - interval '1 hour'"
+    };
+}
+
+/// The column by which notes of changed rows are in the order in which they become older than a state.
+macro_rules! changed_rows_order {
+    () => {
+        "transaction"
+    };
+}
+
+/// The state that a statement sees in the words of the database, the state of the triggers of the registry (a change of
+/// a trigger writes its row anew), and the number of those that are enabled.
+macro_rules! graph_position {
+    () => {
+        "SELECT CAST(pg_current_snapshot() AS text) AS snapshot, \
+         COALESCE(md5(string_agg(concat_ws(' ', t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid)), '') AS triggers, \
+         count(*) FILTER (WHERE t.tgenabled IN ('O', 'A')) AS enabled \
+         FROM pg_trigger t WHERE NOT t.tgisinternal AND t.tgrelid IN (CAST(to_regclass('entities') AS oid), \
+           CAST(to_regclass('roles') AS oid), CAST(to_regclass('permissions') AS oid), \
+           CAST(to_regclass('role_permissions') AS oid), CAST(to_regclass('role_assignments') AS oid), \
+           CAST(to_regclass('principals') AS oid))"
+    };
+}
+
+/// Whether a row of `changed_rows c` was written after a state.
+macro_rules! changed_after {
+    ($position:literal) => {
+        concat!(
+            "c.transaction >= pg_snapshot_xmin(CAST(",
+            $position,
+            " AS pg_snapshot)) AND NOT pg_visible_in_snapshot(c.transaction, CAST(",
+            $position,
+            " AS pg_snapshot))"
+        )
+    };
+}
+
+/// Whether rows that were written after a state may be missing, by `changed_rows_head h`.
+macro_rules! changes_removed_after {
+    ($position:literal) => {
+        concat!("h.removed_to >= pg_snapshot_xmin(CAST(", $position, " AS pg_snapshot))")
+    };
+}

@@ -1,0 +1,248 @@
+//! The whole registry and its changes: what a copy in memory is made of.
+
+use std::collections::BTreeMap;
+
+use epr_core::domain::PrincipalStatus;
+use epr_core::store::{GraphChanges, GraphCompared, GraphKey, GraphPosition, GraphRow, InsertedAssignment, Store};
+use epr_testkit::seed;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rstest::rstest;
+
+use crate::support::{Backend, World, assignment, at, entity, id, principal, role};
+
+type Rows = BTreeMap<GraphKey, GraphRow>;
+
+/// The row in a form that can be compared: the actions of a role are in no order.
+fn sorted(mut row: GraphRow) -> GraphRow {
+    if let GraphRow::Role(role) = &mut row {
+        role.actions.sort_unstable();
+    }
+    row
+}
+
+async fn whole(store: &dyn Store) -> (Rows, GraphPosition) {
+    let mut rows = Rows::new();
+    let position = store
+        .read_graph(&mut |row| {
+            assert!(rows.insert(row.key(), sorted(row)).is_none(), "a row is shown once");
+            true
+        })
+        .await
+        .unwrap();
+    (rows, position)
+}
+
+fn apply(rows: &mut Rows, changes: &GraphChanges) {
+    for change in &changes.changes {
+        match &change.row {
+            Some(row) => rows.insert(change.key.clone(), sorted(row.clone())),
+            None => rows.remove(&change.key),
+        };
+    }
+}
+
+/// One random change, in a transaction of its own.
+async fn change(world: &World, rng: &mut StdRng, n: u128, assigned: &mut Vec<u128>) {
+    let mut tx = world.begin().await;
+    match rng.random_range(0..8) {
+        0 => {
+            assert!(tx.insert_entity(&entity(n, Some(rng.random_range(1..4)))).await.unwrap());
+        }
+        1 => {
+            let mut moved = entity(rng.random_range(1..4), None);
+            moved.name = format!("entity {n}");
+            moved.external_id = rng.random_bool(0.5).then(|| format!("x{n}"));
+            moved.updated_at = at(i64::try_from(n).unwrap());
+            tx.update_entity(&moved).await.unwrap();
+        }
+        2 => {
+            let actions: Vec<_> = ["a:read", "a:write"].into_iter().filter(|_| rng.random_bool(0.5)).collect();
+            let role = role(rng.random_range(1..3), &actions);
+            tx.set_role_actions(role.id, &role.permissions, &BTreeMap::new(), at(0)).await.unwrap();
+        }
+        3 | 4 if !assigned.is_empty() => {
+            let one = assigned.swap_remove(rng.random_range(0..assigned.len()));
+            tx.delete_assignment(id(one)).await.unwrap();
+        }
+        5 => {
+            let mut changed = principal(rng.random_range(1..3));
+            changed.status = if rng.random_bool(0.5) { PrincipalStatus::Suspended } else { PrincipalStatus::Active };
+            let _ = tx.insert_principal(&changed).await.unwrap();
+            tx.update_principal(&changed).await.unwrap();
+        }
+        _ => {
+            let on = rng.random_bool(0.7).then(|| rng.random_range(1..4));
+            let row = assignment(n, rng.random_range(1..4), rng.random_range(1..3), on);
+            if matches!(tx.insert_assignment(&row).await.unwrap(), InsertedAssignment::New) {
+                assigned.push(n);
+            }
+        }
+    }
+    tx.invalidations().await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_rows_of_a_position_with_the_changes_since_are_the_rows_of_now(#[case] backend: Backend) {
+    let mut rng = seed::rng("the_rows_of_a_position_with_the_changes_since_are_the_rows_of_now");
+    let world = World::with_three_entities(backend).await;
+    world.with_roles(&[role(1, &["a:read"]), role(2, &[])]).await;
+    let store = &*world.store;
+    let (mut rows, mut position) = whole(store).await;
+    assert_eq!(rows.len(), 5);
+    let mut assigned = Vec::new();
+    for n in 0..60 {
+        for m in 0..rng.random_range(0..3) {
+            change(&world, &mut rng, 100 + 3 * n + m, &mut assigned).await;
+        }
+        let changes = store.graph_changes(&position).await.unwrap().expect("known changes");
+        apply(&mut rows, &changes);
+        let (now, _) = whole(store).await;
+        assert_eq!(rows, now, "after {n} rounds");
+        if rng.random_bool(0.7) {
+            position = changes.position;
+        }
+        // Those that stay at an earlier position see every change since.
+    }
+}
+
+/// A transaction that is open at a position belongs to the changes since, whatever its number is.
+#[tokio::test]
+async fn a_transaction_that_was_open_at_a_position_is_a_change_since() {
+    let world = World::with_three_entities(Backend::Postgres).await;
+    let other = world.database().store().await;
+    let mut open = other.begin().await.unwrap();
+    assert!(open.insert_entity(&entity(8, None)).await.unwrap());
+    world.with_entities(&[entity(9, None)]).await;
+    let (rows, position) = whole(&*world.store).await;
+    assert!(!rows.contains_key(&GraphKey::Entity(id(8))) && rows.contains_key(&GraphKey::Entity(id(9))));
+    world.with_entities(&[entity(10, None)]).await;
+    let changes = world.store.graph_changes(&position).await.unwrap().unwrap();
+    let keys: Vec<_> = changes.changes.iter().map(|change| change.key.clone()).collect();
+    assert_eq!(keys, [GraphKey::Entity(id(10))]);
+    open.invalidations().await.unwrap();
+    open.commit().await.unwrap();
+    for since in [position, changes.position] {
+        let changes = world.store.graph_changes(&since).await.unwrap().unwrap();
+        assert!(changes.changes.iter().any(|change| change.key == GraphKey::Entity(id(8)) && change.row.is_some()));
+    }
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn changes_whose_notes_are_gone_cannot_be_told(#[case] backend: Backend) {
+    let world = World::with_three_entities(backend).await;
+    let (_, before) = whole(&*world.store).await;
+    world.with_entities(&[entity(8, None)]).await;
+    // Notes of the last hour stay.
+    world.store.purge_changed_rows().await.unwrap();
+    let (rows, after) = whole(&*world.store).await;
+    assert_eq!(rows.len(), 4);
+    assert_eq!(world.store.graph_changes(&before).await.unwrap().unwrap().changes.len(), 1);
+    let long_ago = match backend {
+        Backend::Postgres => "UPDATE changed_rows SET written_at = now() - interval '2 hours'",
+        Backend::Memory | Backend::File => "UPDATE changed_rows SET written_at = 0",
+    };
+    world.database().execute(long_ago).await.unwrap();
+    world.store.purge_changed_rows().await.unwrap();
+    assert_eq!(world.database().number("SELECT COUNT(*) FROM changed_rows").await, 0);
+    assert_eq!(world.store.graph_changes(&before).await.unwrap(), None);
+    assert_eq!(world.store.graph_changes(&after).await.unwrap().unwrap().changes, []);
+}
+
+#[rstest]
+#[case::sqlite(
+    Backend::File,
+    "DROP TRIGGER role_assignments_deleted_rows",
+    "CREATE TRIGGER role_assignments_deleted_rows AFTER DELETE ON role_assignments BEGIN SELECT 1; END"
+)]
+#[case::postgres(
+    Backend::Postgres,
+    "ALTER TABLE role_assignments DISABLE TRIGGER role_assignments_changed_rows",
+    "ALTER TABLE role_assignments ENABLE ALWAYS TRIGGER role_assignments_changed_rows"
+)]
+#[tokio::test]
+async fn without_a_trigger_nothing_is_read_and_after_it_nothing_is_known(
+    #[case] backend: Backend,
+    #[case] disable: &str,
+    #[case] enable: &str,
+) {
+    let world = World::with_three_entities(backend).await;
+    let (_, position) = whole(&*world.store).await;
+    world.database().execute(disable).await.unwrap();
+    world.store.graph_changes(&position).await.unwrap_err();
+    world.store.read_graph(&mut |_| true).await.unwrap_err();
+    world.database().execute(enable).await.unwrap();
+    assert_eq!(world.store.graph_changes(&position).await.unwrap(), None);
+    assert_eq!(whole(&*world.store).await.0.len(), 3);
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn rows_are_compared_only_if_they_have_not_changed(#[case] backend: Backend) {
+    let world = World::with_three_entities(backend).await;
+    world.with_roles(&[role(1, &["a:read"])]).await;
+    world.with_assignments(&[assignment(11, 7, 1, Some(1)), assignment(12, 7, 1, None)]).await;
+    world.with_principals(&[principal(7)]).await;
+    let (rows, position) = whole(&*world.store).await;
+    let store = &*world.store;
+    let compared = async || {
+        let (mut changed, mut shown) = (Vec::new(), Rows::new());
+        let all = store
+            .compare_graph(&position, &mut |found| {
+                match found {
+                    GraphCompared::Changed(key) => changed.push(key),
+                    GraphCompared::Row(row) => assert!(shown.insert(row.key(), sorted(row)).is_none()),
+                }
+                true
+            })
+            .await
+            .unwrap();
+        assert_eq!(all, Some(true));
+        (changed, shown)
+    };
+    assert_eq!(compared().await, (Vec::new(), rows.clone()));
+    let mut tx = world.begin().await;
+    tx.delete_assignment(id(11)).await.unwrap();
+    tx.invalidations().await.unwrap();
+    tx.commit().await.unwrap();
+    let (changed, shown) = compared().await;
+    let [gone] = &changed[..] else { panic!("{changed:?}") };
+    assert!(rows.contains_key(gone) && !shown.contains_key(gone) && shown.len() + 1 == rows.len());
+    let unchanged = store.unchanged_rows(&position, rows.keys().cloned().collect()).await.unwrap().unwrap();
+    let unchanged: Rows = unchanged.into_iter().map(|one| (one.key, sorted(one.row.unwrap()))).collect();
+    assert_eq!(unchanged, shown);
+    let nobody = vec![GraphKey::Entity(id(99))];
+    assert_eq!(store.unchanged_rows(&position, nobody).await.unwrap().unwrap()[0].row, None);
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn every_trigger_of_the_registry_is_counted(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let (count, known) = match backend {
+        Backend::Postgres => (
+            "SELECT COUNT(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal \
+             AND c.relname IN ('entities', 'roles', 'permissions', 'role_permissions', 'role_assignments', \
+             'principals')",
+            24,
+        ),
+        Backend::Memory | Backend::File => (
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('entities', 'roles', \
+             'permissions', 'role_permissions', 'role_assignments', 'principals')",
+            31,
+        ),
+    };
+    assert_eq!(world.database().number(count).await, known, "set REGISTRY_TRIGGERS of the dialect");
+}
