@@ -250,10 +250,6 @@ pub(super) const LIST_STOPPED: &str = "The list took longer than 5 s and was sto
 /// The channel on which relays listen.
 pub(super) const OUTBOX_CHANNEL: &str = "epr_outbox";
 
-/// Whether the statement that moves the head of history can write the versions too: one round trip under the ledger's
-/// lock.
-pub(super) const HISTORY_IN_ONE_STATEMENT: bool = true;
-
 /// Returns an id as it is bound.
 pub(super) fn bind_id(id: Uuid) -> Id {
     id

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 pub(super) use super::advisory_locks::lock_checkpoints;
-use super::dialect::{Conn, Row, SqlTime, bind_time, classify, read_time};
+use super::dialect::{Conn, Db, Row, SqlTime, bind_time, classify, read_time};
 use super::sql::ledger::{Existing, read_existing};
 use super::sql::ledger_scan::read_stored;
 use crate::domain::Text;
 use crate::ledger::canonical::id_text;
 use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
-use crate::store::{LedgerVisitor, Result};
+use crate::store::{LedgerVisitor, Result, StoreError};
 
 /// Returns the stored entries with these keys. `IS NOT NULL` is redundant, but shows the planner that the partial index
 /// matches. The statement is planned each time: a plan kept from when the table was small would read all of it once it
@@ -34,52 +35,77 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 /// Whether [`insert`] is one statement, so that it can be a transaction by itself.
 pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = true;
 
+/// Moves the head of the chain, if it is where it should be.
+macro_rules! moved_head {
+    () => {
+        "WITH moved_head AS ( \
+           UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
+           WHERE id = 1 AND sequence = $16 AND entry_hash = $17 RETURNING id)"
+    };
+}
+
+/// Inserts the entries, if the head was moved.
+macro_rules! insert_entries {
+    () => {
+        "INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, \
+           actor_id, actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
+         SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, \
+           t.actor_type, t.entity_id, t.entity_type, t.correlation_id, CAST(t.details AS json), t.occurred_at \
+         FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], \
+           $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
+         AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, \
+           entity_type, correlation_id, details, occurred_at) \
+         CROSS JOIN moved_head"
+    };
+}
+
+/// The parameters of a statement that begins with [`moved_head!`].
+fn arguments(before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<PgArguments> {
+    fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
+        sealed.iter().map(of).collect()
+    }
+    let mut all = PgArguments::default();
+    let mut add = || {
+        all.add(column(sealed, |entry| entry.sequence))?;
+        all.add(column(sealed, |entry| entry.previous_hash.as_str()))?;
+        all.add(column(sealed, |entry| entry.entry_hash.as_str()))?;
+        all.add(column(sealed, |entry| entry.event.event_id()))?;
+        all.add(column(sealed, |entry| entry.event.event().source.as_str()))?;
+        all.add(column(sealed, |entry| entry.event.event().action.as_str()))?;
+        all.add(column(sealed, |entry| entry.event.event().actor_id))?;
+        all.add(column(sealed, |entry| entry.event.event().actor_type.as_str()))?;
+        all.add(column(sealed, |entry| entry.event.event().entity_id))?;
+        all.add(column(sealed, |entry| entry.event.event().entity_type.as_ref().map(Text::as_str)))?;
+        all.add(column(sealed, |entry| entry.event.event().correlation_id.as_ref().map(Text::as_str)))?;
+        all.add(column(sealed, |entry| entry.event.details()))?;
+        all.add(column(sealed, |entry| bind_time(entry.event.event().occurred_at)))?;
+        all.add(after.sequence)?;
+        all.add(after.entry_hash.as_str())?;
+        all.add(before.sequence)?;
+        all.add(before.entry_hash.as_str())
+    };
+    add().map_err(StoreError::Backend)?;
+    Ok(all)
+}
+
 /// Writes `sealed` and moves the head of the chain from `before` to `after`; `false` when it is not at `before`, and
 /// then nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for
 /// the lock compares with what it finds then.
 pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
-    fn column<'a, T>(sealed: &'a [Sealed<'_>], of: impl Fn(&'a Sealed<'_>) -> T) -> Vec<T> {
-        sealed.iter().map(of).collect()
-    }
-    let written = sqlx::query(
-        "WITH moved AS ( \
-           UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
-           WHERE id = 1 AND sequence = $16 AND entry_hash = $17 RETURNING id) \
-         INSERT INTO audit_logs (sequence, previous_hash, entry_hash, hash_version, event_id, source, action, \
-         actor_id, \
-           actor_type, entity_id, entity_type, correlation_id, details, occurred_at) \
-         SELECT t.sequence, t.previous_hash, t.entry_hash, 1, t.event_id, t.source, t.action, t.actor_id, \
-         t.actor_type, \
-           t.entity_id, t.entity_type, t.correlation_id, CAST(t.details AS json), t.occurred_at \
-         FROM UNNEST($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], \
-           $9::uuid[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) \
-         AS t(sequence, previous_hash, entry_hash, event_id, source, action, actor_id, actor_type, entity_id, \
-         entity_type, \
-           correlation_id, details, occurred_at) \
-         CROSS JOIN moved",
-    )
-    .bind(column(sealed, |entry| entry.sequence))
-    .bind(column(sealed, |entry| entry.previous_hash.as_str()))
-    .bind(column(sealed, |entry| entry.entry_hash.as_str()))
-    .bind(column(sealed, |entry| entry.event.event_id()))
-    .bind(column(sealed, |entry| entry.event.event().source.as_str()))
-    .bind(column(sealed, |entry| entry.event.event().action.as_str()))
-    .bind(column(sealed, |entry| entry.event.event().actor_id))
-    .bind(column(sealed, |entry| entry.event.event().actor_type.as_str()))
-    .bind(column(sealed, |entry| entry.event.event().entity_id))
-    .bind(column(sealed, |entry| entry.event.event().entity_type.as_ref().map(Text::as_str)))
-    .bind(column(sealed, |entry| entry.event.event().correlation_id.as_ref().map(Text::as_str)))
-    .bind(column(sealed, |entry| entry.event.details()))
-    .bind(column(sealed, |entry| bind_time(entry.event.event().occurred_at)))
-    .bind(after.sequence)
-    .bind(&after.entry_hash)
-    .bind(before.sequence)
-    .bind(&before.entry_hash)
-    .execute(conn)
-    .await
-    .map_err(classify)?;
+    const INSERT: &str = concat!(moved_head!(), " ", insert_entries!());
+    let written = sqlx::query_with(INSERT, arguments(before, sealed, after)?).execute(conn).await.map_err(classify)?;
     Ok(written.rows_affected() > 0)
 }
+
+/// The same as the beginning of a statement that writes more: a part `moved_head`, which has a row if the head was
+/// moved, and a part `entries` with a row for each entry.
+pub(super) const BEGIN_WITH_INSERT: Option<BeginWithInsert> = Some(|before, sealed, after| {
+    const PARTS: &str = concat!(moved_head!(), ", entries AS (", insert_entries!(), " RETURNING sequence)");
+    Ok(QueryBuilder::with_arguments(PARTS, arguments(before, sealed, after)?))
+});
+
+/// Begins a statement with the entries `.1` between the heads `.0` and `.2`.
+pub(super) type BeginWithInsert = fn(&Head, &[Sealed<'_>], &Head) -> Result<QueryBuilder<Db>>;
 
 pub(super) const SCAN: &str = "\
 SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \

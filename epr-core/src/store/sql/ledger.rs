@@ -126,12 +126,12 @@ pub(super) async fn append(
     let existing = if keys.is_empty() { HashMap::new() } else { entries::existing(&mut *conn, &keys).await? };
     let (resolutions, new) = resolve(drafts, locked.decisive_sequence, &existing);
     let sealed = seal(&mut head, new);
-    if !sealed.is_empty()
-        && !entries::insert(&mut *conn, &locked.head, &sealed, &head).await.map_err(row_beyond_head)?
-    {
-        return Err(StoreError::corrupt("ledger", "its head moved under the lock"));
+    if !sealed.is_empty() {
+        let written = history::append(conn, (&locked.head, &head), &sealed, locked.revision.sequence).await;
+        if !written.map_err(row_beyond_head)? {
+            return Err(StoreError::corrupt("ledger", "its head moved under the lock"));
+        }
     }
-    history::record(conn, locked.revision.sequence, &sealed).await?;
     let outcomes = drafts.iter().zip(resolutions).map(|(draft, resolution)| outcome(draft, &resolution, &sealed));
     // Every index is one of `sealed`.
     let outcomes = outcomes.flatten().collect();
@@ -217,6 +217,10 @@ struct BeyondHead;
 
 fn is_taken(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let Some(sqlx::Error::Database(db_error)) = cause.downcast_ref::<sqlx::Error>() else { return false };
+    // The statement may write other tables, too.
+    if db_error.table().is_some_and(|table| table != "audit_logs") {
+        return false;
+    }
     // SQLite's trigger fires before the key is checked.
     db_error.is_unique_violation() || db_error.message().contains("REPLACE is refused")
 }

@@ -232,9 +232,6 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers beside the one writer.
 pub(super) const READERS: u32 = 4;
 
-/// Whether the statement that moves the head of history can write the versions too: there is no round trip to save.
-pub(super) const HISTORY_IN_ONE_STATEMENT: bool = false;
-
 /// Returns an id as it is bound.
 pub(super) fn bind_id(id: Uuid) -> Id {
     id.hyphenated()

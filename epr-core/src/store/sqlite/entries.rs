@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::dialect::{Conn, Row, bind_id, bind_time, classify};
+use super::dialect::{Conn, Db, Row, bind_id, bind_time, classify};
 use super::sql::ledger::{Existing, read_existing};
 use super::sql::ledger_scan::read_stored;
 use crate::domain::{Text, Timestamp};
@@ -81,6 +81,12 @@ pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
     }
     Ok(true)
 }
+
+/// None: an embedded database has no round trip that one statement for everything would save.
+pub(super) const BEGIN_WITH_INSERT: Option<BeginWithInsert> = None;
+
+/// Begins a statement with the entries `.1` between the heads `.0` and `.2`.
+pub(super) type BeginWithInsert = fn(&Head, &[Sealed<'_>], &Head) -> Result<QueryBuilder<Db>>;
 
 pub(super) const SCAN: &str = "\
 SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \

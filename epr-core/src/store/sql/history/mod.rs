@@ -21,7 +21,7 @@ pub(super) use self::registry::{row, rows};
 use self::unexplained::GAP;
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::verify::versions;
-pub(super) use self::write::record;
+pub(super) use self::write::append;
 use super::dialect::{Conn, classify};
 use crate::store::{HistoryState, Result, StoreError};
 

@@ -1,42 +1,61 @@
-//! Writing row versions, in few statements: the ledger's lock is held meanwhile.
+//! Writing entries and the row versions that they make, in few statements: the ledger's lock is held meanwhile.
 
 use sqlx::QueryBuilder;
 use sqlx::query_builder::Separated;
 use uuid::Uuid;
 
 use super::super::columns::{InsertValues, Names, condition_text};
-use super::super::dialect::{Conn, Db, HISTORY_IN_ONE_STATEMENT, bind_id, classify};
+use super::super::dialect::{Conn, Db, bind_id, classify, entries};
 use crate::domain::{Assignment, Entity, Principal, Role};
 use crate::history::batch::{Batch, End, TableBatch, Version};
-use crate::ledger::chain::Sealed;
+use crate::ledger::chain::{Head, Sealed};
 use crate::store::Result;
 
 /// The most rows of one part: each has at most 14 parameters, and a statement at most 32,766.
 const MAX_ROWS: usize = 1_000;
 
-/// Writes the versions that `sealed` make, and moves the head of history from `previous`, the newest entry that changed
-/// the registry before them. No version is written unless the head is there, or if an entry does not say which version
-/// it makes; an erasure blanks earlier ones in any case.
-pub(in super::super) async fn record(conn: &mut Conn, previous: i64, sealed: &[Sealed<'_>]) -> Result<()> {
-    let Some(last) = sealed.iter().rfind(|entry| entry.event.changes_registry()) else { return Ok(()) };
+/// Writes `sealed`, which moves the head of the chain from `before` to `after`, and the versions that they make, which
+/// moves the head of history from `previous`, the newest entry that changed the registry before them. `false` when the
+/// head of the chain is not at `before`; then nothing is written. No version is written unless the head of history is at
+/// `previous`, or if an entry does not say which version it makes; an erasure blanks earlier ones in any case.
+pub(in super::super) async fn append(
+    conn: &mut Conn,
+    (before, after): (&Head, &Head),
+    sealed: &[Sealed<'_>],
+    previous: i64,
+) -> Result<bool> {
+    let Some(last) = sealed.iter().rfind(|entry| entry.event.changes_registry()) else {
+        return entries::insert(conn, before, sealed, after).await;
+    };
     let versions = sealed.iter().filter_map(|entry| entry.event.row().map(|version| (entry.sequence, version)));
     let batch = Batch::of(versions);
     let parts = parts(&batch);
     let step = Step { previous, last: last.sequence };
-    if let Some(entry) = sealed.iter().find(|entry| entry.event.lacks_row()) {
+    let unstated = sealed.iter().find(|entry| entry.event.lacks_row());
+    if let Some(entry) = unstated {
         // No version is better than a gap: the head stays, and history is completed from the ledger.
         tracing::error!(
             sequence = entry.sequence,
             action = entry.event.event().action.as_str(),
             "history_row_unstated"
         );
-    } else if HISTORY_IN_ONE_STATEMENT && parts.iter().map(Part::rows).sum::<usize>() <= MAX_ROWS {
-        in_one_statement(&mut *conn, step, &parts).await?;
-    } else if step.take(&mut *conn).await? {
-        write_parts(&mut *conn, &parts).await?;
     }
-    // Whether history is complete or not.
-    blank(conn, &batch.erased).await
+    let is_small = parts.iter().map(Part::rows).sum::<usize>() <= MAX_ROWS;
+    let is_written = match entries::BEGIN_WITH_INSERT.filter(|_| unstated.is_none() && is_small) {
+        Some(begin) => in_one_statement(&mut *conn, begin(before, sealed, after)?, step, &parts).await?,
+        None => {
+            let is_written = entries::insert(&mut *conn, before, sealed, after).await?;
+            if is_written && unstated.is_none() && step.take(&mut *conn).await? {
+                write_parts(&mut *conn, &parts).await?;
+            }
+            is_written
+        }
+    };
+    if is_written {
+        // Whether history is complete or not.
+        blank(conn, &batch.erased).await?;
+    }
+    Ok(is_written)
 }
 
 /// A step of the head of history.
@@ -78,20 +97,26 @@ async fn write_parts(conn: &mut Conn, parts: &[Part<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Moves the head and writes `parts`, in one round trip; nothing is written when the head is elsewhere.
-async fn in_one_statement(conn: &mut Conn, step: Step, parts: &[Part<'_>]) -> Result<()> {
-    let mut query = QueryBuilder::<Db>::new("WITH moved AS (");
+/// Moves the head and writes `parts`, in one round trip with the entries that `query` begins with; returns whether those
+/// were written. No part is written when the head is elsewhere.
+async fn in_one_statement(
+    conn: &mut Conn,
+    mut query: QueryBuilder<Db>,
+    step: Step,
+    parts: &[Part<'_>],
+) -> Result<bool> {
+    query.push(", moved AS (");
     step.push(&mut query);
-    query.push(" RETURNING id)");
+    query.push(" AND EXISTS (SELECT 1 FROM moved_head) RETURNING id)");
     for (index, part) in parts.iter().enumerate() {
         query.push(format!(", part{index} AS ("));
         part.push(&mut query, Gate::IfMoved);
         query.push(")");
     }
-    query.push(" SELECT COUNT(*) FROM moved");
+    query.push(" SELECT COUNT(*) FROM entries");
     let persistent = parts.iter().all(|part| part.rows() == 1);
-    let _moved: i64 = query.build_query_scalar().persistent(persistent).fetch_one(conn).await.map_err(classify)?;
-    Ok(())
+    let written: i64 = query.build_query_scalar().persistent(persistent).fetch_one(conn).await.map_err(classify)?;
+    Ok(written > 0)
 }
 
 /// Whether a part is written whatever happened, or only if the head of history was moved by the same statement.
