@@ -11,7 +11,7 @@ Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
 runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment
 (scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients,
-schemathesis, the cases of AuthZEN, a small run of the bench, and 10 s of each fuzz target.
+the console in Chromium, schemathesis, the cases of AuthZEN, a small run of the bench, and 10 s of each fuzz target.
   --no-lint   only the tests
   --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
               servers, in under three minutes after the build. It leaves out by name: the case `postgres` of every
@@ -139,6 +139,7 @@ if (($# == 0)); then
     scripts/test-features.sh
     scripts/test-examples.sh
     scripts/test-clients.sh
+    scripts/test-console.sh
     scripts/schemathesis.sh
     scripts/authzen.sh
     say "a small run of the bench (its measurements mean nothing)"

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod aws;
+pub mod browser;
 pub mod certificate;
 pub mod cgroup;
 pub mod cli;

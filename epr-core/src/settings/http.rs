@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::authzen::{self, PdpId};
 use super::limits::{self, Limits};
 use super::reader::Reader;
+use super::service::Environment;
 use super::variable::{Section, UnknownWord, Variable, find_word};
 
 const UNKNOWN_MEMBERS_ALLOWED: &str = "reject, warn, ignore";
@@ -33,6 +34,14 @@ const UNKNOWN_MEMBERS: Variable = Variable::text(
 const ACCESS_LOG: Variable =
     Variable::flag("EPR_LOG_ACCESS", true, "Whether the API logs a line `http_request` for each request.");
 
+const CONSOLE_ALLOWED: &str = "on, off";
+const CONSOLE: Variable = Variable::optional(
+    "EPR_CONSOLE",
+    CONSOLE_ALLOWED,
+    "Whether the API serves the console at `/console` ([CONSOLE.md](CONSOLE.md)). Not set: `on` where \
+     `EPR_ENVIRONMENT` is `local`, else `off`.",
+);
+
 pub(super) const SECTION: Section = Section {
     title: "HTTP",
     variables: &[
@@ -41,6 +50,7 @@ pub(super) const SECTION: Section = Section {
         CORS_ORIGINS,
         UNKNOWN_MEMBERS,
         ACCESS_LOG,
+        CONSOLE,
         authzen::PDP_ID,
         limits::BODY_BYTES,
         limits::HEADER_BYTES,
@@ -87,6 +97,8 @@ pub struct HttpSettings {
     pub unknown_members: UnknownMembers,
     /// Whether each request has a line in the log.
     pub access_log: bool,
+    /// Whether the console is served.
+    pub console: bool,
     /// The identifier of this service as an AuthZEN policy decision point.
     pub pdp_id: Option<PdpId>,
     /// Limits of what a caller may send, and for how long.
@@ -94,7 +106,9 @@ pub struct HttpSettings {
 }
 
 impl HttpSettings {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+        let console =
+            reader.value(&CONSOLE, |given| find_word(given, &[("on", true), ("off", false)], CONSOLE_ALLOWED).ok());
         let host = reader.value(&HOST, |given| {
             if given == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { given.parse().ok() }
         });
@@ -104,6 +118,7 @@ impl HttpSettings {
             cors_origins: reader.value(&CORS_ORIGINS, read_origins).unwrap_or_default(),
             unknown_members: reader.value(&UNKNOWN_MEMBERS, |given| given.parse().ok()).unwrap_or_default(),
             access_log: reader.flag(&ACCESS_LOG),
+            console: console.unwrap_or(environment == Environment::Local),
             pdp_id: authzen::read(reader),
             limits: Limits::read(reader),
         }

@@ -122,9 +122,10 @@ impl Settings {
         let mut reader = Reader::new(source);
         let service = ServiceSettings::read(&mut reader);
         let aws = AwsSettings::read(&mut reader);
+        let environment = service.environment;
         let mut settings = Self {
             #[cfg(feature = "jwt")]
-            auth: AuthSettings::read(&mut reader, service.environment),
+            auth: AuthSettings::read(&mut reader, environment),
             service,
             database: DatabaseSettings::read(&mut reader),
             logging: LoggingSettings::read(&mut reader),
@@ -141,7 +142,7 @@ impl Settings {
             queue: QueueSettings::read(&mut reader),
             cache: CacheSettings::read(&mut reader),
             aws,
-            http: HttpSettings::read(&mut reader),
+            http: HttpSettings::read(&mut reader, environment),
             unknown_variables: unknown::unknown(source),
             warnings: Vec::new(),
         };

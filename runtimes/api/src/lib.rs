@@ -25,6 +25,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
 use http::budget::Budget;
+use http::console;
 use http::error;
 use http::guard::{self, Guard};
 use http::http_metrics::HttpMetrics;
@@ -136,7 +137,8 @@ impl Api {
         let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
         let answers = Budget::new(RESPONSE_BYTES);
         let budgets = [("bodies", bodies.clone()), ("documents", documents.clone()), ("answers", answers.clone())];
-        let metrics = Arc::new(HttpMetrics::new(access.paths(), budgets));
+        let paths = access.paths().cloned().chain(console_paths(settings).map(str::to_owned));
+        let metrics = Arc::new(HttpMetrics::new(paths, budgets));
         let document = to_json(&document).into();
         let stopping = Arc::new(watch::Sender::new(false));
         let app = App {
@@ -155,6 +157,8 @@ impl Api {
             pdp_id: settings.pdp_id.clone(),
             authenticates: !callers.authenticator.off(),
         };
+        let visitors = settings.console.then(|| Arc::clone(&callers.authenticator));
+        let console_epr = epr.clone();
         let router = router
             .fallback(error::unknown_path)
             .method_not_allowed_fallback(error::wrong_method)
@@ -168,6 +172,11 @@ impl Api {
             router.layer(from_fn_with_state(Arc::new(guard), guard::authenticate))
         };
         let router = if settings.cors_origins.is_empty() { router } else { router.layer(cors(&settings.cors_origins)) };
+        // The console authenticates its visitors itself, and no other origin may call it.
+        let router = match visitors {
+            Some(authenticator) => console::mount(router, console_epr, authenticator, limits.body),
+            None => router,
+        };
         let around = Middleware {
             permits: Permits::new(limits.concurrency),
             timeout: limits.request,
@@ -178,6 +187,12 @@ impl Api {
         let router = router.layer(from_fn_with_state(Arc::new(around), middleware::handle));
         Self { service: Service::new(router), limits, metrics, stopping }
     }
+}
+
+/// The path templates of the console, if it is served.
+fn console_paths(settings: &HttpSettings) -> impl Iterator<Item = &'static str> {
+    let paths = if settings.console { epr_console::paths() } else { Vec::new() };
+    paths.into_iter().map(|(_, path)| path)
 }
 
 /// The complete HTTP interface over `epr`, without the limits of connections.

@@ -82,7 +82,7 @@ fn register<M: Clone + Default + prometheus_client::registry::Metric>(
 
 impl HttpMetrics {
     /// The metrics of a router with these route templates.
-    pub(crate) fn new<'a>(routes: impl Iterator<Item = &'a String>, budgets: [(&'static str, Budget); 3]) -> Self {
+    pub(crate) fn new(routes: impl Iterator<Item = String>, budgets: [(&'static str, Budget); 3]) -> Self {
         let mut registry = Registry::with_prefix("epr");
         let requests = register(&mut registry, "http_requests", "Requests by route, method and status");
         let durations = Family::<OperationLabels, Histogram>::new_with_constructor(seconds);
@@ -110,7 +110,7 @@ impl HttpMetrics {
         );
         let refused =
             register(&mut registry, "requests_refused", "Requests without a valid credential or scope, by reason");
-        let routes = routes.map(|route| (route.clone(), Arc::from(route.as_str()))).collect();
+        let routes = routes.map(|route| (route.clone(), Arc::from(route))).collect();
         Self {
             registry,
             routes,

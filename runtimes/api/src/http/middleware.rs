@@ -37,7 +37,7 @@ pub(crate) struct Middleware {
 /// Whether calls of the route with this path template need a permit. Health and metrics are outside: operators need
 /// them most when no permit is free.
 pub(crate) fn is_limited_path(path: &str) -> bool {
-    path.starts_with("/api/") || path.starts_with("/access/")
+    path.starts_with("/api/") || path.starts_with("/access/") || epr_console::is_console_path(path)
 }
 
 fn is_limited(route: Option<&MatchedPath>) -> bool {

@@ -6,6 +6,7 @@ pub(crate) mod activity;
 pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod connections;
+pub(crate) mod console;
 pub(crate) mod error;
 pub(crate) mod event_stream;
 pub(crate) mod extract;

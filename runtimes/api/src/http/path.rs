@@ -4,6 +4,7 @@
 //! same path. Must never decode or resolve anything: `%2f`, `%2e`, `.` and `..` stay as sent and match no route.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -18,6 +19,8 @@ use axum::routing::future::RouteFuture;
 #[derive(Clone)]
 pub struct Service {
     router: Router,
+    /// The address of the caller's end of the connection.
+    peer: Option<IpAddr>,
 }
 
 /// The number of slashes that were removed from the end of the path, in the extensions of a request whose path was
@@ -27,7 +30,12 @@ pub(crate) struct TrailingSlashes(pub(crate) usize);
 
 impl Service {
     pub(crate) fn new(router: Router) -> Self {
-        Self { router }
+        Self { router, peer: None }
+    }
+
+    /// The service for one connection.
+    pub(crate) fn of_peer(self, peer: IpAddr) -> Self {
+        Self { peer: Some(peer), ..self }
     }
 }
 
@@ -46,6 +54,10 @@ impl tower::Service<Request> for Service {
             let trailing = path.len() - path.trim_end_matches('/').len();
             request.extensions_mut().insert(TrailingSlashes(trailing));
             *request.uri_mut() = uri;
+        }
+        // Only the console asks for it, and an extension costs an allocation.
+        if let Some(peer) = self.peer.filter(|_| epr_console::is_console_path(request.uri().path())) {
+            request.extensions_mut().insert(epr_console::Peer(peer));
         }
         self.router.call(request)
     }

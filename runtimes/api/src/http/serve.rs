@@ -65,8 +65,8 @@ pub async fn serve(api: Api, address: SocketAddr, stop: Stopper) -> Result<(), S
 async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections>, stopped: &watch::Receiver<()>) {
     loop {
         connections.make_room().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             // The caller disconnected before the connection was accepted.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
             Err(error) => {
@@ -80,6 +80,7 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
             warn!(error = %error, "nodelay_not_set");
         }
         let (api, stop) = (api.clone(), stopped.clone());
+        let service = api.service.of_peer(peer.ip());
         let activity = Arc::new(Activity::new());
         let open = connections.add(Arc::clone(&activity));
         tokio::spawn(async move {
@@ -87,7 +88,7 @@ async fn accept(listener: &TcpListener, api: &Api, connections: &Arc<Connections
             tokio::select! {
                 // Bytes that have arrived are read before the caller is treated as silent.
                 biased;
-                () = connection::serve(stream, &activity, api.service, &api.limits, &api.metrics, stop) => {}
+                () = connection::serve(stream, &activity, service, &api.limits, &api.metrics, stop) => {}
                 () = activity.evicted() => api.metrics.evicted(),
             }
         });

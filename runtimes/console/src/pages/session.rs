@@ -1,0 +1,57 @@
+//! Logging out, here and everywhere.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use tracing::info;
+
+use crate::page::Answer;
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::session::same;
+use crate::visitor::Ask;
+use crate::{Console, Page, cookies};
+
+pub(crate) fn pages() -> Vec<Page> {
+    vec![Page::post("/console/logout", log_out), Page::post("/console/logout-everywhere", log_out_everywhere)]
+}
+
+/// The parameters of a form that changes something.
+///
+/// # Errors
+/// It lacks the token of the visitor's session.
+pub(crate) fn form(ask: &Ask, body: &[u8]) -> Result<Query, Refusal> {
+    let form = Query::parse(std::str::from_utf8(body).unwrap_or_default());
+    let expected = &ask.visitor.form_token;
+    if expected.is_empty() || !same(form.text("form_token"), expected) {
+        return Err(Refusal::form());
+    }
+    Ok(form)
+}
+
+async fn log_out(State(console): State<Arc<Console>>, headers: HeaderMap, ask: Ask, body: Bytes) -> Answer {
+    form(&ask, &body)?;
+    if let Some(id) = cookies::read(&headers, cookies::SESSION) {
+        console.sessions.end(id);
+    }
+    info!("console_logout");
+    Ok(leave())
+}
+
+async fn log_out_everywhere(State(console): State<Arc<Console>>, headers: HeaderMap, ask: Ask, body: Bytes) -> Answer {
+    form(&ask, &body)?;
+    let ended = cookies::read(&headers, cookies::SESSION).map_or(0, |id| console.sessions.end_everywhere(id));
+    info!(sessions = ended, "console_logout");
+    Ok(leave())
+}
+
+fn leave() -> Response {
+    let mut response = Redirect::to("/console/login").into_response();
+    if let Some(cookie) = cookies::clear(cookies::SESSION) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}

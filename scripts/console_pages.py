@@ -1,0 +1,52 @@
+"""Prints the pages of the console for the data of a service, a name and an address a line.
+
+Usage: console_pages.py BASE TOKEN
+"""
+
+import json
+import sys
+import urllib.parse
+import urllib.request
+
+BASE, TOKEN = sys.argv[1:3]
+
+
+def get(path):
+    request = urllib.request.Request(BASE + path, headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+assignments = get("/api/v1/assignments?limit=200")
+assignment = next(one for one in assignments if one["entity_id"])
+role = get(f"/api/v1/roles/{assignment['role_id']}")
+children = get(f"/api/v1/entities?ancestor_id={assignment['entity_id']}&limit=1")
+resource = children[0]["id"] if children else assignment["entity_id"]
+action = urllib.parse.quote(role["permissions"][0])
+principal = f"principal_type={assignment['principal_type']}"
+who = assignment["principal_id"]
+
+PAGES = {
+    "home": "/console",
+    "entities": "/console/entities",
+    "entity": f"/console/entities/{resource}",
+    "principals": "/console/principals",
+    "principal": f"/console/principal?type={assignment['principal_type']}&id={who}",
+    "roles": "/console/roles",
+    "role": f"/console/roles/{role['id']}",
+    "assignment": f"/console/assignments/{assignment['id']}",
+    "global": "/console/attention/global",
+    "check-form": "/console/check",
+    "check-allowed": f"/console/check?user_id={who}&{principal}&action={action}&resource_id={resource}",
+    "check-denied": f"/console/check?user_id={who}&{principal}&action=nothing&resource_id={resource}",
+    "who-can": f"/console/access?list=principals&action={action}&resource_id={resource}",
+    "what-can": f"/console/access?list=resources&principal_id={who}&{principal}&action={action}",
+    "which-actions": f"/console/access?list=actions&principal_id={who}&{principal}&resource_id={resource}",
+    "ledger": "/console/ledger",
+    "entry": "/console/ledger/1",
+    "checkpoint": "/console/ledger/checkpoint",
+    "events": "/console/events",
+    "health": "/console/health",
+}
+for name, address in PAGES.items():
+    print(name, address)

@@ -1,0 +1,265 @@
+//! The pages of the console: each shows the deployment's own data, to those whose scopes allow it, with few statements.
+
+use std::collections::BTreeMap;
+
+use epr_testkit::browser::Browser;
+use epr_testkit::database::DatabaseKind;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::console_world::World;
+
+/// The most statements that a page may cost.
+const MAX_STATEMENTS: usize = 8;
+/// The most statements of a page with the principals that can do something: the list itself reads candidates in
+/// several batches.
+const MAX_LIST_STATEMENTS: usize = 12;
+
+/// Every page, by its address, with parts of what it shows.
+fn pages(world: &World) -> Vec<(String, Vec<String>)> {
+    let World { acme, berlin, ada, role, assignment, .. } = world;
+    let page = |path: String, parts: &[&str]| (path, parts.iter().map(|part| (*part).to_owned()).collect());
+    let question = format!("user_id={ada}&principal_type=user&resource_id={berlin}");
+    vec![
+        page("/console".into(), &["Needs attention", "Global roles", "Document reader", "Newest checkpoint"]),
+        page("/console/entities".into(), &["Berlin One", "Acme Estates", "crm:4711"]),
+        page("/console/entities?type=spv".into(), &["Berlin One"]),
+        page(format!("/console/entities?parent_id={acme}"), &["Berlin One"]),
+        page(format!("/console/entities?ancestor_id={acme}"), &["Berlin One"]),
+        page("/console/entities?q=B".into(), &[]),
+        page(format!("/console/entities/{acme}"), &["Acme Estates", "Berlin One", "Document reader", "entity.create"]),
+        page(
+            format!("/console/entities/{berlin}"),
+            &["DE000A1EWWW0", acme, "Acme Estates", "crm:4711", "authorization.evaluate"],
+        ),
+        page(format!("/console/entities/{berlin}?at=2099-01-01"), &["This is not the present state", "Berlin One"]),
+        page("/console/principals".into(), &["Ada Lovelace", "auth0|ada"]),
+        page(
+            format!("/console/principal?type=user&id={ada}"),
+            &["Ada Lovelace", "Document reader", "Acme Estates", "role_assignment.create"],
+        ),
+        page(format!("/console/principal?id={}", uuid::Uuid::from_u128(7)), &["not registered"]),
+        page("/console/roles".into(), &["Document reader"]),
+        page(
+            format!("/console/roles/{role}"),
+            &["document:print", "context.pages &#60;= 10", "Acme Estates", "Compare"],
+        ),
+        page(format!("/console/roles/{role}/difference?from=4&to=7"), &["document:verify", "permitted"]),
+        page(format!("/console/assignments/{assignment}"), &["ticket 42", crate::console_world::OPERATOR_ID]),
+        page("/console/attention/expiring".into(), &["Ends within seven days"]),
+        page("/console/attention/never-effective".into(), &["Never in force"]),
+        page("/console/attention/global".into(), &["everywhere", "Document reader"]),
+        page("/console/attention/orphans".into(), &["Active below an archived parent"]),
+        page("/console/check".into(), &["Check and explain"]),
+        page(
+            format!("/console/check?{question}&action=document%3Adownload"),
+            &[
+                "Allowed: the role Document reader is held on Acme Estates, an ancestor",
+                "<svg",
+                "Ada Lovelace",
+                "applies",
+            ],
+        ),
+        page(format!("/console/check?{question}&action=document%3Aprint"), &["context_missing", "context.pages"]),
+        page(format!("/console/check?{question}&action=document%3Aprint&context=%7B%22pages%22%3A3%7D"), &["Allowed"]),
+        page(format!("/console/check?{question}&action=document%3Adownload&at=2025-01-01"), &[]),
+        page("/console/access".into(), &["Who can do it", "What can a principal do"]),
+        page(
+            format!("/console/access?list=principals&resource_id={berlin}&action=document%3Adownload"),
+            &["Ada Lovelace", "Acme Estates", "inherited"],
+        ),
+        page(
+            format!("/console/access?list=resources&principal_id={ada}&action=document%3Adownload"),
+            &["Berlin One", "Acme Estates"],
+        ),
+        page(format!("/console/access?list=actions&principal_id={ada}&resource_id={berlin}"), &["document:verify"]),
+        page("/console/ledger".into(), &["role_assignment.create", "entity.create"]),
+        page(format!("/console/ledger?assignment_id={assignment}"), &["role_assignment.create"]),
+        page("/console/ledger/1".into(), &["entity.create", "matches the text", "Acme Estates", "Download the proof"]),
+        page("/console/ledger/8".into(), &["action_not_held", "Explain this decision"]),
+        page("/console/ledger/checkpoint".into(), &["epr.test/ledger"]),
+        page("/console/events".into(), &["role.assignment.changed", "Rejected messages"]),
+        page("/console/health".into(), &["Ready", "epr doctor"]),
+    ]
+}
+
+/// The statements of each request, by its id, from the echo of the database driver.
+fn statements(log: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let mut by_request: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in log.iter().filter(|line| line["logger"] == "sqlx::query") {
+        let Some(request) = line["extra"]["request_id"].as_str() else { continue };
+        let text = line.to_string();
+        let is_transaction = ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "SET "].iter().any(|word| {
+            line["extra"]["summary"].as_str().is_some_and(|summary| summary.trim_start().starts_with(word))
+        });
+        if !is_transaction {
+            by_request.entry(request.to_owned()).or_default().push(text);
+        }
+    }
+    by_request
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_shows_the_deployments_own_data_with_at_most_eight_statements(#[case] kind: DatabaseKind) {
+    let mut world = World::with(kind, &[("EPR_LOG_LEVEL", "DEBUG"), ("EPR_SQL_ECHO", "true")]).await;
+    world.process.first_log("ledger_checkpoint_signed").await;
+    let browser = world.browser(&world.auditor).await;
+    let pages = pages(&world);
+    // The first list of a database creates the key of page tokens.
+    for (path, _) in pages.iter().filter(|(path, _)| path.contains("list=principals")) {
+        browser.get(path).await.expect(200);
+    }
+    let mut ids = Vec::new();
+    for (at, (path, parts)) in pages.iter().enumerate() {
+        let id = format!("page-{at}");
+        let shown = browser.get_with(path, &[("x-request-id", &id)]).await;
+        if path.ends_with("at=2025-01-01") {
+            assert_eq!(shown.status, 400, "before the first revision: {}", shown.body);
+        } else if path.ends_with("?q=B") {
+            assert_eq!((shown.status, shown.location()), (303, format!("/console/entities/{}", world.berlin).as_str()));
+        } else {
+            let body = shown.expect(200);
+            for part in parts {
+                assert!(body.contains(part.as_str()), "{path} lacks {part}: {body}");
+            }
+            assert!(!body.contains("<form method=\"post\" action=\"/console/change"), "an auditor changes nothing");
+        }
+        ids.push((id, path));
+    }
+    let (_, log) = world.process.terminate().await;
+    let statements = statements(&log);
+    assert!(statements.values().map(Vec::len).sum::<usize>() > pages.len(), "the echo is not found any more");
+    for (id, path) in ids {
+        let cost = statements.get(&id).map_or(&[][..], Vec::as_slice);
+        let most = if path.contains("list=principals") { MAX_LIST_STATEMENTS } else { MAX_STATEMENTS };
+        assert!(cost.len() <= most, "{path} costs {}: {cost:#?}", cost.len());
+    }
+}
+
+#[tokio::test]
+async fn a_page_needs_the_scope_of_the_same_call_of_the_api() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let browser = world.browser(&world.reader).await;
+    for (path, _) in pages(&world) {
+        let shown = browser.get(&path).await;
+        let needs_more = ["/console/check", "/console/access", "/console/ledger", "/console/events", "/console/health"]
+            .iter()
+            .any(|start| path.starts_with(start))
+            || path.contains("/difference");
+        let expected: &[u16] = if needs_more { &[403] } else { &[200, 303] };
+        assert!(expected.contains(&shown.status), "{path}: {} {}", shown.status, shown.body);
+        if !needs_more {
+            // The ledger is for epr:audit alone.
+            assert!(!shown.body.contains("ticket 42") && !shown.body.contains("role_assignment.create"), "{path}");
+        }
+    }
+    let home = browser.get("/console").await.expect(200);
+    assert!(home.contains("/console/entities\"") && !home.contains("/console/ledger\""), "{home}");
+}
+
+#[tokio::test]
+async fn hostile_names_are_text() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let hostile = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "{{7*7}}",
+        "\u{202e}txt.exe\u{200f}",
+        "\u{1b}[31mred\u{7}",
+        "😀👩‍👩‍👧‍👦",
+        &"ü".repeat(255),
+        "javascript:alert(1)",
+    ];
+    for name in hostile {
+        let id =
+            world.create("/api/v1/entities", &json!({"name": name, "type": "spv", "attributes": {"n": name}})).await;
+        let principal = json!({"display_name": name, "external_id": format!("x{name}")});
+        let principal = world.create("/api/v1/principals", &principal).await;
+        let cut = |chars: usize| name.chars().take(chars).collect::<String>();
+        let role = json!({"name": format!("ab {}", cut(110)), "description": cut(200),
+            "permissions": [format!("x:{}", cut(200))]});
+        let role = world.create("/api/v1/roles", &role).await;
+        let browser = world.browser(&world.auditor).await;
+        let held = json!({"principal_id": principal, "role_id": role, "entity_id": id});
+        world.create("/api/v1/assignments", &held).await;
+        for path in [
+            "/console".to_owned(),
+            "/console/entities".to_owned(),
+            format!("/console/entities/{id}"),
+            format!("/console/principal?id={principal}"),
+            "/console/principals".to_owned(),
+            format!("/console/roles/{role}"),
+            "/console/ledger".to_owned(),
+            format!("/console/check?user_id={principal}&action=x&resource_id={id}"),
+        ] {
+            let body = browser.get(&path).await.expect(200);
+            for part in ["<script>", "<img", "\u{1b}", "\u{7}", "href=\"javascript:"] {
+                assert!(!body.contains(part), "{path} has {part:?}");
+            }
+        }
+        let page = browser.get(&format!("/console/entities/{id}")).await.expect(200);
+        let shown = name.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;").replace('"', "&#34;");
+        let shown = shown.replace('\u{1b}', "␛").replace('\u{7}', "␇");
+        assert!(page.contains(&format!("<bdi>{shown}</bdi>")), "{shown}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn lists_have_pages_and_csv() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let mut expected = vec!["Acme Estates".to_owned(), "Berlin One".to_owned()];
+    for n in 0..120 {
+        let name = format!("entity {n}");
+        world.create("/api/v1/entities", &json!({"name": name, "type": "other"})).await;
+        expected.push(name);
+    }
+    let browser = world.browser(&world.auditor).await;
+    let csv = async |path: &str| {
+        let shown = browser.get(path).await;
+        assert!(shown.headers["content-type"].to_str().unwrap().starts_with("text/csv"));
+        shown.expect(200)
+    };
+    let first = browser.get("/console/entities").await.expect(200);
+    let next = next_page(&first).expect("a next page");
+    let second = browser.get(&format!("/console/entities{next}")).await.expect(200);
+    assert_eq!(next_page(&second), None);
+    let rows = [csv("/console/entities?csv=1").await, csv(&format!("/console/entities{next}&csv=1")).await].concat();
+    let found = expected.iter().filter(|name| rows.lines().any(|line| line.starts_with(&format!("{name} ")))).count();
+    assert_eq!((found, rows.lines().count()), (expected.len(), expected.len() + 2));
+    assert_eq!(browser.get("/console/entities?csv=2").await.status, 404);
+    let ledger = browser.get("/console/ledger").await.expect(200);
+    let older = next_page(&ledger).expect("older entries");
+    assert!(browser.get(&format!("/console/ledger{older}")).await.expect(200).contains("entity.create"));
+}
+
+/// The address of the next page, if there is one.
+fn next_page(page: &str) -> Option<String> {
+    let (before, _) = page.split_once("\" rel=\"next\"")?;
+    let (_, address) = before.rsplit_once("href=\"")?;
+    Some(address.replace("&#38;", "&").replace("&amp;", "&"))
+}
+
+#[tokio::test]
+async fn the_auditors_questions_are_answered_by_links() {
+    let mut world = World::new(DatabaseKind::Sqlite).await;
+    world.process.first_log("ledger_checkpoint_signed").await;
+    let browser = world.browser(&world.auditor).await;
+    // Who can download documents of Berlin One: the search of the first page leads to the entity, whose form asks.
+    let entity = browser.open("/console/entities?q=Berlin+One").await.expect(200);
+    assert!(entity.contains(&format!("name=\"resource_id\" value=\"{}\"", world.berlin)));
+    // Why was she refused: the decision leads to its explanation at its time.
+    let entry = browser.get("/console/ledger/8").await.expect(200);
+    let (_, link) = entry.split_once("href=\"/console/check?").expect("an explanation");
+    let link = link.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&");
+    let why = browser.get(&format!("/console/check?{link}")).await.expect(200);
+    assert!(why.contains("but it does not permit document:shred"), "{why}");
+    // Prove an entry: the file that the command verifies.
+    let proof = browser.get("/console/ledger/1/proof").await;
+    assert!(proof.headers["content-disposition"].to_str().unwrap().contains("entry-1.tlog-proof"));
+    assert!(proof.expect(200).starts_with("c2sp.org/tlog-proof@v1"));
+    let open = Browser::new(&world.base).open("/console/ledger/1/proof").await;
+    assert!(open.expect(200).contains("API token"), "a proof needs a session too");
+}
