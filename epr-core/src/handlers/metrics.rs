@@ -22,9 +22,7 @@ pub(crate) async fn write(engines: &Engines, started: Timestamp, out: &mut Strin
     metrics.encode(out);
     // Writing into a string does not fail.
     let _ = text::encode_registry(out, engines.cache.metrics().registry());
-    if engines.graph.is_on() {
-        let _ = text::encode_registry(out, engines.graph.metrics().registry());
-    }
+    let _ = text::encode_registry(out, engines.graph.metrics().registry());
     let _ = text::encode_registry(out, &process(started));
     if let Some(offset) = engines.clock_offset.seconds() {
         let _ = text::encode_registry(out, &clock(offset));

@@ -1,4 +1,4 @@
-//! Verifiers that EPR's authors did not write, over ledgers made by a service: Go's x/mod/sumdb, Python, and two crates.
+//! Verifiers that EPR's authors did not write, over ledgers made by a service: Go's x/mod/sumdb, Python, two crates.
 
 use std::path::Path;
 use std::process::Output;
