@@ -382,7 +382,9 @@ async fn while_the_database_is_away_there_is_no_decision() {
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
     let (proxy, url) = Proxy::in_front_of(&database).await;
     let url = format!("{url}?sslmode=disable");
-    let api = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_DATABASE_URL", url.as_str())]).await;
+    // What is cached is answered until the process has noticed that it no longer hears of changes.
+    let environment = [("EPR_DATABASE_URL", url.as_str()), ("EPR_DECISION_CACHE", "false")];
+    let api = Api::with_settings(database, Arc::new(SystemClock), &environment).await;
     let entity = api.entity("one", "spv", None).await;
     let check = |n: u128| json!({"user_id": user(n), "action": "read", "resource_id": entity});
     let checks = vec![check(1), check(2)];

@@ -16,8 +16,8 @@ const MAX_ROWS: usize = 1_000;
 
 /// Writes `sealed`, which moves the head of the chain from `before` to `after`, and the versions that they make, which
 /// moves the head of history from `previous`, the newest entry that changed the registry before them. `false` when the
-/// head of the chain is not at `before`; then nothing is written. No version is written unless the head of history is at
-/// `previous`, or if an entry does not say which version it makes; an erasure blanks earlier ones in any case.
+/// head of the chain is not at `before`; then nothing is written. No version is written unless the head of history is
+/// at `previous`, or if an entry does not say which version it makes; an erasure blanks earlier ones in any case.
 pub(in super::super) async fn append(
     conn: &mut Conn,
     (before, after): (&Head, &Head),
@@ -97,8 +97,8 @@ async fn write_parts(conn: &mut Conn, parts: &[Part<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Moves the head and writes `parts`, in one round trip with the entries that `query` begins with; returns whether those
-/// were written. No part is written when the head is elsewhere.
+/// Moves the head and writes `parts`, in one round trip with the entries that `query` begins with; returns whether
+/// those were written. No part is written when the head is elsewhere.
 async fn in_one_statement(
     conn: &mut Conn,
     mut query: QueryBuilder<Db>,
