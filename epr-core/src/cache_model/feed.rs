@@ -15,7 +15,9 @@ use crate::store::{FeedEvent, Invalidation, Store, sqlite};
 impl Process {
     /// Reports an event of the feed, as the feed follower does.
     pub(super) fn report(&self, event: FeedEvent) {
-        self.epr.engines.graph.before(&event);
+        if self.probe.guards.read_anew {
+            self.epr.engines.graph.before(&event);
+        }
         self.epr.engines.cache.tiers().apply(event);
     }
 }
@@ -94,11 +96,7 @@ impl World {
                 }
                 let process = &mut self.processes[at];
                 let event = FeedEvent::Connected { at: Instant::now(), database: "model".into(), pending: Vec::new() };
-                if self.guards.read_anew {
-                    process.report(event);
-                } else {
-                    process.epr.engines.cache.tiers().apply(event);
-                }
+                process.report(event);
                 process.report(FeedEvent::Reached(revision));
                 // Complete for the whole history, however long it takes.
                 process.report(FeedEvent::SingleProcess);

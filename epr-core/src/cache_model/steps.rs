@@ -112,7 +112,7 @@ pub(super) enum Feed {
 }
 
 /// The place of a global assignment: beyond the entities.
-const EVERYWHERE: u8 = 3;
+pub(super) const EVERYWHERE: u8 = 3;
 
 /// What the steps of a history are mostly about. A missing guard is found sooner among steps that can show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
