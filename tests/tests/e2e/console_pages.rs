@@ -89,9 +89,10 @@ fn statements(log: &[Value]) -> BTreeMap<String, Vec<String>> {
     for line in log.iter().filter(|line| line["logger"] == "sqlx::query") {
         let Some(request) = line["extra"]["request_id"].as_str() else { continue };
         let text = line.to_string();
-        let is_transaction = ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "SET "].iter().any(|word| {
-            line["extra"]["summary"].as_str().is_some_and(|summary| summary.trim_start().starts_with(word))
-        });
+        let is_transaction =
+            ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "SET ", "SELECT set_config"].iter().any(|word| {
+                line["extra"]["summary"].as_str().is_some_and(|summary| summary.trim_start().starts_with(word))
+            });
         if !is_transaction {
             by_request.entry(request.to_owned()).or_default().push(text);
         }

@@ -80,15 +80,6 @@ async fn show(ask: Ask) -> Answer {
         let seen = format!("{} / {}", history.complete_to, history.registry_sequence);
         all.push(Finding { label: t.history, look, seen });
     }
-    if let Ok(backlog) = epr.event_backlog().await {
-        let look = match (backlog.failed, backlog.pending) {
-            (0, 0) => Look::Good,
-            (0, _) => Look::Warning,
-            _ => Look::Bad,
-        };
-        let seen = format!("{} {} · {} {}", backlog.pending, t.pending, backlog.failed, t.failed);
-        all.push(Finding { label: t.events, look, seen });
-    }
     if let Ok(Some(connections)) = epr.connections().await {
         let seen = format!("{} / {}", connections.used, connections.max);
         all.push(Finding { label: t.connections, look: Look::Plain, seen });

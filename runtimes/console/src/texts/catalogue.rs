@@ -124,7 +124,6 @@ catalogue! {
     expiring: "Ends within seven days", "Endet innerhalb von sieben Tagen";
     explain_decision: "Explain this decision", "Diese Entscheidung erklären";
     external_id: "External id", "Externe Id";
-    failed: "failed", "fehlgeschlagen";
     fails: "fails", "nicht erfüllt";
     field: "Field", "Feld";
     find_entity: "Entity: name or id", "Entität: Name oder Id";
@@ -219,7 +218,6 @@ catalogue! {
     parent_id: "Id of the parent", "Id der übergeordneten Entität";
     passes: "passes", "erfüllt";
     path: "Path from the assignments to the resource", "Weg von den Zuweisungen zur Ressource";
-    pending: "pending", "ausstehend";
     permitted: "permitted", "erlaubt";
     pooler: "Connection pooler", "Verbindungs-Pooler";
     position: "Position", "Ort";
