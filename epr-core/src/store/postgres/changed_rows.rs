@@ -5,10 +5,11 @@
 /// The number of triggers on the tables of the registry.
 pub(super) const REGISTRY_TRIGGERS: i64 = 24;
 
-/// Whether a note of a changed row may be removed.
+/// Whether a note of a changed row may be removed: an old one of a transaction that every later state sees. A
+/// transaction that stays open would make each state older than the notes that were removed.
 macro_rules! written_an_hour_ago {
     () => {
-        "written_at < now() - interval '1 hour'"
+        "written_at < now() - interval '1 hour' AND transaction < pg_snapshot_xmin(pg_current_snapshot())"
     };
 }
 
