@@ -1,5 +1,6 @@
 # Sourced after need.sh, not run: starts a throw-away PostgreSQL server on a free port and stops it when the shell ends.
-# Sets EPR_TEST_POSTGRES_URL. PostgreSQL refuses to run as root; root therefore runs it as the user `postgres`.
+# Sets EPR_TEST_POSTGRES_URL. PG_OPTIONS has further options of the server. PostgreSQL refuses to run as root; root
+# therefore runs it as the user `postgres`.
 # shellcheck shell=bash
 
 pg_bin() {
@@ -20,7 +21,6 @@ need_postgres() {
     [[ -n $(pg_bin) ]] || need_apt /no/such/command postgresql
 }
 
-# start_postgres [OPTIONS FOR postgres]
 start_postgres() {
     local bin port
     bin=$(pg_bin)
@@ -29,7 +29,7 @@ start_postgres() {
     [[ $(id -u) != 0 ]] || chown postgres "$PG_DIR"
     (cd "$PG_DIR" && as_pg "$bin/initdb" -D "$PG_DIR/data" -U epr -A trust -E UTF8 --no-locale >"$PG_DIR.log")
     port=$(free_port)
-    local options="-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300 $*"
+    local options="-p $port -k $PG_DIR -h 127.0.0.1 -c max_connections=300 ${PG_OPTIONS:-}"
     (cd "$PG_DIR" && as_pg "$bin/pg_ctl" -D "$PG_DIR/data" -w -l "$PG_DIR/data/log" -o "$options" start >>"$PG_DIR.log")
     PG_CTL=$bin/pg_ctl
     export EPR_TEST_POSTGRES_URL=postgres://epr@127.0.0.1:$port

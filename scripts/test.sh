@@ -125,7 +125,8 @@ fi
 
 trap 'stop_moto; stop_postgres' EXIT
 # The tests kill processes, never the machine, so nothing has to reach the disk: on a slow one that took most of the time.
-start_postgres -c fsync=off -c full_page_writes=off
+PG_OPTIONS="-c fsync=off -c full_page_writes=off"
+start_postgres
 start_moto
 say "PostgreSQL at $EPR_TEST_POSTGRES_URL, SNS and SQS at $EPR_TEST_AWS_URL"
 

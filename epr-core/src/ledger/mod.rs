@@ -24,6 +24,13 @@ mod tlog_tests;
 pub mod verify;
 pub mod verify_tree;
 
+/// The compression function of SHA-256.
+fn compress(state: &mut [u32; 8], blocks: &[[u8; sha256::BLOCK_BYTES]]) {
+    for block in blocks {
+        sha2::compress256(state, &[(*block).into()]);
+    }
+}
+
 /// The `previous_hash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

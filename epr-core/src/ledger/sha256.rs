@@ -1,9 +1,9 @@
 //! SHA-256 of messages that lie in whole blocks already: most of what a ledger hashes is short, and the buffer of a
 //! streaming hasher takes as long as the hashing of such a message.
 //!
-//! Pure. Must never be used for a message whose length is not known before.
+//! Owns the padding; the compression function is that of its parent module. Must never be used for a message whose length is not known before.
 
-use sha2::block_api::compress256;
+use super::compress;
 
 /// The size of a block in bytes.
 pub const BLOCK_BYTES: usize = 64;
@@ -26,7 +26,7 @@ pub const fn padded_len(length: usize) -> usize {
 #[inline]
 pub fn of_blocks(blocks: &[[u8; BLOCK_BYTES]]) -> [u8; 32] {
     let mut state = INITIAL;
-    compress256(&mut state, blocks);
+    compress(&mut state, blocks);
     let mut hash = [0; 32];
     for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();
