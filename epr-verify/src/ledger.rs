@@ -17,8 +17,11 @@ pub mod tile;
 
 use merkle::Hash;
 use sha2::{Digest as _, Sha256};
+
 /// The compression function of SHA-256.
-use sha2_blocks::block_api::compress256 as compress;
+mod compress {
+    pub use sha2_blocks::block_api::compress256 as compress;
+}
 
 /// The `previous_hash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod chain;
 #[cfg(feature = "proofs")]
 pub mod checkpoint;
+mod compress;
 pub mod edge;
 pub mod merkle;
 #[cfg(feature = "proofs")]
@@ -23,13 +24,6 @@ pub mod tile;
 mod tlog_tests;
 pub mod verify;
 pub mod verify_tree;
-
-/// The compression function of SHA-256.
-fn compress(state: &mut [u32; 8], blocks: &[[u8; sha256::BLOCK_BYTES]]) {
-    for block in blocks {
-        sha2::compress256(state, &[(*block).into()]);
-    }
-}
 
 /// The `previous_hash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";

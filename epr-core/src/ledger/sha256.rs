@@ -1,9 +1,10 @@
 //! SHA-256 of messages that lie in whole blocks already: most of what a ledger hashes is short, and the buffer of a
 //! streaming hasher takes as long as the hashing of such a message.
 //!
-//! Owns the padding; the compression function is that of its parent module. Must never be used for a message whose length is not known before.
+//! Owns the padding; the module `compress` beside it has the compression function. Must never be used for a message
+//! whose length is not known before.
 
-use super::compress;
+use super::compress::compress;
 
 /// The size of a block in bytes.
 pub const BLOCK_BYTES: usize = 64;
