@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 /// The compression function of SHA-256.
 mod compress {
-    pub use sha2_blocks::block_api::compress256 as compress;
+    pub(super) use sha2_blocks::block_api::compress256 as compress;
 }
 
 /// The `previous_hash` of the first entry.

@@ -2,7 +2,7 @@
 //! and depends on another version has a module of this name of its own.
 
 /// Works the blocks of 64 bytes into the state, the first block first.
-pub fn compress(state: &mut [u32; 8], blocks: &[[u8; 64]]) {
+pub(super) fn compress(state: &mut [u32; 8], blocks: &[[u8; 64]]) {
     for block in blocks {
         sha2::compress256(state, &[(*block).into()]);
     }

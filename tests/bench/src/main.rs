@@ -8,6 +8,7 @@ mod batch;
 mod checks;
 mod conditions;
 mod explain;
+mod graph;
 mod history;
 mod history_world;
 mod http;
@@ -33,7 +34,7 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "starts",
     "warm",
     "conditions",
@@ -48,6 +49,7 @@ const PARTS: [&str; 14] = [
     "history",
     "authzen",
     "proofs",
+    "graph",
 ];
 
 #[tokio::main]
@@ -140,6 +142,9 @@ async fn main() -> ExitCode {
     }
     if wanted("history") {
         history::measure(&scale, &mut rng, &mut report).await;
+    }
+    if wanted("graph") {
+        Box::pin(graph::measure(&scale, &mut report)).await;
     }
     if wanted("proofs") {
         proofs::measure(&scale, &mut report).await;

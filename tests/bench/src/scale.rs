@@ -34,6 +34,8 @@ pub(crate) struct Scale {
     pub(crate) held: usize,
     /// Trees whose entities are walked.
     pub(crate) walked_trees: usize,
+    /// Entities, and assignments, of the worlds that are kept in memory.
+    pub(crate) graph_sizes: [usize; 3],
 }
 
 impl Scale {
@@ -55,6 +57,7 @@ impl Scale {
         held: 1_000,
         // About 100,000 entities.
         walked_trees: 437,
+        graph_sizes: [10_000, 100_000, 1_000_000],
     };
 
     /// Enough to show that every part runs; its measurements mean nothing.
@@ -75,6 +78,7 @@ impl Scale {
         list_reads: 50,
         held: 50,
         walked_trees: 5,
+        graph_sizes: [1_000, 2_000, 4_000],
     };
 
     /// The sizes of the world of the lists of access.
