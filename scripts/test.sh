@@ -9,8 +9,8 @@ usage() {
 Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
        scripts/test.sh --quick
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
-runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), the deployment
-(scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients,
+runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), a loss of the server and both
+restores (scripts/game-day.sh), the deployment (scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients,
 the console in Chromium, schemathesis, the cases of AuthZEN, a small run of the bench, and 10 s of each fuzz target.
   --no-lint   only the tests
   --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
@@ -136,6 +136,7 @@ say "tests"
 cargo test --locked --workspace "$@"
 if (($# == 0)); then
     scripts/test-image.sh "$CARGO_TARGET_DIR/debug"
+    scripts/game-day.sh "$CARGO_TARGET_DIR/debug"
     scripts/test-deploy.sh
     scripts/test-features.sh
     scripts/test-examples.sh
