@@ -33,4 +33,9 @@ def settings($elsewhere):
     .containerDefinitions |= map(select(.name != "audit-worker"))
   end
 | walk(if type == "string" then fill else . end)
-| .containerDefinitions |= map(settings($elsewhere) | .readonlyRootFilesystem = ($exec | not))
+| .containerDefinitions |= map(
+    settings($elsewhere)
+    | .readonlyRootFilesystem = ($exec | not)
+    # A label without a value is omitted: the schema of an image that another checkout was built from may be unknown.
+    | .dockerLabels |= with_entries(select(.value != ""))
+  )

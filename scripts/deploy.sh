@@ -50,6 +50,7 @@ done
 
 source scripts/deploy-settings.sh
 source scripts/deploy-ecs.sh
+source scripts/deploy-schema.sh
 settings_begin
 deployment_settings
 if $DRY_RUN; then
@@ -63,7 +64,7 @@ settings_end
 
 tag_said=${IMAGE_TAG:-}
 default IMAGE_TAG "$(date -u +%Y%m%d%H%M%S)"
-service='' worker=''
+service='' worker='' schema=''
 if $DRY_RUN; then
     default AWS_ACCOUNT_ID 'ACCOUNT'
     say "dry run: nothing is called, nothing is changed"
@@ -92,9 +93,10 @@ if [[ $SKIP_BUILD == true ]]; then
         export IMAGE="THE IMAGE THAT $ECS_SERVICE RUNS"
     elif [[ -n $service ]]; then
         current=$(jq -r .taskDefinition <<<"$service")
-        IMAGE=$(aws ecs describe-task-definition --task-definition "$current" --output json |
-            jq -r --arg name "$CONTAINER_NAME" \
-                '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image')
+        described=$(aws ecs describe-task-definition --task-definition "$current" --output json)
+        IMAGE=$(jq -r --arg name "$CONTAINER_NAME" \
+            '.taskDefinition.containerDefinitions[] | select(.name == $name) | .image' <<<"$described")
+        schema=$(described_schema <<<"$described")
         [[ -n $IMAGE ]] || {
             echo "the service $ECS_SERVICE has no container $CONTAINER_NAME; nothing was done" >&2
             exit 2
@@ -109,6 +111,19 @@ else
     scripts/build.sh --push
 fi
 say "image $IMAGE"
+
+# The schema that the image's program knows, for the labels of the task definitions: of this checkout, or of a revision
+# that runs the image already.
+if [[ $SKIP_BUILD != true ]]; then
+    schema=$(checkout_schema)
+elif [[ -n $tag_said ]] && ! $DRY_RUN; then
+    schema=$(image_schema "$TASK_FAMILY" "$IMAGE" "$CONTAINER_NAME")
+fi
+export SCHEMA_VERSION=${schema% *} OLDEST_PROGRAM=${schema#* }
+if [[ -n $service ]]; then
+    former=$(jq -r '.taskDefinition | split("/")[-1]' <<<"$service")
+    say_deployment "$former" "$(database_schema "${former%:*}" "${former##*:}")" "$schema"
+fi
 
 # The log group: containers cannot start without it.
 if $DRY_RUN; then

@@ -5,25 +5,28 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'HELP'
-Usage: scripts/rollback.sh [--to REVISION] [--worker] [--dry-run]
+Usage: scripts/rollback.sh [--to REVISION] [--worker] [--restored] [--dry-run]
 Rolls ECS_SERVICE back to the revision before the one that it runs. Revisions of failed deployments are not selected.
   --to REVISION   to this one: a number, or family:number
   --worker        the worker's own service (WORKER_SERVICE, default ${ECS_SERVICE}-worker) instead of the API's
+  --restored      also to a revision whose program cannot run on the schema of the database, which was restored
   --list          shows the revisions that are available, and changes nothing
   --dry-run       shows the calls; reads, but changes nothing
 Variables, from the environment or the file ENV_FILE (default .env): AWS_REGION, ECS_CLUSTER, ECS_SERVICE;
 DEPLOY_TIMEOUT=900, DEPLOY_POLL=10.
-An older program does not start on a database that a newer one has migrated: see "Rollback" in docs/DEPLOYMENT.md.
+An older program starts on the schema of a newer one only if the schema admits it. The script says so before it acts, and
+does nothing (exit code 2) if it does not: see "Rollback" in docs/DEPLOYMENT.md.
 HELP
 }
 
 DRY_RUN=false
-to='' on_worker=false list=false
+to='' on_worker=false list=false restored=false
 while (($#)); do
     case $1 in
         --help) usage; exit 0 ;;
         --to) to=${2:?--to needs a revision}; shift 2 ;;
         --worker) on_worker=true; shift ;;
+        --restored) restored=true; shift ;;
         --list) list=true; shift ;;
         --dry-run) DRY_RUN=true; shift ;;
         *) usage >&2; exit 2 ;;
@@ -32,6 +35,7 @@ done
 
 source scripts/deploy-settings.sh
 source scripts/deploy-ecs.sh
+source scripts/deploy-schema.sh
 settings_begin
 required AWS_REGION ECS_CLUSTER ECS_SERVICE
 worker_settings
@@ -76,6 +80,20 @@ else
     [[ -n $target ]] || { echo "there is no revision of $family before $current" >&2; exit 2; }
 fi
 [[ $target != "$current" ]] || { echo "$name runs $target already"; exit 0; }
+
+# The API's programs migrate the database, whichever service is rolled back.
+database=$(database_schema "$family" "${target##*:}")
+if $on_worker; then
+    api=$(service_json "$ECS_SERVICE" | jq -r '.taskDefinition // "" | split("/")[-1]')
+    [[ -z $api || -z $database ]] || {
+        of_api=$(database_schema "${api%:*}" "${api##*:}")
+        database=${of_api:+${database%% *} ${of_api#* }}
+    }
+fi
+if ! can_go_back "$target" "$database" && ! $restored; then
+    echo "nothing was done: go forward to a newer program, or restore the database and repeat with --restored" >&2
+    exit 2
+fi
 
 target=$(aws ecs describe-task-definition --task-definition "$target" \
     --query taskDefinition.taskDefinitionArn --output text)

@@ -230,6 +230,7 @@ ecs UpdateService '{"cluster": "platform", "service": "epr", "desiredCount": 3}'
 run 0 env SKIP_BUILD=true ECS_ENABLE_EXECUTE_COMMAND=true \
     EPR_DATABASE_URL=arn:aws:ssm:eu-central-1:123456789012:parameter/epr/database scripts/deploy.sh
 [[ $(runs epr) == omen-epr:2 ]] || fail "the service is not on omen-epr:2"
+said "as before. A rollback to omen-epr:1 needs no restored database"
 [[ $(service epr | jq .desiredCount) == 3 ]] || fail "the count was changed"
 definition omen-epr:2 >"$work/definition"
 holds "without a build it keeps the image that runs" \
@@ -321,7 +322,62 @@ said "omen-epr:1   runs"
 unsaid "omen-epr-worker"
 pass "rollback.sh --to and --list"
 run 0 scripts/rollback.sh --worker
+said "which admits it"
 [[ $(runs epr-worker) == omen-epr-worker:1 ]] || fail "the worker is not on omen-epr-worker:1"
 pass "rollback.sh --worker"
+
+say "whether a rollback is possible"
+newest=$(definition omen-epr:1 | jq -r '.containerDefinitions[0].dockerLabels["epr.schema"] | tonumber')
+oldest=$(definition omen-epr:1 | jq -r '.containerDefinitions[0].dockerLabels["epr.oldest-program"] | tonumber')
+definition omen-epr:1 |
+    holds "the labels name the newest migration of the checkout, and the oldest program that it admits" \
+        ".containerDefinitions | map(.dockerLabels) == [range(2) | {\"epr.schema\": \"$newest\",
+            \"epr.oldest-program\": \"$oldest\"}]"
+# programmed SCHEMA OLDEST: registers a copy of the first revision for a program with these numbers, and runs it.
+programmed() {
+    local revision
+    revision=$(ecs RegisterTaskDefinition "$(definition omen-epr:1 |
+        jq --arg schema "$1" --arg oldest "$2" 'del(.taskDefinitionArn, .revision, .status, .compatibilities,
+            .registeredAt, .requiresAttributes) | .containerDefinitions[].dockerLabels
+                = ({"epr.schema": $schema, "epr.oldest-program": $oldest} | with_entries(select(.value != "")))')" |
+        jq -r '.taskDefinition.revision')
+    ecs UpdateService "{\"cluster\": \"platform\", \"service\": \"epr\", \"taskDefinition\": \"omen-epr:$revision\"}" \
+        >/dev/null
+    echo "$revision"
+}
+first=$(programmed $((newest + 1)) "$newest")
+run 0 scripts/rollback.sh --to 11
+said "omen-epr:11 knows version $newest. The database may be at version $((newest + 1)), which admits it"
+[[ $(runs epr) == omen-epr:11 ]] || fail "the service is not on omen-epr:11"
+pass "rollback.sh: to a program that the schema admits"
+second=$(programmed $((newest + 2)) $((newest + 1)))
+run 2 scripts/rollback.sh --to 11
+said "which admits programs from version $((newest + 1)) on: its tasks would not start"
+said "nothing was done"
+[[ $(runs epr) == "omen-epr:$second" ]] || fail "the service has moved"
+run 0 scripts/rollback.sh
+[[ $(runs epr) == "omen-epr:$first" ]] || fail "the service is not on omen-epr:$first"
+run 0 scripts/rollback.sh --to 11 --restored
+[[ $(runs epr) == omen-epr:11 ]] || fail "the service is not on omen-epr:11"
+pass "rollback.sh: not to a program that the schema does not admit, unless the database was restored"
+run 0 env SKIP_BUILD=true scripts/deploy.sh
+said "WARNING: schema: the database may be at version $((newest + 2)), which admits programs from"
+said "This image knows version $newest: its tasks do not start"
+pass "deploy.sh: a program that cannot start is said before anything is done"
+programmed 1 1 >"$work/first"
+run 0 env IMAGE_TAG=three scripts/deploy.sh
+said "WARNING: schema: the new program migrates from version 1 to $newest, which admits programs from version $oldest on."
+said "omen-epr:$(cat "$work/first") knows version 1: a rollback to it needs a restored database"
+pass "deploy.sh: a migration after which the former program cannot start is said before anything is done"
+programmed '' '' >"$work/first"
+look ecr AmazonEC2ContainerRegistry_V20150921.PutImage \
+    '{"repositoryName": "platform/omen-epr", "imageTag": "three", "imageManifest": "{\"schemaVersion\": 2}"}' >/dev/null
+run 0 env SKIP_BUILD=true IMAGE_TAG=three scripts/deploy.sh
+said "no label says which schema omen-epr:$(cat "$work/first") or this image knows"
+definition "$(runs epr)" | holds "an image that was built earlier gets the labels of a revision that has run it" \
+    ".containerDefinitions[0].dockerLabels[\"epr.schema\"] == \"$newest\""
+run 0 scripts/rollback.sh
+said "no label says which schema omen-epr:$(cat "$work/first") knows"
+pass "a revision without labels: that nothing can be said is said"
 
 say "$passed passed, 0 failed"

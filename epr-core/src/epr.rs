@@ -29,7 +29,7 @@ use crate::domain::{EntityTypeUse, Timestamp};
 use crate::engine::Engines;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, Result, chain};
-use crate::store::{SchemaState, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The sentence about entity types in use that the service does not accept.
 pub(crate) fn lacking_types(unaccepted: &[EntityTypeUse]) -> String {
@@ -61,16 +61,11 @@ impl Epr {
     /// when many processes do it at once.
     ///
     /// # Errors
-    /// The database is unavailable, its schema is newer or (without `migrate`) older than this program, or it holds
-    /// entity types that this service does not accept.
+    /// The database is unavailable, its schema does not admit this program or (without `migrate`) is older than it, or
+    /// it holds entity types that this service does not accept.
     pub async fn start(&self, migrate: bool) -> Result<()> {
-        let SchemaState { applied, known } = if migrate { self.migrate().await? } else { self.schema().await? };
-        if applied > known {
-            return Err(StoreError::SchemaTooNew { applied, known }.into());
-        }
-        if applied < known {
-            return Err(StoreError::SchemaTooOld { applied, known }.into());
-        }
+        let schema = if migrate { self.migrate().await? } else { self.schema().await? };
+        schema.check_start()?;
         let unaccepted = self.unaccepted_types().await?;
         if !unaccepted.is_empty() {
             return Err(StoreError::Unsuitable(lacking_types(&unaccepted)).into());

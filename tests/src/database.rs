@@ -10,7 +10,7 @@ use epr_core::store::{Store, sqlite};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{statements, wait};
 
 /// Time between two readings of a value that a test waits for.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -170,7 +170,7 @@ impl Database {
 
     /// The store of this database, migrated.
     pub async fn store(&self) -> Arc<dyn Store> {
-        let options = Options::default();
+        let options = Options { echo: statements::are_recorded(), ..Options::default() };
         let store: Arc<dyn Store> = match self.file() {
             Some(path) => Arc::new(sqlite::open_file(&path, &options).expect("a store")),
             None => Arc::new(postgres::open(&self.url, &options).expect("a store")),

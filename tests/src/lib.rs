@@ -24,6 +24,7 @@ pub mod queue;
 pub mod redis;
 pub mod s3_front;
 pub mod seed;
+pub mod statements;
 pub mod stream;
 pub mod upstash;
 pub mod wait;

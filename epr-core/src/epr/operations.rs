@@ -6,7 +6,7 @@ use crate::engine::clock_offset::{self, ClockReading};
 use crate::engine::graph::{self, GraphState};
 use crate::error::Result;
 use crate::handlers::metrics;
-use crate::store::{Connections, RowVisitor, SchemaState, SinceTakeover, StoreError, TableRow, TakeoverReport};
+use crate::store::{Connections, RowVisitor, SchemaState, SinceTakeover, TableRow, TakeoverReport};
 
 /// Health and metrics.
 impl Epr {
@@ -56,16 +56,14 @@ impl Epr {
     }
 
     /// Checks whether checks and changes can be served: facts can be read and an entry can be written on the server
-    /// that has the ledger, and the schema is not older than this program. A newer schema is ready: during a release
-    /// the processes of the previous version work on the schema of the next one.
+    /// that has the ledger, and the schema is not older than this program. A newer schema is ready, unless it says that
+    /// it admits only newer programs: during a release the processes of the previous version work on the schema of the
+    /// next one.
     ///
     /// # Errors
     /// The reason.
     pub async fn check_ready(&self) -> Result<()> {
-        let SchemaState { applied, known } = self.schema().await?;
-        if applied < known {
-            return Err(StoreError::SchemaTooOld { applied, known }.into());
-        }
+        self.schema().await?.check_running()?;
         Ok(self.store().ready().await?)
     }
 

@@ -57,7 +57,7 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     if let Some(finding) = pool(epr, settings).await {
         found.push(finding);
     }
-    if schema.applied == schema.known {
+    if schema.check_start().is_ok() {
         found.extend(privileges(epr).await);
         found.push(outbox(epr).await);
         found.push(history(epr).await);
@@ -125,10 +125,17 @@ fn of_pooler(mode: &str) -> Finding {
     Finding::new("pooler", State::Fine, format!("a connection pooler in {mode} mode"))
 }
 
-fn of_schema(SchemaState { applied, known }: SchemaState) -> Finding {
+fn of_schema(schema: SchemaState) -> Finding {
+    let SchemaState { applied, known, oldest_program } = schema;
     match applied.cmp(&known) {
         std::cmp::Ordering::Equal => {
             Finding::new("schema", State::Fine, format!("version {applied}, the one this program needs"))
+        }
+        std::cmp::Ordering::Greater if schema.check_start().is_ok() => {
+            let oldest = oldest_program.unwrap_or(applied);
+            let seen =
+                format!("version {applied}, newer than this program's {known}; it admits programs from {oldest} on");
+            Finding::new("schema", State::Fine, seen)
         }
         std::cmp::Ordering::Less => {
             Finding::new("schema", State::Wrong, format!("version {applied}; this program needs {known}"))

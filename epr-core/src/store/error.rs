@@ -28,16 +28,18 @@ pub enum StoreError {
         /// The error in the value.
         why: String,
     },
-    /// The schema is newer than this program.
+    /// The schema is newer than this program, and does not admit it.
     #[error(
-        "the database schema is at version {applied}, but this program knows versions up to {known} only: run a newer \
-         program, or restore the database that belongs to this one"
+        "the database schema is at version {applied}, this program knows versions up to {known}, and {}: run a newer \
+         program, or restore the database that belongs to this one", admitted(*.oldest_program)
     )]
     SchemaTooNew {
         /// Newest migration applied.
         applied: i64,
         /// Newest migration known.
         known: i64,
+        /// The oldest program that the schema admits, by the newest migration that it knows; `None` if it does not say.
+        oldest_program: Option<i64>,
     },
     /// The schema is older than this program, and migrations are turned off.
     #[error(
@@ -78,6 +80,14 @@ pub enum StoreError {
     /// Anything else: a error of this program or of the database.
     #[error("the database refused a statement")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The programs that a newer schema admits.
+fn admitted(oldest_program: Option<i64>) -> String {
+    match oldest_program {
+        Some(oldest) => format!("the schema admits only programs that know version {oldest}"),
+        None => "the schema does not say that older programs can run on it".to_owned(),
+    }
 }
 
 /// Why no connection to the database could be opened.

@@ -1,11 +1,13 @@
-//! The migrations of both databases, compiled into the program. Must never list a file for one database only.
+//! The migrations of both databases, compiled into the program, and the oldest program that each of them admits. Must
+//! never list a file for one database only.
 
 use std::borrow::Cow;
 
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-/// The migrations in `migrations/$folder`. Adding one: add its file to both folders, and its name here.
+/// The migrations in `migrations/$folder`. Adding one: add its file to both folders, its name here, and the oldest
+/// program that it admits to `migrations/oldest_programs.tsv`.
 macro_rules! migrations {
     ($folder:literal) => {
         migrations!(
@@ -42,6 +44,7 @@ macro_rules! migrations {
             "0032_past_lists_of_one_type",
             "0034_authzen",
             "0037_changed_rows",
+            "0039_oldest_programs",
         )
     };
     ($folder:literal, $($name:literal,)+) => {
@@ -67,6 +70,32 @@ pub(super) fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
     Migrator::with_migrations(files.iter().filter_map(migration).collect())
 }
 
+/// The migration that keeps the oldest admitted program of later ones in the database.
+pub(super) const STATED_FROM: i64 = 39;
+
+const OLDEST_PROGRAMS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/oldest_programs.tsv"));
+
+/// The lines of the file: migration and oldest program.
+fn stated() -> impl Iterator<Item = (i64, i64)> {
+    OLDEST_PROGRAMS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?.parse().ok()?, columns.next()?.parse().ok()?))
+    })
+}
+
+/// Returns the oldest program that can run on the schema after a migration, by the newest migration that the program
+/// knows.
+pub(super) fn oldest_program(version: i64) -> i64 {
+    stated().find(|(migration, _)| *migration == version).map_or(version, |(_, oldest)| oldest)
+}
+
+/// Returns the oldest program that can run on a schema that this program has migrated, by the newest migration that the
+/// older program knows.
+#[must_use]
+pub fn oldest_admitted_program() -> i64 {
+    stated().map(|(_, oldest)| oldest).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -88,6 +117,22 @@ mod tests {
             let files = std::fs::read_dir(folder).unwrap();
             let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
             assert_eq!(names(&migrator), files);
+        }
+    }
+
+    #[test]
+    fn every_migration_states_the_oldest_program_that_it_admits() {
+        let versions: BTreeSet<i64> = migrations!("sqlite").iter().map(|one| one.version).collect();
+        let lines = OLDEST_PROGRAMS.lines().filter(|line| !line.starts_with('#')).count();
+        let stated: Vec<_> = stated().collect();
+        assert_eq!(stated.len(), lines, "a line of migrations/oldest_programs.tsv has no two numbers");
+        let listed: BTreeSet<i64> = stated.iter().map(|(migration, _)| *migration).collect();
+        assert_eq!(listed.len(), lines, "a migration is listed twice in migrations/oldest_programs.tsv");
+        let expected: BTreeSet<i64> = versions.range(STATED_FROM..).copied().collect();
+        assert_eq!(listed, expected, "migrations/oldest_programs.tsv lists every migration from {STATED_FROM} on");
+        for (migration, oldest) in stated {
+            assert!((STATED_FROM..=migration).contains(&oldest), "migration {migration} admits program {oldest}");
+            assert!(versions.contains(&oldest), "migration {migration} admits program {oldest}, which does not exist");
         }
     }
 }

@@ -8,7 +8,6 @@ use epr_core::domain::StatedReason;
 use epr_core::domain::fields::parse_uuid;
 use epr_core::domain::named_caller::{CallerKind, NamedCaller};
 use epr_core::settings::{Environment, Source};
-use epr_core::store::StoreError;
 use epr_core::store::url::DatabaseUrl;
 use epr_core::{Call, Epr, Error, Settings};
 use uuid::Uuid;
@@ -140,14 +139,7 @@ impl Connection {
         // The pool would report only a timeout, not the cause.
         epr.reach().await?;
         if !any_schema {
-            let state = epr.schema().await?;
-            let (applied, known) = (state.applied, state.known);
-            if applied < known {
-                return Err(Error::from(StoreError::SchemaTooOld { applied, known }).into());
-            }
-            if applied > known {
-                return Err(Error::from(StoreError::SchemaTooNew { applied, known }).into());
-            }
+            epr.schema().await?.check_start().map_err(Error::from)?;
         }
         let is_real = matches!(settings.service.environment, Environment::Production);
         let unpublished = settings.events.topic_arn.is_none()

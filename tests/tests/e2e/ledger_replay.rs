@@ -329,7 +329,8 @@ async fn the_service_is_ready_while_facts_can_be_read_and_an_entry_can_be_writte
     // The next version has migrated, and this one runs until it is replaced.
     api.database
         .execute(
-            "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time \
+            "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) \
+            SELECT 9999, description, installed_on, success, checksum, execution_time \
             FROM _sqlx_migrations WHERE version = 1",
         )
         .await

@@ -148,5 +148,6 @@ mod unknown_members;
 mod unknown_variables;
 mod unread_output;
 mod unwritable_output;
+mod upgrades;
 mod vault;
 mod worker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epr_core::store::postgres::{self, Options};
-use epr_core::store::{Store, StoreError, sqlite};
+use epr_core::store::{SchemaState, Store, StoreError, oldest_admitted_program, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::wait;
 use rstest::rstest;
@@ -55,6 +55,36 @@ async fn a_schema_that_is_newer_than_the_program_is_refused(#[case] backend: Bac
     world.database().execute(newer).await.unwrap();
     let error = world.store.migrate().await.unwrap_err();
     assert!(matches!(error, StoreError::SchemaTooNew { applied: 1001, .. }), "{error}");
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn each_migration_keeps_the_oldest_program_that_it_admits_and_a_newer_one_can_admit_this_program(
+    #[case] backend: Backend,
+) {
+    let world = World::new(backend).await;
+    let database = world.database();
+    let silent = "SELECT COUNT(*) FROM _sqlx_migrations WHERE version >= 39 AND oldest_program IS NULL";
+    assert_eq!(database.number(silent).await, 0);
+    let state = world.store.schema().await.unwrap();
+    let newest = database.number("SELECT MAX(oldest_program) FROM _sqlx_migrations").await;
+    assert_eq!((state.oldest_program, newest), (Some(newest), oldest_admitted_program()));
+    state.check_start().unwrap();
+    let newer = |version: i64, oldest: i64| {
+        format!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time, oldest_program) \
+             SELECT {version}, 'newer', TRUE, checksum, 0, {oldest} FROM _sqlx_migrations WHERE version = 1"
+        )
+    };
+    database.execute(&newer(9001, state.known)).await.unwrap();
+    let admitting = SchemaState { applied: 9001, oldest_program: Some(state.known), ..state };
+    assert_eq!(world.store.migrate().await.unwrap(), admitting, "nothing to migrate");
+    database.execute(&newer(9002, 9001)).await.unwrap();
+    assert_eq!(world.store.schema().await.unwrap(), SchemaState { applied: 9002, oldest_program: Some(9001), ..state });
+    let error = world.store.migrate().await.unwrap_err();
+    assert!(matches!(error, StoreError::SchemaTooNew { oldest_program: Some(9001), .. }), "{error}");
 }
 
 #[rstest]

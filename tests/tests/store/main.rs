@@ -17,6 +17,7 @@ mod history;
 mod idempotency;
 mod identities;
 mod ledger;
+mod older_programs;
 mod outbox;
 mod past;
 mod principals;

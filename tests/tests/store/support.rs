@@ -13,6 +13,7 @@ use epr_core::ledger::chain::Draft;
 use epr_core::store::postgres::Options;
 use epr_core::store::{InsertedEvent, InsertedPrincipal, OutboxEvent, Page, Store, Tx, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::statements;
 use uuid::Uuid;
 
 /// The database that a test runs on.
@@ -43,6 +44,7 @@ impl World {
             Backend::File => DatabaseKind::Sqlite,
             Backend::Postgres => DatabaseKind::Postgres,
         };
+        statements::record_if_asked();
         let database = Database::create(kind).await;
         Self { store: database.store().await, database: Some(database) }
     }

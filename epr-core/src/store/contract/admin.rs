@@ -6,23 +6,24 @@ use async_trait::async_trait;
 
 use super::Result;
 use crate::domain::Timestamp;
-use crate::store::ConnectFailure;
+use crate::store::{ConnectFailure, StoreError};
 
 /// Operations on the database as a whole.
 #[async_trait]
 pub trait AdminStore: Send + Sync {
-    /// Returns the version of the schema and the version that this program knows. Changes nothing.
+    /// Returns the version of the schema, the version that this program knows, and the oldest program that the schema
+    /// admits. Changes nothing.
     ///
     /// Example: on an empty database, `applied: 0`.
     async fn schema(&self) -> Result<SchemaState>;
 
     /// Applies missing migrations, under a lock that excludes other processes, and takes over the tables of an older
-    /// implementation.
+    /// implementation. Changes nothing on a newer schema that admits this program.
     ///
     /// Example: a second call changes nothing and returns `applied == known`.
     ///
     /// # Errors [`SchemaTooNew`](crate::store::StoreError::SchemaTooNew) when the database has migrations that this
-    /// program does not know.
+    /// program does not know, unless they admit it.
     async fn migrate(&self) -> Result<SchemaState>;
 
     /// Makes one round trip that touches no table.
@@ -101,6 +102,40 @@ pub struct SchemaState {
     pub applied: i64,
     /// The newest migration that this program knows.
     pub known: i64,
+    /// The oldest program that can run on the schema, by the newest migration that the program knows; `None` when a
+    /// migration that this program does not know says nothing about it.
+    pub oldest_program: Option<i64>,
+}
+
+impl SchemaState {
+    /// Returns an error unless this program can start on the schema.
+    ///
+    /// # Errors
+    /// The schema is older than this program, or newer and does not admit it.
+    pub fn check_start(self) -> Result<()> {
+        if self.oldest_program.is_none() { Err(self.too_new()) } else { self.check_running() }
+    }
+
+    /// Returns an error unless processes of this program that run already can go on. During a release of a version
+    /// whose migrations say nothing, they can.
+    ///
+    /// # Errors
+    /// The schema is older than this program, or admits only newer ones.
+    pub fn check_running(self) -> Result<()> {
+        let Self { applied, known, oldest_program } = self;
+        if applied < known {
+            return Err(StoreError::SchemaTooOld { applied, known });
+        }
+        if oldest_program.is_some_and(|oldest| known < oldest) {
+            return Err(self.too_new());
+        }
+        Ok(())
+    }
+
+    fn too_new(self) -> StoreError {
+        let Self { applied, known, oldest_program } = self;
+        StoreError::SchemaTooNew { applied, known, oldest_program }
+    }
 }
 
 /// One connection pool at one moment.

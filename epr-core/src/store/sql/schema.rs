@@ -6,14 +6,15 @@
 
 use std::path::PathBuf;
 
-use sqlx::Row as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migration};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::dialect::{
     Conn, MIGRATIONS, Pool, Row, STEP_DEADLINE, acquire, applied_migrations, apply_outside, begin_disposable,
     check_database, classify, commit, driver, explain_migration_error, lock_schema, may_create, with_deadline,
 };
 use super::{history, takeover};
+use crate::store::migrations::{STATED_FROM, oldest_program};
 use crate::store::{HistoryReport, Result, SchemaState, StoreError, TakeoverReport};
 
 /// The means of migrations besides a connection.
@@ -61,10 +62,8 @@ pub(super) async fn migrate(pool: &Pool, target: &Target) -> Result<SchemaState>
     };
     loop {
         let state = state(pool).await?;
-        if state.applied > state.known {
-            return Err(StoreError::SchemaTooNew { applied: state.applied, known: state.known });
-        }
-        if state.applied == state.known {
+        if state.applied >= state.known {
+            state.check_start()?;
             report_history(&history::fill(pool).await?);
             return Ok(state);
         }
@@ -171,7 +170,8 @@ async fn apply(conn: &mut Conn, migration: &'static Migration) -> Result<()> {
     note(conn, migration).await
 }
 
-/// Records that a migration was applied.
+/// Records that a migration was applied, and the oldest program that it admits. The table has no column for that before
+/// the migration that adds it.
 async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, \
@@ -180,9 +180,17 @@ async fn note(conn: &mut Conn, migration: &Migration) -> Result<()> {
     .bind(migration.version)
     .bind(&*migration.description)
     .bind(&*migration.checksum)
-    .execute(conn)
+    .execute(&mut *conn)
     .await
     .map_err(|error| explain_migration_error(error, migration.version))?;
+    if migration.version >= STATED_FROM {
+        sqlx::query("UPDATE _sqlx_migrations SET oldest_program = $2 WHERE version = $1")
+            .bind(migration.version)
+            .bind(oldest_program(migration.version))
+            .execute(conn)
+            .await
+            .map_err(|error| explain_migration_error(error, migration.version))?;
+    }
     Ok(())
 }
 
@@ -196,11 +204,67 @@ fn failed(error: MigrateError) -> StoreError {
 /// Returns the version of the schema.
 pub(super) async fn state(pool: &Pool) -> Result<SchemaState> {
     let mut conn = acquire(pool).await?;
-    let applied = with_deadline(STEP_DEADLINE, async {
+    let read = with_deadline(STEP_DEADLINE, async {
         check_database(&mut conn).await?;
-        applied_in(&mut conn).await
+        let applied = applied_in(&mut conn).await?;
+        let stated = stated_by_unknown(&mut conn, &applied).await?;
+        Ok((applied, stated))
     });
-    Ok(SchemaState { applied: version(&applied.await?), known: known() })
+    let (applied, stated) = read.await?;
+    state_of(&applied, &stated)
+}
+
+fn is_known(version: i64) -> bool {
+    MIGRATIONS.iter().any(|migration| migration.version == version)
+}
+
+/// Returns the oldest program that each applied migration admits which this program does not know; `None` where it does
+/// not say.
+async fn stated_by_unknown(conn: &mut Conn, applied: &[i64]) -> Result<Vec<(i64, Option<i64>)>> {
+    if applied.iter().all(|version| is_known(*version)) {
+        return Ok(Vec::new());
+    }
+    let column = if applied.contains(&STATED_FROM) { "oldest_program" } else { "CAST(NULL AS bigint)" };
+    let read =
+        format!("SELECT version, {column} AS oldest_program FROM _sqlx_migrations WHERE success ORDER BY version");
+    let rows = sqlx::query(AssertSqlSafe(read)).fetch_all(conn).await.map_err(classify)?;
+    let mut stated = Vec::new();
+    for row in rows {
+        let version: i64 = row.try_get("version").map_err(classify)?;
+        if !is_known(version) {
+            stated.push((version, row.try_get("oldest_program").map_err(classify)?));
+        }
+    }
+    Ok(stated)
+}
+
+/// Returns the state of a schema from its applied migrations and from what those say that this program does not know.
+fn state_of(applied: &[i64], stated: &[(i64, Option<i64>)]) -> Result<SchemaState> {
+    let state = SchemaState { applied: version(applied), known: known(), oldest_program: None };
+    if let (Some((unknown, _)), Some(lacking)) = (stated.last(), missing(applied).next())
+        && *unknown > state.known
+    {
+        let lacking = lacking.version;
+        return Err(StoreError::Migration(format!(
+            "migration {unknown} is applied, which this program does not know, and migration {lacking} is missing: run \
+             `epr migrate` of a program that knows both"
+        )));
+    }
+    // Two programs of which neither is the older one: the numbers do not say which of them can run.
+    let parallel = |(unknown, oldest): &&(i64, Option<i64>)| {
+        *unknown < state.known && oldest.is_none_or(|oldest| !is_known(oldest))
+    };
+    if let Some((unknown, _)) = stated.iter().find(parallel) {
+        return Err(StoreError::Migration(format!(
+            "migration {unknown} is applied, which this program does not know although it knows migration {}: run a \
+             program that knows both",
+            state.known
+        )));
+    }
+    let by_known = applied.iter().filter(|version| is_known(**version)).map(|version| oldest_program(*version)).max();
+    let oldest_program =
+        stated.iter().try_fold(by_known.unwrap_or(0), |newest, (_, oldest)| oldest.map(|oldest| newest.max(oldest)));
+    Ok(SchemaState { oldest_program, ..state })
 }
 
 /// Returns the versions of the applied migrations.
@@ -248,5 +312,48 @@ mod tests {
         assert_eq!(missing(&without).map(|migration| migration.version).collect::<Vec<_>>(), [3]);
         let newer: Vec<i64> = without.into_iter().chain([newest + 1]).collect();
         assert_eq!(version(&newer), newest + 1);
+    }
+
+    #[test]
+    fn a_newer_schema_admits_the_programs_that_each_of_its_migrations_names() {
+        let all: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        let newest = known();
+        let with = |stated: &[(i64, Option<i64>)]| {
+            let applied: Vec<i64> = all.iter().copied().chain(stated.iter().map(|(version, _)| *version)).collect();
+            state_of(&applied, stated).unwrap()
+        };
+        let current = with(&[]);
+        assert!(current.oldest_program.is_some_and(|oldest| oldest <= newest));
+        current.check_start().unwrap();
+        with(&[(newest + 1, Some(newest)), (newest + 2, Some(STATED_FROM))]).check_start().unwrap();
+        // One that does not admit this program is enough, wherever it is.
+        for stated in [
+            [(newest + 1, Some(newest + 1)), (newest + 2, Some(newest))],
+            [(newest + 1, Some(newest)), (newest + 2, Some(newest + 1))],
+        ] {
+            let refused = with(&stated);
+            assert_eq!(refused.oldest_program, Some(newest + 1));
+            let error = refused.check_start().unwrap_err();
+            assert!(matches!(error, StoreError::SchemaTooNew { oldest_program: Some(_), .. }), "{error}");
+            refused.check_running().unwrap_err();
+        }
+        let silent = with(&[(newest + 1, Some(newest)), (newest + 2, None)]);
+        assert_eq!(silent.oldest_program, None);
+        silent.check_start().unwrap_err();
+        silent.check_running().unwrap();
+    }
+
+    #[test]
+    fn a_schema_of_two_programs_of_which_neither_is_older_is_refused() {
+        let all: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        let newest = known();
+        // 10 is the number of no migration.
+        let parallel = |oldest| state_of(&all.iter().copied().chain([10]).collect::<Vec<_>>(), &[(10, oldest)]);
+        parallel(None).unwrap_err();
+        parallel(Some(10)).unwrap_err();
+        parallel(Some(9)).unwrap().check_start().unwrap();
+        let gap: Vec<i64> = all.iter().copied().filter(|version| *version != 3).chain([newest + 1]).collect();
+        let error = state_of(&gap, &[(newest + 1, Some(newest))]).unwrap_err().to_string();
+        assert!(error.contains("migration 3 is missing"), "{error}");
     }
 }
