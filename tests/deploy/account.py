@@ -3,6 +3,7 @@
     account.py MOTO_URL        prints NAME=value lines for the deployment
 """
 
+import ast
 import io
 import json
 import sys
@@ -83,5 +84,63 @@ function = client("lambda").get_function_configuration(FunctionName="omen-epr-au
 url = function["Environment"]["Variables"]["EPR_DATABASE_URL"]
 shown("lambda.yaml: the database's URL comes from the secret, and the stack does not contain it",
       url in ("postgresql://epr:secret@db/epr", "{{resolve:secretsmanager:" + secret + "}}") and function["Runtime"] == "provided.al2023", function)
+
+# moto's CloudFormation knows neither auto-scaling nor filters of logs, alarms, `Rules`, or the load balancer of a service.
+secrets = {
+    name: client("secretsmanager").create_secret(Name=f"epr/{name}", SecretString="x")["ARN"]
+    for name in ("redis-url", "api-tokens")}
+repository = "arn:aws:ecr:eu-central-1:123456789012:repository/platform/omen-epr"
+service = stack("service", "infra/service.yaml", {
+    "NamePrefix": "stack", "Image": f"{repository}:one", "RepositoryArn": repository, "VpcId": vpc,
+    "TaskSubnetIds": ",".join(subnets), "BalancerSubnetIds": ",".join(subnets), "DatabaseUrlSecretArn": secret,
+    "RedisUrlSecretArn": secrets["redis-url"], "AuthMode": "token", "ApiTokensSecretArn": secrets["api-tokens"],
+    "DocumentTopicArn": messaging["DocumentTopicArn"], "AuditQueueUrl": messaging["AuditQueueUrl"],
+    "AuditQueueArn": messaging["AuditQueueArn"], "AuditQueueName": messaging["AuditQueueName"],
+    "AuditDeadLetterQueueName": messaging["AuditDeadLetterQueueName"],
+})
+ecs, iam = client("ecs"), client("iam")
+services = ecs.describe_services(
+    cluster=service["ClusterName"], services=[service["ApiServiceName"], service["WorkerServiceName"]])["services"]
+counts = [(each["serviceName"], each["desiredCount"]) for each in services]
+shown("service.yaml: two services, of two tasks and of one", counts == [("stack-api", 2), ("stack-worker", 1)], counts)
+listeners = client("elbv2").describe_listeners(
+    LoadBalancerArn=client("elbv2").describe_load_balancers(Names=["stack"])["LoadBalancers"][0]["LoadBalancerArn"])["Listeners"]
+forwards = [(one["Port"], one["DefaultActions"][0]["TargetGroupArn"]) for one in listeners]
+shown("service.yaml: the load balancer forwards to the API", forwards == [(80, service["TargetGroupArn"])], forwards)
+groups = client("elbv2").describe_target_groups(TargetGroupArns=[service["TargetGroupArn"]])["TargetGroups"]
+shown("service.yaml: the load balancer asks /readyz of port 8080",
+      [(group["HealthCheckPath"], group["Port"], group["TargetType"]) for group in groups] == [("/readyz", 8080, "ip")], groups)
+api, worker = (
+    ecs.describe_task_definition(taskDefinition=each["taskDefinition"])["taskDefinition"] for each in services)
+of_containers = [
+    # moto keeps a null for what a condition leaves out.
+    (sorted(one["name"] for one in container.get("secrets", []) if one), container.get("command", []), container["readonlyRootFilesystem"])
+    for task in (api, worker) for container in task["containerDefinitions"]]
+shown("service.yaml: URLs and tokens are secrets, and the worker has only the database's", of_containers == [
+    (["EPR_API_TOKENS", "EPR_DATABASE_URL", "EPR_REDIS_URL"], [], True),
+    (["EPR_DATABASE_URL"], ["epr-audit-worker"], True)], of_containers)
+for one in (*api["containerDefinitions"], *worker["containerDefinitions"]):
+    plain = [entry["name"] for entry in one["environment"] if entry and "secret" in entry["value"]]
+    shown(f"service.yaml: no setting of {one['name']} has a secret", not plain, plain)
+
+
+def rights_of(role):
+    described = client("cloudformation").describe_stack_resource(StackName="service", LogicalResourceId=role)
+    name = described["StackResourceDetail"]["PhysicalResourceId"]
+    documents = [iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+                 for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]]
+    # moto keeps a policy of a stack as the text of a Python value.
+    read = [ast.literal_eval(document) if isinstance(document, str) else document for document in documents]
+    statements = [statement for document in read for statement in document["Statement"] if statement]
+    return [(statement["Action"], statement["Resource"]) for statement in statements]
+
+
+rights = [rights_of("ApiRole"), rights_of("WorkerRole")]
+shown("service.yaml: the API may publish to one topic, the worker may read one queue", rights == [
+    [("sns:Publish", messaging["DocumentTopicArn"])],
+    [(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"], messaging["AuditQueueArn"])]], rights)
+everything = [right for right in rights_of("ExecutionRole") if right[1] == "*"]
+shown("service.yaml: ECS may do only one thing without a resource, which has none",
+      everything == [("ecr:GetAuthorizationToken", "*")], everything)
 
 print(f"SUBNETS={','.join(subnets)}\nGROUP={group}\nQUEUE={messaging['AuditQueueUrl']}\nDOCUMENT_TOPIC={messaging['DocumentTopicArn']}")
