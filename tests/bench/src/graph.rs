@@ -1,6 +1,7 @@
 //! Checks that are answered from the registry in memory, in worlds of several sizes: over HTTP beside the bare handler,
 //! in the library on one core, recorded; its memory and its load; when another process sees a revocation.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -205,12 +206,15 @@ async fn deepen(database: &str, world: &World) -> Asked {
     let mut sql = String::new();
     for n in 0..50 {
         let parent = if n == 0 { "NULL".into() } else { format!("'{}'", id(n - 1)) };
-        sql += &format!(
+        // Writing into a string does not fail.
+        let _ = write!(
+            sql,
             "INSERT INTO entities (id, name, type, parent_id) VALUES ('{}', 'deep {n}', 'other', {parent});",
             id(n)
         );
     }
-    sql += &format!(
+    let _ = write!(
+        sql,
         "INSERT INTO role_assignments (id, principal_id, role_id, entity_id, effective_at) \
          VALUES ('{}', '{principal}', '{role}', '{}', '2026-01-01Z');",
         Uuid::from_u128(0xf6 << 64 | 1),
