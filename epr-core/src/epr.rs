@@ -5,6 +5,7 @@
 
 mod access;
 mod authzen;
+mod browser_sessions;
 mod builder;
 mod changes;
 mod check_batch;

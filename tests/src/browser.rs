@@ -86,6 +86,19 @@ impl Browser {
         self.post("/console/login", &[("form_token", &form_token), ("token", token)]).await
     }
 
+    /// Sets a cookie.
+    pub fn set_cookie(&self, name: &str, value: &str) {
+        self.cookies.lock().expect("cookies").insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The browser with the same cookies at another process of the deployment.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        let other = Self::new(base);
+        other.cookies.lock().expect("cookies").clone_from(&self.cookies.lock().expect("cookies"));
+        other
+    }
+
     /// A cookie.
     pub fn cookie(&self, name: &str) -> Option<String> {
         self.cookies.lock().expect("cookies").get(name).cloned()

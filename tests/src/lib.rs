@@ -16,6 +16,7 @@ pub mod lambda;
 pub mod ledger;
 pub mod metrics;
 pub mod nginx;
+pub mod openid;
 pub mod pgbouncer;
 pub mod postgres_server;
 pub mod process;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tracing::{info, warn};
 
+use super::issuer_http::FetchError;
 use super::jwks::{FILE_INTERVAL, Jwks, KeyReader};
-use super::jwks_http::FetchError;
 use super::jwt::Jwt;
-use super::{AuthenticationError, Caller, CredentialError, JwtRules, TokenList, TokenListError, bearer};
+use super::{AuthenticationError, Caller, CredentialError, JwtRules, Provider, TokenList, TokenListError, bearer};
 use crate::clock::{Clock, SystemClock};
 use crate::error::chain;
 use crate::settings::AuthSettings;
@@ -21,6 +21,7 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     tokens: Option<Tokens>,
     jwt: Option<Issuer>,
+    provider: Option<Provider>,
     unguarded: bool,
 }
 
@@ -41,7 +42,7 @@ pub enum StartError {
     #[error("EPR_API_TOKENS_FILE `{0}` cannot be used")]
     Tokens(PathBuf, #[source] TokenFileError),
     /// No client can be built for the issuer's keys.
-    #[error("EPR_JWT_JWKS_URL cannot be used")]
+    #[error("the issuer cannot be asked for its keys")]
     Client(#[from] FetchError),
 }
 
@@ -89,19 +90,29 @@ impl Authenticator {
                 })
             }
         };
-        Ok(Self { clock, tokens, jwt, unguarded: settings.unguarded })
+        let provider = match &settings.oidc {
+            None => None,
+            Some(oidc) => Some(Provider::new(oidc.clone(), Arc::clone(&clock))?),
+        };
+        Ok(Self { clock, tokens, jwt, provider, unguarded: settings.unguarded })
     }
 
     /// Accepts every caller without a credential.
     #[must_use]
     pub fn none() -> Self {
-        Self { clock: Arc::new(SystemClock), tokens: None, jwt: None, unguarded: false }
+        Self { clock: Arc::new(SystemClock), tokens: None, jwt: None, provider: None, unguarded: false }
     }
 
     /// Whether no credential is required.
     #[must_use]
     pub fn off(&self) -> bool {
         self.tokens.is_none() && self.jwt.is_none()
+    }
+
+    /// The provider at which people log in to the console, if there is one.
+    #[must_use]
+    pub fn provider(&self) -> Option<&Provider> {
+        self.provider.as_ref()
     }
 
     /// Whether this is production without authentication, and the settings do not say that it is intended.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::issuer_http::{FetchError, IssuerClient, IssuerUrl, MAX_DOCUMENT_BYTES};
 use super::jwk::{KeySet, KeySetError};
-use super::jwks_http::{FetchError, JwksClient, MAX_DOCUMENT_BYTES};
 use crate::clock::{Clock, SystemRandom};
 use crate::domain::Timestamp;
 use crate::engine::backoff::{Backoff, Jitter};
@@ -32,7 +32,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the keys from their source.
 pub(super) enum KeyReader {
-    Http(JwksClient),
+    Http(IssuerClient, IssuerUrl),
     File(PathBuf),
 }
 
@@ -50,14 +50,14 @@ impl KeyReader {
     /// A reader of `source`.
     pub(super) fn new(source: &KeySource) -> Result<Self, FetchError> {
         Ok(match source {
-            KeySource::Url(url) => Self::Http(JwksClient::new(url)?),
+            KeySource::Url(url) => Self::Http(IssuerClient::new()?, url.clone()),
             KeySource::File(path) => Self::File(path.clone()),
         })
     }
 
     async fn read(&self) -> Result<KeySet, ReadError> {
         let document = match self {
-            Self::Http(client) => client.fetch().await?,
+            Self::Http(client, url) => client.get(url).await?,
             Self::File(path) => {
                 let document = tokio::fs::read(path).await?;
                 if document.len() > MAX_DOCUMENT_BYTES {
@@ -193,7 +193,7 @@ impl Shared {
             }
         }
         match (state.failures, reader) {
-            (0, KeyReader::Http(_)) => REFRESH_INTERVAL,
+            (0, KeyReader::Http(..)) => REFRESH_INTERVAL,
             (0, KeyReader::File(_)) => FILE_INTERVAL,
             (failures, _) => RETRY.delay(failures, &SystemRandom),
         }

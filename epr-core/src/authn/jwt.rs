@@ -12,6 +12,7 @@ use crate::domain::named_caller::CallerKind;
 use crate::domain::{Json, JsonObject, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
 
 /// The conditions of an accepted JWT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,13 +77,18 @@ impl<'a> Jwt<'a> {
 
     /// Verifies the signature with the key that the token names, then checks the claims by `rules` at `now`.
     pub(super) fn verify(&self, keys: &KeySet, rules: &JwtRules, now: Timestamp) -> Result<Caller, CredentialError> {
+        caller(&self.verified_claims(keys)?, rules, now)
+    }
+
+    /// Verifies the signature with the key that the token names. Returns the claims, none of which is checked.
+    pub(super) fn verified_claims(&self, keys: &KeySet) -> Result<JsonObject, CredentialError> {
         let key = keys.find(self.key_id.as_deref(), self.algorithm)?;
         let signed = self.signed.as_bytes();
         // An error means that the signature has not even the right form.
         if !jsonwebtoken::crypto::verify(self.signature, signed, key, self.algorithm.jose()).unwrap_or(false) {
             return Err(CredentialError::Signature);
         }
-        caller(&object(self.claims)?, rules, now)
+        object(self.claims)
     }
 }
 
@@ -97,6 +103,17 @@ fn object(part: &str) -> Result<JsonObject, CredentialError> {
 
 /// The caller, by claims whose signature is verified.
 pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<Caller, CredentialError> {
+    check(claims, rules, now)?;
+    Ok(Caller {
+        kind: CallerKind::Jwt,
+        name: subject(claims)?.into(),
+        scopes: scopes(claims)?,
+        actor_id: actor_id(claims, rules),
+    })
+}
+
+/// Checks whose token it is, for whom, and when it is valid.
+pub(super) fn check(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> Result<(), CredentialError> {
     match claims.get("iss").and_then(Json::as_text) {
         Some(issuer) if issuer == rules.issuer => {}
         _ => return Err(CredentialError::Issuer),
@@ -121,14 +138,18 @@ pub(super) fn caller(claims: &JsonObject, rules: &JwtRules, now: Timestamp) -> R
     if claims.contains_key("cnf") {
         return Err(CredentialError::Claims);
     }
+    Ok(())
+}
+
+/// The subject, as logs and the ledger show it; empty without one.
+pub(super) fn subject(claims: &JsonObject) -> Result<String, CredentialError> {
     let subject = claims.get("sub").map_or(Ok(""), |sub| sub.as_text().ok_or(CredentialError::Claims))?;
-    let actor = claims.get(&rules.actor_claim).and_then(Json::as_text);
-    Ok(Caller {
-        kind: CallerKind::Jwt,
-        name: subject.chars().filter(|c| !c.is_control()).take(255).collect::<String>().into(),
-        scopes: scopes(claims)?,
-        actor_id: actor.and_then(parse_uuid),
-    })
+    Ok(subject.chars().filter(|c| !c.is_control()).take(255).collect())
+}
+
+/// The actor that the ledger names.
+pub(super) fn actor_id(claims: &JsonObject, rules: &JwtRules) -> Option<Uuid> {
+    claims.get(&rules.actor_claim).and_then(Json::as_text).and_then(parse_uuid)
 }
 
 /// The scopes in `scope` (words with spaces between them), or without it in `scp` (the same, or a list). Scopes of
@@ -144,7 +165,7 @@ fn scopes(claims: &JsonObject) -> Result<Scopes, CredentialError> {
 }
 
 /// One text, or a list of texts.
-fn words(value: &Json) -> Option<Vec<&str>> {
+pub(super) fn words(value: &Json) -> Option<Vec<&str>> {
     match value {
         Json::List(items) => items.iter().map(Json::as_text).collect(),
         one => one.as_text().map(|text| vec![text]),

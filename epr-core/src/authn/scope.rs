@@ -73,6 +73,12 @@ impl Scopes {
     pub fn hold(self, scope: Scope) -> bool {
         self.0 & bit(scope) != 0
     }
+
+    /// Whether the set contains no scope.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 fn bit(scope: Scope) -> u16 {

@@ -6,6 +6,7 @@ pub mod access;
 pub mod assignment;
 pub mod assignment_request;
 pub mod audit;
+pub mod browser_session;
 pub mod change;
 pub mod condition;
 pub mod entity;

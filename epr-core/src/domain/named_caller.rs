@@ -16,6 +16,8 @@ pub enum CallerKind {
     Token,
     /// By a JWT; the name is its subject.
     Jwt,
+    /// By OpenID Connect; the name is the subject of the ID token.
+    OpenId,
     /// By running a command on the database; the name is `user@host` of the operating system.
     Cli,
 }
@@ -44,7 +46,7 @@ impl NamedCaller {
     #[must_use]
     pub fn actor_type(&self) -> &'static str {
         match self.kind {
-            CallerKind::Token | CallerKind::Jwt => "credential",
+            CallerKind::Token | CallerKind::Jwt | CallerKind::OpenId => "credential",
             CallerKind::Cli => "cli",
         }
     }
@@ -55,6 +57,7 @@ impl NamedCaller {
         let kind = match self.kind {
             CallerKind::Token => "token",
             CallerKind::Jwt => "jwt",
+            CallerKind::OpenId => "openid",
             CallerKind::Cli => "cli",
         };
         Uuid::new_v5(&NAMESPACE, format!("{kind}:{}", self.name).as_bytes())
@@ -71,6 +74,7 @@ mod tests {
         let id = |kind, name: &str| NamedCaller::new(kind, name).actor_id().to_string();
         assert_eq!(id(CallerKind::Token, "vault"), "c5f174c2-fab4-5953-b612-47334ffbc957");
         assert_eq!(id(CallerKind::Jwt, "vault"), "d005281e-aa3c-5ab7-aaa3-0306d74ba5b8");
+        assert_eq!(id(CallerKind::OpenId, "vault"), "ae82ffef-ee8c-5dd3-9dcb-5135a9047607");
         assert_eq!(id(CallerKind::Cli, "root@db-1"), "38deff25-c9b6-51d5-85b5-83edea6f82ce");
     }
 }

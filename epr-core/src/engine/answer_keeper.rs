@@ -1,7 +1,8 @@
-//! Removes the answers of creations under an idempotency key in the background when their day is over.
+//! Removes in the background what is no longer needed: answers of creations under an idempotency key when their day is
+//! over, and sessions of browsers that have ended.
 //!
-//! Later creations remove a few each; without any, an answer would stay, and with it what it says about a person. Must
-//! never delay a call: it works beside them.
+//! Later creations remove a few answers each; without any, an answer would stay, and with it what it says about a
+//! person. Must never delay a call: it works beside them.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::core::Core;
 /// together do not look together.
 const INTERVAL: Backoff = Backoff::constant(Duration::from_mins(10), Jitter::Half);
 
-/// The most answers that one transaction removes.
+/// The most rows that one transaction removes.
 const BATCH: u32 = 1_000;
 
 /// The background task of one process.
@@ -41,6 +42,7 @@ impl AnswerKeeper {
             let Some(delay) = core.upgrade().map(|core| INTERVAL.delay(1, &*core.random)) else { return };
             let Some(used) = core.upgrade() else { return };
             remove(&used).await;
+            remove_sessions(&used).await;
             drop(used);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
@@ -62,5 +64,14 @@ async fn remove(core: &Core) {
     }
     if all > 0 {
         info!(answers = all, "outdated_answers_removed");
+    }
+}
+
+/// Removes every session of a browser that has ended.
+async fn remove_sessions(core: &Core) {
+    while let Ok(removed) = core.store.remove_idle_browser_sessions(core.now(), BATCH).await {
+        if removed < u64::from(BATCH) {
+            break;
+        }
     }
 }

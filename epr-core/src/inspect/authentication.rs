@@ -1,13 +1,14 @@
 //! The credentials that the API accepts, and their sources.
 
 use super::{Finding, State};
-use crate::authn::{read_keys, read_token_file};
+use crate::authn::{read_keys, read_provider, read_token_file};
 use crate::error::chain;
-use crate::settings::{JwtSettings, KeySource, Settings, TokenSettings};
+use crate::settings::{JwtSettings, KeySource, OidcSettings, Settings, TokenSettings};
 
 const MODE: &str = "auth";
 const TOKENS: &str = "tokens";
 const KEYS: &str = "keys";
+const PROVIDER: &str = "provider";
 
 /// Reads the sources of credentials as the API does.
 pub async fn authentication(settings: &Settings) -> Vec<Finding> {
@@ -29,6 +30,9 @@ pub async fn authentication(settings: &Settings) -> Vec<Finding> {
     }
     if let Some(jwt) = &auth.jwt {
         findings.push(of_keys(jwt).await);
+    }
+    if let Some(oidc) = &auth.oidc {
+        findings.push(of_provider(oidc).await);
     }
     findings
 }
@@ -60,6 +64,19 @@ async fn of_keys(jwt: &JwtSettings) -> Finding {
         Ok(number) => Finding::new(KEYS, State::Fine, format!("{shown} has {}", count(number, "key"))),
         Err(error) => Finding::new(KEYS, State::Wrong, format!("{shown}: {error}"))
             .advise(format!("correct {variable}; until then every JWT is answered 503")),
+    }
+}
+
+async fn of_provider(oidc: &OidcSettings) -> Finding {
+    let host = oidc.discovery.host();
+    match read_provider(oidc).await {
+        Ok(number) => {
+            Finding::new(PROVIDER, State::Fine, format!("{host} describes itself and has {}", count(number, "key")))
+        }
+        Err(error) => Finding::new(PROVIDER, State::Wrong, format!("{host}: {error}")).advise(
+            "correct EPR_OIDC_ISSUER, or let the service reach the provider; until then nobody can log in to the \
+             console with it",
+        ),
     }
 }
 

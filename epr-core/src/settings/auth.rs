@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::oidc::{self, OidcSettings};
 use super::reader::Reader;
 use super::service::Environment;
 use super::variable::{Section, Variable};
-use crate::authn::jwks_http::{self, JwksUrl};
+use crate::authn::issuer_http::{self, IssuerUrl};
 use crate::authn::{ALGORITHMS, Algorithm, JwtRules, TokenList};
 use crate::domain::fields::Choice;
 
@@ -42,7 +43,7 @@ const JWT_AUDIENCE: Variable = Variable::optional(
 );
 const JWT_JWKS_URL: Variable = Variable::optional(
     "EPR_JWT_JWKS_URL",
-    jwks_http::ALLOWED,
+    issuer_http::ALLOWED,
     "Address of the issuer's keys. This or `EPR_JWT_JWKS_FILE` is required for `jwt`.",
 )
 .secret();
@@ -102,10 +103,19 @@ pub(super) const SECTION: Section = Section {
         JWT_TYPE,
         JWT_ACTOR_CLAIM,
         JWT_KEYS_KEPT,
+        oidc::ISSUER,
+        oidc::CLIENT_ID,
+        oidc::CLIENT_SECRET,
+        oidc::ORIGIN,
+        oidc::SCOPES,
+        oidc::CLAIM,
+        oidc::GRANTS,
+        oidc::ACTOR_CLAIM,
     ],
 };
 
-/// The credentials that the API accepts. Holds no secret: of a token only its hash is known.
+/// The credentials that the API accepts, and the provider at which people log in to the console. Of a token only its
+/// hash is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthSettings {
     /// Whether this is production without authentication, and `EPR_AUTH_MODE=none` does not say that it is intended.
@@ -114,6 +124,8 @@ pub struct AuthSettings {
     pub tokens: Option<TokenSettings>,
     /// JWTs, if they are accepted.
     pub jwt: Option<JwtSettings>,
+    /// The provider at which people log in to the console, if there is one.
+    pub oidc: Option<OidcSettings>,
     /// Paths that need no credential.
     pub open: Vec<OpenPath>,
 }
@@ -142,7 +154,7 @@ pub struct JwtSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// An address.
-    Url(JwksUrl),
+    Url(IssuerUrl),
     /// A file.
     File(PathBuf),
 }
@@ -195,6 +207,7 @@ impl AuthSettings {
             unguarded: off && environment == Environment::Production && !reader.is_set(&MODE),
             tokens: token.then(|| read_tokens(reader)),
             jwt: if jwt { read_jwt(reader, environment) } else { None },
+            oidc: oidc::read(reader, environment, !off),
             open: reader.value(&OPEN_PATHS, open).unwrap_or_default(),
         }
     }
@@ -238,7 +251,7 @@ fn read_jwt(reader: &mut Reader<'_>, environment: Environment) -> Option<JwtSett
         }
     }
     let plain_http = matches!(environment, Environment::Local | Environment::Test);
-    let url = reader.value(&JWT_JWKS_URL, |given| JwksUrl::parse(given, plain_http).ok());
+    let url = reader.value(&JWT_JWKS_URL, |given| IssuerUrl::parse(given, plain_http).ok());
     let file = reader.optional_text(&JWT_JWKS_FILE).map(PathBuf::from);
     if reader.is_set(&JWT_JWKS_URL) == file.is_some() {
         reader.error("EPR_AUTH_MODE says `jwt`, which needs one of EPR_JWT_JWKS_URL and EPR_JWT_JWKS_FILE".to_owned());

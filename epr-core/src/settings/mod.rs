@@ -20,6 +20,8 @@ mod http;
 mod ledger;
 mod limits;
 mod logging;
+#[cfg(feature = "jwt")]
+mod oidc;
 mod queue;
 mod reader;
 mod sections;
@@ -43,6 +45,8 @@ pub use events::EventSettings;
 pub use http::{HttpSettings, UnknownMembers};
 pub use limits::Limits;
 pub use logging::{Level, LoggingSettings};
+#[cfg(feature = "jwt")]
+pub use oidc::{CALLBACK_PATH, OidcSettings};
 pub use queue::QueueSettings;
 pub use sections::SECTIONS;
 pub use service::{Environment, ServiceSettings, default_permissions};
@@ -146,6 +150,10 @@ impl Settings {
             unknown_variables: unknown::unknown(source),
             warnings: Vec::new(),
         };
+        #[cfg(feature = "jwt")]
+        if settings.auth.oidc.is_some() && !settings.http.console {
+            reader.error("EPR_OIDC_ISSUER is set, but the console is off: set EPR_CONSOLE to on".to_owned());
+        }
         let (described, warnings) = reader.notes();
         settings.warnings = warnings;
         let unknown: Vec<String> = settings.unknown_variables.iter().map(ToString::to_string).collect();

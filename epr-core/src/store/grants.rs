@@ -19,6 +19,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("list_keys", &["SELECT", "INSERT", "DELETE"]),
     ("ledger_name_keys", &["SELECT", "INSERT"]),
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("browser_sessions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
     ("registry_head", &["SELECT", "UPDATE"]),

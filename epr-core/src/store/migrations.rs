@@ -45,6 +45,7 @@ macro_rules! migrations {
             "0034_authzen",
             "0037_changed_rows",
             "0039_oldest_programs",
+            "0040_browser_sessions",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

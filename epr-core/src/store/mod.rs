@@ -32,19 +32,19 @@ pub mod url;
 pub use continuity::WrongServer;
 pub use contract::{
     AccessEnd, AccessNames, AccessResourceStore, AccessStart, AccessStore, AccessVisitor, ActionCandidate,
-    ActionsQuery, AdminStore, Appended, Backlog, BatchQuestion, ChangeFeed, CheckpointStore, Completion, Connections,
-    Cosignature, DraftDecision, DraftIdentifiedDecision, EntryHashes, ExternalName, FactsRead, FactsStore, FeedEvent,
-    FormerIncarnation, GraphAssignment, GraphChange, GraphChanges, GraphCompared, GraphDescribed, GraphEntity,
-    GraphKey, GraphPosition, GraphPrincipal, GraphPrincipalKey, GraphRole, GraphRow, GraphStore, HistoryState,
-    HistoryStore, IdempotencyStore, IdempotencyTx, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead, IdentityStore,
-    InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease, LeasedEvent, LeasedEvents, LedgerStore,
-    LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent, OutboxStore, PastList, PastStore, PoolState,
-    PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx, PrincipalsQuery, ReadAt,
-    RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage,
-    ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange, ScanStart, SchemaState, SearchCandidate, SearchFor,
-    SearchQuery, SearchStart, SearchStore, SearchVisitor, Store, StoredCheckpoint, StoredTile, Subtree, SubtreeEntity,
-    SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor, TakeoverStore, Transactions, Tx,
-    collect_into,
+    ActionsQuery, AdminStore, Appended, Backlog, BatchQuestion, BrowserSessionStore, ChangeFeed, CheckpointStore,
+    Completion, Connections, Cosignature, DraftDecision, DraftIdentifiedDecision, EntryHashes, ExternalName, FactsRead,
+    FactsStore, FeedEvent, FormerIncarnation, GraphAssignment, GraphChange, GraphChanges, GraphCompared,
+    GraphDescribed, GraphEntity, GraphKey, GraphPosition, GraphPrincipal, GraphPrincipalKey, GraphRole, GraphRow,
+    GraphStore, HistoryState, HistoryStore, IdempotencyStore, IdempotencyTx, IdentifiedFacts, IdentifiedFactsRead,
+    IdentitiesRead, IdentityStore, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease,
+    LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent,
+    OutboxStore, PastList, PastStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore,
+    PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate,
+    ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange,
+    ScanStart, SchemaState, SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor, Store,
+    StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant,
+    SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;

@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 pub(crate) const SESSION: &str = "__Host-epr-console";
 /// The cookie of the login form, which the form repeats: another site cannot know it.
 pub(crate) const LOGIN: &str = "__Host-epr-console-login";
+/// The cookie of a login at the provider that has begun.
+pub(crate) const PENDING_LOGIN: &str = "__Host-epr-console-openid";
 /// The cookie of the language.
 pub(crate) const LANGUAGE: &str = "__Host-epr-console-language";
 
@@ -21,10 +23,19 @@ pub(crate) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// A cookie that lasts as long as the browser, or `seconds`. `value` must consist of letters, digits, `-` and `_`.
+/// A cookie that lasts as long as the browser, or `seconds`. `value` must consist of letters, digits, `-`, `_` and `.`.
 pub(crate) fn set(name: &str, value: &str, seconds: Option<u32>) -> Option<HeaderValue> {
+    written(name, value, "Strict", seconds)
+}
+
+/// A cookie that the browser also sends when another site leads it back here: for what the provider answers.
+pub(crate) fn set_for_return(name: &str, value: &str, seconds: u32) -> Option<HeaderValue> {
+    written(name, value, "Lax", Some(seconds))
+}
+
+fn written(name: &str, value: &str, same_site: &str, seconds: Option<u32>) -> Option<HeaderValue> {
     let age = seconds.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
-    HeaderValue::try_from(format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Strict{age}")).ok()
+    HeaderValue::try_from(format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite={same_site}{age}")).ok()
 }
 
 /// Removes a cookie.
@@ -53,10 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn every_cookie_is_secure_http_only_and_strict() {
+    fn every_cookie_is_secure_and_http_only_and_strict_unless_another_site_leads_back() {
         let cookie = set(SESSION, "value", None).unwrap();
         let cookie = cookie.to_str().unwrap();
         assert_eq!(cookie, "__Host-epr-console=value; Path=/; Secure; HttpOnly; SameSite=Strict");
+        let pending = set_for_return(PENDING_LOGIN, "a.1.b", 600).unwrap();
+        let expected = "__Host-epr-console-openid=a.1.b; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600";
+        assert_eq!(pending.to_str().unwrap(), expected);
         assert!(clear(SESSION).unwrap().to_str().unwrap().ends_with("SameSite=Strict; Max-Age=0"));
     }
 }

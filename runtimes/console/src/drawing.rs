@@ -17,8 +17,8 @@ const CARD_STEP: u32 = 76;
 const CARD_HEIGHT: u32 = 64;
 /// The space between two levels.
 const GAP: u32 = 22;
-/// The height of the box of a level.
-const BOX_HEIGHT: u32 = 46;
+/// The height of the box of a level: that of an assignment, so that the line between them is straight.
+const BOX_HEIGHT: u32 = CARD_HEIGHT;
 /// The most characters of a name in the drawing.
 const MAX_CHARS: usize = 24;
 /// The most assignments of a level that are drawn.

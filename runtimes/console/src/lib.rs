@@ -12,6 +12,7 @@ mod drawing;
 mod format;
 mod page;
 mod pages;
+mod pending_login;
 mod query;
 mod refusal;
 mod session;
@@ -28,8 +29,6 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 use epr_core::Epr;
 use epr_core::authn::Authenticator;
-
-use session::Sessions;
 
 /// The path under which the console is mounted.
 pub const ROOT: &str = "/console";
@@ -52,7 +51,6 @@ pub fn is_console_path(path: &str) -> bool {
 struct Console {
     epr: Epr,
     authenticator: Arc<Authenticator>,
-    sessions: Sessions,
 }
 
 /// A route of the console: its path template, its method, and its handler.
@@ -87,7 +85,7 @@ pub fn paths() -> Vec<(Method, &'static str)> {
 /// The router of the console. Forms must arrive with their whole body: the program that mounts it reads them, within
 /// [`MAX_FORM_BYTES`].
 pub fn router(epr: Epr, authenticator: Arc<Authenticator>) -> Router {
-    let console = Arc::new(Console { epr, authenticator, sessions: Sessions::default() });
+    let console = Arc::new(Console { epr, authenticator });
     let mut router = Router::new();
     for page in all_pages() {
         router = router.route(page.path, page.handler);

@@ -14,9 +14,10 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::blocks::{Links, Look, Notice};
 use crate::page::{LANGUAGE_PARAMETER, Page};
+use crate::pages;
 use crate::query::{Query, link};
 use crate::refusal::{Refusal, Why};
-use crate::session::Session;
+use crate::session::{self, Credential, Session};
 use crate::texts::{Language, Texts};
 use crate::visitor::Visitor;
 use crate::{Console, Peer, cookies};
@@ -34,6 +35,9 @@ const SECURITY_HEADERS: [(&str, &str); 7] = [
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
+
+/// The pages that a visitor without a session may open.
+const OPEN_PATHS: [&str; 3] = ["/console/login", pages::openid::BEGIN, epr_core::settings::CALLBACK_PATH];
 
 /// A year, in seconds.
 const LANGUAGE_SECONDS: u32 = 31_536_000;
@@ -83,7 +87,7 @@ pub(crate) async fn around(State(console): State<Arc<Console>>, mut request: Req
         is_known: false,
     };
     let path = request.uri().path();
-    let is_open = path.starts_with("/console/assets/") || path == "/console/login";
+    let is_open = path.starts_with("/console/assets/") || OPEN_PATHS.contains(&path);
     let mut visitor = guest.clone();
     let sent = Sent::of(&request);
     let known = console.know(sent, guest).await;
@@ -125,32 +129,44 @@ impl Console {
         if is_off && !sent.is_local {
             return Err(Refusal::new(StatusCode::FORBIDDEN, Why::NotLoopback));
         }
-        let session = sent.session_id.and_then(|id| self.sessions.resume(&id, self.epr.now()));
-        match session {
-            Some(session) => self.of_session(session, guest).await,
-            None if is_off => {
-                let id = self.sessions.begin(None, None, self.epr.now());
-                let session = id.and_then(|id| Some((self.sessions.resume(&id, self.epr.now())?, id)));
-                let Some((session, id)) = session else { return Ok(Known::Guest) };
-                let visitor =
-                    Visitor { scopes: Visitor::all_scopes(), form_token: session.form_token, is_known: true, ..guest };
-                Ok(Known::Begun(visitor, id))
-            }
+        if is_off {
+            return Ok(Self::anyone(sent.session_id, guest));
+        }
+        let Some(id) = sent.session_id else { return Ok(Known::Guest) };
+        match session::resume(&self.epr, &id).await? {
+            Some(session) => self.of_session(&session, session::form_token(&id), guest).await,
             None => Ok(Known::Guest),
         }
     }
 
-    async fn of_session(&self, session: Session, guest: Visitor) -> Result<Known, Refusal> {
-        let form_token = session.form_token;
-        let Some(credential) = session.credential else {
-            // Begun while callers were not authenticated: worth nothing once they are.
-            if !self.authenticator.off() {
-                return Ok(Known::Guest);
-            }
-            let visitor = Visitor { scopes: Visitor::all_scopes(), form_token, is_known: true, ..guest };
-            return Ok(Known::Visitor(visitor));
+    /// The visitor where callers are not authenticated. Its forms need a token nevertheless: another site's page can
+    /// send a form to this machine. No session is stored, because the cookie says all that there is to know.
+    fn anyone(session_id: Option<String>, guest: Visitor) -> Known {
+        let visitor = |id: &str| Visitor {
+            scopes: Visitor::all_scopes(),
+            form_token: session::form_token(id),
+            is_known: true,
+            ..guest.clone()
         };
-        match self.verify(credential.expose_secret()).await {
+        match session_id.filter(|id| session::is_word(id)) {
+            Some(id) => Known::Visitor(visitor(&id)),
+            None => match session::random_word() {
+                Some(id) => Known::Begun(visitor(&id), id),
+                None => Known::Guest,
+            },
+        }
+    }
+
+    async fn of_session(&self, session: &Session, form_token: String, guest: Visitor) -> Result<Known, Refusal> {
+        let verified = match (&session.credential, self.authenticator.provider()) {
+            (Credential::Bearer(credential), _) => self.verify(credential.expose_secret()).await,
+            (Credential::IdToken(token), Some(provider)) => {
+                provider.caller(token.expose_secret(), session.begun_at).await
+            }
+            // The service has no provider any more.
+            (Credential::IdToken(_), None) => return Ok(Known::Guest),
+        };
+        match verified {
             Ok(caller) => {
                 let visitor = Visitor {
                     scopes: caller.scopes,

@@ -6,8 +6,10 @@ use epr_testkit::api::Api;
 use epr_testkit::browser::{Browser, form_token};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::Process;
+use rstest::rstest;
+use serde_json::json;
 
-use crate::console_world::World;
+use crate::console_world::{AUDITOR, World, credential};
 
 const SESSION: &str = "__Host-epr-console";
 
@@ -44,6 +46,113 @@ async fn logging_out_everywhere_ends_every_session_of_the_caller_and_no_other() 
     let home = one.get("/console").await.expect(200);
     assert_eq!(one.post("/console/logout-everywhere", &[("form_token", &form_token(&home))]).await.status, 303);
     assert_eq!((two.get("/console").await.status, other.get("/console").await.status), (303, 200));
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn a_session_belongs_to_the_deployment_and_not_to_a_process(#[case] kind: DatabaseKind) {
+    let world = World::new(kind).await;
+    let browser = world.browser(&world.auditor).await;
+    let (other_process, other_base) = world.another_process().await;
+    let elsewhere = browser.at(&other_base);
+    let home = elsewhere.get("/console").await.expect(200);
+    assert!(home.contains("auditor"));
+    assert_eq!(form_token(&home), form_token(&browser.get("/console").await.expect(200)));
+    // A restart ends no session.
+    world.process.signal("KILL").await;
+    let (_process, base) = world.another_process().await;
+    let (here, reader) = (browser.at(&base), Browser::new(&base));
+    assert_eq!(here.get("/console").await.status, 200);
+    assert_eq!(reader.log_in(&world.reader).await.status, 303);
+    // Logging out everywhere ends the sessions of the caller in all processes.
+    let token = form_token(&home);
+    assert_eq!(elsewhere.post("/console/logout-everywhere", &[("form_token", &token)]).await.status, 303);
+    assert_eq!((here.get("/console").await.status, reader.at(&other_base).get("/console").await.status), (303, 200));
+    drop(other_process);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn the_database_has_nothing_with_which_a_session_could_be_taken_over(#[case] kind: DatabaseKind) {
+    let world = World::new(kind).await;
+    let browser = world.browser(&world.auditor).await;
+    let id = browser.cookie(SESSION).unwrap();
+    let rows = "SELECT CAST(session_key AS text) || CAST(caller AS text) || CAST(sealed_credential AS text) \
+                FROM browser_sessions";
+    // SQLite takes bytes for text as they are, PostgreSQL as hex digits.
+    let rows = if kind == DatabaseKind::Sqlite {
+        rows.replace("CAST(", "hex(").replace(" AS text)", ")")
+    } else {
+        rows.to_owned()
+    };
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let stored = world.database.texts(&rows).await.concat().to_lowercase();
+    assert!(stored.len() > 150, "{stored}");
+    for secret in [&id, &world.auditor, &"auditor".to_owned()] {
+        assert!(!stored.contains(&hex(secret)), "{secret}");
+    }
+    // A row is worth nothing under another id, and a session does not become younger.
+    assert_eq!(browser.get("/console").await.status, 200);
+    world.database.execute("UPDATE browser_sessions SET begun_at = used_at, used_at = used_at").await.unwrap();
+    assert_eq!(browser.get("/console").await.status, 200, "nothing has changed");
+    let later = match kind {
+        DatabaseKind::Sqlite => "'2999-01-01T00:00:00.000000Z'",
+        DatabaseKind::Postgres => "used_at + interval '1 second'",
+    };
+    world.database.execute(&format!("UPDATE browser_sessions SET begun_at = {later}")).await.unwrap();
+    assert_eq!(browser.get("/console").await.status, 303);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn an_idle_session_ends_and_its_row_is_removed(#[case] kind: DatabaseKind) {
+    let world = World::new(kind).await;
+    let (idle, busy) = (world.browser(&world.auditor).await, world.browser(&world.reader).await);
+    let moved = match kind {
+        DatabaseKind::Sqlite => {
+            "UPDATE browser_sessions SET used_at = '2026-01-01T00:00:00.000000Z' \
+             WHERE rowid = (SELECT MIN(rowid) FROM browser_sessions)"
+        }
+        DatabaseKind::Postgres => {
+            "UPDATE browser_sessions SET used_at = used_at - interval '31 minutes' \
+             WHERE begun_at = (SELECT MIN(begun_at) FROM browser_sessions)"
+        }
+    };
+    world.database.execute(moved).await.unwrap();
+    assert_eq!((idle.get("/console").await.status, busy.get("/console").await.status), (303, 200));
+    // A process looks when it starts, and every few minutes.
+    let _other = world.another_process().await;
+    world.database.until("SELECT COUNT(*) FROM browser_sessions", 1).await;
+    assert_eq!(busy.get("/console").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_records_that_its_session_is_used_but_not_every_page() {
+    let world = World::new(DatabaseKind::Postgres).await;
+    let browser = world.browser(&world.auditor).await;
+    let recent = "SELECT COUNT(*) FROM browser_sessions WHERE used_at > now() - interval '30 seconds'";
+    for (seconds, recorded) in [(50, 0), (70, 1)] {
+        let moved = format!("UPDATE browser_sessions SET used_at = now() - interval '{seconds} seconds'");
+        world.database.execute(&moved).await.unwrap();
+        browser.get("/console/roles").await.expect(200);
+        assert_eq!(world.database.number(recent).await, recorded, "{seconds}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_sessions() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let browser = world.browser(&world.auditor).await;
+    let (entry, _) = credential("another", &AUDITOR, &json!({}));
+    let (_process, base) = world.another_process_with(&[("EPR_API_TOKENS", &json!([entry]).to_string())]).await;
+    assert_eq!(browser.at(&base).get("/console").await.status, 303);
+    assert_eq!(browser.get("/console").await.status, 200, "where the token is still registered");
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ pub struct World {
     pub ada: String,
     pub role: String,
     pub assignment: String,
+    environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -58,7 +59,9 @@ impl World {
             ("EPR_LEDGER_ORIGIN", "epr.test/ledger"),
             ("EPR_LEDGER_KEY", SEED),
         ];
-        let (process, base) = Process::api(&[&own[..], more].concat()).await;
+        let environment = [&own[..], more].concat();
+        let (process, base) = Process::api(&environment).await;
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut world = Self {
             process,
             base,
@@ -71,9 +74,22 @@ impl World {
             ada: String::new(),
             role: String::new(),
             assignment: String::new(),
+            environment,
         };
         world.fill().await;
         world
+    }
+
+    /// A further process of the same deployment, and its address.
+    pub async fn another_process(&self) -> (Process, String) {
+        self.another_process_with(&[]).await
+    }
+
+    /// A further process with other values of some variables.
+    pub async fn another_process_with(&self, more: &[(&str, &str)]) -> (Process, String) {
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = own.filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        Process::api(&own.chain(more.iter().copied()).collect::<Vec<_>>()).await
     }
 
     async fn fill(&mut self) {

@@ -51,6 +51,7 @@ mod conditions_check;
 mod conditions_registry;
 mod connections;
 mod console_changes;
+mod console_openid;
 mod console_pages;
 mod console_sessions;
 mod console_world;

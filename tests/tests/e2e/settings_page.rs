@@ -30,6 +30,10 @@ fn every_declared_variable_is_read_and_every_read_variable_declared() {
         ("EPR_JWT_ISSUER", "issuer"),
         ("EPR_JWT_AUDIENCE", "epr"),
         ("EPR_JWT_JWKS_FILE", "keys.json"),
+        ("EPR_CONSOLE", "on"),
+        ("EPR_OIDC_ISSUER", "https://id.example.com"),
+        ("EPR_OIDC_CLIENT_ID", "epr"),
+        ("EPR_CONSOLE_ORIGIN", "https://epr.example.com"),
     ];
     let mut read = Vec::new();
     for older in [None, Some(("ENV", "test"))] {

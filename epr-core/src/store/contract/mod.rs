@@ -20,6 +20,7 @@
 mod access;
 mod access_resources;
 mod admin;
+mod browser_sessions;
 mod changes;
 mod checkpoints;
 mod facts;
@@ -47,6 +48,7 @@ pub use access_resources::{
     Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor,
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
+pub use browser_sessions::BrowserSessionStore;
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use checkpoints::{CheckpointStore, Cosignature, EntryHashes, StoredCheckpoint, StoredTile};
 pub use facts::{DraftDecision, FactsRead, FactsStore, ReadAt};
@@ -76,6 +78,7 @@ pub trait Store:
     RegistryStore
     + PrincipalStore
     + IdempotencyStore
+    + BrowserSessionStore
     + FactsStore
     + AccessStore
     + AccessResourceStore
@@ -101,6 +104,7 @@ impl<T> Store for T where
     T: RegistryStore
         + PrincipalStore
         + IdempotencyStore
+        + BrowserSessionStore
         + FactsStore
         + AccessStore
         + AccessResourceStore

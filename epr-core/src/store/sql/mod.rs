@@ -13,6 +13,7 @@ mod sources;
 pub(super) mod access;
 pub(super) mod assignment_search;
 pub(super) mod assignments;
+mod browser_sessions;
 mod cached_head;
 pub(super) mod changes;
 mod checkpoints;

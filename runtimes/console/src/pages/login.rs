@@ -1,4 +1,4 @@
-//! The login page: an API token or a JWT, pasted once.
+//! The login page: an API token or a JWT, pasted once, or the way to the provider.
 //!
 //! Must never log or show a credential, and must never lead to another host.
 
@@ -14,9 +14,9 @@ use tracing::{info, warn};
 
 use crate::blocks::{Block, Look, Notice};
 use crate::page::{Answer, Page as Shown};
-use crate::query::Query;
+use crate::query::{Query, link};
 use crate::refusal::{Refusal, Why};
-use crate::session::{random_word, same};
+use crate::session::{self, Credential, is_word, random_word, same};
 use crate::texts::Texts;
 use crate::visitor::Ask;
 use crate::{Console, Page, cookies};
@@ -31,6 +31,8 @@ struct Login<'a> {
     t: &'static Texts,
     form_token: &'a str,
     to: &'a str,
+    /// Where to log in at the provider, and its host; `None` without a provider.
+    provider: Option<(String, &'a str)>,
 }
 
 async fn show(ask: Ask, headers: HeaderMap) -> Answer {
@@ -48,7 +50,10 @@ fn page(ask: &Ask, kept: Option<&str>, error: Option<&str>) -> Answer {
         Some(kept) => kept.to_owned(),
         None => random_word().ok_or_else(Refusal::form)?,
     };
-    let login = Login { t, form_token: &form_token, to: target(ask.query.text("to")) };
+    let to = target(ask.query.text("to"));
+    let provider = ask.console.authenticator.provider();
+    let provider = provider.map(|provider| (link(super::openid::BEGIN, &[("to", to)]), provider.host()));
+    let login = Login { t, form_token: &form_token, to, provider };
     let mut blocks = Vec::new();
     blocks.extend(error.map(|error| Block::from(Notice::new(Look::Bad, [error.to_owned()]))));
     blocks.push(Block::of(&login));
@@ -71,8 +76,7 @@ async fn log_in(State(console): State<Arc<Console>>, headers: HeaderMap, mut ask
     let credential = credential.strip_prefix("Bearer ").unwrap_or(credential).trim();
     match console.verify(credential).await {
         Ok(caller) => {
-            let id = console.sessions.begin(Some(credential.into()), Some(&caller), console.epr.now());
-            let id = id.ok_or_else(Refusal::form)?;
+            let id = session::begin(&console.epr, &Credential::Bearer(credential.into()), &caller.named()).await?;
             info!(caller = &*caller.name, "console_login");
             Ok(entered(target(form.text("to")), &id))
         }
@@ -89,7 +93,8 @@ async fn log_in(State(console): State<Arc<Console>>, headers: HeaderMap, mut ask
     }
 }
 
-fn entered(to: &str, id: &str) -> Response {
+/// Leads a visitor who has logged in to a page, with the cookie of the session.
+pub(crate) fn entered(to: &str, id: &str) -> Response {
     let mut response = Redirect::to(to).into_response();
     let cookies = [cookies::set(cookies::SESSION, id, None), cookies::clear(cookies::LOGIN)];
     for cookie in cookies.into_iter().flatten() {
@@ -99,15 +104,10 @@ fn entered(to: &str, id: &str) -> Response {
 }
 
 /// A page of the console; the first one for anything else.
-fn target(to: &str) -> &str {
+pub(crate) fn target(to: &str) -> &str {
     let is_page = crate::is_console_path(to.split('?').next().unwrap_or_default())
         && to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_page { to } else { crate::ROOT }
-}
-
-/// Whether the browser has kept a word of [`random_word`].
-fn is_word(text: &str) -> bool {
-    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 #[cfg(test)]
@@ -123,6 +123,5 @@ mod tests {
         {
             assert_eq!(target(to), "/console", "{to}");
         }
-        assert!(is_word(&random_word().unwrap()));
     }
 }

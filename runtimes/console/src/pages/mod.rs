@@ -11,6 +11,7 @@ mod health;
 mod home;
 mod ledger;
 mod login;
+pub(crate) mod openid;
 mod principals;
 mod roles;
 mod rows;
@@ -30,6 +31,7 @@ pub(crate) fn pages() -> Vec<Page> {
     let mut all = Vec::new();
     all.extend(home::pages());
     all.extend(login::pages());
+    all.extend(openid::pages());
     all.extend(session::pages());
     all.extend(entities::pages());
     all.extend(entity::pages());

@@ -11,7 +11,7 @@ use tracing::info;
 use crate::page::Answer;
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::session::same;
+use crate::session::{self, same};
 use crate::visitor::Ask;
 use crate::{Console, Page, cookies};
 
@@ -35,15 +35,18 @@ pub(crate) fn form(ask: &Ask, body: &[u8]) -> Result<Query, Refusal> {
 async fn log_out(State(console): State<Arc<Console>>, headers: HeaderMap, ask: Ask, body: Bytes) -> Answer {
     form(&ask, &body)?;
     if let Some(id) = cookies::read(&headers, cookies::SESSION) {
-        console.sessions.end(id);
+        session::end(&console.epr, id).await?;
     }
     info!("console_logout");
     Ok(leave())
 }
 
-async fn log_out_everywhere(State(console): State<Arc<Console>>, headers: HeaderMap, ask: Ask, body: Bytes) -> Answer {
+async fn log_out_everywhere(State(console): State<Arc<Console>>, ask: Ask, body: Bytes) -> Answer {
     form(&ask, &body)?;
-    let ended = cookies::read(&headers, cookies::SESSION).map_or(0, |id| console.sessions.end_everywhere(id));
+    let ended = match &ask.visitor.caller {
+        Some(caller) => session::end_everywhere(&console.epr, caller).await?,
+        None => 0,
+    };
     info!(sessions = ended, "console_logout");
     Ok(leave())
 }

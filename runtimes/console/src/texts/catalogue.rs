@@ -169,8 +169,28 @@ catalogue! {
     last_seen: "Last seen", "Zuletzt gesehen";
     ledger: "Ledger", "Ledger";
     log_in: "Log in", "Anmelden";
+    log_in_at: "Log in at", "Anmelden bei";
     log_out: "Log out", "Abmelden";
     log_out_everywhere: "Log out everywhere", "Überall abmelden";
+    login_again: "Log in again", "Erneut anmelden";
+    login_code_spent:
+        "The identity provider does not accept this answer: it was used already, or too late. Log in again.",
+        "Der Identitätsanbieter nimmt diese Antwort nicht an: Sie wurde schon benutzt oder kam zu spät. Bitte erneut \
+        anmelden.";
+    login_foreign:
+        "This browser did not begin the login that this answer belongs to, or has finished it. Log in again.",
+        "Dieser Browser hat die Anmeldung nicht begonnen, zu der diese Antwort gehört, oder hat sie abgeschlossen. \
+        Bitte erneut anmelden.";
+    login_late: "The login took too long. Log in again.", "Die Anmeldung hat zu lange gedauert. Bitte erneut anmelden.";
+    login_not_valid:
+        "The identity provider's answer is not valid. The log of the service has the reason.",
+        "Die Antwort des Identitätsanbieters ist nicht gültig. Den Grund nennt das Protokoll des Dienstes.";
+    login_refused_there:
+        "The identity provider refused the login:",
+        "Der Identitätsanbieter hat die Anmeldung abgelehnt:";
+    login_without_scopes:
+        "The login succeeded, but it gives no scope of this service. Ask for a value of the claim",
+        "Die Anmeldung ist gelungen, gibt hier aber keinen Scope. Nötig ist ein Wert des Claims";
     loopback_only:
         "Callers are not authenticated (EPR_AUTH_MODE), so that the console is open on this machine \
         only: http://localhost, without a proxy.",
@@ -228,6 +248,10 @@ catalogue! {
     principal_type: "Type of the principal", "Typ des Principals";
     principals: "Principals", "Principals";
     proved: "The ledger has this entry, unchanged.", "Das Ledger hat diesen Eintrag, unverändert.";
+    provider_unavailable:
+        "The identity provider does not answer. Try again later, or log in with an API token.",
+        "Der Identitätsanbieter antwortet nicht. Versuchen Sie es später erneut, oder melden Sie sich mit einem \
+        API-Token an.";
     question: "Question", "Frage";
     questions: "Questions", "Fragen";
     reach: "Reach", "Reichweite";

@@ -1,7 +1,8 @@
-//! The issuer's keys over HTTPS, the only network access of authentication.
+//! Calls to an issuer of credentials over HTTPS, the only network access of authentication.
 //!
-//! The operator configures the address. A slip or a hijacked name must not do harm nevertheless: no redirects, no
-//! proxies, no cloud metadata address, bounded in size and time, HTTPS except on a developer's machine.
+//! The operator configures the address, or an address that leads to it. A slip or a hijacked name must not do harm
+//! nevertheless: no redirects, no proxies, no cloud metadata address, bounded in size and time, HTTPS except on a
+//! developer's machine.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,21 +10,21 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
-/// Timeout of a whole fetch.
+/// Timeout of a whole call.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// The address of an issuer's keys.
+/// An address of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JwksUrl(Url);
+pub struct IssuerUrl(Url);
 
 /// The form of an accepted address.
 pub const ALLOWED: &str = "an https:// URL without user information; http:// where EPR_ENVIRONMENT is local or test";
 
-impl JwksUrl {
+impl IssuerUrl {
     /// Parses an address; `plain` allows `http`.
     ///
     /// # Errors
@@ -40,37 +41,55 @@ impl JwksUrl {
             Err(ALLOWED)
         }
     }
+
+    /// The address with further parameters, for a browser.
+    #[must_use]
+    pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {
+        let mut url = self.0.clone();
+        url.query_pairs_mut().extend_pairs(parameters);
+        url.into()
+    }
+
+    /// The host, for people.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The scheme, the host and the port, if the address consists of nothing else.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        let is_origin = self.0.path() == "/" && self.0.query().is_none();
+        is_origin.then(|| self.0.origin().ascii_serialization())
+    }
 }
 
-/// Why a fetch failed.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The client cannot be built.
     #[error("no HTTP client")]
     Client(#[source] reqwest::Error),
     /// The call failed.
-    #[error("the issuer's keys could not be fetched")]
+    #[error("the issuer could not be reached")]
     Call(#[source] reqwest::Error),
     /// The status is not 200. Redirects are not followed.
-    #[error("the issuer answered {0} instead of its keys")]
+    #[error("the issuer answered {0} instead of a document")]
     Status(StatusCode),
     /// The document is larger than [`MAX_DOCUMENT_BYTES`].
-    #[error("the issuer's keys are larger than {MAX_DOCUMENT_BYTES} bytes")]
+    #[error("the issuer's document is larger than {MAX_DOCUMENT_BYTES} bytes")]
     TooLarge,
 }
 
-/// Fetches from one address.
-pub struct JwksClient {
-    client: Client,
-    url: Url,
-}
+/// Calls an issuer.
+pub struct IssuerClient(Client);
 
-impl JwksClient {
-    /// A client for `url`.
+impl IssuerClient {
+    /// A client.
     ///
     /// # Errors
     /// The system's certificates cannot be used.
-    pub fn new(url: &JwksUrl) -> Result<Self, FetchError> {
+    pub fn new() -> Result<Self, FetchError> {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -79,30 +98,52 @@ impl JwksClient {
             .user_agent(concat!("omen-epr/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(FetchError::Client)?;
-        Ok(Self { client, url: url.0.clone() })
+        Ok(Self(client))
     }
 
-    /// Fetches the document.
+    /// Fetches a document.
     ///
     /// # Errors
     /// See [`FetchError`].
-    pub async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
-        // The address may hold a secret, and errors are logged.
-        let call = |error: reqwest::Error| FetchError::Call(error.without_url());
-        let request = self.client.get(self.url.clone()).header("accept", "application/json");
-        let mut answer = request.send().await.map_err(call)?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
+    pub async fn get(&self, url: &IssuerUrl) -> Result<Vec<u8>, FetchError> {
+        match answer(self.0.get(url.0.clone())).await? {
+            (StatusCode::OK, document) => Ok(document),
+            (status, _) => Err(FetchError::Status(status)),
         }
-        let mut document = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(call)? {
-            if document.len() + part.len() > MAX_DOCUMENT_BYTES {
-                return Err(FetchError::TooLarge);
-            }
-            document.extend_from_slice(&part);
-        }
-        Ok(document)
     }
+
+    /// Sends a form, with a name and a password if there are any. Returns the status and the document.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. No status is an error.
+    pub async fn post_form(
+        &self,
+        url: &IssuerUrl,
+        form: String,
+        basic: Option<(&str, &str)>,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
+        let request = self.0.post(url.0.clone()).header("content-type", "application/x-www-form-urlencoded");
+        let request = match basic {
+            Some((name, password)) => request.basic_auth(name, Some(password)),
+            None => request,
+        };
+        let (status, document) = answer(request.body(form)).await?;
+        Ok((status.as_u16(), document))
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), FetchError> {
+    // The address may hold a secret, and errors are logged.
+    let call = |error: reqwest::Error| FetchError::Call(error.without_url());
+    let mut answer = request.header("accept", "application/json").send().await.map_err(call)?;
+    let mut document = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(call)? {
+        if document.len() + part.len() > MAX_DOCUMENT_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+        document.extend_from_slice(&part);
+    }
+    Ok((answer.status(), document))
 }
 
 /// The system's resolver, without the addresses that no issuer has.
@@ -141,9 +182,9 @@ mod tests {
     #[test]
     fn addresses_that_no_issuer_has_are_refused() {
         for good in ["https://issuer.example.com/keys", "https://10.0.0.1:8443/keys?x=1", "https://[fd00::1]/keys"] {
-            assert!(JwksUrl::parse(good, false).is_ok(), "{good}");
+            assert!(IssuerUrl::parse(good, false).is_ok(), "{good}");
         }
-        assert!(JwksUrl::parse("http://127.0.0.1:9000/keys", true).is_ok());
+        assert!(IssuerUrl::parse("http://127.0.0.1:9000/keys", true).is_ok());
         for bad in [
             "",
             "keys",
@@ -166,7 +207,7 @@ mod tests {
             "https://[::]/",
             "https://224.0.0.1/",
         ] {
-            assert_eq!(JwksUrl::parse(bad, false), Err(ALLOWED), "{bad}");
+            assert_eq!(IssuerUrl::parse(bad, false), Err(ALLOWED), "{bad}");
         }
     }
 }
