@@ -14,7 +14,8 @@ about ten.
   --only PART        one of starts, warm, conditions, cold, batch, growth, revocation, writes, ledger, lists, authzen,
                      access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments),
                      history (the past: 1,000,000 changes are appended first, which takes some minutes),
-                     proofs (checkpoints, and the verification of 1,000,000 entries)
+                     proofs (checkpoints, and the verification of 1,000,000 entries),
+                     console (its pages in a world of 1,000,000 entities and 1,000,000 assignments)
   --profile PROFILE  cargo profile; default: release. `measure` builds faster, nearly as fast; `dev` is for --smoke
   --out FOLDER       writes performance.json, performance.md and performance.svg there
 EPR_TEST_SEED=N repeats a run with the same world and questions.

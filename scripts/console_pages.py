@@ -1,4 +1,5 @@
-"""Prints the pages of the console for the data of a service, a name and an address a line.
+"""Prints the pages of the console for the data of a service, a name and an address a line. Forms for changes have names
+that begin with `change-`, pages that need no session with `guest-`.
 
 Usage: console_pages.py BASE TOKEN
 """
@@ -47,6 +48,14 @@ PAGES = {
     "checkpoint": "/console/ledger/checkpoint",
     "events": "/console/events",
     "health": "/console/health",
+    "guest-login": "/console/login",
+    "change-entity-create": f"/console/change/entity?parent_id={resource}",
+    "change-entity": f"/console/change/entity?id={resource}",
+    "change-role-create": "/console/change/role",
+    "change-role": f"/console/change/role?id={role['id']}",
+    "change-assignment": f"/console/change/assignment?entity_id={resource}&role_id={role['id']}",
+    "change-revoke": f"/console/change/revoke?id={assignment['id']}",
+    "change-suspension": f"/console/change/suspension?type={assignment['principal_type']}&id={who}&status=suspended",
 }
 for name, address in PAGES.items():
     print(name, address)

@@ -1,133 +1,150 @@
-// The console in a browser: every page in both themes and widths, with and without script, as auditor.
+// The console in a browser: every page in both themes and widths, with and without script, as guest, auditor and
+// operator, and changes by its forms.
 //
-// Usage: node pages.mjs BASE TOKEN SHOTS < pages, one "name address" a line. Fails on a violation of the content
-// security policy, a console error, a request to another host, or a serious finding of axe.
-import { createRequire } from "node:module";
+// Usage: node pages.mjs BASE AUDITOR OPERATOR SHOTS < pages, one "name address" a line. Fails on a violation of the
+// content security policy, a console error, a request to another host, or a serious finding of axe.
 import { readFileSync } from "node:fs";
+import { changeEverything } from "./changes.mjs";
+import { axePath, fail, failures, launch, visit } from "./visitor.mjs";
 
-const require = createRequire(process.env.CONSOLE_MODULES + "/");
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const axe = readFileSync(axePath, "utf8");
+const [base, auditor, operator, shots] = process.argv.slice(2);
+const all = readFileSync(0, "utf8").trim().split("\n").map((line) => line.split(" "));
+const named = (prefix) => all.filter(([name]) => name.startsWith(prefix));
+const forms = named("change-");
+const pages = all.filter(([name]) => !name.startsWith("change-") && !name.startsWith("guest-"));
+const address = (name) => all.find(([given]) => given === name)[1];
 
-const [base, token, shots] = process.argv.slice(2);
-const pages = readFileSync(0, "utf8").trim().split("\n").map((line) => line.split(" "));
-const failures = [];
+const browser = await launch();
+const visitor = (token, options) => visit(browser, base, token, options);
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu"],
-});
+/** Each visitor with the pages that are checked in every theme and width, with and without script, and by axe. */
+const VISITORS = [
+  ["guest", null, named("guest-")],
+  ["auditor", auditor, pages],
+  ["operator", operator, forms],
+];
 
-/** A logged-in context; notes what must not happen in it. */
-async function visitor(options) {
-  const context = await browser.newContext({ baseURL: base, ...options });
-  context.on("page", (page) => {
-    const note = (what) => failures.push(`${page.url()}: ${what}`);
-    page.on("console", (message) => message.type() === "error" && note(message.text()));
-    page.on("pageerror", (error) => note(error.message));
-    page.on("request", (request) => {
-      const url = request.url();
-      if (!url.startsWith(base) && !url.startsWith("data:")) note(`a request to ${url}`);
-    });
-  });
-  const page = await context.newPage();
-  await page.goto("/console");
-  await page.getByLabel("API token").fill(token);
-  await page.getByRole("button", { name: "Log in" }).click();
-  if (new URL(page.url()).pathname !== "/console") failures.push(`the login led to ${page.url()}`);
-  return { context, page };
-}
-
-for (const scheme of ["light", "dark"]) {
-  const { context, page } = await visitor({ colorScheme: scheme, viewport: { width: 1280, height: 900 } });
-  for (const [name, address] of pages) {
-    const response = await page.goto(address);
-    if (response.status() >= 400) failures.push(`${address}: ${response.status()}`);
-    await page.screenshot({ path: `${shots}/${name}-${scheme}.png`, fullPage: true });
+for (const [who, token, list] of VISITORS) {
+  for (const colorScheme of ["light", "dark"]) {
+    const { context, page } = await visitor(token, { colorScheme, viewport: { width: 1280, height: 900 } });
+    for (const [name, path] of list) {
+      const response = await page.goto(path);
+      if (response.status() >= 400) fail(`${path} (${who}): ${response.status()}`);
+      await page.screenshot({ path: `${shots}/${name}-${colorScheme}.png`, fullPage: true });
+    }
+    await context.close();
   }
-  await context.close();
-}
 
-// Narrow and wide: nothing is wider than the window.
-for (const width of [360, 2560]) {
-  const { context, page } = await visitor({ viewport: { width, height: 900 } });
-  for (const [name, address] of pages) {
-    await page.goto(address);
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    if (wider > 0) failures.push(`${address}: ${wider} px wider than ${width} px`);
-    await page.screenshot({ path: `${shots}/${name}-${width}.png` });
+  // Narrow and wide: nothing is wider than the window.
+  for (const width of [360, 2560]) {
+    const { context, page } = await visitor(token, { viewport: { width, height: 900 } });
+    for (const [name, path] of list) {
+      await page.goto(path);
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wider > 0) fail(`${path} (${who}): ${wider} px wider than ${width} px`);
+      await page.screenshot({ path: `${shots}/${name}-${width}.png` });
+    }
+    await context.close();
   }
-  await context.close();
-}
 
-// Without script every page shows the same text.
-{
-  const { context, page } = await visitor({ javaScriptEnabled: false });
-  for (const [, address] of pages) {
-    const response = await page.goto(address);
-    if (response.status() >= 400 || !(await page.locator("h1").textContent())) failures.push(`${address}: no page`);
+  // Without script every page shows the same text.
+  {
+    const { context, page } = await visitor(token, { javaScriptEnabled: false });
+    for (const [, path] of list) {
+      const response = await page.goto(path);
+      if (response.status() >= 400 || !(await page.locator("h1").textContent())) fail(`${path} (${who}): no page`);
+    }
+    await context.close();
   }
-  await context.close();
-}
 
-// axe needs to evaluate its own source, which the policy of the pages forbids.
-for (const scheme of ["light", "dark"]) {
-  const { context, page } = await visitor({ colorScheme: scheme, bypassCSP: true });
-  for (const [, address] of pages) {
-    await page.goto(address);
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run());
-    for (const { id, impact, nodes } of violations) {
-      if (["serious", "critical"].includes(impact)) {
-        failures.push(`${address} (${scheme}): ${id}: ${nodes.map((node) => node.html).slice(0, 2).join(" ")}`);
+  // axe needs to evaluate its own source, which the policy of the pages forbids.
+  for (const colorScheme of ["light", "dark"]) {
+    const { context, page } = await visitor(token, { colorScheme, bypassCSP: true });
+    for (const [, path] of list) {
+      await page.goto(path);
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run());
+      for (const { id, impact, nodes } of violations) {
+        if (["serious", "critical"].includes(impact)) {
+          fail(`${path} (${who}, ${colorScheme}): ${id}: ${nodes.map((node) => node.html).slice(0, 2).join(" ")}`);
+        }
       }
     }
+    // The local time is on hover.
+    const without = () => [...document.querySelectorAll("time")].filter((time) => !time.title).length;
+    const times = await page.evaluate(without);
+    if (times > 0) fail(`${times} times without local time`);
+    await context.close();
   }
-  // The local time is on hover.
-  const times = await page.evaluate(() => [...document.querySelectorAll("time")].filter((time) => !time.title).length);
-  if (times > 0) failures.push(`${times} times without local time`);
-  await context.close();
 }
 
 // The keyboard reaches the content past the navigation.
 {
-  const { context, page } = await visitor({});
+  const { context, page } = await visitor(auditor);
   await page.goto("/console");
   await page.keyboard.press("Tab");
   const skips = await page.evaluate(() => document.activeElement?.className);
   await page.keyboard.press("Enter");
   const reaches = page.waitForFunction(() => document.activeElement?.id === "main", null, { timeout: 5000 });
   if (skips !== "skip" || !(await reaches.then(() => true, () => false))) {
-    failures.push("the first link of a page does not lead to its content");
+    fail("the first link of a page does not lead to its content");
   }
   await context.close();
 }
 
 // The proof of an entry is verified in the browser, and a changed entry or another key is found.
 {
-  const { context, page } = await visitor({});
+  const { context, page } = await visitor(auditor);
   const outcome = async () => {
     await page.getByRole("button", { name: "Verify in this browser" }).click();
     const last = page.locator(".verify li:has-text('The ledger has'), .verify li:has-text('does not hold')");
     await last.waitFor({ timeout: 5000 });
     return { steps: await page.locator(".verify li").count(), said: await last.textContent() };
   };
-  const address = pages.find(([name]) => name === "entry")[1];
-  await page.goto(address);
+  const entry = address("entry");
+  await page.goto(entry);
   const proved = await outcome();
-  if (proved.steps !== 5 || !proved.said.includes("unchanged")) failures.push(`no proof: ${JSON.stringify(proved)}`);
+  if (proved.steps !== 5 || !proved.said.includes("unchanged")) fail(`no proof: ${JSON.stringify(proved)}`);
   await page.screenshot({ path: `${shots}/entry-verified.png`, fullPage: true });
   await page.evaluate(() => (document.querySelector(".verify").dataset.hash = "00".repeat(32)));
-  if ((await outcome()).said.includes("unchanged")) failures.push("a changed entry is taken for the ledger's");
-  await page.goto(address);
+  if ((await outcome()).said.includes("unchanged")) fail("a changed entry is taken for the ledger's");
+  await page.goto(entry);
   const key = await page.locator(".verify textarea").inputValue();
   const letter = key.at(-6) === "A" ? "B" : "A";
   await page.locator(".verify textarea").fill(key.slice(0, -6) + letter + key.slice(-5));
-  if ((await outcome()).said.includes("unchanged")) failures.push("a signature of another key is accepted");
+  if ((await outcome()).said.includes("unchanged")) fail("a signature of another key is accepted");
+  await context.close();
+}
+
+// An auditor has no control that changes something, and what such a control sends is refused.
+{
+  const { context, page } = await visitor(auditor, { refusals: true });
+  for (const [, path] of pages) {
+    await page.goto(path);
+    const controls = await page.locator("[href*='/console/change'], [action*='/console/change']").count();
+    if (controls > 0) fail(`${path}: ${controls} controls that change something`);
+  }
+  const formToken = await page.locator("input[name=form_token]").first().getAttribute("value");
+  for (const path of new Set(forms.map(([, path]) => path.split("?")[0]))) {
+    const statuses = await page.evaluate(async ([path, formToken]) => {
+      const body = new URLSearchParams({ form_token: formToken, name: "x", type: "spv", permissions: "a:b" });
+      const posted = await fetch(path, { method: "POST", body });
+      return [posted.status, (await fetch(path)).status];
+    }, [path, formToken]);
+    if (statuses.join() !== "403,403") fail(`${path}: an auditor gets ${statuses}`);
+  }
+  await context.close();
+}
+
+// An operator has the controls, and each change leads to its entry.
+for (const javaScriptEnabled of [true, false]) {
+  const { context, page } = await visitor(operator, { javaScriptEnabled, refusals: true });
+  await changeEverything(page, { entity: address("entity"), role: address("role"), principals: "/console/principals" });
   await context.close();
 }
 
 await browser.close();
 for (const failure of failures) console.error(failure);
-console.log(`${pages.length} pages, ${failures.length} failures, screenshots in ${shots}`);
+console.log(`${all.length} pages, ${failures.length} failures, screenshots in ${shots}`);
 process.exit(failures.length === 0 ? 0 : 1);

@@ -1,9 +1,11 @@
 //! Questions over HTTP, on connections that are kept open.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::http::{Method, Request, StatusCode, header};
+use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -124,5 +126,24 @@ impl Connection {
         let answer = self.0.send_request(request).await.expect("an answer");
         let status = answer.status();
         (status, answer.into_body().collect().await.expect("a body").to_bytes())
+    }
+
+    /// Opens a page with a cookie; records the time from `begun` to the head of the response, which arrives with the
+    /// first bytes of the page.
+    pub(crate) async fn first_byte(
+        &mut self,
+        path: &str,
+        cookie: &str,
+        begun: Instant,
+        times: &mut Histogram<u64>,
+    ) -> StatusCode {
+        let request = Request::builder().uri(path).header(header::HOST, "bench").header(header::COOKIE, cookie);
+        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        self.0.ready().await.expect("an open connection");
+        let answer = self.0.send_request(request).await.expect("an answer");
+        times.saturating_record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let status = answer.status();
+        answer.into_body().collect().await.expect("a body");
+        status
     }
 }

@@ -7,6 +7,7 @@ mod bare;
 mod batch;
 mod checks;
 mod conditions;
+mod console;
 mod explain;
 mod graph;
 mod history;
@@ -34,7 +35,7 @@ use scale::Scale;
 use world::World;
 
 /// The values of `--only`.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "starts",
     "warm",
     "conditions",
@@ -50,6 +51,7 @@ const PARTS: [&str; 15] = [
     "authzen",
     "proofs",
     "graph",
+    "console",
 ];
 
 #[tokio::main]
@@ -148,6 +150,9 @@ async fn main() -> ExitCode {
     }
     if wanted("proofs") {
         proofs::measure(&scale, &mut report).await;
+    }
+    if wanted("console") {
+        console::measure(&scale, &mut report).await;
     }
     if let Some(out) = out {
         report.write(&out);

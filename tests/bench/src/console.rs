@@ -1,0 +1,121 @@
+//! Pages of the console in a large registry: the time to the first byte of each, one call after the other.
+
+use std::time::Instant;
+
+use epr_core::authn::token;
+use epr_testkit::browser::Browser;
+use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::seed;
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use crate::http::Connection;
+use crate::ledger;
+use crate::report::{Aim, Report};
+use crate::scale::Scale;
+use crate::server::Server;
+use crate::world::{Asked, World};
+
+/// The cookie of a session.
+const SESSION: &str = "__Host-epr-console";
+/// Scopes that open every page.
+const SCOPES: [&str; 7] =
+    ["epr:read", "epr:audit", "epr:list", "epr:explain", "epr:events", "epr:operate", "epr:write"];
+/// The share of the reads of other lists: a page costs several statements.
+const READS_SHARE: usize = 10;
+
+/// The address of a page about a question of the world.
+type Address = Box<dyn Fn(&Asked) -> String>;
+
+/// A world of its own: as many entities and assignments as the lists of access have.
+pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
+    let scale = scale.of_lists();
+    let mut rng = seed::rng("bench of the console");
+    let world = World::new(&scale, &mut rng);
+    let database = Database::create(DatabaseKind::Postgres).await;
+    database.store().await.close().await;
+    world.load(&database.url).await;
+    ledger::fill(&database.url, scale.rows).await;
+    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+        database.execute(statement).await.expect("the right to tidy up");
+    }
+    let assignments = database.texts("SELECT CAST(id AS text) FROM role_assignments LIMIT 100").await;
+    let asked: Vec<Asked> =
+        world.questions(scale.questions, &mut rng).into_iter().filter(|asked| asked.expected).collect();
+    let minted = token::mint().expect("randomness");
+    let hash = token::hex(&token::hash(&minted).expect("a token"));
+    let tokens = json!([{"name": "bench", "sha256": hash, "scopes": SCOPES}]).to_string();
+    let environment = [("EPR_AUTH_MODE", "token"), ("EPR_API_TOKENS", tokens.as_str()), ("EPR_CONSOLE", "on")];
+    let server = Server::api(&database.url, &environment).await;
+    let browser = Browser::new(&format!("http://{}", server.address));
+    assert_eq!(browser.log_in(&minted).await.status, 303, "the login");
+    let cookie = format!("{SESSION}={}", browser.cookie(SESSION).expect("a session"));
+    let mut connection = Connection::to(&server.address).await;
+    for (name, address) in pages(world.some_root().to_string(), world.some_role().0.to_string(), assignments) {
+        let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute at most");
+        for asked in asked.iter().take(scale.list_reads / READS_SHARE) {
+            let path = address(asked);
+            let begun = Instant::now();
+            let status = connection.first_byte(&path, &cookie, begun, &mut times).await;
+            assert!(status == 200, "{path}: {status}");
+        }
+        #[allow(clippy::cast_precision_loss, reason = "microseconds")]
+        let millis = |share| times.value_at_quantile(share) as f64 / 1000.0;
+        report.aim(format!("console, {name}: first byte, p50"), millis(0.5), "ms", Aim::AtMost(50.0));
+        report.say("the same, p99", millis(0.99), "ms");
+    }
+}
+
+/// The pages, by name.
+fn pages(root: String, role: String, assignments: Vec<String>) -> Vec<(&'static str, Address)> {
+    let fixed = |path: &str| {
+        let path = path.to_owned();
+        Box::new(move |_: &Asked| path.clone()) as Address
+    };
+    let assignment = move |asked: &Asked| {
+        let pick = usize::try_from(asked.resource.as_u128() % 100).unwrap_or_default();
+        format!("/console/assignments/{}", assignments[pick % assignments.len()])
+    };
+    let question = |asked: &Asked| {
+        format!("principal_type=user&action={}&resource_id={}", asked.action.replace(':', "%3A"), asked.resource)
+    };
+    vec![
+        ("home", fixed("/console")),
+        ("entities", fixed("/console/entities")),
+        ("entities of a type", fixed("/console/entities?type=spv")),
+        ("an entity", Box::new(|asked| format!("/console/entities/{}", asked.resource))),
+        ("a root", fixed(&format!("/console/entities/{root}"))),
+        ("everything below a root", fixed(&format!("/console/entities?ancestor_id={root}"))),
+        ("principals", fixed("/console/principals")),
+        ("a principal", Box::new(|asked| format!("/console/principal?type=user&id={}", asked.principal))),
+        ("roles", fixed("/console/roles")),
+        ("a role", fixed(&format!("/console/roles/{role}"))),
+        ("an assignment", Box::new(assignment)),
+        ("expiring", fixed("/console/attention/expiring")),
+        ("never in force", fixed("/console/attention/never-effective")),
+        ("global roles", fixed("/console/attention/global")),
+        ("orphans", fixed("/console/attention/orphans")),
+        ("a check", Box::new(move |asked| format!("/console/check?user_id={}&{}", asked.principal, question(asked)))),
+        ("who can", Box::new(move |asked| format!("/console/access?list=principals&{}", question(asked)))),
+        (
+            "what can",
+            Box::new(|asked| {
+                let action = asked.action.replace(':', "%3A");
+                let principal = asked.principal;
+                format!("/console/access?list=resources&principal_id={principal}&principal_type=user&action={action}")
+            }),
+        ),
+        (
+            "which actions",
+            Box::new(|asked| {
+                let Asked { principal, resource, .. } = asked;
+                format!("/console/access?list=actions&principal_id={principal}&resource_id={resource}")
+            }),
+        ),
+        ("ledger", fixed("/console/ledger")),
+        ("an entry", fixed("/console/ledger/1")),
+        ("events", fixed("/console/events")),
+        ("health", fixed("/console/health")),
+        ("a form", fixed(&format!("/console/change/assignment?entity_id={root}"))),
+    ]
+}

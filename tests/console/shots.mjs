@@ -1,0 +1,39 @@
+// Screenshots of the console for its documentation.
+//
+// Usage: node shots.mjs BASE AUDITOR OPERATOR FOLDER < pages, one "name address" a line.
+import { readFileSync } from "node:fs";
+import { fail, failures, launch, visit } from "./visitor.mjs";
+
+const [base, auditor, operator, folder] = process.argv.slice(2);
+const pages = new Map(readFileSync(0, "utf8").trim().split("\n").map((line) => line.split(" ")));
+
+/** The pictures: the page, who looks, the theme, and the height of the window. */
+const SHOTS = [
+  ["home", auditor, "light", 860],
+  ["entity", auditor, "light", 900],
+  ["check", auditor, "light", 980],
+  ["who-can", auditor, "dark", 620],
+  ["entry", auditor, "light", 1060],
+  ["assign", operator, "light", 640],
+];
+
+const browser = await launch();
+for (const [name, token, colorScheme, height] of SHOTS) {
+  const { context, page } = await visit(browser, base, token, {
+    colorScheme,
+    viewport: { width: 1360, height },
+    timezoneId: "UTC",
+  });
+  const response = await page.goto(pages.get(name));
+  if (response.status() >= 400) fail(`${name}: ${response.status()}`);
+  if (name === "entry") {
+    await page.getByRole("button", { name: "Verify in this browser" }).click();
+    await page.locator(".verify li").nth(4).waitFor({ timeout: 5000 });
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  }
+  await page.screenshot({ path: `${folder}/console-${name}.png` });
+  await context.close();
+}
+await browser.close();
+for (const failure of failures) console.error(failure);
+process.exit(failures.length === 0 ? 0 : 1);
