@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::State;
@@ -13,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use epr_core::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -240,7 +240,7 @@ async fn token(State(shared): State<Shared>, headers: HeaderMap, body: String) -
     if challenge != grant.challenge || text("redirect_uri") != grant.redirect {
         return refuse("invalid_grant");
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = SystemClock.now().unix_micros() / 1_000_000;
     let mut claims = json!({"iss": behaviour.issuer, "aud": CLIENT_ID, "sub": "ada@id.test", "iat": now,
         "exp": now + 300, "nonce": grant.nonce, "groups": ["Internal audit", "staff"]});
     (behaviour.alteration)(&mut claims);

@@ -130,7 +130,7 @@ impl Console {
             return Err(Refusal::new(StatusCode::FORBIDDEN, Why::NotLoopback));
         }
         if is_off {
-            return Ok(Self::anyone(sent.session_id, guest));
+            return Ok(Self::anyone(sent.session_id, &guest));
         }
         let Some(id) = sent.session_id else { return Ok(Known::Guest) };
         match session::resume(&self.epr, &id).await? {
@@ -141,7 +141,7 @@ impl Console {
 
     /// The visitor where callers are not authenticated. Its forms need a token nevertheless: another site's page can
     /// send a form to this machine. No session is stored, because the cookie says all that there is to know.
-    fn anyone(session_id: Option<String>, guest: Visitor) -> Known {
+    fn anyone(session_id: Option<String>, guest: &Visitor) -> Known {
         let visitor = |id: &str| Visitor {
             scopes: Visitor::all_scopes(),
             form_token: session::form_token(id),
