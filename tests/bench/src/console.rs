@@ -8,6 +8,7 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use hdrhistogram::Histogram;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::http::Connection;
 use crate::ledger;
@@ -51,7 +52,7 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
     assert_eq!(browser.log_in(&minted).await.status, 303, "the login");
     let cookie = format!("{SESSION}={}", browser.cookie(SESSION).expect("a session"));
     let mut connection = Connection::to(&server.address).await;
-    for (name, address) in pages(world.some_root().to_string(), world.some_role().0.to_string(), assignments) {
+    for (name, address) in pages(world.some_root(), world.some_role().0, assignments) {
         let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a minute at most");
         for asked in asked.iter().take(scale.list_reads / READS_SHARE) {
             let path = address(asked);
@@ -67,7 +68,7 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
 }
 
 /// The pages, by name.
-fn pages(root: String, role: String, assignments: Vec<String>) -> Vec<(&'static str, Address)> {
+fn pages(root: Uuid, role: Uuid, assignments: Vec<String>) -> Vec<(&'static str, Address)> {
     let fixed = |path: &str| {
         let path = path.to_owned();
         Box::new(move |_: &Asked| path.clone()) as Address
