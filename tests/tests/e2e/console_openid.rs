@@ -226,7 +226,7 @@ async fn refused(setting: &mut Setting, status: u16, reason: &str, part: &str) {
 async fn a_login_leads_to_pages_of_the_console_only() {
     let setting = Setting::new(false, &[]).await;
     for to in ["https://evil.test/", "//evil.test/console", "/\\evil.test", "/consoles", "%2F%2Fevil.test", ""] {
-        let encoded: String = to.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = to.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         assert_eq!(setting.log_in(&setting.browser(), &encoded).await.location(), "/console", "{to}");
     }
     // Not by the cookie either, which is the browser's own.

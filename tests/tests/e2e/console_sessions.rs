@@ -89,7 +89,7 @@ async fn the_database_has_nothing_with_which_a_session_could_be_taken_over(#[cas
     } else {
         rows.to_owned()
     };
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let stored = world.database.texts(&rows).await.concat().to_lowercase();
     assert!(stored.len() > 150, "{stored}");
     for secret in [&id, &world.auditor, &"auditor".to_owned()] {
