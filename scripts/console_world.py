@@ -76,7 +76,7 @@ manager = call("/roles", {"name": "SPV manager", "description": "Manages the doc
 officer = call("/roles", {"name": "Compliance officer", "description": "Verifies documents everywhere",
     "permissions": ["document:download", "document:verify"]})["id"]
 
-of_ada = assign(ada, reader, acme, begins=-210, ends=155, reason="FA-2291: administrator of Acme's funds")
+assign(ada, reader, acme, begins=-210, ends=155, reason="FA-2291: administrator of Acme's funds")
 assign(ben, manager, berlin, begins=-30, ends=5, reason="OPS-118: cover for Emil")
 assign(cleo, officer, begins=-400, reason="Board decision 2025-03")
 assign(dora, reader, berlin, begins=-10, ends=20, reason="Annual audit", condition={
@@ -98,12 +98,8 @@ question = urllib.parse.urlencode({"user_id": ada, "principal_type": "user", "ac
     "resource_id": series_a})
 who_can = urllib.parse.urlencode({"list": "principals", "action": "document:download", "resource_id": berlin})
 PAGES = {
-    "home": "/console",
-    "entity": f"/console/entities/{berlin}",
     "check": f"/console/check?{question}",
     "who-can": f"/console/access?{who_can}",
-    "assignment": f"/console/assignments/{of_ada}",
-    "ledger": "/console/ledger",
     "entry": f"/console/ledger/{granted[0]['sequence']}",
     "assign": f"/console/change/assignment?entity_id={berlin}&role_id={reader}&principal_id={ada}",
 }

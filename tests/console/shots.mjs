@@ -9,8 +9,6 @@ const pages = new Map(readFileSync(0, "utf8").trim().split("\n").map((line) => l
 
 /** The pictures: the page, who looks, the theme, and the height of the window. */
 const SHOTS = [
-  ["home", auditor, "light", 860],
-  ["entity", auditor, "light", 900],
   ["check", auditor, "light", 980],
   ["who-can", auditor, "dark", 620],
   ["entry", auditor, "light", 1060],
