@@ -75,7 +75,7 @@ impl Epr {
         let mut tx = core.store.begin().await?;
         tx.ensure_actions(&core.settings.default_permissions, core.now()).await?;
         tx.commit().await?;
-        self.engines.graph.start(&core.store);
+        self.engines.graph_keeper.start(&self.engines.graph, &core.store);
         self.engines.cache.follow_changes(&core.store, &self.engines.changes, &self.engines.graph);
         self.engines.clock_offset.start(core);
         self.engines.history.start(core);
@@ -121,7 +121,7 @@ impl Epr {
 
     /// Stops the background tasks, waits for database calls in progress, and closes every connection.
     pub async fn close(&self) {
-        self.engines.graph.stop();
+        self.engines.graph_keeper.stop(&self.engines.graph);
         self.engines.cache.stop();
         self.engines.clock_offset.stop();
         self.engines.history.stop();

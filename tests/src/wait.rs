@@ -31,7 +31,7 @@ pub async fn next_millisecond() {
     until("a clock that runs", async || millisecond() > begun).await;
 }
 
-/// Reads a value every `interval` until it is `enough`. `what` names the value in the panic.
+/// Reads a value every `interval` until it is `enough`, and returns it. `what` names the value in the panic.
 ///
 /// # Panics
 /// When the value did not change for three minutes: a run that waits for ever does not say what it waits for.
@@ -40,7 +40,8 @@ pub async fn until_value<T, Reading>(
     interval: Duration,
     mut read: impl FnMut() -> Reading,
     enough: impl Fn(&T) -> bool,
-) where
+) -> T
+where
     T: PartialEq + Debug,
     Reading: Future<Output = T>,
 {
@@ -55,4 +56,5 @@ pub async fn until_value<T, Reading>(
         }
         assert!(since.elapsed() < STALL_TIMEOUT, "{what}: it has been {last:?} for {STALL_TIMEOUT:?}");
     }
+    last
 }

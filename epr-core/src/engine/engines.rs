@@ -14,7 +14,7 @@ use super::condition_errors::ConditionErrors;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::fact_reader::FactReader;
-use super::graph::Graph;
+use super::graph::{Graph, GraphKeeper};
 use super::history_keeper::HistoryKeeper;
 use super::ledger_writer::LedgerWriter;
 use super::list_turns::ListTurns;
@@ -30,6 +30,7 @@ pub(crate) struct Engines {
     pub(crate) cache: Arc<Cache>,
     pub(crate) changes: Arc<ChangeSignal>,
     pub(crate) graph: Arc<Graph>,
+    pub(crate) graph_keeper: Arc<GraphKeeper>,
     pub(crate) facts: Arc<FactReader>,
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) delivery: Arc<Delivery>,
@@ -50,6 +51,7 @@ impl Engines {
         let cache = Arc::new(Cache::new(&core.settings.cache));
         Self {
             graph: Arc::new(Graph::new(Arc::clone(cache.tiers()), core.settings.cache.graph)),
+            graph_keeper: Arc::default(),
             cache,
             changes: Arc::default(),
             facts: Arc::new(FactReader::new(Arc::clone(&core.store))),

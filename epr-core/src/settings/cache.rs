@@ -20,7 +20,7 @@ const MEMORY: Variable =
     Variable::number("EPR_DECISION_CACHE_MB", 64, &(1..=65_536), "Memory for decisions in each process, in MiB.");
 const GRAPH: Variable = Variable::text(
     "EPR_GRAPH",
-    "off",
+    "auto",
     GRAPH_ALLOWED,
     "Whether the registry is kept in the memory of each process, so that checks are evaluated without the database: \
      see [CACHE.md](CACHE.md#the-registry-in-memory). `auto`: if `EPR_DECISION_CACHE` is true and the registry fits in \

@@ -44,6 +44,7 @@ macro_rules! migrations {
             "0032_past_lists_of_one_type",
             "0034_authzen",
             "0037_changed_rows",
+            "0038_changed_rows_complete",
             "0039_oldest_programs",
             "0040_browser_sessions",
         )

@@ -18,16 +18,18 @@ pub(super) struct ReadLimits {
     lists: Semaphore,
     access_lists: Semaphore,
     scans: Semaphore,
+    batches: Semaphore,
     /// The time that a list waits for its permit.
     list_wait: Duration,
 }
 
 impl ReadLimits {
-    /// Of `connections`, lists may use a third, scans a third, and lists of access a fifth, at least one each. The
-    /// statements of a list of access keep the server busy all the time: more of them would slow down checks.
+    /// Of `connections`, lists may use a third, scans a third, batches of checks a third, and lists of access a fifth,
+    /// at least one each. The statements of a list of access keep the server busy all the time: more of them would slow
+    /// down checks.
     pub(super) fn new(connections: u32, list_wait: Duration) -> Self {
         let share = |part| Semaphore::new(usize::try_from(connections / part).unwrap_or(1).max(1));
-        Self { lists: share(3), access_lists: share(5), scans: share(3), list_wait }
+        Self { lists: share(3), access_lists: share(5), scans: share(3), batches: share(3), list_wait }
     }
 
     /// Acquires the permit of a list.
@@ -38,6 +40,11 @@ impl ReadLimits {
     /// Acquires the permit of a page of a list of access.
     pub(super) async fn access_list(&self) -> Result<SemaphorePermit<'_>> {
         acquire(&self.access_lists, self.list_wait, "Too many lists of access are being read; try again later").await
+    }
+
+    /// Acquires the permit of a batch of checks.
+    pub(super) async fn batch(&self) -> Result<SemaphorePermit<'_>> {
+        acquire(&self.batches, self.list_wait, "Too many batches of checks are being read; try again later").await
     }
 
     /// Acquires the permit of a scan.

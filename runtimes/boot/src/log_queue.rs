@@ -18,6 +18,9 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 const MAX_QUEUED_LINES: usize = 1 << 14;
 /// Bytes in one write, the capacity of a pipe.
 const WRITE_BYTES: usize = 64 << 10;
+/// Time for which the writer waits for more lines after the first one. Under load, waking it for each line took more
+/// processor time than the answers that the lines are about.
+const GATHER_TIME: Duration = Duration::from_millis(1);
 /// Time until the writer retries an output that does not block and takes nothing.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Time for which [`LogQueue::flush`] waits while nothing is written.
@@ -83,7 +86,7 @@ impl LogQueue {
     ///
     /// # Errors
     /// Standard output cannot be duplicated, or there is no thread.
-    pub(crate) fn start(self: &Arc<Self>, notice: impl Fn(u64) -> String + Send + 'static) -> std::io::Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, notice: impl Fn(u64) -> Vec<u8> + Send + 'static) -> std::io::Result<()> {
         // Not through the standard library's buffer: its lock would be held while a write hangs, and it flushes at
         // exit.
         let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
@@ -92,7 +95,7 @@ impl LogQueue {
         Ok(())
     }
 
-    fn write_to(&self, out: &mut impl Write, notice: impl Fn(u64) -> String) {
+    fn write_to(&self, out: &mut impl Write, notice: impl Fn(u64) -> Vec<u8>) {
         let mut batch = Batch { bytes: Vec::new(), torn: false };
         loop {
             self.next(&mut batch.bytes);
@@ -106,7 +109,7 @@ impl LogQueue {
             let unreported = std::mem::take(&mut self.state().unreported);
             if unreported > 0 {
                 batch.bytes.clear();
-                batch.bytes.extend_from_slice(notice(unreported).as_bytes());
+                batch.bytes.extend_from_slice(&notice(unreported));
                 if self.write(out, &mut batch) > 0 {
                     self.state().unreported += unreported;
                 }
@@ -124,7 +127,13 @@ impl LogQueue {
             self.written.notify_all();
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        // Nobody wakes a writer that is writing.
         state.writing = true;
+        if state.bytes.len() < WRITE_BYTES {
+            drop(state);
+            std::thread::sleep(GATHER_TIME);
+            state = self.state();
+        }
         state.lines = 0;
         std::mem::swap(batch, &mut state.bytes);
     }
@@ -216,7 +225,7 @@ mod tests {
         let text = Arc::new(Mutex::new(String::new()));
         let mut output = Output { permitted, left: 0, text: Arc::clone(&text) };
         let writer = Arc::clone(&queue);
-        std::thread::spawn(move || writer.write_to(&mut output, |count| format!("lost {count}\n")));
+        std::thread::spawn(move || writer.write_to(&mut output, |count| format!("lost {count}\n").into_bytes()));
         (queue, permit, text)
     }
 

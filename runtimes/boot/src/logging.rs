@@ -5,14 +5,16 @@
 //! module, or `audit_consumer`. Must never log a secret, a token or a message body, and must never wait for standard
 //! output: lines go through a queue.
 
-use std::fmt::{self, Write as _};
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Write as _;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::settings::{Level, LoggingSettings};
 use epr_core::store::STATEMENT_LOGGER;
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
@@ -64,8 +66,11 @@ pub fn install_with(settings: &LoggingSettings, service: &str, extra: Option<Ext
     }
     let (settings, service) = (*settings, service.to_owned());
     let dropped_notice = move |lines: u64| {
-        let extra = Members(vec![("lines", lines.into())]);
-        line(settings, &service, "WARNING", LOGGER, "log_lines_dropped", &extra)
+        let mut extra = Members::default();
+        extra.put("lines", &lines);
+        let mut line = Vec::new();
+        write_line(&mut line, settings, &service, ("WARNING", LOGGER, "log_lines_dropped"), &extra);
+        line
     };
     match queue.start(dropped_notice) {
         Ok(()) => drop(QUEUE.set(queue)),
@@ -87,52 +92,83 @@ struct LineLayer {
     queue: Arc<LogQueue>,
 }
 
-/// One line.
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    level: &'static str,
-    logger: &'a str,
-    message: &'a str,
-    service: &'a str,
-    #[serde(skip_serializing_if = "Members::is_empty")]
-    extra: &'a Members,
+/// Memory that a thread keeps from line to line; a longer line is rare.
+const MAX_KEPT_BYTES: usize = 16 << 10;
+
+/// What a thread needs to write lines, kept from line to line: every request has one.
+#[derive(Default)]
+struct Scratch {
+    fields: Fields,
+    line: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl LineLayer {
-    fn write(&self, event: &Event<'_>, extra: Members) {
-        let mut fields = Fields { message: String::new(), extra };
-        event.record(&mut fields);
-        let Fields { message, extra } = fields;
-        let (level, logger) = (level_name(event.metadata()), logger(event.metadata()));
-        let line = line(self.settings, &self.service, level, logger, &message, &extra);
-        self.queue.push(line.as_bytes());
+    fn write<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+        to: &mut Scratch,
+    ) {
+        let Scratch { fields, line } = to;
+        fields.clear();
+        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+            if let Some(members) = span.extensions().get::<Members>() {
+                fields.extra.put_all(members);
+            }
+        }
+        event.record(fields);
+        line.clear();
+        let head = (level_name(event.metadata()), logger(event.metadata()), fields.message.as_str());
+        write_line(line, self.settings, &self.service, head, &fields.extra);
+        self.queue.push(line);
+        if line.capacity() > MAX_KEPT_BYTES {
+            *to = Scratch::default();
+        }
     }
 }
 
-/// A line with its end.
-fn line(
+/// Writes a line with its end. `head`: level, logger and message.
+fn write_line(
+    line: &mut Vec<u8>,
     settings: LoggingSettings,
     service: &str,
-    level: &'static str,
-    logger: &str,
-    message: &str,
+    (level, logger, message): (&str, &str, &str),
     extra: &Members,
-) -> String {
-    let timestamp = SystemClock.now().to_string();
-    let mut line = if settings.json {
-        let line = Line { timestamp, level, logger, message, service, extra };
-        // Texts and numbers under names: nothing that JSON could not hold.
-        serde_json::to_string(&line).unwrap_or_default()
-    } else {
-        let mut line = format!("{timestamp} {level:<7} {logger} {message}");
-        for (name, value) in &extra.0 {
-            let _ = write!(line, " {name}={value}");
+) {
+    let timestamp = SystemClock.now();
+    // Writing to memory cannot fail.
+    let _ = if settings.json {
+        let head = write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\",\"logger\":\"{logger}\"");
+        for (name, value) in [("message", message), ("service", service)] {
+            let _ = write!(line, ",\"{name}\":");
+            write_json(line, value);
         }
-        line
+        for (at, (name, value)) in extra.iter().enumerate() {
+            line.extend_from_slice(if at == 0 { b",\"extra\":{" } else { b"," });
+            write_json(line, name);
+            line.push(b':');
+            line.extend_from_slice(value);
+        }
+        line.extend_from_slice(if extra.is_empty() { b"}" } else { b"}}" });
+        head
+    } else {
+        let head = write!(line, "{timestamp} {level:<7} {logger} {message}");
+        for (name, value) in extra.iter() {
+            let _ = write!(line, " {name}=");
+            line.extend_from_slice(value);
+        }
+        head
     };
-    line.push('\n');
-    line
+    line.push(b'\n');
+}
+
+/// Writes a value as JSON. Texts, numbers and words are nothing that JSON could not hold.
+fn write_json<T: Serialize + ?Sized>(to: &mut Vec<u8>, value: &T) {
+    let _ = serde_json::to_writer(to, value);
 }
 
 fn level_name(of: &Metadata<'_>) -> &'static str {
@@ -188,47 +224,71 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         // Names with a dot are for traces.
-        fields.extra.0.retain(|(name, _)| !name.contains('.'));
+        fields.extra.retain(|name| !name.contains('.'));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields.extra);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut extra = Members::default();
-        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
-            if let Some(fields) = span.extensions().get::<Members>() {
-                for (name, value) in &fields.0 {
-                    extra.put(name, value.clone());
-                }
-            }
-        }
-        self.write(event, extra);
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => self.write(event, &context, &mut scratch),
+            // A value that logs while it is written.
+            Err(_) => self.write(event, &context, &mut Scratch::default()),
+        });
     }
 }
 
-/// The fields beside the message, each name once. A list, because there are few of them, and every request and every
-/// line has one.
+/// The fields beside the message, each name once, with their values as JSON. A list, because there are few of them.
 #[derive(Default)]
-struct Members(Vec<(&'static str, Value)>);
+struct Members {
+    /// Each name with the place of its value in `values`.
+    places: Vec<(&'static str, Range<usize>)>,
+    values: Vec<u8>,
+}
 
 impl Members {
     /// Sets `name`, replacing its value.
-    fn put(&mut self, name: &'static str, value: Value) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, present)) => *present = value,
-            None => self.0.push((name, value)),
+    fn put<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
+        let begin = self.values.len();
+        write_json(&mut self.values, value);
+        self.place(name, begin);
+    }
+
+    /// Sets each of `others`.
+    fn put_all(&mut self, others: &Self) {
+        for (name, value) in others.iter() {
+            let begin = self.values.len();
+            self.values.extend_from_slice(value);
+            self.place(name, begin);
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The value of `name` is what was written from `begin` on.
+    fn place(&mut self, name: &'static str, begin: usize) {
+        let place = begin..self.values.len();
+        match self.places.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, present)) => *present = place,
+            None => self.places.push((name, place)),
+        }
     }
-}
 
-impl Serialize for Members {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.places.retain(|(name, _)| wanted(name));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let value = |place: &Range<usize>| self.values.get(place.clone()).unwrap_or_default();
+        self.places.iter().map(move |(name, place)| (*name, value(place)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.places.clear();
+        self.values.clear();
     }
 }
 
@@ -239,36 +299,43 @@ struct Fields {
 }
 
 impl Fields {
-    fn keep(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
-            (name, value) => self.extra.put(name, value),
-        }
+    fn clear(&mut self) {
+        self.message.clear();
+        self.extra.clear();
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.keep(field, format!("{value:?}").into());
+        match field.name() {
+            "message" => {
+                self.message.clear();
+                let _ = fmt::Write::write_fmt(&mut self.message, format_args!("{value:?}"));
+            }
+            name => self.extra.put(name, &format_args!("{value:?}")),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.keep(field, value.into());
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            name => self.extra.put(name, value),
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.keep(field, value.into());
+        self.extra.put(field.name(), &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.keep(field, value.into());
+        self.extra.put(field.name(), &value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.keep(field, value.into());
+        self.extra.put(field.name(), &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.keep(field, value.into());
+        self.extra.put(field.name(), &value);
     }
 }

@@ -212,8 +212,8 @@ async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
 async fn a_change_that_no_process_renewed_is_renewed_later() {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    // What is not stored in time is not stored at all.
-    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
+    // What is not stored in time is not stored at all. The shared cache is asked where the registry is not in memory.
+    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000"), ("EPR_GRAPH", "off")];
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     let before = Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await;
     until_up(&before.epr).await;

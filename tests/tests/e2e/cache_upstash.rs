@@ -33,8 +33,13 @@ async fn two_processes_share_decisions_over_rest() {
     let redis = RedisServer::start().await;
     let front = Front::start(&redis).await;
     let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
-    let settings =
-        [("EPR_REDIS_URL", front.url.as_str()), ("EPR_REDIS_TOKEN", TOKEN), ("EPR_REDIS_TIMEOUT_MS", "2000")];
+    // The shared cache is asked where the registry is not in memory.
+    let settings = [
+        ("EPR_REDIS_URL", front.url.as_str()),
+        ("EPR_REDIS_TOKEN", TOKEN),
+        ("EPR_REDIS_TIMEOUT_MS", "2000"),
+        ("EPR_GRAPH", "off"),
+    ];
     let (one, two) = (
         Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await,
         Api::with_settings(database.clone(), Arc::new(SystemClock), &settings).await,

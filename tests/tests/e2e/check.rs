@@ -60,7 +60,10 @@ async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: Dat
             continue;
         }
         let user = Uuid::from_u128(0x1000 + rows).to_string();
+        let expression = if outcome == "error" { "1 / context.amount == 1" } else { "context.amount <= 100" };
+        let condition = json!({"expression": expression, "parameters": {"amount": "int"}});
         let body = json!({
+            "condition": if outcome == "none" { Value::Null } else { condition },
             "principal_id": user, "role_id": roles[scope], "effective_at": start.to_string(),
             "expires_at": (window != "endless").then(|| end.to_string()),
             "entity_id": match reach {
@@ -69,13 +72,6 @@ async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: Dat
             },
         });
         api.post("/api/v1/assignments", body).await.expect(201);
-        if outcome != "none" {
-            let expression = if outcome == "error" { "1 / context.amount == 1" } else { "context.amount <= 100" };
-            let condition = json!({"expression": expression, "parameters": {"amount": "int"}});
-            let conditioned =
-                format!("UPDATE role_assignments SET condition = '{condition}' WHERE principal_id = '{user}'");
-            database.execute(&conditioned).await.unwrap();
-        }
         let context = match outcome {
             "none" => Value::Null,
             "true" => json!({"amount": 100}),
@@ -85,12 +81,7 @@ async fn every_cell_of_the_matrix_is_decided_as_the_model_says(#[case] kind: Dat
             _ => json!({"amount": "100"}),
         };
         if standing == "suspended" {
-            let at = "2026-01-01T00:00:00.000000Z";
-            let registered = format!(
-                "INSERT INTO principals (type, id, status, created_at, updated_at) \
-                 VALUES ('user', '{user}', 'suspended', '{at}', '{at}')"
-            );
-            database.execute(&registered).await.unwrap();
+            api.post("/api/v1/principals", json!({"id": user, "status": "suspended"})).await.expect(201);
         }
         let moment = match window {
             "before" => start.unix_micros() - 1,

@@ -60,8 +60,8 @@ async fn the_memory_that_the_registry_needs_is_measured() {
     let cli = Cli::on(&database.url);
     cli.ok(&["migrate"]).await;
     let found = async |cli: Cli| finding(&ask(&cli).await.1, "graph");
-    assert_eq!(found(cli.clone()).await.0, "unused");
-    let (state, seen, _) = found(cli.clone().with("EPR_GRAPH", "auto")).await;
+    assert_eq!(found(cli.clone().with("EPR_GRAPH", "off")).await.0, "unused");
+    let (state, seen, _) = found(cli.clone()).await;
     assert!(state == "fine" && seen.contains("needs 1 MiB"), "{seen}");
     let large = "INSERT INTO entities (id, name, type, status, attributes, created_at, updated_at) \
                  SELECT '11111111-2222-4333-8444-555555555555', 'large', 'spv', 'active', \

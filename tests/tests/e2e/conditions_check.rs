@@ -8,7 +8,7 @@ use epr_core::clock::SystemClock;
 use epr_core::ledger::canonical::entry_hash;
 use epr_testkit::api::{Api, until_cached};
 use epr_testkit::cli::Cli;
-use epr_testkit::database::DatabaseKind;
+use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::wait;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -201,7 +201,9 @@ async fn a_context_that_is_no_object_or_too_large_is_refused_with_every_other_fi
 #[case::postgres(DatabaseKind::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_condition_of_a_later_version_denies_and_is_counted(#[case] kind: DatabaseKind) {
-    let api = Api::start(kind).await;
+    // Written past the service, and asked at once.
+    let database = Arc::new(Database::create(kind).await);
+    let api = Api::with_settings(database, Arc::new(SystemClock), &[("EPR_GRAPH", "off")]).await;
     let spv = limited(&api).await;
     let later = r#"UPDATE role_assignments SET condition = '{"expression":"x.later()","parameters":{}}'"#;
     api.database.execute(later).await.unwrap();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use epr_core::clock::{Clock as _, SystemClock};
-use epr_core::decision::Question;
+use epr_core::decision::{Decision, Question};
 use epr_core::domain::JsonObject;
 use epr_core::settings::{CacheSettings, GraphSettings};
-use epr_core::{AtLeast, Call, Epr, GraphState};
+use epr_core::{AtLeast, Call, CheckItem, Epr, GraphState};
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::{metrics, seed, wait};
@@ -52,9 +52,11 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
     let epr = world.with_cache(cache).await;
     let call = Call::default();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut batches = 0;
     for round in 0..ROUNDS {
         // Another process learns of changes by its feed; then it answers from memory again.
         until_current(&epr, &world).await;
+        let mut batch = Vec::with_capacity(CHECKS);
         for _ in 0..CHECKS {
             let (id, principal_type) = world.principals.choose(&mut rng).unwrap().clone();
             let action = (*ACTIONS.choose(&mut rng).unwrap()).try_into().unwrap();
@@ -73,7 +75,16 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
                 (Err(ours), Err(theirs)) => assert_eq!(ours.to_string(), theirs.to_string()),
                 (ours, theirs) => panic!("round {round}: {ours:?} and {theirs:?} for {question:?} in {context:?}"),
             }
+            batch.push(CheckItem { question, context });
         }
+        let texts = |answers: Vec<Result<Decision, epr_core::Error>>| {
+            let text = |answer: Result<Decision, epr_core::Error>| answer.map_err(|error| error.to_string());
+            answers.into_iter().map(text).collect::<Vec<_>>()
+        };
+        let before = answered(&epr).await;
+        let ours = texts(epr.check_batch(&call, &batch).await.unwrap());
+        assert_eq!(ours, texts(world.epr.check_batch(&call, &batch).await.unwrap()), "round {round}");
+        batches += u64::from(answered(&epr).await >= before + u64::try_from(CHECKS).unwrap());
         if rng.random_bool(0.3) {
             let role = world.roles.choose(&mut rng).unwrap();
             world.execute(&format!("DELETE FROM role_permissions WHERE role_id = '{role}'")).await;
@@ -89,8 +100,8 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
         world.clock.advance_micros(rng.random_range(1..3_000_000));
     }
     let answered = answered(&epr).await;
-    println!("{answered} answers from memory: {outcomes:?}");
-    assert!(answered > 300 && outcomes.len() > 3, "{answered}: {outcomes:?}");
+    println!("{answered} answers from memory, {batches} batches: {outcomes:?}");
+    assert!(answered > 300 && batches > 0 && outcomes.len() > 3, "{answered}, {batches}: {outcomes:?}");
     assert_eq!(epr.graph_state(), GraphState::Ok);
     epr.close().await;
 }

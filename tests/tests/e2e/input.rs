@@ -3,6 +3,7 @@
 use axum::http::Method;
 use epr_testkit::api::Api;
 use epr_testkit::database::DatabaseKind;
+use epr_testkit::wait;
 use rstest::rstest;
 use serde_json::json;
 
@@ -219,13 +220,15 @@ async fn request_ids_are_echoed_and_recorded(#[case] kind: DatabaseKind) {
 async fn health_and_readiness_follow_the_database(#[case] kind: DatabaseKind) {
     let api = Api::start(kind).await;
     assert_eq!(api.get("/healthz").await.expect(200), json!({"status": "ok"}));
-    let mut ready = api.get("/readyz").await.expect(200);
+    let ready = async || api.get("/readyz").await.expect(200);
+    wait::until("a registry in memory", async || ready().await["dependencies"]["graph"]["status"] == "ok").await;
+    let mut ready = ready().await;
     ready.as_object_mut().unwrap().remove("clock_offset_seconds");
     assert_eq!(
         ready,
         json!({
             "status": "ready",
-            "dependencies": {"database": {"status": "ok"}, "cache": {"status": "ok"}, "graph": {"status": "off"}},
+            "dependencies": {"database": {"status": "ok"}, "cache": {"status": "ok"}, "graph": {"status": "ok"}},
         })
     );
     api.epr.close().await;

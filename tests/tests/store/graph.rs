@@ -174,6 +174,21 @@ async fn changes_whose_notes_are_gone_cannot_be_told(#[case] backend: Backend) {
     "ALTER TABLE role_assignments DISABLE TRIGGER role_assignments_changed_rows",
     "ALTER TABLE role_assignments ENABLE ALWAYS TRIGGER role_assignments_changed_rows"
 )]
+// As `pg_restore --disable-triggers` leaves it: it does not fire while replication applies rows.
+#[case::postgres_ordinary(
+    Backend::Postgres,
+    "ALTER TABLE role_assignments ENABLE TRIGGER role_assignments_changed_rows",
+    "ALTER TABLE role_assignments ENABLE ALWAYS TRIGGER role_assignments_changed_rows"
+)]
+// A trigger of somebody else does not stand for one of EPR.
+#[case::postgres_foreign(
+    Backend::Postgres,
+    "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+     CREATE TRIGGER other_changed_rows AFTER INSERT ON entities FOR EACH ROW EXECUTE FUNCTION other(); \
+     ALTER TABLE entities ENABLE ALWAYS TRIGGER other_changed_rows; \
+     ALTER TABLE entities DISABLE TRIGGER entities_decisions",
+    "ALTER TABLE entities ENABLE ALWAYS TRIGGER entities_decisions"
+)]
 #[tokio::test]
 async fn without_a_trigger_nothing_is_read_and_after_it_nothing_is_known(
     #[case] backend: Backend,
@@ -239,16 +254,105 @@ async fn every_trigger_of_the_registry_is_counted(#[case] backend: Backend) {
     let world = World::new(backend).await;
     let (count, known) = match backend {
         Backend::Postgres => (
+            // One more than those that have to fire: it removes personal data.
             "SELECT COUNT(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal \
-             AND c.relname IN ('entities', 'roles', 'permissions', 'role_permissions', 'role_assignments', \
-             'principals')",
-            24,
+             AND t.tgname <> 'principals_erased' AND c.relname IN ('entities', 'roles', 'permissions', \
+             'role_permissions', 'role_assignments', 'principals', 'changed_rows')",
+            28,
         ),
         Backend::Memory | Backend::File => (
-            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('entities', 'roles', \
-             'permissions', 'role_permissions', 'role_assignments', 'principals')",
-            31,
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND name <> 'principals_erased' \
+             AND tbl_name IN ('entities', 'roles', 'permissions', 'role_permissions', 'role_assignments', \
+             'principals', 'changed_rows')",
+            42,
         ),
     };
     assert_eq!(world.database().number(count).await, known, "set REGISTRY_TRIGGERS of the dialect");
+}
+
+#[rstest]
+#[case::sqlite(Backend::File, "DELETE FROM changed_rows")]
+#[case::postgres(Backend::Postgres, "DELETE FROM changed_rows")]
+#[case::postgres_emptied(Backend::Postgres, "TRUNCATE changed_rows")]
+#[tokio::test]
+async fn notes_that_anybody_removes_are_missed(#[case] backend: Backend, #[case] remove: &str) {
+    let world = World::with_three_entities(backend).await;
+    let (_, before) = whole(&*world.store).await;
+    world.with_principals(&[principal(7)]).await;
+    world.database().execute(remove).await.unwrap();
+    assert_eq!(world.store.graph_changes(&before).await.unwrap(), None);
+    // A transaction of another database may still be open that was begun before the notes were removed.
+    let after = || async {
+        let (_, after) = whole(&*world.store).await;
+        world.store.graph_changes(&after).await.unwrap().map(|_| after)
+    };
+    let after = until_value("a head in the past", Duration::from_millis(50), after, Option::is_some).await.unwrap();
+    world.with_principals(&[principal(8)]).await;
+    assert_eq!(world.store.graph_changes(&after).await.unwrap().unwrap().changes.len(), 1);
+}
+
+/// A dump brings the numbers of the server that it was made on.
+#[tokio::test]
+async fn notes_with_the_numbers_of_another_server_are_removed() {
+    let world = World::with_three_entities(Backend::Postgres).await;
+    world
+        .database()
+        .execute(
+            "UPDATE changed_rows SET transaction = '9000000000000'; \
+             UPDATE changed_rows_head SET removed_to = '9000000000000'",
+        )
+        .await
+        .unwrap();
+    let (_, position) = whole(&*world.store).await;
+    assert_eq!(world.store.graph_changes(&position).await.unwrap(), None);
+    world.store.purge_changed_rows().await.unwrap();
+    let changes = || async {
+        let (_, position) = whole(&*world.store).await;
+        world.store.graph_changes(&position).await.unwrap()
+    };
+    // A transaction of another database may still be open that was begun before the notes were removed.
+    until_value("a head in the past", Duration::from_millis(50), changes, Option::is_some).await;
+}
+
+#[rstest]
+#[case::assignment(
+    "INSERT OR REPLACE INTO role_assignments (id, principal_id, role_id, entity_id, effective_at, created_at, \
+     updated_at) SELECT '00000000-0000-0000-0000-0000000000aa', principal_id, role_id, entity_id, effective_at, \
+     created_at, updated_at FROM role_assignments"
+)]
+#[case::assignment_moved(
+    "INSERT INTO role_assignments (id, principal_id, role_id, effective_at, created_at, updated_at) \
+     SELECT '00000000-0000-0000-0000-0000000000aa', principal_id, role_id, effective_at, created_at, updated_at \
+     FROM role_assignments; \
+     UPDATE OR REPLACE role_assignments SET entity_id = '00000000-0000-0000-0000-000000000001' \
+     WHERE id = '00000000-0000-0000-0000-0000000000aa'"
+)]
+#[case::entity(
+    "INSERT OR REPLACE INTO entities (id, name, type, created_at, updated_at) \
+     SELECT '00000000-0000-0000-0000-0000000000aa', name, type, created_at, updated_at FROM entities \
+     WHERE id = '00000000-0000-0000-0000-000000000003'"
+)]
+#[case::role("UPDATE OR REPLACE roles SET name = (SELECT MAX(name) FROM roles)")]
+#[tokio::test]
+async fn what_a_shell_replaces_is_noted(#[case] replace: &str) {
+    let world = World::with_three_entities(Backend::File).await;
+    world.with_roles(&[role(1, &["a:read"]), role(2, &["b:read"])]).await;
+    world.with_assignments(&[assignment(11, 7, 1, Some(1))]).await;
+    let (mut rows, position) = whole(&*world.store).await;
+    // As the shell has it by default.
+    world.database().execute(&format!("PRAGMA foreign_keys = OFF; {replace}")).await.unwrap();
+    apply(&mut rows, &world.store.graph_changes(&position).await.unwrap().unwrap());
+    assert_eq!(rows, whole(&*world.store).await.0);
+}
+
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_permission_that_is_renamed_concerns_every_row(#[case] backend: Backend) {
+    let world = World::with_three_entities(backend).await;
+    world.with_roles(&[role(1, &["a:read"])]).await;
+    let (_, position) = whole(&*world.store).await;
+    world.database().execute("UPDATE permissions SET action = 'a:reads' WHERE action = 'a:read'").await.unwrap();
+    assert_eq!(world.store.graph_changes(&position).await.unwrap(), None);
 }

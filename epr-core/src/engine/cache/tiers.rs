@@ -124,6 +124,14 @@ impl Tiers {
         }
     }
 
+    /// Forgets everything, in every tier: what was decided may be wrong.
+    pub(crate) fn forget_all(&self) {
+        self.invalidate(Invalidation { id: 0, principal: None });
+        if let Some(shared) = &self.shared {
+            shared.wanted.notify_one();
+        }
+    }
+
     /// Whether this process is known to have received every change.
     pub(crate) fn is_complete(&self) -> bool {
         self.versions.is_complete()

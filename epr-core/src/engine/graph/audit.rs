@@ -4,7 +4,6 @@
 //! change that nothing has noted. Must never repair anything: the registry is read again.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::current::{Current, Graph};
-use super::snapshot::{Principal, PrincipalKey, Snapshot};
+use super::snapshot::{Described, Principal, PrincipalKey, Snapshot};
 use crate::store::{
-    GraphAssignment, GraphChange, GraphCompared, GraphDescribed, GraphEntity, GraphKey, GraphPrincipal,
-    GraphPrincipalKey, GraphRole, GraphRow, Result, Store,
+    GraphAssignment, GraphChange, GraphCompared, GraphEntity, GraphKey, GraphPrincipal, GraphPrincipalKey, GraphRole,
+    GraphRow, Result, Store,
 };
 
 /// The interval at which some rows are compared.
@@ -148,7 +147,9 @@ impl Snapshot {
     fn some_keys(&self, most: usize, chance: Uuid) -> Vec<GraphKey> {
         let mut keys = Vec::with_capacity(4 * most);
         keys.extend(self.entities.some(chance).take(most).map(|(id, _)| GraphKey::Entity(*id)));
-        keys.extend(self.roles.keys().take(most).map(|id| GraphKey::Role(*id)));
+        let first = usize::from(chance.as_fields().1) % self.roles.len().max(1);
+        let roles = self.roles.keys().skip(first).chain(self.roles.keys().take(first));
+        keys.extend(roles.take(most).map(|id| GraphKey::Role(*id)));
         let mut assignments = 0;
         for (key, principal) in self.principals.some(chance).take(most) {
             let Some(key) = self.stored_key(*key) else { continue };
@@ -170,7 +171,7 @@ impl Snapshot {
 
     /// The row with this key as the database would return it.
     fn row(&self, key: &GraphKey) -> Option<GraphRow> {
-        let described = |one: &Option<Arc<GraphDescribed>>| one.as_deref().cloned().unwrap_or_default();
+        let described = |one: &Option<Described>| one.as_ref().map(Described::stored).unwrap_or_default();
         Some(match key {
             GraphKey::Entity(id) => {
                 let entity = self.entities.get(id)?;

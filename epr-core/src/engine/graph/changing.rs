@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::snapshot::{Assignment, Entity, Principal, PrincipalKey, Role, Snapshot};
+use super::snapshot::{Assignment, Described, Entity, Principal, PrincipalKey, Role, Snapshot};
 use crate::decision::{ConditionFacts, ConditionOwner};
 use crate::store::{
-    GraphAssignment, GraphChanges, GraphDescribed, GraphEntity, GraphKey, GraphPosition, GraphPrincipal,
-    GraphPrincipalKey, GraphRole, GraphRow,
+    GraphAssignment, GraphChanges, GraphEntity, GraphKey, GraphPosition, GraphPrincipal, GraphPrincipalKey, GraphRole,
+    GraphRow,
 };
 
 /// The memory of a compiled condition for each byte of its text.
@@ -82,6 +82,8 @@ impl Building {
     /// The snapshot of every row, at `position`.
     pub(super) fn end(mut self, position: GraphPosition) -> Snapshot {
         self.end_run();
+        self.snapshot.entities.compact();
+        self.snapshot.principals.compact();
         self.snapshot.position = Some(position);
         self.snapshot
     }
@@ -157,16 +159,16 @@ impl Snapshot {
             return Err(NotKept::NilEntity);
         }
         let kind = self.entity_types.index(&row.entity_type).ok_or(NotKept::TooManyTypes)?;
-        let described = shared(row.described);
-        self.heap += described_bytes(described.as_deref());
+        let described = Described::new(&row.described);
+        self.heap += described_bytes(described.as_ref());
         let former = self.entities.insert(row.id, Entity { parent_id: row.parent_id, described, kind });
-        self.forget(former.and_then(|entity| entity.described).as_deref());
+        self.forget(former.and_then(|entity| entity.described).as_ref());
         Ok(())
     }
 
     fn remove_entity(&mut self, id: Uuid) {
         let former = self.entities.remove(&id);
-        self.forget(former.and_then(|entity| entity.described).as_deref());
+        self.forget(former.and_then(|entity| entity.described).as_ref());
     }
 
     fn put_role(&mut self, row: GraphRole) {
@@ -186,7 +188,7 @@ impl Snapshot {
 
     fn put_principal(&mut self, row: GraphPrincipal) -> Result<(), NotKept> {
         let key = self.principal_key(&row.key)?;
-        let described = shared(row.described);
+        let described = Described::new(&row.described);
         self.change_principal(key, |principal| {
             principal.is_registered = true;
             principal.is_suspended = row.is_suspended;
@@ -222,23 +224,17 @@ impl Snapshot {
         }
     }
 
-    fn forget(&mut self, described: Option<&GraphDescribed>) {
+    fn forget(&mut self, described: Option<&Described>) {
         self.heap = self.heap.saturating_sub(described_bytes(described));
     }
 }
 
-/// `None` when there is nothing that a condition could read.
-fn shared(described: GraphDescribed) -> Option<Arc<GraphDescribed>> {
-    (described != GraphDescribed::default()).then(|| Arc::new(described))
-}
-
-fn described_bytes(described: Option<&GraphDescribed>) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
-    described.map_or(0, |one| size_of_val(one) + text(&one.external_id) + text(&one.attributes))
+fn described_bytes(described: Option<&Described>) -> usize {
+    described.map_or(0, Described::bytes)
 }
 
 fn principal_bytes(principal: &Principal) -> usize {
-    size_of_val(&*principal.assignments) + described_bytes(principal.described.as_deref())
+    2 * size_of::<usize>() + size_of_val(&*principal.assignments) + described_bytes(principal.described.as_ref())
 }
 
 fn role_bytes(role: &Role) -> usize {

@@ -9,16 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use super::metrics::GraphMetrics;
 use super::snapshot::Snapshot;
-use crate::decision::Question;
+use crate::decision::{Facts, Question};
 use crate::domain::Revision;
 use crate::engine::cache::Tiers;
 use crate::engine::fact_reader::FactsAtRevision;
 use crate::settings::GraphSettings;
-use crate::store::{FeedEvent, Invalidation};
+use crate::store::{FeedEvent, Invalidation, ReadAt};
 
 /// The state of the registry in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +58,6 @@ pub(crate) struct Graph {
     /// The most memory, in bytes; `None` when the registry is not kept in memory.
     pub(super) max_bytes: Option<usize>,
     pub(super) metrics: GraphMetrics,
-    keeper: Mutex<Option<AbortHandle>>,
 }
 
 /// A snapshot, and what it includes.
@@ -69,6 +67,12 @@ pub(crate) struct Current {
     pub(super) doubts: u64,
     /// Every change that was reported up to this event is in the snapshot.
     pub(super) clean_to: u64,
+}
+
+/// The facts of several questions at one state of the registry.
+pub(crate) struct FactsOfAll {
+    pub(crate) facts: Vec<Facts>,
+    pub(crate) read_at: ReadAt,
 }
 
 /// The beginning of a read: what a snapshot that is read afterwards includes.
@@ -100,7 +104,8 @@ impl Graph {
 }
 
 impl Graph {
-    /// The registry in memory as `settings` describe it. It answers nothing before [`Graph::start`].
+    /// The registry in memory as `settings` describe it. It answers nothing before
+    /// [`GraphKeeper::start`](super::GraphKeeper::start).
     pub(crate) fn new(tiers: Arc<Tiers>, settings: GraphSettings) -> Self {
         Self {
             current: ArcSwapOption::empty(),
@@ -110,14 +115,7 @@ impl Graph {
             state: Mutex::new(GraphState::Off),
             max_bytes: settings.max_bytes(),
             metrics: GraphMetrics::default(),
-            keeper: Mutex::default(),
         }
-    }
-
-    /// Forgets the registry.
-    pub(crate) fn stop(&self) {
-        self.replace_keeper(None);
-        self.clear(GraphState::Off);
     }
 
     /// Whether the registry is to be kept in memory.
@@ -149,22 +147,45 @@ impl Graph {
         self.wake.notify_one();
     }
 
+    /// The facts of each of `questions` at one state, unless the database has to be asked about one of them.
+    pub(crate) fn facts_of_all(&self, questions: &[&Question], at_least: Option<Revision>) -> Option<FactsOfAll> {
+        let current = self.current.load();
+        let current = current.as_ref()?;
+        let read_at = self.usable(current, at_least)?;
+        let facts = questions.iter().map(|question| self.facts_in(current, question));
+        let facts = facts.collect::<Option<Vec<_>>>()?;
+        self.metrics.answered.inc_by(u64::try_from(facts.len()).unwrap_or(u64::MAX));
+        Some(FactsOfAll { facts, read_at })
+    }
+
     /// The facts of `question`, unless the database has to be asked: the registry is not in memory, a change that
     /// concerns the question has been reported and not yet been read, the resource is unknown here, or `at_least` is a
     /// state that this process may not have heard of.
     pub(crate) fn facts(&self, question: &Question, at_least: Option<Revision>) -> Option<FactsAtRevision> {
         let current = self.current.load();
         let current = current.as_ref()?;
-        let read_at = current.snapshot.position.as_ref()?.read_at;
-        // INVARIANT: before the events of the question are read, as in the cache.
-        let is_new_enough =
-            at_least.is_none_or(|revision| read_at.revision >= revision || self.tiers.has_received(revision));
-        if !is_new_enough || self.tiers.newest_event_about(question)? > current.clean_to {
-            return None;
-        }
-        let facts = current.snapshot.facts(question).ok()?;
+        let read_at = self.usable(current, at_least)?;
+        let facts = self.facts_in(current, question)?;
         self.metrics.answered.inc();
         Some(FactsAtRevision { facts, read_at })
+    }
+
+    /// The state of `current`, unless `at_least` is one that this process may not have heard of.
+    ///
+    /// INVARIANT: called before [`Self::facts_in`], which reads the events of a question, as in the cache.
+    fn usable(&self, current: &Current, at_least: Option<Revision>) -> Option<ReadAt> {
+        let read_at = current.snapshot.position.as_ref()?.read_at;
+        let is_new_enough =
+            at_least.is_none_or(|revision| read_at.revision >= revision || self.tiers.has_received(revision));
+        is_new_enough.then_some(read_at)
+    }
+
+    /// The facts of `question` in `current`, unless a change that concerns it has been reported and not yet been read.
+    fn facts_in(&self, current: &Current, question: &Question) -> Option<Facts> {
+        if self.tiers.newest_event_about(question)? > current.clean_to {
+            return None;
+        }
+        current.snapshot.facts(question).ok()
     }
 
     /// Begins a read.
@@ -209,18 +230,5 @@ impl Graph {
 
     fn set_state(&self, state: GraphState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    pub(super) fn replace_keeper(&self, keeper: Option<AbortHandle>) {
-        let mut current = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *current, keeper) {
-            before.abort();
-        }
-    }
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        self.replace_keeper(None);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Owns when it is read. Must never keep a snapshot that may lack a change which it claims to include.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
@@ -14,16 +15,19 @@ use super::current::{Current, Graph, GraphState, Reading};
 use crate::clock::SystemRandom;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, chain};
-use crate::store::{Invalidation, Store, StoreError};
+use crate::store::{GraphPosition, Store, StoreError};
 
 /// The delay after a failed read.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::Half);
 /// The interval at which changes are read that nobody has reported, such as new entities.
 const IDLE: Duration = Duration::from_secs(5);
-/// The shortest time from one read of changes to the next. Meanwhile the database answers about what has changed.
+/// The shortest time from the beginning of one read of changes to that of the next. Meanwhile the database answers
+/// about what has changed.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The time that reading changes may take.
 const CHANGES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Reads of changes that fail one after the other before the whole registry is read.
+const MAX_FAILED_READS: u32 = 10;
 /// The interval at which a registry that was too large is read again.
 const TOO_LARGE: Duration = Duration::from_mins(10);
 /// The interval at which a registry is read again that holds what cannot be kept, or whose triggers are disabled.
@@ -47,16 +51,41 @@ pub(crate) enum NoSnapshot {
     Differs(#[from] Difference),
 }
 
-impl Graph {
-    /// Reads the registry when the change feed is complete, and keeps it current, until [`Graph::stop`].
-    pub(crate) fn start(self: &Arc<Self>, store: &Arc<dyn Store>) {
-        if self.is_on() {
-            self.clear(GraphState::Bypassed);
-            let keep = keep(Arc::clone(self), Arc::clone(store));
-            self.replace_keeper(Some(tokio::spawn(keep).abort_handle()));
+/// The task that keeps a registry in memory current. It ends with this value.
+#[derive(Default)]
+pub(crate) struct GraphKeeper(Mutex<Option<AbortHandle>>);
+
+impl GraphKeeper {
+    /// Reads the registry when the change feed is complete, and keeps it current, until [`GraphKeeper::stop`].
+    pub(crate) fn start(&self, graph: &Arc<Graph>, store: &Arc<dyn Store>) {
+        if graph.is_on() {
+            graph.clear(GraphState::Bypassed);
+            let keep = keep(Arc::clone(graph), Arc::clone(store));
+            self.replace(Some(tokio::spawn(keep).abort_handle()));
         }
     }
 
+    /// Forgets the registry.
+    pub(crate) fn stop(&self, graph: &Graph) {
+        self.replace(None);
+        graph.clear(GraphState::Off);
+    }
+
+    fn replace(&self, keeper: Option<AbortHandle>) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = std::mem::replace(&mut *current, keeper) {
+            before.abort();
+        }
+    }
+}
+
+impl Drop for GraphKeeper {
+    fn drop(&mut self) {
+        self.replace(None);
+    }
+}
+
+impl Graph {
     /// The snapshot after a read that has begun: of the changes, or of the whole registry if there is none yet.
     pub(crate) async fn read(&self, reading: Reading, store: &dyn Store) -> Result<Current, NoSnapshot> {
         match self.current.load_full() {
@@ -139,6 +168,7 @@ pub(crate) async fn measure(store: &dyn Store) -> Result<usize, Error> {
 /// Keeps `graph` current until the task is aborted.
 async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
     let mut failures = 0;
+    let mut last_position: Option<GraphPosition> = None;
     loop {
         while !graph.tiers.is_complete() {
             let _ = timeout(FEED_INTERVAL, graph.wake.notified()).await;
@@ -147,6 +177,14 @@ async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
         let reason = match graph.read(reading, &*store).await {
             Ok(current) => {
                 failures = 0;
+                let position = current.snapshot.position.clone();
+                if let (Some(before), Some(now)) = (&last_position, &position)
+                    && !now.has_triggers_of(before)
+                {
+                    // Changes that were made meanwhile may have renewed nothing.
+                    graph.tiers.forget_all();
+                }
+                last_position = position;
                 graph.set(current);
                 tokio::select! {
                     reason = follow(&graph, &*store) => reason,
@@ -165,7 +203,7 @@ async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
             NoSnapshot::Differs(difference) => {
                 graph.metrics.differences.inc();
                 // What was answered from it may be in the cache.
-                graph.tiers.invalidate(Invalidation { id: 0, principal: None });
+                graph.tiers.forget_all();
                 error!(error = %difference, "graph_differs");
                 FEED_INTERVAL
             }
@@ -177,7 +215,15 @@ async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
                 failures += 1;
                 TOO_LARGE
             }
-            NoSnapshot::Store(_) | NoSnapshot::NotKept(_) => {
+            NoSnapshot::Store(error) => {
+                if failures == 0 && matches!(error, StoreError::Unsuitable(_)) {
+                    // Triggers are missing or disabled: changes may have renewed nothing.
+                    graph.tiers.forget_all();
+                }
+                failures += 1;
+                UNREADABLE
+            }
+            NoSnapshot::NotKept(_) => {
                 failures += 1;
                 UNREADABLE
             }
@@ -192,20 +238,25 @@ async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
 /// Applies changes until the registry has to be read again; returns why.
 async fn follow(graph: &Graph, store: &dyn Store) -> NoSnapshot {
     let mut failures = 0;
-    let mut last = Instant::now();
+    let mut next = Instant::now();
     loop {
         let _ = timeout(IDLE, graph.wake.notified()).await;
-        sleep_until(last + PAUSE).await;
-        last = Instant::now();
+        sleep_until(next).await;
+        let began = Instant::now();
         let reading = graph.begin_reading();
         match timeout(CHANGES_TIMEOUT, graph.read(reading, store)).await {
             Ok(Ok(current)) => {
                 failures = 0;
                 graph.set(current);
+                // A slow read is not repeated at once: half of the time belongs to others.
+                next = began + PAUSE.max(2 * began.elapsed());
             }
             // What is in memory stays valid for the questions about which no change has been reported.
             Ok(Err(NoSnapshot::Store(StoreError::Unavailable(_) | StoreError::Busy(_)))) | Err(_) => {
                 failures += 1;
+                if failures == MAX_FAILED_READS {
+                    return NoSnapshot::Stale;
+                }
                 sleep(RETRY.delay(failures, &SystemRandom)).await;
                 graph.changed();
             }

@@ -15,6 +15,6 @@ mod words;
 
 #[cfg(test)]
 pub(crate) use self::current::Current;
-pub(crate) use self::current::Graph;
 pub use self::current::GraphState;
-pub(crate) use self::keeper::measure;
+pub(crate) use self::current::{FactsOfAll, Graph};
+pub(crate) use self::keeper::{GraphKeeper, measure};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-/// The most entries of a shard, on average.
-const SHARD_LEN: usize = 512;
+/// The most entries of a shard, on average. A table of 448 entries takes half of the memory of one that has one more.
+const SHARD_LEN: usize = 430;
+/// The entries of a shard of a compact map, on average: so few that hardly any of them has more than 448.
+const COMPACT_SHARD_LEN: usize = 400;
 
 /// A map whose copies share their shards.
 #[derive(Clone, Debug)]
@@ -55,9 +57,18 @@ impl<K: Clone + Eq + Hash, V: Clone> ShardedMap<K, V> {
 
     /// Doubles the number of shards.
     fn split_shards(&mut self) {
+        self.distribute(2 * self.shards.len());
+    }
+
+    /// Takes as little memory as the present entries need.
+    pub(super) fn compact(&mut self) {
+        self.distribute(self.len.div_ceil(COMPACT_SHARD_LEN).max(1));
+    }
+
+    fn distribute(&mut self, shards: usize) {
         // INVARIANT: each its own; clones of one would be copied at the first entry of each.
-        let halves = (0..2 * self.shards.len()).map(|_| Arc::default()).collect();
-        let whole = std::mem::replace(&mut self.shards, halves);
+        let empty = (0..shards).map(|_| Arc::default()).collect();
+        let whole = std::mem::replace(&mut self.shards, empty);
         for shard in whole {
             // A shard that no copy shares is moved.
             for (key, value) in Arc::unwrap_or_clone(shard) {
@@ -87,10 +98,13 @@ impl<K: Clone + Eq + Hash, V: Clone> ShardedMap<K, V> {
         self.shards.iter().flat_map(|shard| shard.iter()).map(|(key, value)| (key, value))
     }
 
-    /// The entries of a part of the map, which `chance` chooses, in no order.
+    /// The entries of a part of the map, which `chance` chooses, as it does the first one.
     pub(super) fn some(&self, chance: impl Hash) -> impl Iterator<Item = (&K, &V)> {
-        let at = self.shard_of(self.hasher.hash_one(chance));
-        self.shards.get(at).into_iter().flat_map(|shard| shard.iter()).map(|(key, value)| (key, value))
+        let hash = self.hasher.hash_one(chance);
+        let shard = self.shards.get(self.shard_of(hash));
+        let first = shard.map_or(0, |shard| usize::try_from(hash & 0xffff).unwrap_or(0) % shard.len().max(1));
+        let entries = || shard.into_iter().flat_map(|shard| shard.iter());
+        entries().skip(first).chain(entries().take(first)).map(|(key, value)| (key, value))
     }
 
     /// The memory of the table, without what the values point to.
@@ -98,9 +112,10 @@ impl<K: Clone + Eq + Hash, V: Clone> ShardedMap<K, V> {
         self.shards.iter().map(|shard| shard.capacity() * (size_of::<(K, V)>() + 1) + 64).sum()
     }
 
-    /// The high bits: a table uses the low ones and the highest seven.
+    /// By bits in the middle: a table uses the low ones and the highest seven.
     fn shard_of(&self, hash: u64) -> usize {
-        usize::try_from(hash >> 16).unwrap_or(0) & (self.shards.len() - 1)
+        let shards = u64::try_from(self.shards.len()).unwrap_or(1);
+        usize::try_from((((hash >> 24) & 0xffff_ffff) * shards) >> 32).unwrap_or(0)
     }
 }
 
@@ -130,6 +145,7 @@ mod tests {
             }
             if step % 4_000 == 0 {
                 former.push((map.clone(), model.clone()));
+                map.compact();
             }
         }
         former.push((map, model));

@@ -36,12 +36,62 @@ pub(super) struct Snapshot {
     pub(super) position: Option<GraphPosition>,
 }
 
+/// The external id and the attributes of an entity or a principal, in one allocation: the attributes as they are
+/// stored, and behind a NUL, which neither can hold, the external id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described(Arc<str>);
+
+impl Described {
+    /// `None` when there is nothing that a condition could read.
+    pub(super) fn new(described: &GraphDescribed) -> Option<Self> {
+        let attributes = described.attributes.as_deref().unwrap_or_default();
+        match &described.external_id {
+            None if attributes.is_empty() => None,
+            None => Some(Self(attributes.into())),
+            Some(external_id) => Some(Self(format!("{attributes}\0{external_id}").into())),
+        }
+    }
+
+    /// As the database has it.
+    pub(super) fn stored(&self) -> GraphDescribed {
+        let (attributes, external_id) = self.parts();
+        let attributes = Some(attributes).filter(|text| !text.is_empty()).map(str::to_owned);
+        GraphDescribed { external_id: external_id.map(str::to_owned), attributes }
+    }
+
+    /// The memory of it, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        2 * size_of::<usize>() + self.0.len()
+    }
+
+    fn parts(&self) -> (&str, Option<&str>) {
+        match self.0.split_once('\0') {
+            Some((attributes, external_id)) => (attributes, Some(external_id)),
+            None => (&self.0, None),
+        }
+    }
+
+    /// The external id and the attributes as conditions read them.
+    fn read(&self) -> Result<(Option<String>, Arc<JsonObject>), NotHere> {
+        let (attributes, external_id) = self.parts();
+        let attributes = match attributes {
+            "" => Arc::default(),
+            text => match Json::parse(text.as_bytes()) {
+                Ok(Json::Object(members)) => members.into(),
+                // The database says what is wrong.
+                _ => return Err(NotHere::Unusual),
+            },
+        };
+        Ok((external_id.map(str::to_owned), attributes))
+    }
+}
+
 /// An entity.
 #[derive(Debug, Clone)]
 pub(super) struct Entity {
     pub(super) parent_id: Option<Uuid>,
     /// `None` when there is nothing that a condition could read.
-    pub(super) described: Option<Arc<GraphDescribed>>,
+    pub(super) described: Option<Described>,
     /// The index of its type.
     pub(super) kind: u16,
 }
@@ -60,7 +110,7 @@ pub(super) struct Principal {
     /// In the order of their entities.
     pub(super) assignments: Arc<[Assignment]>,
     /// `None` when there is nothing that a condition could read.
-    pub(super) described: Option<Arc<GraphDescribed>>,
+    pub(super) described: Option<Described>,
     pub(super) is_suspended: bool,
     pub(super) is_registered: bool,
 }
@@ -120,8 +170,8 @@ impl Snapshot {
         let Some(principal) = principal else { return Ok(facts) };
         reaching(&principal.assignments, &lineage, |assignment| self.add(&mut facts, question, assignment));
         if facts.assignments.iter().any(|one| !one.conditions.is_empty()) {
-            (facts.principal.external_id, facts.principal.attributes) = read(principal.described.as_deref())?;
-            (facts.resource.external_id, facts.resource.attributes) = read(resource.described.as_deref())?;
+            (facts.principal.external_id, facts.principal.attributes) = read(principal.described.as_ref())?;
+            (facts.resource.external_id, facts.resource.attributes) = read(resource.described.as_ref())?;
         }
         Ok(facts)
     }
@@ -170,18 +220,8 @@ impl Snapshot {
     }
 }
 
-/// The external id and the attributes of an entity or a principal.
-fn read(described: Option<&GraphDescribed>) -> Result<(Option<String>, Arc<JsonObject>), NotHere> {
-    let Some(described) = described else { return Ok((None, Arc::default())) };
-    let attributes = match &described.attributes {
-        None => Arc::default(),
-        Some(text) => match Json::parse(text.as_bytes()) {
-            Ok(Json::Object(members)) => members.into(),
-            // The database says what is wrong.
-            _ => return Err(NotHere::Unusual),
-        },
-    };
-    Ok((described.external_id.clone(), attributes))
+fn read(described: Option<&Described>) -> Result<(Option<String>, Arc<JsonObject>), NotHere> {
+    described.map_or_else(|| Ok((None, Arc::default())), Described::read)
 }
 
 /// Calls `found` for those of `assignments`, which are in the order of their entities, that are on one of `places`.

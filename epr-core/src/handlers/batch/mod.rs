@@ -24,12 +24,13 @@ use crate::domain::{Revision, Timestamp};
 use crate::engine::Engines;
 use crate::engine::cache::{Basis, Hit, Lookup};
 use crate::engine::contention::ContentionRetry;
+use crate::engine::graph::FactsOfAll;
 use crate::engine::ledger_writer::count_recorded;
 use crate::engine::revisions;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::settings::AuditDecisions;
-use crate::store::{Appended, BatchQuestion, IdentifiedFacts, IdentitiesRead, ReadAt, StoreError};
+use crate::store::{Appended, BatchQuestion, IdentifiedFacts, IdentifiedFactsRead, IdentitiesRead, ReadAt, StoreError};
 
 /// The items of a call, and how it treats them.
 pub(super) struct Batch<'a> {
@@ -81,8 +82,8 @@ impl<'a> Run<'a> {
         }
         let mut is_recorded = false;
         // Once more than a check: cached decisions may rest on an older state than those that were evaluated.
-        for _ in 0..=MAX_OPTIMISTIC_ATTEMPTS {
-            self.read_and_decide().await?;
+        for attempt in 0..=MAX_OPTIMISTIC_ATTEMPTS {
+            self.read_and_decide(attempt == 0).await?;
             if !self.has_one_basis() {
                 self.discard_unrecorded();
                 continue;
@@ -152,6 +153,7 @@ impl<'a> Run<'a> {
             match self.engines.cache.lookup_in_memory(&question, at_least, now) {
                 Lookup::Miss(ticket) => item.ticket = Some((question, ticket)),
                 Lookup::Hit(Hit { answer, tier, basis, now }) if is_usable(&basis) => {
+                    self.call.confirm_incarnation(basis.read_at.revision)?;
                     let evaluated = evaluate_cached(&answer, &question, asking.sent(), now);
                     self.last_read = Some(basis.read_at.revision);
                     item.result = Some(match evaluated {
@@ -200,13 +202,39 @@ impl<'a> Run<'a> {
         Ok((questions.collect(), named_at))
     }
 
-    /// Reads the facts of the undecided items and decides them. Afterwards every item that matters is decided.
-    async fn read_and_decide(&mut self) -> Result<()> {
+    /// The facts of `questions` by ids from the registry in memory; `None` when the database has to be asked.
+    fn facts_in_memory(&self, questions: &[BatchQuestion]) -> Option<IdentifiedFactsRead> {
+        let by_ids = questions.iter().map(|question| match question {
+            BatchQuestion::Ids(question) => Some(question),
+            BatchQuestion::Names(_) => None,
+        });
+        let by_ids = by_ids.collect::<Option<Vec<_>>>()?;
+        let at_least = self.call.at_least.map(|at_least| at_least.revision);
+        let FactsOfAll { facts, read_at } = self.engines.graph.facts_of_all(&by_ids, at_least)?;
+        let identified = by_ids.into_iter().zip(facts).map(|(question, facts)| IdentifiedFacts {
+            principal_id: Some(question.principal_id),
+            resource_id: Some(question.resource_id),
+            question: question.clone(),
+            facts: facts.into(),
+            unregistered: None,
+        });
+        Some(IdentifiedFactsRead { facts: identified.collect(), read_at })
+    }
+
+    /// Reads the facts of the undecided items and decides them. Afterwards every item that matters is decided. Memory
+    /// serves once: it may lack the change after which the decisions could not be recorded.
+    async fn read_and_decide(&mut self, may_use_memory: bool) -> Result<()> {
         let (indexes, questions) = self.undecided();
         if questions.is_empty() {
             return Ok(());
         }
-        let read = self.engines.store().identified_facts(&questions).await?;
+        let in_memory = if may_use_memory { self.facts_in_memory(&questions) } else { None };
+        let read = match in_memory {
+            Some(read) => read,
+            None => self.engines.store().identified_facts(&questions).await?,
+        };
+        // Before anything is recorded that the caller would not be answered.
+        self.call.confirm_incarnation(read.read_at.revision)?;
         self.last_read = Some(read.read_at.revision);
         // Read after the facts: an assignment that ends between the two grants nothing.
         let moment = (read.read_at, self.engines.now());
@@ -372,6 +400,9 @@ impl<'a> LockedDecisions<'a> {
         read_at: ReadAt,
     ) -> std::result::Result<Option<Draft>, StoreError> {
         let Some((asking, _)) = item.asked.as_ref().filter(|_| !self.ended) else { return Ok(None) };
+        if let Err(error) = run.call.confirm_incarnation(read_at.revision) {
+            return self.refuse(error);
+        }
         let now = *self.now.get_or_insert_with(|| run.engines.now());
         let result = item::decide(*asking, identified, (read_at, now), item.ticket.is_some());
         self.ended = run.semantic.ends_with(result.allowed());
@@ -384,10 +415,12 @@ impl<'a> LockedDecisions<'a> {
         if let Ok(Some(draft)) = &draft {
             self.copies.extend(audit_log::copy_of_decision(draft));
         }
-        draft.map_err(|error| {
-            self.error = Some(error);
-            // Ends the transaction: nothing of a refused batch is recorded.
-            StoreError::TooLarge("the ledger entries of a batch")
-        })
+        draft.or_else(|error| self.refuse(error))
+    }
+
+    /// Ends the transaction: nothing of a refused batch is recorded.
+    fn refuse<T>(&mut self, error: Error) -> std::result::Result<T, StoreError> {
+        self.error = Some(error);
+        Err(StoreError::TooLarge("the decisions of a batch cannot be recorded"))
     }
 }

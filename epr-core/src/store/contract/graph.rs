@@ -137,8 +137,19 @@ pub struct GraphPosition {
     /// The triggers that note changed rows, as they were in this state: changes that were made while one of them was
     /// disabled are not known.
     pub(in crate::store) triggers: String,
+    /// The connections over which it was read. Others may lead to another server, which gives the numbers of
+    /// transactions that this one has never seen to others.
+    pub(in crate::store) generation: u64,
     /// The registry in this state.
     pub read_at: ReadAt,
+}
+
+impl GraphPosition {
+    /// Whether the triggers that note changed rows were the same in both states.
+    #[must_use]
+    pub fn has_triggers_of(&self, other: &Self) -> bool {
+        self.triggers == other.triggers
+    }
 }
 
 /// What has changed after a position.

@@ -1,6 +1,7 @@
 //! The facts of several questions in one statement: most of the cost of a check is the overhead of a statement on the
 //! server, and the round trip in this process.
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
 use super::super::{Result, StoreError};
@@ -8,6 +9,10 @@ use super::dialect::{Conn, classify};
 use super::sql::facts::{self, Accepted, Found, Origin};
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
+
+/// The most assignments that are read for the questions of one call. A thousand questions about a principal with a
+/// thousand global assignments would otherwise be a million.
+const MAX_ASSIGNMENTS: usize = 200_000;
 
 /// The statement of one question, once for each row of four arrays. The arrays come from subqueries so that the planner
 /// does not see their length: it would plan again for every batch that is shorter than its estimate.
@@ -71,23 +76,30 @@ async fn found<'a>(
     questions: &'a [Question],
     known: Option<&Head>,
 ) -> Result<(Vec<Found<'a>>, Accepted)> {
-    let rows = sqlx::query(statement)
+    let mut rows = sqlx::query(statement)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_id).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.principal_type.as_str()).collect::<Vec<_>>())
         .bind(questions.iter().map(|question| question.action.as_str()).collect::<Vec<_>>())
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(classify)?;
+        .fetch(&mut *conn);
+    let mut count = 0;
     let mut origin = Origin::default();
     let mut all: Vec<_> = questions.iter().map(Found::new).collect();
-    for row in &rows {
-        if origin.add(row)? {
+    while let Some(row) = rows.try_next().await.map_err(classify)? {
+        if origin.add(&row)? {
             continue;
+        }
+        count += 1;
+        if count > MAX_ASSIGNMENTS {
+            return Err(StoreError::TooLarge(
+                "The principals of these questions have more than 200,000 assignments that count for their resources; \
+                 ask fewer questions at a time",
+            ));
         }
         let position: i64 = row.try_get("position").map_err(classify)?;
         let found = position.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
-        found.ok_or_else(|| StoreError::corrupt("facts", "a row for no question"))?.add(row)?;
+        found.ok_or_else(|| StoreError::corrupt("facts", "a row for no question"))?.add(&row)?;
     }
+    drop(rows);
     Ok((all, origin.accept(conn, known).await?))
 }

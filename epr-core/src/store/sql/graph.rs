@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::columns::{read_type, read_types, read_word};
 use super::dialect::{
-    Conn, Db, Id, Pool, REGISTRY_TRIGGERS, Row, SqlTime, begin_snapshot, bind_id, classify, read_id, read_time,
+    Conn, Db, Id, Pool, REGISTRY_TRIGGERS, Row, SqlTime, begin_snapshot, bind_id, classify, generation, read_id,
+    read_time,
 };
 use super::revisions;
 use crate::domain::principal::PrincipalStatus;
@@ -98,36 +99,30 @@ pub(super) async fn compare(
     Ok((Some(shown), decisive))
 }
 
-/// Removes old notes of changed rows, in a transaction.
+/// Notes of changed rows that one transaction removes at most.
+const MAX_REMOVED: i64 = 10_000;
+
+/// Removes some of the old notes of changed rows, in a transaction; returns whether there may be more.
 ///
-/// INVARIANT: what is removed is at or before `removed_to`, which changes in the same transaction: a copy that lacks it
-/// is recognized.
-pub(super) async fn purge(conn: &mut Conn) -> Result<()> {
-    sqlx::query(concat!(
-        "UPDATE changed_rows_head SET removed_to = (SELECT c.",
-        changed_rows_order!(),
-        " FROM changed_rows c WHERE c.",
+/// INVARIANT: what is removed is at or before `removed_to`, which a trigger changes in the same transaction: a copy
+/// that lacks it is recognized.
+pub(super) async fn purge(conn: &mut Conn) -> Result<bool> {
+    let foreign: [&str; _] = remove_foreign_notes!();
+    for statement in foreign {
+        sqlx::query(statement).execute(&mut *conn).await.map_err(classify)?;
+    }
+    let removed = sqlx::query(concat!(
+        "DELETE FROM changed_rows WHERE id IN (SELECT c.id FROM changed_rows c WHERE c.",
         written_an_hour_ago!(),
         " ORDER BY c.",
         changed_rows_order!(),
-        " DESC LIMIT 1) WHERE id = 1 AND EXISTS (SELECT 1 FROM changed_rows c WHERE c.",
-        written_an_hour_ago!(),
-        " AND c.",
-        changed_rows_order!(),
-        " > removed_to)"
+        " LIMIT $1)"
     ))
-    .execute(&mut *conn)
-    .await
-    .map_err(classify)?;
-    sqlx::query(concat!(
-        "DELETE FROM changed_rows WHERE ",
-        changed_rows_order!(),
-        " <= (SELECT h.removed_to FROM changed_rows_head h WHERE h.id = 1)"
-    ))
+    .bind(MAX_REMOVED)
     .execute(conn)
     .await
     .map_err(classify)?;
-    Ok(())
+    Ok(i64::try_from(removed.rows_affected()).is_ok_and(|removed| removed == MAX_REMOVED))
 }
 
 /// The present position, and the keys of the rows that have changed since an earlier one; `None` when all may have
@@ -139,13 +134,15 @@ async fn keys_since(
 ) -> Result<(GraphPosition, Option<HashSet<GraphKey>>, Head)> {
     let (position, decisive) = position(conn, known).await?;
     let is_comparable = position.read_at.revision.incarnation == since.read_at.revision.incarnation
-        && position.triggers == since.triggers;
+        && position.triggers == since.triggers
+        && position.generation == since.generation;
     let keys = if is_comparable { changed_keys(conn, since).await? } else { None };
     Ok((position, keys, decisive))
 }
 
 async fn position(conn: &mut Conn, known: Option<&Head>) -> Result<(GraphPosition, Head)> {
     let (accepted, _) = revisions::read(conn, known).await?;
+    let generation = generation(conn);
     let row = sqlx::query(graph_position!()).fetch_one(conn).await.map_err(classify)?;
     if row.try_get::<i64, _>("enabled").map_err(classify)? < REGISTRY_TRIGGERS {
         return Err(StoreError::Unsuitable(
@@ -157,6 +154,7 @@ async fn position(conn: &mut Conn, known: Option<&Head>) -> Result<(GraphPositio
     let position = GraphPosition {
         snapshot: row.try_get("snapshot").map_err(classify)?,
         triggers: row.try_get("triggers").map_err(classify)?,
+        generation,
         read_at: accepted.read_at(),
     };
     Ok((position, accepted.decisive))

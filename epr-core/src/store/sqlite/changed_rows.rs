@@ -2,8 +2,8 @@
 //!
 //! Both adapters' `changed_rows` modules define the same names.
 
-/// The number of triggers on the tables of the registry.
-pub(super) const REGISTRY_TRIGGERS: i64 = 31;
+/// The number of triggers that note changed rows and renew decisions.
+pub(super) const REGISTRY_TRIGGERS: i64 = 42;
 
 /// Whether a note of a changed row may be removed.
 macro_rules! written_an_hour_ago {
@@ -19,14 +19,22 @@ macro_rules! changed_rows_order {
     };
 }
 
-/// The state that a statement sees in the words of the database, the state of the schema, and the number of triggers of
-/// the registry.
+/// Nothing: the numbers of notes belong to the file.
+macro_rules! remove_foreign_notes {
+    () => {
+        [] as [&str; 0]
+    };
+}
+
+/// The state that a statement sees in the words of the database, the state of the schema, and the number of EPR's own
+/// triggers.
 macro_rules! graph_position {
     () => {
         "SELECT CAST(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changed_rows'), 0) AS TEXT) AS snapshot, \
          CAST((SELECT schema_version FROM pragma_schema_version) AS TEXT) AS triggers, \
          (SELECT COUNT(*) FROM sqlite_master t WHERE t.type = 'trigger' AND t.tbl_name IN ('entities', 'roles', \
-           'permissions', 'role_permissions', 'role_assignments', 'principals')) AS enabled"
+           'permissions', 'role_permissions', 'role_assignments', 'principals', 'changed_rows') \
+           AND (t.name GLOB '*_rows' OR t.name GLOB '*_decisions')) AS enabled"
     };
 }
 

@@ -21,6 +21,7 @@ impl SqlStore {
     }
 
     async fn read_identified_facts(&self, questions: &[BatchQuestion]) -> Result<IdentifiedFactsRead> {
+        let _permit = self.limits.batch().await?;
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| identities::facts(conn, questions, known.as_ref()).await;
         let (facts, accepted) = self.probes(read).await?;
