@@ -1,10 +1,11 @@
 # Sourced after need.sh, not run: starts a throw-away PostgreSQL server on a free port and stops it when the shell ends.
-# Sets EPR_TEST_POSTGRES_URL. PG_OPTIONS has further options of the server. PostgreSQL refuses to run as root; root
-# therefore runs it as the user `postgres`.
+# Sets EPR_TEST_POSTGRES_URL. PG_OPTIONS has further options of the server; PG_BIN names the folder of another version.
+# PostgreSQL refuses to run as root; root therefore runs it as the user `postgres`.
 # shellcheck shell=bash
 
 pg_bin() {
     local folder
+    [[ -z ${PG_BIN:-} ]] || { echo "$PG_BIN"; return; }
     for folder in /usr/lib/postgresql/*/bin; do
         [[ -x $folder/initdb ]] && { echo "$folder"; return; }
     done
