@@ -376,8 +376,9 @@ said "WARNING: schema: the new program migrates from version 1 to $newest, which
 said "omen-epr:$(cat "$work/first") knows version 1: a rollback to it needs a restored database"
 pass "deploy.sh: a migration after which the former program cannot start is said before anything is done"
 programmed '' '' >"$work/first"
-look ecr AmazonEC2ContainerRegistry_V20150921.PutImage \
-    '{"repositoryName": "platform/omen-epr", "imageTag": "three", "imageManifest": "{\"schemaVersion\": 2}"}' >/dev/null
+look ecr AmazonEC2ContainerRegistry_V20150921.PutImage "$(jq -n '{repositoryName: "platform/omen-epr", imageTag: "three",
+    imageManifestMediaType: "application/vnd.docker.distribution.manifest.v2+json",
+    imageManifest: ({schemaVersion: 2, layers: [], config: {digest: "x", size: 1}} | tojson)}')" >/dev/null
 run 0 env SKIP_BUILD=true IMAGE_TAG=three scripts/deploy.sh
 said "no label says which schema omen-epr:$(cat "$work/first") or this image knows"
 definition "$(runs epr)" | holds "an image that was built earlier gets the labels of a revision that has run it" \
