@@ -44,8 +44,8 @@ impl Building {
     /// Adds a row. The assignments of a principal follow one another.
     pub(super) fn add(&mut self, row: GraphRow) -> Result<(), NotKept> {
         match row {
-            GraphRow::Entity(row) => self.snapshot.put_entity(row),
-            GraphRow::Principal(row) => self.snapshot.put_principal(row),
+            GraphRow::Entity(row) => self.snapshot.put_entity(&row),
+            GraphRow::Principal(row) => self.snapshot.put_principal(&row),
             GraphRow::Role(row) => {
                 self.snapshot.put_role(row);
                 Ok(())
@@ -105,9 +105,9 @@ impl Snapshot {
                     };
                     of_principals.entry(key).or_default().insert(id, row);
                 }
-                (_, Some(GraphRow::Entity(row))) => next.put_entity(row)?,
+                (_, Some(GraphRow::Entity(row))) => next.put_entity(&row)?,
                 (_, Some(GraphRow::Role(row))) => next.put_role(row),
-                (_, Some(GraphRow::Principal(row))) => next.put_principal(row)?,
+                (_, Some(GraphRow::Principal(row))) => next.put_principal(&row)?,
                 (_, Some(GraphRow::Assignment(_))) => {}
                 (GraphKey::Entity(id), None) => next.remove_entity(id),
                 (GraphKey::Role(id), None) => next.remove_role(id),
@@ -154,7 +154,7 @@ impl Snapshot {
         compiled
     }
 
-    fn put_entity(&mut self, row: GraphEntity) -> Result<(), NotKept> {
+    fn put_entity(&mut self, row: &GraphEntity) -> Result<(), NotKept> {
         if row.id.is_nil() {
             return Err(NotKept::NilEntity);
         }
@@ -186,7 +186,7 @@ impl Snapshot {
         self.heap = self.heap.saturating_sub(former.map_or(0, |role| role_bytes(&role)));
     }
 
-    fn put_principal(&mut self, row: GraphPrincipal) -> Result<(), NotKept> {
+    fn put_principal(&mut self, row: &GraphPrincipal) -> Result<(), NotKept> {
         let key = self.principal_key(&row.key)?;
         let described = Described::new(&row.described);
         self.change_principal(key, |principal| {
