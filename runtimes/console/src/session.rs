@@ -2,8 +2,8 @@
 //!
 //! A session is in the database, so that every process of a deployment knows it and a restart ends none. Its id is
 //! known to the browser only: the database has the hash of the id, and the credential sealed under a key that is
-//! derived from the id. The credential is verified again for every page: what is revoked or expired for the API is so for the
-//! console. Must never log a credential or the id of a session.
+//! derived from the id. The credential is verified again for every page: what is revoked or expired for the API is so
+//! for the console. Must never log a credential or the id of a session.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
