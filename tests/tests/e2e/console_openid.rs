@@ -196,6 +196,8 @@ async fn an_id_token_that_is_not_valid_begins_no_session() {
     let back = setting.way_back(&browser, "/console").await;
     let shown = browser.get(&with(&back, "iss", Some("https%3A%2F%2Fother.test"))).await;
     assert_eq!((shown.status, browser.cookie(SESSION)), (401, None));
+    let line = setting.world.process.wait_for_log("console_login_refused").await;
+    assert_eq!(line["extra"]["reason"], "issuer");
     // A login that gives nothing here.
     setting.provider.alter(|claims| claims["groups"] = json!(["epr:write", "staff"]));
     refused(&mut setting, 403, "no_scope", "Ask for a value of the claim groups").await;
