@@ -89,7 +89,11 @@ impl World {
             }
             Feed::Connect { elsewhere } if process.is_cut => {
                 if elsewhere {
-                    sqlite::tamper(&self.folder.path().join("epr.db"), "DELETE FROM changed_rows").await;
+                    // That server has never had these notes, so that its head says nothing about them either.
+                    let file = self.folder.path().join("epr.db");
+                    for statement in ["DELETE FROM changed_rows", "UPDATE changed_rows_head SET removed_to = 0"] {
+                        sqlite::tamper(&file, statement).await;
+                    }
                     let other = &mut self.processes[1 - at];
                     other.report(FeedEvent::Disconnected);
                     (other.is_blind, other.is_cut) = (true, true);
