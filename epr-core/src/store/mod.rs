@@ -50,6 +50,7 @@ pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;
 pub use hierarchy::{HierarchyState, MAX_LEVELS, MAX_WALK, PathEnd, PathToRoot, chain_text};
 pub use history::HistoryReport;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use migrations::oldest_admitted_program;
 pub use options::{Options, PoolerSetting};
 pub use page::{Cursor, InvalidCursor, Page, decode_sequence, encode_sequence};
