@@ -4,9 +4,8 @@
 //! except for the time in which a change travels from one process to another. Must never turn an error into a decision,
 //! nor make a caller wait for a cache that is unavailable.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::task::AbortHandle;
 use tracing::error;
 
 use super::connect::connection;
@@ -19,6 +18,7 @@ use super::tiers::{TierState, Tiers};
 use super::versions::Version;
 use crate::decision::{Question, Span};
 use crate::domain::{Revision, Timestamp};
+use crate::engine::background_task::BackgroundTask;
 use crate::engine::change_signal::ChangeSignal;
 use crate::engine::graph::Graph;
 use crate::settings::CacheSettings;
@@ -28,7 +28,7 @@ use crate::store::{Invalidation, Store};
 pub(crate) struct Cache {
     ttl_micros: i64,
     tiers: Arc<Tiers>,
-    follower: Mutex<Option<AbortHandle>>,
+    follower: BackgroundTask,
 }
 
 /// The result of a lookup.
@@ -80,7 +80,7 @@ impl Cache {
         Self {
             ttl_micros: i64::try_from(settings.ttl.as_micros()).unwrap_or(i64::MAX),
             tiers: Arc::new(Tiers::new(memory, shared, metrics)),
-            follower: Mutex::default(),
+            follower: BackgroundTask::default(),
         }
     }
 
@@ -95,20 +95,13 @@ impl Cache {
         } else {
             tokio::spawn(purge_only(store))
         };
-        self.replace_follower(Some(follower.abort_handle()));
+        self.follower.replace(&follower);
     }
 
     /// Stops following the change feed; nothing is cached any more.
     pub(crate) fn stop(&self) {
-        self.replace_follower(None);
+        self.follower.abort();
         self.tiers.versions.feed_ended();
-    }
-
-    fn replace_follower(&self, follower: Option<AbortHandle>) {
-        let mut current = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *current, follower) {
-            before.abort();
-        }
     }
 
     /// The tiers, and what this process has heard of changes.
@@ -243,12 +236,6 @@ impl Cache {
             pending: shared.map_or(0, |shared| shared.pending.count()),
         });
         &tiers.metrics
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.replace_follower(None);
     }
 }
 

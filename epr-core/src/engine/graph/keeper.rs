@@ -2,10 +2,9 @@
 //!
 //! Owns when it is read. Must never keep a snapshot that may lack a change which it claims to include.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
@@ -13,6 +12,7 @@ use super::audit::{self, Difference};
 use super::changing::{Building, NotKept};
 use super::current::{Current, Graph, GraphState, Reading};
 use crate::clock::SystemRandom;
+use crate::engine::background_task::BackgroundTask;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, chain};
 use crate::store::{GraphPosition, Store, StoreError};
@@ -53,7 +53,7 @@ pub(crate) enum NoSnapshot {
 
 /// The task that keeps a registry in memory current. It ends with this value.
 #[derive(Default)]
-pub(crate) struct GraphKeeper(Mutex<Option<AbortHandle>>);
+pub(crate) struct GraphKeeper(BackgroundTask);
 
 impl GraphKeeper {
     /// Reads the registry when the change feed is complete, and keeps it current, until [`GraphKeeper::stop`].
@@ -61,27 +61,14 @@ impl GraphKeeper {
         if graph.is_on() {
             graph.clear(GraphState::Bypassed);
             let keep = keep(Arc::clone(graph), Arc::clone(store));
-            self.replace(Some(tokio::spawn(keep).abort_handle()));
+            self.0.replace(&tokio::spawn(keep));
         }
     }
 
     /// Forgets the registry.
     pub(crate) fn stop(&self, graph: &Graph) {
-        self.replace(None);
+        self.0.abort();
         graph.clear(GraphState::Off);
-    }
-
-    fn replace(&self, keeper: Option<AbortHandle>) {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *current, keeper) {
-            before.abort();
-        }
-    }
-}
-
-impl Drop for GraphKeeper {
-    fn drop(&mut self) {
-        self.replace(None);
     }
 }
 
@@ -215,20 +202,16 @@ async fn keep(graph: Arc<Graph>, store: Arc<dyn Store>) {
                 failures += 1;
                 TOO_LARGE
             }
-            NoSnapshot::Store(error) => {
-                if failures == 0 && matches!(error, StoreError::Unsuitable(_)) {
-                    // Triggers are missing or disabled: changes may have renewed nothing.
-                    graph.tiers.forget_all();
-                }
-                failures += 1;
-                UNREADABLE
-            }
-            NoSnapshot::NotKept(_) => {
+            NoSnapshot::Store(_) | NoSnapshot::NotKept(_) => {
                 failures += 1;
                 UNREADABLE
             }
         };
         if failures == 1 {
+            if matches!(reason, NoSnapshot::Store(StoreError::Unsuitable(_))) {
+                // Triggers are missing or disabled: changes may have renewed nothing.
+                graph.tiers.forget_all();
+            }
             warn!(error = chain(&reason), "graph_unavailable");
         }
         sleep(pause).await;
