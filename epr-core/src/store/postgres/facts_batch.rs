@@ -10,8 +10,9 @@ use super::sql::facts::{self, Accepted, Found, Origin};
 use crate::decision::{Facts, Question};
 use crate::ledger::chain::Head;
 
-/// The most assignments that are read for the questions of one call. A thousand questions about a principal with a
-/// thousand global assignments would otherwise be a million.
+/// The most assignments that are read for the questions of one batch. A thousand questions about a principal with a
+/// thousand global assignments would otherwise be a million. Checks of different callers that are read together are
+/// few, and none of them must be refused because of the others.
 const MAX_ASSIGNMENTS: usize = 200_000;
 
 /// The statement of one question, once for each row of four arrays. The arrays come from subqueries so that the planner
@@ -53,7 +54,7 @@ pub(super) async fn read(
         let (facts, accepted) = facts::read(conn, question, known).await?;
         return Ok((vec![facts], accepted));
     }
-    let (found, accepted) = found(conn, FACTS, questions, known).await?;
+    let (found, accepted) = found(conn, FACTS, questions, known, usize::MAX).await?;
     Ok((found.into_iter().map(Found::facts).collect(), accepted))
 }
 
@@ -67,7 +68,7 @@ pub(super) async fn undescribed<'a>(
         let (found, accepted) = facts::undescribed(conn, question, known).await?;
         return Ok((vec![found], accepted));
     }
-    found(conn, UNDESCRIBED_FACTS, questions, known).await
+    found(conn, UNDESCRIBED_FACTS, questions, known, MAX_ASSIGNMENTS).await
 }
 
 async fn found<'a>(
@@ -75,6 +76,7 @@ async fn found<'a>(
     statement: &'static str,
     questions: &'a [Question],
     known: Option<&Head>,
+    max_assignments: usize,
 ) -> Result<(Vec<Found<'a>>, Accepted)> {
     let mut rows = sqlx::query(statement)
         .bind(questions.iter().map(|question| question.resource_id).collect::<Vec<_>>())
@@ -90,7 +92,7 @@ async fn found<'a>(
             continue;
         }
         count += 1;
-        if count > MAX_ASSIGNMENTS {
+        if count > max_assignments {
             return Err(StoreError::TooLarge(
                 "The principals of these questions have more than 200,000 assignments that count for their resources; \
                  ask fewer questions at a time",
