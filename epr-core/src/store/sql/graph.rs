@@ -102,15 +102,20 @@ pub(super) async fn compare(
 /// Notes of changed rows that one transaction removes at most.
 const MAX_REMOVED: i64 = 10_000;
 
+/// Removes the notes that another server has made, in a transaction.
+pub(super) async fn purge_foreign(conn: &mut Conn) -> Result<()> {
+    let statements: [&str; _] = remove_foreign_notes!();
+    for statement in statements {
+        sqlx::query(statement).execute(&mut *conn).await.map_err(classify)?;
+    }
+    Ok(())
+}
+
 /// Removes some of the old notes of changed rows, in a transaction; returns whether there may be more.
 ///
 /// INVARIANT: what is removed is at or before `removed_to`, which a trigger changes in the same transaction: a copy
 /// that lacks it is recognized.
 pub(super) async fn purge(conn: &mut Conn) -> Result<bool> {
-    let foreign: [&str; _] = remove_foreign_notes!();
-    for statement in foreign {
-        sqlx::query(statement).execute(&mut *conn).await.map_err(classify)?;
-    }
     let removed = sqlx::query(concat!(
         "DELETE FROM changed_rows WHERE id IN (SELECT c.id FROM changed_rows c WHERE c.",
         written_an_hour_ago!(),

@@ -43,6 +43,7 @@ impl GraphStore for SqlStore {
     }
 
     async fn purge_changed_rows(&self) -> Result<()> {
+        self.change(async |conn| graph::purge_foreign(conn).await).await?;
         while self.change(async |conn| graph::purge(conn).await).await? {}
         Ok(())
     }
