@@ -141,12 +141,12 @@ fn write_line(
 ) {
     let timestamp = SystemClock.now();
     // Writing to memory cannot fail.
-    let _ = if settings.json {
-        let head = write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\",\"logger\":\"{logger}\"");
-        for (name, value) in [("message", message), ("service", service)] {
-            let _ = write!(line, ",\"{name}\":");
-            write_json(line, value);
-        }
+    if settings.json {
+        let _ =
+            write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\",\"logger\":\"{logger}\",\"message\":");
+        write_json(line, message);
+        line.extend_from_slice(b",\"service\":");
+        write_json(line, service);
         for (at, (name, value)) in extra.iter().enumerate() {
             line.extend_from_slice(if at == 0 { b",\"extra\":{" } else { b"," });
             write_json(line, name);
@@ -154,15 +154,13 @@ fn write_line(
             line.extend_from_slice(value);
         }
         line.extend_from_slice(if extra.is_empty() { b"}" } else { b"}}" });
-        head
     } else {
-        let head = write!(line, "{timestamp} {level:<7} {logger} {message}");
+        let _ = write!(line, "{timestamp} {level:<7} {logger} {message}");
         for (name, value) in extra.iter() {
             let _ = write!(line, " {name}=");
             line.extend_from_slice(value);
         }
-        head
-    };
+    }
     line.push(b'\n');
 }
 
