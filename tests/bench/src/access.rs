@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::Method;
-use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::load::middle;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
-use crate::world::{Asked, World};
+use crate::world::{Asked, World, tidy};
 
 /// One entity in this many is archived.
 const ARCHIVED_EVERY: usize = 2_000;
@@ -32,15 +31,11 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
     let scale = scale.of_lists();
     let mut rng = seed::rng("bench of lists");
     let world = World::new(&scale, &mut rng);
-    let database = Database::create(DatabaseKind::Postgres).await;
-    database.store().await.close().await;
-    world.load(&database.url).await;
+    let database = world.database().await;
     let (heavy, walker) = (Uuid::from_u128(0xf6 << 64 | 1), Uuid::from_u128(0xf7 << 64 | 1));
     let (role, action) = world.some_role();
     let expected = prepare(&scale, &database.url, &world, role, (heavy, walker)).await;
-    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
-        database.execute(statement).await.expect("the right to tidy up");
-    }
+    tidy(&database).await;
     let asked: Vec<Asked> =
         world.questions(scale.questions, &mut rng).into_iter().filter(|asked| asked.expected).collect();
     let server = Server::api(&database.url, &[]).await;

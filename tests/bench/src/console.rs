@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use epr_core::authn::token;
 use epr_testkit::browser::Browser;
-use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -15,7 +14,7 @@ use crate::ledger;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
-use crate::world::{Asked, World};
+use crate::world::{Asked, World, tidy};
 
 /// The cookie of a session.
 const SESSION: &str = "__Host-epr-console";
@@ -33,13 +32,9 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
     let scale = scale.of_lists();
     let mut rng = seed::rng("bench of the console");
     let world = World::new(&scale, &mut rng);
-    let database = Database::create(DatabaseKind::Postgres).await;
-    database.store().await.close().await;
-    world.load(&database.url).await;
+    let database = world.database().await;
     ledger::fill(&database.url, scale.rows).await;
-    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
-        database.execute(statement).await.expect("the right to tidy up");
-    }
+    tidy(&database).await;
     let assignments = database.texts("SELECT CAST(id AS text) FROM role_assignments LIMIT 100").await;
     let asked: Vec<Asked> =
         world.questions(scale.questions, &mut rng).into_iter().filter(|asked| asked.expected).collect();

@@ -19,6 +19,7 @@ use crate::http::Connection;
 use crate::report::{Aim, Report};
 use crate::scale::Scale;
 use crate::server::Server;
+use crate::world::tidy;
 
 /// The tables of history whose rows changes write.
 const TABLES: [&str; 5] =
@@ -33,9 +34,7 @@ pub(crate) async fn measure(scale: &Scale, rng: &mut StdRng, report: &mut Report
     report.say("history: changes", count(past.changes), "");
     report.say(format!("history: changes appended in batches of {BATCH}"), rate, "/s");
     present_rows(&database).await;
-    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
-        database.execute(statement).await.expect("the right to tidy up");
-    }
+    tidy(&database).await;
     sizes(&database, past.changes, report).await;
     let rounds = if scale.rounds > 1 { 2_000 } else { 50 };
     facts(&*store, &past, rounds, rng, report).await;

@@ -28,11 +28,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use epr_bench::measure::{fsync_rate, machine};
-use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::seed;
 use report::Report;
 use scale::Scale;
-use world::World;
+use world::{World, tidy};
 
 /// The values of `--only`.
 const PARTS: [&str; 16] = [
@@ -96,13 +95,8 @@ async fn main() -> ExitCode {
     ]);
     let world = World::new(&scale, &mut rng);
     let asked = world.questions(questions, &mut rng);
-    let database = Database::create(DatabaseKind::Postgres).await;
-    database.store().await.close().await;
-    world.load(&database.url).await;
-    // The server would otherwise run these by itself in the middle of the measurements.
-    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
-        database.execute(statement).await.expect("the right to tidy up");
-    }
+    let database = world.database().await;
+    tidy(&database).await;
 
     let (wanted, url) = (|part: &str| only.as_deref().is_none_or(|only| only == part), database.url.as_str());
     if wanted("starts") {

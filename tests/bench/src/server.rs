@@ -57,21 +57,37 @@ impl Server {
     /// Starts `epr-api` and waits until its decision cache is in use.
     pub(crate) async fn cached(database: &str, environment: &[(&str, &str)]) -> Self {
         let server = Self::api(database, environment).await;
-        let mut connection = Connection::to(&server.address).await;
-        let caching = async {
+        server
+            .until(|states| {
+                let up = |tier: &str| states[tier]["status"].as_str().is_none_or(|status| status == "ok");
+                up("cache") && up("shared_cache")
+            })
+            .await;
+        server
+    }
+
+    /// Starts `epr-api` and waits until it has the registry in memory; returns the time from readiness until then, too.
+    pub(crate) async fn with_graph(database: &str, environment: &[(&str, &str)]) -> (Self, Duration) {
+        let server = Self::api(database, environment).await;
+        let waited = server.until(|states| states["graph"]["status"] == "ok").await;
+        (server, waited)
+    }
+
+    /// Asks until the states of the dependencies are as `wanted`; returns the time that it took.
+    async fn until(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> Duration {
+        let begun = Instant::now();
+        let mut connection = Connection::to(&self.address).await;
+        let reached = async {
             loop {
                 let (_, body) = connection.send(Method::GET, "/readyz", "".into()).await;
                 let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-                let tiers = &body["dependencies"];
-                let up = |tier: &str| tiers[tier]["status"].as_str().is_none_or(|status| status == "ok");
-                if up("cache") && up("shared_cache") {
-                    return;
+                if wanted(&body["dependencies"]) {
+                    return begun.elapsed();
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(PROCESS_TIMEOUT, caching).await.expect("a cache in use within a minute");
-        server
+        tokio::time::timeout(PROCESS_TIMEOUT, reached).await.expect("caches in use within a minute")
     }
 
     /// Starts the bare handler, with a database or without.

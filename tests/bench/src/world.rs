@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use epr_testkit::database::{Database, DatabaseKind};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -223,8 +224,16 @@ impl World {
         })
     }
 
+    /// A new database that holds it.
+    pub(crate) async fn database(&self) -> Database {
+        let database = Database::create(DatabaseKind::Postgres).await;
+        database.store().await.close().await;
+        self.load(&database.url).await;
+        database
+    }
+
     /// Loads it into a database with an empty schema, with the triggers disabled.
-    pub(crate) async fn load(&self, url: &str) {
+    async fn load(&self, url: &str) {
         let mut conn = PgConnection::connect(url).await.expect("the database");
         conn.execute("SET session_replication_role = replica").await.expect("the right to load");
         let mut text = String::new();
@@ -308,6 +317,13 @@ impl World {
     pub(crate) fn some_role(&self) -> (Uuid, String) {
         let role = self.roles.iter().find(|role| role.levels.is_empty()).expect("a role for every type");
         (role.id, action(role.actions[0]))
+    }
+}
+
+/// Does what the server would otherwise do by itself in the middle of the measurements.
+pub(crate) async fn tidy(database: &Database) {
+    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+        database.execute(statement).await.expect("the right to tidy up");
     }
 }
 
