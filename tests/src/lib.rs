@@ -27,5 +27,6 @@ pub mod s3_front;
 pub mod seed;
 pub mod statements;
 pub mod stream;
+pub mod tour;
 pub mod upstash;
 pub mod wait;

@@ -5,30 +5,14 @@ use epr_core::settings::{Settings, Source};
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::pgbouncer::PgBouncer;
 use epr_testkit::process::{Process, epr};
-use serde_json::{Value, json};
+use epr_testkit::tour::{post, tour};
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-async fn post(base: &str, path: &str, body: Value) -> (u16, Value) {
-    let sent = reqwest::Client::new().post(format!("{base}/api/v1{path}")).json(&body).send().await.unwrap();
-    (sent.status().as_u16(), sent.json().await.unwrap())
-}
-
-/// Creates, grants, checks, revokes and checks, and gives whether all of it came out right.
-async fn tour(base: &str, n: usize) {
-    let entity = post(base, "/entities", json!({"name": format!("Café {n}"), "type": "spv"})).await;
-    assert_eq!(entity.0, 201, "{entity:?}");
-    let role = post(base, "/roles", json!({"name": format!("role {n}"), "permissions": ["document:download"]})).await;
-    assert_eq!(role.0, 201, "{role:?}");
-    let user = uuid::Uuid::from_u128(n as u128 + 1).to_string();
-    let grant = json!({"principal_id": user, "role_id": role.1["id"], "entity_id": entity.1["id"]});
-    let grant = post(base, "/assignments", grant).await;
-    assert_eq!(grant.0, 201, "{grant:?}");
-    let check = json!({"user_id": user, "action": "document:download", "resource_id": entity.1["id"]});
-    assert_eq!(post(base, "/authorize", check.clone()).await, (200, json!({"authorized": true})));
-    let url = format!("{base}/api/v1/assignments/{}", grant.1["id"].as_str().unwrap());
-    assert_eq!(reqwest::Client::new().delete(url).send().await.unwrap().status(), 200);
-    assert_eq!(post(base, "/authorize", check).await, (200, json!({"authorized": false})));
+/// A tour, and a list.
+async fn tour_with_list(base: &str, n: u64) {
+    tour(base, n).await;
     let list = reqwest::get(format!("{base}/api/v1/audit/entries?limit=5")).await.unwrap();
     assert_eq!(list.status(), 200);
 }
@@ -39,7 +23,7 @@ async fn serves(mode: &str, sessions: u32) -> (Database, PgBouncer, Process, Str
     let (process, base) = Process::api(&[("EPR_DATABASE_URL", pooler.url(&database.url).as_str())]).await;
     let tours = (0..24).map(|n| {
         let base = base.clone();
-        tokio::spawn(async move { tour(&base, n).await })
+        tokio::spawn(async move { tour_with_list(&base, n).await })
     });
     for tour in tours.collect::<Vec<_>>() {
         tour.await.unwrap();
@@ -69,7 +53,7 @@ async fn transaction_mode_serves_many_callers_and_outlives_a_kill() {
         sqlx::raw_sql(leave).execute(&mut other).await.unwrap();
     }
     for n in 100..110 {
-        tour(&base, n).await;
+        tour_with_list(&base, n).await;
     }
     pooler.restart().await;
     epr_testkit::wait::until("a check after the pooler was killed", async || {
@@ -77,7 +61,7 @@ async fn transaction_mode_serves_many_callers_and_outlives_a_kill() {
         post(&base, "/entities", body).await.0 == 201
     })
     .await;
-    tour(&base, 200).await;
+    tour_with_list(&base, 200).await;
     let (code, out, err) = epr(&database.url, &["audit", "verify"]).await;
     assert_eq!(code, 0, "{out}{err}");
     let (_, out, _) = epr(&pooler.url(&database.url), &["doctor"]).await;

@@ -3,34 +3,11 @@
 use epr_testkit::cli::Cli;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::process::{Process, epr};
+use epr_testkit::tour::tour;
 use rstest::rstest;
-use serde_json::{Value, json};
-
-async fn post(base: &str, path: &str, body: Value) -> (u16, Value) {
-    let sent = reqwest::Client::new().post(format!("{base}/api/v1{path}")).json(&body).send().await.unwrap();
-    (sent.status().as_u16(), sent.json().await.unwrap())
-}
 
 async fn ready(base: &str) -> u16 {
     reqwest::get(format!("{base}/readyz")).await.unwrap().status().as_u16()
-}
-
-/// Creates, grants, checks, revokes and checks again.
-async fn tour(base: &str, n: u128) {
-    let entity = post(base, "/entities", json!({"name": format!("entity {n}"), "type": "spv"})).await;
-    assert_eq!(entity.0, 201, "{entity:?}");
-    let role = json!({"name": format!("role {n}"), "permissions": ["document:download"]});
-    let role = post(base, "/roles", role).await;
-    assert_eq!(role.0, 201, "{role:?}");
-    let user = uuid::Uuid::from_u128(n).to_string();
-    let grant = json!({"principal_id": user, "role_id": role.1["id"], "entity_id": entity.1["id"]});
-    let grant = post(base, "/assignments", grant).await;
-    assert_eq!(grant.0, 201, "{grant:?}");
-    let check = json!({"user_id": user, "action": "document:download", "resource_id": entity.1["id"]});
-    assert_eq!(post(base, "/authorize", check.clone()).await, (200, json!({"authorized": true})));
-    let url = format!("{base}/api/v1/assignments/{}", grant.1["id"].as_str().unwrap());
-    assert_eq!(reqwest::Client::new().delete(url).send().await.unwrap().status(), 200);
-    assert_eq!(post(base, "/authorize", check).await, (200, json!({"authorized": false})));
 }
 
 /// A migration of a later version that expands the schema; it admits programs from `oldest` on.
