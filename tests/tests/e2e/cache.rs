@@ -182,8 +182,8 @@ async fn processes_on_one_file_invalidate_each_other() {
 async fn two_databases_on_one_redis_do_not_read_each_others_answers() {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    // What is not stored in time is not stored at all.
-    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000")];
+    // What is not stored in time is not stored at all. The shared cache is asked where the registry is not in memory.
+    let settings = [("EPR_REDIS_URL", url.as_str()), ("EPR_REDIS_TIMEOUT_MS", "5000"), ("EPR_GRAPH", "off")];
     let (one, two) = (
         Arc::new(Database::create(DatabaseKind::Sqlite).await),
         Arc::new(Database::create(DatabaseKind::Sqlite).await),
