@@ -17,6 +17,7 @@ mod past;
 mod principals;
 #[cfg(feature = "proofs")]
 mod proofs;
+mod tree;
 mod use_cases;
 
 use std::time::Duration;

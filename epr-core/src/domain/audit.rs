@@ -160,6 +160,19 @@ pub struct KeptRejection {
     pub last_seen_at: Timestamp,
 }
 
+/// When the ledger was verified last, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastVerification {
+    /// When the verification ended.
+    pub verified_at: Timestamp,
+    /// The first entry that it read.
+    pub first_sequence: i64,
+    /// The last entry that it read.
+    pub last_sequence: i64,
+    /// What it found first; `None` when the chain holds.
+    pub finding: Option<String>,
+}
+
 /// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditEntry {

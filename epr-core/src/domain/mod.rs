@@ -38,8 +38,8 @@ use input::schema;
 pub use moment::{Moment, NotAskable, PageMoment, PastMoment};
 pub use principal::{NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus};
 pub use report::{
-    AssignmentScan, BulkStep, ConditionHolder, EntityTypeUse, Granted, NamedAssignment, Orphan, StoredCondition,
-    UnheldRole,
+    AssignmentScan, Branch, BulkStep, ConditionHolder, EntityTypeUse, Granted, NamedAssignment, Orphan, Reach,
+    RegistryCounts, StoredCondition, UnheldRole,
 };
 pub use role::{NewRole, Role, RolePatch};
 pub use value::external_id::{self, ExternalId};

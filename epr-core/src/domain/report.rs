@@ -100,6 +100,39 @@ pub struct Orphan {
     pub parent_type: EntityType,
 }
 
+/// An entity on a level of the tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    /// The entity, which is not archived.
+    pub entity: Entity,
+    /// Whether there are entities directly below it that are not archived.
+    pub has_children: bool,
+}
+
+/// Where assignments are, seen from an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// On the entity itself.
+    Here,
+    /// On its ancestors, or global: they apply to the entity too.
+    Inherited,
+    /// On the entities below it, at any depth.
+    Below,
+}
+
+/// The numbers of objects of the registry, each at most the limit of the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegistryCounts {
+    /// Entities that are not archived.
+    pub entities: i64,
+    /// Registered principals, erased ones included.
+    pub principals: i64,
+    /// Roles.
+    pub roles: i64,
+    /// Assignments, in force or not.
+    pub assignments: i64,
+}
+
 /// A condition as it is stored, which this program may be unable to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredCondition {

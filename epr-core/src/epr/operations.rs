@@ -1,6 +1,7 @@
 //! Operating the service: health, metrics, connections, and the schema of its database.
 
 use super::Epr;
+use crate::domain::audit::LastVerification;
 use crate::domain::{EntityTypeUse, EntityTypes, StoredCondition, Timestamp};
 use crate::engine::clock_offset::{self, ClockReading};
 use crate::engine::graph::{self, GraphState};
@@ -201,6 +202,14 @@ impl Epr {
     /// The database is unavailable, or the registry cannot be kept in memory.
     pub async fn graph_bytes(&self) -> Result<usize> {
         graph::measure(self.store()).await
+    }
+
+    /// The last verification of the ledger, by any process; `None` when it was never verified.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn last_verification(&self) -> Result<Option<LastVerification>> {
+        Ok(self.store().last_verification().await?)
     }
 
     /// Whether every change that this process has heard of is in its memory: for tests, which compare what memory

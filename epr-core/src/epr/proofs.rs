@@ -129,7 +129,7 @@ impl Epr {
         if range.from == 1 {
             elsewhere.checkpoints.extend(checkpoints::published(&self.engines).await?);
         }
-        audit::verify(&self.engines, range, former_numbers_to, elsewhere, progress).await
+        audit::verify_and_keep(&self.engines, range, former_numbers_to, elsewhere, progress).await
     }
 
     /// The verifier keys (vkeys) of the ledger.

@@ -437,7 +437,7 @@ impl Epr {
         former_numbers_to: Option<i64>,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Verification> {
-        audit::verify(&self.engines, range, former_numbers_to, KeptElsewhere::default(), progress).await
+        audit::verify_and_keep(&self.engines, range, former_numbers_to, KeptElsewhere::default(), progress).await
     }
 
     /// Scans the entries of `range` with their canonical texts.

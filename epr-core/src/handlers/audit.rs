@@ -1,6 +1,7 @@
 //! The ledger: reading, verifying, exporting.
 
 use serde::Serialize;
+use tracing::warn;
 
 use super::record;
 #[cfg(feature = "proofs")]
@@ -8,9 +9,9 @@ use super::verify_incarnations::Beginning;
 #[cfg(feature = "proofs")]
 use super::verify_tree;
 use crate::call::Call;
-use crate::domain::audit::LostEntries;
+use crate::domain::audit::{LastVerification, LostEntries};
 use crate::engine::Engines;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
 use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart};
@@ -110,6 +111,27 @@ pub struct ExportedEntry<'a> {
     pub entry_hash: &'a str,
     /// The canonical text of the entry, which the hash covers.
     pub canonical: &'a str,
+}
+
+/// [`verify`], whose result is kept for the operators. A ledger that may be read and not written is verified as well.
+pub(crate) async fn verify_and_keep(
+    engines: &Engines,
+    range: ScanRange,
+    former_numbers_to: Option<i64>,
+    elsewhere: KeptElsewhere<'_>,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<Verification> {
+    let verified = verify(engines, range, former_numbers_to, elsewhere, progress).await?;
+    let kept = LastVerification {
+        verified_at: engines.now(),
+        first_sequence: verified.start_sequence,
+        last_sequence: verified.end_sequence,
+        finding: verified.finding.as_ref().map(ToString::to_string),
+    };
+    if let Err(error) = engines.store().keep_verification(&kept).await {
+        warn!(error = chain(&error), "ledger_verification_not_kept");
+    }
+    Ok(verified)
 }
 
 /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the ledger.

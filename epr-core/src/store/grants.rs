@@ -36,6 +36,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("audit_cosignatures", &["SELECT", "INSERT"]),
     ("audit_logs_set_aside", &["SELECT"]),
     ("audit_rejections", &["SELECT", "INSERT", "UPDATE"]),
+    ("audit_verification", &["SELECT", "INSERT", "UPDATE"]),
     ("platform_events", &["SELECT", "INSERT", "UPDATE"]),
     ("cache_renewals", &["SELECT", "DELETE"]),
     ("changed_rows", &["SELECT", "DELETE"]),

@@ -47,6 +47,7 @@ macro_rules! migrations {
             "0038_changed_rows_complete",
             "0039_oldest_programs",
             "0040_browser_sessions",
+            "0041_last_verification",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -185,6 +185,44 @@ async fn a_page_of_assignments_reads_few_rows_of_a_large_table_on_postgres() {
     }
 }
 
+#[tokio::test]
+async fn a_page_along_the_tree_reads_few_rows_of_large_tables_on_postgres() {
+    let database = Database::create(DatabaseKind::Postgres).await;
+    database.store().await.close().await;
+    database.execute(ENTITIES).await.unwrap();
+    database.execute(ASSIGNMENTS).await.unwrap();
+    // Each entity has an assignment, and the root many.
+    let placed = "UPDATE role_assignments SET entity_id = id WHERE created_at < '2026-01-02';
+        UPDATE role_assignments SET entity_id = CAST(lpad(to_hex(15001), 32, '0') AS uuid)
+        WHERE created_at >= '2026-01-02'; ANALYZE role_assignments";
+    database.execute(placed).await.unwrap();
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    let page = f64::from(PAGE.limit);
+    let level = async |conn: &mut PgConnection, parent: Option<u32>| {
+        rows_of(conn, "entities", postgres::branches_query(parent.map(id), PAGE)).await
+    };
+    assert!(level(&mut conn, None).await <= 10.0);
+    assert!(level(&mut conn, Some(15_001)).await <= 3.0 * 20.0);
+    let here = rows_of(&mut conn, "role_assignments", postgres::here_query(id(15_001), PAGE)).await;
+    let above = [id(19_000), id(15_201), id(15_011), id(15_001)];
+    let inherited = rows_of(&mut conn, "role_assignments", postgres::inherited_query(&above, PAGE)).await;
+    assert!(here <= page && inherited <= 2.0 * page + 10.0, "{here} {inherited}");
+    let (few, newest) = (few(), f64::from(u32::try_from(postgres::NEWEST_ROWS).unwrap()));
+    for (root, limit) in
+        [(15_100, 4_000.0), (90_000, 0.0), (1, few + newest + 2.0 * f64::from(OLD)), (15_001, 3.0 * few)]
+    {
+        let search = postgres::BelowSearch::of(id(root));
+        let (count, positions) = (|| search.count(postgres::FEW_CANDIDATES + 1), |among| search.positions(among, PAGE));
+        let rows = searched(&mut conn, "role_assignments", count, positions).await;
+        assert!(rows <= limit, "{root}: {rows} rows, at most {limit}");
+    }
+    // A level of many.
+    let flat = "UPDATE entities SET parent_id = NULL WHERE name LIKE 'new %'; ANALYZE entities";
+    database.execute(flat).await.unwrap();
+    let roots = level(&mut conn, None).await;
+    assert!(roots <= 1.1 * page, "{roots} rows");
+}
+
 /// The steps of a plan on SQLite.
 async fn steps(conn: &mut SqliteConnection, mut query: QueryBuilder<sqlx::Sqlite>) -> Vec<String> {
     let explain = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
@@ -229,6 +267,28 @@ async fn a_page_is_read_by_an_index_on_sqlite() {
         }
         let steps = steps(&mut conn, search.positions(sqlite::SearchIn::NewestRows, PAGE)).await;
         assert!(steps.iter().any(|step| step.contains("INDEX ix_entities_newest")), "{filter:?}: {steps:#?}");
+    }
+    for (query, table, index) in [
+        (sqlite::branches_query(None, PAGE), "e", "ix_entities_parent (parent_id=?)"),
+        (sqlite::branches_query(Some(id(1)), PAGE), "e", "ix_entities_parent (parent_id=?)"),
+        (sqlite::here_query(id(1), PAGE), "a", "ix_role_assignments_entity (entity_id=?)"),
+        (sqlite::inherited_query(&[id(1)], PAGE), "a", "ix_role_assignments_entity (entity_id=?)"),
+        (sqlite::BelowSearch::of(id(1)).count(7), "a", "(entity_id=?)"),
+        (sqlite::BelowSearch::of(id(1)).positions(sqlite::SearchIn::Candidates, PAGE), "a", "(entity_id=?)"),
+        (
+            sqlite::BelowSearch::of(id(1)).positions(sqlite::SearchIn::NewestRows, PAGE),
+            "a",
+            "ix_role_assignments_newest",
+        ),
+    ] {
+        let steps = steps(&mut conn, query).await;
+        let of = |step: &&String| step.split(' ').nth(1) == Some(table);
+        assert!(steps.iter().any(|step| of(&step) && step.contains(index)), "{index}: {steps:#?}");
+        assert!(
+            !steps.iter().any(|step| of(&step) && step.starts_with("SCAN") && !step.contains("INDEX")),
+            "{steps:#?}"
+        );
+        assert!(!steps.iter().any(|step| step.starts_with("MATERIALIZE below")), "{steps:#?}");
     }
     let (none, now) = (AssignmentFilter::default, time("2026-01-01T00:00:00Z"));
     for (filter, index) in [

@@ -1,6 +1,6 @@
 //! Appending to the ledger and reading it.
 
-use epr_core::domain::audit::{Rejection, RejectionKind};
+use epr_core::domain::audit::{LastVerification, Rejection, RejectionKind};
 use epr_core::domain::{AuditFilter, AuditPage};
 use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
 use epr_core::store::{Appended, LedgerVisitor, ScanRange, ScanStart, collect_into};
@@ -188,4 +188,21 @@ async fn a_rejected_message_is_stored_once_and_counted(#[case] backend: Backend)
     assert_eq!(again.rejection.reason, "still not an event");
     let before = world.store.rejections(1, Some(stored[0].id)).await.unwrap();
     assert_eq!(before, [stored[1].clone()]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_last_verification_takes_the_place_of_the_former_one(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    assert_eq!(world.store.last_verification().await.unwrap(), None);
+    let broken =
+        LastVerification { verified_at: at(5), first_sequence: 1, last_sequence: 7, finding: Some("a gap".to_owned()) };
+    let intact = LastVerification { verified_at: at(6), first_sequence: 2, last_sequence: 9, finding: None };
+    for kept in [broken, intact] {
+        world.store.keep_verification(&kept).await.unwrap();
+        assert_eq!(world.store.last_verification().await.unwrap(), Some(kept));
+    }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentScan, Condition, ConditionHolder, Entity, EntityFilter, EntityStatus,
-    EntityType, EntityTypeUse, EntityTypes, Role,
+    EntityType, EntityTypeUse, EntityTypes, Reach, RegistryCounts, Role,
 };
 use epr_core::store::{Cursor, Page, collect_into};
 use rstest::rstest;
 
-use crate::support::{Backend, World, assignment, at, entity, id, page, role};
+use crate::support::{Backend, World, assignment, at, entity, id, page, principal, role};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -329,4 +329,122 @@ async fn types_in_use_that_are_not_accepted_are_returned_with_the_numbers_of_the
     assert_eq!(world.store.unaccepted_types(&accepted).await.unwrap(), [used("a.b", 1, 0)]);
     assert_eq!(world.store.entity(id(1)).await.unwrap().unwrap().entity_type.word(), "fund");
     assert_eq!(world.store.role(id(2)).await.unwrap().unwrap().scope_types, types(&["ship", "fund"]) as Vec<_>);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_level_of_the_tree_has_its_entities_newest_first_and_says_which_go_on(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let archived = |entity| Entity { status: EntityStatus::Archived, ..entity };
+    world
+        .with_entities(&[
+            entity(1, None),
+            entity(2, None),
+            archived(entity(3, None)),
+            entity(4, Some(1)),
+            entity(5, Some(4)),
+            archived(entity(6, Some(2))),
+            entity(7, Some(1)),
+            entity(8, Some(1)),
+        ])
+        .await;
+    let level = async |parent: Option<u128>, page: Page| {
+        let mut rows = Vec::new();
+        world.store.branches(parent.map(id), page, &mut collect_into(&mut rows)).await.unwrap();
+        rows.iter().map(|row| (row.entity.id.as_u128(), row.has_children)).collect::<Vec<_>>()
+    };
+    assert_eq!(level(None, page(10)).await, [(2, false), (1, true)], "what is archived does not count");
+    assert_eq!(level(Some(1), page(10)).await, [(8, false), (7, false), (4, true)]);
+    assert_eq!(level(Some(1), page(2)).await, [(8, false), (7, false)]);
+    let after = Some(Cursor { created_at: at(7), id: id(7) });
+    assert_eq!(level(Some(1), Page { limit: 10, after }).await, [(4, true)]);
+    let after = Some(Cursor { created_at: at(2), id: id(2) });
+    assert_eq!(level(None, Page { limit: 10, after }).await, [(1, true)]);
+    assert_eq!(level(Some(99), page(10)).await, [], "there is no such entity");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_assignments_around_an_entity_are_here_inherited_and_below(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world
+        .with_entities(&[
+            entity(1, None),
+            entity(2, Some(1)),
+            entity(3, Some(2)),
+            entity(4, Some(3)),
+            entity(5, Some(1)),
+        ])
+        .await;
+    world.with_roles(&[role(9, &["thing:read"])]).await;
+    world
+        .with_assignments(&[
+            assignment(11, 7, 9, Some(1)),
+            assignment(12, 7, 9, Some(2)),
+            assignment(13, 7, 9, Some(3)),
+            assignment(14, 7, 9, Some(4)),
+            assignment(15, 7, 9, Some(5)),
+            assignment(16, 7, 9, None),
+            assignment(17, 8, 9, Some(3)),
+            assignment(18, 8, 9, Some(1)),
+        ])
+        .await;
+    let around = async |entity: u128, reach: Reach, page: Page| {
+        let mut rows = Vec::new();
+        world.store.assignments_around(id(entity), reach, page, &mut collect_into(&mut rows)).await.unwrap();
+        assert!(rows.iter().all(|row| row.role_name == "role 9"));
+        rows.iter().map(|row| row.assignment.id.as_u128()).collect::<Vec<_>>()
+    };
+    let all = page(10);
+    assert_eq!(around(2, Reach::Here, all).await, [12]);
+    assert_eq!(around(3, Reach::Here, all).await, [17, 13]);
+    assert_eq!(around(3, Reach::Inherited, all).await, [18, 16, 12, 11], "global ones too, none of a sibling");
+    assert_eq!(around(1, Reach::Inherited, all).await, [16]);
+    assert_eq!(around(2, Reach::Below, all).await, [17, 14, 13]);
+    assert_eq!(around(1, Reach::Below, all).await, [17, 15, 14, 13, 12], "no global one");
+    assert_eq!(around(4, Reach::Below, all).await, []);
+    for (reach, first, rest) in
+        [(Reach::Inherited, [18, 16], &[12, 11][..]), (Reach::Below, [17, 14], &[13][..]), (Reach::Here, [17, 13], &[])]
+    {
+        let entity = if reach == Reach::Below { 2 } else { 3 };
+        assert_eq!(around(entity, reach, page(2)).await, first, "{reach:?}");
+        let second = i64::try_from(first[1]).unwrap();
+        let after = Some(Cursor { created_at: at(second), id: id(first[1]) });
+        assert_eq!(around(entity, reach, Page { limit: 10, after }).await, rest, "{reach:?}");
+    }
+    for reach in [Reach::Here, Reach::Inherited, Reach::Below] {
+        assert_eq!(around(99, reach, all).await, [], "there is no such entity");
+    }
+    // No handler would write this cycle; tables that were restored may contain it.
+    let mut tx = world.begin().await;
+    assert!(tx.update_entity(&entity(1, Some(3))).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(around(2, Reach::Inherited, all).await, [18, 17, 16, 13, 11], "an entity is not above itself");
+    assert_eq!(around(2, Reach::Below, all).await, [18, 17, 15, 14, 13, 11], "or below itself");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_objects_of_the_registry_are_counted_up_to_a_limit(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let none = RegistryCounts { entities: 0, principals: 0, roles: 0, assignments: 0 };
+    assert_eq!(world.store.registry_counts(10).await.unwrap(), none);
+    let archived = Entity { status: EntityStatus::Archived, ..entity(3, None) };
+    world.with_entities(&[entity(1, None), entity(2, None), archived]).await;
+    world.with_principals(&[principal(7)]).await;
+    world.with_roles(&[role(4, &[]), role(5, &[]), role(6, &[])]).await;
+    world.with_assignments(&[assignment(11, 7, 4, None), assignment(12, 7, 5, None), assignment(13, 7, 6, None)]).await;
+    let counted = RegistryCounts { entities: 2, principals: 1, roles: 3, assignments: 3 };
+    assert_eq!(world.store.registry_counts(10).await.unwrap(), counted);
+    let limited = RegistryCounts { entities: 2, principals: 1, roles: 2, assignments: 2 };
+    assert_eq!(world.store.registry_counts(2).await.unwrap(), limited);
 }

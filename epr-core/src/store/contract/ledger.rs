@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Result, RowVisitor};
-use crate::domain::audit::{KeptRejection, Rejection};
+use crate::domain::audit::{KeptRejection, LastVerification, Rejection};
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Timestamp};
 use crate::ledger::chain::{Draft, Head, HexHash};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
@@ -48,6 +48,16 @@ pub trait LedgerStore: Send + Sync {
     ///
     /// Example: `rejections(10, Some(5))` returns the ids 4, 3, 2, 1.
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>>;
+
+    /// Stores the result of a verification in place of the former one.
+    ///
+    /// Example: after two of them, [`last_verification`](Self::last_verification) returns the second.
+    async fn keep_verification(&self, verification: &LastVerification) -> Result<()>;
+
+    /// Returns the stored verification; `None` when the ledger was never verified.
+    ///
+    /// Example: `finding: None` when the chain held.
+    async fn last_verification(&self) -> Result<Option<LastVerification>>;
 }
 
 /// The outcome of appending one draft.

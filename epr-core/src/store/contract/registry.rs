@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Result, RowVisitor};
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
-    NamedAssignment, Orphan, Role, StoredCondition, Timestamp, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentScan, Branch, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
+    NamedAssignment, Orphan, Reach, RegistryCounts, Role, StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page};
 
@@ -46,6 +46,12 @@ pub trait RegistryStore: Send + Sync {
     /// Example: of four entities of 310 bytes each, `bytes: 400` returns the second newest, the first that exceeds it.
     /// A list that begins after the returned cursor continues without a gap.
     async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Lists the entities directly below `parent`, or the roots, newest first and without archived ones. Reads one
+    /// level only, and of each entity whether others are below it.
+    ///
+    /// Example: `branches(None, …)` visits an issuer without a parent, with `has_children: true` when it has an SPV.
+    async fn branches(&self, parent: Option<Uuid>, page: Page, visit: RowVisitor<'_, Branch>) -> Result<()>;
 
     /// Returns the role with this id and its actions in alphabetical order.
     ///
@@ -90,6 +96,24 @@ pub trait RegistryStore: Send + Sync {
     ///
     /// Example: with a `filter` that matches nothing, `None`.
     async fn assignments_end(&self, filter: &AssignmentFilter, now: Timestamp, bytes: i64) -> Result<Option<Cursor>>;
+
+    /// Lists the assignments that are at `reach` from the entity, in force or not, newest first, with the names of
+    /// their roles and entities. None when the entity does not exist.
+    ///
+    /// Example: an assignment on the parent of an entity is `Inherited` there, as a global one is, and `Below` seen
+    /// from the parent of the parent.
+    async fn assignments_around(
+        &self,
+        entity: Uuid,
+        reach: Reach,
+        page: Page,
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<()>;
+
+    /// Counts the objects of the registry, at most `most` of each kind: the cost is bounded.
+    ///
+    /// Example: with 20,000 assignments and `most: 10_000`, `assignments` is 10,000.
+    async fn registry_counts(&self, most: i64) -> Result<RegistryCounts>;
 
     /// Scans assignments together with the names of their roles and entities.
     ///

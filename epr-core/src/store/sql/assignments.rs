@@ -33,12 +33,16 @@ fn select(end: &str) -> QueryBuilder<Db> {
     QueryBuilder::new(format!("SELECT {}{end}", *SELECTED))
 }
 
+/// Further columns: the names of the role and of the entity. [`JOIN_NAMES`] has their tables.
+pub(super) const NAMES_OF: &str = ", r.name AS role_name, e.type AS place_type, e.name AS place_name";
+/// The tables of [`NAMES_OF`], for assignments `a`.
+pub(super) const JOIN_NAMES: &str = " JOIN roles r ON r.id = a.role_id LEFT JOIN entities e ON e.id = a.entity_id";
+
 /// Selects assignments with the names of their roles and entities; a condition and an order are added.
 pub(super) fn select_named() -> QueryBuilder<Db> {
-    select(
-        ", r.name AS role_name, e.type AS place_type, e.name AS place_name FROM role_assignments a \
-           JOIN roles r ON r.id = a.role_id LEFT JOIN entities e ON e.id = a.entity_id",
-    )
+    let mut query = select(NAMES_OF);
+    query.push(" FROM role_assignments a").push(JOIN_NAMES);
+    query
 }
 
 /// The same with the ledger's entry of the grant, which has the time of the assignment and its id in the details.

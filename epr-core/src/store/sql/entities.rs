@@ -2,16 +2,16 @@
 
 use std::sync::LazyLock;
 
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::columns::{Columns, InsertValues, Names, Selected, UpdateValues, read_type};
 use super::dialect::{Conn, Db, Row, bind_id, classify};
 use super::entity_search::{EntitySearch, has_ancestor, is_in_subtree, kinds, name_range};
-use super::listing::{self, after};
+use super::listing::{self, after, position};
 use super::searched;
 use crate::domain::input::value::Sink as _;
-use crate::domain::{Entity, EntityFilter, EntityType};
+use crate::domain::{Branch, Entity, EntityFilter, EntityType};
 use crate::store::{Cursor, Page, Result, RowVisitor};
 
 /// The columns of an entity `e`.
@@ -152,6 +152,40 @@ pub(super) async fn end(conn: &mut Conn, filter: &EntityFilter, bytes: i64) -> R
         is_in_subtree(&mut query, root);
     }
     listing::end(conn, query, bytes).await
+}
+
+/// Selects a page of the entities directly below `parent`, or of the roots.
+#[must_use]
+pub fn branches_query(parent: Option<Uuid>, page: Page) -> QueryBuilder<Db> {
+    // As a value and not as EXISTS, for which the planner can read every entity once.
+    let mut query = select(
+        ", (SELECT 1 FROM entities c WHERE c.parent_id = e.id AND c.status <> 'archived' LIMIT 1) AS child \
+           FROM entities e WHERE e.status <> 'archived' AND e.parent_id",
+    );
+    match parent {
+        Some(parent) => query.push(" = ").push_bind(bind_id(parent)),
+        None => query.push(" IS NULL"),
+    };
+    position(&mut query, "e", page.after);
+    // The whole order of the index: for PostgreSQL, no parent is not one parent.
+    query.push(" ORDER BY e.parent_id, e.created_at DESC, e.id DESC LIMIT ").push_bind(i64::from(page.limit));
+    query
+}
+
+pub(super) async fn branches(
+    conn: &mut Conn,
+    parent: Option<Uuid>,
+    page: Page,
+    visit: RowVisitor<'_, Branch>,
+) -> Result<()> {
+    let query = |position, limit| branches_query(parent, Page { limit, after: position });
+    let position = |branch: &Branch| Cursor { created_at: branch.entity.created_at, id: branch.entity.id };
+    listing::show(conn, (page.limit, page.after), query, (read_branch, position), visit).await
+}
+
+fn read_branch(row: &Row) -> Result<Branch> {
+    let child: Option<i32> = row.try_get("child").map_err(classify)?;
+    Ok(Branch { entity: read(row)?, has_children: child.is_some() })
 }
 
 pub(super) async fn type_of(conn: &mut Conn, entity: Uuid) -> Result<Option<EntityType>> {

@@ -205,7 +205,7 @@ pub(super) fn is_in_subtree(query: &mut QueryBuilder<Db>, root: Uuid) {
 }
 
 /// The beginning of a statement with `columns` of all entities below `root` in the table `below`.
-fn below(query: &mut QueryBuilder<Db>, columns: &'static str, root: Uuid) {
+pub(super) fn below(query: &mut QueryBuilder<Db>, columns: &'static str, root: Uuid) {
     let qualified = columns.split(", ").map(|column| format!("c.{column}")).collect::<Vec<_>>().join(", ");
     query.push("WITH RECURSIVE below(").push(columns).push(") AS (SELECT ").push(&qualified);
     query.push(" FROM entities c WHERE c.parent_id = ").push_bind(bind_id(root)).push(" UNION SELECT ");

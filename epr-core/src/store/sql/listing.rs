@@ -66,12 +66,17 @@ pub(super) async fn show_from<T, P: Clone>(
 
 /// The keyset condition, the order and the limit of a list that is ordered by creation, newest first.
 pub(super) fn after(query: &mut QueryBuilder<Db>, table: &'static str, page: Page) {
-    if let Some(cursor) = page.after {
+    position(query, table, page.after);
+    query.push(" ORDER BY ").push(table).push(".created_at DESC, ").push(table).push(".id DESC LIMIT ");
+    query.push_bind(i64::from(page.limit));
+}
+
+/// The keyset condition.
+pub(super) fn position(query: &mut QueryBuilder<Db>, table: &'static str, after: Option<Cursor>) {
+    if let Some(cursor) = after {
         query.push(" AND (").push(table).push(".created_at, ").push(table).push(".id) < (");
         query.push_bind(bind_time(cursor.created_at)).push(", ").push_bind(bind_id(cursor.id)).push(")");
     }
-    query.push(" ORDER BY ").push(table).push(".created_at DESC, ").push(table).push(".id DESC LIMIT ");
-    query.push_bind(i64::from(page.limit));
 }
 
 /// Returns the last row of a list that fits into about `bytes`, when others follow. `rows` selects `created_at`, `id`

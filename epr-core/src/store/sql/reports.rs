@@ -4,10 +4,13 @@ use futures_util::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _};
 
 use super::columns::{read_object, read_type};
-use super::dialect::{Db, Id, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time};
+use super::dialect::{
+    Conn, Db, Id, Pool, Row, SqlTime, begin_snapshot, bind_id, bind_time, classify, read_id, read_time,
+};
 use super::{assignments, entities, roles};
 use crate::domain::{
-    AssignmentScan, ConditionHolder, Granted, Json, NamedAssignment, Orphan, StoredCondition, Timestamp, UnheldRole,
+    AssignmentScan, ConditionHolder, Granted, Json, NamedAssignment, Orphan, RegistryCounts, StoredCondition,
+    Timestamp, UnheldRole,
 };
 use crate::store::{Result, RowVisitor};
 
@@ -80,7 +83,8 @@ fn read_granted(row: &Row) -> Result<NamedAssignment> {
     Ok(NamedAssignment { granted: Some(granted), ..named })
 }
 
-fn read_named(row: &Row) -> Result<NamedAssignment> {
+/// Reads a row with the columns of [`assignments::NAMES_OF`].
+pub(super) fn read_named(row: &Row) -> Result<NamedAssignment> {
     let place_type: Option<&str> = row.try_get("place_type").map_err(classify)?;
     Ok(NamedAssignment {
         assignment: assignments::read(row)?,
@@ -141,5 +145,28 @@ fn read_orphan(row: &Row) -> Result<Orphan> {
         entity: entities::read(row)?,
         parent_name: row.try_get("parent_name").map_err(classify)?,
         parent_type: read_type(row.try_get("parent_type").map_err(classify)?)?,
+    })
+}
+
+/// Counts the objects of the registry, at most `most` of each kind.
+pub(super) async fn counts(conn: &mut Conn, most: i64) -> Result<RegistryCounts> {
+    let mut query = QueryBuilder::<Db>::new("SELECT ");
+    let mut columns = query.separated(", ");
+    for (name, rows) in [
+        ("entities", "entities WHERE status <> 'archived'"),
+        ("principals", "principals"),
+        ("roles", "roles"),
+        ("assignments", "role_assignments"),
+    ] {
+        columns.push("(SELECT COUNT(*) FROM (SELECT 1 FROM ").push_unseparated(rows).push_unseparated(" LIMIT ");
+        columns.push_bind_unseparated(most).push_unseparated(") t) AS ").push_unseparated(name);
+    }
+    let row = query.build().fetch_one(conn).await.map_err(classify)?;
+    let count = |name: &str| row.try_get(name).map_err(classify);
+    Ok(RegistryCounts {
+        entities: count("entities")?,
+        principals: count("principals")?,
+        roles: count("roles")?,
+        assignments: count("assignments")?,
     })
 }

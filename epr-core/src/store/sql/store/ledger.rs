@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::super::cached_head::append_after_cached_head;
-use super::super::{ledger_page, ledger_scan, rejections};
+use super::super::{ledger_page, ledger_scan, rejections, verification};
 use super::SqlStore;
-use crate::domain::audit::{KeptRejection, Rejection};
+use crate::domain::audit::{KeptRejection, LastVerification, Rejection};
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Timestamp};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, LedgerStore, LedgerVisitor, Result, RowVisitor, ScanRange};
@@ -60,5 +60,13 @@ impl LedgerStore for SqlStore {
 
     async fn rejections(&self, limit: u32, before: Option<i64>) -> Result<Vec<KeptRejection>> {
         self.list(async |conn| rejections::list(conn, limit, before).await).await
+    }
+
+    async fn keep_verification(&self, kept: &LastVerification) -> Result<()> {
+        self.change(async |conn| verification::keep(conn, kept).await).await
+    }
+
+    async fn last_verification(&self) -> Result<Option<LastVerification>> {
+        self.read(async |conn| verification::last(conn).await).await
     }
 }

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::super::{assignments, entities, entity_types, hierarchy, reports, roles};
+use super::super::{assignments, assignments_around, entities, entity_types, hierarchy, reports, roles};
 use super::SqlStore;
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentScan, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
-    NamedAssignment, Orphan, Role, StoredCondition, Timestamp, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentScan, Branch, Entity, EntityFilter, EntityType, EntityTypeUse, EntityTypes,
+    NamedAssignment, Orphan, Reach, RegistryCounts, Role, StoredCondition, Timestamp, UnheldRole,
 };
 use crate::store::{Cursor, HierarchyState, Page, RegistryStore, Result, RowVisitor};
 
@@ -31,6 +31,10 @@ impl RegistryStore for SqlStore {
 
     async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
         self.list(async |conn| entities::end(conn, filter, bytes).await).await
+    }
+
+    async fn branches(&self, parent: Option<Uuid>, page: Page, visit: RowVisitor<'_, Branch>) -> Result<()> {
+        self.list(async |conn| entities::branches(conn, parent, page, visit).await).await
     }
 
     async fn role(&self, id: Uuid) -> Result<Option<Role>> {
@@ -65,6 +69,20 @@ impl RegistryStore for SqlStore {
 
     async fn assignments_end(&self, filter: &AssignmentFilter, now: Timestamp, bytes: i64) -> Result<Option<Cursor>> {
         self.list(async |conn| assignments::end(conn, filter, now, bytes).await).await
+    }
+
+    async fn assignments_around(
+        &self,
+        entity: Uuid,
+        reach: Reach,
+        page: Page,
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<()> {
+        self.list(async |conn| assignments_around::list(conn, (entity, reach), page, visit).await).await
+    }
+
+    async fn registry_counts(&self, most: i64) -> Result<RegistryCounts> {
+        self.read(async |conn| reports::counts(conn, most).await).await
     }
 
     async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()> {
