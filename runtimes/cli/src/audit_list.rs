@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use crate::Outcome;
 use crate::backend::Backend;
-use crate::csv_cells::json_cell;
 use crate::output::{Output, escaped};
 use crate::reference::EntityRef;
 use crate::rows::{FormatOption, Row, RowFormat, Rows};
 use crate::times::{self, GivenTime, times_help};
+use epr_transfer::csv_cells::json_cell;
 
 /// Entries in a table, unless `--limit` says otherwise.
 const TABLE_ROWS: u64 = 50;

@@ -9,7 +9,9 @@ use epr_core::domain::json::object;
 use epr_core::domain::role::Action;
 use epr_core::domain::{Json, JsonObject};
 
-use crate::output::{escaped, invalid_sentence};
+pub(crate) use epr_transfer::text::condition_line as line;
+
+use crate::output::invalid_sentence;
 
 /// A declared parameter, `NAME=TYPE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +62,6 @@ pub(crate) fn read(text: &str, parameters: &[Parameter]) -> Result<Condition, St
     let mut fields = Fields::new("body", &members);
     let condition = fields.required("condition", Condition::read);
     fields.finish(condition).map_err(|invalid| invalid_sentence(&invalid))
-}
-
-/// The condition in one line: the expression, and the types of its parameters.
-pub(crate) fn line(condition: &Condition) -> String {
-    let declared: Vec<_> =
-        condition.parameters.iter().map(|(name, kind)| format!("{}: {}", escaped(name), kind)).collect();
-    let declared = if declared.is_empty() { String::new() } else { format!("  ({})", declared.join(", ")) };
-    format!("{}{declared}", escaped(&condition.expression))
 }
 
 #[cfg(test)]

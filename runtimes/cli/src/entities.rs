@@ -13,6 +13,8 @@ use epr_core::domain::{
 use epr_core::history::RegistryRow;
 use epr_core::store::PastList;
 
+pub(crate) use epr_transfer::text::entity_label;
+
 use crate::Outcome;
 use crate::backend::Backend;
 use crate::moment::MomentOptions;
@@ -253,11 +255,6 @@ impl Limit {
         }
         Ok(())
     }
-}
-
-/// An entity as `type:name`, the form that the commands accept.
-pub(crate) fn entity_label(entity_type: &EntityType, name: &str) -> String {
-    format!("{entity_type}:{}", escaped(name))
 }
 
 async fn list(

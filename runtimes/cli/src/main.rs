@@ -20,7 +20,6 @@ mod check;
 mod completions;
 mod condition;
 mod connect;
-mod csv_cells;
 mod differences;
 mod doctor;
 mod entities;

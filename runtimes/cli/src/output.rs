@@ -2,12 +2,14 @@
 //!
 //! INVARIANT: every text from the registry goes through [`escaped`], because a name can hold control sequences.
 
-use std::fmt::{Arguments, Display, Write as _};
+use std::fmt::{Arguments, Display};
 use std::io::{self, BufWriter, Stdout, Write as _};
 
 use console::{Style, Term, measure_text_width, truncate_str};
 use epr_boot::stdio;
-use epr_core::domain::{Invalid, Timestamp};
+use epr_core::domain::Timestamp;
+use epr_transfer::text::is_printable;
+pub(crate) use epr_transfer::text::{count, escaped, invalid_sentence};
 use serde::Serialize;
 
 /// Standard output. It is buffered: call [`Output::flush`] at the end.
@@ -135,28 +137,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// `text` with an escape for every character that is not [`is_printable`].
-pub(crate) fn escaped(text: &str) -> String {
-    if text.chars().all(is_printable) {
-        return text.to_owned();
-    }
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if is_printable(c) {
-            shown.push(c);
-        } else {
-            let _ = write!(shown, "{}", c.escape_default());
-        }
-        shown
-    })
-}
-
-/// Whether a terminal only displays the character: no control character (C0, DEL, C1), no mark that changes the
-/// direction of writing.
-fn is_printable(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns
-}
-
 /// JSON in which every character that is not [`is_printable`] is an escape: the value is the same, and a terminal
 /// executes nothing.
 pub(crate) struct EscapingFormatter;
@@ -194,33 +174,9 @@ pub(crate) fn minute(at: Timestamp) -> String {
     format!("{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
 }
 
-/// `1 role`, `2 roles`.
-pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Every failing field in one sentence.
-pub(crate) fn invalid_sentence(invalid: &Invalid) -> String {
-    let sentences: Vec<_> = invalid
-        .0
-        .iter()
-        .map(|error| {
-            let path = error.path();
-            if path.is_empty() { error.msg.clone() } else { format!("{path}: {}", error.msg) }
-        })
-        .collect();
-    sentences.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(escaped("Zoë & Söhne 株式会社"), "Zoë & Söhne 株式会社");
-        assert_eq!(escaped("a\u{1b}[31mred\n\u{9b}x\u{202e}"), "a\\u{1b}[31mred\\n\\u{9b}x\\u{202e}");
-    }
 
     #[test]
     fn escaped_json_has_the_same_value() {

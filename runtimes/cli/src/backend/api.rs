@@ -13,11 +13,12 @@ use epr_core::domain::{
     EntityPatch, JsonObject, Moment, NamedAssignment, NewEntity, NewRole, Revision, Role, RolePatch, StatedReason,
 };
 use epr_core::error::chain;
+use epr_transfer::run::check_made;
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
 use super::reports::Names;
-use super::{BackendError, PAGE_ROWS, RowVisitor, check_made};
+use super::{BackendError, PAGE_ROWS, RowVisitor};
 
 /// For opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -229,7 +230,9 @@ impl Api {
             }
             BulkStep::CreateRole(new) => self.create_role(new).await.map(|_| ()),
             BulkStep::UpdateRole(id, patch) => self.update_role(*id, patch).await.map(|_| ()),
-            BulkStep::Assign(new) => check_made(new.assignment(), &self.assign(new).await?),
+            BulkStep::Assign(new) => {
+                check_made(new.assignment(), &self.assign(new).await?).map_err(BackendError::Message)
+            }
             BulkStep::Reassign(old, new) => {
                 self.revoke(*old).await?;
                 let made = self.checked(self.client.assign(new).await).map_err(|why| {
@@ -237,7 +240,7 @@ impl Api {
                         "assignment {old} is revoked, but its replacement was not created: {why}"
                     ))
                 })?;
-                check_made(new, &made)
+                check_made(new, &made).map_err(BackendError::Message)
             }
         }
     }

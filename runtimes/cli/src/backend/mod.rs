@@ -5,6 +5,7 @@ pub(crate) mod access;
 pub(crate) mod api;
 mod audit;
 mod changes;
+mod import;
 mod past;
 mod principals;
 mod reports;
@@ -12,12 +13,11 @@ mod reports;
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Explanation, Question, Reason};
 use epr_core::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
-    EntityType, EntityTypes, JsonObject, Moment, NamedAssignment, NewAssignment, NewEntity, NewRole, Role, RolePatch,
-    Timestamp,
+    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, Entity, EntityFilter, EntityPatch, EntityType,
+    EntityTypes, JsonObject, Moment, NamedAssignment, NewEntity, NewRole, Role, RolePatch, Timestamp,
 };
 use epr_core::store::{Cursor, Page};
-use epr_core::{BulkFailure, Call, Epr, Error};
+use epr_core::{Call, Epr, Error};
 use uuid::Uuid;
 
 use api::Api;
@@ -75,20 +75,10 @@ pub(crate) struct CheckAnswer {
     pub(crate) reason: Option<Reason>,
 }
 
-/// Why a batch of changes failed.
-pub(crate) struct BatchError {
-    /// The number of steps, from the first, that are committed nevertheless.
-    pub(crate) done: usize,
-    /// The position of the step that failed, if one of them did.
-    pub(crate) failed_at: Option<usize>,
-    pub(crate) error: BackendError,
-}
-
 /// Rows in one page.
 const PAGE_ROWS: u32 = 500;
 
-/// Gets rows one at a time; `false` stops the list.
-pub(crate) type RowVisitor<'a, T> = &'a mut (dyn FnMut(T) -> bool + Send);
+pub(crate) use epr_transfer::registry::RowVisitor;
 
 /// Reads a list page by page and passes each row to `visit`, until that returns `false`.
 async fn for_each_row<T>(
@@ -354,60 +344,6 @@ impl Backend {
         }
     }
 
-    /// Applies a batch: on the database in one transaction, over the API one by one. Returns for each step whether it
-    /// changed anything.
-    pub(crate) async fn apply(&self, steps: &[BulkStep]) -> Result<Vec<bool>, BatchError> {
-        match self {
-            Self::Database { epr, call, .. } => {
-                let changed = epr.apply_all(call, steps).await.map_err(|BulkFailure { at, why }| BatchError {
-                    done: 0,
-                    failed_at: at,
-                    error: why.into(),
-                })?;
-                for (at, step) in steps.iter().enumerate().filter(|(at, _)| changed.get(*at) == Some(&false)) {
-                    self.check_left(step).await.map_err(|error| BatchError {
-                        done: steps.len(),
-                        failed_at: Some(at),
-                        error,
-                    })?;
-                }
-                Ok(changed)
-            }
-            Self::Api(api) => {
-                for (at, step) in steps.iter().enumerate() {
-                    api.apply(step).await.map_err(|error| BatchError { done: at, failed_at: Some(at), error })?;
-                }
-                Ok(vec![true; steps.len()])
-            }
-        }
-    }
-
-    /// Returns an error when `step`, which changed nothing, met an assignment with another window or condition.
-    async fn check_left(&self, step: &BulkStep) -> Result<(), BackendError> {
-        let wanted = match step {
-            BulkStep::Assign(request) => request.assignment(),
-            BulkStep::Reassign(_, new) => new,
-            _ => return Ok(()),
-        };
-        let filter = AssignmentFilter {
-            principal_id: Some(wanted.principal_id),
-            entity_id: wanted.entity_id,
-            ..AssignmentFilter::default()
-        };
-        let mut outcome = Ok(());
-        self.for_each_assignment(filter, &mut |made| {
-            let same_key = made.role_id == wanted.role_id
-                && made.entity_id == wanted.entity_id
-                && made.principal_type == wanted.principal_type.as_str();
-            if same_key {
-                outcome = check_made(wanted, &made);
-            }
-            !same_key
-        })
-        .await?;
-        outcome
-    }
-
     /// Warns before a change that it will not be published.
     pub(crate) fn warn_if_unpublished(&self) {
         if let Self::Database { unpublished: true, .. } = self {
@@ -423,19 +359,4 @@ fn as_conflict(error: Error) -> BackendError {
         Error::Conflict(why) => BackendError::Conflict(why),
         other => other.into(),
     }
-}
-
-/// Returns an error when `made` is not what `wanted` asks for: it existed, and creating it again left it as it was.
-fn check_made(wanted: &NewAssignment, made: &Assignment) -> Result<(), BackendError> {
-    let same = wanted.effective_at.is_none_or(|start| start == made.effective_at)
-        && wanted.expires_at == made.expires_at
-        && wanted.condition == made.condition;
-    if same {
-        return Ok(());
-    }
-    Err(BackendError::Message(format!(
-        "assignment {} exists with another window or condition, which is unchanged: import the file again to replace \
-         it",
-        made.id
-    )))
 }

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use epr_core::domain::{AssignmentFilter, JsonObject, PrincipalFilter};
+use epr_transfer::principal;
+use epr_transfer::record::{self, COLUMNS, CONDITION_COLUMNS, PRINCIPAL_COLUMNS};
 use serde::Serialize as _;
 
-use super::principal;
-use super::record::{self, COLUMNS, CONDITION_COLUMNS, PRINCIPAL_COLUMNS};
 use super::{Format, Part};
 use crate::Outcome;
 use crate::backend::Backend;

@@ -1,16 +1,8 @@
-//! Principals, roles and assignments in a file, written by `epr export` and applied by `epr import`.
-//!
-//! A file can be imported into another installation: roles are identified by name, entities by type and name, or by
-//! id where the id exists; principals by type and id, or by type and external id.
+//! Principals, roles and assignments in a file, written by `epr export` and applied by `epr import`. `epr-transfer`
+//! reads the records and compares them with the registry.
 
 pub(crate) mod export;
-mod file;
 pub(crate) mod import;
-mod plan;
-mod principal;
-mod record;
-mod run;
-mod tally;
 
 use std::path::Path;
 
@@ -33,6 +25,15 @@ impl Format {
             Some(ending) if ending.eq_ignore_ascii_case("csv") => Self::Csv,
             _ => Self::Json,
         })
+    }
+}
+
+impl From<Format> for epr_transfer::input::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Csv => Self::Csv,
+        }
     }
 }
 

@@ -12,17 +12,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::principal;
-use super::record::{AssignmentRecord, EntityRef, PrincipalName, RoleRecord};
-use crate::backend::{Backend, BackendError};
-use crate::condition;
-use crate::entities::entity_label;
-use crate::output::escaped;
+use crate::principal;
+use crate::record::{AssignmentRecord, EntityRef, PrincipalName, RoleRecord};
+use crate::registry::Registry;
+use crate::text::{condition_line, entity_label, escaped};
 
 /// The action of an import for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Change {
+pub enum Change {
     /// The object does not exist.
     Create,
     /// The object exists and differs.
@@ -32,36 +30,43 @@ pub(super) enum Change {
 }
 
 /// The plan for one record.
-pub(super) struct Planned {
-    pub(super) change: Change,
+pub struct Planned {
+    /// What an import does.
+    pub change: Change,
     /// The change; `None` when there is nothing to change.
-    pub(super) step: Option<BulkStep>,
+    pub step: Option<BulkStep>,
     /// The entity of an assignment that is not global.
-    pub(super) entity_id: Option<Uuid>,
+    pub entity_id: Option<Uuid>,
     /// The headline, and the lines below it.
-    pub(super) summary: (String, Vec<String>),
+    pub summary: (String, Vec<String>),
     /// The difference for programs.
-    pub(super) json: Value,
+    pub json: Value,
 }
 
 /// Why there is no plan: the record does not fit the registry, or the registry could not be read.
-pub(super) enum NoPlan {
+#[derive(Debug)]
+pub enum NoPlan<E> {
+    /// The record does not fit the registry.
     Unfit(String),
-    Backend(BackendError),
+    /// The registry could not be read.
+    Registry(E),
 }
 
-impl From<BackendError> for NoPlan {
-    fn from(error: BackendError) -> Self {
-        Self::Backend(error)
+impl<E> From<E> for NoPlan<E> {
+    fn from(error: E) -> Self {
+        Self::Registry(error)
     }
 }
 
-fn unfit<T>(what: impl Into<String>) -> Result<T, NoPlan> {
+fn unfit<T, E>(what: impl Into<String>) -> Result<T, NoPlan<E>> {
     Err(NoPlan::Unfit(what.into()))
 }
 
 /// The plan for a role. `existing` is the role of that name in the registry.
-pub(super) fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, NoPlan> {
+///
+/// # Errors
+/// Why the record does not fit.
+pub fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, String> {
     let wanted = &record.new;
     let name = escaped(wanted.name.as_str());
     let actions: BTreeSet<&str> = wanted.permissions.iter().map(Action::as_str).collect();
@@ -84,7 +89,7 @@ pub(super) fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Plann
         });
     };
     if existing.is_system != wanted.is_system {
-        return unfit(format!("is_system: it is {} in the registry and cannot be changed", existing.is_system));
+        return Err(format!("is_system: it is {} in the registry and cannot be changed", existing.is_system));
     }
     let mut patch = RolePatch::default();
     let mut lines = Vec::new();
@@ -148,16 +153,16 @@ fn condition_lines(before: &Conditions, after: &Conditions) -> Vec<String> {
 }
 
 fn condition(condition: Option<&Condition>) -> String {
-    condition.map_or_else(|| "none".to_owned(), condition::line)
+    condition.map_or_else(|| "none".to_owned(), condition_line)
 }
 
 /// A role by its name, of the registry or of the file.
 #[derive(Clone)]
-pub(super) struct KnownRole {
+pub struct KnownRole {
     /// `None` while it is only in the file.
-    pub(super) id: Option<Uuid>,
+    pub id: Option<Uuid>,
     /// The scope types after the import.
-    pub(super) scope_types: Vec<EntityType>,
+    pub scope_types: Vec<EntityType>,
 }
 
 /// An entity of the registry, as far as plans need it.
@@ -169,8 +174,8 @@ struct KnownEntity {
 }
 
 /// Plans assignments.
-pub(super) struct Assignments<'a> {
-    backend: &'a Backend,
+pub struct Assignments<'a, R> {
+    registry: &'a R,
     roles: &'a BTreeMap<String, KnownRole>,
     entities: HashMap<EntityRef, KnownEntity>,
 }
@@ -178,13 +183,18 @@ pub(super) struct Assignments<'a> {
 /// The largest number of entities in memory.
 const MAX_ENTITIES: usize = 50_000;
 
-impl<'a> Assignments<'a> {
-    pub(super) fn new(backend: &'a Backend, roles: &'a BTreeMap<String, KnownRole>) -> Self {
-        Self { backend, roles, entities: HashMap::new() }
+impl<'a, R: Registry> Assignments<'a, R> {
+    /// Plans with these roles, each by its name.
+    #[must_use]
+    pub fn new(registry: &'a R, roles: &'a BTreeMap<String, KnownRole>) -> Self {
+        Self { registry, roles, entities: HashMap::new() }
     }
 
     /// The plan for an assignment.
-    pub(super) async fn plan(&mut self, wanted: &AssignmentRecord) -> Result<Planned, NoPlan> {
+    ///
+    /// # Errors
+    /// The record does not fit the registry, or the registry cannot be read.
+    pub async fn plan(&mut self, wanted: &AssignmentRecord) -> Result<Planned, NoPlan<R::Error>> {
         let role_name = wanted.role.as_str();
         let Some(role) = self.roles.get(role_name).cloned() else {
             return unfit(format!("role: there is no role named `{role_name}`, here or in the file"));
@@ -225,7 +235,7 @@ impl<'a> Assignments<'a> {
         let change = match &existing {
             None => {
                 lines.push(window(start, end));
-                lines.extend(after.as_ref().map(|after| format!("condition: {}", condition::line(after))));
+                lines.extend(after.as_ref().map(|after| format!("condition: {}", condition_line(after))));
                 Change::Create
             }
             Some(existing)
@@ -288,9 +298,9 @@ impl<'a> Assignments<'a> {
     }
 
     /// The principal of a record: by its id, unless an external id names one that is not registered yet.
-    async fn principal(&self, wanted: &AssignmentRecord) -> Result<PrincipalName, BackendError> {
+    async fn principal(&self, wanted: &AssignmentRecord) -> Result<PrincipalName, R::Error> {
         let PrincipalName::ExternalId(external_id) = &wanted.principal else { return Ok(wanted.principal.clone()) };
-        let found = principal::known_as(self.backend, &wanted.principal_type, external_id).await?;
+        let found = principal::known_as(self.registry, &wanted.principal_type, external_id).await?;
         Ok(found.map_or_else(|| wanted.principal.clone(), |principal| PrincipalName::Id(principal.id)))
     }
 
@@ -301,10 +311,10 @@ impl<'a> Assignments<'a> {
         principal_id: Uuid,
         role_id: Uuid,
         entity_id: Option<Uuid>,
-    ) -> Result<Option<Assignment>, BackendError> {
+    ) -> Result<Option<Assignment>, R::Error> {
         let filter = AssignmentFilter { principal_id: Some(principal_id), entity_id, ..AssignmentFilter::default() };
         let mut found = None;
-        self.backend
+        self.registry
             .for_each_assignment(filter, &mut |existing| {
                 if existing.role_id == role_id
                     && existing.entity_id == entity_id
@@ -319,12 +329,12 @@ impl<'a> Assignments<'a> {
     }
 
     /// The entity of a record: by its id where that exists, else by type and name.
-    async fn entity(&mut self, wanted: &EntityRef) -> Result<KnownEntity, NoPlan> {
+    async fn entity(&mut self, wanted: &EntityRef) -> Result<KnownEntity, NoPlan<R::Error>> {
         if let Some(known) = self.entities.get(wanted) {
             return Ok(known.clone());
         }
         let by_id = match wanted.id {
-            Some(id) => match self.backend.entity_if_any(id).await? {
+            Some(id) => match self.registry.entity_if_any(id).await? {
                 Some(entity) => Some(entity),
                 None if wanted.named.is_none() => return unfit(format!("entity_id: there is no entity {id}")),
                 None => None,
@@ -338,7 +348,8 @@ impl<'a> Assignments<'a> {
             }
             // The entity can have been renamed, unless another entity has the name by now.
             (Some(entity), Some((entity_type, name))) => {
-                if entity.entity_type != *entity_type || self.backend.entity_named(entity_type, name).await?.is_some() {
+                if entity.entity_type != *entity_type || self.registry.entity_named(entity_type, name).await?.is_some()
+                {
                     return unfit(format!(
                         "entity_id: {} is {} here, and {} is another entity: omit one of the two",
                         entity.id,
@@ -348,7 +359,7 @@ impl<'a> Assignments<'a> {
                 }
                 entity
             }
-            (None, Some((entity_type, name))) => match self.backend.entity_named(entity_type, name).await? {
+            (None, Some((entity_type, name))) => match self.registry.entity_named(entity_type, name).await? {
                 Some(entity) => entity,
                 None => return unfit(format!("entity_name: there is no {}", entity_label(entity_type, name))),
             },

@@ -13,14 +13,14 @@ use epr_core::domain::{
 };
 use uuid::Uuid;
 
-use super::principal::{self, PrincipalRecord};
 use crate::csv_cells::{guarded, is_formula, json_cell, unguarded};
+use crate::principal::{self, PrincipalRecord};
 
 /// The word for no entity at all. It has to be written: an empty column must not give someone everything.
 const EVERYWHERE: &str = "everywhere";
 
 /// Every column that a CSV file can have, in their order; also the members of the JSON objects.
-pub(super) const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 21] = [
     "kind",
     "name",
     "description",
@@ -44,9 +44,9 @@ pub(super) const COLUMNS: [&str; 21] = [
     "expires_at",
 ];
 /// The columns of a file that says something about conditions. An export without any condition leaves them out.
-pub(super) const CONDITION_COLUMNS: [&str; 2] = ["conditions", "condition"];
+pub const CONDITION_COLUMNS: [&str; 2] = ["conditions", "condition"];
 /// The columns of principals. An export without any principal leaves them out.
-pub(super) const PRINCIPAL_COLUMNS: [&str; 5] =
+pub const PRINCIPAL_COLUMNS: [&str; 5] =
     ["principal_external_id", "external_id", "display_name", "attributes", "status"];
 const ROLE: [&str; 7] = ["kind", "name", "description", "scope_types", "is_system", "permissions", "conditions"];
 const ASSIGNMENT: [&str; 11] = [
@@ -63,53 +63,71 @@ const ASSIGNMENT: [&str; 11] = [
     "condition",
 ];
 
+/// A record of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Record {
+pub enum Record {
+    /// A principal.
     Principal(PrincipalRecord),
+    /// A role.
     Role(RoleRecord),
+    /// An assignment.
     Assignment(AssignmentRecord),
 }
 
+/// A role of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RoleRecord {
-    pub(super) new: NewRole,
+pub struct RoleRecord {
+    /// The role as it should be.
+    pub new: NewRole,
     /// Whether the record says what conditions the role has. Files of earlier versions do not: their roles keep those
     /// that they have in the registry.
-    pub(super) states_conditions: bool,
+    pub states_conditions: bool,
 }
 
+/// An assignment of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct AssignmentRecord {
-    pub(super) principal: PrincipalName,
-    pub(super) principal_type: PrincipalType,
+pub struct AssignmentRecord {
+    /// Its principal.
+    pub principal: PrincipalName,
+    /// The type of the principal.
+    pub principal_type: PrincipalType,
     /// The role's name.
-    pub(super) role: RoleName,
+    pub role: RoleName,
     /// Everywhere when `None`.
-    pub(super) entity: Option<EntityRef>,
-    pub(super) effective_at: Option<Timestamp>,
-    pub(super) expires_at: Option<Timestamp>,
+    pub entity: Option<EntityRef>,
+    /// Its start; `None` for now, or for the present one.
+    pub effective_at: Option<Timestamp>,
+    /// Its end; `None` for none.
+    pub expires_at: Option<Timestamp>,
     /// The condition, or that there is none; `None` in a file of an earlier version: the assignment keeps the condition
     /// that it has in the registry.
     #[expect(clippy::option_option, reason = "absent, `null` and a condition differ, as in the patches of the domain")]
-    pub(super) condition: Option<Option<Condition>>,
+    pub condition: Option<Option<Condition>>,
 }
 
 /// How a record names the principal of an assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum PrincipalName {
+pub enum PrincipalName {
+    /// By its id.
     Id(Uuid),
+    /// By its external id.
     ExternalId(ExternalId),
 }
 
-/// At least one of the two is there.
+/// How a record names an entity: at least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct EntityRef {
-    pub(super) id: Option<Uuid>,
-    pub(super) named: Option<(EntityType, String)>,
+pub struct EntityRef {
+    /// Its id.
+    pub id: Option<Uuid>,
+    /// Its type and name.
+    pub named: Option<(EntityType, String)>,
 }
 
 /// Reads a record; the scope types of a role are among `types`.
-pub(super) fn read(json: &Json, types: &EntityTypes) -> Result<Record, Invalid> {
+///
+/// # Errors
+/// Every failing field.
+pub fn read(json: &Json, types: &EntityTypes) -> Result<Record, Invalid> {
     let mut fields = Fields::of_body(json)?;
     let kind: Option<Text<1, 32>> = fields.required("kind", fields::text);
     match kind.as_ref().map(Text::as_str) {
@@ -214,7 +232,8 @@ fn read_assignment(mut fields: Fields<'_>) -> Result<AssignmentRecord, Invalid> 
 }
 
 /// A role as a record.
-pub(super) fn of_role(role: &Role) -> JsonObject {
+#[must_use]
+pub fn of_role(role: &Role) -> JsonObject {
     let types: Vec<_> = role.scope_types.iter().map(EntityType::word).collect();
     object([
         ("kind", "role".into()),
@@ -228,7 +247,8 @@ pub(super) fn of_role(role: &Role) -> JsonObject {
 }
 
 /// An assignment as a record.
-pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
+#[must_use]
+pub fn of_assignment(named: &NamedAssignment) -> JsonObject {
     let assignment = &named.assignment;
     let entity_type = named.entity_type.as_ref().map_or(EVERYWHERE, EntityType::word);
     object([
@@ -246,7 +266,8 @@ pub(super) fn of_assignment(named: &NamedAssignment) -> JsonObject {
 }
 
 /// A record as a row: lists as their items with `;` between, or as a JSON list when an item would not survive that.
-pub(super) fn to_row(columns: &[&'static str], record: &JsonObject) -> Vec<String> {
+#[must_use]
+pub fn to_row(columns: &[&'static str], record: &JsonObject) -> Vec<String> {
     columns.iter().map(|column| record.get(column).map_or_else(String::new, cell)).collect()
 }
 
@@ -278,7 +299,7 @@ fn cell(value: &Json) -> String {
 }
 
 /// A row as a record. Empty cells are absent; a list that cannot be read is left as text, which the rules refuse.
-pub(super) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item = &'a str>) -> JsonObject {
+pub(crate) fn from_row<'a>(columns: &[&'static str], cells: impl Iterator<Item = &'a str>) -> JsonObject {
     let mut record = JsonObject::new();
     for (column, cell) in columns.iter().zip(cells) {
         let kind = record.get("kind").and_then(Json::as_text);
@@ -393,7 +414,7 @@ mod tests {
         let base = r#""kind": "assignment", "principal_id": "7b0c9f52-6a0e-4a5e-9a55-0c6a2f3f8a11", "role": "Reader""#;
         let problem = |rest: &str| {
             let json = Json::parse(format!("{{{base}{rest}}}").as_bytes()).unwrap();
-            read(&json, EntityTypes::ANY).map_err(|invalid| crate::output::invalid_sentence(&invalid))
+            read(&json, EntityTypes::ANY).map_err(|invalid| crate::text::invalid_sentence(&invalid))
         };
         assert!(problem("").unwrap_err().starts_with("entity_type: give entity_type and entity_name"));
         assert!(problem(r#", "entity_type": "spv""#).is_err(), "a type alone names no entity");

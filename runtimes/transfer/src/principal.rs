@@ -14,26 +14,32 @@ use epr_core::domain::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::plan::{Change, NoPlan, Planned};
-use crate::backend::{Backend, BackendError};
-use crate::output::escaped;
+use crate::plan::{Change, NoPlan, Planned};
+use crate::registry::Registry;
+use crate::text::escaped;
 
 const PRINCIPAL: [&str; 7] =
     ["kind", "principal_id", "principal_type", "external_id", "display_name", "attributes", "status"];
 
 /// A principal of a file. At least one of `id` and `external_id` is there.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PrincipalRecord {
-    pub(super) id: Option<Uuid>,
-    pub(super) principal_type: PrincipalType,
-    pub(super) external_id: Option<ExternalId>,
+pub struct PrincipalRecord {
+    /// Its id.
+    pub id: Option<Uuid>,
+    /// Its type.
+    pub principal_type: PrincipalType,
+    /// Its external id.
+    pub external_id: Option<ExternalId>,
     display_name: Option<DisplayName>,
     attributes: Option<JsonObject>,
     status: Option<PrincipalStatus>,
 }
 
 /// Reads a record. `null` is read as absent, and so are empty attributes.
-pub(super) fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
+///
+/// # Errors
+/// Every failing field.
+pub fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
     fields.only(&PRINCIPAL);
     let record = PrincipalRecord {
         id: fields.optional("principal_id", fields::uuid),
@@ -50,7 +56,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> Result<PrincipalRecord, Invalid> {
 }
 
 /// The record of a principal of the registry.
-pub(super) fn record(principal: &Principal) -> JsonObject {
+#[must_use]
+pub fn record(principal: &Principal) -> JsonObject {
     object([
         ("kind", "principal".into()),
         ("principal_id", principal.id.into()),
@@ -66,11 +73,18 @@ pub(super) fn record(principal: &Principal) -> JsonObject {
 ///
 /// A record ends a suspension only with `may_activate`: a file that was exported before the suspension must not undo
 /// it.
-pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord, may_activate: bool) -> Result<Planned, NoPlan> {
+///
+/// # Errors
+/// The record does not fit the registry, or the registry cannot be read.
+pub async fn plan<R: Registry>(
+    registry: &R,
+    wanted: &PrincipalRecord,
+    may_activate: bool,
+) -> Result<Planned, NoPlan<R::Error>> {
     let kind = &wanted.principal_type;
     let existing = match (wanted.id, &wanted.external_id) {
-        (Some(id), _) => backend.principal_if_any(kind, id).await?,
-        (None, Some(external_id)) => known_as(backend, kind, external_id).await?,
+        (Some(id), _) => registry.principal_if_any(kind, id).await?,
+        (None, Some(external_id)) => known_as(registry, kind, external_id).await?,
         (None, None) => None,
     };
     let named = wanted.id.or(existing.as_ref().map(|found| found.id)).map(|id| id.to_string());
@@ -105,7 +119,7 @@ pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord, may_activa
     }
     if patch.status == Some(PrincipalStatus::Active) && !may_activate {
         return Err(NoPlan::Unfit(format!(
-            "status: {} is suspended here; give --activate to end the suspension, or remove the status from the file",
+            "status: {} is suspended here; let the import end suspensions, or remove the status from the file",
             existing.id
         )));
     }
@@ -119,17 +133,17 @@ pub(super) async fn plan(backend: &Backend, wanted: &PrincipalRecord, may_activa
 }
 
 /// The principal of a type with this external id.
-pub(super) async fn known_as(
-    backend: &Backend,
+pub(crate) async fn known_as<R: Registry>(
+    registry: &R,
     kind: &PrincipalType,
     external_id: &ExternalId,
-) -> Result<Option<Principal>, BackendError> {
+) -> Result<Option<Principal>, R::Error> {
     let filter = PrincipalFilter {
         principal_type: Some(kind.clone()),
         external_id: Some(external_id.clone()),
         ..PrincipalFilter::default()
     };
-    backend.principal_matching(&filter).await
+    registry.principal_matching(&filter).await
 }
 
 impl PrincipalRecord {

@@ -1,79 +1,122 @@
-//! The file of an import, record by record, each with its line. It is read several times, and never held in memory.
+//! The file of an import, record by record, each with its line. It is read several times, and never held in memory,
+//! unless it is a text that a caller has anyway.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use epr_core::domain::{EntityTypes, Invalid, Json};
 
-use super::Format;
-use super::record::{self, COLUMNS, Record};
+use crate::record::{self, COLUMNS, Record};
 
 /// The longest line of JSON.
 const MAX_LINE_BYTES: u64 = 4 << 20;
 
-pub(super) struct Input {
-    pub(super) path: PathBuf,
+/// The format of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// A table with a header row.
+    Csv,
+}
+
+/// A file of records.
+pub struct Input {
+    source: Source,
     format: Format,
-    size: u64,
     /// The entity types that the target accepts.
     types: EntityTypes,
 }
 
+enum Source {
+    File { path: PathBuf, size: u64 },
+    Text(Arc<[u8]>),
+}
+
 /// An error in the file: its line, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(super) struct RecordError {
-    pub(super) line: u64,
-    pub(super) what: String,
+pub struct RecordError {
+    /// The line.
+    pub line: u64,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A line, and its record or what is wrong with it.
-pub(super) type NumberedRecord = (u64, Result<Record, RecordError>);
+pub type NumberedRecord = (u64, Result<Record, RecordError>);
 
 impl Input {
-    pub(super) fn open(path: &Path, format: Option<Format>, types: &EntityTypes) -> Result<Self, String> {
+    /// The file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or not more than once.
+    pub fn open(path: &Path, format: Format, types: &EntityTypes) -> Result<Self, String> {
         let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
         let data = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
         if !data.is_file() {
             return Err(unreadable(&"give a regular file, because it is read more than once"));
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            format: Format::of(format, Some(path)),
-            size: data.len(),
-            types: types.clone(),
-        })
+        let source = Source::File { path: path.to_path_buf(), size: data.len() };
+        Ok(Self { source, format, types: types.clone() })
+    }
+
+    /// A text as a file.
+    #[must_use]
+    pub fn of_text(text: &str, format: Format, types: &EntityTypes) -> Self {
+        Self { source: Source::Text(text.as_bytes().into()), format, types: types.clone() }
+    }
+
+    /// What errors call the file.
+    fn name(&self) -> String {
+        match &self.source {
+            Source::File { path, .. } => path.display().to_string(),
+            Source::Text(_) => "the text".to_owned(),
+        }
     }
 
     /// Every record, from the start.
-    pub(super) fn records(&self) -> Result<Records, String> {
-        let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", self.path.display());
-        let file = File::open(&self.path).map_err(|error| unreadable(&error))?;
-        if file.metadata().map_err(|error| unreadable(&error))?.len() != self.size {
-            return Err(format!("{} changed while it was being read", self.path.display()));
-        }
-        let rows = match self.format {
-            Format::Json => Rows::Json { reader: BufReader::new(file), line: 0 },
-            Format::Csv => csv_rows(file).map_err(|error| unreadable(&error))?,
+    ///
+    /// # Errors
+    /// The file cannot be read, or has changed.
+    pub fn records(&self) -> Result<Records, String> {
+        let unreadable = |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", self.name());
+        let reader: Reader = match &self.source {
+            Source::File { path, size } => {
+                let file = File::open(path).map_err(|error| unreadable(&error))?;
+                if file.metadata().map_err(|error| unreadable(&error))?.len() != *size {
+                    return Err(format!("{} changed while it was being read", self.name()));
+                }
+                Box::new(BufReader::new(file))
+            }
+            Source::Text(text) => Box::new(Cursor::new(Arc::clone(text))),
         };
-        Ok(Records { rows, path: self.path.clone(), types: self.types.clone() })
+        let rows = match self.format {
+            Format::Json => Rows::Json { reader, line: 0 },
+            Format::Csv => csv_rows(reader).map_err(|error| unreadable(&error))?,
+        };
+        Ok(Records { rows, name: self.name(), types: self.types.clone() })
     }
 }
 
+/// What a file is read by.
+type Reader = Box<dyn BufRead + Send>;
+
 /// The records of a file. The outer error is of reading the file.
-pub(super) struct Records {
+pub struct Records {
     rows: Rows,
-    path: PathBuf,
+    name: String,
     types: EntityTypes,
 }
 
 enum Rows {
     Json {
-        reader: BufReader<File>,
+        reader: Reader,
         line: u64,
     },
     Csv {
-        rows: csv::StringRecordsIntoIter<BufReader<File>>,
+        rows: csv::StringRecordsIntoIter<Reader>,
         columns: Vec<&'static str>,
     },
     /// Nothing but this error can be read.
@@ -99,17 +142,17 @@ impl Iterator for Records {
         if at_end {
             self.rows = Rows::End;
         }
-        next.map(|next| next.map_err(|error| format!("{} cannot be read: {error}", self.path.display())))
+        next.map(|next| next.map_err(|error| format!("{} cannot be read: {error}", self.name)))
     }
 }
 
 fn record_error(line: u64, invalid: &Invalid) -> RecordError {
-    RecordError { line, what: crate::output::invalid_sentence(invalid) }
+    RecordError { line, what: crate::text::invalid_sentence(invalid) }
 }
 
 /// The next line that is not empty, and whether it is the last that can be read.
 fn next_line(
-    reader: &mut BufReader<File>,
+    reader: &mut Reader,
     line: &mut u64,
     types: &EntityTypes,
 ) -> (Option<Result<NumberedRecord, String>>, bool) {
@@ -139,8 +182,8 @@ fn next_line(
     }
 }
 
-fn csv_rows(file: File) -> Result<Rows, csv::Error> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(file));
+fn csv_rows(reader: Reader) -> Result<Rows, csv::Error> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
     let unusable = |what: String| Ok(Rows::Unusable(RecordError { line: 1, what }));
     let mut columns = Vec::new();
     for heading in reader.headers()? {
