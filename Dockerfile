@@ -8,7 +8,13 @@
 # Layers: toolchain, then dependencies (rebuilt only when Cargo.toml or Cargo.lock change), then EPR.
 
 ARG RUST_VERSION=1.95
+ARG NODE_VERSION=22
 ARG DEBIAN=bookworm
+
+# The script of the console, whose hash the build compares.
+FROM --platform=$BUILDPLATFORM node:${NODE_VERSION}-${DEBIAN}-slim AS htmx
+COPY runtimes/console/htmx.version /htmx.version
+RUN npm install --silent --no-fund --no-audit --ignore-scripts --prefix /htmx "htmx.org@$(cut -d' ' -f1 /htmx.version)"
 
 FROM --platform=$BUILDPLATFORM rust:${RUST_VERSION}-slim-${DEBIAN} AS chef
 WORKDIR /src
@@ -30,6 +36,8 @@ COPY --from=plan /recipe.json /recipe.json
 RUN cargo chef cook --release --locked --target "$(cat /sysroot/rust-target)" --recipe-path /recipe.json \
     --package epr-api --package epr-audit-worker --package epr-cli
 COPY . .
+COPY --from=htmx /htmx/node_modules/htmx.org/dist/htmx.min.js /htmx.min.js
+ENV HTMX_FILE=/htmx.min.js
 RUN cargo build --release --locked --target "$(cat /sysroot/rust-target)" \
     --package epr-api --package epr-audit-worker --package epr-cli \
     && scripts/build-verify.sh --target "$(cat /sysroot/rust-target)" /epr-verify \

@@ -97,4 +97,9 @@ need_rust() {
     need_apt cc gcc
     # The headers of the C library, which are not part of gcc.
     [[ -e /usr/include/stdlib.h ]] || need_apt /usr/include/stdlib.h libc6-dev
+    # The script of the console, which its build embeds.
+    local version
+    read -r version _ <"$(dirname "${BASH_SOURCE[0]}")/../runtimes/console/htmx.version"
+    need_npm htmx.org "$version"
+    export HTMX_FILE=$EPR_CACHE/npm/node_modules/htmx.org/dist/htmx.min.js
 }

@@ -93,6 +93,19 @@ for (const [who, token, list] of VISITORS) {
   await context.close();
 }
 
+// A level of the tree opens in place, with the local times of what it brings, and the address stays.
+{
+  const { context, page } = await visitor({});
+  await page.goto("/console/tree");
+  const branch = page.locator(".branches > li > details").first();
+  await branch.locator("summary").first().click();
+  const below = branch.locator(".branches.level > li").first();
+  const opened = await below.waitFor({ timeout: 5000 }).then(() => true, () => false);
+  if (!opened || new URL(page.url()).pathname !== "/console/tree") failures.push("no level of the tree opens in place");
+  await page.screenshot({ path: `${shots}/tree-open.png`, fullPage: true });
+  await context.close();
+}
+
 // The proof of an entry is verified in the browser, and a changed entry or another key is found.
 {
   const { context, page } = await visitor(auditor);

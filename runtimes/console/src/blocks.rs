@@ -8,6 +8,7 @@ use askama::Template;
 use epr_core::domain::Timestamp;
 
 use crate::format::{self, visible};
+use crate::texts::Texts;
 
 /// How a part of a cell looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,11 +150,13 @@ pub(crate) struct Table {
     empty: &'static str,
     /// The link to the next page, and its text.
     next: Option<(String, &'static str)>,
+    /// Distinguishes the tables of a page, from 1.
+    number: usize,
 }
 
 impl Table {
     pub(crate) fn new(caption: impl AsRef<str>, head: Vec<&'static str>, empty: &'static str) -> Self {
-        Self { caption: format::visible(caption.as_ref()), head, rows: Vec::new(), empty, next: None }
+        Self { caption: format::visible(caption.as_ref()), head, rows: Vec::new(), empty, next: None, number: 0 }
     }
 
     pub(crate) fn with_rows(self, rows: impl IntoIterator<Item = Vec<Cell>>) -> Self {
@@ -163,6 +166,11 @@ impl Table {
     /// The table with a link to its next page, if there is one.
     pub(crate) fn with_next(self, next: Option<String>, text: &'static str) -> Self {
         Self { next: next.map(|href| (href, text)), ..self }
+    }
+
+    /// Numbers the table among those of its page.
+    pub(crate) fn set_number(&mut self, number: usize) {
+        self.number = number;
     }
 
     /// The table as CSV with a head.
@@ -201,6 +209,8 @@ pub(crate) struct Field {
     hint: &'static str,
     input: Input,
     required: bool,
+    /// Where the field is checked while it is typed; empty for none.
+    check: &'static str,
 }
 
 impl Field {
@@ -209,11 +219,16 @@ impl Field {
     }
 
     pub(crate) fn of(name: &'static str, label: &'static str, value: &str, input: Input) -> Self {
-        Self { name, label, value: value.to_owned(), hint: "", input, required: false }
+        Self { name, label, value: value.to_owned(), hint: "", input, required: false, check: "" }
     }
 
     pub(crate) fn hinted(self, hint: &'static str) -> Self {
         Self { hint, ..self }
+    }
+
+    /// The field that script sends to `path` with its form when it changes. What comes back is shown below it.
+    pub(crate) fn checked_by(self, path: &'static str) -> Self {
+        Self { check: path, ..self }
     }
 
     pub(crate) fn required(self) -> Self {
@@ -293,12 +308,44 @@ impl Notice {
 #[derive(Template)]
 #[template(path = "links.html")]
 pub(crate) struct Links {
-    links: Vec<(&'static str, String)>,
+    /// The label, the address, and whether it is the page that is shown.
+    links: Vec<(&'static str, String, bool)>,
 }
 
 impl Links {
     pub(crate) fn new(links: Vec<(&'static str, String)>) -> Self {
+        Self { links: links.into_iter().map(|(label, href)| (label, href, false)).collect() }
+    }
+
+    /// Links to the views of one subject, of which one can be the page that is shown.
+    pub(crate) fn views(links: Vec<(&'static str, String, bool)>) -> Self {
         Self { links }
+    }
+}
+
+/// An entity on a level of the tree.
+pub(crate) struct Branch {
+    /// Its name, type and status, without a link.
+    pub(crate) label: Cell,
+    /// The address of its page.
+    pub(crate) entity: String,
+    /// The address of the level below it; `None` if nothing is there.
+    pub(crate) below: Option<String>,
+}
+
+/// A level of the tree. Script brings each level below it when it is opened; without script, links lead there.
+#[derive(Template)]
+#[template(path = "branches.html")]
+pub(crate) struct Branches {
+    t: &'static Texts,
+    branches: Vec<Branch>,
+    /// The address of the rest of the level.
+    next: Option<String>,
+}
+
+impl Branches {
+    pub(crate) fn new(t: &'static Texts, branches: Vec<Branch>, next: Option<String>) -> Self {
+        Self { t, branches, next }
     }
 }
 
@@ -306,6 +353,8 @@ impl Links {
 pub(crate) enum Block {
     /// A table.
     Table(Table),
+    /// A list in a form of its own, rendered, with the table that is its CSV.
+    List(String, Table),
     /// Anything else, rendered.
     Html(String),
 }
@@ -314,6 +363,22 @@ impl Block {
     /// A rendered template. What cannot be rendered is left out and logged: templates only fail on a write to memory.
     pub(crate) fn of(template: &impl Template) -> Self {
         Self::Html(rendered(template))
+    }
+
+    /// What the CSV of the block has.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Table(table) | Self::List(_, table) => Some(table),
+            Self::Html(_) => None,
+        }
+    }
+
+    /// [`Block::table`], to change it.
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Table> {
+        match self {
+            Self::Table(table) | Self::List(_, table) => Some(table),
+            Self::Html(_) => None,
+        }
     }
 }
 
@@ -329,7 +394,7 @@ impl fmt::Display for Block {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(table) => table.render_into(out).map_err(|_| fmt::Error),
-            Self::Html(html) => out.write_str(html),
+            Self::List(html, _) | Self::Html(html) => out.write_str(html),
         }
     }
 }
@@ -354,6 +419,7 @@ impl From<Table> for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::texts::Language;
 
     const HOSTILE: &str = "<script>alert(1)</script>\" onload='x' & \u{202e}\u{1b}[31m";
 
@@ -369,6 +435,9 @@ mod tests {
             .field(Field::of("c", "C", HOSTILE, choice))
             .field(Field::of("d", "D", HOSTILE, Input::Lines))
             .hidden("e", HOSTILE);
+        let branch = |below| Branch { label: Cell::name(HOSTILE), entity: "/x\"<".into(), below };
+        let branches = vec![branch(None), branch(Some("/y\"<".into()))];
+        let branches = Branches::new(Language::English.texts(), branches, Some("/z\"<".into()));
         for block in [
             Block::from(table),
             form.into(),
@@ -376,6 +445,7 @@ mod tests {
             Text::new("text", HOSTILE).into(),
             Notice::new(Look::Bad, [HOSTILE.to_owned()]).into(),
             Links::new(vec![("label", "/x\"<".to_owned())]).into(),
+            Block::of(&branches),
         ] {
             let html = block.to_string();
             assert!(!html.is_empty());

@@ -2,6 +2,8 @@
 //!
 //! Must never change what a value says: what cannot be seen gets a picture.
 
+use std::fmt::Write as _;
+
 use epr_core::domain::Timestamp;
 
 /// A time for people: `2026-11-01 12:00:00 UTC`, with a fraction only if it has one.
@@ -10,6 +12,15 @@ pub(crate) fn time(at: Timestamp) -> String {
     let (day, clock) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default());
     let fraction = text.get(19..26).unwrap_or_default().trim_end_matches('0').trim_end_matches('.');
     format!("{day} {clock}{fraction} UTC")
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Text of others, in which control characters have a picture (`␛`), so that they are seen and do nothing.

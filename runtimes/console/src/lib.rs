@@ -33,8 +33,11 @@ use epr_core::authn::Authenticator;
 /// The path under which the console is mounted.
 pub const ROOT: &str = "/console";
 
-/// The largest body of a form, in bytes.
-pub const MAX_FORM_BYTES: usize = 64 << 10;
+/// The largest body of a form with this path, in bytes.
+#[must_use]
+pub fn max_form_bytes(path: &str) -> usize {
+    if path == pages::IMPORT_PATH { 512 << 10 } else { 64 << 10 }
+}
 
 /// The address of the caller's end of the connection, in the extensions of a request. Without authentication only
 /// callers on the loopback address get a page.
@@ -83,7 +86,7 @@ pub fn paths() -> Vec<(Method, &'static str)> {
 }
 
 /// The router of the console. Forms must arrive with their whole body: the program that mounts it reads them, within
-/// [`MAX_FORM_BYTES`].
+/// [`max_form_bytes`].
 pub fn router(epr: Epr, authenticator: Arc<Authenticator>) -> Router {
     let console = Arc::new(Console { epr, authenticator });
     let mut router = Router::new();

@@ -76,7 +76,7 @@ impl Page {
             sections: Vec::new(),
             status: StatusCode::OK,
             refreshes: false,
-            scripts: vec![assets::script_address()],
+            scripts: vec![assets::htmx_address(), assets::script_address()],
         }
     }
 
@@ -108,14 +108,16 @@ impl Page {
         }
         let mut number = 0;
         for section in &mut self.sections {
-            for block in std::mem::take(&mut section.blocks) {
-                let is_table = matches!(block, Block::Table(_));
+            for mut block in std::mem::take(&mut section.blocks) {
+                let Some(table) = block.table_mut() else {
+                    section.blocks.push(block);
+                    continue;
+                };
+                number += 1;
+                table.set_number(number);
                 section.blocks.push(block);
-                if is_table {
-                    number += 1;
-                    let address = format!("?{}", ask.query.with(CSV_PARAMETER, Some(&number.to_string())));
-                    section.blocks.push(Links::new(vec![(ask.texts().csv, address)]).into());
-                }
+                let address = format!("?{}", ask.query.with(CSV_PARAMETER, Some(&number.to_string())));
+                section.blocks.push(Links::new(vec![(ask.texts().csv, address)]).into());
             }
         }
         self.html(&ask.visitor)
@@ -143,7 +145,7 @@ impl Page {
     /// The table with this number, from 1.
     fn csv(&self, number: usize) -> Response {
         let blocks = self.sections.iter().flat_map(|section| &section.blocks);
-        let mut tables = blocks.filter_map(|block| if let Block::Table(table) = block { Some(table) } else { None });
+        let mut tables = blocks.filter_map(Block::table);
         let Some(table) = number.checked_sub(1).and_then(|at| tables.nth(at)) else {
             return Refusal::not_found("There is no such table").into_response();
         };

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use epr_core::Error;
 use epr_core::authn::Scope;
-use epr_core::domain::Invalid;
 use epr_core::domain::fields::Choice as _;
+use epr_core::domain::{FieldError, Invalid};
 use epr_core::error::chain;
 use tracing::error;
 
@@ -52,6 +52,11 @@ impl Refusal {
 
     pub(crate) fn not_found(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Why::Said(vec![sentence.into()]))
+    }
+
+    /// What the use case says; nothing when it has not been called.
+    pub(crate) fn into_sentences(self) -> Vec<String> {
+        if let Why::Said(sentences) = self.why { sentences } else { Vec::new() }
     }
 
     /// The word of the reason, for the log.
@@ -101,9 +106,18 @@ impl IntoResponse for Refusal {
 
 /// The field errors as sentences.
 fn sentences(invalid: &Invalid) -> Vec<String> {
-    let sentence = |error: &epr_core::domain::FieldError| match error.path() {
+    invalid.0.iter().map(sentence).collect()
+}
+
+fn sentence(error: &FieldError) -> String {
+    match error.path() {
         path if path.is_empty() => error.msg.clone(),
         path => format!("{path}: {}", error.msg),
-    };
-    invalid.0.iter().map(sentence).collect()
+    }
+}
+
+/// The errors of one field, and of what is in it, as sentences.
+pub(crate) fn sentences_about(invalid: &Invalid, field: &str) -> Vec<String> {
+    let is_in = |path: &str| path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    invalid.0.iter().filter(|error| is_in(&error.path())).map(sentence).collect()
 }

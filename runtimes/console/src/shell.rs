@@ -234,6 +234,10 @@ fn here(uri: &Uri) -> String {
 
 /// Leads a guest to the login page and from there back.
 fn to_login(request: &Request, visitor: &Visitor) -> Response {
+    // The login page is no part of another page: script loads the whole page again.
+    if request.headers().contains_key("hx-request") {
+        return (StatusCode::UNAUTHORIZED, [("hx-refresh", "true")]).into_response();
+    }
     if *request.method() != Method::GET {
         return Refusal::form().into_response();
     }

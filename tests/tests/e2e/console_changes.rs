@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use crate::console_world::{OPERATOR_ID, World};
 
 /// The forms that change something.
-const FORMS: [&str; 5] = [
+const FORMS: [&str; 8] = [
+    "/console/change/import",
+    "/console/change/condition",
+    "/console/change/requeue",
     "/console/change/entity",
     "/console/change/role",
     "/console/change/assignment",
@@ -152,7 +155,9 @@ async fn an_auditor_has_no_form_that_changes_something_and_its_post_is_refused()
     let (entries, token) = ("SELECT COUNT(*) FROM audit_logs", form_token(&auditor.get("/console").await.expect(200)));
     let before = world.database.number(entries).await;
     for form in FORMS {
-        assert_eq!(auditor.get(form).await.status, 403, "{form}");
+        if form != "/console/change/condition" {
+            assert_eq!(auditor.get(form).await.status, 403, "{form}");
+        }
         let fields = [("form_token", token.as_str()), ("name", "x"), ("type", "spv"), ("id", &world.assignment)];
         assert_eq!(auditor.post(form, &fields).await.status, 403, "{form}");
         // An operator's form needs the token of its session.
@@ -161,4 +166,41 @@ async fn an_auditor_has_no_form_that_changes_something_and_its_post_is_refused()
     }
     assert_eq!(auditor.get("/console/changed?form=x").await.status, 403);
     assert_eq!(world.database.number(entries).await, before);
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn failed_events_are_delivered_again_one_or_all_by_those_who_may_change_something(#[case] kind: DatabaseKind) {
+    let world = World::new(kind).await;
+    let failed = "UPDATE platform_events SET delivery_state = 'failed', last_error = '<b>no topic</b>'";
+    world.database.execute(failed).await.unwrap();
+    let of_state = async |state: &str| {
+        let count = format!("SELECT COUNT(*) FROM platform_events WHERE delivery_state = '{state}'");
+        world.database.number(&count).await
+    };
+    let all = of_state("failed").await;
+    assert!(all > 1, "{all} events");
+    let (auditor, operator) = (world.browser(&world.auditor).await, world.browser(&world.operator).await);
+    let page = auditor.get("/console/events?delivery_state=failed").await.expect(200);
+    assert!(page.contains("&#60;b&#62;no topic") && !page.contains("/console/change"), "{page}");
+    let page = operator.get("/console/events?delivery_state=failed").await.expect(200);
+    let (_, one) = page.split_once("/console/change/requeue?event_id=").expect("a link for one event");
+    let one = one.split('"').next().unwrap();
+    assert!(page.contains("href=\"/console/change/requeue\""), "a link for all");
+    let form = operator.get(&format!("/console/change/requeue?event_id={one}")).await.expect(200);
+    assert!(form.contains("Deliver this event again") && form.contains(one), "{form}");
+    let shown = send(&operator, "/console/change/requeue", &[("event_id", one)]).await;
+    assert_eq!((shown.status, shown.location()), (303, "/console/events?requeued=1"));
+    assert_eq!((of_state("failed").await, of_state("pending").await), (all - 1, 1));
+    let page = operator.get(shown.location()).await.expect(200);
+    assert!(page.contains("Events that are pending again: 1"), "{page}");
+    assert_eq!(send(&operator, "/console/change/requeue", &[("event_id", "x")]).await.status, 404);
+    assert_eq!(of_state("pending").await, 1);
+    let shown = send(&operator, "/console/change/requeue", &[("event_id", "")]).await;
+    assert_eq!(shown.location(), format!("/console/events?requeued={}", all - 1));
+    assert_eq!((of_state("failed").await, of_state("pending").await), (0, all));
+    let page = operator.get("/console/events").await.expect(200);
+    assert!(!page.contains("/console/change/requeue"), "nothing has failed");
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use epr_core::Epr;
+use epr_core::settings::{Settings, Source};
+use epr_core::store::ScanRange;
 use epr_testkit::browser::Browser;
 use epr_testkit::database::DatabaseKind;
 use rstest::rstest;
@@ -21,7 +24,10 @@ fn pages(world: &World) -> Vec<(String, Vec<String>)> {
     let page = |path: String, parts: &[&str]| (path, parts.iter().map(|part| (*part).to_owned()).collect());
     let question = format!("user_id={ada}&principal_type=user&resource_id={berlin}");
     vec![
-        page("/console".into(), &["Needs attention", "Global roles", "Document reader", "Newest checkpoint"]),
+        page(
+            "/console".into(),
+            &["Needs attention", "Global roles", "Document reader", "Newest checkpoint", "Registry"],
+        ),
         page("/console/entities".into(), &["Berlin One", "Acme Estates", "crm:4711"]),
         page("/console/entities?type=spv".into(), &["Berlin One"]),
         page(format!("/console/entities?parent_id={acme}"), &["Berlin One"]),
@@ -32,6 +38,12 @@ fn pages(world: &World) -> Vec<(String, Vec<String>)> {
             format!("/console/entities/{berlin}"),
             &["DE000A1EWWW0", acme, "Acme Estates", "crm:4711", "authorization.evaluate"],
         ),
+        page("/console/tree".into(), &["Acme Estates", "issuer", "hx-trigger=\"toggle once\""]),
+        page(format!("/console/tree?under={acme}"), &["Berlin One", "Acme Estates", "Open the entity"]),
+        page(format!("/console/tree?under={berlin}"), &["Nothing is below"]),
+        page(format!("/console/entities/{berlin}/assignments/here"), &["Assignments on this entity"]),
+        page(format!("/console/entities/{berlin}/assignments/inherited"), &["Document reader", "everywhere", acme]),
+        page(format!("/console/entities/{acme}/assignments/below"), &["Assignments below"]),
         page(format!("/console/entities/{berlin}?at=2099-01-01"), &["This is not the present state", "Berlin One"]),
         page("/console/principals".into(), &["Ada Lovelace", "auth0|ada"]),
         page(
@@ -192,6 +204,9 @@ async fn hostile_names_are_text() {
             "/console".to_owned(),
             "/console/entities".to_owned(),
             format!("/console/entities/{id}"),
+            format!("/console/entities/{id}/assignments/here"),
+            "/console/tree".to_owned(),
+            format!("/console/tree?under={id}"),
             format!("/console/principal?id={principal}"),
             "/console/principals".to_owned(),
             format!("/console/roles/{role}"),
@@ -233,6 +248,33 @@ async fn lists_have_pages_and_csv() {
     let found = expected.iter().filter(|name| rows.lines().any(|line| line.starts_with(&format!("{name} ")))).count();
     assert_eq!((found, rows.lines().count()), (expected.len(), expected.len() + 2));
     assert_eq!(browser.get("/console/entities?csv=2").await.status, 404);
+    // The tree has the roots: all but one.
+    let first = browser.get("/console/tree").await.expect(200);
+    let next = next_page(&first).expect("a next page");
+    let second = browser.get(&next).await.expect(200);
+    assert_eq!(next_page(&second), None);
+    assert!(!first.contains("Berlin One") && !second.contains("Berlin One"));
+    let rows = [csv("/console/tree?csv=1").await, csv(&format!("{next}&csv=1")).await].concat();
+    assert_eq!(rows.lines().count(), expected.len() - 1 + 2);
+    // And the assignments around an entity.
+    for n in 0..110 {
+        let held =
+            json!({"principal_id": uuid::Uuid::from_u128(n + 1), "role_id": world.role, "entity_id": world.berlin});
+        world.create("/api/v1/assignments", &held).await;
+    }
+    for (entity, reach, count) in
+        [(&world.berlin, "here", 110), (&world.acme, "below", 110), (&world.berlin, "inherited", 2)]
+    {
+        let path = format!("/console/entities/{entity}/assignments/{reach}");
+        let first = browser.get(&path).await.expect(200);
+        let mut rows = csv(&format!("{path}?csv=1")).await;
+        if let Some(next) = next_page(&first) {
+            rows.push_str(&csv(&format!("{path}{next}&csv=1")).await);
+        }
+        let rows = rows.lines().filter(|line| !line.starts_with("Assignment")).count();
+        assert_eq!(rows, count, "{path}");
+    }
+    assert_eq!(browser.get(&format!("/console/entities/{}/assignments/above", world.berlin)).await.status, 404);
     let ledger = browser.get("/console/ledger").await.expect(200);
     let older = next_page(&ledger).expect("older entries");
     assert!(browser.get(&format!("/console/ledger{older}")).await.expect(200).contains("entity.create"));
@@ -265,4 +307,22 @@ async fn the_auditors_questions_are_answered_by_links() {
     assert!(proof.expect(200).starts_with("c2sp.org/tlog-proof@v1"));
     let open = Browser::new(&world.base).open("/console/ledger/1/proof").await;
     assert!(open.expect(200).contains("API token"), "a proof needs a session too");
+}
+
+#[tokio::test]
+async fn home_says_when_the_ledger_was_verified_and_what_was_found() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let browser = world.browser(&world.auditor).await;
+    assert!(browser.get("/console").await.expect(200).contains("<span class=\"badge warning\">never</span>"));
+    let source = Source::of([("EPR_DATABASE_URL", world.database.url.as_str())]);
+    let epr = Epr::from_settings(&Settings::from_source(&source).unwrap()).await.unwrap();
+    let verify = async || epr.verify_ledger(ScanRange::ALL, None, &mut |_, _| {}).await.unwrap();
+    let entries = verify().await.end_sequence;
+    let home = browser.get("/console").await.expect(200);
+    assert!(home.contains("the chain holds") && home.contains(&format!("1–{entries}")), "{home}");
+    world.database.execute("UPDATE audit_logs SET action = '<u>x</u>' WHERE sequence = 2").await.unwrap();
+    assert!(!verify().await.valid);
+    let home = browser.get("/console").await.expect(200);
+    assert!(home.contains("<span class=\"badge bad\">") && !home.contains("the chain holds"), "{home}");
+    assert!(!browser.get("/console").await.expect(200).contains("<u>"));
 }

@@ -34,7 +34,8 @@ async fn with_whole_body(State(timeout): State<Duration>, request: Request, next
     let (head, body) = request.into_parts();
     let permit = head.extensions.get::<Permit>().cloned();
     permit.iter().for_each(Permit::release);
-    let received = tokio::time::timeout(timeout, to_bytes(body, epr_console::MAX_FORM_BYTES)).await;
+    let max_bytes = epr_console::max_form_bytes(head.uri.path());
+    let received = tokio::time::timeout(timeout, to_bytes(body, max_bytes)).await;
     let Ok(Ok(bytes)) = received else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     if permit.as_ref().is_some_and(|permit| permit.reacquire().is_err()) {
         return error::overloaded();

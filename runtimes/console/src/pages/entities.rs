@@ -12,7 +12,7 @@ use epr_core::store::{Cursor, Page as Rows};
 use super::change;
 use super::rows::{MANY, entity_cell, entity_path};
 use crate::Page;
-use crate::blocks::{Block, Cell, Field, Form, Input, Look, Table};
+use crate::blocks::{Block, Cell, Field, Form, Input, Links, Look, Table};
 use crate::page::{Answer, Page as Shown};
 use crate::refusal::Refusal;
 use crate::texts::Texts;
@@ -41,7 +41,8 @@ async fn list(ask: Ask) -> Answer {
         None => one_page(&ask, &filter).await?,
     };
     let table = entity_table(t, t.entities, &rows).with_next(next, t.next_page);
-    let mut blocks = vec![search(&ask), table.into()];
+    let tree = Links::new(vec![(t.tree, "/console/tree".to_owned())]);
+    let mut blocks = vec![search(&ask), tree.into(), table.into()];
     blocks.extend(change::links(&ask, vec![(t.create_entity, "/console/change/entity".to_owned())]));
     Ok(Shown::new(t.entities, TAB).section("", blocks).respond(&ask))
 }

@@ -13,6 +13,8 @@ use uuid::Uuid;
 use super::change;
 use super::entities::{TAB, entity_table, status_cell};
 use super::rows::{FEW, assignment_table, assignments, cut, entity_path, entries, entry_table};
+use super::surroundings::views;
+use super::tree::level_path;
 use crate::Page;
 use crate::blocks::{Block, Cell, Facts, Field, Form, Input, Links, Look, Notice, Text};
 use crate::page::{Answer, Page as Shown};
@@ -58,6 +60,7 @@ async fn show(Path(id): Path<String>, ask: Ask) -> Answer {
     let mut blocks: Vec<Block> = cut(t, &mut below, FEW).into_iter().map(Block::from).collect();
     blocks.push(entity_table(t, t.directly_below, &below).into());
     blocks.push(Block::from(Links::new(vec![
+        (t.tree, level_path(&text)),
         (t.all_directly_below, link(TAB, &[("parent_id", &text)])),
         (t.all_below, link(TAB, &[("ancestor_id", &text)])),
     ])));
@@ -67,6 +70,7 @@ async fn show(Path(id): Path<String>, ask: Ask) -> Answer {
     let mut held = assignments(&ask, scan, FEW).await?;
     let mut blocks: Vec<Block> = cut(t, &mut held, FEW).into_iter().map(Block::from).collect();
     blocks.push(assignment_table(&ask, t.assignments_here, &held).into());
+    blocks.insert(0, views(t, id, None));
     page = page.section(t.assignments, blocks);
     if ask.visitor.may(Scope::Audit) {
         let filter = AuditFilter { entity_id: Some(id), ..AuditFilter::default() };
@@ -92,7 +96,7 @@ pub(super) fn past_notice(t: &Texts, ask: &Ask) -> Block {
 }
 
 /// The entities above, the nearest first, and whether there are more.
-async fn ancestors(ask: &Ask, entity: &Entity) -> Result<(Vec<Entity>, bool), Refusal> {
+pub(super) async fn ancestors(ask: &Ask, entity: &Entity) -> Result<(Vec<Entity>, bool), Refusal> {
     let mut above: Vec<Entity> = Vec::new();
     let mut parent = entity.parent_id;
     while let Some(id) = parent {
@@ -107,22 +111,19 @@ async fn ancestors(ask: &Ask, entity: &Entity) -> Result<(Vec<Entity>, bool), Re
     Ok((above, false))
 }
 
+/// The names from the top to the entity.
+pub(super) fn path_cell(entity: &Entity, (above, more): &(Vec<Entity>, bool)) -> Cell {
+    let path = if *more { Cell::new(Look::Muted, "…") } else { Cell::empty() };
+    let path = above
+        .iter()
+        .rev()
+        .fold(path, |path, one| path.and_link(Look::Name, &one.name, entity_path(one.id)).and(Look::Muted, "›"));
+    path.and(Look::Name, &entity.name)
+}
+
 fn facts(t: &Texts, entity: &Entity, above: Option<&(Vec<Entity>, bool)>) -> Block {
-    let mut path = Cell::empty();
-    match above {
-        Some((above, more)) => {
-            if *more {
-                path = path.and(Look::Muted, "…");
-            }
-            for one in above.iter().rev() {
-                path = path.and_link(Look::Name, &one.name, entity_path(one.id)).and(Look::Muted, "›");
-            }
-            path = path.and(Look::Name, &entity.name);
-        }
-        None => {
-            path = entity.parent_id.map_or(path, |id| Cell::link(Look::Code, id.to_string(), entity_path(id)));
-        }
-    }
+    let parent = || entity.parent_id.map(|id| Cell::link(Look::Code, id.to_string(), entity_path(id)));
+    let path = above.map_or_else(|| parent().unwrap_or_default(), |above| path_cell(entity, above));
     Facts::new(vec![
         (t.kind, Cell::plain(entity.entity_type.word())),
         (t.status, status_cell(entity.status)),

@@ -6,10 +6,11 @@ use epr_core::domain::fields::Choice as _;
 use epr_core::domain::{DeliveryState, Event, EventFilter};
 use epr_core::store::{Cursor, Page as Rows};
 
+use super::change::{self, REQUEUED, requeue_path};
 use super::entities::{cursor, next_link};
 use super::rows::MANY;
 use crate::Page;
-use crate::blocks::{Block, Cell, Facts, Field, Form, Input, Look, Table};
+use crate::blocks::{Block, Cell, Facts, Field, Form, Input, Look, Notice, Table};
 use crate::page::{Answer, Page as Shown};
 use crate::texts::Texts;
 use crate::visitor::Ask;
@@ -36,7 +37,16 @@ async fn show(ask: Ask) -> Answer {
         (t.events_failed, Cell::plain(backlog.failed.to_string())),
         (t.oldest_pending, Cell::time_or(backlog.oldest_pending, t.none)),
     ]);
-    let blocks = vec![facts.into(), search(&ask), event_table(t, &rows).with_next(next, t.next_page).into()];
+    let mut blocks = Vec::new();
+    if let Some(number) = ask.query.get(REQUEUED).and_then(|number| number.parse::<u64>().ok()) {
+        blocks.push(Block::from(Notice::new(Look::Good, [format!("{}: {number}", t.requeued)])));
+    }
+    blocks.push(facts.into());
+    if backlog.failed > 0 {
+        blocks.extend(change::links(&ask, vec![(t.requeue_all, requeue_path(None))]));
+    }
+    blocks.push(search(&ask));
+    blocks.push(event_table(&ask, &rows).with_next(next, t.next_page).into());
     let mut shown = Shown::new(t.events, TAB).section("", blocks);
     if ask.visitor.may(Scope::Audit) {
         let before = ask.query.get("before").and_then(|before| before.parse().ok());
@@ -61,7 +71,8 @@ fn search(ask: &Ask) -> Block {
         .into()
 }
 
-fn event_table(t: &'static Texts, rows: &[Event]) -> Table {
+fn event_table(ask: &Ask, rows: &[Event]) -> Table {
+    let t = ask.texts();
     let head = vec![t.time, t.kind, t.source, t.state, t.attempts, t.error, t.id];
     let cells = rows.iter().map(|one| {
         let look = match one.delivery_state {
@@ -69,13 +80,20 @@ fn event_table(t: &'static Texts, rows: &[Event]) -> Table {
             DeliveryState::Pending => Look::Warning,
             DeliveryState::Failed => Look::Bad,
         };
+        let error = Cell::name(one.last_error.as_deref().unwrap_or_default());
+        let is_failed = one.delivery_state == DeliveryState::Failed;
+        let error = if is_failed && ask.visitor.may(Scope::Write) {
+            error.and_link(Look::Plain, t.requeue, requeue_path(Some(one.event_id)))
+        } else {
+            error
+        };
         vec![
             Cell::time(one.occurred_at),
             Cell::name(&one.event_type),
             Cell::name(&one.source),
             Cell::new(look, one.delivery_state.word()),
             Cell::plain(one.delivery_attempts.to_string()),
-            Cell::name(one.last_error.as_deref().unwrap_or_default()),
+            error,
             Cell::code(one.event_id.to_string()),
         ]
     });

@@ -14,6 +14,8 @@ use crate::visitor::Ask;
 
 /// The rows of each list.
 const ROWS: usize = 5;
+/// Objects beyond this many are not counted.
+const MAX_COUNT: i64 = 10_000;
 
 pub(crate) fn pages() -> Vec<Page> {
     vec![Page::get("/console", show)]
@@ -36,6 +38,9 @@ async fn show(ask: Ask) -> Answer {
             Form::ask("entry", "/console/ledger", t.search).field(Field::line("sequence", t.find_entry, "").required());
         page = page.section("", vec![form.into()]);
     }
+    if ask.visitor.may(Scope::Read) {
+        page = page.section(t.registry, vec![counts(&ask).await?]);
+    }
     if ask.visitor.may(Scope::Events) {
         let backlog = ask.epr().event_backlog().await?;
         let number = |count: i64, state: &str, look: Look| {
@@ -49,6 +54,7 @@ async fn show(ask: Ask) -> Answer {
         let rejected = ask.epr().rejections(1, None).await?;
         let (look, text) = if rejected.is_empty() { (Look::Good, t.none) } else { (Look::Warning, t.some) };
         facts.push((t.rejections, Cell::link(look, text, "/console/events#rejections")));
+        facts.push((t.verified, verified(&ask).await?));
     }
     if ask.visitor.may(Scope::Operate) {
         facts.extend(findings(&ask).into_iter().map(|finding| (finding.label, finding.cell())));
@@ -60,6 +66,35 @@ async fn show(ask: Ask) -> Answer {
         page = page.section(t.attention, attention(&ask).await?);
     }
     Ok(page.respond(&ask))
+}
+
+/// The last verification of the ledger.
+async fn verified(ask: &Ask) -> Result<Cell, Refusal> {
+    let t = ask.texts();
+    let Some(last) = ask.epr().last_verification().await? else { return Ok(Cell::new(Look::Warning, t.never)) };
+    let cell = match &last.finding {
+        None => Cell::new(Look::Good, t.chain_holds),
+        Some(finding) => Cell::new(Look::Bad, finding),
+    };
+    Ok(cell.and_time(last.verified_at).and(Look::Muted, format!("{}–{}", last.first_sequence, last.last_sequence)))
+}
+
+/// How much the registry has, as far as it is counted.
+async fn counts(ask: &Ask) -> Result<Block, Refusal> {
+    let t = ask.texts();
+    let counts = ask.epr().registry_counts(MAX_COUNT + 1).await?;
+    let shown = |count: i64| match count {
+        count if count > MAX_COUNT => format!("{} {MAX_COUNT}", t.more_than),
+        count => count.to_string(),
+    };
+    let linked = |count, path: &str| Cell::link(Look::Plain, shown(count), path);
+    let facts = Facts::new(vec![
+        (t.entities, linked(counts.entities, "/console/tree")),
+        (t.principals, linked(counts.principals, "/console/principals")),
+        (t.roles, linked(counts.roles, "/console/roles")),
+        (t.assignments, Cell::plain(shown(counts.assignments))),
+    ]);
+    Ok(facts.into())
 }
 
 /// The lists of what needs attention, each with its first rows.

@@ -1,7 +1,5 @@
 //! The ledger: its entries, the canonical text of one with its hashes, the newest checkpoint, proofs to download.
 
-use std::fmt::Write as _;
-
 use askama::Template;
 use axum::extract::Path;
 use axum::http::header;
@@ -16,6 +14,7 @@ use super::rows::{MANY, actor_cell, entry_path, entry_table, limited, subject_ce
 use crate::Page;
 use crate::assets;
 use crate::blocks::{Block, Cell, Facts, Field, Form, Links, Look, Notice, Text};
+use crate::format::hex;
 use crate::page::{Answer, Page as Shown};
 use crate::query::link;
 use crate::refusal::Refusal;
@@ -229,14 +228,6 @@ async fn proof(Path(sequence): Path<String>, ask: Ask) -> Answer {
 fn number(text: &str, t: &Texts) -> Result<i64, Refusal> {
     let number = text.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == text);
     number.ok_or_else(|| Refusal::not_found(t.no_such_entry))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// JSON with a member a line.

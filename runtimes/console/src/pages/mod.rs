@@ -16,11 +16,15 @@ mod principals;
 mod roles;
 mod rows;
 mod session;
+mod surroundings;
+mod tree;
 
 use std::sync::Arc;
 
 use axum::http::Method;
 use axum::routing::any;
+
+pub(crate) use change::IMPORT_PATH;
 
 use crate::refusal::Refusal;
 use crate::visitor::Ask;
@@ -35,6 +39,8 @@ pub(crate) fn pages() -> Vec<Page> {
     all.extend(session::pages());
     all.extend(entities::pages());
     all.extend(entity::pages());
+    all.extend(surroundings::pages());
+    all.extend(tree::pages());
     all.extend(principals::pages());
     all.extend(roles::pages());
     all.extend(assignments::pages());

@@ -54,7 +54,9 @@ async fn list(ask: Ask) -> Answer {
     let last = rows.last().filter(|_| rows.len() == MANY);
     let next = last.map(|one| next_link(&ask, Cursor { created_at: one.created_at, id: one.id }));
     let table = principal_table(t, &rows).with_next(next, t.next_page);
-    Ok(Shown::new(t.principals, TAB).section("", vec![search(&ask), table.into()]).respond(&ask))
+    let mut blocks = vec![search(&ask), table.into()];
+    blocks.extend(change::links(&ask, vec![(t.import, change::IMPORT_PATH.to_owned())]));
+    Ok(Shown::new(t.principals, TAB).section("", blocks).respond(&ask))
 }
 
 fn search(ask: &Ask) -> Block {

@@ -49,7 +49,10 @@ async fn list(ask: Ask) -> Answer {
     });
     let table = Table::new(t.roles, head, t.none).with_rows(cells).with_next(next, t.next_page);
     let mut blocks = vec![table.into()];
-    blocks.extend(change::links(&ask, vec![(t.create_role, "/console/change/role".to_owned())]));
+    blocks.extend(change::links(
+        &ask,
+        vec![(t.create_role, "/console/change/role".to_owned()), (t.import, change::IMPORT_PATH.to_owned())],
+    ));
     Ok(Shown::new(t.roles, TAB).section("", blocks).respond(&ask))
 }
 

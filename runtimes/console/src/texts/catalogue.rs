@@ -40,7 +40,9 @@ catalogue! {
     assignment: "Assignment", "Zuweisung";
     assignment_id: "Id of the assignment", "Id der Zuweisung";
     assignments: "Assignments", "Zuweisungen";
+    assignments_below: "Assignments below", "Zuweisungen darunter";
     assignments_here: "Assignments on this entity", "Zuweisungen auf dieser Entität";
+    assignments_inherited: "Inherited assignments", "Geerbte Zuweisungen";
     assignments_that_reach: "Assignments that reach the resource", "Zuweisungen, die die Ressource erreichen";
     at: "At", "Zeitpunkt";
     at_hint:
@@ -54,6 +56,7 @@ catalogue! {
     below: "Below", "Darunter";
     cache: "Cache of this process", "Cache dieses Prozesses";
     canonical_text: "Canonical text, which the hash covers", "Kanonischer Text, den der Hash abdeckt";
+    chain_holds: "the chain holds", "die Kette hält";
     change_entity: "Change this entity", "Diese Entität ändern";
     change_role: "Change this role", "Diese Rolle ändern";
     changed: "Changed", "Geändert";
@@ -68,6 +71,7 @@ catalogue! {
     condition_hint:
         "JSON, for example {\"expression\": \"context.amount <= 10000\", \"parameters\": {\"amount\": \"int\"}}",
         "JSON, zum Beispiel {\"expression\": \"context.amount <= 10000\", \"parameters\": {\"amount\": \"int\"}}";
+    condition_valid: "The condition is valid.", "Die Bedingung ist gültig.";
     conditional: "conditional", "bedingt";
     conditional_items: "Also what depends on absent values", "Auch, was von fehlenden Werten abhängt";
     conditions: "Conditions of actions", "Bedingungen von Aktionen";
@@ -134,6 +138,7 @@ catalogue! {
         "The form is not one of your session, or the session has ended. Open the page again.",
         "Das Formular gehört nicht zu Ihrer Sitzung, oder die Sitzung ist beendet. Öffnen Sie die Seite \
         erneut.";
+    format: "Format", "Format";
     from: "From", "Von";
     gate_action: "Action", "Aktion";
     gate_condition: "Condition", "Bedingung";
@@ -161,6 +166,34 @@ catalogue! {
     id_or_external_id_hint:
         "Any id has a page, registered or not",
         "Jede Id hat eine Seite, registriert oder nicht";
+    import: "Import principals, roles and assignments", "Principals, Rollen und Zuweisungen importieren";
+    import_activate: "May records end suspensions", "Dürfen Einträge Sperren aufheben";
+    import_apply: "Make these changes", "Diese Änderungen vornehmen";
+    import_changed: "changed", "geändert";
+    import_check: "Show what would change", "Zeigen, was sich ändern würde";
+    import_differs:
+        "The registry or the text has changed since the difference was shown. This is the difference now.",
+        "Die Registry oder der Text hat sich geändert, seit der Unterschied gezeigt wurde. Dies ist der \
+        Unterschied jetzt.";
+    import_done_before: "Changes that were made before", "Änderungen, die vorher vorgenommen wurden";
+    import_dry:
+        "Nothing is changed yet. This is what an import would do.",
+        "Noch ist nichts geändert. Das würde ein Import tun.";
+    import_flaws:
+        "Records are refused, so that nothing would be changed.",
+        "Einträge werden abgelehnt; darum würde nichts geändert.";
+    import_hint:
+        "Records as `epr export` writes them, at most 200. More: `epr import`.",
+        "Einträge, wie `epr export` sie schreibt, höchstens 200. Mehr: `epr import`.";
+    import_in_doubt:
+        "It is unknown whether these lines were applied:",
+        "Unbekannt ist, ob diese Zeilen angewandt wurden:";
+    import_new: "new", "neu";
+    import_nothing: "An import would change nothing.", "Ein Import würde nichts ändern.";
+    import_refused: "refused", "abgelehnt";
+    import_text: "Records", "Einträge der Datei";
+    import_too_many: "Too many records. At most:", "Zu viele Einträge. Höchstens:";
+    import_unchanged: "unchanged", "unverändert";
     in_force: "in force", "in Kraft";
     incarnation: "Incarnation", "Inkarnation";
     kind: "Type", "Typ";
@@ -168,6 +201,7 @@ catalogue! {
     language: "Language", "Sprache";
     last_seen: "Last seen", "Zuletzt gesehen";
     ledger: "Ledger", "Ledger";
+    line: "Line", "Zeile";
     log_in: "Log in", "Anmelden";
     log_in_at: "Log in at", "Anmelden bei";
     log_out: "Log out", "Abmelden";
@@ -197,6 +231,7 @@ catalogue! {
         "Aufrufer werden nicht authentifiziert (EPR_AUTH_MODE); die Konsole ist darum nur auf dieser \
         Maschine offen: http://localhost, ohne Proxy.";
     message: "Message", "Nachricht";
+    more_than: "more than", "mehr als";
     name: "Name", "Name";
     name_or_id: "Name or id", "Name oder Id";
     name_or_id_hint:
@@ -204,11 +239,12 @@ catalogue! {
         "Der Anfang eines Namens, eine Id oder eine externe Id";
     navigation: "Pages", "Seiten";
     needs: "needs", "braucht";
+    never: "never", "nie";
     never_effective: "Never in force", "Nie in Kraft";
     newest_checkpoint: "Newest checkpoint", "Neuester Checkpoint";
     newest_entries: "Newest entries", "Neueste Einträge";
     next_entry: "Next entry", "Nächster Eintrag";
-    next_page: "Next page", "Nächste Seite";
+    next_page: "More rows", "Weitere Zeilen";
     no: "no", "nein";
     no_assignment_reaches:
         "No assignment of the principal reaches the resource.",
@@ -229,10 +265,12 @@ catalogue! {
     not_now: "This is not the present state:", "Dies ist nicht der jetzige Stand:";
     not_possible: "Not possible", "Nicht möglich";
     not_registered: "not registered", "nicht registriert";
+    nothing_below: "Nothing is below.", "Darunter ist nichts.";
     nothing_changed: "Nothing was changed.", "Nichts wurde geändert.";
     oldest_pending: "Oldest pending", "Ältestes ausstehendes";
     one_a_line: "One a line", "Eine je Zeile";
     only_the_first: "There are more. Shown are the first", "Es gibt mehr. Gezeigt sind die ersten";
+    open_entity: "Open the entity", "Die Entität öffnen";
     orphans: "Active below an archived parent", "Aktiv unter einer archivierten Entität";
     parent: "Parent", "Übergeordnet";
     parent_id: "Id of the parent", "Id der übergeordneten Entität";
@@ -257,8 +295,13 @@ catalogue! {
     reach: "Reach", "Reichweite";
     ready: "Ready", "Bereit";
     reason: "Reason", "Grund";
+    record: "Record", "Eintrag der Datei";
     recorded_as: "The change is recorded as entry", "Die Änderung steht im Ledger als Eintrag";
+    registry: "Registry", "Registry";
     rejections: "Rejected messages", "Abgelehnte Nachrichten";
+    requeue: "Deliver this event again", "Dieses Ereignis erneut zustellen";
+    requeue_all: "Deliver all failed events again", "Alle fehlgeschlagenen Ereignisse erneut zustellen";
+    requeued: "Events that are pending again", "Ereignisse, die wieder ausstehen";
     resource: "Resource", "Ressource";
     resource_id: "Id of the resource", "Id der Ressource";
     result: "Result", "Ergebnis";
@@ -275,6 +318,7 @@ catalogue! {
     show: "Show", "Zeigen";
     show_all: "Show all", "Alle zeigen";
     show_as_it_was: "Show as it was", "Zeigen, wie es war";
+    show_below: "Show what is below", "Zeigen, was darunter ist";
     signed: "Signed", "Signiert";
     signed_in_as: "Logged in as", "Angemeldet als";
     signed_note:
@@ -307,6 +351,7 @@ catalogue! {
         "Es wird einmal gesendet, an diesen Dienst. Die Scopes des Tokens bestimmen, welche Seiten Sie \
         sehen.";
     token_not_valid: "The token is not valid.", "Das Token ist nicht gültig.";
+    tree: "Tree", "Baum";
     type_the_id: "Type the id of the principal to confirm", "Zur Bestätigung die Id des Principals eingeben";
     typed_differs: "This is not the id of the principal.", "Das ist nicht die Id des Principals.";
     unavailable: "Temporarily unavailable", "Vorübergehend nicht verfügbar";
@@ -317,6 +362,7 @@ catalogue! {
         "The credential cannot be verified now. Try again later.",
         "Die Zugangsdaten können jetzt nicht geprüft werden. Versuchen Sie es später erneut.";
     user_if_empty: "`user` if empty", "`user`, wenn leer";
+    verified: "Last verification of the ledger", "Letzte Prüfung des Ledgers";
     verifier_keys: "Verifier keys", "Prüfschlüssel";
     verify_here: "Verify in this browser", "In diesem Browser prüfen";
     verify_hint:

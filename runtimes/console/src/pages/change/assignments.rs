@@ -4,16 +4,17 @@ use axum::body::Bytes;
 use epr_core::authn::Scope;
 use epr_core::decision::condition;
 use epr_core::domain::fields::parse_uuid;
+use epr_core::domain::json::object;
 use epr_core::domain::{AssignmentRequest, Json, NewAssignment};
 use uuid::Uuid;
 
 use super::super::rows::assignment_path;
-use super::{change_form, form_page, made, object_in, submitted, texts};
+use super::{change_form, conditions, form_page, made, object_in, submitted, texts};
 use crate::Page;
 use crate::blocks::{Field, Form, Input};
 use crate::page::Answer;
 use crate::query::{Query, link};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, sentences_about};
 use crate::visitor::Ask;
 
 const PATH: &str = "/console/change/assignment";
@@ -48,7 +49,24 @@ fn assignment_form(ask: &Ask, given: &Query) -> Form {
         .field(line("entity_id", t.entity_id).hinted(t.everywhere_if_empty))
         .field(line("effective_at", t.from).hinted(t.at_hint))
         .field(line("expires_at", t.until).hinted(t.at_hint))
-        .field(Field::of("condition", t.condition, given.text("condition"), Input::Lines).hinted(t.condition_hint))
+        .field(
+            Field::of("condition", t.condition, given.text("condition"), Input::Lines)
+                .hinted(t.condition_hint)
+                .checked_by(conditions::PATH),
+        )
+}
+
+/// What is wrong with the condition of the form.
+pub(super) fn condition_problems(ask: &Ask, given: &Query) -> Vec<String> {
+    let condition = match object_in(given, "condition") {
+        Ok(condition) => condition,
+        Err(refusal) => return refusal.into_sentences(),
+    };
+    // Any principal and any role: the form checks its own when it is sent.
+    let any = || Json::from(Uuid::nil());
+    let body = object([("principal_id", any()), ("role_id", any()), ("condition", condition)]);
+    let read = NewAssignment::from_body(&body.into(), ask.epr().now(), condition::check);
+    read.err().map(|invalid| sentences_about(&invalid, "condition")).unwrap_or_default()
 }
 
 async fn submit(ask: Ask, body: Bytes) -> Answer {

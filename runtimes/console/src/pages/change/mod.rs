@@ -4,8 +4,11 @@
 //! Must never read a field itself: forms become the bodies of the API, which the same readers read.
 
 mod assignments;
+mod conditions;
 mod entities;
+mod import;
 mod principals;
+mod requeue;
 mod roles;
 
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -25,7 +28,9 @@ use crate::session::random_word;
 use crate::visitor::Ask;
 
 pub(super) use assignments::revoke_path;
+pub(crate) use import::PATH as IMPORT_PATH;
 pub(super) use principals::suspension_path;
+pub(super) use requeue::{REQUEUED, requeue_path};
 
 pub(crate) fn pages() -> Vec<Page> {
     let mut all = vec![Page::get("/console/changed", changed)];
@@ -33,6 +38,9 @@ pub(crate) fn pages() -> Vec<Page> {
     all.extend(roles::pages());
     all.extend(assignments::pages());
     all.extend(principals::pages());
+    all.extend(conditions::pages());
+    all.extend(requeue::pages());
+    all.extend(import::pages());
     all
 }
 
@@ -88,12 +96,16 @@ async fn changed(ask: Ask) -> Answer {
     let t = ask.texts();
     let form = ask.query.get("form").ok_or_else(|| Refusal::not_found(t.no_such_page))?;
     let filter = AuditFilter { correlation_id: Some(form.to_owned()), ..AuditFilter::default() };
-    let entry = entries(&ask, &filter, 1).await?.first().map(|entry| entry.sequence);
+    let entries = entries(&ask, &filter, 2).await?;
+    let entry = entries.first().map(|entry| entry.sequence);
     let (look, sentence) = match entry {
         Some(entry) => (Look::Good, format!("{} {entry}", t.recorded_as)),
         None => (Look::Plain, t.nothing_changed.to_owned()),
     };
     let mut links = Vec::new();
+    if let (Some(_), true) = (entries.get(1), ask.visitor.may(Scope::Audit)) {
+        links.push((t.all_entries, link("/console/ledger", &[("correlation_id", form)])));
+    }
     links.extend(entry.filter(|_| ask.visitor.may(Scope::Audit)).map(|entry| (t.entry, entry_path(entry))));
     // Only pages of the console: the address comes from the query.
     let subject = ask.query.get("subject").filter(|path| crate::is_console_path(path) && !path.contains(['\\', '?']));

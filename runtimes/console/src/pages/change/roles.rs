@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::super::roles::TAB;
 use super::super::rows::role_path;
-use super::{change_form, form_page, made, object_in, submitted, texts};
+use super::{change_form, conditions, form_page, made, object_in, submitted, texts};
 use crate::Page;
 use crate::blocks::{Field, Form, Input};
 use crate::page::Answer;
 use crate::query::Query;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, sentences_about};
 use crate::visitor::Ask;
 
 const PATH: &str = "/console/change/role";
@@ -67,19 +67,36 @@ fn role_form(ask: &Ask, given: &Query) -> Form {
     form.field(Field::line("description", t.description, given.text("description")))
         .field(lines("permissions", t.actions).hinted(t.one_a_line))
         .field(lines("scope_types", t.scope_types).hinted(t.one_a_line))
-        .field(lines("conditions", t.conditions).hinted(t.conditions_hint))
+        .field(lines("conditions", t.conditions).hinted(t.conditions_hint).checked_by(conditions::PATH))
+}
+
+/// The members of a body that the form has, but for the name.
+fn members(given: &Query) -> Result<JsonObject, Refusal> {
+    let mut members: JsonObject = texts(given, &["description"]);
+    for name in ["permissions", "scope_types"] {
+        let lines = given.text(name).lines().map(str::trim).filter(|line| !line.is_empty());
+        members.insert(name.to_owned(), Json::List(lines.map(Json::from).collect()));
+    }
+    members.insert("conditions".to_owned(), object_in(given, "conditions")?);
+    Ok(members)
+}
+
+/// What is wrong with the conditions of the form.
+pub(super) fn condition_problems(ask: &Ask, given: &Query) -> Vec<String> {
+    let mut members = match members(given) {
+        Ok(members) => members,
+        Err(refusal) => return refusal.into_sentences(),
+    };
+    members.insert("name".to_owned(), "any name".into());
+    let read = NewRole::from_body(&Json::Object(members), ask.epr().entity_types(), condition::check);
+    read.err().map(|invalid| sentences_about(&invalid, "conditions")).unwrap_or_default()
 }
 
 async fn submit(ask: Ask, body: Bytes) -> Answer {
     let (given, call) = submitted(&ask, &body)?;
     let saved: Result<Uuid, Refusal> = async {
         let types = ask.epr().entity_types();
-        let mut members: JsonObject = texts(&given, &["description"]);
-        for name in ["permissions", "scope_types"] {
-            let lines = given.text(name).lines().map(str::trim).filter(|line| !line.is_empty());
-            members.insert(name.to_owned(), Json::List(lines.map(Json::from).collect()));
-        }
-        members.insert("conditions".to_owned(), object_in(&given, "conditions")?);
+        let mut members = members(&given)?;
         let Some(id) = given.get("id") else {
             members.insert("name".to_owned(), given.text("name").into());
             let new = NewRole::from_body(&Json::Object(members), types, condition::check)?;
