@@ -101,7 +101,6 @@ pub struct AssignmentRecord {
     pub expires_at: Option<Timestamp>,
     /// The condition, or that there is none; `None` in a file of an earlier version: the assignment keeps the condition
     /// that it has in the registry.
-    #[expect(clippy::option_option, reason = "absent, `null` and a condition differ, as in the patches of the domain")]
     pub condition: Option<Option<Condition>>,
 }
 

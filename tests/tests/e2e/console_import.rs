@@ -108,7 +108,7 @@ async fn records_that_do_not_fit_are_refused_with_their_reason_and_nothing_is_ch
     let operator = world.browser(&world.operator).await;
     let ada = world.ada.as_str();
     let suspended = json!({"status": "suspended"});
-    world.call(Method::PATCH, &format!("/api/v1/principals/user/{ada}"), &suspended).await;
+    world.call(Method::PATCH, &format!("/api/v1/principals/{ada}"), &suspended).await;
     let before = entries(&world).await;
     let on_castle = json!({"kind": "assignment", "principal_id": ada, "role": "Document reader", "entity_type": "spv",
         "entity_name": "<i>Castle</i>"});

@@ -320,6 +320,7 @@ async fn home_says_when_the_ledger_was_verified_and_what_was_found() {
     let entries = verify().await.end_sequence;
     let home = browser.get("/console").await.expect(200);
     assert!(home.contains("the chain holds") && home.contains(&format!("1–{entries}")), "{home}");
+    world.database.remove_ledger_triggers().await;
     world.database.execute("UPDATE audit_logs SET action = '<u>x</u>' WHERE sequence = 2").await.unwrap();
     assert!(!verify().await.valid);
     let home = browser.get("/console").await.expect(200);
