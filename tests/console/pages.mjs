@@ -95,13 +95,13 @@ for (const [who, token, list] of VISITORS) {
 
 // A level of the tree opens in place, with the local times of what it brings, and the address stays.
 {
-  const { context, page } = await visitor({});
+  const { context, page } = await visitor(auditor);
   await page.goto("/console/tree");
   const branch = page.locator(".branches > li > details").first();
   await branch.locator("summary").first().click();
   const below = branch.locator(".branches.level > li").first();
   const opened = await below.waitFor({ timeout: 5000 }).then(() => true, () => false);
-  if (!opened || new URL(page.url()).pathname !== "/console/tree") failures.push("no level of the tree opens in place");
+  if (!opened || new URL(page.url()).pathname !== "/console/tree") fail("no level of the tree opens in place");
   await page.screenshot({ path: `${shots}/tree-open.png`, fullPage: true });
   await context.close();
 }
