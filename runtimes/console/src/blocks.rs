@@ -338,14 +338,14 @@ pub(crate) struct Branch {
 #[template(path = "branches.html")]
 pub(crate) struct Branches {
     t: &'static Texts,
-    branches: Vec<Branch>,
+    rows: Vec<Branch>,
     /// The address of the rest of the level.
     next: Option<String>,
 }
 
 impl Branches {
-    pub(crate) fn new(t: &'static Texts, branches: Vec<Branch>, next: Option<String>) -> Self {
-        Self { t, branches, next }
+    pub(crate) fn new(t: &'static Texts, rows: Vec<Branch>, next: Option<String>) -> Self {
+        Self { t, rows, next }
     }
 }
 
