@@ -18,7 +18,14 @@ macro_rules! ranges_statement {
              FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::uuid[]), (SELECT $4::text[])) \
                   WITH ORDINALITY AS q(entity_id, role_id, after_id, after_type, position) \
              CROSS JOIN LATERAL (",
-            assignments_range!($when, "q.entity_id", "q.role_id", ("q.after_id", "q.after_type"), "$5"),
+            assignments_range!(
+                $when,
+                range_columns!("a"),
+                "q.entity_id",
+                "q.role_id",
+                ("q.after_id", "q.after_type"),
+                "$5"
+            ),
             ") found"
         )
     };

@@ -1,20 +1,56 @@
-//! Reads of lists of access for many ranges or principals, one statement each: an embedded database has no round trip
-//! that a batch would save.
+//! Reads of lists of access for many ranges or principals in one statement each.
 
 use std::collections::HashMap;
 
-use super::super::{PrincipalKey, Result};
-use super::dialect::{Conn, bind_id, classify};
+use sqlx::Row as _;
+
+use super::super::{PrincipalKey, Result, StoreError};
+use super::dialect::{Conn, classify};
 use super::sql::AsOf;
 use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
+use crate::domain::Json;
 
-/// The statement of a range.
-pub(super) const RANGE: &str = assignments_range!(now, "$1", "$2", ("$3", "$4"), "$5");
-const PAST_RANGE: &str = assignments_range!((at "$6"), "$1", "$2", ("$3", "$4"), "$5");
+/// The rows of every range, for each item of a JSON list with its entity, its role and the principal before. A subquery
+/// in `FROM` could not read the item: the one in `IN` finds the rows.
+macro_rules! ranges_statement {
+    ($when:tt, $table:literal) => {
+        concat!(
+            "SELECT item.position, ",
+            range_columns!("found"),
+            " FROM ",
+            json_rows!("$1"),
+            " ",
+            join_probing!(
+                $table,
+                "found",
+                "found.rowid IN (",
+                assignments_range!(
+                    $when,
+                    "a.rowid",
+                    "item.value ->> 0",
+                    "item.value ->> 1",
+                    ("item.value ->> 2", "item.value ->> 3"),
+                    "$2"
+                ),
+                ")"
+            )
+        )
+    };
+}
+
+pub(super) const RANGES: &str = ranges_statement!(now, "role_assignments");
+const PAST_RANGES: &str = ranges_statement!((at "$3"), "assignment_versions");
 
 macro_rules! registered_statement {
     ($when:tt) => {
-        concat!("SELECT ", registered_columns!($when, "$3"), from_principal!($when, "p", "$1", "$2"))
+        concat!(
+            "SELECT ",
+            registered_columns!($when, "$2"),
+            " FROM ",
+            json_rows!("$1"),
+            " ",
+            join_principal!($when, "p", "(item.value ->> 0)", "(item.value ->> 1)")
+        )
     };
 }
 
@@ -25,24 +61,31 @@ pub(super) async fn ranges(
     limit: usize,
     when: AsOf,
 ) -> Result<Vec<Vec<RangeRow>>> {
-    let mut all = Vec::with_capacity(starts.len());
-    for RangeStart { entity_id, role_id, after: (after_id, after_type) } in starts {
-        let query = match when {
-            AsOf::Now => sqlx::query(RANGE),
-            AsOf::Entry(_) => sqlx::query(PAST_RANGE),
-        };
-        let query = query
-            .bind(bind_id(*entity_id))
-            .bind(bind_id(*role_id))
-            .bind(bind_id(*after_id))
-            .bind(after_type)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let query = match when {
-            AsOf::Now => query,
-            AsOf::Entry(at) => query.bind(at),
-        };
-        let rows = query.fetch_all(&mut *conn).await.map_err(classify)?;
-        all.push(rows.iter().map(RangeRow::read).collect::<Result<Vec<_>>>()?);
+    let item = |RangeStart { entity_id, role_id, after: (after_id, after_type) }: &RangeStart| {
+        let ids = [entity_id, role_id, after_id].map(|id| Json::from(id.to_string()));
+        Json::List(ids.into_iter().chain([Json::from(after_type.as_str())]).collect())
+    };
+    let query = match when {
+        AsOf::Now => sqlx::query(RANGES),
+        AsOf::Entry(_) => sqlx::query(PAST_RANGES),
+    };
+    let query = query
+        .bind(Json::List(starts.iter().map(item).collect()).to_string())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let query = match when {
+        AsOf::Now => query,
+        AsOf::Entry(at) => query.bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
+    let mut all: Vec<Vec<RangeRow>> = starts.iter().map(|_| Vec::new()).collect();
+    for row in &rows {
+        let position: i64 = row.try_get("position").map_err(classify)?;
+        let range = usize::try_from(position).ok().and_then(|at| all.get_mut(at));
+        range.ok_or_else(|| StoreError::corrupt("range", "a row for no range"))?.push(RangeRow::read(row)?);
+    }
+    // The subquery finds the rows of the range; their order in the join is not promised.
+    for range in &mut all {
+        range.sort_by(|one, other| one.principal.cmp(&other.principal));
     }
     Ok(all)
 }
@@ -54,22 +97,19 @@ pub(super) async fn registrations(
     with_attributes: bool,
     when: AsOf,
 ) -> Result<HashMap<PrincipalKey, Registered>> {
-    let mut found = HashMap::with_capacity(principals.len());
-    for (id, kind) in principals {
-        let query = match when {
-            AsOf::Now => sqlx::query(registered_statement!(now)),
-            AsOf::Entry(_) => sqlx::query(registered_statement!((at "$4"))),
-        };
-        let query = query.bind(kind).bind(bind_id(*id)).bind(with_attributes);
-        let query = match when {
-            AsOf::Now => query,
-            AsOf::Entry(at) => query.bind(at),
-        };
-        let row = query.fetch_optional(&mut *conn).await.map_err(classify)?;
-        if let Some(row) = &row {
-            let (key, registered) = read_registered(row)?;
-            found.insert(key, registered);
-        }
+    if principals.is_empty() {
+        return Ok(HashMap::new());
     }
-    Ok(found)
+    let item = |(id, kind): &PrincipalKey| Json::List(vec![Json::from(kind.as_str()), Json::from(id.to_string())]);
+    let query = match when {
+        AsOf::Now => sqlx::query(registered_statement!(now)),
+        AsOf::Entry(_) => sqlx::query(registered_statement!((at "$3"))),
+    };
+    let query = query.bind(Json::List(principals.iter().map(item).collect()).to_string()).bind(with_attributes);
+    let query = match when {
+        AsOf::Now => query,
+        AsOf::Entry(at) => query.bind(at),
+    };
+    let rows = query.fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read_registered).collect()
 }

@@ -12,13 +12,43 @@ use crate::decision::Registration;
 use crate::domain::{JsonObject, Timestamp};
 use crate::store::{PrincipalKey, Result};
 
-/// The statement of one range: the assignments of a role on an entity (the nil UUID for global assignments), after a
-/// principal, in the order of the list. The parameters are SQL expressions; `$when` is `now` or `(at …)`.
-macro_rules! assignments_range {
-    ($when:tt, $entity:literal, $role:literal, ($after_id:literal, $after_type:literal), $limit:literal) => {
+/// The columns that [`RangeRow`] reads of an assignment `$a`.
+macro_rules! range_columns {
+    ($a:literal) => {
         concat!(
-            "SELECT a.principal_id, a.principal_type, a.id, a.entity_id, a.effective_at, a.expires_at, a.condition \
-             FROM ",
+            $a,
+            ".principal_id, ",
+            $a,
+            ".principal_type, ",
+            $a,
+            ".id, ",
+            $a,
+            ".entity_id, ",
+            $a,
+            ".effective_at, ",
+            $a,
+            ".expires_at, ",
+            $a,
+            ".condition"
+        )
+    };
+}
+
+/// Selects `$columns` of one range: the assignments `a` of a role on an entity (the nil UUID for global assignments),
+/// after a principal, in the order of the list. The parameters are SQL expressions; `$when` is `now` or `(at …)`.
+macro_rules! assignments_range {
+    (
+        $when:tt,
+        $columns:expr,
+        $entity:literal,
+        $role:literal,
+        ($after_id:literal, $after_type:literal),
+        $limit:literal
+    ) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM ",
             from_assignments_by_range!($when),
             "COALESCE(a.entity_id, '00000000-0000-0000-0000-000000000000') = ",
             $entity,
@@ -62,7 +92,8 @@ pub(in super::super::super) struct RangeStart {
 /// An assignment of a range.
 #[derive(Debug)]
 pub(in super::super::super) struct RangeRow {
-    pub(super) principal: PrincipalKey,
+    /// By which the rows of a range are ordered.
+    pub(in super::super::super) principal: PrincipalKey,
     pub(super) assignment_id: Uuid,
     pub(super) entity_id: Option<Uuid>,
     pub(super) effective_at: Timestamp,
