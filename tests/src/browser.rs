@@ -73,9 +73,15 @@ impl Browser {
 
     /// Sends a form; follows no redirect.
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Shown {
+        self.post_with(path, form, &[]).await
+    }
+
+    /// Sends a form with further headers; follows no redirect.
+    pub async fn post_with(&self, path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Shown {
         let encoded = Url::parse_with_params("http://epr.test", form).expect("a URL");
         let request = self.http.post(format!("{}{path}", self.base));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.send(request.body(encoded.query().unwrap_or_default().to_owned())).await
     }
 

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod certificate;
 pub mod cgroup;
 pub mod cli;
+pub mod console;
 pub mod database;
 pub mod disk;
 pub mod issuer;

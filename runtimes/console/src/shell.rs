@@ -234,12 +234,13 @@ fn here(uri: &Uri) -> String {
 
 /// Leads a guest to the login page and from there back.
 fn to_login(request: &Request, visitor: &Visitor) -> Response {
-    // The login page is no part of another page: script loads the whole page again.
-    if request.headers().contains_key("hx-request") {
-        return (StatusCode::UNAUTHORIZED, [("hx-refresh", "true")]).into_response();
-    }
     if *request.method() != Method::GET {
         return Refusal::form().into_response();
+    }
+    // The login page is no part of another page: script loads the whole page again. Not for what is typed into a form,
+    // which would be lost.
+    if request.headers().contains_key("hx-request") {
+        return (StatusCode::UNAUTHORIZED, [("hx-refresh", "true")]).into_response();
     }
     // A strict cookie is not sent when another site led here: the page loads itself again, and then it is.
     let site = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());

@@ -39,6 +39,9 @@ async fn a_part_for_a_guest_loads_the_whole_page_again_and_is_not_the_login_page
     let shown = guest.get_with("/console/tree", &[("hx-request", "true")]).await;
     assert_eq!((shown.status, shown.headers["hx-refresh"].to_str().unwrap()), (401, "true"));
     assert!(shown.body.is_empty(), "{}", shown.body);
+    // What is typed into a form is not lost by it.
+    let shown = guest.post_with("/console/change/condition", &[("condition", "{")], &[("hx-request", "true")]).await;
+    assert_eq!((shown.status, shown.headers.get("hx-refresh")), (403, None));
     let visitor = world.browser(&world.auditor).await;
     let shown = visitor.get_with("/console/tree", &[("hx-request", "true")]).await;
     assert!(shown.headers.get("hx-refresh").is_none());

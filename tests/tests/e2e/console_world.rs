@@ -29,6 +29,8 @@ pub struct World {
     pub auditor: String,
     pub reader: String,
     pub operator: String,
+    /// For each scope of a page, a token that has every other.
+    pub lacking: Vec<(&'static str, String)>,
     pub acme: String,
     pub berlin: String,
     pub ada: String,
@@ -50,7 +52,14 @@ impl World {
         let (reader_entry, reader) = credential("reader", &["epr:read"], &json!({}));
         let all = [&AUDITOR[..], &["epr:write", "epr:authorize"]].concat();
         let (operator_entry, operator) = credential("operator", &all, &json!({"actor_id": OPERATOR_ID}));
-        let tokens = json!([auditor_entry, reader_entry, operator_entry]).to_string();
+        let (mut tokens, mut lacking) = (vec![auditor_entry, reader_entry, operator_entry], Vec::new());
+        for scope in AUDITOR.into_iter().chain(["epr:write"]) {
+            let others: Vec<_> = all.iter().copied().filter(|other| *other != scope).collect();
+            let (entry, token) = credential(&format!("without {scope}"), &others, &json!({}));
+            tokens.push(entry);
+            lacking.push((scope, token));
+        }
+        let tokens = json!(tokens).to_string();
         let own = [
             ("EPR_DATABASE_URL", database.url.as_str()),
             ("EPR_AUTH_MODE", "token"),
@@ -69,6 +78,7 @@ impl World {
             auditor,
             reader,
             operator,
+            lacking,
             acme: String::new(),
             berlin: String::new(),
             ada: String::new(),

@@ -54,6 +54,7 @@ mod console_changes;
 mod console_import;
 mod console_openid;
 mod console_pages;
+mod console_scopes;
 mod console_script;
 mod console_sessions;
 mod console_world;

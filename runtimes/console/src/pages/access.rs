@@ -25,6 +25,9 @@ pub(crate) fn pages() -> Vec<Page> {
     vec![Page::get(TAB, show)]
 }
 
+/// The principals on a page: with conditions, the store reads the registrations of so many in one statement.
+const PRINCIPALS: u32 = 30;
+
 /// The list that a page shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum List {
@@ -77,7 +80,7 @@ async fn read(ask: &Ask, list: List) -> Result<AccessPage<AccessItem>, Refusal> 
                 action,
                 resource_id,
                 principal_type,
-                list: common,
+                list: ListRequest { limit: PRINCIPALS, ..common },
             });
             Ok(ask.epr().list_principals(&call, &fields.finish(request)?).await?)
         }

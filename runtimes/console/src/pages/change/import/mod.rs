@@ -39,8 +39,14 @@ pub(super) fn pages() -> Vec<Page> {
     vec![Page::get(PATH, show), Page::post(PATH, submit)]
 }
 
+/// Both scopes: the difference shows what the registry has.
+fn require(ask: &Ask) -> Result<(), Refusal> {
+    ask.visitor.require(Scope::Read)?;
+    ask.visitor.require(Scope::Write)
+}
+
 async fn show(ask: Ask) -> Answer {
-    ask.visitor.require(Scope::Write)?;
+    require(&ask)?;
     form_page(&ask, ask.texts().import, TAB, import_form(&ask, &ask.query), None)
 }
 
@@ -70,6 +76,7 @@ struct Difference {
 }
 
 async fn submit(ask: Ask, body: Bytes) -> Answer {
+    require(&ask)?;
     let (given, call) = submitted(&ask, &body)?;
     let format = if given.text("format") == "json" { Format::Json } else { Format::Csv };
     let input = Input::of_text(given.text("text"), format, ask.epr().entity_types());
