@@ -18,10 +18,14 @@ def get(path):
         return json.load(answer)
 
 
+# A role on an entity that reaches everything below it.
+roles = {role["id"]: role for role in get("/api/v1/roles?limit=200") if not role["scope_types"]}
 assignments = get("/api/v1/assignments?limit=200")
-assignment = next(one for one in assignments if one["entity_id"])
-role = get(f"/api/v1/roles/{assignment['role_id']}")
+assignment = next(one for one in assignments if one["entity_id"] and one["role_id"] in roles)
+role = roles[assignment["role_id"]]
 children = get(f"/api/v1/entities?ancestor_id={assignment['entity_id']}&limit=1")
+made = get(f"/api/v1/audit/entries?entity_id={role['id']}&order=asc&limit=1")[0]["sequence"]
+newest = get("/api/v1/audit/entries?limit=1")[0]["sequence"]
 resource = children[0]["id"] if children else assignment["entity_id"]
 action = urllib.parse.quote(role["permissions"][0])
 principal = f"principal_type={assignment['principal_type']}"
@@ -31,6 +35,7 @@ PAGES = {
     "home": "/console",
     "entities": "/console/entities",
     "entity": f"/console/entities/{resource}",
+    "entity-past": f"/console/entities/{resource}?at=2099-01-01",
     "tree": "/console/tree",
     "level": f"/console/tree?under={assignment['entity_id']}",
     "assignments-here": f"/console/entities/{assignment['entity_id']}/assignments/here",
@@ -40,11 +45,16 @@ PAGES = {
     "principal": f"/console/principal?type={assignment['principal_type']}&id={who}",
     "roles": "/console/roles",
     "role": f"/console/roles/{role['id']}",
+    "role-difference": f"/console/roles/{role['id']}/difference?from={made}&to={newest}",
     "assignment": f"/console/assignments/{assignment['id']}",
+    "expiring": "/console/attention/expiring",
+    "never-effective": "/console/attention/never-effective",
     "global": "/console/attention/global",
+    "orphans": "/console/attention/orphans",
     "check-form": "/console/check",
     "check-allowed": f"/console/check?user_id={who}&{principal}&action={action}&resource_id={resource}",
     "check-denied": f"/console/check?user_id={who}&{principal}&action=nothing&resource_id={resource}",
+    "access-form": "/console/access",
     "who-can": f"/console/access?list=principals&action={action}&resource_id={resource}",
     "what-can": f"/console/access?list=resources&principal_id={who}&{principal}&action={action}",
     "which-actions": f"/console/access?list=actions&principal_id={who}&{principal}&resource_id={resource}",
@@ -61,6 +71,9 @@ PAGES = {
     "change-assignment": f"/console/change/assignment?entity_id={resource}&role_id={role['id']}",
     "change-revoke": f"/console/change/revoke?id={assignment['id']}",
     "change-suspension": f"/console/change/suspension?type={assignment['principal_type']}&id={who}&status=suspended",
+    "change-import": "/console/change/import",
+    "change-requeue": "/console/change/requeue",
+    "change-made": "/console/changed?form=none",
 }
 for name, address in PAGES.items():
     print(name, address)

@@ -97,11 +97,25 @@ with urllib.request.urlopen(urllib.request.Request(grants, headers={"Authorizati
 question = urllib.parse.urlencode({"user_id": ada, "principal_type": "user", "action": "document:download",
     "resource_id": series_a})
 who_can = urllib.parse.urlencode({"list": "principals", "action": "document:download", "resource_id": berlin})
+RECORDS = [
+    {"kind": "principal", "external_id": "auth0|fay", "display_name": "Fay Tanaka"},
+    {"kind": "role", "name": "Document reader", "description": "Reads and verifies documents",
+        "permissions": ["document:download", "document:print", "document:verify"], "conditions": {"document:print": {
+            "expression": "context.pages <= 50", "parameters": {"pages": "int"}}}},
+    {"kind": "assignment", "principal_external_id": "auth0|fay", "role": "Document reader", "entity_type": "spv",
+        "entity_name": "Leipzig Lofts", "expires_at": moment(90)},
+    {"kind": "assignment", "principal_external_id": "auth0|ben", "role": "SPV manager", "entity_type": "spv",
+        "entity_name": "Berlin One", "effective_at": moment(-30), "expires_at": moment(5)},
+]
 PAGES = {
     "check": f"/console/check?{question}",
     "who-can": f"/console/access?{who_can}",
     "entry": f"/console/ledger/{granted[0]['sequence']}",
     "assign": f"/console/change/assignment?entity_id={berlin}&role_id={reader}&principal_id={ada}",
+    "tree": "/console/tree",
+    "import": "/console/change/import",
+    # What the form of an import gets, as words of an address.
+    "records": ";".join(urllib.parse.quote(json.dumps(record)) for record in RECORDS),
 }
 for name, address in PAGES.items():
     print(name, address)

@@ -70,6 +70,23 @@ export async function changeEverything(page, addresses) {
   await follow(page, "Revoke this assignment");
   await change(page, "role_assignment.delete", {});
 
+  await page.goto("/console/events?delivery_state=failed");
+  await page.locator("main tbody a[href*='/console/change/requeue']").first().click();
+  const requeued = await send(page, {});
+  if (!requeued.includes("Events that are pending again: 1")) fail(`an event: ${requeued}`);
+
+  await page.goto("/console/roles");
+  await follow(page, "Import principals, roles and assignments");
+  const imported = JSON.stringify({ kind: "role", name: `Imported ${randomUUID()}`, permissions: ["document:print"] });
+  const difference = await send(page, { format: "json", text: imported, reason: "ticket 42" });
+  if (!difference.includes("Nothing is changed yet")) fail(`the difference of an import: ${difference}`);
+  await page.getByRole("button", { name: "Make these changes" }).click();
+  await page.locator("main a").getByText("Entry", { exact: true }).click();
+  const ofImport = await page.locator("main").innerText();
+  for (const part of ["role.create", "ticket 42", "operator"]) {
+    if (!ofImport.includes(part)) fail(`the entry of an import lacks ${part}: ${ofImport.slice(0, 400)}`);
+  }
+
   await page.goto("/console/roles");
   await follow(page, "Create a role");
   const role = await change(page, "role.create", { name: `Printer ${randomUUID()}`, permissions: "document:print" });

@@ -5,6 +5,8 @@
 // content security policy, a console error, a request to another host, or a serious finding of axe.
 import { readFileSync } from "node:fs";
 import { changeEverything } from "./changes.mjs";
+import { createHostileEntities, visitHostilePages } from "./hostile.mjs";
+import { answerQuestions } from "./questions.mjs";
 import { axePath, fail, failures, launch, visit } from "./visitor.mjs";
 
 const axe = readFileSync(axePath, "utf8");
@@ -24,6 +26,17 @@ const VISITORS = [
   ["auditor", auditor, pages],
   ["operator", operator, forms],
 ];
+
+/** Fails if axe finds something serious on the page as it is. It evaluates its own source: the page must bypass CSP. */
+async function inspect(page, what) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  for (const { id, impact, nodes } of violations) {
+    if (["serious", "critical"].includes(impact)) {
+      fail(`${what}: ${id}: ${nodes.map((node) => node.html).slice(0, 2).join(" ")}`);
+    }
+  }
+}
 
 for (const [who, token, list] of VISITORS) {
   for (const colorScheme of ["light", "dark"]) {
@@ -63,13 +76,7 @@ for (const [who, token, list] of VISITORS) {
     const { context, page } = await visitor(token, { colorScheme, bypassCSP: true });
     for (const [, path] of list) {
       await page.goto(path);
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => window.axe.run());
-      for (const { id, impact, nodes } of violations) {
-        if (["serious", "critical"].includes(impact)) {
-          fail(`${path} (${who}, ${colorScheme}): ${id}: ${nodes.map((node) => node.html).slice(0, 2).join(" ")}`);
-        }
-      }
+      await inspect(page, `${path} (${who}, ${colorScheme})`);
     }
     // The local time is on hover.
     const without = () => [...document.querySelectorAll("time")].filter((time) => !time.title).length;
@@ -77,6 +84,21 @@ for (const [who, token, list] of VISITORS) {
     if (times > 0) fail(`${times} times without local time`);
     await context.close();
   }
+}
+
+// The pages of an auditor, with the controls that an operator has on them.
+for (const bypassCSP of [false, true]) {
+  const { context, page } = await visitor(operator, { bypassCSP });
+  for (const [, path] of pages) {
+    await page.goto(path);
+    for (const width of [2560, 360]) {
+      await page.setViewportSize({ width, height: 900 });
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wider > 0) fail(`${path} (operator): ${wider} px wider than ${width} px`);
+    }
+    if (bypassCSP) await inspect(page, `${path} (operator)`);
+  }
+  await context.close();
 }
 
 // The keyboard reaches the content past the navigation.
@@ -103,6 +125,32 @@ for (const [who, token, list] of VISITORS) {
   const opened = await below.waitFor({ timeout: 5000 }).then(() => true, () => false);
   if (!opened || new URL(page.url()).pathname !== "/console/tree") fail("no level of the tree opens in place");
   await page.screenshot({ path: `${shots}/tree-open.png`, fullPage: true });
+  await context.close();
+}
+
+// A condition is checked while it is typed.
+{
+  const { context, page } = await visitor(operator);
+  for (const [form, field] of [["change-assignment", "condition"], ["change-role-create", "conditions"]]) {
+    await page.goto(address(form));
+    await page.locator(`main [name=${field}]`).fill("{");
+    const found = page.locator(".check .notice.bad").waitFor({ timeout: 5000 });
+    if (!(await found.then(() => true, () => false))) fail(`${form}: a wrong condition is not found while it is typed`);
+  }
+  await context.close();
+}
+
+// The questions of an auditor, from Home.
+{
+  const { context, page } = await visitor(auditor);
+  const question = new URL(address("check-allowed"), base).searchParams;
+  const entity = question.get("resource_id");
+  await page.goto(`/console/entities/${entity}`);
+  const name = await page.locator("h1").innerText();
+  await answerQuestions(page, {
+    base, token: operator, entity, name, principal: question.get("user_id"), type: question.get("principal_type"),
+    action: question.get("action"), at: "2099-10-01",
+  });
   await context.close();
 }
 
@@ -139,7 +187,8 @@ for (const [who, token, list] of VISITORS) {
     if (controls > 0) fail(`${path}: ${controls} controls that change something`);
   }
   const formToken = await page.locator("input[name=form_token]").first().getAttribute("value");
-  for (const path of new Set(forms.map(([, path]) => path.split("?")[0]))) {
+  const paths = forms.map(([, path]) => path.split("?")[0]).filter((path) => path.startsWith("/console/change/"));
+  for (const path of new Set(paths)) {
     const statuses = await page.evaluate(async ([path, formToken]) => {
       const body = new URLSearchParams({ form_token: formToken, name: "x", type: "spv", permissions: "a:b" });
       const posted = await fetch(path, { method: "POST", body });
@@ -155,6 +204,17 @@ for (const javaScriptEnabled of [true, false]) {
   const { context, page } = await visitor(operator, { javaScriptEnabled, refusals: true });
   await changeEverything(page, { entity: address("entity"), role: address("role"), principals: "/console/principals" });
   await context.close();
+}
+
+// Hostile names, where scripts run.
+{
+  const entity = await createHostileEntities(base, operator);
+  for (const bypassCSP of [false, true]) {
+    const { context, page } = await visitor(operator, { bypassCSP, refusals: true });
+    const picture = (_, what) => page.screenshot({ path: `${shots}/hostile-${what.replaceAll(" ", "-")}.png` });
+    await visitHostilePages(page, entity, bypassCSP ? inspect : picture);
+    await context.close();
+  }
 }
 
 await browser.close();

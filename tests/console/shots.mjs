@@ -13,6 +13,8 @@ const SHOTS = [
   ["who-can", auditor, "dark", 620],
   ["entry", auditor, "light", 1060],
   ["assign", operator, "light", 640],
+  ["tree", auditor, "light", 480],
+  ["import", operator, "light", 700],
 ];
 
 const browser = await launch();
@@ -28,6 +30,19 @@ for (const [name, token, colorScheme, height] of SHOTS) {
     await page.getByRole("button", { name: "Verify in this browser" }).click();
     await page.locator(".verify li").nth(4).waitFor({ timeout: 5000 });
     await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  }
+  if (name === "tree") {
+    for (const company of ["Acme Estates", "Berlin One"]) {
+      const branch = page.locator(".branches > li > details", { has: page.getByText(company, { exact: true }) }).last();
+      await branch.locator("summary").first().click();
+      await branch.locator(".level > li").first().waitFor({ timeout: 5000 });
+    }
+  }
+  if (name === "import") {
+    await page.locator("[name=format]").selectOption("json");
+    await page.locator("[name=text]").fill(pages.get("records").split(";").map(decodeURIComponent).join("\n"));
+    await page.locator("[name=reason]").fill("FA-2320");
+    await page.getByRole("button", { name: "Show what would change" }).click();
   }
   await page.screenshot({ path: `${folder}/console-${name}.png` });
   await context.close();
