@@ -13,7 +13,7 @@ const SHOTS = [
   ["who-can", auditor, "dark", 620],
   ["entry", auditor, "light", 1060],
   ["assign", operator, "light", 640],
-  ["tree", auditor, "light", 480],
+  ["tree", auditor, "light", 570],
   ["import", operator, "light", 700],
 ];
 

@@ -2,14 +2,14 @@
 
 use axum::http::Method;
 
-/// The path templates of the pages that none of `addresses` is of. Left out are files, and the pages of a login, which
-/// a visitor with a session does not see.
+/// The path templates of the pages that none of `addresses` is of. Left out are files, the pages of a login, which
+/// a visitor with a session does not see, and the page for every other address.
 pub fn missing_pages(addresses: &[&str]) -> Vec<&'static str> {
     let templates: Vec<&str> = epr_console::paths()
         .into_iter()
         .filter(|(method, path)| *method == Method::GET && !path.starts_with("/console/assets/"))
         .map(|(_, path)| path)
-        .filter(|path| !path.starts_with("/console/login"))
+        .filter(|path| !path.starts_with("/console/login") && !path.contains("{*"))
         .collect();
     let template_of = |address: &str| {
         let path = address.split('?').next().unwrap_or_default();

@@ -70,8 +70,9 @@ pub const SEARCH_NAMES: [&str; 2] = search::NAMES;
 /// position to start after, `$2` the number of rows.
 pub const WALKS: [&str; 2] = [events::PENDING_KEYS, events::PENDING_UNORDERED];
 
-/// The statement behind lists of principals, for explaining it: `$1` a JSON list of ranges, each a list of an entity (the
-/// nil UUID for global assignments), a role, and the principal to start after, by id and type; `$2` the rows of each.
+/// The statement behind lists of principals, for explaining it: `$1` a JSON list of ranges, each a list of an entity
+/// (the nil UUID for global assignments), a role, and the principal to start after, by id and type; `$2` the rows of
+/// each.
 pub const ACCESS_RANGES: &str = access_batch::RANGES;
 
 /// Opens (and creates, with its folders) a database file.

@@ -44,9 +44,11 @@ fn subject(ask: &Ask, given: &Query) -> Result<Option<Uuid>, Refusal> {
 
 async fn show(ask: Ask) -> Answer {
     require(&ask)?;
-    let title = if subject(&ask, &ask.query)?.is_some() { ask.texts().requeue } else { ask.texts().requeue_all };
-    let form = Form::change("requeue", PATH, title, &ask.visitor.form_token);
-    form_page(&ask, title, TAB, form.hidden("event_id", ask.query.text("event_id")), None)
+    let event_id = subject(&ask, &ask.query)?;
+    let label = if event_id.is_some() { ask.texts().requeue } else { ask.texts().requeue_all };
+    let title = event_id.map_or_else(|| label.to_owned(), |id| format!("{label}: {id}"));
+    let form = Form::change("requeue", PATH, label, &ask.visitor.form_token);
+    form_page(&ask, &title, TAB, form.hidden("event_id", ask.query.text("event_id")), None)
 }
 
 async fn submit(ask: Ask, body: Bytes) -> Answer {

@@ -135,7 +135,10 @@ fn planned_cells(t: &Texts, number: u64, planned: &Planned) -> Vec<Cell> {
     };
     let (headline, details) = &planned.summary;
     let shown = if planned.change == Change::Nothing { &[][..] } else { details };
-    let details = shown.iter().fold(Cell::empty(), |cell, line| cell.and(Look::Name, line));
+    let details = shown.iter().enumerate().fold(Cell::empty(), |cell, (at, line)| {
+        let cell = if at > 0 { cell.and(Look::Muted, "·") } else { cell };
+        cell.and(Look::Name, line)
+    });
     vec![Cell::plain(number.to_string()), change, Cell::name(headline), details]
 }
 
