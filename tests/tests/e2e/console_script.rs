@@ -28,7 +28,8 @@ async fn every_page_has_the_pinned_htmx_that_evaluates_nothing_and_calls_no_othe
     let htmx = browser.get(&address).await.expect(200);
     let pinned = include_str!("../../../runtimes/console/htmx.version");
     let (_, expected) = pinned.trim().split_once(' ').unwrap();
-    let hash: String = digest(&SHA256, htmx.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash =
+        digest(&SHA256, htmx.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert_eq!(hash, expected);
 }
 
