@@ -33,7 +33,7 @@ cfn-lint infra/*.yaml
 for template in infra/*.json.template; do jq empty "$template"; done
 docker-compose --file compose.yaml config --quiet
 # A setting that EPR does not know would have no effect.
-grep -hoE '\bEPR_[A-Z_]+' compose.yaml infra/service.yaml infra/lambda.yaml | sort -u | while read -r name; do
+grep -hoE '\bEPR_[A-Z_]+' compose.yaml infra/service.yaml infra/lambda.yaml infra/lambda-api.yaml | sort -u | while read -r name; do
     grep -q "^| .*\`$name\`" docs/SETTINGS.md || { echo "$name is not a setting: docs/SETTINGS.md" >&2; exit 1; }
 done
 [[ ${1:-} != --lint ]] || exit 0

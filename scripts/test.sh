@@ -43,7 +43,7 @@ quick_skips=(
     cache_renewals::the_cost cli_transfer::an_export_is_imported cli_transfer::an_interrupted client::calls_are_repeated
     clock_offset::doctor clock_offset::readiness connections::a_connection connections::the_limit database_as_found::
     database_start:: database_url:: event_trail::a_consumer event_trail::fifty events_delivery::events_of_concurrent
-    failover:: hand_back::a_running hand_back::each_obstacle hierarchy_depth::creations ledger_lock:: ledger_readers::
+    failover:: function_api:: hand_back::a_running hand_back::each_obstacle hierarchy_depth::creations ledger_lock:: ledger_readers::
     ledger_store::an_entry limits::a_slow_call limits::healthz limits::one_call memory:: metrics::the_table
     plan::a_check plan::the_result plan_ledger::no_plan pooler:: privileges:: process::a_request_that_waits
     process::the_sqlalchemy process::without_migrations races::an_abandoned races::callers unread_output::sigterm

@@ -18,6 +18,7 @@ mod principals;
 #[cfg(feature = "proofs")]
 mod proofs;
 mod tree;
+mod upkeep;
 mod use_cases;
 
 use std::time::Duration;
@@ -59,13 +60,30 @@ impl Epr {
         self.engines.store()
     }
 
-    /// Prepares the service for use: migrates if `migrate` is set, checks the schema, creates the default actions. Safe
-    /// when many processes do it at once.
+    /// Prepares the service for use, and starts its background tasks: [`Epr::prepare`], for a process that runs all the
+    /// time.
+    ///
+    /// # Errors
+    /// Those of [`Epr::prepare`].
+    pub async fn start(&self, migrate: bool) -> Result<()> {
+        self.prepare(migrate).await?;
+        let core = &self.engines.core;
+        self.engines.graph_keeper.start(&self.engines.graph, &core.store);
+        self.engines.cache.follow_changes(&core.store, &self.engines.changes, &self.engines.graph);
+        self.engines.clock_offset.start(core);
+        self.engines.history.start(core);
+        self.engines.answers.start(core);
+        Ok(())
+    }
+
+    /// Migrates if `migrate` is set, checks the schema, creates the default actions. Safe when many processes do it at
+    /// once. Starts no background task: for a process that is frozen between two calls, where a task would stop in the
+    /// middle of its work. [`Epr::run_upkeep`] does that work.
     ///
     /// # Errors
     /// The database is unavailable, its schema does not admit this program or (without `migrate`) is older than it, or
     /// it holds entity types that this service does not accept.
-    pub async fn start(&self, migrate: bool) -> Result<()> {
+    pub async fn prepare(&self, migrate: bool) -> Result<()> {
         let schema = if migrate { self.migrate().await? } else { self.schema().await? };
         schema.check_start()?;
         let unaccepted = self.unaccepted_types().await?;
@@ -76,11 +94,6 @@ impl Epr {
         let mut tx = core.store.begin().await?;
         tx.ensure_actions(&core.settings.default_permissions, core.now()).await?;
         tx.commit().await?;
-        self.engines.graph_keeper.start(&self.engines.graph, &core.store);
-        self.engines.cache.follow_changes(&core.store, &self.engines.changes, &self.engines.graph);
-        self.engines.clock_offset.start(core);
-        self.engines.history.start(core);
-        self.engines.answers.start(core);
         Ok(())
     }
 

@@ -85,6 +85,19 @@ url = function["Environment"]["Variables"]["EPR_DATABASE_URL"]
 shown("lambda.yaml: the database's URL comes from the secret, and the stack does not contain it",
       url in ("postgresql://epr:secret@db/epr", "{{resolve:secretsmanager:" + secret + "}}") and function["Runtime"] == "provided.al2023", function)
 
+api = stack("api-lambda", "infra/lambda-api.yaml", {
+    "CodeBucket": "epr-code", "CodeKey": "1.zip", "DatabaseUrlSecretArn": secret, "ApiTokensSecretArn": secret,
+    "DocumentTopicArn": messaging["DocumentTopicArn"], "SubnetIds": ",".join(subnets), "SecurityGroupIds": group,
+})
+function = client("lambda").get_function_configuration(FunctionName=api["FunctionName"])
+variables = function["Environment"]["Variables"]
+shown("lambda-api.yaml: the function requires tokens, does not migrate, and has time beyond a request's",
+      (variables["EPR_AUTH_MODE"], variables["RUN_MIGRATIONS"]) == ("token", "false")
+      and int(variables["EPR_REQUEST_TIMEOUT"]) + 5 < function["Timeout"] < 30, function)
+targets = client("events").list_targets_by_rule(Rule="omen-epr-api-upkeep")["Targets"]
+shown("lambda-api.yaml: the schedule invokes the function, as it is",
+      [(one["Arn"], one.get("Input")) for one in targets] == [(function["FunctionArn"], None)], targets)
+
 # moto's CloudFormation knows neither auto-scaling nor filters of logs, alarms, `Rules`, or the load balancer of a service.
 secrets = {
     name: client("secretsmanager").create_secret(Name=f"epr/{name}", SecretString="x")["ARN"]

@@ -1,10 +1,11 @@
 //! The HTTP interface inside the test's process: any request goes through the whole router, and typed calls through a
-//! client that reaches it on a free port.
+//! client that reaches it on a free port. With `EPR_TEST_OVER=function` requests go through the function for AWS Lambda
+//! instead, as events of API Gateway.
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use epr_api::Callers;
 use epr_client::{Client, Question, RetryPolicy};
 use epr_core::authn::Authenticator;
@@ -18,12 +19,14 @@ use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::database::{Database, DatabaseKind};
-use crate::wait;
+use crate::{gateway, wait};
 
 /// A service in this process, and a client of its router.
 #[derive(Clone)]
 pub struct Api {
     service: epr_api::Service,
+    /// The function in front of it, in a run over the function.
+    function: Option<Arc<epr_api_lambda::Function>>,
     /// The facade behind the router.
     pub epr: Epr,
     /// The database.
@@ -108,8 +111,12 @@ impl Api {
         epr.start(true).await.expect("a service that starts");
         until_cached(&epr).await;
         let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
-        let callers = Callers { authenticator: Arc::new(authenticator), open: settings.auth.open.clone() };
-        Self { service: epr_api::service(epr.clone(), &settings.http, callers), epr, database, client: Arc::default() }
+        let authenticator = Arc::new(authenticator);
+        let callers = || Callers { authenticator: Arc::clone(&authenticator), open: settings.auth.open.clone() };
+        let is_over_function = std::env::var("EPR_TEST_OVER").is_ok_and(|over| over == "function");
+        let function = is_over_function.then(|| epr_api_lambda::Function::over(epr.clone(), &settings.http, callers()));
+        let service = epr_api::service(epr.clone(), &settings.http, callers());
+        Self { service, function: function.map(Arc::new), epr, database, client: Arc::default() }
     }
 
     /// A client of the service, which is served on a free port from the first call on.
@@ -131,11 +138,22 @@ impl Api {
         self.post("/api/v1/entities", body).await.status.as_u16()
     }
 
+    async fn respond(&self, request: Request<Body>) -> Response<Bytes> {
+        let Some(function) = &self.function else {
+            let response = self.service.clone().oneshot(request).await.expect("the service never fails");
+            let (parts, body) = response.into_parts();
+            return Response::from_parts(parts, body.collect().await.expect("a whole body").to_bytes());
+        };
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        let event = gateway::event(&Request::from_parts(parts, body), "$default");
+        let answer = Box::pin(function.handle(event, "invocation", 0)).await.expect("an event that the function knows");
+        gateway::response(&serde_json::to_value(answer).expect("an answer"))
+    }
+
     /// Sends a request, whose response has a JSON body or none.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.service.clone().oneshot(request).await.expect("the service never fails");
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let (parts, bytes) = self.respond(request).await.into_parts();
         let body = if bytes.is_empty() {
             Value::Null
         } else {
@@ -152,9 +170,7 @@ impl Api {
 
     /// Sends a request; returns the status, the headers and the bytes of the body.
     pub async fn bytes(&self, request: Request<Body>) -> (u16, HeaderMap, Vec<u8>) {
-        let response = self.service.clone().oneshot(request).await.expect("the service never fails");
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let (parts, bytes) = self.respond(request).await.into_parts();
         (parts.status.as_u16(), parts.headers, bytes.to_vec())
     }
 

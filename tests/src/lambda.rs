@@ -1,5 +1,5 @@
-//! The Lambda function in the runtime of `cargo lambda watch`, and an event source that feeds it from a queue, as the
-//! service does it: receive, invoke, delete what is not reported as failed.
+//! A Lambda function in the runtime of `cargo lambda watch`, and an event source that feeds that of the worker from a
+//! queue, as the service does it: receive, invoke, delete what is not reported as failed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,14 +16,27 @@ use crate::wait;
 pub struct Lambda {
     /// The function's process, with its log.
     pub function: Process,
-    url: String,
-    client: reqwest::Client,
+    /// Its invocations.
+    pub invocations: Invocations,
     _runtime: Child,
 }
 
+/// The interface of the runtime for invocations.
+#[derive(Clone)]
+pub struct Invocations {
+    url: String,
+    client: reqwest::Client,
+}
+
 impl Lambda {
-    /// Starts the runtime and the function, which gets exactly `environment` and the variables of the runtime.
+    /// Starts the runtime and the audit worker's function, which gets exactly `environment` and the variables of the
+    /// runtime.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_program("epr-audit-lambda", environment).await
+    }
+
+    /// [`Lambda::start`] with the function of this name.
+    pub async fn start_program(name: &str, environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut runtime = Command::new("cargo-lambda")
             .args(["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port])
@@ -54,17 +67,14 @@ impl Lambda {
         let client = reqwest::Client::builder().timeout(Duration::from_mins(3)).build().expect("a client");
         let connected = async || tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.is_ok();
         wait::until_value("the Lambda runtime", Duration::from_millis(20), connected, |up| *up).await;
-        let function = Process::start("epr-audit-lambda", &all);
+        let function = Process::start(name, &all);
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
-        Self { function, url, client, _runtime: runtime }
+        Self { function, invocations: Invocations { url, client }, _runtime: runtime }
     }
 
-    /// Invokes the function; returns its answer, or `None` when the invocation failed.
+    /// [`Invocations::invoke`].
     pub async fn invoke(&self, event: &Value) -> Option<Value> {
-        let answer = self.client.post(&self.url).json(event).send().await.expect("an answer");
-        let failed = !answer.status().is_success();
-        let body: Value = answer.json().await.expect("JSON");
-        (!failed && body.get("errorMessage").is_none()).then_some(body)
+        self.invocations.invoke(event).await
     }
 
     /// Receives one batch from the queue, hidden for `hidden_seconds`, and invokes the function with it. Returns the
@@ -109,5 +119,15 @@ impl Lambda {
             queue.delete(&receipts).await;
         }
         (messages.len(), failed.len())
+    }
+}
+
+impl Invocations {
+    /// Invokes the function; returns its answer, or `None` when the invocation failed.
+    pub async fn invoke(&self, event: &Value) -> Option<Value> {
+        let answer = self.client.post(&self.url).json(event).send().await.expect("an answer");
+        let failed = !answer.status().is_success();
+        let body: Value = answer.json().await.expect("JSON");
+        (!failed && body.get("errorMessage").is_none()).then_some(body)
     }
 }

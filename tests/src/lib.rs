@@ -11,6 +11,7 @@ pub mod cli;
 pub mod console;
 pub mod database;
 pub mod disk;
+pub mod gateway;
 pub mod issuer;
 pub mod kms;
 pub mod lambda;

@@ -139,6 +139,15 @@ impl Authenticator {
         }
     }
 
+    /// Reads again what the background readers would have read by now, if they had not been frozen with the process:
+    /// the file of tokens, and the issuer's keys when the last attempt is older than its interval.
+    pub async fn refresh_outdated(&self) {
+        self.reread().await;
+        if let Some(issuer) = &self.jwt {
+            issuer.keys.refresh_outdated().await;
+        }
+    }
+
     /// Reads the file of tokens again now. A file that cannot be used is logged and changes nothing.
     pub async fn reread(&self) {
         if let Some(Tokens::File(file)) = &self.tokens {

@@ -55,6 +55,14 @@ impl KeyReader {
         })
     }
 
+    /// The time between two successful reads.
+    fn interval(&self) -> Duration {
+        match self {
+            Self::Http(..) => REFRESH_INTERVAL,
+            Self::File(_) => FILE_INTERVAL,
+        }
+    }
+
     async fn read(&self) -> Result<KeySet, ReadError> {
         let document = match self {
             Self::Http(client, url) => client.get(url).await?,
@@ -89,6 +97,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Time for which keys are used after the last valid answer, in microseconds.
     max_age: i64,
+    /// The time between two successful attempts, in microseconds.
+    interval: i64,
     state: Mutex<State>,
     /// Counts attempts that have ended.
     ended: watch::Sender<u64>,
@@ -112,6 +122,7 @@ impl Jwks {
         let shared = Arc::new(Shared {
             clock,
             max_age: i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX),
+            interval: i64::try_from(reader.interval().as_micros()).unwrap_or(i64::MAX),
             // Running from the start, so that a request which precedes the task's first attempt waits for it.
             state: Mutex::new(State { running: true, ..State::default() }),
             ended: watch::Sender::new(0),
@@ -126,6 +137,16 @@ impl Jwks {
         let now = self.shared.clock.now();
         let state = self.shared.state();
         state.usable(now, self.shared.max_age)
+    }
+
+    /// Waits for new keys if the last attempt is older than the interval of the background: that stands still while the
+    /// process is frozen, and the clock may not.
+    pub(super) async fn refresh_outdated(&self) {
+        let attempted_at = self.shared.state().attempted_at;
+        let age = attempted_at.map(|at| self.shared.clock.now().unix_micros() - at.unix_micros());
+        if age.is_none_or(|age| age >= self.shared.interval) {
+            self.refreshed().await;
+        }
     }
 
     /// The keys after an attempt to fetch new ones, unless the last one was a moment ago; `None` when the issuer did
@@ -193,8 +214,7 @@ impl Shared {
             }
         }
         match (state.failures, reader) {
-            (0, KeyReader::Http(..)) => REFRESH_INTERVAL,
-            (0, KeyReader::File(_)) => FILE_INTERVAL,
+            (0, reader) => reader.interval(),
             (failures, _) => RETRY.delay(failures, &SystemRandom),
         }
     }

@@ -41,8 +41,7 @@ impl AnswerKeeper {
         loop {
             let Some(delay) = core.upgrade().map(|core| INTERVAL.delay(1, &*core.random)) else { return };
             let Some(used) = core.upgrade() else { return };
-            remove(&used).await;
-            remove_sessions(&used).await;
+            remove_outdated(&used).await;
             drop(used);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
@@ -52,8 +51,13 @@ impl AnswerKeeper {
     }
 }
 
-/// Removes every answer that is no longer kept.
-async fn remove(core: &Core) {
+/// Removes every answer that is no longer kept, and every session of a browser that has ended.
+pub(crate) async fn remove_outdated(core: &Core) {
+    remove_answers(core).await;
+    remove_sessions(core).await;
+}
+
+async fn remove_answers(core: &Core) {
     let mut all = 0;
     // The calls that need the database report that it does not answer.
     while let Ok(removed) = core.store.remove_outdated_answers(core.now(), BATCH).await {
@@ -67,7 +71,6 @@ async fn remove(core: &Core) {
     }
 }
 
-/// Removes every session of a browser that has ended.
 async fn remove_sessions(core: &Core) {
     while let Ok(removed) = core.store.remove_idle_browser_sessions(core.now(), BATCH).await {
         if removed < u64::from(BATCH) {

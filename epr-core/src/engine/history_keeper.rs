@@ -43,13 +43,13 @@ impl HistoryKeeper {
                 () = self.stop.notified() => return,
             }
             let Some(core) = core.upgrade() else { return };
-            look(&core, &mut warned).await;
+            complete(&core, &mut warned).await;
         }
     }
 }
 
-/// Completes history if it lacks entries.
-async fn look(core: &Core, warned: &mut bool) {
+/// Completes history if it lacks entries. `warned`: whether a failure has been logged.
+pub(crate) async fn complete(core: &Core, warned: &mut bool) {
     // The calls that need the database report that it does not answer.
     let Ok(state) = core.store.history_state().await else { return };
     let mut is_behind = !state.is_complete();

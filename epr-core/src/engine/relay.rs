@@ -1,5 +1,5 @@
-//! The relay: delivers the events that requests left behind, for as long as the process lives. Any number of them may
-//! run.
+//! The relay: delivers the events that requests left behind, for as long as the process lives, or what is due in one
+//! pass. Any number of them may run.
 
 use std::time::Duration;
 
@@ -66,6 +66,24 @@ impl Delivery {
                 () = woken => {}
             }
         }
+    }
+
+    /// Delivers what is due, until nothing is, the topic or the database is unavailable, or `end`.
+    pub(crate) async fn relay_until(&self, end: Instant) {
+        let Some(publisher) = self.publisher.as_deref() else { return };
+        // The clock of a process may have stood still since the breaker opened.
+        self.breaker.close();
+        while Instant::now() < end && !self.breaker.is_open() {
+            match self.deliver_due(publisher).await {
+                Ok(WalkStep::More) => {}
+                Ok(WalkStep::NothingDue { .. }) => break,
+                Err(error) => {
+                    warn!(error = chain(&error), "events_engine_relay_paused");
+                    return;
+                }
+            }
+        }
+        self.report().await;
     }
 
     /// The delay when nothing is due; a short one while an event is pending that will be.

@@ -31,8 +31,10 @@ use http::guard::{self, Guard};
 use http::http_metrics::HttpMetrics;
 use http::middleware::{self, Middleware};
 use http::permit::Permits;
+use http::transport::Transport;
 use openapi::Interface;
 
+pub use http::invocations::{Fallback, Invocations, Origin};
 pub use http::path::Service;
 pub use http::serve::{ServeError, serve};
 
@@ -54,6 +56,7 @@ const FEED_READS: usize = 4;
 struct App {
     epr: Epr,
     limits: Limits,
+    transport: Transport,
     unknown_members: UnknownMembers,
     /// Production without authentication that the settings do not confirm as intended.
     unguarded: bool,
@@ -122,6 +125,7 @@ impl Callers {
 #[derive(Clone)]
 pub struct Api {
     service: Service,
+    permits: Permits,
     limits: Limits,
     metrics: Arc<HttpMetrics>,
     /// Becomes `true` when the service stops.
@@ -132,6 +136,10 @@ impl Api {
     /// The interface over `epr`.
     #[must_use]
     pub fn new(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
+        Self::over(Transport::Connections, epr, settings, callers)
+    }
+
+    fn over(transport: Transport, epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
         let Interface { router, document, access } = routes::all().finish();
         let limits = settings.limits.clone();
         let (bodies, documents) = (Budget::new(BODY_BYTES), Budget::new(DOCUMENT_BYTES));
@@ -144,6 +152,7 @@ impl Api {
         let app = App {
             epr: epr.clone(),
             limits: limits.clone(),
+            transport,
             unknown_members: settings.unknown_members,
             unguarded: callers.authenticator.unguarded(),
             metrics: Arc::clone(&metrics),
@@ -177,15 +186,16 @@ impl Api {
             Some(authenticator) => console::mount(router, console_epr, authenticator, limits.body),
             None => router,
         };
+        let permits = Permits::new(limits.concurrency);
         let around = Middleware {
-            permits: Permits::new(limits.concurrency),
+            permits: permits.clone(),
             timeout: limits.request,
             answers,
             metrics: Arc::clone(&metrics),
             access_log: settings.access_log,
         };
         let router = router.layer(from_fn_with_state(Arc::new(around), middleware::handle));
-        Self { service: Service::new(router), limits, metrics, stopping }
+        Self { service: Service::new(router), permits, limits, metrics, stopping }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod daemon;
 mod descriptors;
+pub mod function;
 mod log_queue;
 pub mod logging;
 pub mod probe;

@@ -7,20 +7,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use epr_boot::function::{ROLLBACK_TIME, time_left};
 use epr_core::Epr;
-use epr_core::domain::Timestamp;
 use epr_core::error::chain;
 use epr_core::ingest::{Ingested, Message, sent_at};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// Part of an invocation's time that is reserved for the answer.
-const ANSWER_RESERVE: Duration = Duration::from_secs(1);
-/// The longest time that a function can have. A deadline further away has another unit.
-const MAX_INVOCATION_TIME: Duration = Duration::from_mins(15);
-/// Time for the rollback of a transaction that was cut off.
-const ROLLBACK_TIME: Duration = Duration::from_millis(200);
 /// Time between attempts while the database is unavailable.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -83,7 +77,7 @@ impl Function {
     async fn ingest(&self, messages: &[Message], end: Option<Instant>) -> Vec<bool> {
         let mut ingested: Option<Ingested> = None;
         loop {
-            match (self.started.get_or_try_init(|| self.epr.start(self.run_migrations)).await, &mut ingested) {
+            match (self.started.get_or_try_init(|| self.epr.prepare(self.run_migrations)).await, &mut ingested) {
                 (Ok(()), None) => ingested = Some(self.epr.ingest(messages).await),
                 (Ok(()), Some(ingested)) => self.epr.ingest_rest(messages, ingested).await,
                 (Err(error), _) => warn!(target: "audit_consumer", error = chain(&error), "audit_lambda_not_started"),
@@ -98,14 +92,6 @@ impl Function {
             }
         }
     }
-}
-
-/// The time for the work; `None` when `deadline` is not one. The emulator for local use sends a duration there.
-fn time_left(deadline: u64, now: Timestamp) -> Option<Duration> {
-    let now = Duration::from_micros(u64::try_from(now.unix_micros()).ok()?);
-    let deadline = Duration::from_millis(deadline);
-    let left = deadline.saturating_sub(now);
-    (deadline.abs_diff(now) <= MAX_INVOCATION_TIME).then(|| left.saturating_sub(ANSWER_RESERVE.min(left / 4)))
 }
 
 fn message(mut record: SqsMessage) -> Message {

@@ -53,16 +53,3 @@ async fn a_failure_without_a_name_is_everyones() {
     let fine = function.handle(event(&serde_json::json!([])), 0).await.unwrap();
     assert!(fine.batch_item_failures.is_empty());
 }
-
-#[test]
-fn a_deadline_is_milliseconds_since_1970_or_none() {
-    let now = Timestamp::from_unix_micros(1_800_000_000_000_000).unwrap();
-    assert_eq!(time_left(1_800_000_030_000, now), Some(Duration::from_secs(29)));
-    assert_eq!(time_left(1_800_000_002_000, now), Some(Duration::from_millis(1500)));
-    for over in [1_800_000_000_000, 1_799_999_999_999, 1_799_999_400_000] {
-        assert_eq!(time_left(over, now), Some(Duration::ZERO));
-    }
-    for nonsense in [0, 600_000, u64::MAX] {
-        assert_eq!(time_left(nonsense, now), None, "{nonsense}");
-    }
-}

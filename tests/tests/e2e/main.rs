@@ -78,6 +78,7 @@ mod external_ids;
 mod failover;
 mod foreign_crates;
 mod foreign_verifiers;
+mod function_api;
 mod graph_law;
 mod hand_back;
 mod headers;

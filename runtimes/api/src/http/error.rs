@@ -78,6 +78,12 @@ pub(crate) fn detail(status: StatusCode, sentence: &str) -> Response {
     json(status, &Detail { detail: sentence })
 }
 
+/// The text of [`detail`].
+pub(crate) fn detail_text(sentence: &str) -> Vec<u8> {
+    // A sentence can be written.
+    serde_json::to_vec(&Detail { detail: sentence }).unwrap_or_default()
+}
+
 fn body_too_large(limit: usize) -> Response {
     let mut response = detail(StatusCode::PAYLOAD_TOO_LARGE, &format!("The body is larger than {limit} bytes"));
     // The rest of the body is discarded and the connection closed: no other request may follow on it.
@@ -109,12 +115,16 @@ pub(crate) fn response_dropped() -> Response {
 
 /// The request exceeded its timeout. `reads` when it cannot have changed anything.
 pub(crate) fn timed_out(reads: bool) -> Response {
-    let sentence = if reads {
+    detail(StatusCode::SERVICE_UNAVAILABLE, timed_out_sentence(reads))
+}
+
+/// The sentence of [`timed_out`].
+pub(crate) fn timed_out_sentence(reads: bool) -> &'static str {
+    if reads {
         "The request timed out"
     } else {
         "The request timed out; the change may still be made, read the result before you retry"
-    };
-    detail(StatusCode::SERVICE_UNAVAILABLE, sentence)
+    }
 }
 
 /// No route has this path.

@@ -29,8 +29,6 @@ const PAGE_BYTES: usize = 2 << 20;
 const CHUNK_BYTES: usize = 256 << 10;
 /// The reservation of a streamed list.
 const STREAM_BYTES: usize = 4 * CHUNK_BYTES;
-/// The size of a whole list without its last row: the list ends with the row that exceeds it.
-const LIST_BYTES: i64 = 63 << 20;
 /// The longest that a reader may take for a chunk.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -162,8 +160,8 @@ async fn one_page<L: ListSource>(app: &App, query: &Query, list: &L, page: Page)
     Ok(writer.into_response(reservation, query, Cursor::encode))
 }
 
-/// All of `list`, within [`LIST_BYTES`]. A list that fits into one chunk is sent at once. The end of a larger one is
-/// looked up first, so that `Link` can be sent before the rows.
+/// All of `list`, within the bytes that the transport has for a list. A list that fits into one chunk is sent at once.
+/// The end of a larger one is looked up first, so that `Link` can be sent before the rows.
 async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, ApiError> {
     let reservation = app.answers.reserve(STREAM_BYTES).await.map_err(|_| ApiError::Overloaded)?;
     let mut first = PageWriter::first_chunk();
@@ -171,7 +169,7 @@ async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<
     if !first.more {
         return Ok(first.into_response(reservation, query, Cursor::encode));
     }
-    let end = list.end(&app.epr, LIST_BYTES).await?;
+    let end = list.end(&app.epr, app.transport.list_bytes()).await?;
     let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(produce(Arc::clone(app), list, first, end, sender));
     let stream = ListStream { chunks, ended: false, _reservation: reservation };

@@ -13,7 +13,10 @@ use super::budget::Reservation;
 
 /// All permits of the process.
 #[derive(Clone)]
-pub(crate) struct Permits(Arc<Semaphore>);
+pub(crate) struct Permits {
+    free: Arc<Semaphore>,
+    count: usize,
+}
 
 /// The permit of one call. It is in the request's extensions, so that the reader of the body can release it meanwhile.
 #[derive(Clone)]
@@ -32,11 +35,16 @@ pub(crate) struct Overloaded;
 
 impl Permits {
     pub(crate) fn new(count: usize) -> Self {
-        Self(Arc::new(Semaphore::new(count)))
+        Self { free: Arc::new(Semaphore::new(count)), count }
     }
 
     fn take(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
-        Arc::clone(&self.0).try_acquire_owned().map_err(|_| Overloaded)
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| Overloaded)
+    }
+
+    /// Waits until no permit is taken.
+    pub(crate) async fn all_free(&self) {
+        let _ = self.free.acquire_many(u32::try_from(self.count).unwrap_or(u32::MAX)).await;
     }
 
     /// Acquires a permit if one is free. It is released when its last clone is dropped.

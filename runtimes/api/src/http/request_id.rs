@@ -15,6 +15,10 @@ const MAX_ID_LENGTH: usize = 120;
 #[derive(Debug, Clone)]
 pub(crate) struct GivenRequestId(pub(crate) String);
 
+/// The id that the runtime gives a request; in the extensions of a request that has passed through one which has ids.
+#[derive(Debug, Clone)]
+pub(crate) struct AssignedRequestId(pub(crate) String);
+
 /// Returns the header to echo and the id. Any single value is echoed unchanged: an id serves to find a request and is
 /// no reason to refuse it. A duplicated header, which is refused later, is not used.
 pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
@@ -27,7 +31,8 @@ pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
             (Some(value), id)
         }
         None => {
-            let id = TimeOrderedIds.next().to_string();
+            let assigned = request.extensions_mut().remove::<AssignedRequestId>();
+            let id = assigned.map_or_else(|| TimeOrderedIds.next().to_string(), |assigned| assigned.0);
             (HeaderValue::from_str(&id).ok(), id)
         }
     }

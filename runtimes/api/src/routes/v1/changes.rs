@@ -179,7 +179,7 @@ async fn poll(
                 return Ok(answer);
             }
         }
-        if Instant::now() >= deadline || app.is_stopping() {
+        if Instant::now() >= deadline || app.is_stopping() || !app.transport.waits() {
             return Ok(with_revision(respond::ok(&[0_u8; 0]), seen));
         }
         if let Some(permit) = permit {
@@ -253,7 +253,11 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
     // A connection that is silent for longer is closed.
     let keep_alive = KEEP_ALIVE_INTERVAL.min(app.limits.keep_alive / 2);
     let mut chunk = b"retry: 1000\n\n".to_vec();
+    let mut written = 0;
     loop {
+        if !app.transport.takes_events_after(written) {
+            return Some(again("The answer has no room for more events"));
+        }
         let room = match writer.room().await {
             Ok(room) => room,
             Err(NoRoom::Gone) => return None,
@@ -277,6 +281,9 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
         };
         let seen = position(after, registry);
         after = Some(last.unwrap_or(seen));
+        if chunk.is_empty() && !app.transport.waits() {
+            return Some(again("The answer has every event until now"));
+        }
         if chunk.is_empty() {
             tokio::select! {
                 () = app.epr.changed_since(seen) => continue,
@@ -284,6 +291,7 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
                 () = writer.closed() => return None,
             }
         }
+        written += chunk.len();
         if send(&app.answers, room, std::mem::take(&mut chunk)).await.is_err() {
             return Some(again("The service is overloaded"));
         }

@@ -1,0 +1,176 @@
+//! The HTTP API as a function: an event in, a request to the routes of `epr-api`, an answer out.
+//!
+//! INVARIANT: nothing is in progress when an invocation ends. The process is frozen then, for seconds or hours, with
+//! all that it keeps: it must never answer from memory what it knew before, nor hold a lock of the database meanwhile.
+//! There is no cache and no background task; a scheduled invocation does the work of the tasks.
+
+mod answer;
+mod event;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use epr_api::{Callers, Fallback, Invocations, Origin};
+use epr_boot::function::{ROLLBACK_TIME, time_left};
+use epr_core::authn::Authenticator;
+use epr_core::clock::SystemClock;
+use epr_core::error::chain;
+use epr_core::settings::HttpSettings;
+use epr_core::{Epr, Settings};
+use http::{Request, Response};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+pub use answer::GatewayResponse;
+use answer::{MAX_BODY_BYTES, TooLarge};
+use event::Event;
+pub use event::UnknownEvent;
+
+/// Time for the preparation before the first request. Lambda ends an initialization after 10 s.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time for upkeep in a runtime that does not say how much there is.
+const UPKEEP_TIME: Duration = Duration::from_secs(25);
+
+/// The function, for as long as its environment lives: the connections are kept from one invocation to the next.
+pub struct Function {
+    epr: Epr,
+    invocations: Invocations,
+    authenticator: Arc<Authenticator>,
+    run_migrations: bool,
+    prepared: OnceCell<()>,
+}
+
+/// The answer of an invocation.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To a request.
+    Http(Box<GatewayResponse>),
+    /// To the schedule.
+    Upkeep,
+}
+
+impl Function {
+    /// A function that has connected to nothing yet. The settings of the cache have no effect.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub async fn new(settings: &Settings) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let settings = settings.clone().without_cache();
+        let epr = Epr::from_settings(&settings).await?;
+        let authenticator = Arc::new(Authenticator::start(&settings.auth, Arc::new(SystemClock)).await?);
+        if authenticator.unguarded() {
+            let hint = "every caller that reaches this function may do everything; set EPR_AUTH_MODE, to none if this \
+                        is intended";
+            warn!(hint, "authentication_off");
+        }
+        let callers = Callers { authenticator: Arc::clone(&authenticator), open: settings.auth.open.clone() };
+        Ok(Self { run_migrations: settings.database.run_migrations, ..Self::over(epr, &settings.http, callers) })
+    }
+
+    /// A function over `epr`, which has been started or prepared.
+    #[must_use]
+    pub fn over(epr: Epr, settings: &HttpSettings, callers: Callers) -> Self {
+        let authenticator = Arc::clone(&callers.authenticator);
+        let invocations = Invocations::new(epr.clone(), settings, callers);
+        Self { epr, invocations, authenticator, run_migrations: false, prepared: OnceCell::new() }
+    }
+
+    /// Does what would otherwise delay the first request. Failures are left to it.
+    pub async fn warm_up(&self) {
+        let work = async {
+            if let Err(error) = self.prepare().await {
+                warn!(error = chain(&error), "function_not_prepared");
+            }
+            self.authenticator.refresh_outdated().await;
+        };
+        if timeout(WARM_UP_TIMEOUT, work).await.is_err() {
+            warn!("function_not_prepared");
+        }
+    }
+
+    async fn prepare(&self) -> Result<(), epr_core::Error> {
+        self.prepared.get_or_try_init(|| self.epr.prepare(self.run_migrations)).await.map(|()| ())
+    }
+
+    /// Handles the event of the invocation with this id, until `deadline` (milliseconds since 1970) is near.
+    ///
+    /// # Errors
+    /// The event is none that the function handles.
+    pub async fn handle(&self, event: Value, invocation: &str, deadline: u64) -> Result<Answer, UnknownEvent> {
+        let end = time_left(deadline, self.epr.now()).map(|left| Instant::now() + left);
+        match Event::read(event, invocation)? {
+            Event::Upkeep => {
+                self.run_upkeep(end.unwrap_or_else(|| Instant::now() + UPKEEP_TIME)).await;
+                Ok(Answer::Upkeep)
+            }
+            Event::Http(request, origin) => Ok(Answer::Http(Box::new(self.answer(request, origin, end).await))),
+        }
+    }
+
+    async fn answer(&self, request: Request<Bytes>, origin: Origin, end: Option<Instant>) -> GatewayResponse {
+        let fallback = Fallback::of(&request, &origin);
+        let Some(response) = within(end, Box::pin(self.respond(request, origin))).await else {
+            warn!("function_out_of_time");
+            self.release().await;
+            return answer::answer(&fallback.timed_out()).unwrap_or_default();
+        };
+        if within(end, self.invocations.settle()).await.is_none() {
+            self.release().await;
+        }
+        answer::answer(&response).unwrap_or_else(|TooLarge(bytes)| {
+            warn!(bytes, limit = MAX_BODY_BYTES, "answer_too_large");
+            answer::answer(&fallback.too_large(bytes, MAX_BODY_BYTES)).unwrap_or_default()
+        })
+    }
+
+    async fn respond(&self, request: Request<Bytes>, origin: Origin) -> Response<Bytes> {
+        // Liveness is that of the process.
+        if request.uri().path() != "/healthz"
+            && let Err(error) = self.prepare().await
+        {
+            warn!(error = chain(&error), "function_not_prepared");
+            return Fallback::of(&request, &origin).refused(&error);
+        }
+        self.authenticator.refresh_outdated().await;
+        self.invocations.call(request, origin).await
+    }
+
+    /// Ends what is in progress: the environment is frozen after the answer, and would keep the ledger's lock. Entries
+    /// that were cut off may be committed nevertheless.
+    async fn release(&self) {
+        self.epr.abandon_recording().await;
+        tokio::time::sleep(ROLLBACK_TIME).await;
+    }
+
+    async fn run_upkeep(&self, end: Instant) {
+        if let Err(error) = self.prepare().await {
+            warn!(error = chain(&error), "function_not_prepared");
+            return;
+        }
+        // No step begins in the second half, so that the last one has as much time as all before it.
+        let left = end.saturating_duration_since(Instant::now());
+        match timeout_at(end, Box::pin(self.epr.run_upkeep(Instant::now() + left / 2))).await {
+            Ok(()) => info!("upkeep_done"),
+            Err(_) => {
+                warn!("function_out_of_time");
+                self.release().await;
+            }
+        }
+    }
+}
+
+/// The result of `work`; `None` when `end` is earlier.
+async fn within<T>(end: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match end {
+        None => Some(work.await),
+        Some(end) => timeout_at(end, work).await.ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Answers that differ from those of a server of connections, on a database in memory.
+
+use epr_core::settings::Source;
+use serde_json::json;
+
+use super::*;
+
+async fn function(environment: &[(&str, &str)]) -> Function {
+    let settings = Settings::from_source(&Source::of(environment.iter().copied())).unwrap();
+    let epr = Epr::in_memory().await.unwrap();
+    Function::over(epr, &settings.http, Callers::anyone())
+}
+
+/// The answer to a request, as JSON.
+async fn send(function: &Function, method: &str, target: &str, accept: &str, body: Option<&Value>) -> Value {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let event = json!({
+        "rawPath": path, "rawQueryString": query, "body": body.map(Value::to_string),
+        "headers": {"content-type": "application/json", "accept": accept},
+        "requestContext": {"http": {"method": method}},
+    });
+    serde_json::to_value(function.handle(event, "invocation", 0).await.unwrap()).unwrap()
+}
+
+async fn create(function: &Function, name: &str, attribute: &str) -> Value {
+    let entity = json!({"name": name, "type": "spv", "attributes": {"text": attribute}});
+    send(function, "POST", "/api/v1/entities", "*/*", Some(&entity)).await
+}
+
+fn rows(answer: &Value) -> usize {
+    let rows: Vec<Value> = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    rows.len()
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_for_an_answer_has_a_next_page() {
+    let function = function(&[]).await;
+    let text = "x".repeat(900_000);
+    for n in 0..5 {
+        assert_eq!(create(&function, &format!("entity {n}"), &text).await["statusCode"], 201);
+    }
+    let first = send(&function, "GET", "/api/v1/entities", "*/*", None).await;
+    let link = first["headers"]["link"].as_str().unwrap();
+    let query = link.strip_prefix("<?").unwrap().split_once('>').unwrap().0;
+    let second = send(&function, "GET", &format!("/api/v1/entities?{query}"), "*/*", None).await;
+    assert_eq!((first["statusCode"].as_u64(), second["statusCode"].as_u64()), (Some(200), Some(200)));
+    assert_eq!((rows(&first), rows(&second), second["headers"].get("link")), (4, 1, None));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_says_so() {
+    let function = function(&[("EPR_MAX_BODY_BYTES", "16777216")]).await;
+    let made = create(&function, "large", &"x".repeat(7_000_000)).await;
+    assert_eq!(made["statusCode"], 503);
+    assert!(made["body"].as_str().unwrap().starts_with("{\"detail\":\"The call was made"), "{made}");
+    let read = send(&function, "GET", "/api/v1/entities", "*/*", None).await;
+    assert_eq!((&read["statusCode"], &read["headers"]["x-request-id"]), (&json!(400), &json!("invocation")));
+    assert!(read["body"].as_str().unwrap().contains("ask for less"), "{read}");
+}
+
+#[tokio::test]
+async fn no_call_waits_for_changes() {
+    let function = function(&[]).await;
+    create(&function, "one", "").await;
+    let all = send(&function, "GET", "/api/v1/changes", "*/*", None).await;
+    let seen = all["headers"]["epr-revision"].as_str().unwrap();
+    let next = format!("/api/v1/changes?after={seen}&wait=30");
+    let begun = Instant::now();
+    let none = send(&function, "GET", &next, "*/*", None).await;
+    assert_eq!(
+        (&none["statusCode"], &none["body"], &none["headers"]["epr-revision"]),
+        (&json!(200), &json!("[]"), &json!(seen))
+    );
+    let events = send(&function, "GET", "/api/v1/changes", "text/event-stream", None).await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let text = events["body"].as_str().unwrap();
+    assert!(text.contains(&format!("id: {seen}\n")) && text.contains("event: end\n"), "{text}");
+}
