@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Assembles the file system of the image: the programs, the shared libraries that they need, certificate authorities,
-# a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without a
+# Assembles the file system of the image: the programs, their bill of materials, the shared libraries that they need,
+# certificate authorities, a user, and a folder for data. The Dockerfile runs this, and so does scripts/test-image.sh on a machine without a
 # container engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,8 +44,8 @@ done
 needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 loader=$(readelf -l "$root/usr/local/bin/epr-api" | sed -n 's/.*program interpreter: \(.*\)\]/\1/p')
 case $loader in
-    */ld-linux-x86-64.so.2) triplet=x86_64-linux-gnu ;;
-    */ld-linux-aarch64.so.1) triplet=aarch64-linux-gnu ;;
+    */ld-linux-x86-64.so.2) triplet=x86_64-linux-gnu rust_target=x86_64-unknown-linux-gnu ;;
+    */ld-linux-aarch64.so.1) triplet=aarch64-linux-gnu rust_target=aarch64-unknown-linux-gnu ;;
     *) echo "epr-api is for a platform that the image is not made for (its loader is '$loader')" >&2; exit 1 ;;
 esac
 
@@ -77,6 +77,10 @@ if [[ -d $sysroot/packages ]]; then
     mkdir -p "$root/var/lib/dpkg"
     cp -r "$sysroot/packages" "$root/var/lib/dpkg/status.d"
 fi
+
+# Where image scanners look for the crates in the programs.
+mkdir -p "$root/usr/local/share/epr"
+scripts/sbom.py "$rust_target" >"$root/usr/local/share/epr/sbom.cdx.json"
 
 install -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 find infra/certs -name '*.pem' -exec install -m 644 -t "$root/etc/ssl/epr" {} +

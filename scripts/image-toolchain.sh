@@ -18,7 +18,8 @@ case $arch in
     *) echo "no image for the architecture $arch" >&2; exit 2 ;;
 esac
 
-packages=(gcc libc6-dev ca-certificates binutils)
+# Python writes the bill of materials.
+packages=(gcc libc6-dev ca-certificates binutils python3)
 if [[ $(dpkg --print-architecture) != "$arch" ]]; then
     dpkg --add-architecture "$arch"
     packages+=("$cross" "$cross_headers")

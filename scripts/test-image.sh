@@ -28,6 +28,7 @@ need_apt ps procps
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || need_apt /etc/ssl/certs/ca-certificates.crt ca-certificates
 need_postgres
 need_python moto 5.2.5 '[server]'
+need_python cyclonedx-python-lib 11.12.0 '[json-validation]'
 binaries=${1:-}
 if [[ -z $binaries ]]; then
     cargo build --quiet --locked --workspace --bins
@@ -58,6 +59,11 @@ du -sb "$root" | awk '{printf "%10d  the whole image, %.1f MB\n", $1, $1 / 1e6}'
 [[ -z $(find "$root" -name '*sh' -type f) ]] || fail "there is a shell in the image"
 [[ -z $(find "$root" -perm /6000) ]] || fail "there is a program that changes the user"
 pass "no shell, nothing that changes the user"
+
+say "the bill of materials"
+python3 tests/deploy/sbom_check.py "$root/usr/local/share/epr/sbom.cdx.json" "$root"/usr/local/bin/{epr-api,epr-audit-worker,epr,epr-verify} ||
+    fail "the bill of materials"
+pass "CycloneDX 1.5, with every crate whose code is in a program, its licence and its checksum"
 
 # What an engine makes before it starts a container.
 mkdir -p "$root/proc"
