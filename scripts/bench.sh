@@ -41,8 +41,8 @@ need_rust
 need_apt python3 python3
 need_postgres
 need_redis
-what=(-p epr-bench -p epr-api -p epr-audit-lambda -p epr-verify)
-what+=(--bin bench --bin epr-api --bin epr-audit-lambda --bin epr-verify)
+what=(-p epr-bench -p epr-api -p epr-audit-lambda -p epr-api-lambda -p epr-verify)
+what+=(--bin bench --bin epr-api --bin epr-audit-lambda --bin epr-api-lambda --bin epr-verify)
 folder=$CARGO_TARGET_DIR/$profile
 if [[ $profile == dev ]]; then
     # The build of the tests, so that nothing is built twice.

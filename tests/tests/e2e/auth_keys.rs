@@ -66,6 +66,25 @@ async fn keys_rotate_and_forged_tokens_cause_no_fetches() {
     assert_eq!(issuer.fetched(), 2);
 }
 
+/// The interval of the background passes by the clock of the machine, and not for a process that is frozen meanwhile.
+#[tokio::test]
+async fn a_key_that_was_withdrawn_during_a_freeze_is_not_accepted_after_it() {
+    let (old, new) = (SigningKey::ed("old"), SigningKey::ed("new"));
+    let issuer = Issuer::with(&[&old]).await;
+    let (door, clock) = door(("EPR_JWT_JWKS_URL", &issuer.url)).await;
+    door.refresh_outdated().await;
+    assert_eq!(knock(&door, &old).await, Ok(()));
+    issuer.answer(Answers::Document(key_set(&[&new])));
+    clock.advance_micros(299 * SECOND);
+    door.refresh_outdated().await;
+    assert_eq!((issuer.fetched(), knock(&door, &old).await), (1, Ok(())), "as old as in a service that runs");
+    clock.advance_micros(SECOND);
+    door.refresh_outdated().await;
+    assert_eq!((issuer.fetched(), knock(&door, &old).await), (2, UNKNOWN));
+    door.refresh_outdated().await;
+    assert_eq!((issuer.fetched(), knock(&door, &new).await), (2, Ok(())));
+}
+
 #[tokio::test]
 async fn a_short_outage_of_the_issuer_locks_no_caller_out() {
     let (old, new) = (SigningKey::ec256("old"), SigningKey::ec256("new"));

@@ -59,7 +59,7 @@ struct HttpContext {
 /// The event of an invocation.
 pub(crate) enum Event {
     /// A request.
-    Http(Request<Bytes>, Origin),
+    Http(Box<(Request<Bytes>, Origin)>),
     /// The schedule: what a process that runs all the time does in the background.
     Upkeep,
 }
@@ -91,8 +91,7 @@ impl Event {
     /// It is not an event that the function handles.
     pub(crate) fn read(event: Value, invocation: &str) -> Result<Self, UnknownEvent> {
         if event.pointer("/requestContext/http").is_some() {
-            let (request, origin) = request(serde_json::from_value(event)?, invocation)?;
-            return Ok(Self::Http(request, origin));
+            return Ok(Self::Http(Box::new(request(serde_json::from_value(event)?, invocation)?)));
         }
         let is_scheduled = event.get("detail-type").and_then(Value::as_str) == Some("Scheduled Event");
         if is_scheduled { Ok(Self::Upkeep) } else { Err(UnknownEvent::Kind) }
@@ -159,7 +158,7 @@ mod tests {
             event.pointer_mut(parent).unwrap()[name] = value.clone();
         }
         match Event::read(event, "invocation-1").unwrap() {
-            Event::Http(request, origin) => (request, origin),
+            Event::Http(http) => *http,
             Event::Upkeep => panic!("no request"),
         }
     }

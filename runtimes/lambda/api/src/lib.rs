@@ -94,7 +94,7 @@ impl Function {
     }
 
     async fn prepare(&self) -> Result<(), epr_core::Error> {
-        self.prepared.get_or_try_init(|| self.epr.prepare(self.run_migrations)).await.map(|()| ())
+        self.prepared.get_or_try_init(|| self.epr.prepare(self.run_migrations)).await.copied()
     }
 
     /// Handles the event of the invocation with this id, until `deadline` (milliseconds since 1970) is near.
@@ -108,7 +108,10 @@ impl Function {
                 self.run_upkeep(end.unwrap_or_else(|| Instant::now() + UPKEEP_TIME)).await;
                 Ok(Answer::Upkeep)
             }
-            Event::Http(request, origin) => Ok(Answer::Http(Box::new(self.answer(request, origin, end).await))),
+            Event::Http(http) => {
+                let (request, origin) = *http;
+                Ok(Answer::Http(Box::new(self.answer(request, origin, end).await)))
+            }
         }
     }
 

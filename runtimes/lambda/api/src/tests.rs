@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::*;
 
-async fn function(environment: &[(&str, &str)]) -> Function {
-    let settings = Settings::from_source(&Source::of(environment.iter().copied())).unwrap();
+async fn function() -> Function {
+    let settings = Settings::from_source(&Source::of([])).unwrap();
     let epr = Epr::in_memory().await.unwrap();
     Function::over(epr, &settings.http, Callers::anyone())
 }
@@ -34,7 +34,7 @@ fn rows(answer: &Value) -> usize {
 
 #[tokio::test]
 async fn a_list_that_is_too_long_for_an_answer_has_a_next_page() {
-    let function = function(&[]).await;
+    let function = function().await;
     let text = "x".repeat(900_000);
     for n in 0..5 {
         assert_eq!(create(&function, &format!("entity {n}"), &text).await["statusCode"], 201);
@@ -47,20 +47,22 @@ async fn a_list_that_is_too_long_for_an_answer_has_a_next_page() {
     assert_eq!((rows(&first), rows(&second), second["headers"].get("link")), (4, 1, None));
 }
 
-#[tokio::test]
-async fn an_answer_that_is_too_large_says_so() {
-    let function = function(&[("EPR_MAX_BODY_BYTES", "16777216")]).await;
-    let made = create(&function, "large", &"x".repeat(7_000_000)).await;
-    assert_eq!(made["statusCode"], 503);
-    assert!(made["body"].as_str().unwrap().starts_with("{\"detail\":\"The call was made"), "{made}");
-    let read = send(&function, "GET", "/api/v1/entities", "*/*", None).await;
-    assert_eq!((&read["statusCode"], &read["headers"]["x-request-id"]), (&json!(400), &json!("invocation")));
-    assert!(read["body"].as_str().unwrap().contains("ask for less"), "{read}");
+#[test]
+fn an_answer_that_is_too_large_says_so_and_whether_something_may_have_changed() {
+    let origin = Origin { peer: None, request_id: "gateway-1".to_owned() };
+    for (method, status, sentence) in [("GET", 400, "ask for less"), ("POST", 503, "The call was made")] {
+        let request = Request::builder().method(method).body(Bytes::new()).unwrap();
+        let response = Fallback::of(&request, &origin).too_large(7_000_000, MAX_BODY_BYTES);
+        let text = std::str::from_utf8(response.body()).unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()["x-request-id"], "gateway-1");
+        assert!(text.starts_with("{\"detail\":") && text.contains(sentence), "{text}");
+    }
 }
 
 #[tokio::test]
 async fn no_call_waits_for_changes() {
-    let function = function(&[]).await;
+    let function = function().await;
     create(&function, "one", "").await;
     let all = send(&function, "GET", "/api/v1/changes", "*/*", None).await;
     let seen = all["headers"]["epr-revision"].as_str().unwrap();
