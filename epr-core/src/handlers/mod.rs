@@ -25,6 +25,7 @@ pub mod ingest;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod past;
+mod plain_question;
 mod principal_entries;
 pub(crate) mod principals;
 pub(crate) mod question_body;

@@ -58,7 +58,9 @@ impl PartialOrd for Revision {
 /// ```
 impl fmt::Display for Revision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}.{:0DIGITS$}", self.incarnation, self.sequence)
+        let mut id = Uuid::encode_buffer();
+        out.write_str(self.incarnation.0.hyphenated().encode_lower(&mut id))?;
+        write!(out, ".{:0DIGITS$}", self.sequence)
     }
 }
 

@@ -37,6 +37,9 @@ const INLINE_PARSE_BYTES: usize = 64 << 10;
 /// The JSON body.
 pub(crate) struct JsonBody(pub(crate) Result<Json, Invalid>);
 
+/// The JSON body before it is parsed.
+pub(crate) struct JsonText(pub(crate) Result<Bytes, Invalid>);
+
 /// Why a body could not be read.
 enum ReadError {
     /// It is larger than the limit.
@@ -48,6 +51,17 @@ enum ReadError {
 }
 
 impl FromRequest<Arc<App>> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        match JsonText::from_request(request, app).await?.0 {
+            Ok(text) => Ok(Self(parse(text).await?)),
+            Err(invalid) => Ok(Self(Err(invalid))),
+        }
+    }
+}
+
+impl FromRequest<Arc<App>> for JsonText {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
@@ -89,7 +103,7 @@ impl FromRequest<Arc<App>> for JsonBody {
         if bytes.is_empty() {
             return Ok(refused("missing", "A JSON body is required"));
         }
-        Ok(Self(parse(bytes).await?))
+        Ok(Self(Ok(bytes)))
     }
 }
 
@@ -147,7 +161,7 @@ fn document_bytes(text: &[u8]) -> usize {
 }
 
 /// Parses a document, a large one on a blocking thread.
-async fn parse(text: Bytes) -> Result<Result<Json, Invalid>, ApiError> {
+pub(crate) async fn parse(text: Bytes) -> Result<Result<Json, Invalid>, ApiError> {
     if text.len() <= INLINE_PARSE_BYTES {
         return Ok(parse_now(&text));
     }
@@ -165,8 +179,8 @@ fn parse_now(text: &[u8]) -> Result<Json, Invalid> {
     Json::parse_bounded(text).map_err(|why| invalid("json_invalid", &format!("The body is not valid JSON: {why}")))
 }
 
-fn refused(kind: &'static str, msg: &str) -> JsonBody {
-    JsonBody(Err(invalid(kind, msg)))
+fn refused(kind: &'static str, msg: &str) -> JsonText {
+    JsonText(Err(invalid(kind, msg)))
 }
 
 fn invalid(kind: &'static str, msg: &str) -> Invalid {

@@ -25,7 +25,7 @@ use crate::App;
 use super::guard::AuthenticatedActor;
 use super::request_id::GivenRequestId;
 use at_least::at_least_in;
-pub(crate) use body::JsonBody;
+pub(crate) use body::{JsonBody, JsonText, parse};
 pub(crate) use idempotency::{KeyHeader, Repeat, created_once};
 
 pub(crate) static X_ACTOR_ID: HeaderName = HeaderName::from_static("x-actor-id");

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use epr_core::authn::Scope;
 use epr_core::decision::AskedAction;
 use epr_core::domain::assignment::PrincipalType;
-use epr_core::domain::{Invalid, Json, JsonObject, Revision};
+use epr_core::domain::{Invalid, JsonObject, Revision};
 use epr_core::{Call, CheckRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::access::Rule;
 use crate::http::error::ApiError;
-use crate::http::extract::{JsonBody, QuestionHeaders};
+use crate::http::extract::{JsonBody, JsonText, QuestionHeaders, parse};
 use crate::http::respond::{at_revision, ok};
 use crate::openapi::responses::{NotFound, OtherIncarnation};
 use crate::openapi::{Route, route};
@@ -126,7 +127,7 @@ pub(crate) struct PermissionCheckRequest {
         JsonBody, NotFound, OtherIncarnation
     )
 )]
-async fn authorize(State(app): State<Arc<App>>, caller: QuestionHeaders, JsonBody(body): JsonBody) -> HandlerResult {
+async fn authorize(State(app): State<Arc<App>>, caller: QuestionHeaders, JsonText(body): JsonText) -> HandlerResult {
     let (allowed, call) = check(&app, caller, body, "user_id").await?;
     Ok(at_revision(ok(&Authorized { authorized: allowed }), &call))
 }
@@ -151,7 +152,7 @@ async fn authorize(State(app): State<Arc<App>>, caller: QuestionHeaders, JsonBod
 async fn check_permission(
     State(app): State<Arc<App>>,
     caller: QuestionHeaders,
-    JsonBody(body): JsonBody,
+    JsonText(body): JsonText,
 ) -> HandlerResult {
     let (allowed, call) = check(&app, caller, body, "principal_id").await?;
     Ok(at_revision(ok(&Allowed { allowed }), &call))
@@ -160,10 +161,16 @@ async fn check_permission(
 async fn check(
     app: &App,
     QuestionHeaders(call): QuestionHeaders,
-    body: Result<Json, Invalid>,
+    body: Result<Bytes, Invalid>,
     principal_field: &'static str,
 ) -> Result<(bool, Call), ApiError> {
-    let request = body.and_then(|body| CheckRequest::from_body(&body, principal_field));
+    let request = match body {
+        Ok(text) => match CheckRequest::from_plain_text(&text, principal_field) {
+            Some(request) => Ok(request),
+            None => parse(text).await?.and_then(|body| CheckRequest::from_body(&body, principal_field)),
+        },
+        Err(invalid) => Err(invalid),
+    };
     let (call, CheckRequest { question, context, moment }) = Invalid::both(call, request)?;
     Ok((app.epr.check_at(&call, &question, &context, moment).await?.allowed, call))
 }
