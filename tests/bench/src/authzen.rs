@@ -82,8 +82,12 @@ pub(crate) async fn measure(
     for (what, environment, aim) in [
         ("warm", &[][..], Some(Aim::AtMost(20.0))),
         ("warm, each decision recorded", &[("EPR_AUDIT_DECISIONS", "every")], None),
-        ("from the database, each decision recorded", &[("EPR_DECISION_CACHE", "false")], None),
-        ("from the database", &[("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")], None),
+        ("from the database, each decision recorded", &[("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "off")], None),
+        (
+            "from the database",
+            &[("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "off")],
+            None,
+        ),
     ] {
         let server = match environment {
             [("EPR_DECISION_CACHE", _), ..] => Server::api(database, environment).await,

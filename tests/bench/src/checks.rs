@@ -23,14 +23,14 @@ use crate::scale::Scale;
 use crate::server::Server;
 use crate::world::{Asked, World};
 
-/// Neither cached nor recorded.
-const COLD: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")];
+/// Neither cached nor recorded, by the statement.
+const COLD: [(&str, &str); 3] = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "off")];
 /// Cached; decisions that are not cached yet are not recorded, so that the ledger does not grow between measurements.
 const WARM: [(&str, &str); 1] = [("EPR_AUDIT_DECISIONS", "off")];
 /// Cached; answers from the cache are recorded like evaluated ones.
 const RECORDED: [(&str, &str); 1] = [("EPR_AUDIT_DECISIONS", "every")];
-/// Recorded, not cached.
-const AUDITED: [(&str, &str); 1] = [("EPR_DECISION_CACHE", "false")];
+/// Recorded, not cached, by the statement.
+const AUDITED: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "off")];
 
 /// The service as a library, without HTTP.
 struct Library {
@@ -108,7 +108,7 @@ pub(crate) async fn cold(scale: &Scale, database: &str, asked: &[Asked], report:
     let redis = RedisServer::start().await;
     let url = redis.url();
     // So little memory that nearly every answer comes from Redis.
-    let mut shared = vec![("EPR_REDIS_URL", url.as_str()), ("EPR_DECISION_CACHE_MB", "1")];
+    let mut shared = vec![("EPR_REDIS_URL", url.as_str()), ("EPR_DECISION_CACHE_MB", "1"), ("EPR_GRAPH", "off")];
     shared.extend(WARM);
     let (plain, audited) = (Server::api(database, &COLD).await, Server::api(database, &AUDITED).await);
     let shared = Server::cached(database, &shared).await;

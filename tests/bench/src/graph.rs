@@ -34,6 +34,8 @@ const AUDITED_STATEMENT: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), (
 const AUDITED_GRAPH: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "on")];
 /// As a deployment has it.
 const WARM: [(&str, &str); 2] = [("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
+/// The bare handler logs nothing either.
+const NO_LINE: (&str, &str) = ("EPR_LOG_ACCESS", "false");
 
 /// A world on a database of its own.
 struct Sized {
@@ -74,23 +76,34 @@ async fn uncached(scale: &Scale, sized: &Sized, report: &mut Report) {
     let bare = Server::bare(None).await;
     let statement = Server::api(&database.url, &STATEMENT).await;
     let without = statement.resident().0;
-    let (graph, loaded) = Server::with_graph(&database.url, &GRAPH).await;
-    let (warm, _) = Server::with_graph(&database.url, &WARM).await;
+    let [silent_graph, silent_warm] = [&GRAPH[..], &WARM].map(|settings| [settings, &[NO_LINE]].concat());
+    let (graph, loaded) = Server::with_graph(&database.url, &silent_graph).await;
+    let (warm, _) = Server::with_graph(&database.url, &silent_warm).await;
     let with = graph.resident().0;
-    let mut errors = script.once(&graph.address).await + script.once(&warm.address).await;
-    let [mut yard, mut sql, mut memory, mut cached] = [const { Vec::new() }; 4];
+    let (talking, _) = Server::with_graph(&database.url, &WARM).await;
+    let mut errors = 0;
+    for server in [&graph, &warm, &talking] {
+        errors += script.once(&server.address).await;
+    }
+    let [mut yard, mut sql, mut memory, mut cached, mut logged] = [const { Vec::new() }; 5];
     for _ in 0..scale.rounds {
         yard.push(script.any_answer().run(&bare.address, scale.span).await);
         sql.push(script.even().run(&statement.address, scale.span).await);
         memory.push(script.even().run(&graph.address, scale.span).await);
         cached.push(script.run(&warm.address, scale.span).await);
+        logged.push(script.run(&talking.address, scale.span).await);
     }
-    let [yard, sql, memory, cached] = [yard, sql, memory, cached].map(|all| middle(&all));
-    errors += yard.errors + sql.errors + memory.errors + cached.errors;
+    let [yard, sql, memory, cached, logged] = [yard, sql, memory, cached, logged].map(|all| middle(&all));
+    errors += yard.errors + sql.errors + memory.errors + cached.errors + logged.errors;
     report.say(format!("bare axum handler, {size}"), yard.rate, "req/s");
     report.say(format!("uncached check by the statement, {size}"), sql.rate, "req/s");
     report.say(format!("uncached check from memory, {size}"), memory.rate, "req/s");
     report.say(format!("warm check, {size}"), cached.rate, "req/s");
+    report.say(
+        format!("warm check with a log line for each request / without, {size}"),
+        logged.rate / cached.rate,
+        "%",
+    );
     report.say(format!("uncached check from memory / by the statement, {size}"), memory.rate / sql.rate, "x");
     let what = format!("uncached check from memory / bare axum handler, {size}");
     report.aim(what, memory.rate / yard.rate, "%", Aim::AtLeast(0.7));

@@ -119,9 +119,9 @@ async fn facts(store: &dyn Store, past: &Past, rounds: usize, rng: &mut StdRng, 
     report.aim("history: facts at a random revision / now", p50 / p50_now, "x", Aim::AtMost(2.0));
 }
 
-/// Checks over HTTP, evaluated and recorded, now and at random revisions, in turn.
+/// Checks over HTTP, evaluated from the database and recorded, now and at random revisions, in turn.
 async fn checks(database: &Database, past: &Past, rounds: usize, rng: &mut StdRng, report: &mut Report) {
-    let server = Server::api(&database.url, &[("EPR_DECISION_CACHE", "false")]).await;
+    let server = Server::api(&database.url, &[("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "off")]).await;
     let mut connection = Connection::to(&server.address).await;
     let present = {
         let store = database.store().await;
