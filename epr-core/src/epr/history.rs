@@ -28,7 +28,7 @@ impl Epr {
         if moment.is_now() {
             return self.check_in_context(call, question, context).await;
         }
-        Ok(review::check(&self.engines, Asked { call, question, context }, moment).await?.0)
+        Ok(Box::pin(review::check(&self.engines, Asked { call, question, context }, moment)).await?.0)
     }
 
     /// Up to which entry history is complete, and from which on it can be asked.

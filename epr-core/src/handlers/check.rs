@@ -48,6 +48,9 @@ pub(crate) enum Begun {
 }
 
 /// Decides a question at this moment.
+///
+/// What is answered from memory waits for nothing. Everything else is boxed: the state of all of it would be copied with
+/// each future around this one, for every check.
 pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decision> {
     check_context(asked.context).map_err(|problem| Error::field("context", problem))?;
     let Asked { call, question, context } = asked;
@@ -56,7 +59,7 @@ pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decisio
             call.confirm_incarnation(basis.read_at.revision)?;
             let evaluated = evaluate_cached(&answer, question, context, now).map_err(wrong_context)?;
             let is_recorded = match engines.core.settings.audit_decisions {
-                AuditDecisions::Every => record_cached(engines, asked, &evaluated, &basis, now).await?,
+                AuditDecisions::Every => Box::pin(record_cached(engines, asked, &evaluated, &basis, now)).await?,
                 AuditDecisions::All | AuditDecisions::Denied | AuditDecisions::Off => true,
             };
             if is_recorded {
@@ -67,12 +70,17 @@ pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decisio
                 log_hit(question, &decision);
                 return Ok(decision);
             }
-            let ticket = engines.cache.ticket(question);
-            let seen = read_facts(engines, question).await?;
-            finish_check(engines, asked, &ticket, seen).await
+            Box::pin(check_again(engines, asked)).await
         }
         Begun::Undecided(ticket, seen) => finish_check(engines, asked, &ticket, *seen).await,
     }
+}
+
+/// Decides a question whose cached answer was outdated by the time it was to be recorded.
+async fn check_again(engines: &Engines, asked: Asked<'_>) -> Result<Decision> {
+    let ticket = engines.cache.ticket(asked.question);
+    let seen = read_facts(engines, asked.question).await?;
+    finish_check(engines, asked, &ticket, seen).await
 }
 
 /// Makes the decision of a cached answer with what the caller sent.
@@ -130,19 +138,31 @@ async fn read_facts(engines: &Engines, question: &Question) -> Result<FactsAtRev
 /// The first half: the cached answer, or the facts. Both rest on the state that `call` names, or a later one.
 pub(crate) async fn begin_check(engines: &Engines, call: &Call, question: &Question) -> Result<Begun> {
     engines.list_turns.count_check();
-    let at_least = call.at_least.map(|at_least| at_least.revision);
-    if engines.graph.is_loaded() {
-        // INVARIANT: the ticket is issued before the events of the question are read, which the facts include.
-        match engines.cache.lookup_in_memory(question, at_least, engines.now()) {
-            Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),
-            Lookup::Miss(ticket) => {
-                if let Some(seen) = engines.graph.facts(question, at_least) {
-                    call.confirm_incarnation(seen.read_at.revision)?;
-                    return Ok(Begun::Undecided(ticket, Box::new(seen)));
-                }
-            }
-        }
+    match begin_in_memory(engines, call, question)? {
+        Some(begun) => Ok(begun),
+        None => Box::pin(begin_elsewhere(engines, call, question)).await,
     }
+}
+
+/// [`begin_check`] from the cache and the registry in the memory of this process.
+fn begin_in_memory(engines: &Engines, call: &Call, question: &Question) -> Result<Option<Begun>> {
+    if !engines.graph.is_loaded() {
+        return Ok(None);
+    }
+    let at_least = call.at_least.map(|at_least| at_least.revision);
+    // INVARIANT: the ticket is issued before the events of the question are read, which the facts include.
+    let ticket = match engines.cache.lookup_in_memory(question, at_least, engines.now()) {
+        Lookup::Hit(hit) => return Ok(Some(Begun::Cached(hit))),
+        Lookup::Miss(ticket) => ticket,
+    };
+    let Some(seen) = engines.graph.facts(question, at_least) else { return Ok(None) };
+    call.confirm_incarnation(seen.read_at.revision)?;
+    Ok(Some(Begun::Undecided(ticket, Box::new(seen))))
+}
+
+/// [`begin_check`] from the shared cache or the database.
+async fn begin_elsewhere(engines: &Engines, call: &Call, question: &Question) -> Result<Begun> {
+    let at_least = call.at_least.map(|at_least| at_least.revision);
     // INVARIANT: the ticket is issued before the facts are read.
     let ticket = match engines.cache.lookup(question, at_least, || engines.now()).await {
         Lookup::Hit(hit) => return Ok(Begun::Cached(hit)),
@@ -174,17 +194,35 @@ pub(crate) async fn finish_check(
 
 /// INVARIANT: the recorded decision is the answered one, and no decision is recorded after a change that contradicts
 /// it: if the facts have changed by then, it is not recorded, and made again.
-async fn decide_and_record(engines: &Engines, asked: Asked<'_>, mut seen: FactsAtRevision) -> Result<Decided> {
-    for _ in 0..MAX_OPTIMISTIC_ATTEMPTS {
-        let (decided, draft) = decide_now(engines, asked, &seen.facts, seen.read_at)?;
-        let Some(draft) = draft else { return Ok(decided) };
+async fn decide_and_record(engines: &Engines, asked: Asked<'_>, seen: FactsAtRevision) -> Result<Decided> {
+    match decide_now(engines, asked, &seen.facts, seen.read_at)? {
+        (decided, None) => Ok(decided),
+        (decided, Some(draft)) => Box::pin(record_decided(engines, asked, decided, draft)).await,
+    }
+}
+
+/// Records a decision, and makes it again while its facts are outdated.
+async fn record_decided(
+    engines: &Engines,
+    asked: Asked<'_>,
+    mut decided: Decided,
+    mut draft: Draft,
+) -> Result<Decided> {
+    for attempt in 1.. {
         let copy = audit_log::copy_of_decision(&draft);
         let appended = engines.ledger.record(vec![draft]).await.map_err(StoreError::from)?;
         if appended.first() != Some(&Appended::Outdated) {
             audit_log::decision(copy.as_ref(), &appended);
             return Ok(decided);
         }
-        seen = read_facts(engines, asked.question).await?;
+        if attempt == MAX_OPTIMISTIC_ATTEMPTS {
+            break;
+        }
+        let seen = read_facts(engines, asked.question).await?;
+        match decide_now(engines, asked, &seen.facts, seen.read_at)? {
+            (decided, None) => return Ok(decided),
+            (again, Some(again_draft)) => (decided, draft) = (again, again_draft),
+        }
     }
     decide_under_lock(engines, asked).await
 }

@@ -148,9 +148,10 @@ fn write_line(
         line.extend_from_slice(b",\"service\":");
         write_json(line, service);
         for (at, (name, value)) in extra.iter().enumerate() {
-            line.extend_from_slice(if at == 0 { b",\"extra\":{" } else { b"," });
-            write_json(line, name);
-            line.push(b':');
+            // Names are identifiers of the program: none needs an escape.
+            line.extend_from_slice(if at == 0 { b",\"extra\":{\"" } else { b",\"" });
+            line.extend_from_slice(name.as_bytes());
+            line.extend_from_slice(b"\":");
             line.extend_from_slice(value);
         }
         line.extend_from_slice(if extra.is_empty() { b"}" } else { b"}}" });

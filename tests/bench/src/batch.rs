@@ -29,17 +29,21 @@ pub(crate) async fn measure(scale: &Scale, database: &str, asked: &[Asked], repo
     #[allow(clippy::cast_precision_loss, reason = "a small number")]
     let checks = CHECKS as f64;
     let (single, batched) = (Script::checks(asked).even(), batches(asked).even());
-    let cold = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off")];
-    let audited = [("EPR_DECISION_CACHE", "false")];
+    let cold = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "off")];
+    let memory = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
+    let audited = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "on")];
     let warm = [("EPR_AUDIT_DECISIONS", "off")];
     let mut errors = 0;
-    for (what, environment, aim) in
-        [("cold", &cold[..], Some(Aim::AtLeast(8.0))), ("audited, cold", &audited, None), ("warm", &warm, None)]
-    {
-        let server = if what == "warm" {
-            Server::cached(database, environment).await
-        } else {
-            Server::api(database, environment).await
+    for (what, environment, aim) in [
+        ("cold", &cold[..], None),
+        ("from memory", &memory, Some(Aim::AtLeast(8.0))),
+        ("from memory, recorded", &audited, None),
+        ("warm", &warm, None),
+    ] {
+        let server = match what {
+            "warm" => Server::cached(database, environment).await,
+            "cold" => Server::api(database, environment).await,
+            _ => Server::with_graph(database, environment).await.0,
         };
         errors += batched.once(&server.address).await;
         let [mut alone, mut together] = [const { Vec::new() }; 2];

@@ -176,11 +176,11 @@ async fn the_shared_cache_is_examined() {
     assert_eq!((code, word.as_str()), (0, "unused"));
     let (_, word, seen) = state(cli.clone().with("EPR_DECISION_CACHE", "false")).await;
     assert!(word == "unused" && seen.contains("EPR_DECISION_CACHE"), "{seen}");
-    let on_redis = cli.clone().with("EPR_REDIS_URL", &redis.url()).with("EPR_REDIS_TIMEOUT_MS", "2000");
+    let on_redis = cli.clone().with("EPR_REDIS_URL", &redis.url()).with("EPR_REDIS_TIMEOUT_MS", "5000");
     let (code, word, seen) = state(on_redis.clone()).await;
     assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
     let front = Front::start(&redis).await;
-    let rest = cli.with("EPR_REDIS_URL", &front.url).with("EPR_REDIS_TIMEOUT_MS", "2000");
+    let rest = cli.with("EPR_REDIS_URL", &front.url).with("EPR_REDIS_TIMEOUT_MS", "5000");
     let (code, word, seen) = state(rest.clone().with("EPR_REDIS_TOKEN", TOKEN)).await;
     assert_eq!((code, word.as_str()), (0, "fine"), "{seen}");
     assert_eq!(redis.key_count().await, 0, "looking leaves nothing behind");

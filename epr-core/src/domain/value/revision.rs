@@ -58,9 +58,18 @@ impl PartialOrd for Revision {
 /// ```
 impl fmt::Display for Revision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // By hand, because each answer has a revision.
+        let mut digits = [b'0'; DIGITS];
+        // A sequence is not negative.
+        let mut rest = self.sequence.unsigned_abs();
+        for digit in digits.iter_mut().rev() {
+            *digit += u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+        }
         let mut id = Uuid::encode_buffer();
         out.write_str(self.incarnation.0.hyphenated().encode_lower(&mut id))?;
-        write!(out, ".{:0DIGITS$}", self.sequence)
+        out.write_str(".")?;
+        out.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

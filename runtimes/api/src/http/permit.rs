@@ -20,13 +20,15 @@ pub(crate) struct Permits {
 
 /// The permit of one call. It is in the request's extensions, so that the reader of the body can release it meanwhile.
 #[derive(Clone)]
-pub(crate) struct Permit {
+pub(crate) struct Permit(Arc<CallPermit>);
+
+struct CallPermit {
     permits: Permits,
-    held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
     /// The memory reservation of the call's document.
-    document: Arc<Mutex<Option<Reservation>>>,
+    document: Mutex<Option<Reservation>>,
     /// What the call adds to its time limit, in milliseconds.
-    extension: Arc<AtomicU64>,
+    extension: AtomicU64,
 }
 
 /// No permit is free.
@@ -50,48 +52,48 @@ impl Permits {
     /// Acquires a permit if one is free. It is released when its last clone is dropped.
     pub(crate) fn acquire(&self) -> Result<Permit, Overloaded> {
         let permit = self.take()?;
-        Ok(Permit {
+        Ok(Permit(Arc::new(CallPermit {
             permits: self.clone(),
-            held: Arc::new(Mutex::new(Some(permit))),
-            document: Arc::default(),
-            extension: Arc::default(),
-        })
+            held: Mutex::new(Some(permit)),
+            document: Mutex::default(),
+            extension: AtomicU64::default(),
+        })))
     }
 }
 
 impl Permit {
     /// Releases the permit until [`Permit::reacquire`].
     pub(crate) fn release(&self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Releases the permit for good, and extends the time limit of the call: it waits for `wait`, and has permits of
     /// another kind.
     pub(crate) fn release_for(&self, wait: Duration) {
         self.release();
-        self.extension.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.extension.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// What the call adds to its time limit.
     pub(crate) fn extension(&self) -> Duration {
-        Duration::from_millis(self.extension.load(Ordering::Relaxed))
+        Duration::from_millis(self.0.extension.load(Ordering::Relaxed))
     }
 
     /// Acquires a permit again if one is free.
     pub(crate) fn reacquire(&self) -> Result<(), Overloaded> {
-        let permit = self.permits.take()?;
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        let permit = self.0.permits.take()?;
+        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
         Ok(())
     }
 
     /// Keeps the reservation of the call's document until the call ends.
     pub(crate) fn keep_document(&self, reservation: Reservation) {
-        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);
+        *self.0.document.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);
     }
 
     /// Takes the reservation of the call's document.
     pub(crate) fn take_document(&self) -> Option<Reservation> {
-        self.document.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.document.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

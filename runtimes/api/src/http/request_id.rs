@@ -3,6 +3,7 @@
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use epr_core::clock::{IdSource as _, TimeOrderedIds};
+use uuid::Uuid;
 
 use crate::http::extract::is_doubled;
 
@@ -31,8 +32,10 @@ pub(crate) fn take(request: &mut Request) -> (Option<HeaderValue>, String) {
             (Some(value), id)
         }
         None => {
-            let assigned = request.extensions_mut().remove::<AssignedRequestId>();
-            let id = assigned.map_or_else(|| TimeOrderedIds.next().to_string(), |assigned| assigned.0);
+            let id = match request.extensions_mut().remove::<AssignedRequestId>() {
+                Some(AssignedRequestId(id)) => id,
+                None => TimeOrderedIds.next().hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned(),
+            };
             (HeaderValue::from_str(&id).ok(), id)
         }
     }
