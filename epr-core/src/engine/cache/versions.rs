@@ -45,7 +45,7 @@ pub(crate) struct Versions {
     newest: AtomicU64,
     global: AtomicU64,
     by_id: Box<[AtomicU64]>,
-    hasher: std::hash::RandomState,
+    hasher: hashbrown::DefaultHashBuilder,
     base: Instant,
     /// In microseconds after `base`.
     complete_until: AtomicU64,
@@ -59,7 +59,7 @@ impl Versions {
             newest: AtomicU64::new(0),
             global: AtomicU64::new(0),
             by_id: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: std::hash::RandomState::new(),
+            hasher: hashbrown::DefaultHashBuilder::default(),
             base: Instant::now(),
             complete_until: AtomicU64::new(0),
             received: Mutex::default(),

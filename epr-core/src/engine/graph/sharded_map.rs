@@ -1,10 +1,10 @@
 //! A map that is read without a lock. A changed copy shares what has not changed with the former one: a change copies
 //! one shard, of some hundred entries, and not the whole.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The most entries of a shard, on average. A table of 448 entries takes half of the memory of one that has one more.
 const SHARD_LEN: usize = 430;
@@ -15,13 +15,14 @@ const COMPACT_SHARD_LEN: usize = 400;
 #[derive(Clone, Debug)]
 pub(super) struct ShardedMap<K, V> {
     shards: Vec<Arc<HashTable<(K, V)>>>,
-    hasher: RandomState,
+    /// Seeded at random, and several times as fast as that of the standard library: a check looks up about ten keys.
+    hasher: DefaultHashBuilder,
     len: usize,
 }
 
 impl<K, V> Default for ShardedMap<K, V> {
     fn default() -> Self {
-        Self { shards: vec![Arc::default()], hasher: RandomState::new(), len: 0 }
+        Self { shards: vec![Arc::default()], hasher: DefaultHashBuilder::default(), len: 0 }
     }
 }
 

@@ -3,9 +3,9 @@
 //! Owns how facts are found in it. INVARIANT: the facts of a question are those that the statement of a check reads at
 //! the same position. Must never decide, and must never say whether it is current.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::sharded_map::ShardedMap;
