@@ -1,5 +1,8 @@
 //! Measures the ledger on PostgreSQL: appends by lists, group commit, verification. Run by `scripts/bench-ledger.sh`.
 
+// The future of a verification within that of the program.
+#![recursion_limit = "256"]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
