@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use epr_core::authn::token;
-use epr_testkit::browser::Browser;
+use epr_testkit::browser::{Browser, form_token};
 use epr_testkit::console::missing_pages;
 use epr_testkit::seed;
 use hdrhistogram::Histogram;
@@ -51,7 +51,9 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
     assert_eq!(browser.log_in(&minted).await.status, 303, "the login");
     let cookie = format!("{SESSION}={}", browser.cookie(SESSION).expect("a session"));
     let mut connection = Connection::to(&server.address).await;
-    let pages = pages(world.some_root(), world.some_role().0, assignments);
+    let mut pages = pages(world.some_root(), world.some_role().0, assignments);
+    let difference = difference(&browser).await;
+    pages.push(("a difference of a role", Box::new(move |_| difference.clone())));
     let addresses: Vec<_> = pages.iter().map(|(_, address)| address(&asked[0])).collect();
     let missing = missing_pages(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(missing, NOT_MEASURED, "every other page is measured");
@@ -68,6 +70,25 @@ pub(crate) async fn measure(scale: &Scale, report: &mut Report) {
         report.aim(format!("console, {name}: first byte, p50"), millis(0.5), "ms", Aim::AtMost(50.0));
         report.say("the same, p99", millis(0.99), "ms");
     }
+}
+
+/// The address of the difference of a role between the entries that created and changed it: the roles of the world have
+/// no history.
+async fn difference(browser: &Browser) -> String {
+    let form_token = form_token(&browser.get("/console").await.expect(200));
+    let change = async |fields: &[(&str, &str)]| {
+        let fields = [&[("form_token", form_token.as_str())], fields].concat();
+        let made = browser.post("/console/change/role", &fields).await;
+        let page = browser.get(made.location()).await.expect(200);
+        let (_, entry) = page.split_once("recorded as entry ").expect("an entry");
+        let entry: String = entry.chars().take_while(char::is_ascii_digit).collect();
+        let subject = made.location().replace("%2F", "/");
+        let (_, role) = subject.rsplit_once('/').expect("the address of the role");
+        (role.to_owned(), entry)
+    };
+    let (role, from) = change(&[("name", "Changed role"), ("permissions", "a:b")]).await;
+    let (_, to) = change(&[("id", &role), ("permissions", "a:b\nc:d")]).await;
+    format!("/console/roles/{role}/difference?from={from}&to={to}")
 }
 
 /// The pages, by name.
@@ -103,7 +124,6 @@ fn pages(root: Uuid, role: Uuid, assignments: Vec<String>) -> Vec<(&'static str,
         ("a principal", Box::new(|asked| format!("/console/principal?type=user&id={}", asked.principal))),
         ("roles", fixed("/console/roles")),
         ("a role", fixed(&format!("/console/roles/{role}"))),
-        ("a difference of a role", fixed(&format!("/console/roles/{role}/difference?from=1&to=2"))),
         ("an assignment", Box::new(assignment)),
         ("expiring", fixed("/console/attention/expiring")),
         ("never in force", fixed("/console/attention/never-effective")),
