@@ -58,8 +58,8 @@ async function check(page, what, inspect) {
 }
 
 /**
- * Opens the tree with its levels and further rows, the difference of an import, failed events and the form that delivers
- * one again, all with hostile names. The browser runs scripts.
+ * Opens the tree with its levels and further rows, the difference of an import, failed events and the form that
+ * delivers one again, all with hostile names. The browser runs scripts.
  */
 export async function visitHostilePages(page, entity, inspect) {
   const errors = [];
@@ -81,8 +81,9 @@ export async function visitHostilePages(page, entity, inspect) {
   const records = NAMES.map((name, n) => ({
     kind: "principal", external_id: `h:${n}-${name}`.slice(0, 100), display_name: name, attributes: { name },
   }));
-  const role = { kind: "role", name: "ab <script>window.hostile = 1</script>", description: NAMES[1], permissions: ["a:b"] };
-  const unknown = { kind: "assignment", principal_id: entity.id, role: NAMES[0], entity_type: "spv", entity_name: NAMES[1] };
+  const role = { kind: "role", name: `ab ${NAMES[0]}`, description: NAMES[1], permissions: ["a:b"] };
+  const held = { kind: "assignment", principal_id: entity.id, role: NAMES[0] };
+  const unknown = { ...held, entity_type: "spv", entity_name: NAMES[1] };
   const show = async (all) => {
     await page.locator("main [name=format]").last().selectOption("json");
     await page.locator("main [name=text]").last().fill(all.map((one) => JSON.stringify(one)).join("\n"));

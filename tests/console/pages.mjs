@@ -211,7 +211,8 @@ for (const javaScriptEnabled of [true, false]) {
   const entity = await createHostileEntities(base, operator);
   for (const bypassCSP of [false, true]) {
     const { context, page } = await visitor(operator, { bypassCSP, refusals: true });
-    const picture = (_, what) => page.screenshot({ path: `${shots}/hostile-${what.replaceAll(" ", "-")}.png` });
+    const picture = (_, what) =>
+      page.screenshot({ path: `${shots}/hostile-${what.replaceAll(" ", "-")}.png`, fullPage: true });
     await visitHostilePages(page, entity, bypassCSP ? inspect : picture);
     await context.close();
   }

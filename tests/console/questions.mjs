@@ -4,8 +4,8 @@ import { fail } from "./visitor.mjs";
 const MOST_CLICKS = 3;
 
 /**
- * Answers the questions about `world`: a `base` address, an operator's `token` for the API, a principal with its type, an
- * entity on which it has a role with an action, and the entity's name.
+ * Answers the questions about `world`: a `base` address, an operator's `token` for the API, a principal with its type,
+ * an entity on which it has a role with an action, and the entity's name.
  */
 export async function answerQuestions(page, world) {
   const main = page.locator("main");
