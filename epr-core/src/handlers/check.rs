@@ -49,8 +49,8 @@ pub(crate) enum Begun {
 
 /// Decides a question at this moment.
 ///
-/// What is answered from memory waits for nothing. Everything else is boxed: the state of all of it would be copied with
-/// each future around this one, for every check.
+/// What is answered from memory waits for nothing. Everything else is boxed: the state of all of it would be copied
+/// with each future around this one, for every check.
 pub(crate) async fn check(engines: &Engines, asked: Asked<'_>) -> Result<Decision> {
     check_context(asked.context).map_err(|problem| Error::field("context", problem))?;
     let Asked { call, question, context } = asked;

@@ -169,7 +169,8 @@ mod tests {
         for body in [
             format!(r#"{{"user_id":"{id}","action":"a:b","resource_id":"{id}"}}"#),
             format!(
-                "{{ \"action\" : \"ä\",\n\"principal_type\":\"service\",\"resource_id\":\"{id}\",\"user_id\":\"{id}\" }} "
+                "{{ \"action\" : \"ä\",\n\"principal_type\":\"service\",\"resource_id\":\"{id}\",\t\
+                 \"user_id\":\"{id}\" }} "
             ),
         ] {
             assert!(CheckRequest::from_plain_text(body.as_bytes(), "user_id").is_some(), "{body}");

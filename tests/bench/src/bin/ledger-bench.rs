@@ -69,7 +69,8 @@ async fn verify(epr: &Epr, when: &str) {
     #[allow(clippy::cast_precision_loss, reason = "a count of entries")]
     let checked = found.checked as f64;
     println!(
-        "verification {when}: {} entries in {wall:.1} s = {:.0}/s ({cpu:.1} s of this process's CPU), peak memory {} MiB",
+        "verification {when}: {} entries in {wall:.1} s = {:.0}/s ({cpu:.1} s of this process's CPU), \
+         peak memory {} MiB",
         found.checked,
         checked / wall,
         peak_kib() / 1024
