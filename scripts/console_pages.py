@@ -72,7 +72,7 @@ PAGES = {
     "change-revoke": f"/console/change/revoke?id={assignment['id']}",
     "change-suspension": f"/console/change/suspension?type={assignment['principal_type']}&id={who}&status=suspended",
     "change-import": "/console/change/import",
-    "change-requeue": "/console/change/requeue",
+    "change-requeue": "/console/change/requeue?all=1",
     "change-made": "/console/changed?form=none",
 }
 for name, address in PAGES.items():

@@ -140,6 +140,32 @@ for (const bypassCSP of [false, true]) {
   await context.close();
 }
 
+// What the service does not answer is said: no result of a former text stays, and a level of the tree can be opened again.
+{
+  const { context, page } = await visitor(operator, { refusals: true });
+  const refuse = (route) => route.fulfill({ status: 403 });
+  const appears = (what) => page.locator(what).first().waitFor({ timeout: 5000 }).then(() => true, () => false);
+  await page.goto(address("change-assignment"));
+  const field = page.locator("main [name=condition]");
+  await field.fill('{"expression": "context.n < 3", "parameters": {"n": "int"}}');
+  if (!(await appears(".check .notice.good"))) fail("a valid condition is not found while it is typed");
+  await page.route(/change\/condition/, refuse);
+  await field.fill("{");
+  if (!(await appears(".check .unanswered"))) fail("a condition that is not checked is not said");
+  if ((await page.locator(".check .notice.good").count()) > 0) fail("a result stays below another condition");
+  await page.goto("/console/tree");
+  await page.route(/tree\?/, refuse);
+  const branch = page.locator(".branches > li > details").first();
+  const summary = branch.locator("summary").first();
+  await summary.click();
+  if (!(await appears(".branches .unanswered"))) fail("a level of the tree that fails is not said");
+  await page.unrouteAll();
+  await summary.click();
+  await summary.click();
+  if (!(await appears(".branches.level .branches.level > li"))) fail("a level that failed does not open again");
+  await context.close();
+}
+
 // The questions of an auditor, from Home.
 {
   const { context, page } = await visitor(auditor);

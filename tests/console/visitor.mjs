@@ -24,7 +24,8 @@ export async function visit(browser, base, token, { refusals = false, ...options
   context.on("page", (page) => {
     const note = (what) => fail(`${page.url()}: ${what}`);
     page.on("console", (message) => {
-      const isRefusal = refusals && /status of 40[03]/.test(message.text());
+      // The browser says so, and htmx does.
+      const isRefusal = refusals && /(status of|Error Code) 40[03]/.test(message.text());
       if (message.type() === "error" && !isRefusal) note(message.text());
     });
     page.on("pageerror", (error) => note(error.message));

@@ -207,8 +207,15 @@ pub enum BulkStep {
     CreateRole(super::NewRole),
     /// Changes a role.
     UpdateRole(Uuid, super::RolePatch),
+    /// Changes nothing. Fails unless the role was changed last at this time.
+    ExpectRole(Uuid, super::Timestamp),
+    /// Changes nothing. Fails unless the principal with this type and id was changed last at this time.
+    ExpectPrincipal(super::assignment::PrincipalType, Uuid, super::Timestamp),
     /// Creates an assignment. An existing one with the same key stays unchanged.
     Assign(super::AssignmentRequest),
+    /// Creates an assignment to the role that an earlier step creates under this name. The `role_id` of the request is
+    /// ignored.
+    AssignCreated(String, super::AssignmentRequest),
     /// Replaces an assignment: the one with this id is revoked and the new one created in the same transaction.
     Reassign(Uuid, super::NewAssignment),
 }

@@ -383,12 +383,12 @@ impl Epr {
         Ok(self.store().event_backlog().await?)
     }
 
-    /// Makes failed events pending again: one, or all of them. Returns their number.
+    /// Makes failed events pending again: one, or all of them, in transactions of 1,000. Returns their number.
     ///
     /// # Errors
-    /// The database is unavailable.
+    /// The database is unavailable. The transactions before remain.
     pub async fn requeue_events(&self, event_id: Option<Uuid>) -> Result<u64> {
-        Ok(self.store().requeue_events(event_id, self.now()).await?)
+        events::requeue(&self.engines, event_id).await
     }
 }
 

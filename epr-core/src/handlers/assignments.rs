@@ -71,6 +71,12 @@ impl Wanted {
         }
         Ok(Self { assignment, known_as })
     }
+
+    /// The same, to this role.
+    pub(super) fn with_role(mut self, role_id: Uuid) -> Self {
+        self.assignment.role_id = role_id;
+        self
+    }
 }
 
 /// What an assignment became.

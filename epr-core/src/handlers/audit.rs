@@ -113,7 +113,18 @@ pub struct ExportedEntry<'a> {
     pub canonical: &'a str,
 }
 
-/// [`verify`], whose result is kept for the operators. A ledger that may be read and not written is verified as well.
+/// Whether operators see this result in place of the former one: a break, or that all entries up to the head hold. A
+/// part that holds proves nothing about a break elsewhere, and a range beyond the end of the ledger is no break of it.
+fn replaces_the_last(verified: &Verification, range: ScanRange) -> bool {
+    match &verified.finding {
+        Some(Finding::IncompleteRange { .. }) => false,
+        Some(_) => true,
+        None => verified.checked > 0 && range.from <= 1 && range.end().is_none(),
+    }
+}
+
+/// [`verify`], whose result is kept for the operators if it [`replaces_the_last`]. A ledger that may be read and not
+/// written is verified as well.
 pub(crate) async fn verify_and_keep(
     engines: &Engines,
     range: ScanRange,
@@ -122,6 +133,9 @@ pub(crate) async fn verify_and_keep(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Verification> {
     let verified = verify(engines, range, former_numbers_to, elsewhere, progress).await?;
+    if !replaces_the_last(&verified, range) {
+        return Ok(verified);
+    }
     let kept = LastVerification {
         verified_at: engines.now(),
         first_sequence: verified.start_sequence,

@@ -41,9 +41,11 @@ pub(crate) async fn apply_all(
         let why = Error::Refused(format!("at most {MAX_STEPS} changes fit into one transaction"));
         return Err(BulkFailure { at: None, why });
     }
-    let ready = steps.iter().enumerate().map(|(at, step)| ready(engines, now, step).map_err(failed(at)));
-    let ready = ready.collect::<std::result::Result<Vec<_>, _>>()?;
-    let all = ApplyAll { engines, call, now, steps: &ready, at: AtomicUsize::new(0) };
+    let mut all_ready = Vec::with_capacity(steps.len());
+    for (at, step) in steps.iter().enumerate() {
+        all_ready.push(ready(engines, now, step, &all_ready).map_err(failed(at))?);
+    }
+    let all = ApplyAll { engines, call, now, steps: &all_ready, at: AtomicUsize::new(0) };
     let outcome = commit(engines, call.answered_at.as_ref(), &all).await;
     let changed = outcome.map_err(|why| {
         let at = Some(all.at.load(Ordering::Relaxed)).filter(|at| *at < steps.len());
@@ -53,7 +55,8 @@ pub(crate) async fn apply_all(
     Ok(changed.iter().map(|done| !matches!(done, Changed::Nothing)).collect())
 }
 
-fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
+/// Prepares `step`, which follows the steps `before`.
+fn ready(engines: &Engines, now: Timestamp, step: &BulkStep, before: &[Ready]) -> Result<Ready> {
     Ok(match step {
         BulkStep::CreateRole(new) => Ready::CreateRole(roles::wanted_role(engines, now, new.clone())?),
         BulkStep::UpdateRole(id, patch) => {
@@ -69,6 +72,18 @@ fn ready(engines: &Engines, now: Timestamp, step: &BulkStep) -> Result<Ready> {
             Ready::UpdatePrincipal(principal_type.clone(), *id, patch.clone())
         }
         BulkStep::Assign(request) => Ready::Assign(None, Box::new(Wanted::of(engines, now, request.clone())?)),
+        BulkStep::AssignCreated(name, request) => {
+            let created = before.iter().find_map(|step| match step {
+                Ready::CreateRole(role) if role.name == *name => Some(role.id),
+                _ => None,
+            });
+            let role_id = created.ok_or_else(|| Error::Refused(format!("No earlier step creates a role {name}")))?;
+            Ready::Assign(None, Box::new(Wanted::of(engines, now, request.clone())?.with_role(role_id)))
+        }
+        BulkStep::ExpectRole(id, changed_at) => Ready::ExpectRole(*id, *changed_at),
+        BulkStep::ExpectPrincipal(principal_type, id, changed_at) => {
+            Ready::ExpectPrincipal(principal_type.clone(), *id, *changed_at)
+        }
         BulkStep::Reassign(id, new) => {
             Ready::Assign(Some(*id), Box::new(Wanted::of(engines, now, new.clone().into())?))
         }
@@ -81,6 +96,8 @@ enum Ready {
     UpdateRole(uuid::Uuid, RolePatch),
     CreatePrincipal(Principal),
     UpdatePrincipal(PrincipalType, uuid::Uuid, PrincipalPatch),
+    ExpectRole(uuid::Uuid, Timestamp),
+    ExpectPrincipal(PrincipalType, uuid::Uuid, Timestamp),
     /// The assignment to revoke first, and the one to create.
     Assign(Option<uuid::Uuid>, Box<Wanted>),
 }
@@ -159,6 +176,15 @@ impl ApplyAll<'_> {
                     (false, _) => Changed::Nothing,
                 }
             }
+            Ready::ExpectRole(id, changed_at) => {
+                let role = change.tx.lock_role(*id).await?.ok_or_else(|| roles::not_found(*id))?;
+                expect(role.updated_at, *changed_at, "Role", *id)?
+            }
+            Ready::ExpectPrincipal(principal_type, id, changed_at) => {
+                let found = change.tx.lock_principal((principal_type.as_str(), *id)).await?;
+                let principal = found.ok_or_else(|| principals::not_found(*id))?;
+                expect(principal.updated_at, *changed_at, "Principal", *id)?
+            }
             Ready::Assign(revoked, wanted) => {
                 let revoked = match *revoked {
                     Some(id) => Some(Box::new(Revoke { engines, call, id, now }.apply(change).await?)),
@@ -169,4 +195,12 @@ impl ApplyAll<'_> {
             }
         })
     }
+}
+
+/// Returns an error when an object was changed at another time than the one that is expected.
+fn expect(changed_at: Timestamp, expected: Timestamp, kind: &str, id: uuid::Uuid) -> Result<Changed> {
+    if changed_at == expected {
+        return Ok(Changed::Nothing);
+    }
+    Err(Error::Conflict(format!("{kind} {id} was changed at {changed_at}, after it was read")))
 }

@@ -1,6 +1,7 @@
 //! Events: ingesting those of other services, and creating EPR's own.
 
 use tracing::info;
+use uuid::Uuid;
 
 use super::event_entry::entry_for;
 use super::once::{commit_once, kept};
@@ -21,6 +22,21 @@ use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::publish::Message;
 use crate::store::OutboxEvent;
+
+/// Events that are made pending again in one transaction.
+const REQUEUE_BATCH: u32 = 1000;
+
+/// Makes failed events pending again: one, or all of them, batch by batch. Returns their number.
+pub(crate) async fn requeue(engines: &Engines, event_id: Option<Uuid>) -> Result<u64> {
+    let mut all = 0;
+    loop {
+        let done = engines.store().requeue_events(event_id, engines.now(), REQUEUE_BATCH).await?;
+        all += done;
+        if done < u64::from(REQUEUE_BATCH) {
+            return Ok(all);
+        }
+    }
+}
 
 /// Accepts an event from another service and tries to deliver it. Under an idempotency key, a repeat returns the first
 /// answer, which has the delivery state of the commit: the attempts to deliver follow it.

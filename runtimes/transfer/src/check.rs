@@ -1,6 +1,6 @@
 //! Checks a whole file before anything is changed: every record is read and planned.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use epr_core::domain::Role;
 use uuid::Uuid;
@@ -34,6 +34,8 @@ pub enum Failure<E> {
 pub struct Checked {
     /// The plans of the roles, which an import needs again, each with its line.
     pub roles: Vec<(u64, Planned)>,
+    /// The names of the roles of the file: those that it has, and those that its assignments name.
+    pub role_names: BTreeSet<String>,
     /// What an import would do.
     pub tallies: Tallies,
     /// The number of records.
@@ -46,6 +48,7 @@ pub struct Checked {
 #[derive(Default)]
 struct Survey {
     roles: BTreeMap<String, (u64, RoleRecord)>,
+    role_names: BTreeSet<String>,
     assignments: u64,
     principals: u64,
     /// The lines of principals, by type and each of their names.
@@ -62,6 +65,7 @@ impl Survey {
                 Err(error) => survey.errors.push(error),
                 Ok(Record::Role(role)) => {
                     let name = role.new.name.as_str().to_owned();
+                    survey.role_names.insert(name.clone());
                     match survey.roles.get(&name) {
                         Some((first, _)) => survey.errors.push(duplicate(line, *first)),
                         None => {
@@ -70,7 +74,10 @@ impl Survey {
                     }
                 }
                 Ok(Record::Principal(principal)) => survey.add_principal(line, &principal),
-                Ok(Record::Assignment(_)) => survey.assignments += 1,
+                Ok(Record::Assignment(assignment)) => {
+                    survey.assignments += 1;
+                    survey.role_names.insert(assignment.role.as_str().to_owned());
+                }
             }
             if survey.errors.len() >= MAX_ERRORS {
                 break;
@@ -121,10 +128,11 @@ pub async fn check<R: Registry>(
     seen: PlanVisitor<'_>,
 ) -> Result<Checked, Failure<R::Error>> {
     let mut survey = Survey::of(input).map_err(Failure::File)?;
-    let known = known_roles(registry).await.map_err(Failure::Registry)?;
+    let role_names = std::mem::take(&mut survey.role_names);
+    let known = known_roles(registry, &role_names).await.map_err(Failure::Registry)?;
     let mut plans = Vec::new();
     for (name, (line, role)) in &survey.roles {
-        match plan::role(role, known.get(name)) {
+        match plan::role(role, known.get(name), registry.creates_system_roles()) {
             Ok(planned) => plans.push((*line, planned)),
             Err(what) => survey.errors.push(RecordError { line: *line, what }),
         }
@@ -143,7 +151,7 @@ pub async fn check<R: Registry>(
     checking.assignments(&roles, seen).await?;
     let Checking { survey, tallies, .. } = checking;
     let records = survey.principals + plans.len() as u64 + survey.assignments;
-    Ok(Checked { roles: plans, tallies, records, errors: survey.errors })
+    Ok(Checked { roles: plans, role_names, tallies, records, errors: survey.errors })
 }
 
 impl<R: Registry> Checking<'_, R> {
@@ -210,11 +218,14 @@ impl<R: Registry> Checking<'_, R> {
     }
 }
 
-/// Every role by its name.
-pub(crate) async fn known_roles<R: Registry>(registry: &R) -> Result<BTreeMap<String, Role>, R::Error> {
+/// The roles with these names, each by its name.
+pub(crate) async fn known_roles<R: Registry>(
+    registry: &R,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Role>, R::Error> {
     let mut known = BTreeMap::new();
     registry
-        .for_each_role(&mut |role| {
+        .for_each_role(names, &mut |role| {
             known.insert(role.name.clone(), role);
             true
         })

@@ -35,6 +35,9 @@ pub struct Planned {
     pub change: Change,
     /// The change; `None` when there is nothing to change.
     pub step: Option<BulkStep>,
+    /// What fails when the row that `step` changes has changed since the plan was made; `None` when the id of the row
+    /// alone says so, or nothing exists.
+    pub expects: Option<BulkStep>,
     /// The entity of an assignment that is not global.
     pub entity_id: Option<Uuid>,
     /// The headline, and the lines below it.
@@ -62,11 +65,12 @@ fn unfit<T, E>(what: impl Into<String>) -> Result<T, NoPlan<E>> {
     Err(NoPlan::Unfit(what.into()))
 }
 
-/// The plan for a role. `existing` is the role of that name in the registry.
+/// The plan for a role. `existing` is the role of that name in the registry; a new one is a system role only if it
+/// `may_be_system`.
 ///
 /// # Errors
 /// Why the record does not fit.
-pub fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, String> {
+pub fn role(record: &RoleRecord, existing: Option<&Role>, may_be_system: bool) -> Result<Planned, String> {
     let wanted = &record.new;
     let name = escaped(wanted.name.as_str());
     let actions: BTreeSet<&str> = wanted.permissions.iter().map(Action::as_str).collect();
@@ -76,12 +80,19 @@ pub fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, Str
     };
     let conditions: Conditions = BTreeMap::from_input(wanted.conditions.clone());
     let Some(existing) = existing else {
+        if wanted.is_system && !may_be_system {
+            return Err("is_system: only an import into the database creates system roles".to_owned());
+        }
         let list: Vec<_> = actions.iter().map(|action| escaped(action)).collect();
         let mut lines = vec![format!("actions: {}", list.join(", ")), format!("for: {}", types(&wanted.scope_types))];
         lines.extend(condition_lines(&BTreeMap::new(), &conditions));
+        let description = wanted.description.as_ref().map(RoleDescription::as_str);
+        lines.extend(description.map(|text| format!("description: \"{}\"", escaped(text))));
+        lines.extend(wanted.is_system.then(|| "system role".to_owned()));
         return Ok(Planned {
             change: Change::Create,
             step: Some(BulkStep::CreateRole(wanted.clone())),
+            expects: None,
             entity_id: None,
             summary: (format!("role {name}"), lines),
             json: json!({"kind": "role", "name": wanted.name, "permissions": actions,
@@ -131,6 +142,7 @@ pub fn role(record: &RoleRecord, existing: Option<&Role>) -> Result<Planned, Str
     Ok(Planned {
         change: if same { Change::Nothing } else { Change::Update },
         step: (!same).then_some(BulkStep::UpdateRole(existing.id, patch)),
+        expects: (!same).then_some(BulkStep::ExpectRole(existing.id, existing.updated_at)),
         entity_id: None,
         summary: (format!("role {name}"), lines),
         json: Value::Object(json),
@@ -269,28 +281,26 @@ impl<'a, R: Registry> Assignments<'a, R> {
                 "condition": existing.condition,
             })),
         });
-        let step = role.id.filter(|_| change != Change::Nothing).map(|role_id| {
+        let step = (change != Change::Nothing).then(|| {
             let new = NewAssignment {
                 principal_id: principal_id.unwrap_or_default(),
                 principal_type: wanted.principal_type.clone(),
-                role_id,
+                role_id: role.id.unwrap_or_default(),
                 entity_id: entity.as_ref().map(|entity| entity.id),
                 // A record without a start keeps the existing one.
                 effective_at: start.or(existing.as_ref().map(|existing| existing.effective_at)),
                 expires_at: end,
                 condition: after,
             };
-            match &existing {
-                Some(existing) => BulkStep::Reassign(existing.id, new),
-                None => BulkStep::Assign(match &principal {
-                    PrincipalName::Id(_) => new.into(),
-                    PrincipalName::ExternalId(external_id) => AssignmentRequest::ToExternalId(external_id.clone(), new),
-                }),
+            if let Some(existing) = &existing {
+                return BulkStep::Reassign(existing.id, new);
             }
+            assign(&principal, role.id.is_none().then_some(role_name), new)
         });
         Ok(Planned {
             change,
             step,
+            expects: None,
             entity_id: entity.map(|entity| entity.id),
             summary: (format!("{} {target}", escaped(role_name)), lines),
             json,
@@ -312,7 +322,12 @@ impl<'a, R: Registry> Assignments<'a, R> {
         role_id: Uuid,
         entity_id: Option<Uuid>,
     ) -> Result<Option<Assignment>, R::Error> {
-        let filter = AssignmentFilter { principal_id: Some(principal_id), entity_id, ..AssignmentFilter::default() };
+        let filter = AssignmentFilter {
+            principal_id: Some(principal_id),
+            role_id: Some(role_id),
+            entity_id,
+            ..AssignmentFilter::default()
+        };
         let mut found = None;
         self.registry
             .for_each_assignment(filter, &mut |existing| {
@@ -371,6 +386,18 @@ impl<'a, R: Registry> Assignments<'a, R> {
         let known = KnownEntity { id: entity.id, entity_type: entity.entity_type, name: entity.name };
         self.entities.insert(wanted.clone(), known.clone());
         Ok(known)
+    }
+}
+
+/// The step that creates an assignment. `created` is the name of its role while that is only in the file.
+fn assign(principal: &PrincipalName, created: Option<&str>, new: NewAssignment) -> BulkStep {
+    let request = match principal {
+        PrincipalName::Id(_) => new.into(),
+        PrincipalName::ExternalId(external_id) => AssignmentRequest::ToExternalId(external_id.clone(), new),
+    };
+    match created {
+        None => BulkStep::Assign(request),
+        Some(role) => BulkStep::AssignCreated(role.to_owned(), request),
     }
 }
 

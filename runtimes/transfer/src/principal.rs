@@ -89,8 +89,10 @@ pub async fn plan<R: Registry>(
     };
     let named = wanted.id.or(existing.as_ref().map(|found| found.id)).map(|id| id.to_string());
     let headline = format!("principal {} {}", escaped(kind.as_str()), named.unwrap_or_else(|| "with a new id".into()));
-    let planned = |change, step, lines: Vec<String>| Planned {
+    let expects = existing.as_ref().map(|found| BulkStep::ExpectPrincipal(kind.clone(), found.id, found.updated_at));
+    let planned = |change, step: Option<BulkStep>, lines: Vec<String>| Planned {
         change,
+        expects: expects.filter(|_| step.is_some()),
         step,
         entity_id: None,
         json: json!({"kind": "principal", "principal_id": wanted.id, "principal_type": kind, "changes": lines}),

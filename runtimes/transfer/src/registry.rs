@@ -1,5 +1,6 @@
 //! The registry that a file is compared with and imported into: the database, or a running API.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use epr_core::domain::assignment::PrincipalType;
@@ -25,8 +26,15 @@ pub trait Registry: Sync {
     /// Why a call failed.
     type Error;
 
-    /// Shows every role to `visit`.
-    fn for_each_role(&self, visit: RowVisitor<'_, Role>) -> impl Future<Output = Result<(), Self::Error>>;
+    /// Whether an import creates system roles; else a record of one is refused.
+    fn creates_system_roles(&self) -> bool;
+
+    /// Shows the roles with these names to `visit`; it may show others too.
+    fn for_each_role(
+        &self,
+        names: &BTreeSet<String>,
+        visit: RowVisitor<'_, Role>,
+    ) -> impl Future<Output = Result<(), Self::Error>>;
 
     /// The entity with this id, archived or not; `None` when there is none.
     fn entity_if_any(&self, id: Uuid) -> impl Future<Output = Result<Option<Entity>, Self::Error>>;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use epr_core::domain::{Assignment, AssignmentFilter, BulkStep, NewAssignment};
 
-use crate::check::{as_known, known_roles};
+use crate::check::{Checked, as_known, known_roles};
 use crate::input::Input;
 use crate::plan::{Assignments, Change, NoPlan, Planned};
 use crate::principal;
@@ -32,6 +32,23 @@ impl From<String> for Stopped {
     }
 }
 
+/// A plan as it was shown and confirmed.
+pub struct Confirmed {
+    line: u64,
+    change: Change,
+    step: Option<BulkStep>,
+    expects: Option<BulkStep>,
+}
+
+impl Confirmed {
+    /// The plan of a line.
+    #[must_use]
+    pub fn of(line: u64, planned: &Planned) -> Self {
+        let Planned { change, step, expects, .. } = planned;
+        Self { line, change: *change, step: step.clone(), expects: expects.clone() }
+    }
+}
+
 /// A running import.
 pub struct Run<'a, R> {
     registry: &'a R,
@@ -54,18 +71,33 @@ impl<'a, R: Registry> Run<'a, R> {
         Self { registry, may_activate, done: Tallies::default(), progress, stop, batch }
     }
 
-    /// Applies principals and roles first: the assignments need them. `roles` are the plans of the check.
+    /// Applies exactly these plans, those of the check in its order, in one transaction.
+    ///
+    /// # Errors
+    /// Nothing is changed, because a plan does not fit any more. Or an assignment that was planned as a new one was
+    /// made in another way meanwhile: it is as it was, and the rest is changed.
+    pub async fn apply_confirmed(&mut self, confirmed: Vec<Confirmed>) -> Result<(), Stopped> {
+        for Confirmed { line, change, step, expects } in confirmed {
+            let Some(step) = step else { continue };
+            self.batch.extend(expects.map(|expects| (line, Change::Nothing, expects)));
+            self.batch.push((line, change, step));
+        }
+        self.apply_batch().await
+    }
+
+    /// Applies principals and roles first: the assignments need them. `checked` is the result of the check.
     ///
     /// # Errors
     /// Why the import ended before its end.
-    pub async fn apply_all(&mut self, input: &Input, roles: Vec<(u64, Planned)>) -> Result<(), Stopped> {
+    pub async fn apply_all(&mut self, input: &Input, checked: Checked) -> Result<(), Stopped> {
+        let Checked { roles, role_names, .. } = checked;
         self.apply_principals(input).await?;
         for (line, planned) in roles {
             self.add(line, planned, |done| &mut done.roles).await?;
         }
-        self.apply_batch(|done| &mut done.roles).await?;
+        self.apply_batch().await?;
         let registry = self.registry;
-        let roles = as_known(known_roles(registry).await.map_err(|error| R::sentence(&error))?);
+        let roles = as_known(known_roles(registry, &role_names).await.map_err(|error| R::sentence(&error))?);
         let mut assignments = Assignments::new(registry, &roles);
         for read in input.records()? {
             let (line, record) = read?;
@@ -78,7 +110,7 @@ impl<'a, R: Registry> Run<'a, R> {
             let planned = assignments.plan(&record).await.map_err(|reason| at::<R>(line, reason))?;
             self.add(line, planned, |done| &mut done.assignments).await?;
         }
-        self.apply_batch(|done| &mut done.assignments).await
+        self.apply_batch().await
     }
 
     async fn apply_principals(&mut self, input: &Input) -> Result<(), Stopped> {
@@ -87,7 +119,7 @@ impl<'a, R: Registry> Run<'a, R> {
             let planned = principal::plan(self.registry, &record, self.may_activate).await;
             self.add(line, planned.map_err(|reason| at::<R>(line, reason))?, |done| &mut done.principals).await?;
         }
-        self.apply_batch(|done| &mut done.principals).await
+        self.apply_batch().await
     }
 
     async fn add(&mut self, line: u64, planned: Planned, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {
@@ -98,11 +130,11 @@ impl<'a, R: Registry> Run<'a, R> {
             }
             Some(step) => self.batch.push((line, planned.change, step)),
         }
-        if self.batch.len() >= BATCH_STEPS { self.apply_batch(tally).await } else { Ok(()) }
+        if self.batch.len() >= BATCH_STEPS { self.apply_batch().await } else { Ok(()) }
     }
 
     /// Applies the changes of the batch.
-    async fn apply_batch(&mut self, tally: fn(&mut Tallies) -> &mut Tally) -> Result<(), Stopped> {
+    async fn apply_batch(&mut self) -> Result<(), Stopped> {
         if self.stop.load(Ordering::Relaxed) {
             return Err("interrupted".to_owned().into());
         }
@@ -115,11 +147,10 @@ impl<'a, R: Registry> Run<'a, R> {
             lines.push((line, change));
             steps.push(step);
         }
-        let tally = tally(&mut self.done);
         match self.registry.apply(&steps).await {
             Ok(changed) => {
-                for ((_, change), changed) in lines.iter().zip(&changed) {
-                    tally.add(if *changed { *change } else { Change::Nothing });
+                for (((_, change), step), changed) in lines.iter().zip(&steps).zip(&changed) {
+                    self.count(step, if *changed { *change } else { Change::Nothing });
                 }
                 (self.progress)(lines.len() as u64);
                 for ((line, _), (step, _)) in lines.iter().zip(steps.iter().zip(changed)).filter(|(_, (_, done))| !done)
@@ -129,8 +160,8 @@ impl<'a, R: Registry> Run<'a, R> {
                 Ok(())
             }
             Err(BatchError { done, failed_at, error }) => {
-                for (_, change) in lines.iter().take(done) {
-                    tally.add(*change);
+                for ((_, change), step) in lines.iter().zip(&steps).take(done) {
+                    self.count(step, *change);
                 }
                 let line_of = |at: usize| lines.get(at).map(|(line, _)| *line);
                 // The outcome of a commit without an answer is unknown.
@@ -139,6 +170,17 @@ impl<'a, R: Registry> Run<'a, R> {
                 Err(Stopped { line: failed_at.and_then(line_of), why: R::sentence(&error), in_doubt })
             }
         }
+    }
+
+    /// Counts a step among those of its kind.
+    fn count(&mut self, step: &BulkStep, change: Change) {
+        let tally = match step {
+            BulkStep::ExpectPrincipal(..) | BulkStep::ExpectRole(..) => return,
+            BulkStep::CreatePrincipal(_) | BulkStep::UpdatePrincipal(..) => &mut self.done.principals,
+            BulkStep::CreateRole(_) | BulkStep::UpdateRole(..) => &mut self.done.roles,
+            BulkStep::Assign(_) | BulkStep::AssignCreated(..) | BulkStep::Reassign(..) => &mut self.done.assignments,
+        };
+        tally.add(change);
     }
 
     /// Returns an error when `step`, which changed nothing, met an assignment with another window or condition.
@@ -150,6 +192,7 @@ impl<'a, R: Registry> Run<'a, R> {
         };
         let filter = AssignmentFilter {
             principal_id: Some(wanted.principal_id),
+            role_id: Some(wanted.role_id),
             entity_id: wanted.entity_id,
             ..AssignmentFilter::default()
         };

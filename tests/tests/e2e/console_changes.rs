@@ -188,7 +188,7 @@ async fn failed_events_are_delivered_again_one_or_all_by_those_who_may_change_so
     let page = operator.get("/console/events?delivery_state=failed").await.expect(200);
     let (_, one) = page.split_once("/console/change/requeue?event_id=").expect("a link for one event");
     let one = one.split('"').next().unwrap();
-    assert!(page.contains("href=\"/console/change/requeue\""), "a link for all");
+    assert!(page.contains("href=\"/console/change/requeue?all=1\""), "a link for all");
     let form = operator.get(&format!("/console/change/requeue?event_id={one}")).await.expect(200);
     assert!(form.contains("Deliver this event again") && form.contains(one), "{form}");
     let shown = send(&operator, "/console/change/requeue", &[("event_id", one)]).await;
@@ -198,7 +198,15 @@ async fn failed_events_are_delivered_again_one_or_all_by_those_who_may_change_so
     assert!(page.contains("Events that are pending again: 1"), "{page}");
     assert_eq!(send(&operator, "/console/change/requeue", &[("event_id", "x")]).await.status, 404);
     assert_eq!(of_state("pending").await, 1);
-    let shown = send(&operator, "/console/change/requeue", &[("event_id", "")]).await;
+    // An id that got lost is not all of them.
+    for lost in [&[][..], &[("event_id", "")], &[("all", "")], &[("event_id", one), ("all", "1")]] {
+        assert_eq!(send(&operator, "/console/change/requeue", lost).await.status, 404, "{lost:?}");
+    }
+    operator.get("/console/change/requeue").await.expect(404);
+    assert_eq!(of_state("pending").await, 1);
+    let form = operator.get("/console/change/requeue?all=1").await.expect(200);
+    assert!(form.contains(&format!("Deliver all failed events again: {}", all - 1)), "{form}");
+    let shown = send(&operator, "/console/change/requeue", &[("all", "1")]).await;
     assert_eq!(shown.location(), format!("/console/events?requeued={}", all - 1));
     assert_eq!((of_state("failed").await, of_state("pending").await), (0, all));
     let page = operator.get("/console/events").await.expect(200);

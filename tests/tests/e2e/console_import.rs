@@ -1,5 +1,9 @@
 //! The import of the console: its difference first, then the changes, and only those that were shown.
 
+use epr_core::domain::assignment::PrincipalType;
+use epr_core::domain::{BulkStep, RolePatch, Timestamp};
+use epr_core::settings::{Settings, Source};
+use epr_core::{Call, Epr};
 use epr_testkit::browser::{Browser, Shown, form_token};
 use epr_testkit::database::DatabaseKind;
 use reqwest::Method;
@@ -142,4 +146,95 @@ async fn records_that_do_not_fit_are_refused_with_their_reason_and_nothing_is_ch
     let csv = "kind,name,permissions\r\nrole,Of a table,a:b;c:d\r\n";
     let page = send(&operator, &[("format", "csv"), ("text", csv)]).await.expect(200);
     assert!(page.contains("Of a table") && page.contains("actions: a:b, c:d"), "{page}");
+}
+
+/// What somebody else does between the difference and its confirmation.
+async fn change_registry(world: &World, calls: &[(&str, Value)]) {
+    for (path, change) in calls {
+        world.call(Method::PATCH, path, change).await;
+    }
+}
+
+#[tokio::test]
+async fn what_has_changed_since_the_difference_was_shown_is_not_overwritten() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let operator = world.browser(&world.operator).await;
+    let principal = async |external_id: &str| {
+        let new = json!({"external_id": external_id, "attributes": {"clearance": 1}});
+        world.create("/api/v1/principals", &new).await
+    };
+    let (first, second) = (principal("hr:1").await, principal("hr:2").await);
+    let condition = |pages: u32| {
+        let expression = format!("context.pages <= {pages}");
+        json!({"a:b": {"expression": expression, "parameters": {"pages": "int"}}})
+    };
+    let role = json!({"name": "Limited", "permissions": ["a:b"], "conditions": condition(50)});
+    let role = world.create("/api/v1/roles", &role).await;
+    let of = |kind: &str, id: &str| format!("/api/v1/{kind}/{id}");
+    let (at_first, at_second, at_role) = (of("principals", &first), of("principals", &second), of("roles", &role));
+    let suspend = json!({"kind": "principal", "external_id": "hr:1", "status": "suspended"});
+    let raise = json!({"kind": "role", "name": "Limited", "permissions": ["a:b"], "conditions": condition(100)});
+    let clear = json!({"kind": "principal", "principal_id": second, "attributes": {"clearance": 9}});
+    let [free, moved] = ["hr:3", "hr:1"].map(|external_id| json!({"external_id": external_id}));
+    for (record, calls) in [
+        // The id that the text names belongs to another principal now.
+        (&suspend, vec![(at_first.as_str(), free), (&at_second, moved)]),
+        // A condition was tightened.
+        (&raise, vec![(&at_role, json!({"conditions": condition(5)}))]),
+        // A field of which the difference does not show the value.
+        (&clear, vec![(&at_second, json!({"attributes": {"clearance": 0}}))]),
+    ] {
+        let text = record.to_string();
+        let page = send(&operator, &[("text", &text)]).await.expect(200);
+        let shown = plan(&page).expect("a form that confirms").to_owned();
+        change_registry(&world, &calls).await;
+        let before = entries(&world).await;
+        let page = send(&operator, &[("text", &text), ("plan", &shown)]).await.expect(409);
+        assert!(page.contains("has changed since the difference was shown"), "{record}: {page}");
+        assert_eq!(entries(&world).await, before, "{record}");
+        assert_ne!(plan(&page), Some(shown.as_str()), "{record}");
+    }
+    let stored = world.call(Method::GET, &at_second, &Value::Null).await;
+    assert_eq!((&stored["status"], &stored["attributes"]), (&json!("active"), &json!({"clearance": 0})));
+    assert_eq!(world.call(Method::GET, &at_role, &Value::Null).await["conditions"], condition(5));
+}
+
+#[tokio::test]
+async fn an_import_of_the_console_creates_no_system_role_and_shows_the_description_of_a_new_one() {
+    let world = World::new(DatabaseKind::Sqlite).await;
+    let operator = world.browser(&world.operator).await;
+    let role = json!({"kind": "role", "name": "Root", "permissions": ["a:b"], "description": "For <i>audits</i>"});
+    let mut of_system = role.clone();
+    of_system["is_system"] = json!(true);
+    let page = send(&operator, &[("text", &of_system.to_string())]).await.expect(400);
+    assert!(page.contains("only an import into the database creates system roles") && plan(&page).is_none(), "{page}");
+    let page = send(&operator, &[("text", &role.to_string())]).await.expect(200);
+    assert!(page.contains("description: &#34;For &#60;i&#62;audits"), "{page}");
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn steps_after_one_that_expects_another_state_are_not_made_nor_those_before_it(#[case] kind: DatabaseKind) {
+    let world = World::new(kind).await;
+    let source = Source::of([("EPR_DATABASE_URL", world.database.url.as_str())]);
+    let epr = Epr::from_settings(&Settings::from_source(&source).unwrap()).await.unwrap();
+    let role = epr.role_named("Document reader").await.unwrap().unwrap();
+    let user: PrincipalType = "user".parse().unwrap();
+    let ada = epr.principal(&user, world.ada.parse().unwrap()).await.unwrap();
+    let rename = |to: &str| RolePatch { description: Some(Some(to.parse().unwrap())), ..RolePatch::default() };
+    let earlier: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
+    let apply = async |steps: &[BulkStep]| epr.apply_all(&Call::default(), steps).await.map_err(|failed| failed.at);
+    let before = entries(&world).await;
+    let update = BulkStep::UpdateRole(role.id, rename("One"));
+    for stale in [BulkStep::ExpectRole(role.id, earlier), BulkStep::ExpectPrincipal(user.clone(), ada.id, earlier)] {
+        assert_eq!(apply(&[update.clone(), stale.clone()]).await, Err(Some(1)), "{stale:?}");
+        assert_eq!(apply(&[stale, update.clone()]).await, Err(Some(0)));
+    }
+    assert_eq!(entries(&world).await, before);
+    let expected = BulkStep::ExpectRole(role.id, role.updated_at);
+    let of_ada = BulkStep::ExpectPrincipal(user, ada.id, ada.updated_at);
+    assert_eq!(apply(&[expected.clone(), of_ada, update]).await, Ok(vec![false, false, true]));
+    assert_eq!(apply(&[expected, BulkStep::UpdateRole(role.id, rename("Two"))]).await, Err(Some(0)), "it was changed");
 }

@@ -38,7 +38,7 @@ pub fn pages(world: &World) -> Vec<(String, Vec<String>)> {
             format!("/console/entities/{berlin}"),
             &["DE000A1EWWW0", acme, "Acme Estates", "crm:4711", "authorization.evaluate"],
         ),
-        page("/console/tree".into(), &["Acme Estates", "issuer", "hx-trigger=\"toggle once\""]),
+        page("/console/tree".into(), &["Acme Estates", "issuer", "hx-trigger=\"toggle\""]),
         page(format!("/console/tree?under={acme}"), &["Berlin One", "Acme Estates", "Open the entity"]),
         page(format!("/console/tree?under={berlin}"), &["Nothing is below"]),
         page(format!("/console/entities/{berlin}/assignments/here"), &["Assignments on this entity"]),
@@ -109,7 +109,7 @@ pub fn forms(world: &World) -> Vec<String> {
         format!("/console/change/revoke?id={assignment}"),
         format!("/console/change/suspension?type=user&id={ada}&status=suspended"),
         "/console/change/import".into(),
-        "/console/change/requeue".into(),
+        "/console/change/requeue?all=1".into(),
         "/console/changed?form=none".into(),
     ]
 }
@@ -345,6 +345,14 @@ async fn home_says_when_the_ledger_was_verified_and_what_was_found() {
     world.database.execute("UPDATE audit_logs SET action = '<u>x</u>' WHERE sequence = 2").await.unwrap();
     assert!(!verify().await.valid);
     let home = browser.get("/console").await.expect(200);
+    let broken = epr.last_verification().await.unwrap();
     assert!(home.contains("<span class=\"badge bad\">") && !home.contains("the chain holds"), "{home}");
     assert!(!browser.get("/console").await.expect(200).contains("<u>"));
+    // What holds of a part, what verifies nothing, and a range that the ledger does not have: none says more.
+    for (from, to, valid) in [(3, i64::MAX, true), (entries + 50, i64::MAX, true), (3, entries + 50, false)] {
+        let part = epr.verify_ledger(ScanRange { from, to }, None, &mut |_, _| {}).await.unwrap();
+        assert_eq!(part.valid, valid, "{from}: {part:?}");
+        assert_eq!(epr.last_verification().await.unwrap(), broken, "{from}");
+    }
+    assert_eq!(browser.get("/console").await.expect(200), home, "the break stays until all entries hold");
 }

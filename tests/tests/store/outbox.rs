@@ -142,11 +142,28 @@ async fn an_event_to_retry_is_due_at_its_time_and_a_failed_one_after_it_is_reque
     let backlog = world.store.event_backlog().await.unwrap();
     assert_eq!(backlog, Backlog { pending: 1, failed: 1, oldest_pending: Some(at(1)) });
 
-    assert_eq!(world.store.requeue_events(Some(id(1)), at(151)).await.unwrap(), 0, "it has not failed");
-    assert_eq!(world.store.requeue_events(None, at(151)).await.unwrap(), 1);
+    assert_eq!(world.store.requeue_events(Some(id(1)), at(151), 10).await.unwrap(), 0, "it has not failed");
+    assert_eq!(world.store.requeue_events(None, at(151), 10).await.unwrap(), 1);
     assert_eq!(world.store.event(id(2)).await.unwrap().unwrap().delivery_attempts, 0);
     assert!(world.store.any_event_pending().await.unwrap());
     assert_eq!(claimed(&world, claim(74, 160), 151, 10).await, [2]);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn failed_events_are_requeued_in_their_order_and_no_more_than_the_limit(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let positions = world.with_events(&[event(1, None), event(2, None), event(3, None)]).await;
+    claimed(&world, claim(71, 110), 100, 10).await;
+    let failed: Vec<_> = positions.iter().map(|position| outcome(*position, DeliveryState::Failed, 150)).collect();
+    world.store.complete_events(id(71), at(101), &failed).await.unwrap();
+    assert_eq!(world.store.requeue_events(None, at(151), 2).await.unwrap(), 2);
+    assert_eq!(claimed(&world, claim(72, 160), 151, 10).await, [1, 2]);
+    assert_eq!(world.store.requeue_events(None, at(151), 2).await.unwrap(), 1);
+    assert_eq!(world.store.requeue_events(None, at(151), 2).await.unwrap(), 0);
 }
 
 #[rstest]

@@ -38,10 +38,10 @@ pub trait OutboxStore: Send + Sync {
     /// Example: an outcome under a token whose lease another relay has replaced changes nothing.
     async fn complete_events(&self, token: Uuid, now: Timestamp, completions: &[Completion]) -> Result<bool>;
 
-    /// Makes failed events pending again, one or all, with no attempts; returns how many.
+    /// Makes failed events pending again, with no attempts: one, or the first `limit`. Returns how many.
     ///
-    /// Example: `requeue_events(None, now)` after two failures returns 2.
-    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64>;
+    /// Example: `requeue_events(None, now, 2)` after three failures returns 2, and then 1.
+    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp, limit: u32) -> Result<u64>;
 
     /// Returns whether any event is pending. Costs the same whatever the backlog is.
     ///

@@ -419,8 +419,8 @@ pub(super) async fn backlog(conn: &mut Conn) -> Result<Backlog> {
     })
 }
 
-/// Puts failed events back: one, or all.
-pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
+/// Puts failed events back: one, or the first `limit`.
+pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timestamp, limit: u32) -> Result<u64> {
     let mut query = QueryBuilder::<Db>::new(
         "UPDATE platform_events SET delivery_state = 'pending', delivery_attempts = 0, next_attempt_at = ",
     );
@@ -429,9 +429,16 @@ pub(super) async fn requeue(conn: &mut Conn, event_id: Option<Uuid>, now: Timest
         .push(", updated_at = ")
         .push_bind(bind_time(now))
         .push(" WHERE delivery_state = 'failed'");
-    if let Some(event_id) = event_id {
-        query.push(" AND event_id = ").push_bind(bind_id(event_id));
-    }
+    match event_id {
+        Some(event_id) => query.push(" AND event_id = ").push_bind(bind_id(event_id)),
+        None => query
+            .push(
+                " AND position IN (SELECT position FROM platform_events WHERE delivery_state = 'failed' \
+                 ORDER BY position LIMIT ",
+            )
+            .push_bind(i64::from(limit))
+            .push(")"),
+    };
     let done = query.build().execute(&mut *conn).await.map_err(classify)?;
     notify_outbox(conn).await?;
     Ok(done.rows_affected())

@@ -233,6 +233,10 @@ impl Api {
             BulkStep::Assign(new) => {
                 check_made(new.assignment(), &self.assign(new).await?).map_err(BackendError::Message)
             }
+            // They need a transaction.
+            BulkStep::ExpectPrincipal(..) | BulkStep::ExpectRole(..) | BulkStep::AssignCreated(..) => {
+                Err(BackendError::Message("this change needs the database".to_owned()))
+            }
             BulkStep::Reassign(old, new) => {
                 self.revoke(*old).await?;
                 let made = self.checked(self.client.assign(new).await).map_err(|why| {

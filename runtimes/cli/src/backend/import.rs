@@ -1,5 +1,7 @@
 //! The backend as the registry of an import.
 
+use std::collections::BTreeSet;
+
 use epr_core::BulkFailure;
 use epr_core::Error;
 use epr_core::domain::assignment::PrincipalType;
@@ -12,7 +14,13 @@ use super::{Backend, BackendError};
 impl Registry for Backend {
     type Error = BackendError;
 
-    async fn for_each_role(&self, visit: RowVisitor<'_, Role>) -> Result<(), BackendError> {
+    /// Callers of the API create none.
+    fn creates_system_roles(&self) -> bool {
+        matches!(self, Self::Database { .. })
+    }
+
+    /// All roles: there are few, and a file can name all of them.
+    async fn for_each_role(&self, _: &BTreeSet<String>, visit: RowVisitor<'_, Role>) -> Result<(), BackendError> {
         Self::for_each_role(self, visit).await
     }
 

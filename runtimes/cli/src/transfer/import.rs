@@ -55,9 +55,9 @@ impl Import {
             Failure::Registry(error) => Box::<dyn std::error::Error>::from(error),
         })?;
         printed?;
-        let Checked { roles, tallies, records, mut errors } = checked;
-        if !errors.is_empty() {
-            return self.refuse(&mut errors, out);
+        let Checked { tallies, records, .. } = checked;
+        if !checked.errors.is_empty() {
+            return self.refuse(checked.errors, out);
         }
         if self.dry_run {
             if out.json {
@@ -74,7 +74,7 @@ impl Import {
         let (bar, stop) = (progress_bar(records), stop_at_interrupt());
         let progress = |done| bar.inc(done);
         let mut run = Run::new(backend, self.activate, &progress, &stop);
-        let outcome = run.apply_all(&input, roles).await;
+        let outcome = run.apply_all(&input, checked).await;
         bar.finish_and_clear();
         self.report(&run, outcome.err(), out)
     }
@@ -98,10 +98,10 @@ impl Import {
         Ok(())
     }
 
-    fn refuse(&self, errors: &mut [RecordError], out: &mut Output) -> Outcome {
+    fn refuse(&self, mut errors: Vec<RecordError>, out: &mut Output) -> Outcome {
         errors.sort_by_key(|error| error.line);
         if out.json {
-            out.object(&json!({"done": false, "flaws": errors}))?;
+            out.object(&json!({"done": false, "flaws": &errors}))?;
         }
         out.flush()?;
         for RecordError { line, what } in errors.iter().take(MAX_LISTED) {

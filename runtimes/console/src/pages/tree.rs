@@ -18,6 +18,8 @@ use crate::refusal::Refusal;
 use crate::visitor::Ask;
 
 const PATH: &str = "/console/tree";
+/// The active entities that the tree does not reach.
+const ORPHANS: &str = "/console/attention/orphans";
 
 pub(crate) fn pages() -> Vec<Page> {
     vec![Page::get(PATH, show)]
@@ -49,7 +51,8 @@ async fn show(ask: Ask) -> Answer {
             let links = vec![(t.open_entity, entity_path(entity.id)), (t.tree, PATH.to_owned())];
             vec![Facts::new(vec![(t.position, path_cell(entity, &above))]).into(), Links::new(links).into()]
         }
-        None => vec![Block::from(Links::new(vec![(t.search, TAB.to_owned())]))],
+        // Archived entities are left out, and what is below them.
+        None => vec![Block::from(Links::new(vec![(t.search, TAB.to_owned()), (t.orphans, ORPHANS.to_owned())]))],
     };
     let branches = level.iter().map(shown).collect();
     let entities: Vec<Entity> = level.into_iter().map(|branch| branch.entity).collect();

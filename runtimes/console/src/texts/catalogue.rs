@@ -354,6 +354,9 @@ catalogue! {
     tree: "Tree", "Baum";
     type_the_id: "Type the id of the principal to confirm", "Zur Bestätigung die Id des Principals eingeben";
     typed_differs: "This is not the id of the principal.", "Das ist nicht die Id des Principals.";
+    unanswered:
+        "The service did not answer. Try again, or reload the page.",
+        "Der Dienst hat nicht geantwortet. Versuchen Sie es erneut, oder laden Sie die Seite neu.";
     unavailable: "Temporarily unavailable", "Vorübergehend nicht verfügbar";
     unknown: "unknown", "unbekannt";
     until: "Until", "Bis";

@@ -29,8 +29,8 @@ impl OutboxStore for SqlStore {
         self.change(async |conn| events::complete(conn, token, now, completions).await).await
     }
 
-    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp) -> Result<u64> {
-        self.write(async |conn| events::requeue(conn, event_id, now).await).await
+    async fn requeue_events(&self, event_id: Option<Uuid>, now: Timestamp, limit: u32) -> Result<u64> {
+        self.write(async |conn| events::requeue(conn, event_id, now, limit).await).await
     }
 
     async fn any_event_pending(&self) -> Result<bool> {

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::response::{IntoResponse as _, Redirect};
 use epr_core::authn::Scope;
 use epr_core::domain::fields::parse_uuid;
+use epr_core::store::Backlog;
 use tracing::info;
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ pub(super) fn pages() -> Vec<Page> {
 
 /// The address of the form for one event, or for all that have failed.
 pub(in crate::pages) fn requeue_path(event_id: Option<Uuid>) -> String {
-    link(PATH, &[("event_id", &event_id.map(|id| id.to_string()).unwrap_or_default())])
+    event_id.map_or_else(|| link(PATH, &[("all", "1")]), |id| link(PATH, &[("event_id", &id.to_string())]))
 }
 
 /// Both scopes: the one of the page, and the one of changes.
@@ -36,19 +37,36 @@ fn require(ask: &Ask) -> Result<(), Refusal> {
     ask.visitor.require(Scope::Write)
 }
 
-/// The event that the query or the form names; `None` for all.
+/// The event that the query or the form names; `None` for all, which must be asked for: a lost id must not mean all.
 fn subject(ask: &Ask, given: &Query) -> Result<Option<Uuid>, Refusal> {
-    let Some(id) = given.get("event_id") else { return Ok(None) };
-    parse_uuid(id).map(Some).ok_or_else(|| Refusal::not_found(ask.texts().no_such_page))
+    let subject = match (given.get("event_id"), given.get("all")) {
+        (Some(id), None) => parse_uuid(id).map(Some),
+        (None, Some("1")) => Some(None),
+        _ => None,
+    };
+    subject.ok_or_else(|| Refusal::not_found(ask.texts().no_such_page))
 }
 
 async fn show(ask: Ask) -> Answer {
     require(&ask)?;
     let event_id = subject(&ask, &ask.query)?;
-    let label = if event_id.is_some() { ask.texts().requeue } else { ask.texts().requeue_all };
-    let title = event_id.map_or_else(|| label.to_owned(), |id| format!("{label}: {id}"));
+    let t = ask.texts();
+    let (label, what) = match event_id {
+        Some(id) => (t.requeue, id.to_string()),
+        None => (t.requeue_all, failed(&ask).await?),
+    };
     let form = Form::change("requeue", PATH, label, &ask.visitor.form_token);
-    form_page(&ask, &title, TAB, form.hidden("event_id", ask.query.text("event_id")), None)
+    let form = match event_id {
+        Some(id) => form.hidden("event_id", id.to_string()),
+        None => form.hidden("all", "1"),
+    };
+    form_page(&ask, &format!("{label}: {what}"), TAB, form, None)
+}
+
+/// How many events have failed, as far as they are counted.
+async fn failed(ask: &Ask) -> Result<String, Refusal> {
+    let failed = ask.epr().event_backlog().await?.failed;
+    Ok(if failed < Backlog::MAX_COUNT { failed.to_string() } else { format!("{failed}+") })
 }
 
 async fn submit(ask: Ask, body: Bytes) -> Answer {

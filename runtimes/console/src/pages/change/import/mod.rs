@@ -15,17 +15,17 @@ use epr_core::authn::Scope;
 use epr_transfer::check::{Checked, Failure, check};
 use epr_transfer::input::{Format, Input};
 use epr_transfer::plan::{Change, Planned};
-use epr_transfer::run::{BATCH_STEPS, Run, Stopped};
+use epr_transfer::run::{BATCH_STEPS, Confirmed, Run, Stopped};
 use sha2::{Digest as _, Sha256};
 
 use self::registry::Target;
 use super::super::roles::TAB;
 use super::{change_form, form_page, made, submitted};
 use crate::Page;
-use crate::blocks::{Block, Cell, Facts, Field, Form, Input as FormInput, Look, Notice, Table};
+use crate::blocks::{Block, Cell, Facts, Field, Form, Input as FormInput, Links, Look, Notice, Table};
 use crate::format::hex;
 use crate::page::{Answer, Page as Shown};
-use crate::query::Query;
+use crate::query::{Query, link};
 use crate::refusal::Refusal;
 use crate::texts::Texts;
 use crate::visitor::Ask;
@@ -71,7 +71,9 @@ struct Line {
 struct Difference {
     checked: Checked,
     lines: Vec<Line>,
-    /// The hash of the text and of every planned change.
+    /// Every planned change, in the order in which an import makes them.
+    plans: Vec<Confirmed>,
+    /// The hash of the text, of every planned change as it is shown, and of what it expects to change.
     hash: String,
 }
 
@@ -87,7 +89,7 @@ async fn submit(ask: Ask, body: Bytes) -> Answer {
     };
     match given.get("plan") {
         Some(plan) if plan == found.hash && found.checked.errors.is_empty() => {
-            apply(&ask, &given, &call, (&input, &target), found).await
+            apply(&ask, &given, &call, &target, found.plans).await
         }
         plan => Ok(difference_page(&ask, &given, found, plan.is_some())),
     }
@@ -102,11 +104,14 @@ async fn difference(ask: &Ask, given: &Query, input: &Input, target: &Target<'_>
     if records.take(BATCH_STEPS + 1).count() > BATCH_STEPS {
         return Err(Refusal::invalid(vec![format!("{} {BATCH_STEPS}", t.import_too_many)]));
     }
-    let (mut lines, mut hash) = (Vec::new(), Sha256::new());
+    let (mut lines, mut plans, mut hash) = (Vec::new(), Vec::new(), Sha256::new());
     // A plan names the personal fields that change, and the text has their values.
     given.text("text").lines().for_each(|line| hash.update(format!("{line}\n")));
     let mut seen = |number: u64, planned: &Planned| {
-        hash.update(format!("{number} {:?} {}\n", planned.change, planned.json));
+        let Planned { change, step, expects, summary, json, .. } = planned;
+        // `step` and `expects` have the ids of what would change, and when it was changed last.
+        hash.update(format!("{number} {change:?} {json} {summary:?} {step:?} {expects:?}\n"));
+        plans.push(Confirmed::of(number, planned));
         lines.push(Line { number, cells: planned_cells(t, number, planned) });
     };
     let checked = check(target, input, given.get("activate").is_some(), &mut seen).await;
@@ -124,7 +129,7 @@ async fn difference(ask: &Ask, given: &Query, input: &Input, target: &Target<'_>
         ],
     }));
     lines.sort_by_key(|line| line.number);
-    Ok(Difference { checked, lines, hash: hex(&hash.finalize()) })
+    Ok(Difference { checked, lines, plans, hash: hex(&hash.finalize()) })
 }
 
 fn planned_cells(t: &Texts, number: u64, planned: &Planned) -> Vec<Cell> {
@@ -145,7 +150,7 @@ fn planned_cells(t: &Texts, number: u64, planned: &Planned) -> Vec<Cell> {
 /// The page with the difference, and with the form that confirms it unless something is refused.
 fn difference_page(ask: &Ask, given: &Query, found: Difference, has_changed: bool) -> Response {
     let t = ask.texts();
-    let Difference { checked, lines, hash } = found;
+    let Difference { checked, lines, hash, .. } = found;
     let changes = checked.tallies.changes();
     let is_refused = !checked.errors.is_empty();
     let mut blocks = Vec::new();
@@ -186,22 +191,21 @@ fn difference_page(ask: &Ask, given: &Query, found: Difference, has_changed: boo
     page.section(t.import, vec![import_form(ask, given).into()]).html(&ask.visitor)
 }
 
-async fn apply(
-    ask: &Ask,
-    given: &Query,
-    call: &Call,
-    (input, target): (&Input, &Target<'_>),
-    found: Difference,
-) -> Answer {
+async fn apply(ask: &Ask, given: &Query, call: &Call, target: &Target<'_>, plans: Vec<Confirmed>) -> Answer {
     let stop = AtomicBool::new(false);
     let mut run = Run::new(target, given.get("activate").is_some(), &|_| {}, &stop);
-    let outcome = run.apply_all(input, found.checked.roles).await;
+    let outcome = run.apply_confirmed(plans).await;
     let Err(Stopped { line, why, in_doubt }) = outcome else { return Ok(made(call, TAB)) };
     let t = ask.texts();
     let line = line.map(|line| format!("{} {line}: ", t.line)).unwrap_or_default();
     let mut sentences = vec![format!("{line}{why}"), format!("{}: {}", t.import_done_before, run.done.changes())];
     sentences.extend(in_doubt.map(|(first, last)| format!("{} {first}–{last}", t.import_in_doubt)));
-    let notice = Notice::new(Look::Bad, sentences);
-    let blocks = vec![notice.into(), import_form(ask, given).into()];
+    let mut blocks = vec![Block::from(Notice::new(Look::Bad, sentences))];
+    if let Some(id) = call.correlation_id.as_ref().filter(|_| ask.visitor.may(Scope::Audit)) {
+        blocks.push(
+            Links::new(vec![(t.all_entries, link("/console/ledger", &[("correlation_id", id.as_str())]))]).into(),
+        );
+    }
+    blocks.push(import_form(ask, given).into());
     Ok(Shown::new(t.import, TAB).with_status(StatusCode::CONFLICT).section("", blocks).html(&ask.visitor))
 }

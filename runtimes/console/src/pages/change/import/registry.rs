@@ -1,18 +1,17 @@
 //! The registry as an import changes it: by the use cases, as the visitor.
 
+use std::collections::BTreeSet;
+
 use epr_core::domain::assignment::PrincipalType;
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentScan, BulkStep, Entity, EntityType, Principal, PrincipalFilter, Role,
 };
 use epr_core::error::chain;
-use epr_core::store::{Cursor, Page as Rows};
+use epr_core::store::Page as Rows;
 use epr_core::{BulkFailure, Call, Epr, Error};
 use epr_transfer::registry::{BatchError, Registry, RowVisitor};
 use epr_transfer::text::invalid_sentence;
 use uuid::Uuid;
-
-/// Roles in one page.
-const PAGE_ROWS: u32 = 500;
 
 /// The registry, and the call that makes every change.
 pub(super) struct Target<'a> {
@@ -32,16 +31,20 @@ fn if_any<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
 impl Registry for Target<'_> {
     type Error = Error;
 
-    async fn for_each_role(&self, visit: RowVisitor<'_, Role>) -> Result<(), Error> {
-        let mut page = Rows { limit: PAGE_ROWS, after: None };
-        loop {
-            let rows = self.epr.roles(&page).await?;
-            page.after = rows.last().map(|role| Cursor { created_at: role.created_at, id: role.id });
-            let is_last = u32::try_from(rows.len()).is_ok_and(|rows| rows < PAGE_ROWS);
-            if !rows.into_iter().all(&mut *visit) || is_last {
-                return Ok(());
+    /// Forms do what calls of the API do: those create none.
+    fn creates_system_roles(&self) -> bool {
+        false
+    }
+
+    async fn for_each_role(&self, names: &BTreeSet<String>, visit: RowVisitor<'_, Role>) -> Result<(), Error> {
+        for name in names {
+            if let Some(role) = self.epr.role_named(name).await?
+                && !visit(role)
+            {
+                break;
             }
         }
+        Ok(())
     }
 
     async fn entity_if_any(&self, id: Uuid) -> Result<Option<Entity>, Error> {
