@@ -142,9 +142,13 @@ impl Jwks {
     /// Waits for new keys if the last attempt is older than the interval of the background: that stands still while the
     /// process is frozen, and the clock may not.
     pub(super) async fn refresh_outdated(&self) {
-        let attempted_at = self.shared.state().attempted_at;
-        let age = attempted_at.map(|at| self.shared.clock.now().unix_micros() - at.unix_micros());
-        if age.is_none_or(|age| age >= self.shared.interval) {
+        // The first attempt to end may be one that was frozen in the middle, and began long ago.
+        for _ in 0..2 {
+            let attempted_at = self.shared.state().attempted_at;
+            let age = attempted_at.map(|at| self.shared.clock.now().unix_micros() - at.unix_micros());
+            if age.is_some_and(|age| age < self.shared.interval) {
+                return;
+            }
             self.refreshed().await;
         }
     }

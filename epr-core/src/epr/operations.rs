@@ -109,6 +109,12 @@ impl Epr {
         self.store().keep_open();
     }
 
+    /// Waits, for a moment at most, until no connection to the database is in use, and has each tested before its next
+    /// use: for a process that is about to be frozen.
+    pub async fn rest(&self) {
+        self.store().rest().await;
+    }
+
     /// The numbers of connections that the database server has and admits; `None` when there is no server.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ use super::Epr;
 use crate::engine::{answer_keeper, history_keeper};
 
 impl Epr {
-    /// Delivers the events that are due (unless `EPR_EVENT_RELAY` is off), completes history, removes what is no longer
-    /// needed, and signs a checkpoint of the ledger if a key is configured. Begins no step after `end`. A step that
-    /// fails is logged, and done again by the next call.
+    /// Delivers the events that are due (unless `EPR_EVENT_RELAY` is off), completes history, and removes what is no
+    /// longer needed. Begins no step after `end`. A step that fails is logged, and done again by the next call. Makes no
+    /// checkpoint of the ledger.
     pub async fn run_upkeep(&self, end: Instant) {
         let core = &self.engines.core;
         if core.settings.events.relay {
@@ -27,12 +27,6 @@ impl Epr {
             // A failure costs only space until the next call.
             let _ = core.store.purge_invalidations().await;
             let _ = core.store.purge_changed_rows().await;
-        }
-        #[cfg(feature = "proofs")]
-        if Instant::now() < end
-            && let Err(error) = self.make_checkpoint().await
-        {
-            tracing::warn!(error = crate::error::chain(&error), "checkpoint_not_made");
         }
     }
 }

@@ -41,6 +41,8 @@ impl Function {
     /// A function that has connected to nothing yet.
     #[must_use]
     pub fn new(epr: Epr, run_migrations: bool) -> Self {
+        // Never to a standby, and away from a server after another one has taken over.
+        epr.keep_connections_open();
         Self { epr, run_migrations, started: OnceCell::new() }
     }
 
@@ -69,6 +71,7 @@ impl Function {
                 }
             }
         };
+        self.epr.rest().await;
         respond(&messages, &deletable)
     }
 

@@ -220,6 +220,13 @@ async fn a_frozen_function_never_answers_from_before_the_freeze() {
         });
         assert_eq!(answer, (200, json!({"authorized": false})), "round {round}");
     }
+    // A change is made on a new connection, too.
+    function.function.suspend().await;
+    end_connections(&database).await;
+    let late = json!({"name": "Thawed", "type": "spv"});
+    let (_, ()) = tokio::join!(created(&function, "/api/v1/entities", late), async {
+        function.function.signal("CONT").await;
+    });
     // Nothing is left behind in the database while the function is frozen.
     function.function.suspend().await;
     let open = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";

@@ -177,6 +177,20 @@ async fn a_postgres_pool_that_is_kept_open_opens_every_connection() {
         .await;
 }
 
+/// Without rest, the transaction would begin on a connection that answered a moment ago, and fail.
+#[tokio::test]
+async fn a_change_after_rest_does_not_meet_a_connection_that_was_cut_meanwhile() {
+    let world = World::new(Backend::Postgres).await;
+    for _ in 0..3 {
+        world.begin().await.commit().await.unwrap();
+        world.store.rest().await;
+        let others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        world.database().execute(others).await.unwrap();
+        world.store.begin().await.unwrap().commit().await.unwrap();
+    }
+}
+
 #[rstest]
 #[case::memory(Backend::Memory)]
 #[case::sqlite(Backend::File)]

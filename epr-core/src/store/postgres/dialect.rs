@@ -356,6 +356,11 @@ pub(super) fn keep_open(pool: &Pool) {
     pool.fill();
 }
 
+/// Has each idle connection tested before its next use.
+pub(super) fn distrust_idle(pool: &Pool) {
+    pool.distrust_idle();
+}
+
 /// Returns how long a caller waits for a connection.
 pub(super) fn acquire_timeout(pool: &Pool) -> Duration {
     pool.acquire_timeout()

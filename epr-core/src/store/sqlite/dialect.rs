@@ -445,6 +445,9 @@ pub(super) fn pooler(_: &Pool) -> Option<&'static str> {
 /// Does nothing: a file admits any number of connections.
 pub(super) fn keep_open(_: &Pool) {}
 
+/// Does nothing: nobody cuts connections to a file.
+pub(super) fn distrust_idle(_: &Pool) {}
+
 /// Returns how long a caller waits for a connection.
 pub(super) fn acquire_timeout(pool: &Pool) -> Duration {
     pool.options().get_acquire_timeout()

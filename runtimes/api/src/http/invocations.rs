@@ -114,7 +114,7 @@ impl Fallback {
             return self.sentence(StatusCode::BAD_REQUEST, &sentence);
         }
         let sentence = format!("The call was made, but a function cannot return its answer of {bytes} bytes");
-        self.sentence(StatusCode::SERVICE_UNAVAILABLE, &sentence)
+        self.sentence(StatusCode::INTERNAL_SERVER_ERROR, &sentence)
     }
 
     fn sentence(&self, status: StatusCode, sentence: &str) -> http::Response<Bytes> {

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: nothing is in progress when an invocation ends. The process is frozen then, for seconds or hours, with
 //! all that it keeps: it must never answer from memory what it knew before, nor hold a lock of the database meanwhile.
-//! There is no cache and no background task; a scheduled invocation does the work of the tasks.
+//! There is no cache, and no background task that takes a lock; a scheduled invocation does the work of the tasks.
 
 mod answer;
 mod event;
@@ -69,6 +69,8 @@ impl Function {
             warn!(hint, "authentication_off");
         }
         let callers = Callers { authenticator: Arc::clone(&authenticator), open: settings.auth.open.clone() };
+        // Never to a standby, and away from a server after another one has taken over.
+        epr.keep_connections_open();
         Ok(Self { run_migrations: settings.database.run_migrations, ..Self::over(epr, &settings.http, callers) })
     }
 
@@ -103,16 +105,18 @@ impl Function {
     /// The event is none that the function handles.
     pub async fn handle(&self, event: Value, invocation: &str, deadline: u64) -> Result<Answer, UnknownEvent> {
         let end = time_left(deadline, self.epr.now()).map(|left| Instant::now() + left);
-        match Event::read(event, invocation)? {
+        let answer = match Event::read(event, invocation)? {
             Event::Upkeep => {
                 self.run_upkeep(end.unwrap_or_else(|| Instant::now() + UPKEEP_TIME)).await;
-                Ok(Answer::Upkeep)
+                Answer::Upkeep
             }
             Event::Http(http) => {
                 let (request, origin) = *http;
-                Ok(Answer::Http(Box::new(self.answer(request, origin, end).await)))
+                Answer::Http(Box::new(self.answer(request, origin, end).await))
             }
-        }
+        };
+        self.epr.rest().await;
+        Ok(answer)
     }
 
     async fn answer(&self, request: Request<Bytes>, origin: Origin, end: Option<Instant>) -> GatewayResponse {

@@ -50,7 +50,7 @@ async fn a_list_that_is_too_long_for_an_answer_has_a_next_page() {
 #[test]
 fn an_answer_that_is_too_large_says_so_and_whether_something_may_have_changed() {
     let origin = Origin { peer: None, request_id: "gateway-1".to_owned() };
-    for (method, status, sentence) in [("GET", 400, "ask for less"), ("POST", 503, "The call was made")] {
+    for (method, status, sentence) in [("GET", 400, "ask for less"), ("POST", 500, "The call was made")] {
         let request = Request::builder().method(method).body(Bytes::new()).unwrap();
         let response = Fallback::of(&request, &origin).too_large(7_000_000, MAX_BODY_BYTES);
         let text = std::str::from_utf8(response.body()).unwrap();

@@ -1,11 +1,12 @@
 //! A connection that a caller has checked out, or that is idle.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
 
 use super::super::pooling::Pooling;
+use super::opening::SERVER_PROBE_INTERVAL;
 use super::{PING_TIMEOUT, Pool};
 
 /// A connection that answered this recently is assumed to be alive. Each one is pinged when it is returned, which also
@@ -19,6 +20,8 @@ pub(super) struct Idle {
     pub(super) pooling: Pooling,
     pub(super) generation: u64,
     pub(super) answered_at: Instant,
+    /// When it was left for a freeze, by the clock of the machine: another one may stand still with the process.
+    pub(super) rested_at: Option<SystemTime>,
 }
 
 /// A connection that a caller has, or that is on its way to one. Dropped unused it returns to the pool; once used, it
@@ -29,18 +32,20 @@ pub(in super::super) struct Checkout {
     /// The generation of connections in which it was opened.
     pub(in super::super) generation: u64,
     answered_at: Instant,
+    rested_at: Option<SystemTime>,
     pool: Pool,
     pub(super) used: bool,
 }
 
 impl Checkout {
-    pub(super) fn new(Idle { conn, pooling, generation, answered_at }: Idle, pool: Pool) -> Self {
-        Self { conn: Some(conn), pooling, generation, answered_at, pool, used: false }
+    pub(super) fn new(Idle { conn, pooling, generation, answered_at, rested_at }: Idle, pool: Pool) -> Self {
+        Self { conn: Some(conn), pooling, generation, answered_at, rested_at, pool, used: false }
     }
 
     pub(super) fn into_idle(mut self) -> Option<Idle> {
         let conn = self.conn.take()?;
-        Some(Idle { conn, pooling: self.pooling, generation: self.generation, answered_at: self.answered_at })
+        let (answered_at, rested_at) = (self.answered_at, self.rested_at);
+        Some(Idle { conn, pooling: self.pooling, generation: self.generation, answered_at, rested_at })
     }
 
     #[expect(clippy::expect_used, reason = "taken out where it ends, and nowhere else")]
@@ -58,7 +63,11 @@ impl Checkout {
         if self.is_retired() {
             return false;
         }
-        let recent = self.answered_at.elapsed() <= PING_INTERVAL;
+        // The name of the database may lead elsewhere by now, which no connection that is open says.
+        if self.rested_at.is_some_and(|at| at.elapsed().map_or(true, |rested| rested > SERVER_PROBE_INTERVAL)) {
+            return false;
+        }
+        let recent = self.rested_at.is_none() && self.answered_at.elapsed() <= PING_INTERVAL;
         recent || matches!(timeout(PING_TIMEOUT, self.conn().ping()).await, Ok(Ok(())))
     }
 
@@ -71,6 +80,7 @@ impl Checkout {
     pub(in super::super) async fn check_in(mut self) {
         if self.conn().ping().await.is_ok() {
             self.answered_at = Instant::now();
+            self.rested_at = None;
             self.used = false;
         }
     }
@@ -83,8 +93,9 @@ impl Drop for Checkout {
             drop(conn);
             self.pool.closed_one();
         } else {
-            let (pooling, generation, answered_at) = (self.pooling, self.generation, self.answered_at);
-            self.pool.hand_over(Idle { conn, pooling, generation, answered_at });
+            let (pooling, generation) = (self.pooling, self.generation);
+            let (answered_at, rested_at) = (self.answered_at, self.rested_at);
+            self.pool.hand_over(Idle { conn, pooling, generation, answered_at, rested_at });
         }
     }
 }

@@ -165,6 +165,13 @@ impl Pool {
         }
     }
 
+    /// Has each idle connection tested before its next use, however recently it answered, and replaced if that is more
+    /// than two seconds from now: its server may not be the one to use any more.
+    pub(super) fn distrust_idle(&self) {
+        let now = std::time::SystemTime::now();
+        self.state().idle.iter_mut().for_each(|idle| idle.rested_at = Some(now));
+    }
+
     /// Notes that a connection was closed.
     fn closed_one(&self) {
         let mut state = self.state();

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait after a failed attempt, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// The interval at which a serving process opens a connection only to see which server the database's name leads to.
-const SERVER_PROBE_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const SERVER_PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// The most connections that are opened at the same time.
 const MAX_OPENING: u32 = 2;
 
@@ -112,7 +112,7 @@ impl Pool {
             info!(open = state.open, "database_connections_open_again");
         }
         drop(state);
-        self.hand_over(Idle { conn, pooling, generation, answered_at: Instant::now() });
+        self.hand_over(Idle { conn, pooling, generation, answered_at: Instant::now(), rested_at: None });
         self.open_if_needed(&mut self.state());
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::super::dialect::{self, Conn, Pool, classify, max_connections};
 use super::super::step::is_lock_timeout;
@@ -10,6 +11,11 @@ use super::super::{ledger, schema};
 use super::SqlStore;
 use crate::domain::Timestamp;
 use crate::store::{AdminStore, ConnectFailure, Connections, PoolState, Result, SchemaState, StoreError};
+
+/// The longest that a process which is about to be frozen waits for its connections.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+/// The interval at which it looks.
+const REST_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 #[async_trait]
 impl AdminStore for SqlStore {
@@ -92,6 +98,15 @@ impl AdminStore for SqlStore {
 
     fn keep_open(&self) {
         dialect::keep_open(&self.read);
+    }
+
+    async fn rest(&self) {
+        let deadline = Instant::now() + REST_TIMEOUT;
+        let is_used = || self.pools().iter().any(|pool| pool.idle < pool.open);
+        while is_used() && Instant::now() < deadline {
+            tokio::time::sleep(REST_POLL_INTERVAL).await;
+        }
+        dialect::distrust_idle(&self.read);
     }
 
     async fn close(&self) {
