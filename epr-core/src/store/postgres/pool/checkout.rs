@@ -1,6 +1,6 @@
 //! A connection that a caller has checked out, or that is idle.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
@@ -8,6 +8,8 @@ use tokio::time::{Instant, timeout};
 use super::super::pooling::Pooling;
 use super::opening::SERVER_PROBE_INTERVAL;
 use super::{PING_TIMEOUT, Pool};
+use crate::clock::{Clock as _, SystemClock};
+use crate::domain::Timestamp;
 
 /// A connection that answered this recently is assumed to be alive. Each one is pinged when it is returned, which also
 /// clears what a cancelled caller had begun; a ping before the next use would be a third round trip for every check. A
@@ -21,7 +23,7 @@ pub(super) struct Idle {
     pub(super) generation: u64,
     pub(super) answered_at: Instant,
     /// When it was left for a freeze, by the clock of the machine: another one may stand still with the process.
-    pub(super) rested_at: Option<SystemTime>,
+    pub(super) rested_at: Option<Timestamp>,
 }
 
 /// A connection that a caller has, or that is on its way to one. Dropped unused it returns to the pool; once used, it
@@ -32,7 +34,7 @@ pub(in super::super) struct Checkout {
     /// The generation of connections in which it was opened.
     pub(in super::super) generation: u64,
     answered_at: Instant,
-    rested_at: Option<SystemTime>,
+    rested_at: Option<Timestamp>,
     pool: Pool,
     pub(super) used: bool,
 }
@@ -64,7 +66,7 @@ impl Checkout {
             return false;
         }
         // The name of the database may lead elsewhere by now, which no connection that is open says.
-        if self.rested_at.is_some_and(|at| at.elapsed().map_or(true, |rested| rested > SERVER_PROBE_INTERVAL)) {
+        if self.rested_at.is_some_and(has_rested_long) {
             return false;
         }
         let recent = self.rested_at.is_none() && self.answered_at.elapsed() <= PING_INTERVAL;
@@ -84,6 +86,13 @@ impl Checkout {
             self.used = false;
         }
     }
+}
+
+/// Whether a connection that was left at `rested_at` is to be replaced. So is one that a clock which was set back says
+/// nothing about.
+fn has_rested_long(rested_at: Timestamp) -> bool {
+    let rested = SystemClock.now().unix_micros() - rested_at.unix_micros();
+    u64::try_from(rested).map_or(true, |micros| Duration::from_micros(micros) > SERVER_PROBE_INTERVAL)
 }
 
 impl Drop for Checkout {

@@ -24,6 +24,7 @@ pub(super) use self::options::connect_options;
 use super::dialect::classify;
 use super::pooling::{Pooling, Server};
 use super::server::Servers;
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::StoreError;
 use crate::store::continuity::LedgerContinuity;
 pub use crate::store::options::{Options, PoolerSetting};
@@ -168,7 +169,7 @@ impl Pool {
     /// Has each idle connection tested before its next use, however recently it answered, and replaced if that is more
     /// than two seconds from now: its server may not be the one to use any more.
     pub(super) fn distrust_idle(&self) {
-        let now = std::time::SystemTime::now();
+        let now = SystemClock.now();
         self.state().idle.iter_mut().for_each(|idle| idle.rested_at = Some(now));
     }
 
