@@ -242,10 +242,21 @@ async fn without_authentication_only_this_machine_gets_a_page() {
         assert_eq!(shown.status, 403, "{header:?}");
         assert!(shown.body.contains("EPR_AUTH_MODE") && !shown.body.contains("Needs attention"));
     }
-    // A connection whose other end is not known is not this machine.
+    // Of a connection, its other end decides; if that is not known, it is not this machine.
     let api = Api::start(DatabaseKind::Sqlite).await;
-    let request = Request::get("/console").header("host", "localhost").body(Body::empty()).unwrap();
-    assert_eq!(api.text(request).await.0, 403);
+    for (peer, expected) in [
+        (None, 403),
+        (Some("10.0.0.1"), 403),
+        (Some("::ffff:10.0.0.1"), 403),
+        (Some("127.0.0.1"), 200),
+        (Some("::1"), 200),
+    ] {
+        let mut request = Request::get("/console").header("host", "localhost").body(Body::empty()).unwrap();
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(epr_console::Peer(peer.parse().unwrap()));
+        }
+        assert_eq!(api.text(request).await.0, expected, "{peer:?}");
+    }
 }
 
 #[tokio::test]
