@@ -10,8 +10,8 @@ use crate::engine::{answer_keeper, history_keeper};
 
 impl Epr {
     /// Delivers the events that are due (unless `EPR_EVENT_RELAY` is off), completes history, and removes what is no
-    /// longer needed. Begins no step after `end`. A step that fails is logged, and done again by the next call. Makes no
-    /// checkpoint of the ledger.
+    /// longer needed. Begins no step after `end`. A step that fails is logged, and done again by the next call. It
+    /// makes no checkpoint of the ledger.
     pub async fn run_upkeep(&self, end: Instant) {
         let core = &self.engines.core;
         if core.settings.events.relay {
