@@ -26,7 +26,8 @@ if len(listed) != len(bill["components"]):
 missing = []
 for program in programs:
     found = {(name.decode(), version.decode()) for name, version in PLACE.findall(Path(program).read_bytes())}
-    if len(found) < 20:
+    # The smallest program names 16 in a build without optimisation.
+    if len(found) < 5:
         sys.exit(f"{program} names only {len(found)} crates: their paths are not in it")
     missing += [f"{program}: {name} {version}" for name, version in sorted(found - set(listed))]
 if missing:
