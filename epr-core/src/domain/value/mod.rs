@@ -2,6 +2,7 @@
 //!
 //! Owns the rules that make a single value valid. Must never know a registry type or a caller's request.
 
+mod digits;
 pub mod external_id;
 pub mod json;
 mod json_object;

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::digits::write_digits;
+
 /// The digits of a sequence in the text form: those of the largest one, so that the order of texts is the order of the
 /// revisions of an incarnation.
 const DIGITS: usize = 19;
@@ -58,14 +60,9 @@ impl PartialOrd for Revision {
 /// ```
 impl fmt::Display for Revision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, because each answer has a revision.
         let mut digits = [b'0'; DIGITS];
         // A sequence is not negative.
-        let mut rest = self.sequence.unsigned_abs();
-        for digit in digits.iter_mut().rev() {
-            *digit += u8::try_from(rest % 10).unwrap_or_default();
-            rest /= 10;
-        }
+        write_digits(&mut digits, self.sequence.unsigned_abs());
         let mut id = Uuid::encode_buffer();
         out.write_str(self.incarnation.0.hyphenated().encode_lower(&mut id))?;
         out.write_str(".")?;

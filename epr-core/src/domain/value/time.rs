@@ -11,6 +11,8 @@ use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
+use super::digits::write_digits;
+
 /// A point in time in UTC, cut to microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(OffsetDateTime);
@@ -181,11 +183,8 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.0;
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |place: Range<usize>, mut number: u32| {
-            for digit in text.get_mut(place).unwrap_or_default().iter_mut().rev() {
-                *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
-                number /= 10;
-            }
+        let mut put = |place: Range<usize>, number: u32| {
+            write_digits(text.get_mut(place).unwrap_or_default(), number.into());
         };
         put(0..4, at.year().unsigned_abs());
         put(5..7, u8::from(at.month()).into());
