@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
-use super::super::{PrincipalKey, Result, StoreError};
+use super::super::{PrincipalKey, Result};
 use super::dialect::{Conn, classify};
 use super::sql::AsOf;
 use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
@@ -67,13 +65,7 @@ pub(super) async fn ranges(
         AsOf::Entry(at) => query.bind(at),
     };
     let rows = query.fetch_all(conn).await.map_err(classify)?;
-    let mut all: Vec<Vec<RangeRow>> = starts.iter().map(|_| Vec::new()).collect();
-    for row in &rows {
-        let position: i64 = row.try_get("position").map_err(classify)?;
-        let range = position.checked_sub(1).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
-        range.ok_or_else(|| StoreError::corrupt("range", "a row for no range"))?.push(RangeRow::read(row)?);
-    }
-    Ok(all)
+    RangeRow::by_range(&rows, starts.len(), 1)
 }
 
 /// Returns those of `principals` that are registered, with their attributes if `with_attributes`.

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
-use super::super::{PrincipalKey, Result, StoreError};
+use super::super::{PrincipalKey, Result};
 use super::dialect::{Conn, classify};
 use super::sql::AsOf;
 use super::sql::access::rows::{RangeRow, RangeStart, Registered, read_registered};
@@ -77,12 +75,7 @@ pub(super) async fn ranges(
         AsOf::Entry(at) => query.bind(at),
     };
     let rows = query.fetch_all(conn).await.map_err(classify)?;
-    let mut all: Vec<Vec<RangeRow>> = starts.iter().map(|_| Vec::new()).collect();
-    for row in &rows {
-        let position: i64 = row.try_get("position").map_err(classify)?;
-        let range = usize::try_from(position).ok().and_then(|at| all.get_mut(at));
-        range.ok_or_else(|| StoreError::corrupt("range", "a row for no range"))?.push(RangeRow::read(row)?);
-    }
+    let mut all = RangeRow::by_range(&rows, starts.len(), 0)?;
     // The subquery finds the rows of the range; their order in the join is not promised.
     for range in &mut all {
         range.sort_by(|one, other| one.principal.cmp(&other.principal));

@@ -10,7 +10,7 @@ use super::super::columns::{read_object, read_word};
 use super::super::dialect::{Id, Row, SqlTime, classify, read_id, read_time};
 use crate::decision::Registration;
 use crate::domain::{JsonObject, Timestamp};
-use crate::store::{PrincipalKey, Result};
+use crate::store::{PrincipalKey, Result, StoreError};
 
 /// The columns that [`RangeRow`] reads of an assignment `$a`.
 macro_rules! range_columns {
@@ -102,7 +102,18 @@ pub(in super::super::super) struct RangeRow {
 }
 
 impl RangeRow {
-    pub(in super::super::super) fn read(row: &Row) -> Result<Self> {
+    /// The rows of `count` ranges, each in the order of `rows`. Their column `position` has the range, from `first` on.
+    pub(in super::super::super) fn by_range(rows: &[Row], count: usize, first: i64) -> Result<Vec<Vec<Self>>> {
+        let mut all: Vec<Vec<Self>> = (0..count).map(|_| Vec::new()).collect();
+        for row in rows {
+            let position: i64 = row.try_get("position").map_err(classify)?;
+            let range = position.checked_sub(first).and_then(|at| all.get_mut(usize::try_from(at).ok()?));
+            range.ok_or_else(|| StoreError::corrupt("range", "a row for no range"))?.push(Self::read(row)?);
+        }
+        Ok(all)
+    }
+
+    fn read(row: &Row) -> Result<Self> {
         let id = row.try_get("principal_id").map(read_id).map_err(classify)?;
         Ok(Self {
             principal: (id, row.try_get("principal_type").map_err(classify)?),
