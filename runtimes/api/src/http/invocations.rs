@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::{self, HeaderValue, Method, StatusCode, header};
+use axum::http::{self, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use epr_core::error::chain;
 use epr_core::settings::HttpSettings;
@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 use tracing::warn;
 
 use super::error;
+use super::middleware::is_read;
 use super::permit::Permits;
 use super::request_id::{AssignedRequestId, X_REQUEST_ID};
 use super::transport::Transport;
@@ -89,7 +90,7 @@ impl Fallback {
         let given = request.headers().get(&X_REQUEST_ID).filter(|id| !id.is_empty()).cloned();
         Self {
             request_id: given.or_else(|| HeaderValue::from_str(&origin.request_id).ok()),
-            reads: matches!(*request.method(), Method::GET | Method::HEAD),
+            reads: is_read(request.method()),
         }
     }
 

@@ -45,7 +45,7 @@ fn is_limited(route: Option<&MatchedPath>) -> bool {
 }
 
 /// Whether a request with this method changes nothing.
-fn is_read(method: &Method) -> bool {
+pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
