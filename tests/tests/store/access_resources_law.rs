@@ -83,7 +83,9 @@ async fn the_judged_candidates_and_the_subtrees_are_what_checks_allow(#[case] ba
     let mut registered = principal(501);
     registered.status = PrincipalStatus::Suspended;
     world.with_principals(&[registered]).await;
-    let assignments: Vec<_> = (1001..1120).map(|n| random_assignment(n, &mut rng)).collect();
+    let mut assignments: Vec<_> = (1001..1120).map(|n| random_assignment(n, &mut rng)).collect();
+    // Without a grant of everything, one world in a hundred allows too little to show anything.
+    assignments.push(assignment(1120, 502, 11, None));
     world.with_assignments(&assignments).await;
     let action = action();
     let parents: BTreeMap<Uuid, Option<Uuid>> = entities.iter().map(|one| (one.id, one.parent_id)).collect();
