@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'HELP'
 Usage: scripts/bench.sh [--smoke] [--only PART] [--profile PROFILE] [--out FOLDER]
+       scripts/bench.sh --peers [--smoke] [--profile PROFILE] [--out FOLDER]
 Builds the programs, creates 100,000 entities, 100,000 principals and 300,000 assignments, and prints a table of
 measurements and ratios; docs/PERFORMANCE.md says how to read it. Takes about six minutes after the build, which takes
 about ten.
@@ -16,24 +17,33 @@ about ten.
                      history (the past: 1,000,000 changes are appended first, which takes some minutes),
                      proofs (checkpoints, and the verification of 1,000,000 entries),
                      console (its pages in a world of 1,000,000 entities and 1,000,000 assignments)
+  --peers            only EPR beside Cedar, casbin, Cerbos and SpiceDB, in a world of 10,000 assignments: compares their
+                     answers, then measures them for three minutes; installs Cerbos and SpiceDB by npm
   --profile PROFILE  cargo profile; default: release. `measure` builds faster, nearly as fast; `dev` is for --smoke
-  --out FOLDER       writes performance.json, performance.md and performance.svg there
+  --out FOLDER       writes performance.json, performance.md and performance.svg there; with --peers, peers.md
 EPR_TEST_SEED=N repeats a run with the same world and questions.
 HELP
 }
 
 profile=release
+peers=false
+part=
 arguments=()
 while (($#)); do
     case $1 in
         --help) usage; exit 0 ;;
         --smoke) arguments+=(--smoke); shift ;;
-        --only) arguments+=(--only "${2:?--only needs a part}"); shift 2 ;;
+        --only) part=${2:?--only needs a part}; arguments+=(--only "$part"); shift 2 ;;
+        --peers) peers=true; arguments+=(--peers); shift ;;
         --profile) profile=${2:?--profile needs a name}; shift 2 ;;
         --out) arguments+=(--out "$(realpath -m "${2:?--out needs a folder}")"); shift 2 ;;
         *) usage >&2; exit 2 ;;
     esac
 done
+if $peers && [[ -n $part ]]; then
+    echo "--peers measures the peers alone: leave out --only $part" >&2
+    exit 2
+fi
 source scripts/need.sh
 source scripts/postgres.sh
 source scripts/redis.sh
@@ -50,6 +60,10 @@ if [[ $profile == dev ]]; then
     folder=$CARGO_TARGET_DIR/debug
 fi
 cargo build --quiet --locked --profile "$profile" "${what[@]}"
+if $peers; then
+    source scripts/peers.sh
+    need_peers "$profile" "$folder"
+fi
 
 EPR_BENCH_PROFILE=$profile
 EPR_BENCH_COMMIT=$(git describe --always --dirty 2>/dev/null || echo unknown)

@@ -111,6 +111,7 @@ if $lint; then
     say "cargo fmt"
     cargo fmt --all --check
     cargo fmt --manifest-path fuzz/Cargo.toml --check
+    cargo fmt --manifest-path tests/bench/peers/Cargo.toml --check
     say "cargo clippy"
     cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
     say "cargo deny (bans, licences, sources)"

@@ -26,16 +26,17 @@ use crate::server::{PROCESS_TIMEOUT, Server};
 use crate::world::{Asked, World, tidy};
 
 /// Neither cached nor recorded.
-const STATEMENT: [(&str, &str); 3] =
+pub(crate) const STATEMENT: [(&str, &str); 3] =
     [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "off")];
-const GRAPH: [(&str, &str); 3] = [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
+pub(crate) const GRAPH: [(&str, &str); 3] =
+    [("EPR_DECISION_CACHE", "false"), ("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
 /// Recorded, not cached.
 const AUDITED_STATEMENT: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "off")];
-const AUDITED_GRAPH: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "on")];
+pub(crate) const AUDITED_GRAPH: [(&str, &str); 2] = [("EPR_DECISION_CACHE", "false"), ("EPR_GRAPH", "on")];
 /// As a deployment has it.
-const WARM: [(&str, &str); 2] = [("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
+pub(crate) const WARM: [(&str, &str); 2] = [("EPR_AUDIT_DECISIONS", "off"), ("EPR_GRAPH", "on")];
 /// The bare handler logs nothing either.
-const NO_LINE: (&str, &str) = ("EPR_LOG_ACCESS", "false");
+pub(crate) const NO_LINE: (&str, &str) = ("EPR_LOG_ACCESS", "false");
 
 /// A world on a database of its own.
 struct Sized {

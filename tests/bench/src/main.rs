@@ -17,6 +17,7 @@ mod ledger;
 mod life;
 mod lists;
 mod load;
+mod peers;
 mod proofs;
 mod report;
 mod scale;
@@ -55,7 +56,7 @@ const PARTS: [&str; 16] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (mut scale, mut out, mut only) = (Scale::FULL, None, None);
+    let (mut scale, mut out, mut only, mut peers) = (Scale::FULL, None, None, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -68,6 +69,7 @@ async fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             "--smoke" => scale = Scale::SMOKE,
+            "--peers" => peers = true,
             "--only" => only = arguments.next(),
             "--out" => out = arguments.next().map(PathBuf::from),
             other => panic!("`{other}` is no argument of the bench"),
@@ -78,13 +80,19 @@ async fn main() -> ExitCode {
     }
     let mut rng = seed::rng("bench");
     let environment = |name: &str| std::env::var(name).unwrap_or_else(|_| "unknown".into());
-    let Scale { entities, roles, principals, assignments, questions, .. } = scale;
-    let mut report = Report::new(vec![
+    let mut circumstances = vec![
         ("commit", environment("EPR_BENCH_COMMIT")),
         ("profile", environment("EPR_BENCH_PROFILE")),
         ("machine", machine()),
         ("servers", environment("EPR_BENCH_SERVERS")),
         ("fsync of 8 KiB", format!("{:.0}/s", fsync_rate())),
+    ];
+    if peers {
+        Box::pin(peers::measure(&scale, &circumstances, &mut rng, out.as_deref())).await;
+        return ExitCode::SUCCESS;
+    }
+    let Scale { entities, roles, principals, assignments, questions, .. } = scale;
+    circumstances.extend([
         (
             "world",
             format!(
@@ -93,6 +101,7 @@ async fn main() -> ExitCode {
         ),
         ("load", format!("{} connections, {questions} different questions", load::CONNECTIONS)),
     ]);
+    let mut report = Report::new(circumstances);
     let world = World::new(&scale, &mut rng);
     let asked = world.questions(questions, &mut rng);
     let database = world.database().await;

@@ -36,6 +36,8 @@ pub(crate) struct Scale {
     pub(crate) walked_trees: usize,
     /// Entities, and assignments, of the worlds that are kept in memory.
     pub(crate) graph_sizes: [usize; 3],
+    /// Entities, and assignments, of the world that the peers have, too.
+    pub(crate) peer_assignments: usize,
 }
 
 impl Scale {
@@ -58,6 +60,7 @@ impl Scale {
         // About 100,000 entities.
         walked_trees: 437,
         graph_sizes: [10_000, 100_000, 1_000_000],
+        peer_assignments: 10_000,
     };
 
     /// Enough to show that every part runs; its measurements mean nothing.
@@ -79,7 +82,14 @@ impl Scale {
         held: 50,
         walked_trees: 5,
         graph_sizes: [1_000, 2_000, 4_000],
+        peer_assignments: 500,
     };
+
+    /// The sizes of the world that the peers have, too: as many roles as people write policies for.
+    pub(crate) fn of_peers(&self) -> Self {
+        let size = self.peer_assignments;
+        Self { entities: size, roles: 50, principals: size / 3, assignments: size, questions: size / 2, ..*self }
+    }
 
     /// The sizes of the world of the lists of access.
     pub(crate) fn of_lists(&self) -> Self {

@@ -26,31 +26,39 @@ impl Server {
     /// Starts `epr-api` on this database with further environment variables and waits until it is ready.
     pub(crate) async fn api(database: &str, environment: &[(&str, &str)]) -> Self {
         let port = free_port();
-        let begun = Instant::now();
-        let child = Command::new(program("epr-api"))
+        let mut command = Command::new(program("epr-api"));
+        command
             .env_clear()
             .envs([("EPR_DATABASE_URL", database), ("HOST", "127.0.0.1"), ("PORT", &port)])
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        Self::on_port(command, &port, "/readyz").await
+    }
+
+    /// Starts a program that serves on this port and waits until `ready` responds 200.
+    pub(crate) async fn on_port(mut command: Command, port: &str, ready: &str) -> Self {
+        let begun = Instant::now();
+        let mut child = command
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::from(tempfile::tempfile().expect("a file for its log")))
             .kill_on_drop(true)
             .spawn()
-            .expect("epr-api");
+            .expect("the program");
         let address = format!("127.0.0.1:{port}");
         // Asked again and again, rarely enough that the asking does not take the machine from it.
-        let ready = async {
+        let until_ready = async {
             while tokio::net::TcpStream::connect(&address).await.is_err() {
+                assert!(child.try_wait().expect("its state").is_none(), "the program ended before it served");
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let mut connection = Connection::to(&address).await;
-            while connection.send(Method::GET, "/readyz", "".into()).await.0 != 200 {
+            while connection.send(Method::GET, ready, "".into()).await.0 != 200 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             begun.elapsed()
         };
         let ready_after =
-            tokio::time::timeout(PROCESS_TIMEOUT, ready).await.expect("a service that is ready within a minute");
+            tokio::time::timeout(PROCESS_TIMEOUT, until_ready).await.expect("a service that is ready within a minute");
         Self { child, address, ready_after }
     }
 
@@ -92,15 +100,16 @@ impl Server {
 
     /// Starts the bare handler, with a database or without.
     pub(crate) async fn bare(database: Option<&str>) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.arg("bare").args(database);
+        Self::announced(command).await
+    }
+
+    /// Starts a program that prints its address when it serves.
+    pub(crate) async fn announced(mut command: Command) -> Self {
         let begun = Instant::now();
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .arg("bare")
-            .args(database)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("this program");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the program");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let address = lines.next_line().await.expect("a line").expect("an address");
         Self { child, address, ready_after: begun.elapsed() }

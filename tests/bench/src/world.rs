@@ -3,7 +3,7 @@
 //!
 //! The answers come from the world as it is in memory, by the contract's sentence and not by the service's code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use epr_testkit::database::{Database, DatabaseKind};
@@ -14,6 +14,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::load::skewed;
+use crate::peers::registry;
 use crate::scale::Scale;
 
 /// The entity types of the four levels of a tree, and the number of children of each entity above.
@@ -128,6 +129,34 @@ impl World {
             }
         }
         world
+    }
+
+    /// A world in which every assignment is in force and every role counts for every type.
+    pub(crate) fn plain(scale: &Scale, rng: &mut StdRng) -> Self {
+        let mut world = Self::new(scale, rng);
+        for assignment in &mut world.assignments {
+            assignment.window = Window::Now;
+        }
+        for role in &mut world.roles {
+            role.levels.clear();
+        }
+        world
+    }
+
+    /// A plain world in the form that the peers read.
+    pub(crate) fn registry(&self) -> registry::Registry {
+        let entity = |one: &Entity| registry::Entity { id: one.id, parent: one.parent };
+        let assignment = |one: &Assignment| {
+            let Assignment { principal, role, entity, .. } = *one;
+            registry::Assignment { principal, role, entity }
+        };
+        registry::Registry {
+            actions: (0..ACTIONS).map(action).collect(),
+            // Each once.
+            roles: self.roles.iter().map(|role| role.actions.iter().copied().collect::<BTreeSet<_>>()).collect(),
+            entities: self.entities.iter().map(entity).collect(),
+            assignments: self.assignments.iter().map(assignment).collect(),
+        }
     }
 
     fn add(&mut self, parent: Option<usize>, level: usize, rng: &mut StdRng) -> usize {
