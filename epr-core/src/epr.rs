@@ -21,6 +21,7 @@ mod tree;
 mod upkeep;
 mod use_cases;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ use crate::domain::{EntityTypeUse, Timestamp};
 use crate::engine::Engines;
 use crate::engine::backoff::{Backoff, Jitter};
 use crate::error::{Error, Result, chain};
+use crate::handlers::assignment_groups::AssignmentGroups;
 use crate::store::{Store, StoreError};
 
 /// The sentence about entity types in use that the service does not accept.
@@ -47,13 +49,14 @@ const START_DELAY: Backoff = Backoff::constant(Duration::from_secs(1), Jitter::N
 #[derive(Clone)]
 pub struct Epr {
     pub(crate) engines: Engines,
+    assignment_groups: Arc<AssignmentGroups>,
     started: Timestamp,
 }
 
 impl Epr {
     fn new(engines: Engines) -> Self {
         let started = engines.now();
-        Self { engines, started }
+        Self { engines, assignment_groups: Arc::default(), started }
     }
 
     fn store(&self) -> &dyn Store {
@@ -140,6 +143,7 @@ impl Epr {
         self.engines.clock_offset.stop();
         self.engines.history.stop();
         self.engines.answers.stop();
+        self.assignment_groups.abandon().await;
         self.store().close().await;
     }
 }

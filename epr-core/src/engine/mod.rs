@@ -5,7 +5,7 @@
 pub(crate) mod answer_keeper;
 mod background_task;
 pub(crate) mod backoff;
-mod batcher;
+pub(crate) mod batcher;
 mod breaker;
 pub(crate) mod cache;
 pub(crate) mod change_signal;

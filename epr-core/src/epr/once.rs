@@ -75,7 +75,7 @@ impl Epr {
         request: Option<&KeyedRequest>,
         new: impl Into<AssignmentRequest>,
     ) -> Result<Once<Assignment>> {
-        assignments::assign(&self.engines, call, request, new.into()).await
+        assignments::assign((&self.engines, &self.assignment_groups), call, request, new.into()).await
     }
 
     /// [`Epr::create_principal`] at most once for a key.

@@ -258,7 +258,7 @@ impl Epr {
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its
     /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: impl Into<AssignmentRequest>) -> Result<Assignment> {
-        Ok(first(assignments::assign(&self.engines, call, None, new.into()).await?))
+        Ok(first(assignments::assign((&self.engines, &self.assignment_groups), call, None, new.into()).await?))
     }
 
     /// Checks that `call` states a reason if the settings require one for a grant. [`Epr::assign`] checks it too; a

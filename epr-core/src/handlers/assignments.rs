@@ -1,7 +1,11 @@
 //! Assignments: assign, revoke.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use uuid::Uuid;
 
+use super::assignment_groups::AssignmentGroups;
 use super::assignment_log::{log_assigned, log_revoked};
 use super::once::{commit_once, kept};
 use super::transaction::{Change, ChangeResult, Mutation, commit};
@@ -11,12 +15,14 @@ use crate::decision::condition;
 use crate::domain::assignment::{PrincipalType, window_problem};
 use crate::domain::fields::Problem;
 use crate::domain::{
-    Assignment, AssignmentRequest, ExternalId, Invalid, KeptAnswer, KeyedRequest, Once, Principal, Timestamp,
+    Assignment, AssignmentRequest, EntityType, ExternalId, Invalid, KeptAnswer, KeyedRequest, Once, Principal, Role,
+    Timestamp,
 };
 use crate::engine::Engines;
 use crate::error::{Error, Result};
+use crate::ledger::chain::Draft;
 use crate::settings::RequireReason;
-use crate::store::InsertedAssignment;
+use crate::store::{InsertedAssignment, StoreError};
 
 /// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged. A principal
 /// that is named by an unknown external id is registered in the same transaction. Under an idempotency key, a repeat
@@ -27,12 +33,17 @@ use crate::store::InsertedAssignment;
 /// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
 /// reason and there is none.
 pub(crate) async fn assign(
-    engines: &Engines,
+    (engines, groups): (&Engines, &AssignmentGroups),
     call: &Call,
     keyed: Option<&KeyedRequest>,
     request: AssignmentRequest,
 ) -> Result<Once<Assignment>> {
     let wanted = Wanted::of(engines, engines.now(), request)?;
+    if keyed.is_none() && wanted.known_as.is_none() {
+        let assigned = groups.assign(engines, call, wanted).await?;
+        assigned.log();
+        return Ok(Once::First(assigned.assignment));
+    }
     let done = commit_once(
         engines,
         call.answered_at.as_ref(),
@@ -56,6 +67,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// The order in which a transaction writes several: two transactions that write the same ones do not deadlock.
+    pub(super) fn order(&self) -> impl Ord + use<> {
+        let Assignment { principal_id, principal_type, entity_id, role_id, .. } = &self.assignment;
+        (*principal_id, principal_type.clone(), *entity_id, *role_id)
+    }
+
     /// What `request` asks for at `now`.
     pub(super) fn of(engines: &Engines, now: Timestamp, request: AssignmentRequest) -> Result<Self> {
         let (known_as, new) = match request {
@@ -81,8 +98,8 @@ impl Wanted {
 
 /// What an assignment became.
 pub(super) struct Assigned {
-    /// Whether the assignment is new.
-    pub(super) is_new: bool,
+    /// The entry of a new assignment: its index among those of the transaction.
+    pub(super) entry: Option<usize>,
     pub(super) assignment: Assignment,
     /// The principal that was registered for it.
     registered: Option<Principal>,
@@ -98,12 +115,17 @@ impl Assigned {
         Ok(KeptAnswer { principal, ..kept(&self.assignment)? })
     }
 
+    /// Whether the assignment is new.
+    pub(super) fn is_new(&self) -> bool {
+        self.entry.is_some()
+    }
+
     /// Logs what is new.
     pub(super) fn log(&self) {
         if let Some(principal) = &self.registered {
             principals::log_created(principal);
         }
-        if self.is_new {
+        if self.is_new() {
             log_assigned(&self.assignment);
         }
     }
@@ -144,18 +166,62 @@ pub(super) struct Assign<'a> {
     pub(super) wanted: &'a Wanted,
 }
 
+/// What a transaction has read for its assignments: many of them name the same roles and entities.
+#[derive(Default)]
+pub(super) struct AlreadyRead {
+    roles: HashMap<Uuid, Role>,
+    entity_types: HashMap<Uuid, EntityType>,
+}
+
+impl AlreadyRead {
+    async fn role(&mut self, change: &mut Change, id: Uuid) -> ChangeResult<&Role> {
+        Ok(match self.roles.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                unknown.insert(change.tx.role(id).await?.ok_or_else(|| roles::not_found(id))?)
+            }
+        })
+    }
+
+    async fn entity_type(&mut self, change: &mut Change, id: Uuid) -> ChangeResult<EntityType> {
+        if let Some(known) = self.entity_types.get(&id) {
+            return Ok(known.clone());
+        }
+        let refused = || Error::Refused(format!("Entity {id} not found for assignment"));
+        let read = change.tx.entity_type(id).await?.ok_or_else(refused)?;
+        Ok(self.entity_types.entry(id).or_insert(read).clone())
+    }
+}
+
+/// An assignment that fits the registry, with its entry.
+pub(super) struct Fitting {
+    assignment: Assignment,
+    /// The principal that was registered for it.
+    registered: Option<Principal>,
+    draft: Draft,
+}
+
 impl Mutation for Assign<'_> {
     type Done = Assigned;
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<Assigned> {
+        let fitting = self.check(change, &mut AlreadyRead::default()).await?;
+        Ok(self.write(change, fitting).await?)
+    }
+}
+
+impl Assign<'_> {
+    /// Checks that the assignment fits what is registered.
+    ///
+    /// INVARIANT: an assignment to a principal's id is refused here or not at all, and nothing is written here for it:
+    /// a group goes on without it.
+    pub(super) async fn check(&self, change: &mut Change, read: &mut AlreadyRead) -> ChangeResult<Fitting> {
         check_reason(self.engines, self.call).map_err(Error::from)?;
-        let (wanted, registered) = self.to_principal(change).await?;
+        let (assignment, registered) = self.to_principal(change).await?;
         let mut on_type = None;
-        let role = change.tx.role(wanted.role_id).await?.ok_or_else(|| roles::not_found(wanted.role_id))?;
-        if let Some(entity_id) = wanted.entity_id {
-            let Some(entity_type) = change.tx.entity_type(entity_id).await? else {
-                return Err(Error::Refused(format!("Entity {entity_id} not found for assignment")).into());
-            };
+        let role = read.role(change, assignment.role_id).await?.clone();
+        if let Some(entity_id) = assignment.entity_id {
+            let entity_type = read.entity_type(change, entity_id).await?;
             if !role.scope_types.is_empty() && !role.scope_types.contains(&entity_type) {
                 let (role, entity_type) = (&role.name, &entity_type);
                 let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
@@ -163,13 +229,25 @@ impl Mutation for Assign<'_> {
             }
             on_type = Some(entity_type);
         }
-        Ok(match change.tx.insert_assignment(&wanted).await? {
+        let draft = record::assigned(self.call, &assignment, on_type.as_ref())?;
+        Ok(Fitting { assignment, registered, draft })
+    }
+
+    /// Writes an assignment that was checked in this transaction.
+    pub(super) async fn write(
+        &self,
+        change: &mut Change,
+        fitting: Fitting,
+    ) -> std::result::Result<Assigned, StoreError> {
+        let Fitting { assignment, registered, draft } = fitting;
+        Ok(match change.tx.insert_assignment(&assignment).await? {
             InsertedAssignment::New => {
-                change.record(record::assigned(self.call, &wanted, on_type.as_ref())?);
-                change.emit(events::assignment_changed(self.engines, self.call, wanted.created_at, &wanted, "created"));
-                Assigned { is_new: true, assignment: wanted, registered }
+                let entry = change.record(draft);
+                let at = assignment.created_at;
+                change.emit(events::assignment_changed(self.engines, self.call, at, &assignment, "created"));
+                Assigned { entry: Some(entry), assignment, registered }
             }
-            InsertedAssignment::Existing(existing) => Assigned { is_new: false, assignment: *existing, registered },
+            InsertedAssignment::Existing(existing) => Assigned { entry: None, assignment: *existing, registered },
         })
     }
 }

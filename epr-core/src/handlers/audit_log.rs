@@ -34,11 +34,9 @@ macro_rules! line {
     };
 }
 
-/// Logs the entries of `drafts`.
-pub(crate) fn entries(drafts: &[Draft], outcomes: &[Appended]) {
-    for (draft, outcome) in drafts.iter().zip(outcomes) {
-        line!(info, draft, outcome);
-    }
+/// Logs the entry of `draft`.
+pub(crate) fn entry(draft: &Draft, outcome: &Appended) {
+    line!(info, draft, outcome);
 }
 
 /// Logs the entries of messages from a queue, at DEBUG: these lines contain parts of the messages, which the log has

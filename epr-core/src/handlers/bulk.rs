@@ -191,7 +191,7 @@ impl ApplyAll<'_> {
                     None => None,
                 };
                 let assigned = Assign { engines, call, wanted }.apply(change).await?;
-                if assigned.is_new { Changed::Assigned(revoked, Box::new(assigned)) } else { Changed::Nothing }
+                if assigned.is_new() { Changed::Assigned(revoked, Box::new(assigned)) } else { Changed::Nothing }
             }
         })
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod access;
 pub(crate) mod asked;
+pub(crate) mod assignment_groups;
 mod assignment_log;
 pub(crate) mod assignments;
 pub(crate) mod audit;

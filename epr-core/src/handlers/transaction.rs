@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tracing::{Span, info};
 
 use super::audit_log;
 use crate::AnsweredAt;
@@ -17,7 +19,7 @@ use crate::engine::contention::ContentionRetry;
 use crate::engine::ledger_writer::count_recorded;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
-use crate::store::{InsertedEvent, Invalidation, Lease, LeasedEvent, OutboxEvent, StoreError, Tx};
+use crate::store::{Appended, InsertedEvent, Invalidation, Lease, LeasedEvent, OutboxEvent, StoreError, Tx};
 
 /// The delay before a transaction that lost is repeated.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(50), Jitter::Full);
@@ -25,6 +27,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_mi
 /// The most events of one change that its process delivers itself. Relays deliver those of a larger change, which would
 /// outlast their leases. A bulk change has at most 1,000 steps with two events each.
 const MAX_DELIVERED_AT_ONCE: usize = 2_000;
+/// Of these, so many are on their way to the topic at the same time.
+const MAX_DELIVERED_SIDE_BY_SIDE: usize = 16;
 
 /// Why a mutation was not applied.
 pub(super) enum ChangeError {
@@ -56,17 +60,25 @@ pub(super) struct Change {
     claim: Lease,
     drafts: Vec<Draft>,
     events: Vec<OutboxEvent>,
+    /// The span of each draft and of each event: the lines about it belong to its caller, and a transaction may have
+    /// several.
+    draft_spans: Vec<Span>,
+    event_spans: Vec<Span>,
 }
 
 impl Change {
     /// Adds `event` to this change. It is written with the change and delivered after the commit.
     pub(super) fn emit(&mut self, event: OutboxEvent) {
         self.events.push(event);
+        self.event_spans.push(Span::current());
     }
 
-    /// Adds an entry to this change: the transaction keeps both, or neither.
-    pub(super) fn record(&mut self, draft: Draft) {
+    /// Adds an entry to this change: the transaction keeps both, or neither. Returns the index of its outcome in
+    /// [`Mutation::recorded`].
+    pub(super) fn record(&mut self, draft: Draft) -> usize {
         self.drafts.push(draft);
+        self.draft_spans.push(Span::current());
+        self.drafts.len() - 1
     }
 }
 
@@ -83,6 +95,12 @@ pub(super) trait Mutation: Sync {
     fn before_commit(&self, tx: &mut dyn Tx, done: &Self::Done) -> impl Future<Output = ChangeResult<()>> + Send {
         let _ = (tx, done);
         std::future::ready(Ok(()))
+    }
+
+    /// Called with the outcomes of the entries that this mutation recorded, in their order.
+    fn recorded(&self, done: Self::Done, outcomes: &[Appended]) -> Self::Done {
+        let _ = outcomes;
+        done
     }
 
     /// Called when the key of an event that this mutation emitted is taken: `first` is the stored event, which stays.
@@ -117,7 +135,11 @@ pub(super) async fn commit<M: Mutation>(
     }
 }
 
-async fn attempt<M: Mutation>(
+/// Applies `mutation` in a transaction and commits it. It is not repeated when it loses against another one.
+///
+/// # Errors
+/// Those of [`commit`], and [`StoreError::Contention`].
+pub(super) async fn attempt<M: Mutation>(
     engines: &Engines,
     answered_at: Option<&AnsweredAt>,
     mutation: &M,
@@ -127,9 +149,11 @@ async fn attempt<M: Mutation>(
         claim: engines.delivery.new_lease(),
         drafts: Vec::new(),
         events: Vec::new(),
+        draft_spans: Vec::new(),
+        event_spans: Vec::new(),
     };
     let mut done = mutation.apply(&mut change).await?;
-    let Change { mut tx, claim, drafts, events } = change;
+    let Change { mut tx, claim, drafts, events, draft_spans, event_spans } = change;
     let mut written = Vec::new();
     // Before the ledger's lock, which is held as briefly as possible.
     let renewals = tx.invalidations().await?;
@@ -141,6 +165,7 @@ async fn attempt<M: Mutation>(
             StoreError::Contention(_) => error,
             other => StoreError::Ledger(other.into()),
         })?;
+        done = mutation.recorded(done, &appended);
     }
     let revision = if answered_at.is_some() { Some(tx.revision().await?) } else { None };
     // Under the ledger's lock: events are written in the order in which changes are committed.
@@ -148,11 +173,11 @@ async fn attempt<M: Mutation>(
     if left_to_relay {
         tx.insert_events(&events).await?;
     }
-    for mut outgoing in events.into_iter().filter(|_| !left_to_relay) {
+    for (mut outgoing, span) in events.into_iter().zip(event_spans).filter(|_| !left_to_relay) {
         outgoing.lease = Some(claim);
         match tx.insert_event(&outgoing).await? {
             InsertedEvent::New { position, claimed } => {
-                written.push(Written { event: outgoing.event, claim, position, claimed });
+                written.push(Written { event: outgoing.event, claim, position, claimed, span });
             }
             InsertedEvent::Existing(first) => done = mutation.found_event(done, *first),
         }
@@ -170,7 +195,9 @@ async fn attempt<M: Mutation>(
         engines.delivery.leave_to_relay();
     }
     deliver(engines, written).await;
-    audit_log::entries(&drafts, &appended);
+    for ((draft, outcome), span) in drafts.iter().zip(&appended).zip(draft_spans) {
+        span.in_scope(|| audit_log::entry(draft, outcome));
+    }
     Ok(done)
 }
 
@@ -211,13 +238,17 @@ struct Written {
     claim: Lease,
     position: i64,
     claimed: bool,
+    span: Span,
 }
 
-/// Delivers the events of a committed change, or leaves them to the relay.
+/// Delivers the events of a committed change, or leaves them to the relay. Some are delivered side by side: no two that
+/// are claimed have an ordering key in common.
 async fn deliver(engines: &Engines, written: Vec<Written>) {
-    for Written { event, claim, position, claimed } in written {
+    let one = async |Written { event, claim, position, claimed, span }| {
         if event.delivery_state != DeliveryState::Pending {
-            info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
+            span.in_scope(|| {
+                info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
+            });
         } else if claimed {
             // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
             let delivery = Arc::clone(&engines.delivery);
@@ -226,5 +257,6 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
         } else {
             engines.delivery.leave_to_relay();
         }
-    }
+    };
+    stream::iter(written).for_each_concurrent(MAX_DELIVERED_SIDE_BY_SIDE, one).await;
 }
