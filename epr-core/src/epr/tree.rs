@@ -1,13 +1,21 @@
-//! Looking at the registry along its tree: a level, the assignments around an entity, and how much there is.
+//! Looking at the registry: a level of its tree, the assignments around an entity, names, and how much there is.
 
 use uuid::Uuid;
 
 use super::Epr;
-use crate::domain::{Branch, NamedAssignment, Reach, RegistryCounts};
+use crate::domain::{Branch, Entity, EntityFilter, NamedAssignment, Reach, RegistryCounts};
 use crate::error::Result;
 use crate::store::{Page, collect_into};
 
 impl Epr {
+    /// The entities that match `filter`, which has a `name_prefix`, in the order of their names; at most `most`.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn entities_by_name(&self, filter: &EntityFilter, most: u32) -> Result<Vec<Entity>> {
+        Ok(self.store().entities_by_name(filter, most).await?)
+    }
+
     /// A page of the entities directly below `parent`, or of the roots, newest first and without archived ones.
     ///
     /// # Errors

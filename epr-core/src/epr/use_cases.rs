@@ -310,12 +310,18 @@ impl Epr {
         Ok(self.store().assignments_end(filter, self.now(), bytes).await?)
     }
 
-    /// Scans assignments with the names of their roles and entities, all from one snapshot.
+    /// Scans assignments with the names of their roles and entities, all from one snapshot: all of them, or the first
+    /// `most`.
     ///
     /// # Errors
     /// The database is unavailable.
-    pub async fn scan_assignments(&self, scan: &AssignmentScan, take: RowVisitor<'_, NamedAssignment>) -> Result<()> {
-        Ok(self.store().scan_assignments(scan, take).await?)
+    pub async fn scan_assignments(
+        &self,
+        scan: &AssignmentScan,
+        most: Option<u32>,
+        take: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<()> {
+        Ok(self.store().scan_assignments(scan, most, take).await?)
     }
 
     /// Revokes an assignment.

@@ -177,9 +177,7 @@ impl AlreadyRead {
     async fn role(&mut self, change: &mut Change, id: Uuid) -> ChangeResult<&Role> {
         Ok(match self.roles.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                unknown.insert(change.tx.role(id).await?.ok_or_else(|| roles::not_found(id))?)
-            }
+            Entry::Vacant(unknown) => unknown.insert(change.tx.role(id).await?.ok_or_else(|| roles::not_found(id))?),
         })
     }
 

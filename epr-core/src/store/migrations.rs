@@ -48,6 +48,7 @@ macro_rules! migrations {
             "0039_oldest_programs",
             "0040_browser_sessions",
             "0041_last_verification",
+            "0042_attention",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use epr_core::domain::entity::EntityName;
 use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentScan, Condition, ConditionHolder, Entity, EntityFilter, EntityStatus,
     EntityType, EntityTypeUse, EntityTypes, Reach, RegistryCounts, Role,
@@ -188,32 +189,39 @@ async fn each_scan_of_assignments_visits_its_own_in_its_own_order(#[case] backen
         (made.effective_at, made.expires_at) = (at(from), to.map(at));
         made
     };
-    // Created at their numbers: 14 had ended before it was made.
+    // Created at their numbers: 14 had ended before it was made, 116 by a clock that is ahead.
     let all = [
         window(11, 0, None),
         window(12, 0, Some(200)),
         window(13, 0, Some(150)),
         window(14, 0, Some(5)),
         window(15, 300, None),
+        window(116, 110, None),
     ];
     world.with_assignments(&all).await;
-    let scan = async |scan: AssignmentScan| {
-        let mut rows = Vec::new();
-        world.store.scan_assignments(&scan, &mut collect_into(&mut rows)).await.unwrap();
-        rows
-    };
     let ids = |rows: &[epr_core::domain::NamedAssignment]| {
         rows.iter().map(|row| row.assignment.id.as_u128()).collect::<Vec<_>>()
+    };
+    let scan = async |scan: AssignmentScan| {
+        let mut rows = Vec::new();
+        world.store.scan_assignments(&scan, None, &mut collect_into(&mut rows)).await.unwrap();
+        for most in 0..=rows.len() {
+            let mut first = Vec::new();
+            let limit = u32::try_from(most).ok();
+            world.store.scan_assignments(&scan, limit, &mut collect_into(&mut first)).await.unwrap();
+            assert_eq!(ids(&first), ids(&rows[..most]), "{scan:?}");
+        }
+        rows
     };
     let now = at(100);
     assert_eq!(
         ids(&scan(AssignmentScan::Listed { filter: AssignmentFilter::default(), now }).await),
-        [15, 14, 13, 12, 11]
+        [116, 15, 14, 13, 12, 11]
     );
     assert_eq!(ids(&scan(AssignmentScan::Expiring { now, until: at(200) }).await), [13, 12], "the end is included");
     assert_eq!(ids(&scan(AssignmentScan::Expiring { now: at(150), until: at(200) }).await), [12], "the start is not");
-    assert_eq!(ids(&scan(AssignmentScan::NeverEffective { now }).await), [14, 15]);
-    assert_eq!(ids(&scan(AssignmentScan::Global { now }).await), [12, 13, 15]);
+    assert_eq!(ids(&scan(AssignmentScan::NeverEffective { now }).await), [14, 116, 15]);
+    assert_eq!(ids(&scan(AssignmentScan::Global { now }).await), [12, 13, 15, 116]);
     let one = scan(AssignmentScan::One(id(11))).await;
     assert_eq!(ids(&one), [11]);
     assert_eq!((&*one[0].role_name, one[0].entity_type.clone()), ("role 2", Some(EntityType::Spv)));
@@ -275,7 +283,7 @@ async fn conditions_are_scanned_as_they_are_stored_each_with_what_has_it(#[case]
     world.with_assignments(&[conditional.clone(), assignment(22, 32, 11, None)]).await;
     let listed = AssignmentScan::One(id(21));
     let mut named = Vec::new();
-    world.store.scan_assignments(&listed, &mut collect_into(&mut named)).await.unwrap();
+    world.store.scan_assignments(&listed, None, &mut collect_into(&mut named)).await.unwrap();
     assert_eq!(named[0].assignment, conditional);
     let mut scanned = Vec::new();
     world.store.scan_conditions(&mut collect_into(&mut scanned)).await.unwrap();
@@ -447,4 +455,27 @@ async fn the_objects_of_the_registry_are_counted_up_to_a_limit(#[case] backend: 
     assert_eq!(world.store.registry_counts(10).await.unwrap(), counted);
     let limited = RegistryCounts { entities: 2, principals: 1, roles: 2, assignments: 2 };
     assert_eq!(world.store.registry_counts(2).await.unwrap(), limited);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn entities_are_found_by_the_beginning_of_their_names_in_byte_order(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    let names = ["Berlin Two", "Berlin One", "berlin", "Berlin Ten", "Berlin", "Bern", "Berlin %"];
+    let mut all: Vec<_> =
+        names.iter().zip(1..).map(|(name, n)| Entity { name: (*name).into(), ..entity(n, None) }).collect();
+    all[3].status = EntityStatus::Archived;
+    world.with_entities(&all).await;
+    let found = async |prefix: &str, most| {
+        let filter = EntityFilter { name_prefix: Some(EntityName::new(prefix).unwrap()), ..EntityFilter::default() };
+        let found = world.store.entities_by_name(&filter, most).await.unwrap();
+        found.into_iter().map(|one| one.name).collect::<Vec<_>>()
+    };
+    assert_eq!(found("Berlin", 10).await, ["Berlin", "Berlin %", "Berlin One", "Berlin Two"]);
+    assert_eq!(found("Berlin", 2).await, ["Berlin", "Berlin %"]);
+    assert_eq!(found("Berlin %", 10).await, ["Berlin %"], "no sign has a meaning");
+    assert!(found("C", 10).await.is_empty());
 }

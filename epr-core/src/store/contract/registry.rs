@@ -40,6 +40,13 @@ pub trait RegistryStore: Send + Sync {
     /// visited.
     async fn entities(&self, filter: &EntityFilter, page: Page, visit: RowVisitor<'_, Entity>) -> Result<()>;
 
+    /// Returns the entities that match `filter`, which has a `name_prefix`, in the order of their names, compared byte
+    /// for byte; at most `most`. Without a status in the filter, archived ones are left out.
+    ///
+    /// Example: for the prefix `Berlin` and `most: 2`, `Berlin One` and `Berlin Ten` of these and `Berlin Two`, however
+    /// many entities are newer.
+    async fn entities_by_name(&self, filter: &EntityFilter, most: u32) -> Result<Vec<Entity>>;
+
     /// Returns the last row of [`entities`](Self::entities), from its beginning, that fits into about `bytes` of JSON;
     /// `None` when the whole list fits.
     ///
@@ -115,11 +122,17 @@ pub trait RegistryStore: Send + Sync {
     /// Example: with 20,000 assignments and `most: 10_000`, `assignments` is 10,000.
     async fn registry_counts(&self, most: i64) -> Result<RegistryCounts>;
 
-    /// Scans assignments together with the names of their roles and entities.
+    /// Scans assignments together with the names of their roles and entities: all of them, or the first `most` at a
+    /// cost that does not grow with the number of the others.
     ///
     /// Example: `AssignmentScan::Expiring { now, until }` visits assignments that expire after `now` and at or before
     /// `until`, the earliest first.
-    async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()>;
+    async fn scan_assignments(
+        &self,
+        scan: &AssignmentScan,
+        most: Option<u32>,
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<()>;
 
     /// Scans the roles of which no assignment is in force at `now` or begins later, by name.
     ///

@@ -113,6 +113,18 @@ fn matching(query: &mut QueryBuilder<Db>, filter: &EntityFilter) {
     }
 }
 
+/// The first `most` entities that match `filter`, in the order of their names.
+pub(super) async fn by_name(conn: &mut Conn, filter: &EntityFilter, most: u32) -> Result<Vec<Entity>> {
+    let mut query = select("");
+    matching(&mut query, filter);
+    if let Some(root) = filter.ancestor_id {
+        has_ancestor(&mut query, filter.parent_id, root);
+    }
+    query.push(concat!(" ORDER BY ", byte_order!("e.name"), ", e.id LIMIT ")).push_bind(i64::from(most));
+    let rows = query.build().fetch_all(conn).await.map_err(classify)?;
+    rows.iter().map(read).collect()
+}
+
 /// Selects a page that is read in the order of an index, or has at most a few rows.
 #[must_use]
 pub fn list_query(filter: &EntityFilter, page: Page) -> QueryBuilder<Db> {

@@ -34,6 +34,7 @@ async fn show<T>(
 pub(super) async fn assignments(
     pool: &Pool,
     scan: &AssignmentScan,
+    most: Option<u32>,
     visit: RowVisitor<'_, NamedAssignment>,
 ) -> Result<()> {
     let with_grant = !matches!(scan, AssignmentScan::Listed { .. });
@@ -53,8 +54,11 @@ pub(super) async fn assignments(
             query.push(" ORDER BY a.expires_at, a.id");
         }
         AssignmentScan::NeverEffective { now } => {
-            query.push(" WHERE a.effective_at > ").push_bind(bind_time(*now));
-            query.push(" OR a.expires_at <= a.created_at ORDER BY a.effective_at, a.id");
+            query.push(" WHERE a.id IN (SELECT n.id FROM (");
+            never_effective(&mut query, *now);
+            query.push(") n ORDER BY n.effective_at, n.id");
+            first(&mut query, most);
+            query.push(") ORDER BY a.effective_at, a.id");
         }
         AssignmentScan::Global { now } => {
             query.push(" WHERE a.entity_id IS NULL AND (a.expires_at IS NULL OR a.expires_at > ");
@@ -62,7 +66,36 @@ pub(super) async fn assignments(
             query.push(") ORDER BY a.principal_type, a.principal_id, r.name");
         }
     }
+    if !matches!(scan, AssignmentScan::NeverEffective { .. }) {
+        first(&mut query, most);
+    }
     show(pool, query, if with_grant { read_granted } else { read_named }, visit).await
+}
+
+/// Selects the assignments that begin after `now` or ended before they were made, each once, by an index for each of
+/// three cases: they begin later than they were made; not later, but they were made after `now` by another clock; they
+/// began.
+fn never_effective(query: &mut QueryBuilder<Db>, now: Timestamp) {
+    let cases = [
+        " AND a.effective_at > a.created_at",
+        " AND a.effective_at <= a.created_at AND a.created_at > ",
+        " AND a.expires_at <= a.created_at",
+    ];
+    for (index, case) in cases.into_iter().enumerate() {
+        let [all, compared] = if index == 2 { [" UNION ALL ", " <= "] } else { [" UNION ALL ", " > "] };
+        query.push(if index == 0 { "" } else { all });
+        query.push("SELECT a.id, a.effective_at FROM role_assignments a WHERE a.effective_at").push(compared);
+        query.push_bind(bind_time(now)).push(case);
+        if index == 1 {
+            query.push_bind(bind_time(now));
+        }
+    }
+}
+
+fn first(query: &mut QueryBuilder<Db>, most: Option<u32>) {
+    if let Some(most) = most {
+        query.push(" LIMIT ").push_bind(i64::from(most));
+    }
 }
 
 fn read_granted(row: &Row) -> Result<NamedAssignment> {

@@ -298,7 +298,7 @@ impl Backend {
         match self {
             Self::Database { epr, .. } => {
                 let scan = AssignmentScan::Listed { filter, now: epr.now() };
-                Ok(epr.scan_assignments(&scan, &mut |named| visit(named.assignment)).await?)
+                Ok(epr.scan_assignments(&scan, None, &mut |named| visit(named.assignment)).await?)
             }
             Self::Api(api) => api.for_each_assignment(filter, visit).await,
         }

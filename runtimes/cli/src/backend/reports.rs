@@ -24,7 +24,7 @@ impl Backend {
         visit: RowVisitor<'_, NamedAssignment>,
     ) -> Result<(), BackendError> {
         match (self, scan) {
-            (Self::Database { epr, .. }, scan) => Ok(epr.scan_assignments(scan, visit).await?),
+            (Self::Database { epr, .. }, scan) => Ok(epr.scan_assignments(scan, None, visit).await?),
             (Self::Api(api), AssignmentScan::Listed { filter, .. }) => {
                 api.for_each_named_assignment(filter.clone(), visit).await
             }

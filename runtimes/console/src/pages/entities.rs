@@ -78,7 +78,7 @@ async fn find(ask: &Ask, q: &str, filter: &EntityFilter) -> Result<Vec<Entity>, 
     }
     if let Ok(prefix) = EntityName::new(q) {
         let filter = EntityFilter { name_prefix: Some(prefix), ..filter.clone() };
-        let named = ask.epr().entities(&filter, &page).await?;
+        let named = ask.epr().entities_by_name(&filter, page.limit).await?;
         found.extend(named.into_iter().filter(|one| one.external_id.as_deref() != Some(q)));
     }
     Ok(found)

@@ -108,7 +108,8 @@ pub(crate) async fn assignments(
     limit: usize,
 ) -> Result<Vec<NamedAssignment>, Refusal> {
     let mut rows = Vec::new();
-    ask.epr().scan_assignments(&scan, &mut limited(&mut rows, limit + 1)).await?;
+    let most = u32::try_from(limit + 1).ok();
+    ask.epr().scan_assignments(&scan, most, &mut limited(&mut rows, limit + 1)).await?;
     Ok(rows)
 }
 

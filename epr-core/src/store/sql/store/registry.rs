@@ -29,6 +29,10 @@ impl RegistryStore for SqlStore {
         self.list(async |conn| entities::list(conn, filter, page, visit).await).await
     }
 
+    async fn entities_by_name(&self, filter: &EntityFilter, most: u32) -> Result<Vec<Entity>> {
+        self.read(async |conn| entities::by_name(conn, filter, most).await).await
+    }
+
     async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
         self.list(async |conn| entities::end(conn, filter, bytes).await).await
     }
@@ -85,9 +89,14 @@ impl RegistryStore for SqlStore {
         self.read(async |conn| reports::counts(conn, most).await).await
     }
 
-    async fn scan_assignments(&self, scan: &AssignmentScan, visit: RowVisitor<'_, NamedAssignment>) -> Result<()> {
+    async fn scan_assignments(
+        &self,
+        scan: &AssignmentScan,
+        most: Option<u32>,
+        visit: RowVisitor<'_, NamedAssignment>,
+    ) -> Result<()> {
         let _permit = self.limits.scan().await?;
-        reports::assignments(&self.read, scan, visit).await
+        reports::assignments(&self.read, scan, most, visit).await
     }
 
     async fn scan_unheld_roles(&self, now: Timestamp, visit: RowVisitor<'_, UnheldRole>) -> Result<()> {

@@ -69,7 +69,7 @@ impl Registry for Target<'_> {
         visit: RowVisitor<'_, Assignment>,
     ) -> Result<(), Error> {
         let scan = AssignmentScan::Listed { filter, now: self.epr.now() };
-        self.epr.scan_assignments(&scan, &mut |named| visit(named.assignment)).await
+        self.epr.scan_assignments(&scan, None, &mut |named| visit(named.assignment)).await
     }
 
     async fn apply(&self, steps: &[BulkStep]) -> Result<Vec<bool>, BatchError<Error>> {
