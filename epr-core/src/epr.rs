@@ -76,6 +76,7 @@ impl Epr {
         self.engines.clock_offset.start(core);
         self.engines.history.start(core);
         self.engines.answers.start(core);
+        self.assignment_groups.start();
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Epr {
         self.engines.clock_offset.stop();
         self.engines.history.stop();
         self.engines.answers.stop();
-        self.assignment_groups.abandon().await;
+        self.assignment_groups.stop().await;
         self.store().close().await;
     }
 }

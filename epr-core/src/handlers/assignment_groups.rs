@@ -5,6 +5,8 @@
 //! what another one is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tracing::{Instrument as _, Span};
@@ -27,27 +29,46 @@ const LIMITS: Limits = Limits {
     queue_time: None,
 };
 
+/// The time after which the next group no longer waits for the end of one.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The assignments that wait for a transaction.
-pub(crate) struct AssignmentGroups(Batcher<Committing>);
+pub(crate) struct AssignmentGroups {
+    batcher: Batcher<Committing>,
+    /// Off in a process that may be frozen as soon as its caller is answered or has gone: a group goes on without its
+    /// callers, and a frozen one would keep its locks.
+    is_on: AtomicBool,
+}
 
 impl Default for AssignmentGroups {
     fn default() -> Self {
-        Self(Batcher::new(Committing, LIMITS))
+        Self { batcher: Batcher::new(Committing, LIMITS), is_on: AtomicBool::new(false) }
     }
 }
 
 impl AssignmentGroups {
+    /// Begins to form groups, for a process that runs all the time.
+    pub(crate) fn start(&self) {
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether groups are formed.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
     /// Assigns what is wanted, alone or together with the assignments of other callers, and returns when it is
     /// committed.
     pub(super) async fn assign(&self, engines: &Engines, call: &Call, wanted: Wanted) -> Result<Assigned> {
         let item = Item { engines: engines.clone(), call: call.clone(), wanted, span: Span::current() };
         let ended = |_| Error::Unavailable(StoreError::Unavailable("the service is being stopped".into()));
-        self.0.submit(item).await.map_err(ended)?
+        self.batcher.submit(item).await.map_err(ended)?
     }
 
-    /// Cancels the assignments that wait or are in progress, for a process that ends.
-    pub(crate) async fn abandon(&self) {
-        self.0.abandon().await;
+    /// Forms no more groups, and cancels the assignments that wait for one.
+    pub(crate) async fn stop(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.batcher.abandon().await;
     }
 }
 
@@ -81,18 +102,24 @@ impl BatchHandler for Committing {
         let mut group: Vec<_> = batch.into_iter().map(Job::into_parts).collect();
         // The order of the transaction is that of the keys, whoever came first.
         group.sort_by_cached_key(|(item, _)| item.wanted.order());
-        let (items, callers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        match commit_together(&items).await {
-            Ok(answers) => answer_all(callers, answers),
-            // One of them may be the reason. Side by side, since each may have to wait for a lock of its own.
-            Err(NotTogether::OneByOne) => {
-                let alone = items.iter().zip(callers).map(async |(item, caller)| caller.answer(item.commit().await));
-                join_all(alone).await;
-            }
-            Err(NotTogether::Failed(error)) => {
-                let error = Arc::new(error);
-                answer_all(callers, items.iter().map(|_| Err(failed(&error))));
-            }
+        // In a task of its own: those who come next do not wait for an assignment that waits for a lock.
+        let _ = tokio::time::timeout(PATIENCE, tokio::spawn(commit_all(group))).await;
+    }
+}
+
+/// Commits the assignments and answers their callers.
+async fn commit_all(group: Vec<(Item, Caller<Result<Assigned>>)>) {
+    let (items, callers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+    match commit_together(&items).await {
+        Ok(answers) => answer_all(callers, answers),
+        // One of them may be the reason. Side by side, since each may have to wait for a lock of its own.
+        Err(NotTogether::OneByOne) => {
+            let alone = items.iter().zip(callers).map(async |(item, caller)| caller.answer(item.commit().await));
+            join_all(alone).await;
+        }
+        Err(NotTogether::Failed(error)) => {
+            let error = Arc::new(error);
+            answer_all(callers, items.iter().map(|_| Err(failed(&error))));
         }
     }
 }
@@ -161,6 +188,8 @@ impl Mutation for Group<'_> {
     type Done = Vec<Written>;
 
     async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<Written>> {
+        // A group does not wait for one of its own: each is committed alone then.
+        change.tx.wait_for_locks(true).await?;
         let mut read = AlreadyRead::default();
         let mut all = Vec::with_capacity(self.0.len());
         for item in self.0 {
@@ -174,6 +203,7 @@ impl Mutation for Group<'_> {
             };
             all.push(Written { outcome: one.instrument(item.span.clone()).await?, sequence: None });
         }
+        change.tx.wait_for_locks(false).await?;
         Ok(all)
     }
 

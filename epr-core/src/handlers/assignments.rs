@@ -39,7 +39,7 @@ pub(crate) async fn assign(
     request: AssignmentRequest,
 ) -> Result<Once<Assignment>> {
     let wanted = Wanted::of(engines, engines.now(), request)?;
-    if keyed.is_none() && wanted.known_as.is_none() {
+    if groups.is_on() && keyed.is_none() && wanted.known_as.is_none() {
         let assigned = groups.assign(engines, call, wanted).await?;
         assigned.log();
         return Ok(Once::First(assigned.assignment));

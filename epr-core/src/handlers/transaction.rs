@@ -170,14 +170,20 @@ pub(super) async fn attempt<M: Mutation>(
     let revision = if answered_at.is_some() { Some(tx.revision().await?) } else { None };
     // Under the ledger's lock: events are written in the order in which changes are committed.
     let left_to_relay = events.len() > MAX_DELIVERED_AT_ONCE;
-    if left_to_relay {
+    let only_kept = events.iter().all(OutboxEvent::is_only_kept);
+    if left_to_relay || only_kept {
         tx.insert_events(&events).await?;
     }
     for (mut outgoing, span) in events.into_iter().zip(event_spans).filter(|_| !left_to_relay) {
+        if only_kept {
+            written.push(Written { event: outgoing.event, claimed: None, span });
+            continue;
+        }
         outgoing.lease = Some(claim);
         match tx.insert_event(&outgoing).await? {
             InsertedEvent::New { position, claimed } => {
-                written.push(Written { event: outgoing.event, claim, position, claimed, span });
+                let claimed = claimed.then_some((claim, position));
+                written.push(Written { event: outgoing.event, claimed, span });
             }
             InsertedEvent::Existing(first) => done = mutation.found_event(done, *first),
         }
@@ -235,21 +241,20 @@ async fn conclude(
 /// An event that a committed transaction wrote.
 struct Written {
     event: Event,
-    claim: Lease,
-    position: i64,
-    claimed: bool,
+    /// The claim under which this process delivers it, and its position.
+    claimed: Option<(Lease, i64)>,
     span: Span,
 }
 
 /// Delivers the events of a committed change, or leaves them to the relay. Some are delivered side by side: no two that
 /// are claimed have an ordering key in common.
 async fn deliver(engines: &Engines, written: Vec<Written>) {
-    let one = async |Written { event, claim, position, claimed, span }| {
+    let one = async |Written { event, claimed, span }| {
         if event.delivery_state != DeliveryState::Pending {
             span.in_scope(|| {
                 info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
             });
-        } else if claimed {
+        } else if let Some((claim, position)) = claimed {
             // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
             let delivery = Arc::clone(&engines.delivery);
             let task = tokio::spawn(async move { delivery.deliver_now(claim, LeasedEvent { position, event }).await });

@@ -13,6 +13,7 @@ mod access_tokens;
 mod access_world;
 mod adoption;
 mod architecture;
+mod assignment_groups;
 mod assignments;
 mod auth_jwt;
 mod auth_keys;

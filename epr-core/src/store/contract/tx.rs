@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Appended, FormerIncarnation, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
 use crate::domain::condition::Condition;
-use crate::domain::event::Event;
+use crate::domain::event::{DeliveryState, Event};
 use crate::domain::role::Action;
 use crate::domain::{Assignment, Entity, EntityType, Incarnation, Revision, Role, Timestamp};
 use crate::ledger::chain::Draft;
@@ -140,6 +140,13 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
     /// delivers it.
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent>;
 
+    /// Makes this transaction wait for the locks of others only as long as it takes to see that they have them, with
+    /// `briefly`, or as long as any other transaction again. A lock that is not granted in a brief time is `Contention`.
+    ///
+    /// Example: while another transaction has a principal locked, `share_principal` of a transaction that waits briefly
+    /// returns `Contention` at once.
+    async fn wait_for_locks(&mut self, briefly: bool) -> Result<()>;
+
     /// Returns what this transaction has invalidated so far. Call it once, after the last statement that may change
     /// facts.
     ///
@@ -197,6 +204,13 @@ pub struct OutboxEvent {
     pub ordering_key: Option<String>,
     /// The lease under which it is written, if its writer will deliver it at once.
     pub lease: Option<Lease>,
+}
+
+impl OutboxEvent {
+    /// Whether it is an event of EPR's own that is not delivered: nothing about it depends on another event.
+    pub(crate) fn is_only_kept(&self) -> bool {
+        !self.event.ingested && self.event.delivery_state != DeliveryState::Pending
+    }
 }
 
 /// The outcome of writing an event.

@@ -18,7 +18,7 @@ pub(super) use super::deadline::{STEP_DEADLINE, with_deadline};
 pub(super) use super::outbox::{outbox_signals, use_indexes_in_order};
 pub(super) use super::pool::Pool;
 pub(super) use super::pooled_conn::{PooledConn, Transaction};
-use super::pooling::Begin;
+use super::pooling::{Begin, LOCK_TIMEOUT};
 pub(super) use super::schema_ops::{
     applied_migrations, apply_outside, check_database, columns, explain_migration_error, foreign_table_error,
     lock_schema, may_create, next_page, open_pages, pause_triggers, resume_triggers, set_aside_table, use_no_limits,
@@ -387,9 +387,11 @@ pub(super) async fn begin_list_snapshot(pool: &Pool) -> Result<Transaction, Stor
     Transaction::begin(pool, Begin::ListSnapshot).await
 }
 
-/// Makes this transaction wait for locks only as long as it takes to see that another one has them.
-pub(super) async fn use_short_lock_timeout(conn: &mut Conn) -> Result<(), StoreError> {
-    sqlx::query("SELECT set_config('lock_timeout', '200', true)").execute(conn).await.map_err(classify)?;
+/// Makes this transaction wait for locks only as long as it takes to see that another one has them, with `briefly`, or
+/// as long as others.
+pub(super) async fn limit_lock_waits(conn: &mut Conn, briefly: bool) -> Result<(), StoreError> {
+    let limit = if briefly { "200ms" } else { LOCK_TIMEOUT };
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)").bind(limit).execute(conn).await.map_err(classify)?;
     Ok(())
 }
 

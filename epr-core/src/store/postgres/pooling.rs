@@ -45,6 +45,15 @@ pub(super) enum Begin {
     AccessList,
 }
 
+/// The longest wait for a lock.
+macro_rules! lock_timeout {
+    () => {
+        "5s"
+    };
+}
+/// The same.
+pub(super) const LOCK_TIMEOUT: &str = lock_timeout!();
+
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
 /// in a transaction (and may have the ledger's lock) loses it after a while, so that others can continue. The defaults
 /// of a role or a database must not change how statements behave. No statement is compiled (`jit`): compiling a page
@@ -54,14 +63,17 @@ pub(super) enum Begin {
 /// scans and lists look up a few rows by their keys. The planner would read a table of a few pages as a whole for each
 /// of them, and keep the plan while the table grows. Scans and lists turn it on again.
 /// Nothing is set when the startup packet did not reach this session.
-const SESSION: &str = "\
-SELECT set_config('lock_timeout', '5s', false), set_config('statement_timeout', '15s', false), \
+const SESSION: &str = concat!(
+    "SELECT set_config('lock_timeout', '",
+    lock_timeout!(),
+    "', false), set_config('statement_timeout', '15s', false), \
        set_config('idle_in_transaction_session_timeout', '20s', false), \
        set_config('default_transaction_isolation', 'read committed', false), \
        set_config('default_transaction_read_only', 'off', false), \
        set_config('default_transaction_deferrable', 'off', false), \
        set_config('standard_conforming_strings', 'on', false), set_config('jit', 'off', false), \
-       set_config('enable_seqscan', 'off', false)";
+       set_config('enable_seqscan', 'off', false)"
+);
 
 /// Sets these settings for one transaction. Settings that another client has left in the session are reset to the
 /// defaults of this role.
@@ -69,8 +81,9 @@ macro_rules! local {
     ($begin:literal, $limit:literal, $sequential:literal) => {
         concat!(
             $begin,
-            "; SET LOCAL search_path TO DEFAULT; SET LOCAL row_security TO DEFAULT; SET LOCAL lock_timeout = '5s'; \
-             SET LOCAL statement_timeout = ",
+            "; SET LOCAL search_path TO DEFAULT; SET LOCAL row_security TO DEFAULT; SET LOCAL lock_timeout = '",
+            lock_timeout!(),
+            "'; SET LOCAL statement_timeout = ",
             $limit,
             "; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL standard_conforming_strings = on; \
              SET LOCAL jit = off; SET LOCAL enable_seqscan = ",

@@ -156,7 +156,8 @@ pub(super) async fn insert_all(conn: &mut Conn, events: &[OutboxEvent]) -> Resul
             row.push("");
             event.context.bind(&mut row);
         });
-        query.build().execute(&mut *conn).await.map_err(classify)?;
+        let is_frequent = matches!(some.len(), 1 | EVENTS_IN_A_STATEMENT);
+        query.build().persistent(is_frequent).execute(&mut *conn).await.map_err(classify)?;
     }
     if events.iter().any(|new| new.event.delivery_state == DeliveryState::Pending) {
         notify_outbox(conn).await?;

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::cached_head::CachedHead;
 use super::dialect::{
-    Conn, STEP_DEADLINE, Transaction, changes, close_when_done, commit, generation, lock_hierarchy, share_hierarchy,
+    Conn, STEP_DEADLINE, Transaction, changes, close_when_done, commit, generation, limit_lock_waits, lock_hierarchy,
+    share_hierarchy,
 };
 use super::ledger::NewHead;
-use super::step::{self, ends_connection};
+use super::step::{self, ends_connection, is_lock_timeout};
 use super::{assignments, checkpoints, entities, events, hierarchy, ledger, revisions, roles, set_aside};
 use crate::decision::Question;
 use crate::domain::condition::Condition;
@@ -22,7 +23,7 @@ use crate::store::continuity::LedgerContinuity;
 use crate::store::foreign::ForeignRows;
 use crate::store::{
     Appended, BatchQuestion, DraftDecision, DraftIdentifiedDecision, FormerIncarnation, InsertedAssignment,
-    InsertedEvent, Invalidation, OutboxEvent, PathToRoot, Result, Tx,
+    InsertedEvent, Invalidation, OutboxEvent, PathToRoot, Result, StoreError, Tx,
 };
 
 /// A transaction, and what it has appended to the ledger so far.
@@ -31,11 +32,12 @@ pub(super) struct SqlTx {
     continuity: Arc<LedgerContinuity>,
     cached_head: Arc<CachedHead>,
     appended: Option<NewHead>,
+    waits_briefly: bool,
 }
 
 impl SqlTx {
     pub(super) fn new(tx: Transaction, continuity: Arc<LedgerContinuity>, cached_head: Arc<CachedHead>) -> Self {
-        Self { tx, continuity, cached_head, appended: None }
+        Self { tx, continuity, cached_head, appended: None, waits_briefly: false }
     }
 
     pub(super) async fn step<T>(&mut self, step: impl AsyncFnOnce(&mut Conn) -> Result<T>) -> Result<T> {
@@ -43,7 +45,11 @@ impl SqlTx {
         if !outcome.reusable {
             close_when_done(&mut self.tx);
         }
-        outcome.result
+        let waits_briefly = self.waits_briefly;
+        outcome.result.map_err(|error| match is_lock_timeout(&error) {
+            true if waits_briefly => StoreError::Contention(error.into()),
+            _ => error,
+        })
     }
 
     pub(super) async fn append_drafts(&mut self, drafts: &[Draft]) -> Result<Vec<Appended>> {
@@ -81,7 +87,7 @@ impl SqlTx {
     /// Commits. INVARIANT: a change of facts is recorded in [`LedgerContinuity`] before it is answered, so that no
     /// later check of this process uses a server that lacks it.
     pub(super) async fn finish(self) -> Result<()> {
-        let Self { tx, continuity, cached_head, appended } = self;
+        let Self { tx, continuity, cached_head, appended, .. } = self;
         let generation = generation(&tx);
         if let Err(error) = continuity.while_current(generation, commit(tx)).await {
             ends_connection(&error, &continuity, generation);
@@ -182,6 +188,11 @@ impl Tx for SqlTx {
 
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent> {
         self.step(async |conn| events::insert(conn, new).await).await
+    }
+
+    async fn wait_for_locks(&mut self, briefly: bool) -> Result<()> {
+        self.waits_briefly = briefly;
+        self.step(async |conn| limit_lock_waits(conn, briefly).await).await
     }
 
     async fn invalidations(&mut self) -> Result<Vec<Invalidation>> {

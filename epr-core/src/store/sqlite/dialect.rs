@@ -278,7 +278,7 @@ pub(super) fn discard(conn: PooledConn) {
 pub(super) fn close_when_done(_: &mut Transaction) {}
 
 /// Does nothing: the transaction has the only lock already.
-pub(super) async fn use_short_lock_timeout(_: &mut Conn) -> Result<(), StoreError> {
+pub(super) async fn limit_lock_waits(_: &mut Conn, _briefly: bool) -> Result<(), StoreError> {
     Ok(())
 }
 

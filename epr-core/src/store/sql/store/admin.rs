@@ -42,7 +42,7 @@ impl AdminStore for SqlStore {
         // Rolled back when it is dropped.
         let mut tx = self.session(tx);
         let probe = async |conn: &mut Conn| {
-            dialect::use_short_lock_timeout(&mut *conn).await?;
+            dialect::limit_lock_waits(&mut *conn, true).await?;
             ledger::ready(conn, known.as_ref()).await
         };
         match tx.step(probe).await {
