@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::Method;
 use epr_testkit::api::{Answer, Api};
 use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::ledger::audit_verify;
@@ -57,10 +56,7 @@ async fn each_caller_of_a_group_gets_its_own_answer_and_revision() {
     let erased = principal(0xe);
     let registered = json!({"id": erased, "type": "user", "display_name": "Eve"});
     api.post("/api/v1/principals", registered).await.expect(201);
-    let path = format!("/api/v1/principals/user/{erased}/erase");
-    api.raw(Method::POST, &path, &[("content-type", "application/json"), ("epr-reason", "asked")], "{}")
-        .await
-        .expect(200);
+    api.post(&format!("/api/v1/principals/{erased}/erase"), json!({})).await.expect(200);
 
     let lock = hold(&api.database, "SELECT * FROM audit_chain_head FOR UPDATE").await;
     let kinds = [Kind::New, Kind::Same, Kind::UnknownRole, Kind::UnknownEntity, Kind::OtherType, Kind::Erased];

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use epr_core::domain::{Condition, Entity, EntityFilter, EntityType, Incarnation, ParameterType, Revision, Role};
-use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, StoredCheckpoint, collect_into};
+use epr_core::store::{InsertedAssignment, InsertedEvent, PathEnd, StoreError, StoredCheckpoint, collect_into};
 use epr_testkit::database::LOCK_WAITERS;
 use epr_testkit::ledger::outcome_text;
 use rstest::rstest;
 use uuid::Uuid;
 
 use crate::support::{
-    Backend, World, assignment, at, decisive_draft, draft, entity, event, id, page, registry_draft, role,
+    Backend, World, assignment, at, decisive_draft, draft, entity, event, id, page, principal, registry_draft, role,
 };
 
 #[rstest]
@@ -393,4 +393,39 @@ async fn a_new_incarnation_begins_with_its_entry_or_not_at_all(#[case] backend: 
     let all: Vec<_> = all.iter().map(|one| (one.incarnation, one.first_sequence, one.why.as_str())).collect();
     assert_eq!(all, [(before.revision.incarnation, 1, "migration"), (next, 3, "reincarnate")]);
     assert!(!world.store.add_checkpoint(1, &checkpoint(2), &[]).await.unwrap(), "the incarnation has ended");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_transaction_may_wait_briefly_for_the_locks_of_others(#[case] backend: Backend) {
+    let world = World::new(backend).await;
+    world.with_principals(&[principal(1)]).await;
+    let mut one = world.begin().await;
+    one.wait_for_locks(true).await.unwrap();
+    one.lock_principal(("user", id(1))).await.unwrap().unwrap();
+    if backend == Backend::Postgres {
+        let mut two = world.begin().await;
+        two.wait_for_locks(true).await.unwrap();
+        let refused = two.lock_principal(("user", id(1))).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Contention(_)), "{refused:?}");
+        drop(two);
+        let mut three = world.begin().await;
+        three.wait_for_locks(true).await.unwrap();
+        three.wait_for_locks(false).await.unwrap();
+        let waiting = tokio::spawn(async move { three.lock_principal(("user", id(1))).await });
+        world.database().until(LOCK_WAITERS, 1).await;
+        // Longer than a brief wait.
+        for _ in 0..3 {
+            let mut other = world.begin().await;
+            other.wait_for_locks(true).await.unwrap();
+            other.lock_principal(("user", id(1))).await.unwrap_err();
+        }
+        one.commit().await.unwrap();
+        assert!(waiting.await.unwrap().unwrap().is_some(), "it waited");
+        return;
+    }
+    one.commit().await.unwrap();
 }
