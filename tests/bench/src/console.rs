@@ -160,7 +160,7 @@ fn pages(root: Uuid, role: Uuid, assignments: Vec<String>) -> Vec<(&'static str,
             Box::new(|asked| format!("/console/change/suspension?id={}&status=suspended", asked.principal)),
         ),
         ("the form of an import", fixed("/console/change/import")),
-        ("the form for failed events", fixed("/console/change/requeue")),
+        ("the form for failed events", fixed("/console/change/requeue?all=1")),
         ("the page after a change", fixed("/console/changed?form=none")),
     ]
 }

@@ -303,7 +303,7 @@ async fn a_page_is_read_by_an_index_on_sqlite() {
     let search = sqlite::AssignmentSearch::of(&ended, now).unwrap();
     for query in [search.count(7), search.positions(sqlite::SearchIn::Candidates, PAGE)] {
         let steps = steps(&mut conn, query).await;
-        let indexes = ["_end (expires_at<?)", "_later_start (effective_at>?)", "_newest (created_at>?)"];
+        let indexes = ["_end (expires_at<?)", "_not_begun (effective_at>?)", "_newest (created_at>?)"];
         for index in indexes {
             assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:#?}");
         }

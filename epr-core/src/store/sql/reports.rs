@@ -55,7 +55,7 @@ pub(super) async fn assignments(
         }
         AssignmentScan::NeverEffective { now } => {
             query.push(" WHERE a.id IN (SELECT n.id FROM (");
-            never_effective(&mut query, *now);
+            never_effective(&mut query, *now, most);
             query.push(") n ORDER BY n.effective_at, n.id");
             first(&mut query, most);
             query.push(") ORDER BY a.effective_at, a.id");
@@ -72,24 +72,23 @@ pub(super) async fn assignments(
     show(pool, query, if with_grant { read_granted } else { read_named }, visit).await
 }
 
-/// Selects the assignments that begin after `now` or ended before they were made, each once, by an index for each of
-/// three cases: they begin later than they were made; not later, but they were made after `now` by another clock; they
-/// began.
-fn never_effective(query: &mut QueryBuilder<Db>, now: Timestamp) {
-    let cases = [
-        " AND a.effective_at > a.created_at",
-        " AND a.effective_at <= a.created_at AND a.created_at > ",
-        " AND a.expires_at <= a.created_at",
-    ];
-    for (index, case) in cases.into_iter().enumerate() {
-        let [all, compared] = if index == 2 { [" UNION ALL ", " <= "] } else { [" UNION ALL ", " > "] };
-        query.push(if index == 0 { "" } else { all });
-        query.push("SELECT a.id, a.effective_at FROM role_assignments a WHERE a.effective_at").push(compared);
-        query.push_bind(bind_time(now)).push(case);
-        if index == 1 {
-            query.push_bind(bind_time(now));
+/// Selects the assignments that begin after `now` or ended before they were made, each once; at least the first `most`.
+/// Each of the three cases has an index in this order: they begin later than they were made; not later, but they were
+/// made after `now` by another clock; they began.
+fn never_effective(query: &mut QueryBuilder<Db>, now: Timestamp, most: Option<u32>) {
+    let mut case = |before: &str, condition: &str, compared: &[&str]| {
+        query.push(before).push("SELECT * FROM (SELECT a.id, a.effective_at FROM role_assignments a WHERE ");
+        query.push(condition);
+        for column in compared {
+            query.push(" AND ").push(column).push_bind(bind_time(now));
         }
-    }
+        query.push(" ORDER BY a.effective_at, a.id");
+        first(query, most);
+        query.push(") t");
+    };
+    case("", "a.effective_at > a.created_at", &["a.effective_at > "]);
+    case(" UNION ALL ", "a.effective_at <= a.created_at", &["a.created_at > ", "a.effective_at > "]);
+    case(" UNION ALL ", "a.expires_at <= a.created_at", &["a.effective_at <= "]);
 }
 
 fn first(query: &mut QueryBuilder<Db>, most: Option<u32>) {
