@@ -168,7 +168,10 @@ impl Delivery {
     }
 
     fn open_breaker(&self, outage: &Outage, events: usize) {
-        self.breaker.open(&*self.core.random);
+        // Failures of events that were on their way side by side are one outage.
+        if !self.breaker.is_open() {
+            self.breaker.open(&*self.core.random);
+        }
         warn!(events, error = %outage, "events_engine_publish_failed");
     }
 

@@ -2,7 +2,7 @@
 //!
 //! One change after the other holds the ledger's lock until the disk has its commit. A group holds it once, and each of
 //! its callers is answered as if its assignment were a change of its own. Must never let one caller's request change
-//! what another one is told.
+//! the answer of another one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::store::{Appended, StoreError};
 const LIMITS: Limits = Limits {
     // While one group is committed, the next one is written.
     workers: 2,
-    // Assignments in one transaction: bounds the time for which it holds locks.
+    // Assignments in one transaction. Each holds the locks of its principal and its key until all are committed.
     batch_weight: 64,
     queue_length: 4096,
     queue_time: None,
@@ -61,11 +61,11 @@ impl AssignmentGroups {
     /// committed.
     pub(super) async fn assign(&self, engines: &Engines, call: &Call, wanted: Wanted) -> Result<Assigned> {
         let item = Item { engines: engines.clone(), call: call.clone(), wanted, span: Span::current() };
-        let ended = |_| Error::Unavailable(StoreError::Unavailable("the service is being stopped".into()));
-        self.batcher.submit(item).await.map_err(ended)?
+        let unanswered = "the assignment was not answered: its service was stopped, or failed";
+        self.batcher.submit(item).await.map_err(|_| StoreError::Unavailable(unanswered.into()))?
     }
 
-    /// Forms no more groups, and cancels the assignments that wait for one.
+    /// Forms no more groups, and cancels the assignments that wait for one. Groups under way go on.
     pub(crate) async fn stop(&self) {
         self.is_on.store(false, Ordering::Relaxed);
         self.batcher.abandon().await;
@@ -81,137 +81,148 @@ struct Item {
 }
 
 impl Item {
-    fn change(&self) -> Assign<'_> {
+    fn mutation(&self) -> Assign<'_> {
         Assign { engines: &self.engines, call: &self.call, wanted: &self.wanted }
     }
 
-    /// Commits this assignment in a transaction of its own.
-    async fn commit(&self) -> Result<Assigned> {
-        let change = self.change();
-        commit(&self.engines, self.call.answered_at.as_ref(), &change).instrument(self.span.clone()).await
+    /// Commits this assignment in a transaction of its own, and answers its caller. One who has gone withdraws it.
+    async fn commit_alone(self, caller: Caller<Answer>) {
+        if caller.is_gone() {
+            return;
+        }
+        let mutation = self.mutation();
+        let done = commit(&self.engines, self.call.answered_at.as_ref(), &mutation).instrument(self.span.clone()).await;
+        self.answer(caller, done);
+    }
+
+    /// Answers the caller. What is new is logged here: the caller may have gone.
+    fn answer(&self, caller: Caller<Answer>, answer: Answer) {
+        if let Ok(assigned) = &answer {
+            self.span.in_scope(|| assigned.log());
+        }
+        caller.answer(answer);
     }
 }
+
+type Answer = Result<Assigned>;
 
 struct Committing;
 
 impl BatchHandler for Committing {
     type Request = Item;
-    type Answer = Result<Assigned>;
+    type Answer = Answer;
 
     async fn handle(&self, batch: Vec<Job<Self>>) {
         let mut group: Vec<_> = batch.into_iter().map(Job::into_parts).collect();
         // The order of the transaction is that of the keys, whoever came first.
         group.sort_by_cached_key(|(item, _)| item.wanted.order());
         // In a task of its own: those who come next do not wait for an assignment that waits for a lock.
-        let _ = tokio::time::timeout(PATIENCE, tokio::spawn(commit_all(group))).await;
+        let settled = tokio::time::timeout(PATIENCE, tokio::spawn(settle(group))).await;
+        if let Ok(Err(error)) = settled {
+            tracing::error!(error = %error, "assignments_failed");
+        }
     }
 }
 
 /// Commits the assignments and answers their callers.
-async fn commit_all(group: Vec<(Item, Caller<Result<Assigned>>)>) {
+async fn settle(group: Vec<(Item, Caller<Answer>)>) {
     let (items, callers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-    match commit_together(&items).await {
-        Ok(answers) => answer_all(callers, answers),
-        // One of them may be the reason. Side by side, since each may have to wait for a lock of its own.
-        Err(NotTogether::OneByOne) => {
-            let alone = items.iter().zip(callers).map(async |(item, caller)| caller.answer(item.commit().await));
+    let answers = match in_one_transaction(&items).await {
+        Ok(answers) => answers,
+        Err(Refused::Together) => {
+            // Side by side, since each may have to wait for a lock of its own.
+            let alone = items.into_iter().zip(callers).map(|(item, caller)| tokio::spawn(item.commit_alone(caller)));
             join_all(alone).await;
+            return;
         }
-        Err(NotTogether::Failed(error)) => {
+        Err(Refused::Each(error)) => {
             let error = Arc::new(error);
-            answer_all(callers, items.iter().map(|_| Err(failed(&error))));
+            let shared = || Error::from(StoreError::Unavailable(Arc::clone(&error).into()));
+            items.iter().map(|_| Err(shared())).collect()
         }
-    }
-}
-
-fn answer_all(callers: Vec<Caller<Result<Assigned>>>, answers: impl IntoIterator<Item = Result<Assigned>>) {
-    for (caller, answer) in callers.into_iter().zip(answers) {
-        caller.answer(answer);
+    };
+    for ((item, caller), answer) in items.iter().zip(callers).zip(answers) {
+        item.answer(caller, answer);
     }
 }
 
 /// Why a group was not committed.
-enum NotTogether {
-    /// Nothing was written, and the cause may be one of its items.
-    OneByOne,
-    /// The outcome may be unknown: nothing is repeated.
-    Failed(StoreError),
+enum Refused {
+    /// Nothing was written, and the cause may be one of the assignments: each may be committed alone.
+    Together,
+    /// The database is unavailable, or the outcome is unknown: nothing is repeated.
+    Each(StoreError),
 }
 
 /// Commits `items` in one transaction. Each is refused or succeeds for itself.
-async fn commit_together(items: &[Item]) -> std::result::Result<Vec<Result<Assigned>>, NotTogether> {
-    let [first, _, ..] = items else { return Err(NotTogether::OneByOne) };
+async fn in_one_transaction(items: &[Item]) -> std::result::Result<Vec<Answer>, Refused> {
+    // One alone needs none of this.
+    let [first, _, ..] = items else { return Err(Refused::Together) };
     let answered_at = AnsweredAt::default();
-    let written = attempt(&first.engines, Some(&answered_at), &Group(items)).await;
-    let written = written.map_err(|error| match error {
-        ChangeError::Store(error) if may_be_about_one(&error) => NotTogether::OneByOne,
-        ChangeError::Store(error) => NotTogether::Failed(error),
-        ChangeError::Caller(_) => NotTogether::OneByOne,
+    let outcomes = attempt(&first.engines, Some(&answered_at), &Group(items)).await;
+    let outcomes = outcomes.map_err(|error| match error {
+        ChangeError::Store(error) if !may_be_about_one(&error) => Refused::Each(error),
+        ChangeError::Store(_) | ChangeError::Caller(_) => Refused::Together,
     })?;
-    let revision = answered_at.get();
-    let answer = |(item, written): (&Item, Written)| {
-        let own = revision.map(|newest| Revision { sequence: written.sequence.unwrap_or(newest.sequence), ..newest });
-        if written.outcome.is_ok()
-            && let (Some(own), Some(answered_at)) = (own, &item.call.answered_at)
-        {
-            answered_at.set(own);
+    if let Some(newest) = answered_at.get() {
+        for (item, outcome) in items.iter().zip(&outcomes).filter(|(_, outcome)| outcome.answer.is_ok()) {
+            // Its own entry; of an assignment that existed, the state in which it does.
+            let revision = Revision { sequence: outcome.sequence.unwrap_or(newest.sequence), ..newest };
+            if let Some(answered_at) = &item.call.answered_at {
+                answered_at.set(revision);
+            }
         }
-        written.outcome
-    };
-    Ok(items.iter().zip(written).map(answer).collect())
-}
-
-/// Whether one of several assignments can be the cause of an error before the commit.
-fn may_be_about_one(error: &StoreError) -> bool {
-    matches!(error, StoreError::Contention(_) | StoreError::MissingReference) || error.may_be_about_one()
-}
-
-/// The error for one caller of a group that was not committed.
-fn failed(error: &Arc<StoreError>) -> Error {
-    if let StoreError::Busy(why) = **error {
-        return Error::Busy(why);
     }
-    Error::Unavailable(StoreError::Unavailable(Arc::clone(error).into()))
+    Ok(outcomes.into_iter().map(|outcome| outcome.answer).collect())
+}
+
+/// Whether one of several assignments can be the cause of an error, which then came before the commit.
+fn may_be_about_one(error: &StoreError) -> bool {
+    match error {
+        StoreError::Ledger(cause) => cause.downcast_ref().is_some_and(may_be_about_one),
+        StoreError::Unavailable(_) | StoreError::Dependency(_) | StoreError::Busy(_) => false,
+        _ => true,
+    }
 }
 
 /// The assignments of one transaction.
 struct Group<'a>(&'a [Item]);
 
-/// What became of one assignment of a group.
-struct Written {
-    outcome: Result<Assigned>,
+/// The result of one assignment of a group.
+struct Outcome {
+    answer: Answer,
     /// The sequence of its entry, if it is new.
     sequence: Option<i64>,
 }
 
 impl Mutation for Group<'_> {
-    type Done = Vec<Written>;
+    type Done = Vec<Outcome>;
 
-    async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<Written>> {
-        // A group does not wait for one of its own: each is committed alone then.
+    async fn apply(&self, change: &mut Change) -> ChangeResult<Vec<Outcome>> {
+        // If a lock is not granted soon, the group gives up, and each assignment is committed alone.
         change.tx.wait_for_locks(true).await?;
         let mut read = AlreadyRead::default();
         let mut all = Vec::with_capacity(self.0.len());
         for item in self.0 {
-            let assign = item.change();
+            let mutation = item.mutation();
             let one = async {
-                Ok::<_, StoreError>(match assign.check(change, &mut read).await {
-                    Ok(fitting) => Ok(assign.write(change, fitting).await?),
+                Ok::<_, StoreError>(match mutation.check(change, &mut read).await {
+                    Ok(fitting) => Ok(mutation.write(change, fitting).await?),
                     Err(ChangeError::Caller(refused)) => Err(refused),
                     Err(ChangeError::Store(error)) => return Err(error),
                 })
             };
-            all.push(Written { outcome: one.instrument(item.span.clone()).await?, sequence: None });
+            all.push(Outcome { answer: one.instrument(item.span.clone()).await?, sequence: None });
         }
         change.tx.wait_for_locks(false).await?;
         Ok(all)
     }
 
-    fn recorded(&self, mut all: Vec<Written>, outcomes: &[Appended]) -> Vec<Written> {
-        for written in &mut all {
-            let entry = written.outcome.as_ref().ok().and_then(|assigned| assigned.entry);
-            if let Some(Appended::Recorded { sequence, .. }) = entry.and_then(|index| outcomes.get(index)) {
-                written.sequence = Some(*sequence);
+    fn recorded(&self, mut all: Vec<Outcome>, recorded: &[Appended]) -> Vec<Outcome> {
+        for outcome in &mut all {
+            let entry = outcome.answer.as_ref().ok().and_then(|assigned| assigned.entry);
+            if let Some(Appended::Recorded { sequence, .. }) = entry.and_then(|index| recorded.get(index)) {
+                outcome.sequence = Some(*sequence);
             }
         }
         all

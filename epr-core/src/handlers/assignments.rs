@@ -40,9 +40,7 @@ pub(crate) async fn assign(
 ) -> Result<Once<Assignment>> {
     let wanted = Wanted::of(engines, engines.now(), request)?;
     if groups.is_on() && keyed.is_none() && wanted.known_as.is_none() {
-        let assigned = groups.assign(engines, call, wanted).await?;
-        assigned.log();
-        return Ok(Once::First(assigned.assignment));
+        return Ok(Once::First(groups.assign(engines, call, wanted).await?.assignment));
     }
     let done = commit_once(
         engines,
@@ -166,7 +164,9 @@ pub(super) struct Assign<'a> {
     pub(super) wanted: &'a Wanted,
 }
 
-/// What a transaction has read for its assignments: many of them name the same roles and entities.
+/// What a transaction has read for its assignments: many of them name the same roles and entities. A scope type that a
+/// role loses meanwhile may still be assigned, as between a read and a commit of one assignment; a check looks at the
+/// role as it is.
 #[derive(Default)]
 pub(super) struct AlreadyRead {
     roles: HashMap<Uuid, Role>,

@@ -16,7 +16,7 @@ use crate::domain::{Event, IdempotencyKey, Invalid, Json, Timestamp};
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::canonical;
-use crate::store::{StoreError, Tx};
+use crate::store::{Appended, StoreError, Tx};
 
 /// The creation that `call` asks for under `key` with this body.
 ///
@@ -132,6 +132,10 @@ where
             Some(answer) => Ok(Once::Repeated(answer)),
             None => Ok(Once::First(self.mutation.apply(change).await?)),
         }
+    }
+
+    fn recorded(&self, done: Self::Done, outcomes: &[Appended]) -> Self::Done {
+        done.map(|done| self.mutation.recorded(done, outcomes))
     }
 
     fn found_event(&self, done: Self::Done, first: Event) -> Self::Done {

@@ -27,8 +27,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_mi
 /// The most events of one change that its process delivers itself. Relays deliver those of a larger change, which would
 /// outlast their leases. A bulk change has at most 1,000 steps with two events each.
 const MAX_DELIVERED_AT_ONCE: usize = 2_000;
-/// Of these, so many are on their way to the topic at the same time.
-const MAX_DELIVERED_SIDE_BY_SIDE: usize = 16;
+/// The most events of one change that are on their way to the topic at the same time. Those of a larger change are
+/// delivered one after the other, so that it does not take all connections to the database.
+const MAX_DELIVERED_SIDE_BY_SIDE: usize = 64;
 
 /// Why a mutation was not applied.
 pub(super) enum ChangeError {
@@ -97,7 +98,7 @@ pub(super) trait Mutation: Sync {
         std::future::ready(Ok(()))
     }
 
-    /// Called with the outcomes of the entries that this mutation recorded, in their order.
+    /// Called with the outcomes of the entries that this mutation recorded, in their order, if there are any.
     fn recorded(&self, done: Self::Done, outcomes: &[Appended]) -> Self::Done {
         let _ = outcomes;
         done
@@ -246,8 +247,8 @@ struct Written {
     span: Span,
 }
 
-/// Delivers the events of a committed change, or leaves them to the relay. Some are delivered side by side: no two that
-/// are claimed have an ordering key in common.
+/// Delivers the events of a committed change, or leaves them to the relay. No two that are claimed have an ordering key
+/// in common.
 async fn deliver(engines: &Engines, written: Vec<Written>) {
     let one = async |Written { event, claimed, span }| {
         if event.delivery_state != DeliveryState::Pending {
@@ -263,5 +264,6 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
             engines.delivery.leave_to_relay();
         }
     };
-    stream::iter(written).for_each_concurrent(MAX_DELIVERED_SIDE_BY_SIDE, one).await;
+    let side_by_side = if written.len() > MAX_DELIVERED_SIDE_BY_SIDE { 1 } else { MAX_DELIVERED_SIDE_BY_SIDE };
+    stream::iter(written).for_each_concurrent(side_by_side, one).await;
 }

@@ -1,9 +1,11 @@
 //! Assignments of several callers in one transaction: each caller is answered as if its own were alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use epr_core::clock::SystemClock;
 use epr_testkit::api::{Answer, Api};
+use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
@@ -188,4 +190,32 @@ async fn the_lines_of_a_group_name_the_requests_of_its_callers() {
         let assigned = own.iter().find(|line| line["message"] == "role_assigned").expect("a line about it");
         assert_eq!(assigned["extra"]["assignment_id"], id);
     }
+}
+
+/// The events of a group are delivered, each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_events_of_a_group_are_published_once() {
+    let (topic, endpoint) = (Topic::create().await, aws::endpoint());
+    let database = Arc::new(Database::create(DatabaseKind::Postgres).await);
+    let mut settings = vec![("EPR_DOCUMENT_VAULT_TOPIC_ARN", topic.arn.as_str())];
+    settings.extend(aws::environment(&endpoint));
+    let api = Api::with_settings(database, Arc::new(SystemClock), &settings).await;
+    let role = api.role("Reader", &[], &["a:do"]).await;
+    topic.drain().await;
+    let lock = hold(&api.database, "SELECT * FROM audit_chain_head FOR UPDATE").await;
+    let calls: Vec<_> =
+        (0..20).map(|n: u128| assign(&api, json!({"principal_id": principal(n), "role_id": role}))).collect();
+    api.database.until_at_least(LOCK_WAITERS, 2).await;
+    release(lock).await;
+    let mut made = BTreeSet::new();
+    for call in calls {
+        made.insert(call.await.unwrap().expect(201)["principal_id"].to_string());
+    }
+    assert!(api.database.number(TRANSACTIONS).await < 20, "there were no groups");
+    let pending = "SELECT COUNT(*) FROM platform_events WHERE delivery_state <> 'succeeded'";
+    assert_eq!(api.database.number(pending).await, 0, "a caller is answered when its event is delivered");
+    let published = topic.drain().await;
+    let named: BTreeSet<_> =
+        published.iter().map(|message| message.body["payload"]["principal_id"].to_string()).collect();
+    assert_eq!((published.len(), named), (20, made));
 }

@@ -122,8 +122,8 @@ pub trait RegistryStore: Send + Sync {
     /// Example: with 20,000 assignments and `most: 10_000`, `assignments` is 10,000.
     async fn registry_counts(&self, most: i64) -> Result<RegistryCounts>;
 
-    /// Scans assignments together with the names of their roles and entities: all of them, or the first `most` at a
-    /// cost that does not grow with the number of the others.
+    /// Scans assignments together with the names of their roles and entities: all of them, or the first `most`, which
+    /// are read in the order of an index.
     ///
     /// Example: `AssignmentScan::Expiring { now, until }` visits assignments that expire after `now` and at or before
     /// `until`, the earliest first.

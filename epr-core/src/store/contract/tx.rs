@@ -126,7 +126,7 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
     /// Example: the second call with the same id returns `None`.
     async fn delete_assignment(&mut self, id: Uuid) -> Result<Option<Assignment>>;
 
-    /// Writes many events that EPR made itself into the outbox, without a lease: relays deliver them.
+    /// Writes many events that EPR made itself into the outbox, without a lease: relays deliver those that are pending.
     ///
     /// Unlike [`insert_event`](Self::insert_event) it takes no lock for each ordering key, of which a server has a few
     /// thousand.
@@ -140,11 +140,11 @@ pub trait Tx: PrincipalTx + IdempotencyTx + Send {
     /// delivers it.
     async fn insert_event(&mut self, new: &OutboxEvent) -> Result<InsertedEvent>;
 
-    /// Makes this transaction wait for the locks of others only as long as it takes to see that they have them, with
-    /// `briefly`, or as long as any other transaction again. A lock that is not granted in a brief time is `Contention`.
+    /// Makes each statement of this transaction wait for the locks of others only a fifth of a second, with `briefly`,
+    /// or as long as those of any other transaction again. A lock that is not granted in this time is `Contention`.
     ///
     /// Example: while another transaction has a principal locked, `share_principal` of a transaction that waits briefly
-    /// returns `Contention` at once.
+    /// returns `Contention` after a fifth of a second.
     async fn wait_for_locks(&mut self, briefly: bool) -> Result<()>;
 
     /// Returns what this transaction has invalidated so far. Call it once, after the last statement that may change

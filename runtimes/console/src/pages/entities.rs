@@ -78,7 +78,11 @@ async fn find(ask: &Ask, q: &str, filter: &EntityFilter) -> Result<Vec<Entity>, 
     }
     if let Ok(prefix) = EntityName::new(q) {
         let filter = EntityFilter { name_prefix: Some(prefix), ..filter.clone() };
-        let named = ask.epr().entities_by_name(&filter, page.limit).await?;
+        // A walk from every name up to the ancestor may be long: then the newest are looked for first.
+        let named = match filter.ancestor_id {
+            None => ask.epr().entities_by_name(&filter, page.limit).await?,
+            Some(_) => ask.epr().entities(&filter, &page).await?,
+        };
         found.extend(named.into_iter().filter(|one| one.external_id.as_deref() != Some(q)));
     }
     Ok(found)

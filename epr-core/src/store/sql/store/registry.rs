@@ -30,7 +30,7 @@ impl RegistryStore for SqlStore {
     }
 
     async fn entities_by_name(&self, filter: &EntityFilter, most: u32) -> Result<Vec<Entity>> {
-        self.read(async |conn| entities::by_name(conn, filter, most).await).await
+        self.list(async |conn| entities::by_name(conn, filter, most).await).await
     }
 
     async fn entities_end(&self, filter: &EntityFilter, bytes: i64) -> Result<Option<Cursor>> {
