@@ -46,9 +46,8 @@ impl SqlTx {
             close_when_done(&mut self.tx);
         }
         let waits_briefly = self.waits_briefly;
-        outcome.result.map_err(|error| match is_lock_timeout(&error) {
-            true if waits_briefly => StoreError::Contention(error.into()),
-            _ => error,
+        outcome.result.map_err(|error| {
+            if waits_briefly && is_lock_timeout(&error) { StoreError::Contention(error.into()) } else { error }
         })
     }
 
