@@ -9,7 +9,7 @@ use crate::domain::{
     NewPrincipal, NewRole, Once, Principal, Role,
 };
 use crate::error::Result;
-use crate::handlers::{assignments, entities, events, once, principals, roles};
+use crate::handlers::{assignment_groups, entities, events, once, principals, roles};
 
 /// Creations that are carried out once.
 ///
@@ -75,7 +75,7 @@ impl Epr {
         request: Option<&KeyedRequest>,
         new: impl Into<AssignmentRequest>,
     ) -> Result<Once<Assignment>> {
-        assignments::assign((&self.engines, &self.assignment_groups), call, request, new.into()).await
+        assignment_groups::assign((&self.engines, &self.assignment_groups), call, request, new.into()).await
     }
 
     /// [`Epr::create_principal`] at most once for a key.

@@ -25,7 +25,7 @@ use crate::handlers::bulk::BulkFailure;
 #[cfg(feature = "ingest")]
 use crate::handlers::ingest::{self, Ingested, Message};
 use crate::handlers::once::first;
-use crate::handlers::{assignments, audit, bulk, check, entities, events, explain, review, roles};
+use crate::handlers::{assignment_groups, assignments, audit, bulk, check, entities, events, explain, review, roles};
 use crate::ledger::chain::Draft;
 use crate::store::{Appended, Backlog, Cursor, HierarchyState, Page, RowVisitor, ScanRange, StoreError, collect_into};
 
@@ -258,7 +258,7 @@ impl Epr {
     /// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role's scope types exclude its
     /// type; `Invalid` when the window ends before it starts.
     pub async fn assign(&self, call: &Call, new: impl Into<AssignmentRequest>) -> Result<Assignment> {
-        Ok(first(assignments::assign((&self.engines, &self.assignment_groups), call, None, new.into()).await?))
+        Ok(first(assignment_groups::assign((&self.engines, &self.assignment_groups), call, None, new.into()).await?))
     }
 
     /// Checks that `call` states a reason if the settings require one for a grant. [`Epr::assign`] checks it too; a

@@ -12,9 +12,10 @@ use futures_util::future::join_all;
 use tracing::{Instrument as _, Span};
 
 use super::assignments::{AlreadyRead, Assign, Assigned, Wanted};
+use super::once::commit_once;
 use super::transaction::{Change, ChangeError, ChangeResult, Mutation, attempt, commit};
 use crate::call::{AnsweredAt, Call};
-use crate::domain::Revision;
+use crate::domain::{Assignment, AssignmentRequest, KeyedRequest, Once, Revision};
 use crate::engine::Engines;
 use crate::engine::batcher::{BatchHandler, Batcher, Caller, Job, Limits};
 use crate::error::{Error, Result};
@@ -46,6 +47,38 @@ impl Default for AssignmentGroups {
     }
 }
 
+/// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged. A principal
+/// that is named by an unknown external id is registered in the same transaction. Under an idempotency key, a repeat
+/// returns the first answer, also when the assignment was revoked since.
+///
+/// # Errors
+/// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
+/// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
+/// reason and there is none.
+pub(crate) async fn assign(
+    (engines, groups): (&Engines, &AssignmentGroups),
+    call: &Call,
+    keyed: Option<&KeyedRequest>,
+    request: AssignmentRequest,
+) -> Result<Once<Assignment>> {
+    let wanted = Wanted::of(engines, engines.now(), request)?;
+    if groups.is_on() && keyed.is_none() && wanted.is_to_id() {
+        return Ok(Once::First(groups.assign(engines, call, wanted).await?.assignment));
+    }
+    let done = commit_once(
+        engines,
+        call.answered_at.as_ref(),
+        keyed,
+        &Assign { engines, call, wanted: &wanted },
+        Assigned::answer,
+    )
+    .await?;
+    Ok(done.map(|assigned| {
+        assigned.log();
+        assigned.assignment
+    }))
+}
+
 impl AssignmentGroups {
     /// Begins to form groups, for a process that runs all the time.
     pub(crate) fn start(&self) {
@@ -53,13 +86,13 @@ impl AssignmentGroups {
     }
 
     /// Whether groups are formed.
-    pub(super) fn is_on(&self) -> bool {
+    fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
     }
 
     /// Assigns what is wanted, alone or together with the assignments of other callers, and returns when it is
     /// committed.
-    pub(super) async fn assign(&self, engines: &Engines, call: &Call, wanted: Wanted) -> Result<Assigned> {
+    async fn assign(&self, engines: &Engines, call: &Call, wanted: Wanted) -> Result<Assigned> {
         let item = Item { engines: engines.clone(), call: call.clone(), wanted, span: Span::current() };
         let unanswered = "the assignment was not answered: its service was stopped, or failed";
         self.batcher.submit(item).await.map_err(|_| StoreError::Unavailable(unanswered.into()))?

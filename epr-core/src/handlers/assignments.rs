@@ -5,9 +5,8 @@ use std::collections::hash_map::Entry;
 
 use uuid::Uuid;
 
-use super::assignment_groups::AssignmentGroups;
 use super::assignment_log::{log_assigned, log_revoked};
-use super::once::{commit_once, kept};
+use super::once::kept;
 use super::transaction::{Change, ChangeResult, Mutation, commit};
 use super::{events, principals, record, roles};
 use crate::call::Call;
@@ -15,46 +14,13 @@ use crate::decision::condition;
 use crate::domain::assignment::{PrincipalType, window_problem};
 use crate::domain::fields::Problem;
 use crate::domain::{
-    Assignment, AssignmentRequest, EntityType, ExternalId, Invalid, KeptAnswer, KeyedRequest, Once, Principal, Role,
-    Timestamp,
+    Assignment, AssignmentRequest, EntityType, ExternalId, Invalid, KeptAnswer, Principal, Role, Timestamp,
 };
 use crate::engine::Engines;
 use crate::error::{Error, Result};
 use crate::ledger::chain::Draft;
 use crate::settings::RequireReason;
 use crate::store::{InsertedAssignment, StoreError};
-
-/// Assigns a role. The same principal, role and entity again returns the existing assignment, unchanged. A principal
-/// that is named by an unknown external id is registered in the same transaction. Under an idempotency key, a repeat
-/// returns the first answer, also when the assignment was revoked since.
-///
-/// # Errors
-/// `NotFound` when the role is unknown; `Refused` when the entity is unknown or the role is not meant for its
-/// type; `Invalid` when the window ends before it starts, the condition does not compile, or the settings require a
-/// reason and there is none.
-pub(crate) async fn assign(
-    (engines, groups): (&Engines, &AssignmentGroups),
-    call: &Call,
-    keyed: Option<&KeyedRequest>,
-    request: AssignmentRequest,
-) -> Result<Once<Assignment>> {
-    let wanted = Wanted::of(engines, engines.now(), request)?;
-    if groups.is_on() && keyed.is_none() && wanted.known_as.is_none() {
-        return Ok(Once::First(groups.assign(engines, call, wanted).await?.assignment));
-    }
-    let done = commit_once(
-        engines,
-        call.answered_at.as_ref(),
-        keyed,
-        &Assign { engines, call, wanted: &wanted },
-        Assigned::answer,
-    )
-    .await?;
-    Ok(done.map(|assigned| {
-        assigned.log();
-        assigned.assignment
-    }))
-}
 
 /// An assignment that was asked for, with the id that it gets.
 pub(super) struct Wanted {
@@ -65,6 +31,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether it names its principal by the id, so that it registers none.
+    pub(super) fn is_to_id(&self) -> bool {
+        self.known_as.is_none()
+    }
+
     /// The order in which a transaction writes several: two transactions that write the same ones do not deadlock.
     pub(super) fn order(&self) -> impl Ord + use<> {
         let Assignment { principal_id, principal_type, entity_id, role_id, .. } = &self.assignment;
@@ -106,7 +77,7 @@ pub(super) struct Assigned {
 impl Assigned {
     /// The answer that is kept under a key. The request may name the principal by its external id, of which the hash of
     /// the request must not outlive an erasure.
-    fn answer(&self) -> Result<KeptAnswer> {
+    pub(super) fn answer(&self) -> Result<KeptAnswer> {
         let Assignment { principal_id, principal_type, .. } = &self.assignment;
         let principal_type = PrincipalType::new(principal_type.as_str()).ok();
         let principal = principal_type.map(|principal_type| (principal_type, *principal_id));
