@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use epr_core::clock::SystemClock;
 use epr_testkit::api::{Answer, Api};
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind, LOCK_WAITERS};
 use epr_testkit::ledger::audit_verify;
 use epr_testkit::process::Process;
+use epr_testkit::wait;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::task::JoinHandle;
@@ -36,6 +39,22 @@ async fn release(mut conn: PgConnection) {
 fn assign(api: &Api, body: Value) -> JoinHandle<Answer> {
     let api = api.clone();
     tokio::spawn(async move { api.post("/api/v1/assignments", body).await })
+}
+
+/// Waits until so many requests are in progress, and a transaction waits for a lock: what is not in it yet shares the
+/// next one.
+async fn until_in_progress(database: &Database, requests: f64, metrics: impl AsyncFn() -> String) {
+    let in_progress = async || {
+        let text = metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix("epr_http_requests_in_flight "));
+        line.expect("the gauge").parse::<f64>().expect("a number") >= requests
+    };
+    wait::until("requests in progress", in_progress).await;
+    database.until_at_least(LOCK_WAITERS, 1).await;
+}
+
+async fn metrics(api: &Api) -> String {
+    api.text(Request::get("/metrics").body(Body::empty()).unwrap()).await.2
 }
 
 /// What a caller is to be answered.
@@ -77,8 +96,8 @@ async fn each_caller_of_a_group_gets_its_own_answer_and_revision() {
             (kind, assign(&api, body))
         })
         .collect();
-    // Two transactions at least wait for the ledger, and the others for them.
-    api.database.until_at_least(LOCK_WAITERS, 2).await;
+    // The others are refused at once.
+    until_in_progress(&api.database, 16.0, async || metrics(&api).await).await;
     release(lock).await;
     let mut answers: BTreeMap<Kind, Vec<Answer>> = BTreeMap::new();
     for (kind, call) in calls {
@@ -175,7 +194,8 @@ async fn the_lines_of_a_group_name_the_requests_of_its_callers() {
             tokio::spawn(post("assignments", &request, &body))
         })
         .collect();
-    database.until_at_least(LOCK_WAITERS, 2).await;
+    let metrics = async || reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    until_in_progress(&database, 20.0, metrics).await;
     release(lock).await;
     let mut made = BTreeMap::new();
     for (n, call) in calls.into_iter().enumerate() {
@@ -205,7 +225,7 @@ async fn the_events_of_a_group_are_published_once() {
     let lock = hold(&api.database, "SELECT * FROM audit_chain_head FOR UPDATE").await;
     let calls: Vec<_> =
         (0..20).map(|n: u128| assign(&api, json!({"principal_id": principal(n), "role_id": role}))).collect();
-    api.database.until_at_least(LOCK_WAITERS, 2).await;
+    until_in_progress(&api.database, 20.0, async || metrics(&api).await).await;
     release(lock).await;
     let mut made = BTreeSet::new();
     for call in calls {
