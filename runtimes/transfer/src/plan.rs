@@ -40,8 +40,10 @@ pub struct Planned {
     pub expects: Option<BulkStep>,
     /// The entity of an assignment that is not global.
     pub entity_id: Option<Uuid>,
-    /// The headline, and the lines below it.
+    /// The headline, and the lines below it. They have no value of a personal field: a dry run is often kept in a log.
     pub summary: (String, Vec<String>),
+    /// Of a principal, the lines with the values, for a page that nobody keeps. Empty for other records.
+    pub values: Vec<String>,
     /// The difference for programs.
     pub json: Value,
 }
@@ -95,6 +97,7 @@ pub fn role(record: &RoleRecord, existing: Option<&Role>, may_be_system: bool) -
             expects: None,
             entity_id: None,
             summary: (format!("role {name}"), lines),
+            values: Vec::new(),
             json: json!({"kind": "role", "name": wanted.name, "permissions": actions,
                 "scope_types": wanted.scope_types, "conditions": conditions}),
         });
@@ -145,6 +148,7 @@ pub fn role(record: &RoleRecord, existing: Option<&Role>, may_be_system: bool) -
         expects: (!same).then_some(BulkStep::ExpectRole(existing.id, existing.updated_at)),
         entity_id: None,
         summary: (format!("role {name}"), lines),
+        values: Vec::new(),
         json: Value::Object(json),
     })
 }
@@ -303,6 +307,7 @@ impl<'a, R: Registry> Assignments<'a, R> {
             expects: None,
             entity_id: entity.map(|entity| entity.id),
             summary: (format!("{} {target}", escaped(role_name)), lines),
+            values: Vec::new(),
             json,
         })
     }

@@ -8,8 +8,8 @@ use epr_core::domain::input::value::Value as _;
 use epr_core::domain::json::object;
 use epr_core::domain::principal::DisplayName;
 use epr_core::domain::{
-    BulkStep, ExternalId, Invalid, JsonObject, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch,
-    PrincipalStatus,
+    BulkStep, ExternalId, Invalid, Json, JsonObject, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch,
+    PrincipalStatus, Text,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -90,13 +90,14 @@ pub async fn plan<R: Registry>(
     let named = wanted.id.or(existing.as_ref().map(|found| found.id)).map(|id| id.to_string());
     let headline = format!("principal {} {}", escaped(kind.as_str()), named.unwrap_or_else(|| "with a new id".into()));
     let expects = existing.as_ref().map(|found| BulkStep::ExpectPrincipal(kind.clone(), found.id, found.updated_at));
-    let planned = |change, step: Option<BulkStep>, lines: Vec<String>| Planned {
+    let planned = |change, step: Option<BulkStep>, lines: Vec<String>, values: Vec<String>| Planned {
         change,
         expects: expects.filter(|_| step.is_some()),
         step,
         entity_id: None,
         json: json!({"kind": "principal", "principal_id": wanted.id, "principal_type": kind, "changes": lines}),
         summary: (headline, lines),
+        values,
     };
     let Some(existing) = existing else {
         let new = NewPrincipal {
@@ -107,11 +108,20 @@ pub async fn plan<R: Registry>(
             attributes: wanted.attributes.clone().unwrap_or_default(),
             status: wanted.status.unwrap_or(PrincipalStatus::Active),
         };
-        return Ok(planned(Change::Create, Some(BulkStep::CreatePrincipal(new)), Vec::new()));
+        let values = values(
+            &object([
+                ("external_id", new.external_id.as_ref().map(ExternalId::as_str).into()),
+                ("display_name", new.display_name.as_ref().map(Text::as_str).into()),
+                ("status", new.status.word().into()),
+                ("attributes", Some(new.attributes.clone()).filter(|attributes| !attributes.is_empty()).into()),
+            ]),
+            None,
+        );
+        return Ok(planned(Change::Create, Some(BulkStep::CreatePrincipal(new)), Vec::new(), values));
     };
     let patch = wanted.changes(&existing);
     if patch == PrincipalPatch::default() {
-        return Ok(planned(Change::Nothing, None, Vec::new()));
+        return Ok(planned(Change::Nothing, None, Vec::new(), Vec::new()));
     }
     if existing.erased_at.is_some() && patch.is_personal() {
         return Err(NoPlan::Unfit(format!(
@@ -125,13 +135,24 @@ pub async fn plan<R: Registry>(
             existing.id
         )));
     }
-    // The names of personal fields only: a dry run is often kept in a log.
     let change = |name: &String| match (name.as_str(), patch.status) {
         ("status", Some(status)) => format!("status: {} -> {}", existing.status.word(), status.word()),
         _ => format!("{name} changes"),
     };
-    let lines = patch.to_body().keys().map(change).collect();
-    Ok(planned(Change::Update, Some(BulkStep::UpdatePrincipal(kind.clone(), existing.id, patch)), lines))
+    let body = patch.to_body();
+    let lines = body.keys().map(change).collect();
+    let values = values(&body, Some(&record(&existing)));
+    Ok(planned(Change::Update, Some(BulkStep::UpdatePrincipal(kind.clone(), existing.id, patch)), lines, values))
+}
+
+/// The fields of `new` that are given, as JSON, each with its value before if there was one.
+fn values(new: &JsonObject, old: Option<&JsonObject>) -> Vec<String> {
+    let given = |value: &&Json| **value != Json::Null;
+    let line = |(name, value): (&String, &Json)| match old.and_then(|old| old.get(name)).filter(given) {
+        Some(old) => format!("{name}: {old} -> {value}"),
+        None => format!("{name}: {value}"),
+    };
+    new.iter().filter(|(_, value)| given(value)).map(line).collect()
 }
 
 /// The principal of a type with this external id.

@@ -59,6 +59,9 @@ async fn an_import_shows_its_difference_and_makes_those_changes_when_it_is_confi
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(!page.contains("<b>Grace"), "{page}");
+    for value in ["external_id: &#34;hr:7&#34;", "display_name: &#34;&#60;b&#62;Grace&#60;/b&#62;&#34;"] {
+        assert!(page.contains(value), "{value}: {page}");
+    }
     assert_eq!(entries(&world).await, before, "a difference changes nothing");
     let plan = plan(&page).expect("a form that confirms");
     let shown = send(&operator, &[&fields[..], &[("plan", plan)]].concat()).await;
@@ -176,12 +179,15 @@ async fn what_has_changed_since_the_difference_was_shown_is_not_overwritten() {
     let raise = json!({"kind": "role", "name": "Limited", "permissions": ["a:b"], "conditions": condition(100)});
     let clear = json!({"kind": "principal", "principal_id": second, "attributes": {"clearance": 9}});
     let [free, moved] = ["hr:3", "hr:1"].map(|external_id| json!({"external_id": external_id}));
+    let page = send(&operator, &[("text", &clear.to_string())]).await.expect(200);
+    let attributes = "attributes: {&#34;clearance&#34;:1} -&#62; {&#34;clearance&#34;:9}";
+    assert!(page.contains(attributes), "{page}");
     for (record, calls) in [
         // The id that the text names belongs to another principal now.
         (&suspend, vec![(at_first.as_str(), free), (&at_second, moved)]),
         // A condition was tightened.
         (&raise, vec![(&at_role, json!({"conditions": condition(5)}))]),
-        // A field of which the difference does not show the value.
+        // A value of an attribute.
         (&clear, vec![(&at_second, json!({"attributes": {"clearance": 0}}))]),
     ] {
         let text = record.to_string();

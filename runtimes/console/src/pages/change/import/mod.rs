@@ -105,12 +105,11 @@ async fn difference(ask: &Ask, given: &Query, input: &Input, target: &Target<'_>
         return Err(Refusal::invalid(vec![format!("{} {BATCH_STEPS}", t.import_too_many)]));
     }
     let (mut lines, mut plans, mut hash) = (Vec::new(), Vec::new(), Sha256::new());
-    // A plan names the personal fields that change, and the text has their values.
     given.text("text").lines().for_each(|line| hash.update(format!("{line}\n")));
     let mut seen = |number: u64, planned: &Planned| {
-        let Planned { change, step, expects, summary, json, .. } = planned;
+        let Planned { change, step, expects, summary, values, json, .. } = planned;
         // `step` and `expects` have the ids of what would change, and when it was changed last.
-        hash.update(format!("{number} {change:?} {json} {summary:?} {step:?} {expects:?}\n"));
+        hash.update(format!("{number} {change:?} {json} {summary:?} {values:?} {step:?} {expects:?}\n"));
         plans.push(Confirmed::of(number, planned));
         lines.push(Line { number, cells: planned_cells(t, number, planned) });
     };
@@ -139,6 +138,7 @@ fn planned_cells(t: &Texts, number: u64, planned: &Planned) -> Vec<Cell> {
         Change::Nothing => Cell::new(Look::Muted, t.import_unchanged),
     };
     let (headline, details) = &planned.summary;
+    let details = if planned.values.is_empty() { details } else { &planned.values };
     let shown = if planned.change == Change::Nothing { &[][..] } else { details };
     let details = shown.iter().enumerate().fold(Cell::empty(), |cell, (at, line)| {
         let cell = if at > 0 { cell.and(Look::Muted, "·") } else { cell };
