@@ -4,6 +4,7 @@
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};
 use epr_core::store::{postgres, sqlite};
 use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::ledger::all_entries;
 use epr_testkit::seed;
 use rand::Rng as _;
 use serde_json::Value;
@@ -332,4 +333,25 @@ async fn no_page_leaves_an_entry_about_a_principal_out() {
             assert_eq!(found, expected, "PostgreSQL: {filter:?} {page:?} {span:?}");
         }
     }
+}
+
+/// A ledger that has grown since its last `ANALYZE` is read by its key: sorting it would take as much of the disk again.
+#[tokio::test]
+async fn a_scan_of_a_ledger_without_statistics_writes_nothing_to_the_disk() {
+    let database = ledger(DatabaseKind::Postgres).await;
+    let rows = POSTGRES.replace("ANALYZE audit_logs", "ALTER TABLE audit_logs ENABLE TRIGGER ALL");
+    database.execute("ALTER TABLE audit_logs SET (autovacuum_enabled = off)").await.unwrap();
+    database.execute(&rows).await.unwrap();
+    // A session reports its files at its end.
+    let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                  AND backend_type = 'client backend'";
+    let files = async || {
+        database.until(others, 0).await;
+        database.number("SELECT temp_files FROM pg_stat_database WHERE datname = current_database()").await
+    };
+    let before = files().await;
+    let store = database.store().await;
+    assert_eq!(all_entries(&*store).await.len(), ENTRIES as usize);
+    store.close().await;
+    assert_eq!(files().await, before);
 }
