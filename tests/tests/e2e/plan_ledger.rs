@@ -335,7 +335,7 @@ async fn no_page_leaves_an_entry_about_a_principal_out() {
     }
 }
 
-/// A ledger that has grown since its last `ANALYZE` is read by its key: sorting it would take as much of the disk again.
+/// A ledger that has grown since its last `ANALYZE` is read by its key: sorting would write it to the disk once more.
 #[tokio::test]
 async fn a_scan_of_a_ledger_without_statistics_writes_nothing_to_the_disk() {
     let database = ledger(DatabaseKind::Postgres).await;
