@@ -37,7 +37,7 @@ pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn Ledger
     // The whole ledger is everything in the table, including rows with a sequence below 1.
     let from = if range.from == 1 { i64::MIN } else { range.from };
     // Without statistics of rows that were just written, PostgreSQL would sort all of them on disk.
-    use_indexes_in_order(&mut *snapshot).await?;
+    use_indexes_in_order(&mut snapshot).await?;
     let mut rows = sqlx::query(entries::SCAN).bind(from).bind(range.to).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
         if !entries::visit(&row, visitor)? {
