@@ -19,6 +19,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub const LOCK_WAITERS: &str =
     "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
+/// The clients of the database beside the one that asks. A session reports what it has read and written when it ends,
+/// at the latest.
+pub const OTHER_CLIENTS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                                 AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+
 /// The kind of database that a test runs on: the parameter of `#[case::sqlite]` and `#[case::postgres]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseKind {

@@ -31,7 +31,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// The time after which the next group no longer waits for the end of one.
-const PATIENCE: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// The assignments that wait for a transaction.
 pub(crate) struct AssignmentGroups {
@@ -150,7 +150,7 @@ impl BatchHandler for Committing {
         // The order of the transaction is that of the keys, whoever came first.
         group.sort_by_cached_key(|(item, _)| item.wanted.order());
         // In a task of its own: those who come next do not wait for an assignment that waits for a lock.
-        let settled = tokio::time::timeout(PATIENCE, tokio::spawn(settle(group))).await;
+        let settled = tokio::time::timeout(LONGEST_WAIT, tokio::spawn(settle(group))).await;
         if let Ok(Err(error)) = settled {
             tracing::error!(error = %error, "assignments_failed");
         }

@@ -145,20 +145,26 @@ pub(super) struct AlreadyRead {
 }
 
 impl AlreadyRead {
-    async fn role(&mut self, change: &mut Change, id: Uuid) -> ChangeResult<&Role> {
-        Ok(match self.roles.entry(id) {
+    /// The role, and the type of the entity if there is one.
+    async fn role_on(
+        &mut self,
+        change: &mut Change,
+        role: Uuid,
+        entity: Option<Uuid>,
+    ) -> ChangeResult<(&Role, Option<&EntityType>)> {
+        let role = match self.roles.entry(role) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(change.tx.role(id).await?.ok_or_else(|| roles::not_found(id))?),
-        })
-    }
-
-    async fn entity_type(&mut self, change: &mut Change, id: Uuid) -> ChangeResult<EntityType> {
-        if let Some(known) = self.entity_types.get(&id) {
-            return Ok(known.clone());
-        }
-        let refused = || Error::Refused(format!("Entity {id} not found for assignment"));
-        let read = change.tx.entity_type(id).await?.ok_or_else(refused)?;
-        Ok(self.entity_types.entry(id).or_insert(read).clone())
+            Entry::Vacant(unknown) => {
+                unknown.insert(change.tx.role(role).await?.ok_or_else(|| roles::not_found(role))?)
+            }
+        };
+        let Some(entity) = entity else { return Ok((role, None)) };
+        let refused = || Error::Refused(format!("Entity {entity} not found for assignment"));
+        let entity_type = match self.entity_types.entry(entity) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(change.tx.entity_type(entity).await?.ok_or_else(refused)?),
+        };
+        Ok((role, Some(entity_type)))
     }
 }
 
@@ -187,18 +193,14 @@ impl Assign<'_> {
     pub(super) async fn check(&self, change: &mut Change, read: &mut AlreadyRead) -> ChangeResult<Fitting> {
         check_reason(self.engines, self.call).map_err(Error::from)?;
         let (assignment, registered) = self.to_principal(change).await?;
-        let mut on_type = None;
-        let role = read.role(change, assignment.role_id).await?.clone();
-        if let Some(entity_id) = assignment.entity_id {
-            let entity_type = read.entity_type(change, entity_id).await?;
-            if !role.scope_types.is_empty() && !role.scope_types.contains(&entity_type) {
-                let (role, entity_type) = (&role.name, &entity_type);
-                let why = format!("Role {role} cannot be assigned to entity type {entity_type}");
-                return Err(Error::Refused(why).into());
-            }
-            on_type = Some(entity_type);
+        let (role, on_type) = read.role_on(change, assignment.role_id, assignment.entity_id).await?;
+        if let Some(entity_type) = on_type.filter(|_| !role.scope_types.is_empty())
+            && !role.scope_types.contains(entity_type)
+        {
+            let why = format!("Role {} cannot be assigned to entity type {entity_type}", role.name);
+            return Err(Error::Refused(why).into());
         }
-        let draft = record::assigned(self.call, &assignment, on_type.as_ref())?;
+        let draft = record::assigned(self.call, &assignment, on_type)?;
         Ok(Fitting { assignment, registered, draft })
     }
 

@@ -42,7 +42,7 @@ pub struct Planned {
     pub entity_id: Option<Uuid>,
     /// The headline, and the lines below it. They have no value of a personal field: a dry run is often kept in a log.
     pub summary: (String, Vec<String>),
-    /// Of a principal, the lines with the values, for a page that nobody keeps. Empty for other records.
+    /// Of a principal, the lines with the values, for a page; not for a log. Empty for other records.
     pub values: Vec<String>,
     /// The difference for programs.
     pub json: Value,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use epr_core::decision::Question;
 use epr_core::domain::{NewAssignment, Timestamp};
 use epr_core::store::{BatchQuestion, Store};
-use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::database::{Database, DatabaseKind, OTHER_CLIENTS};
 use rstest::rstest;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -54,10 +54,7 @@ fn rows(from: u32, to: u32) -> String {
 
 /// For each table the number of times that it was read sequentially, and the rows that indexes found.
 async fn reads(database: &Database, tables: &[&str]) -> BTreeMap<String, (i64, i64)> {
-    // A session reports what it has read when it ends, at the latest.
-    let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-                  AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    database.until(others, 0).await;
+    database.until(OTHER_CLIENTS, 0).await;
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
     let read = "SELECT CAST(relname AS text), coalesce(seq_scan, 0), coalesce(idx_tup_fetch, 0) \
                 FROM pg_stat_user_tables WHERE relname = ANY($1)";

@@ -3,7 +3,7 @@
 
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};
 use epr_core::store::{postgres, sqlite};
-use epr_testkit::database::{Database, DatabaseKind};
+use epr_testkit::database::{Database, DatabaseKind, OTHER_CLIENTS};
 use epr_testkit::ledger::all_entries;
 use epr_testkit::seed;
 use rand::Rng as _;
@@ -342,11 +342,8 @@ async fn a_scan_of_a_ledger_without_statistics_writes_nothing_to_the_disk() {
     let rows = POSTGRES.replace("ANALYZE audit_logs", "ALTER TABLE audit_logs ENABLE TRIGGER ALL");
     database.execute("ALTER TABLE audit_logs SET (autovacuum_enabled = off)").await.unwrap();
     database.execute(&rows).await.unwrap();
-    // A session reports its files at its end.
-    let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-                  AND backend_type = 'client backend'";
     let files = async || {
-        database.until(others, 0).await;
+        database.until(OTHER_CLIENTS, 0).await;
         database.number("SELECT temp_files FROM pg_stat_database WHERE datname = current_database()").await
     };
     let before = files().await;

@@ -51,7 +51,7 @@ macro_rules! lock_timeout {
         "5s"
     };
 }
-/// The same.
+/// The same, as a value that a statement binds.
 pub(super) const LOCK_TIMEOUT: &str = lock_timeout!();
 
 /// The settings of a session. A statement that runs or waits for a lock longer than this fails; a process that freezes
