@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use epr_core::domain::PrincipalStatus;
-use epr_core::store::{GraphChanges, GraphCompared, GraphKey, GraphPosition, GraphRow, InsertedAssignment, Store};
+use epr_core::store::{
+    GraphChanges, GraphCompared, GraphKey, GraphPosition, GraphRow, InsertedAssignment, Store, collect_into,
+};
 use epr_testkit::seed;
 use epr_testkit::wait::until_value;
 use rand::Rng as _;
@@ -111,6 +113,29 @@ async fn the_rows_of_a_position_with_the_changes_since_are_the_rows_of_now(#[cas
         }
         // Those that stay at an earlier position see every change since.
     }
+}
+
+/// A read of the whole registry holds one row at a time, and a read of changes all of them.
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn changes_that_take_much_memory_are_not_read_one_by_one(#[case] backend: Backend) {
+    let world = World::with_three_entities(backend).await;
+    let (_, before) = whole(&*world.store).await;
+    let mut large = 0;
+    let mut change = async |count: u128| {
+        let entities: Vec<_> = (0..count).map(|n| entity(100 + large + n, None)).collect();
+        large += count;
+        world.with_entities(&entities).await;
+        let attributes = format!("{{\"x\": \"{}\"}}", "a".repeat(1 << 20));
+        world.database().execute(&format!("UPDATE entities SET attributes = '{attributes}'")).await.unwrap();
+        world.store.graph_changes(&before).await.unwrap().map(|changes| changes.changes.len())
+    };
+    // The three first entities are changed too.
+    assert_eq!(change(20).await, Some(23));
+    assert_eq!(change(20).await, None);
+    assert_eq!(whole(&*world.store).await.0.len(), 43);
 }
 
 /// A transaction that is open at a position belongs to the changes since, whatever its number is.
@@ -239,11 +264,22 @@ async fn rows_are_compared_only_if_they_have_not_changed(#[case] backend: Backen
     let (changed, shown) = compared().await;
     let [gone] = &changed[..] else { panic!("{changed:?}") };
     assert!(rows.contains_key(gone) && !shown.contains_key(gone) && shown.len() + 1 == rows.len());
-    let unchanged = store.unchanged_rows(&position, rows.keys().cloned().collect()).await.unwrap().unwrap();
-    let unchanged: Rows = unchanged.into_iter().map(|one| (one.key, sorted(one.row.unwrap()))).collect();
-    assert_eq!(unchanged, shown);
-    let nobody = vec![GraphKey::Entity(id(99))];
-    assert_eq!(store.unchanged_rows(&position, nobody).await.unwrap().unwrap()[0].row, None);
+    let unchanged = async |keys| {
+        let mut all = Vec::new();
+        let shown = store.show_unchanged_rows(&position, keys, &mut collect_into(&mut all)).await.unwrap();
+        assert_eq!(shown, Some(true));
+        all
+    };
+    let keys: Vec<_> = rows.keys().cloned().collect();
+    let of_all = unchanged(keys.clone()).await.into_iter().map(|one| (one.key, sorted(one.row.unwrap())));
+    assert_eq!(of_all.collect::<Rows>(), shown);
+    assert_eq!(unchanged(vec![GraphKey::Entity(id(99))]).await[0].row, None);
+    let mut first = 0;
+    let stopped = store.show_unchanged_rows(&position, keys, &mut |_| {
+        first += 1;
+        false
+    });
+    assert_eq!((stopped.await.unwrap(), first), (Some(false), 1));
 }
 
 #[rstest]

@@ -79,9 +79,14 @@ async fn compare_some(current: &Current, store: &dyn Store) -> Result<Option<Dif
     let snapshot = &current.snapshot;
     let Some(position) = &snapshot.position else { return Ok(None) };
     let keys = snapshot.some_keys(SOME_ROWS, Uuid::new_v4());
-    let Some(rows) = store.unchanged_rows(position, keys).await? else { return Ok(None) };
-    let differs = |GraphChange { row, .. }: &GraphChange| row.as_ref().is_none_or(|row| !snapshot.holds(row));
-    Ok(rows.into_iter().find(differs).map(|row| Difference::Row(row.key)))
+    let mut different = None;
+    let mut visit = |GraphChange { key, row }| {
+        let is_same = row.is_some_and(|row| snapshot.holds(&row));
+        different = (!is_same).then_some(key);
+        is_same
+    };
+    store.show_unchanged_rows(position, keys, &mut visit).await?;
+    Ok(different.map(Difference::Row))
 }
 
 /// Compares every row of the database with memory, and their numbers.

@@ -33,6 +33,18 @@ impl GraphRow {
             Self::Assignment(assignment) => GraphKey::Assignment(assignment.principal.clone(), assignment.id),
         }
     }
+
+    /// The bytes of the external id and the attributes, which are all that can be large in a row.
+    #[must_use]
+    pub fn described_bytes(&self) -> usize {
+        match self {
+            Self::Entity(GraphEntity { described, .. }) | Self::Principal(GraphPrincipal { described, .. }) => {
+                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                length(&described.external_id) + length(&described.attributes)
+            }
+            Self::Role(_) | Self::Assignment(_) => 0,
+        }
+    }
 }
 
 /// An entity.
@@ -183,7 +195,7 @@ pub trait GraphStore: Send + Sync {
     async fn read_graph(&self, visit: RowVisitor<'_, GraphRow>) -> Result<GraphPosition>;
 
     /// Returns the rows that were changed by transactions which `since` does not include, as they are now; `None` when
-    /// that can no longer be told, and the whole registry has to be read again.
+    /// that can no longer be told, or they would take too much memory, and the whole registry has to be read again.
     ///
     /// INVARIANT: as of [`read_graph`](Self::read_graph). The rows with these changes are exactly the registry at the
     /// new position: no transaction is included in part.
@@ -192,11 +204,16 @@ pub trait GraphStore: Send + Sync {
     /// one without a row.
     async fn graph_changes(&self, since: &GraphPosition) -> Result<Option<GraphChanges>>;
 
-    /// Returns those of `keys` that have not changed since `since`, each with its row as it is now; `None` as in
-    /// [`graph_changes`](Self::graph_changes).
+    /// Shows those of `keys` that have not changed since `since`, each with its row as it is now, to `visit` until it
+    /// says `false`. Returns whether all were shown; `None` as in [`graph_changes`](Self::graph_changes).
     ///
-    /// Example: of a role that was changed and one that was not, only the latter is returned.
-    async fn unchanged_rows(&self, since: &GraphPosition, keys: Vec<GraphKey>) -> Result<Option<Vec<GraphChange>>>;
+    /// Example: of a role that was changed and one that was not, only the latter is shown.
+    async fn show_unchanged_rows(
+        &self,
+        since: &GraphPosition,
+        keys: Vec<GraphKey>,
+        visit: RowVisitor<'_, GraphChange>,
+    ) -> Result<Option<bool>>;
 
     /// Shows the keys of the rows that have changed since `since`, and then every row as it is now, all in one
     /// snapshot, to `visit` until it says `false`. Returns whether all were shown; `None` as in

@@ -38,6 +38,10 @@ const KEYS: usize = 500;
 /// The most changed rows that are read one by one. Reading the whole registry is faster beyond.
 const MAX_CHANGED: i64 = 100_000;
 
+/// The most bytes of external ids and attributes of changed rows that are in memory at once, but for one row. A read of
+/// the whole registry holds one row at a time.
+const MAX_CHANGED_BYTES: usize = 32 << 20;
+
 /// Shows every row of the registry to `visit`; an error unless `known` is an entry of this database's ledger.
 pub(super) async fn read(
     pool: &Pool,
@@ -59,7 +63,8 @@ async fn show_all(conn: &mut Conn, visit: RowVisitor<'_, GraphRow>) -> Result<bo
         && show(conn, assignments, read_assignment, visit).await?)
 }
 
-/// Returns the rows that have changed since a position; `conn` must see one snapshot.
+/// Returns the rows that have changed since a position, unless they are too many or too large; `conn` must see one
+/// snapshot.
 pub(super) async fn changes(
     conn: &mut Conn,
     since: &GraphPosition,
@@ -67,21 +72,40 @@ pub(super) async fn changes(
 ) -> Result<(Option<GraphChanges>, Head)> {
     let (position, keys, decisive) = keys_since(conn, since, known).await?;
     let Some(keys) = keys else { return Ok((None, decisive)) };
-    let changes = rows_of(conn, keys.into_iter().collect()).await?;
+    let keys: Vec<GraphKey> = keys.into_iter().collect();
+    let (mut found, mut bytes) = (HashMap::new(), 0);
+    let mut keep = |row: GraphRow| {
+        bytes += row.described_bytes();
+        found.insert(row.key(), row);
+        bytes <= MAX_CHANGED_BYTES
+    };
+    if !show_rows(conn, &keys, &mut keep).await? {
+        return Ok((None, decisive));
+    }
+    let changes = keys.into_iter().map(|key| GraphChange { row: found.remove(&key), key }).collect();
     Ok((Some(GraphChanges { changes, position }), decisive))
 }
 
-/// Returns the rows with those of `keys` that have not changed since a position; `conn` must see one snapshot.
-pub(super) async fn unchanged(
+/// Shows those of `keys` that have not changed since a position, each with its row; `conn` must see one snapshot.
+pub(super) async fn show_unchanged(
     conn: &mut Conn,
     since: &GraphPosition,
     mut keys: Vec<GraphKey>,
     known: Option<&Head>,
-) -> Result<(Option<Vec<GraphChange>>, Head)> {
+    visit: RowVisitor<'_, GraphChange>,
+) -> Result<(Option<bool>, Head)> {
     let (_, changed, decisive) = keys_since(conn, since, known).await?;
     let Some(changed) = changed else { return Ok((None, decisive)) };
     keys.retain(|key| !changed.contains(key));
-    Ok((Some(rows_of(conn, keys).await?), decisive))
+    let mut missing: HashSet<GraphKey> = keys.iter().cloned().collect();
+    let shown = show_rows(conn, &keys, &mut |row| {
+        let key = row.key();
+        // A principal of another type has the same id.
+        !missing.remove(&key) || visit(GraphChange { key, row: Some(row) })
+    })
+    .await?;
+    let shown = shown && missing.into_iter().all(|key| visit(GraphChange { key, row: None }));
+    Ok((Some(shown), decisive))
 }
 
 /// Shows the keys that have changed since a position, and then every row.
@@ -207,9 +231,8 @@ async fn changed_keys(conn: &mut Conn, since: &GraphPosition) -> Result<Option<H
     Ok(Some(keys))
 }
 
-/// The rows with these keys, each once.
-async fn rows_of(conn: &mut Conn, keys: Vec<GraphKey>) -> Result<Vec<GraphChange>> {
-    let mut found = HashMap::new();
+/// Shows the rows with these keys, each once, to `visit`; returns whether it wants more.
+async fn show_rows(conn: &mut Conn, keys: &[GraphKey], visit: RowVisitor<'_, GraphRow>) -> Result<bool> {
     let ids = |of: fn(&GraphKey) -> Option<Uuid>| {
         let mut ids: Vec<Uuid> = keys.iter().filter_map(of).collect();
         ids.sort_unstable();
@@ -220,23 +243,20 @@ async fn rows_of(conn: &mut Conn, keys: Vec<GraphKey>) -> Result<Vec<GraphChange
     let of_role = |key: &GraphKey| if let GraphKey::Role(id) = key { Some(*id) } else { None };
     let of_principal = |key: &GraphKey| if let GraphKey::Principal(key) = key { Some(key.id) } else { None };
     let of_assignment = |key: &GraphKey| if let GraphKey::Assignment(_, id) = key { Some(*id) } else { None };
-    let mut keep = |row: GraphRow| {
-        found.insert(row.key(), row);
-        true
-    };
+    let mut shows_more = true;
     for ids in ids(of_entity).chunks(KEYS) {
-        show(conn, with_ids(ENTITIES, "e.id", ids), read_entity, &mut keep).await?;
+        shows_more = shows_more && show(conn, with_ids(ENTITIES, "e.id", ids), read_entity, visit).await?;
     }
     for ids in ids(of_role).chunks(KEYS) {
-        show_roles(conn, with_ids(ROLES, "r.id", ids), &mut keep).await?;
+        shows_more = shows_more && show_roles(conn, with_ids(ROLES, "r.id", ids), visit).await?;
     }
     for ids in ids(of_principal).chunks(KEYS) {
-        show(conn, with_ids(PRINCIPALS, "p.id", ids), read_principal, &mut keep).await?;
+        shows_more = shows_more && show(conn, with_ids(PRINCIPALS, "p.id", ids), read_principal, visit).await?;
     }
     for ids in ids(of_assignment).chunks(KEYS) {
-        show(conn, with_ids(ASSIGNMENTS, "a.id", ids), read_assignment, &mut keep).await?;
+        shows_more = shows_more && show(conn, with_ids(ASSIGNMENTS, "a.id", ids), read_assignment, visit).await?;
     }
-    Ok(keys.into_iter().map(|key| GraphChange { row: found.remove(&key), key }).collect())
+    Ok(shows_more)
 }
 
 fn with_ids(select: &'static str, column: &'static str, ids: &[Uuid]) -> QueryBuilder<Db> {

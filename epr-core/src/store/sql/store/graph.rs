@@ -26,12 +26,17 @@ impl GraphStore for SqlStore {
         Ok(changes)
     }
 
-    async fn unchanged_rows(&self, since: &GraphPosition, keys: Vec<GraphKey>) -> Result<Option<Vec<GraphChange>>> {
+    async fn show_unchanged_rows(
+        &self,
+        since: &GraphPosition,
+        keys: Vec<GraphKey>,
+        visit: RowVisitor<'_, GraphChange>,
+    ) -> Result<Option<bool>> {
         let known = self.continuity.newest_change();
-        let read = async |conn: &mut _| graph::unchanged(conn, since, keys, known.as_ref()).await;
-        let (rows, decisive) = self.snapshot(read).await?;
+        let read = async |conn: &mut _| graph::show_unchanged(conn, since, keys, known.as_ref(), visit).await;
+        let (shown, decisive) = self.snapshot(read).await?;
         self.continuity.record(&decisive);
-        Ok(rows)
+        Ok(shown)
     }
 
     async fn compare_graph(&self, since: &GraphPosition, visit: RowVisitor<'_, GraphCompared>) -> Result<Option<bool>> {
