@@ -48,17 +48,17 @@ need_python() {
     "$venv/bin/pip" install --quiet "$1${3:-}==$2"
 }
 
-# need_npm PACKAGE VERSION: installs exactly this version of an npm package into the cache and adds its programs to
-# PATH.
+# need_npm PACKAGE VERSION [NAME]: installs exactly this version of an npm package into the cache and adds its programs
+# to PATH. With another NAME for each, several versions of a package are there at once.
 need_npm() {
-    local folder=$EPR_CACHE/npm
+    local folder=$EPR_CACHE/npm name=${3:-$1}
     export PATH=$folder/node_modules/.bin:$PATH
-    grep -qs "\"version\": \"$2\"" "$folder/node_modules/$1/package.json" && return
+    grep -qs "\"version\": \"$2\"" "$folder/node_modules/$name/package.json" && return
     need_apt node nodejs
     need_apt npm npm
     say "installing $1 $2"
     mkdir -p "$folder"
-    npm install --silent --no-fund --no-audit --prefix "$folder" "$1@$2" >/dev/null
+    npm install --silent --no-fund --no-audit --prefix "$folder" "$name@npm:$1@$2" >/dev/null
 }
 
 # need_typescript: the compiler and the types of Node.js, which check the examples and the generated clients.

@@ -86,6 +86,8 @@ async fn a_role_that_may_only_read_and_write_starts_on_a_current_schema() {
     let database = Database::create(DatabaseKind::Postgres).await;
     let role = format!("writer_{:08x}", rand::random::<u32>());
     admin(&format!("CREATE ROLE {role} LOGIN")).await;
+    // Before PostgreSQL 15 every role may create tables there.
+    database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
     let url = url_as(&database, &role);
     // Nothing may be made there: the right that is missing is named, and nothing is left behind.
     let (code, out, err) = epr(&url, &["migrate"]).await;

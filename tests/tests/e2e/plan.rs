@@ -227,8 +227,8 @@ async fn a_check_outlives_its_connection() {
     let unknown = Question::new(Uuid::from_u128(1), "a:read".try_into().unwrap(), Uuid::from_u128(2));
     for _ in 0..20 {
         assert_eq!(store.facts(&[unknown.clone(), unknown.clone()]).await.unwrap().facts, [None, None]);
-        let cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        database.execute(cut).await.unwrap();
+        let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.execute(&format!("SELECT pg_terminate_backend(pid) {others}")).await.unwrap();
+        database.until(&format!("SELECT COUNT(*) {others}"), 0).await;
     }
 }
