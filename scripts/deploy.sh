@@ -18,6 +18,7 @@ A value that is the ARN of a secret (Secrets Manager or SSM parameter) becomes a
 Optional, with defaults:
   AWS_ACCOUNT_ID=<read from STS>  TASK_FAMILY=omen-epr  CONTAINER_NAME=omen-epr  TASK_CPU=512  TASK_MEMORY=1024
   DESIRED_COUNT=1                             an update changes the count only if this is set
+  EPR_DATABASE_READ_URL=<none>                a standby of the database, from which lists come
   EPR_ENVIRONMENT=production  EPR_LOG_LEVEL=INFO  EPR_LOG_JSON=true  EPR_SQL_ECHO=false
   EPR_REDIS_CACHE_PREFIX=epr  EPR_REDIS_CACHE_TTL=300
   EPR_AUDIT_SQS_MAX_MESSAGES=5  EPR_AUDIT_SQS_WAIT_TIME=20  EPR_AUDIT_SQS_VISIBILITY_TIMEOUT=60

@@ -9,6 +9,7 @@ use crate::domain::audit::CorrelationId;
 use crate::domain::named_caller::NamedCaller;
 use crate::domain::{Revision, StatedReason, TraceParent};
 use crate::error::{Error, Result};
+use crate::store::{NeededState, ReadNeed, position_of};
 
 /// The caller and the context of one call. The ledger records both with every change that the call makes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +75,17 @@ impl Call {
         match self.at_least {
             Some(wanted) if wanted.revision.incarnation != revision.incarnation => Err(other_incarnation()),
             _ => Ok(()),
+        }
+    }
+
+    /// Returns the state that a read of this call needs from a replica. `cursor` is the encoded cursor of the page that
+    /// it continues.
+    #[must_use]
+    pub fn read_need(&self, cursor: Option<&str>) -> ReadNeed {
+        let revision = self.at_least.map(|at_least| at_least.revision);
+        match cursor.map(position_of) {
+            Some(None) => ReadNeed::Primary,
+            position => ReadNeed::State(NeededState { revision, position: position.flatten().unwrap_or(0) }),
         }
     }
 

@@ -17,6 +17,7 @@ mod past;
 mod principals;
 #[cfg(feature = "proofs")]
 mod proofs;
+mod replica_reads;
 mod tree;
 mod upkeep;
 mod use_cases;

@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::Timestamp;
 use crate::domain::event::Duplicate;
-use crate::store::{Backlog, PoolState};
+use crate::store::{Backlog, PoolState, ReplicaReads};
 
 static LOG_LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
@@ -67,6 +67,14 @@ struct Pool {
 struct ByContent {
     /// `same` or `different`.
     content: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByServer {
+    /// `replica` or `primary`.
+    from: &'static str,
+    /// `ok`, or why the primary answered.
+    reason: &'static str,
 }
 
 /// A gauge in seconds.
@@ -272,6 +280,17 @@ impl Metrics {
             self.pools.waited.get_or_create(&pool).inner().store(waited, Ordering::Relaxed);
         }
     }
+}
+
+/// Where the reads were answered that may come from a replica.
+pub(crate) fn replica_reads(counts: &[ReplicaReads]) -> Registry {
+    let mut registry = Registry::with_prefix("epr");
+    let reads = Family::<ByServer, Counter>::default();
+    for ReplicaReads { from, reason, count } in counts {
+        reads.get_or_create(&ByServer { from, reason }).inc_by(*count);
+    }
+    registry.register("database_reads", "Reads that may come from the replica, by the server that answered", reads);
+    registry
 }
 
 /// Metrics under the names that every program uses.

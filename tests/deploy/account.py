@@ -101,12 +101,13 @@ shown("lambda-api.yaml: the schedule invokes the function, as it is",
 # moto's CloudFormation knows neither auto-scaling nor filters of logs, alarms, `Rules`, or the load balancer of a service.
 secrets = {
     name: client("secretsmanager").create_secret(Name=f"epr/{name}", SecretString="x")["ARN"]
-    for name in ("redis-url", "api-tokens")}
+    for name in ("database-read-url", "redis-url", "api-tokens")}
 repository = "arn:aws:ecr:eu-central-1:123456789012:repository/platform/omen-epr"
 service = stack("service", "infra/service.yaml", {
     "NamePrefix": "stack", "Image": f"{repository}:one", "RepositoryArn": repository, "VpcId": vpc,
     "TaskSubnetIds": ",".join(subnets), "BalancerSubnetIds": ",".join(subnets), "DatabaseUrlSecretArn": secret,
-    "RedisUrlSecretArn": secrets["redis-url"], "AuthMode": "token", "ApiTokensSecretArn": secrets["api-tokens"],
+    "DatabaseReadUrlSecretArn": secrets["database-read-url"], "RedisUrlSecretArn": secrets["redis-url"],
+    "AuthMode": "token", "ApiTokensSecretArn": secrets["api-tokens"],
     "DocumentTopicArn": messaging["DocumentTopicArn"], "AuditQueueUrl": messaging["AuditQueueUrl"],
     "AuditQueueArn": messaging["AuditQueueArn"], "AuditQueueName": messaging["AuditQueueName"],
     "AuditDeadLetterQueueName": messaging["AuditDeadLetterQueueName"],
@@ -130,7 +131,7 @@ of_containers = [
     (sorted(one["name"] for one in container.get("secrets", []) if one), container.get("command", []), container["readonlyRootFilesystem"])
     for task in (api, worker) for container in task["containerDefinitions"]]
 shown("service.yaml: URLs and tokens are secrets, and the worker has only the database's", of_containers == [
-    (["EPR_API_TOKENS", "EPR_DATABASE_URL", "EPR_REDIS_URL"], [], True),
+    (["EPR_API_TOKENS", "EPR_DATABASE_READ_URL", "EPR_DATABASE_URL", "EPR_REDIS_URL"], [], True),
     (["EPR_DATABASE_URL"], ["epr-audit-worker"], True)], of_containers)
 for one in (*api["containerDefinitions"], *worker["containerDefinitions"]):
     plain = [entry["name"] for entry in one["environment"] if entry and "secret" in entry["value"]]

@@ -38,6 +38,11 @@ fn is_beyond(newest: Option<&Revision>, seen: Revision) -> bool {
 }
 
 impl ChangeSignal {
+    /// Returns the newest revision that this process knows of.
+    pub(crate) fn newest(&self) -> Option<Revision> {
+        *self.newest.borrow()
+    }
+
     /// The registry has come to `revision`.
     pub(crate) fn reached(&self, revision: Revision) {
         self.newest.send_if_modified(|newest| {

@@ -6,6 +6,8 @@ use super::Epr;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 use crate::publish::Publisher;
+#[cfg(feature = "postgres")]
+use crate::settings::ReplicaSettings;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::url::DatabaseUrl;
@@ -85,7 +87,13 @@ fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "sqlite")]
         DatabaseUrl::SqliteFile(path) => Ok(Arc::new(crate::store::sqlite::open_file(path, &options)?)),
         #[cfg(feature = "postgres")]
-        DatabaseUrl::Postgres(url) => Ok(Arc::new(crate::store::postgres::open_at(url, &options)?)),
+        DatabaseUrl::Postgres(url) => {
+            let replica = database
+                .replica
+                .clone()
+                .map(|ReplicaSettings { url, max_lag }| crate::store::postgres::ReplicaOptions { url, max_lag });
+            Ok(Arc::new(crate::store::postgres::open_with_replica(url, &options, replica.as_ref())?))
+        }
         #[cfg(not(feature = "sqlite"))]
         DatabaseUrl::SqliteMemory | DatabaseUrl::SqliteFile(_) => Err(missing("EPR_DATABASE_URL", "sqlite")),
         #[cfg(not(feature = "postgres"))]

@@ -6,7 +6,7 @@ use crate::domain::{Moment, PastMoment};
 use crate::error::Result;
 use crate::handlers::past;
 use crate::history::{RegistryRow, RowKey};
-use crate::store::{Page, PastList, RowVisitor};
+use crate::store::{Page, RegistryList, RowVisitor};
 
 /// Past states of the registry. Each read is recorded, as `authorization.review`.
 impl Epr {
@@ -27,7 +27,7 @@ impl Epr {
     pub async fn show_rows_at(
         &self,
         call: &Call,
-        list: PastList<'_>,
+        list: RegistryList<'_>,
         moment: Moment,
         page: Page,
         visit: RowVisitor<'_, RegistryRow>,

@@ -14,7 +14,7 @@ use crate::engine::Engines;
 use crate::error::{Error, Result, chain};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
-use crate::store::{ForeignRows, LedgerVisitor, ScanRange, ScanStart};
+use crate::store::{ForeignRows, LedgerVisitor, ReadNeed, ScanRange, ScanStart};
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -205,10 +205,19 @@ pub(crate) async fn export(
 ) -> Result<()> {
     let mut export = Exporting { canonical: String::new(), unreadable: None, take };
     engines.store().scan_ledger(range, &mut export).await?;
-    match export.unreadable {
-        None => Ok(()),
-        Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
-    }
+    export.finish()
+}
+
+/// [`export`], perhaps from a replica that has the state that `need` names.
+pub(crate) async fn export_from(
+    engines: &Engines,
+    need: ReadNeed,
+    range: ScanRange,
+    take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+) -> Result<()> {
+    let mut export = Exporting { canonical: String::new(), unreadable: None, take };
+    engines.store().ledger_scan(need, range, &mut export).await?;
+    export.finish()
 }
 
 /// The result of looking for rows after the head of the chain.
@@ -369,6 +378,15 @@ struct Exporting<'a> {
     canonical: String,
     unreadable: Option<UnreadableRow>,
     take: &'a mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
+}
+
+impl Exporting<'_> {
+    fn finish(self) -> Result<()> {
+        match self.unreadable {
+            None => Ok(()),
+            Some(row) => Err(Error::Refused(format!("Entry {} cannot be exported: {}", row.sequence, row.why))),
+        }
+    }
 }
 
 impl LedgerVisitor for Exporting<'_> {

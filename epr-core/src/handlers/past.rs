@@ -13,7 +13,7 @@ use crate::domain::{Json, JsonObject, Moment, PastMoment};
 use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::history::{RegistryRow, RowKey};
-use crate::store::{Page, PastList, RowVisitor};
+use crate::store::{Page, RegistryList, RowVisitor};
 
 /// The row with this key in the state that `moment` names.
 ///
@@ -42,7 +42,7 @@ pub(crate) async fn row(engines: &Engines, call: &Call, key: RowKey, moment: Mom
 pub(crate) async fn list(
     engines: &Engines,
     call: &Call,
-    list: PastList<'_>,
+    list: RegistryList<'_>,
     moment: Moment,
     page: Page,
     visit: RowVisitor<'_, RegistryRow>,
@@ -51,17 +51,17 @@ pub(crate) async fn list(
     let mut count = 0;
     let past = engines
         .store()
-        .past_rows(list, (moment, engines.now()), page, &mut |row| {
+        .past_list(call.read_need(None), list, (moment, engines.now()), page, &mut |row| {
             let is_taken = visit(row);
             count += i64::from(is_taken);
             is_taken
         })
         .await?;
     let kind = match list {
-        PastList::Entities(_) => "entities",
-        PastList::Roles => "roles",
-        PastList::Assignments(_) => "role_assignments",
-        PastList::Principals(_) => "principals",
+        RegistryList::Entities(_) => "entities",
+        RegistryList::Roles => "roles",
+        RegistryList::Assignments(_) => "role_assignments",
+        RegistryList::Principals(_) => "principals",
     };
     let details = object([("count", Json::Int(count))]);
     record(engines, call, kind, past, (Subject { id: None, kind: None }, details)).await?;

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::cause::cause;
-use super::{Finding, State, clock, conditions, graph, hierarchy};
+use super::{Finding, State, clock, conditions, graph, hierarchy, replica};
 use crate::epr::lacking_types;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
-use crate::store::url::{DatabaseUrl, Host};
+use crate::store::url::{DatabaseUrl, Host, PostgresUrl};
 use crate::store::{Connections, SchemaState};
 use crate::{Epr, Error};
 
@@ -41,7 +41,10 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
     }
     let elapsed_ms = begun.elapsed().as_millis();
     let mut found = vec![Finding::new("database", State::Fine, format!("{url} answers in {elapsed_ms} ms"))];
-    found.extend(tls(settings));
+    if let DatabaseUrl::Postgres(url) = &settings.database.url {
+        found.extend(tls("tls", url));
+    }
+    found.extend(settings.database.replica.as_ref().and_then(|replica| tls("replica_tls", &replica.url)));
     if let Some(mode) = epr.pooler() {
         found.push(of_pooler(mode));
     }
@@ -64,6 +67,7 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.push(hierarchy::hierarchy(epr).await);
         found.push(conditions::conditions(epr).await);
         found.push(graph::graph(epr, settings.cache.graph).await);
+        found.extend(replica::replica(epr, settings).await);
         found.extend(entity_types(epr).await);
     }
     found
@@ -80,8 +84,7 @@ async fn entity_types(epr: &Epr) -> Option<Finding> {
 }
 
 /// The server certificates that are accepted.
-fn tls(settings: &Settings) -> Option<Finding> {
-    let DatabaseUrl::Postgres(url) = &settings.database.url else { return None };
+fn tls(what: &'static str, url: &PostgresUrl) -> Option<Finding> {
     let tls = postgres::tls(url).ok()?;
     let seen = tls.to_string();
     let local = match url.host() {
@@ -90,9 +93,9 @@ fn tls(settings: &Settings) -> Option<Finding> {
     };
     let verified = matches!(tls, Tls::AuthorityAndName(_));
     Some(if verified || local {
-        Finding::new("tls", State::Fine, seen)
+        Finding::new(what, State::Fine, seen)
     } else {
-        Finding::new("tls", State::Doubtful, seen)
+        Finding::new(what, State::Doubtful, seen)
             .advise("any server on the way can answer: use sslmode=verify-full with sslrootcert=FILE, see SECURITY.md")
     })
 }

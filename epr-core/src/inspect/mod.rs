@@ -11,6 +11,7 @@ mod database;
 mod graph;
 mod hierarchy;
 mod queue;
+mod replica;
 mod topic;
 
 use serde::Serialize;

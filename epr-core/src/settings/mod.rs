@@ -39,7 +39,7 @@ pub use auth::{AuthSettings, JwtSettings, KeySource, OpenPath, TokenSettings};
 pub use authzen::PdpId;
 pub use aws::AwsSettings;
 pub use cache::{CacheSettings, GraphSettings, SharedCache};
-pub use database::DatabaseSettings;
+pub use database::{DatabaseSettings, ReplicaSettings};
 pub use error::SettingsError;
 pub use events::EventSettings;
 pub use http::{HttpSettings, UnknownMembers};

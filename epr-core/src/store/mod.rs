@@ -22,6 +22,7 @@ mod page;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod read_limits;
+mod replica;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod takeover;
@@ -39,12 +40,12 @@ pub use contract::{
     GraphStore, HistoryState, HistoryStore, IdempotencyStore, IdempotencyTx, IdentifiedFacts, IdentifiedFactsRead,
     IdentitiesRead, IdentityStore, InsertedAssignment, InsertedEvent, InsertedPrincipal, Invalidation, Lease,
     LeasedEvent, LeasedEvents, LedgerStore, LedgerVisitor, ListKey, NamedQuestion, OutboxCursor, OutboxEvent,
-    OutboxStore, PastList, PastStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore,
-    PrincipalTx, PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryState, RegistryStore, ResourceCandidate,
-    ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor, ScanRange,
-    ScanStart, SchemaState, SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor, Store,
-    StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant,
-    SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
+    OutboxStore, PastStore, PoolState, PrincipalCandidate, PrincipalKey, PrincipalRef, PrincipalStore, PrincipalTx,
+    PrincipalsQuery, ReadAt, RecordedIncarnation, RegistryList, RegistryState, RegistryStore, ReplicaReadStore,
+    ResourceCandidate, ResourceSearch, ResourcesEnd, ResourcesPage, ResourcesQuery, Result, RevisionStore, RowVisitor,
+    ScanRange, ScanStart, SchemaState, SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore,
+    SearchVisitor, Store, StoredCheckpoint, StoredTile, Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot,
+    SubtreeStep, SubtreeVariant, SubtreeVisitor, TakeoverStore, Transactions, Tx, collect_into,
 };
 pub use error::{ConnectFailure, StoreError};
 pub use foreign::ForeignRows;
@@ -53,7 +54,8 @@ pub use history::HistoryReport;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use migrations::oldest_admitted_program;
 pub use options::{Options, PoolerSetting};
-pub use page::{Cursor, InvalidCursor, Page, decode_sequence, encode_sequence};
+pub use page::{Cursor, InvalidCursor, Page, decode_sequence, encode_sequence, position_of, with_position};
+pub use replica::{NeededState, PrimaryReason, ReadNeed, ReplicaReads, ReplicaState};
 pub use takeover::{SinceTakeover, TableRow, TakeoverProblem, TakeoverReport};
 
 /// The logger of echoed statements.

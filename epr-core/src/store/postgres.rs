@@ -26,9 +26,12 @@ mod pool;
 mod pooled_conn;
 mod pooling;
 mod probe;
+mod replica;
 mod schema_ops;
 mod server;
 mod takeover;
+
+use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 
@@ -48,6 +51,7 @@ pub use self::sql::searched::{FEW_CANDIDATES, NEWEST_ROWS, SearchIn, Searched};
 use self::sql::store::SqlStore;
 use self::sql::{events, facts, search};
 use super::StoreError;
+use super::url::PostgresUrl;
 
 /// The statement behind every check, for measuring and explaining it: `$1` the resource, `$2` the principal, `$3` its
 /// type, `$4` the action.
@@ -103,10 +107,42 @@ pub fn open(url: &str, options: &Options) -> Result<SqlStore, StoreError> {
 ///
 /// # Errors
 /// The connection cannot be set up as the URL says.
-pub fn open_at(url: &super::url::PostgresUrl, options: &Options) -> Result<SqlStore, StoreError> {
+pub fn open_at(url: &PostgresUrl, options: &Options) -> Result<SqlStore, StoreError> {
+    open_with_replica(url, options, None)
+}
+
+/// The connections to a replica.
+#[derive(Debug, Clone)]
+pub struct ReplicaOptions {
+    /// Its URL.
+    pub url: PostgresUrl,
+    /// The time by which its answers may lag behind the primary's.
+    pub max_lag: Duration,
+}
+
+/// The time that a read waits for a connection to the replica before the primary answers.
+const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// [`open_at`] with a replica. It has half as many connections as the primary, at least two: only lists use it.
+///
+/// # Errors
+/// The connection cannot be set up as one of the URLs says.
+pub fn open_with_replica(
+    url: &PostgresUrl,
+    options: &Options,
+    replica: Option<&ReplicaOptions>,
+) -> Result<SqlStore, StoreError> {
     let continuity = std::sync::Arc::default();
     let pool = Pool::new(pool::connect_options(url, options.echo)?, options, std::sync::Arc::clone(&continuity));
-    Ok(SqlStore::new(pool.clone(), pool, Target { lock_file: None }, continuity))
+    let replica = replica.map(|replica| open_replica(replica, options)).transpose()?;
+    Ok(SqlStore::new(pool.clone(), pool, Target { lock_file: None }, continuity, replica))
+}
+
+fn open_replica(replica: &ReplicaOptions, options: &Options) -> Result<(Pool, Duration), StoreError> {
+    let pool_size = (options.pool_size / 2).max(2);
+    let options = Options { pool_size, acquire_timeout: REPLICA_ACQUIRE_TIMEOUT, ..options.clone() };
+    let pool = Pool::of_replica(pool::connect_options(&replica.url, options.echo)?, &options);
+    Ok((pool, replica.max_lag))
 }
 
 /// The driver's own pool, for measuring what the rest costs.

@@ -19,6 +19,8 @@ mod changes;
 mod entries;
 mod facts_batch;
 mod pool;
+mod replica;
+mod schema_ops;
 mod takeover;
 
 use std::path::{Path, PathBuf};
@@ -84,14 +86,14 @@ pub fn open_file(path: &Path, options: &Options) -> Result<SqlStore, StoreError>
     let mut lock_file = path.as_os_str().to_owned();
     lock_file.push(".migrate.lock");
     let target = Target { lock_file: Some(PathBuf::from(lock_file)) };
-    Ok(SqlStore::new(read, write, target, std::sync::Arc::default()))
+    Ok(SqlStore::new(read, write, target, std::sync::Arc::default(), None))
 }
 
 /// Opens a database of its own in memory.
 #[must_use]
 pub fn open_memory(options: &Options) -> SqlStore {
     let pool = Pool::of_memory(options);
-    SqlStore::new(pool.clone(), pool, Target { lock_file: None }, std::sync::Arc::default())
+    SqlStore::new(pool.clone(), pool, Target { lock_file: None }, std::sync::Arc::default(), None)
 }
 
 /// Changes the file as another program would.

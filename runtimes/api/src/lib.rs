@@ -17,7 +17,7 @@ use axum::middleware::from_fn_with_state;
 use epr_core::authn::Authenticator;
 use epr_core::domain::{Change, Revision};
 use epr_core::settings::{HttpSettings, Limits, OpenPath, PdpId, UnknownMembers};
-use epr_core::store::RowVisitor;
+use epr_core::store::{ReadNeed, RowVisitor};
 use epr_core::{Epr, Error};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -82,15 +82,16 @@ struct App {
 }
 
 impl App {
-    /// [`Epr::changes`], a few at a time.
+    /// [`Epr::changes_since`], a few at a time.
     async fn read_changes(
         &self,
+        need: ReadNeed,
         after: Option<Revision>,
         limit: u32,
         take: RowVisitor<'_, Change>,
     ) -> Result<Revision, Error> {
         let _turn = self.feed.acquire().await;
-        self.epr.changes(after, limit, take).await
+        self.epr.changes_since(need, after, limit, take).await
     }
 
     /// Whether the service stops: calls that wait are answered.

@@ -11,7 +11,7 @@ use epr_core::domain::{
     Entity, EntityFilter, EntityPatch, EntityStatus, EntityType, ExternalId, Json, JsonObject, Moment, NewEntity,
 };
 use epr_core::history::RegistryRow;
-use epr_core::store::PastList;
+use epr_core::store::RegistryList;
 
 pub(crate) use epr_transfer::text::entity_label;
 
@@ -276,7 +276,7 @@ async fn list(
         backend.for_each_entity(filter, &mut |entity| show(&entity)).await?;
     } else {
         let mut shown = |row| matches!(row, RegistryRow::Entity(entity) if show(&entity));
-        backend.for_each_row_at(PastList::Entities(filter), moment, &mut shown).await?;
+        backend.for_each_row_at(RegistryList::Entities(filter), moment, &mut shown).await?;
     }
     written?;
     limit.report(out, "No entities.")?;

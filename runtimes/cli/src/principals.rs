@@ -10,7 +10,7 @@ use epr_core::domain::{
     ExternalId, Json, Moment, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, PrincipalStatus,
 };
 use epr_core::history::RegistryRow;
-use epr_core::store::PastList;
+use epr_core::store::RegistryList;
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -222,7 +222,7 @@ async fn list(
         backend.for_each_principal(filter, &mut |principal| show(&principal)).await?;
     } else {
         let mut shown = |row| matches!(row, RegistryRow::Principal(principal) if show(&principal));
-        backend.for_each_row_at(PastList::Principals(filter), moment, &mut shown).await?;
+        backend.for_each_row_at(RegistryList::Principals(filter), moment, &mut shown).await?;
     }
     written?;
     limit.report(out, "No registered principals.")?;

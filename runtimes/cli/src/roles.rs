@@ -8,7 +8,7 @@ use epr_core::domain::condition::Condition;
 use epr_core::domain::role::{Action, RoleDescription, RoleName};
 use epr_core::domain::{EntityType, Moment, NewRole, Role, RolePatch};
 use epr_core::history::RegistryRow;
-use epr_core::store::PastList;
+use epr_core::store::RegistryList;
 
 use crate::Outcome;
 use crate::backend::Backend;
@@ -206,7 +206,7 @@ async fn list(
         backend.for_each_role(&mut |role| show(&role)).await?;
     } else {
         let mut shown = |row| matches!(row, RegistryRow::Role(role) if show(&role));
-        backend.for_each_row_at(PastList::Roles, moment, &mut shown).await?;
+        backend.for_each_row_at(RegistryList::Roles, moment, &mut shown).await?;
     }
     written?;
     limit.report(out, "No roles.")?;

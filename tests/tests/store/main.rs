@@ -23,6 +23,7 @@ mod outbox;
 mod past;
 mod principals;
 mod registry;
+mod replica_reads;
 mod revisions;
 mod search;
 mod support;

@@ -2,7 +2,7 @@
 
 use epr_core::domain::{AssignmentFilter, Entity, EntityFilter, Moment, NotAskable, PrincipalFilter, Revision};
 use epr_core::history::{RegistryRow, RowKey, RowVersion};
-use epr_core::store::{Page, PastList, StoreError, collect_into};
+use epr_core::store::{Page, RegistryList, StoreError, collect_into};
 use rstest::rstest;
 
 use crate::support::{Backend, World, assignment, at, decisive_draft, entity, id, page, principal, role};
@@ -68,7 +68,7 @@ async fn a_row_is_the_version_of_that_state(#[case] backend: Backend) {
 #[tokio::test]
 async fn a_list_has_the_rows_of_that_state_newest_first(#[case] backend: Backend) {
     let world = world(backend).await;
-    let keys = async |list: PastList<'_>, sequence: i64, page: Page| {
+    let keys = async |list: RegistryList<'_>, sequence: i64, page: Page| {
         let (mut rows, moment) = (Vec::new(), after(&world, sequence).await);
         let past = world.store.past_rows(list, (moment, at(100)), page, &mut collect_into(&mut rows)).await.unwrap();
         assert_eq!(past.revision.sequence, sequence);
@@ -76,26 +76,26 @@ async fn a_list_has_the_rows_of_that_state_newest_first(#[case] backend: Backend
     };
     let [first, second] = [1, 2].map(|n| RowKey::Entity(id(n)));
     let (all, whole) = (EntityFilter::default(), page(10));
-    assert_eq!(keys(PastList::Entities(&all), 1, whole).await, std::slice::from_ref(&first));
-    assert_eq!(keys(PastList::Entities(&all), 7, whole).await, [second.clone(), first.clone()]);
-    assert_eq!(keys(PastList::Entities(&all), 7, page(1)).await, std::slice::from_ref(&second));
+    assert_eq!(keys(RegistryList::Entities(&all), 1, whole).await, std::slice::from_ref(&first));
+    assert_eq!(keys(RegistryList::Entities(&all), 7, whole).await, [second.clone(), first.clone()]);
+    assert_eq!(keys(RegistryList::Entities(&all), 7, page(1)).await, std::slice::from_ref(&second));
     for filter in [
         EntityFilter { parent_id: Some(id(1)), ..EntityFilter::default() },
         EntityFilter { ancestor_id: Some(id(1)), ..EntityFilter::default() },
         EntityFilter { name: Some("renamed".parse().unwrap()), ..EntityFilter::default() },
     ] {
-        assert_eq!(keys(PastList::Entities(&filter), 6, whole).await, std::slice::from_ref(&second), "{filter:?}");
-        let before = keys(PastList::Entities(&filter), 5, whole).await;
+        assert_eq!(keys(RegistryList::Entities(&filter), 6, whole).await, std::slice::from_ref(&second), "{filter:?}");
+        let before = keys(RegistryList::Entities(&filter), 5, whole).await;
         assert_eq!(before.len(), usize::from(filter.name.is_none()), "{filter:?}");
     }
-    assert_eq!(keys(PastList::Roles, 2, whole).await, []);
-    assert_eq!(keys(PastList::Roles, 3, whole).await, [RowKey::Role(id(11))]);
+    assert_eq!(keys(RegistryList::Roles, 2, whole).await, []);
+    assert_eq!(keys(RegistryList::Roles, 3, whole).await, [RowKey::Role(id(11))]);
     let held = AssignmentFilter { principal_id: Some(id(7)), ..AssignmentFilter::default() };
     let counts = [(3, 0), (4, 1), (6, 1), (7, 0)];
     for (sequence, count) in counts {
-        assert_eq!(keys(PastList::Assignments(&held), sequence, whole).await.len(), count, "{sequence}");
+        assert_eq!(keys(RegistryList::Assignments(&held), sequence, whole).await.len(), count, "{sequence}");
     }
     let known = PrincipalFilter::default();
-    assert_eq!(keys(PastList::Principals(&known), 4, whole).await, []);
-    assert_eq!(keys(PastList::Principals(&known), 5, whole).await, [RowKey::Principal("user".into(), id(7))]);
+    assert_eq!(keys(RegistryList::Principals(&known), 4, whole).await, []);
+    assert_eq!(keys(RegistryList::Principals(&known), 5, whole).await, [RowKey::Principal("user".into(), id(7))]);
 }

@@ -64,7 +64,7 @@ pub trait AdminStore: Send + Sync {
 
     /// Returns the use of each connection pool at this moment, without I/O.
     ///
-    /// Example: one pool called `all`, or `read` and `write` where these are separate.
+    /// Example: one pool called `all`, or `read` and `write` where these are separate, and one called `replica`.
     fn pools(&self) -> Vec<PoolState>;
 
     /// Returns the mode of the connection pooler in front of the server, known once a connection was opened; `None`
@@ -148,7 +148,7 @@ impl SchemaState {
 /// One connection pool at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolState {
-    /// `all`, or `read` and `write` where these are separate.
+    /// `all`, or `read` and `write` where these are separate; `replica`.
     pub name: &'static str,
     /// Open connections.
     pub open: u32,

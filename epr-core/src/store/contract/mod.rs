@@ -33,6 +33,7 @@ mod outbox;
 mod past;
 mod principals;
 mod registry;
+mod replica_reads;
 mod revisions;
 mod rows;
 mod search;
@@ -64,9 +65,10 @@ pub use identities::{
 };
 pub use ledger::{Appended, LedgerStore, LedgerVisitor, ScanRange, ScanStart};
 pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCursor, OutboxStore};
-pub use past::{PastList, PastStore};
+pub use past::{PastStore, RegistryList};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
+pub use replica_reads::ReplicaReadStore;
 pub use revisions::{FormerIncarnation, RecordedIncarnation, RegistryState, RevisionStore};
 pub use rows::{Result, RowVisitor, collect_into};
 pub use search::{SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor};
@@ -89,6 +91,7 @@ pub trait Store:
     + RevisionStore
     + HistoryStore
     + PastStore
+    + ReplicaReadStore
     + CheckpointStore
     + OutboxStore
     + ChangeFeed
@@ -115,6 +118,7 @@ impl<T> Store for T where
         + RevisionStore
         + HistoryStore
         + PastStore
+        + ReplicaReadStore
         + CheckpointStore
         + OutboxStore
         + ChangeFeed

@@ -7,9 +7,9 @@ use crate::domain::{AssignmentFilter, EntityFilter, Moment, PastMoment, Principa
 use crate::history::{RegistryRow, RowKey};
 use crate::store::Page;
 
-/// A list of rows of a past state, newest first, by its filter.
+/// A list of rows of the registry, of the present or a past state, newest first, by its filter.
 #[derive(Debug, Clone, Copy)]
-pub enum PastList<'a> {
+pub enum RegistryList<'a> {
     /// Entities.
     Entities(&'a EntityFilter),
     /// Roles.
@@ -20,7 +20,7 @@ pub enum PastList<'a> {
     Principals(&'a PrincipalFilter),
 }
 
-impl PastList<'_> {
+impl RegistryList<'_> {
     /// Returns `true` if the list has this row at this time. Whether an entity is below another one is not compared.
     #[must_use]
     pub fn admits(&self, row: &RegistryRow, at: Timestamp) -> bool {
@@ -55,7 +55,7 @@ pub trait PastStore: Send + Sync {
     /// # Errors [`NotAskable`](crate::store::StoreError::NotAskable).
     async fn past_rows(
         &self,
-        list: PastList<'_>,
+        list: RegistryList<'_>,
         (moment, now): (Moment, Timestamp),
         page: Page,
         visit: RowVisitor<'_, RegistryRow>,

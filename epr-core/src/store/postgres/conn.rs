@@ -43,6 +43,11 @@ impl Conn {
         self.checkout.is_retired()
     }
 
+    /// Returns whether it leads to a replica.
+    pub(super) fn is_replica(&self) -> bool {
+        self.checkout.is_replica()
+    }
+
     pub(super) fn into_checkout(self) -> Checkout {
         self.checkout
     }

@@ -23,7 +23,7 @@ pub(super) use super::schema_ops::{
     applied_migrations, apply_outside, check_database, columns, explain_migration_error, foreign_table_error,
     lock_schema, may_create, next_page, open_pages, pause_triggers, resume_triggers, set_aside_table, use_no_limits,
 };
-pub(super) use super::{access_batch, changes, entries, facts_batch, takeover};
+pub(super) use super::{access_batch, changes, entries, facts_batch, replica, takeover};
 use crate::domain::Timestamp;
 use crate::domain::time::TimeError;
 use crate::store::StoreError;

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::columns::{read_object, read_type, read_types, read_word};
+use super::dialect::replica::leads_to_replica;
 use super::dialect::{Conn, Id, Row, SqlTime, bind_id, bind_time, classify, read_id, read_time};
 use super::history::Heads;
 use crate::decision::{
@@ -278,9 +279,9 @@ impl Origin {
     }
 
     /// Returns the state. INVARIANT: facts from a server in recovery, or whose ledger lacks the change that this
-    /// process knows, are never used.
+    /// process knows, are never used. A read from a replica has verified its server before.
     pub(in super::super) async fn accept(self, conn: &mut Conn, known: Option<&Head>) -> Result<Accepted> {
-        if self.recovering == Some(true) {
+        if self.recovering == Some(true) && !leads_to_replica(conn) {
             return Err(WrongServer::error("it is in recovery (a standby)"));
         }
         let accepted = self.read.ok_or_else(|| StoreError::corrupt("registry_head", "its row is missing"))?;

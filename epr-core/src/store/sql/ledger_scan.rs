@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 
-use super::dialect::{Pool, Row, begin_snapshot, classify, entries, use_indexes_in_order};
+use super::dialect::{Conn, Pool, Row, begin_snapshot, classify, entries, use_indexes_in_order};
 use super::ledger::read_head;
 use crate::domain::Timestamp;
 use crate::ledger::canonical::Fields;
@@ -13,6 +13,11 @@ use crate::store::{LedgerVisitor, Result, ScanRange, ScanStart};
 /// Shows the entries of `range` in order to `visitor`.
 pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
     let mut snapshot = begin_snapshot(pool).await?;
+    scan_in(&mut snapshot, range, visitor).await
+}
+
+/// [`scan`] in the snapshot that is open.
+pub(super) async fn scan_in(snapshot: &mut Conn, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
     let row =
         sqlx::query("SELECT h.sequence, h.entry_hash, h.former_numbers_up_to FROM audit_chain_head h WHERE h.id = 1")
             .fetch_optional(&mut *snapshot)
@@ -37,7 +42,7 @@ pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn Ledger
     // The whole ledger is everything in the table, including rows with a sequence below 1.
     let from = if range.from == 1 { i64::MIN } else { range.from };
     // Without statistics of rows that were just written, PostgreSQL would sort all of them on disk.
-    use_indexes_in_order(&mut snapshot).await?;
+    use_indexes_in_order(&mut *snapshot).await?;
     let mut rows = sqlx::query(entries::SCAN).bind(from).bind(range.to).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
         if !entries::visit(&row, visitor)? {

@@ -39,6 +39,7 @@ mod listing;
 mod principal_tx;
 mod principals;
 mod rejections;
+mod replica_reports;
 mod reports;
 pub(super) mod revisions;
 mod roles;

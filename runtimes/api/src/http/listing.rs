@@ -11,8 +11,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use epr_core::store::{Cursor, Page};
-use epr_core::{Epr, Error};
+use epr_core::Call;
+use epr_core::domain::Json;
+use epr_core::history::RegistryRow;
+use epr_core::store::{Cursor, Page, ReadNeed, RegistryList, with_position};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -34,21 +36,19 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A list of the registry in the order of creation.
 pub(crate) trait ListSource: Send + Sync + 'static {
-    type Row: Serialize + Send;
+    /// The list.
+    fn list(&self) -> RegistryList<'_>;
+}
 
-    /// Passes rows to `visit` until it returns `false`.
-    fn visit(
-        &self,
-        epr: &Epr,
-        page: Page,
-        visit: impl FnMut(Self::Row) -> bool + Send,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
-
-    /// The last row for which about `bytes` have room; `None` if all rows fit.
-    fn end(&self, epr: &Epr, bytes: i64) -> impl Future<Output = Result<Option<Cursor>, Error>> + Send;
-
-    /// The position of a row.
-    fn position(row: &Self::Row) -> Cursor;
+/// The position of a row of the registry in a list.
+fn position_in_list(row: &RegistryRow) -> Cursor {
+    let (created_at, id) = match row {
+        RegistryRow::Entity(one) => (one.created_at, one.id),
+        RegistryRow::Role(one) => (one.created_at, one.id),
+        RegistryRow::Assignment(one) => (one.created_at, one.id),
+        RegistryRow::Principal(one) => (one.created_at, one.id),
+    };
+    Cursor { created_at, id }
 }
 
 /// Writes rows as JSON until a limit of rows or bytes is reached. `P` is the position of a row.
@@ -60,6 +60,19 @@ pub(crate) struct PageWriter<P> {
     last: Option<P>,
     /// Whether a row did not fit.
     more: bool,
+}
+
+impl PageWriter<Cursor> {
+    /// Adds a row of the registry; `false` if it does not fit.
+    pub(crate) fn add_row(&mut self, row: &RegistryRow) -> bool {
+        let position = position_in_list(row);
+        match row {
+            RegistryRow::Entity(one) => self.add(one, |_| position),
+            RegistryRow::Role(one) => self.add(one, |_| position),
+            RegistryRow::Assignment(one) => self.add(one, |_| position),
+            RegistryRow::Principal(one) => self.add(one, |_| position),
+        }
+    }
 }
 
 impl<P> PageWriter<P> {
@@ -138,42 +151,59 @@ pub(crate) async fn reserve_page(app: &App) -> Result<Reservation, ApiError> {
     app.answers.reserve(PAGE_BYTES + (PAGE_BYTES >> 1)).await.map_err(|_| ApiError::Overloaded)
 }
 
+/// The state that the page of this query needs from a replica.
+pub(crate) fn need_of(query: &Query, call: &Call) -> ReadNeed {
+    call.read_need(query.members.get("cursor").and_then(Json::as_text))
+}
+
 /// Responds with the given page of `list`, or with all of it if no page was requested.
 pub(crate) async fn respond<L: ListSource>(
     app: &Arc<App>,
     query: &Query,
+    call: &Call,
     list: L,
     page: Option<Page>,
 ) -> Result<Response, ApiError> {
+    app.epr.await_revision(call.at_least).await?;
+    let need = need_of(query, call);
     match page {
-        Some(page) => one_page(app, query, &list, page).await,
-        None => whole(app, query, list).await,
+        Some(page) => one_page(app, query, need, &list, page).await,
+        None => whole(app, query, need, list).await,
     }
 }
 
-async fn one_page<L: ListSource>(app: &App, query: &Query, list: &L, page: Page) -> Result<Response, ApiError> {
+async fn one_page<L: ListSource>(
+    app: &App,
+    query: &Query,
+    need: ReadNeed,
+    list: &L,
+    page: Page,
+) -> Result<Response, ApiError> {
     let reservation = reserve_page(app).await?;
     let mut writer = PageWriter::new(page.limit);
     // One row more tells whether there is a next page.
     let rows = Page { limit: page.limit + 1, ..page };
-    list.visit(&app.epr, rows, |row| writer.add(&row, L::position)).await?;
-    Ok(writer.into_response(reservation, query, Cursor::encode))
+    let position = app.epr.show_list(need, list.list(), rows, &mut |row| writer.add_row(&row)).await?;
+    Ok(writer.into_response(reservation, query, |cursor| with_position(cursor.encode(), position)))
 }
 
 /// All of `list`, within the bytes that the transport has for a list. A list that fits into one chunk is sent at once.
 /// The end of a larger one is looked up first, so that `Link` can be sent before the rows.
-async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, list: L) -> Result<Response, ApiError> {
+async fn whole<L: ListSource>(app: &Arc<App>, query: &Query, need: ReadNeed, list: L) -> Result<Response, ApiError> {
     let reservation = app.answers.reserve(STREAM_BYTES).await.map_err(|_| ApiError::Overloaded)?;
     let mut first = PageWriter::first_chunk();
-    list.visit(&app.epr, Page { limit: u32::MAX, after: None }, |row| first.add(&row, L::position)).await?;
+    let all = Page { limit: u32::MAX, after: None };
+    let position = app.epr.show_list(need, list.list(), all, &mut |row| first.add_row(&row)).await?;
     if !first.more {
         return Ok(first.into_response(reservation, query, Cursor::encode));
     }
-    let end = list.end(&app.epr, app.transport.list_bytes()).await?;
+    let need = need.after_page(position);
+    let end = app.epr.list_end(need, list.list(), app.transport.list_bytes()).await?;
     let (sender, chunks) = mpsc::channel(1);
-    tokio::spawn(produce(Arc::clone(app), list, first, end, sender));
+    tokio::spawn(produce(Arc::clone(app), need, list, (first, end), sender));
     let stream = ListStream { chunks, ended: false, _reservation: reservation };
     let body = Body::from_stream(stream::unfold(stream, ListStream::next));
+    // The state of the last chunk is not known yet: without a position, the next page comes from the primary.
     Ok(with_link(body, query, end.map(Cursor::encode)))
 }
 
@@ -214,9 +244,9 @@ impl ListStream {
 /// slow the reader is.
 async fn produce<L: ListSource>(
     app: Arc<App>,
+    mut need: ReadNeed,
     list: L,
-    first: PageWriter<Cursor>,
-    end: Option<Cursor>,
+    (first, end): (PageWriter<Cursor>, Option<Cursor>),
     sender: mpsc::Sender<Chunk>,
 ) {
     let mut chunk = first;
@@ -230,14 +260,18 @@ async fn produce<L: ListSource>(
             return;
         }
         chunk = PageWriter::next_chunk(after);
-        let read = list.visit(&app.epr, Page { limit: u32::MAX, after }, |row| {
-            let position = L::position(&row);
+        let rest = Page { limit: u32::MAX, after };
+        let mut add = |row: RegistryRow| {
+            let position = position_in_list(&row);
             let beyond = end.is_some_and(|end| (position.created_at, position.id) < (end.created_at, end.id));
-            !beyond && chunk.add(&row, |_| position)
-        });
-        if let Err(error) = read.await {
-            warn!(error = epr_core::error::chain(&error), "list_interrupted");
-            return;
+            !beyond && chunk.add_row(&row)
+        };
+        match app.epr.show_list(need, list.list(), rest, &mut add).await {
+            Ok(position) => need = need.after_page(position),
+            Err(error) => {
+                warn!(error = epr_core::error::chain(&error), "list_interrupted");
+                return;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use axum::response::Response;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, Moment};
 use epr_core::history::{RegistryRow, RowKey};
-use epr_core::store::{Cursor, Page, PastList};
+use epr_core::store::{Cursor, Page, RegistryList};
 use epr_core::{Call, Error};
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ pub(crate) async fn page(
     app: &App,
     query: &Query,
     call: &Call,
-    (list, moment): (PastList<'_>, Moment),
+    (list, moment): (RegistryList<'_>, Moment),
     page: Option<Page>,
 ) -> Result<Response, ApiError> {
     let page = page.unwrap_or(Page { limit: DEFAULT_ROWS, after: None });
@@ -60,12 +60,6 @@ pub(crate) async fn page(
     let mut writer = PageWriter::new(page.limit);
     // One row more tells whether there is a next page.
     let rows = Page { limit: page.limit + 1, ..page };
-    let mut add = |row: RegistryRow| match &row {
-        RegistryRow::Entity(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
-        RegistryRow::Role(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
-        RegistryRow::Assignment(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
-        RegistryRow::Principal(one) => writer.add(one, |one| Cursor { created_at: one.created_at, id: one.id }),
-    };
-    app.epr.show_rows_at(call, list, moment, rows, &mut add).await?;
+    app.epr.show_rows_at(call, list, moment, rows, &mut |row| writer.add_row(&row)).await?;
     Ok(at_revision(writer.into_response(reservation, query, Cursor::encode), call))
 }

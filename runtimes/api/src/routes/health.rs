@@ -1,6 +1,7 @@
 //! Liveness, readiness, metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use epr_core::authn::Scope;
 use epr_core::error::chain;
 use epr_core::settings::OpenPath;
+use epr_core::store::PrimaryReason;
 use epr_core::{CheckpointStatus, Epr};
 use serde::Serialize;
 use tracing::warn;
@@ -17,6 +19,9 @@ use crate::App;
 use crate::access::Rule;
 use crate::http::respond::json;
 use crate::openapi::{Route, route};
+
+/// The time in which the state of the replica must be known: half of what a probe waits for an answer by default.
+const REPLICA_LIMIT: Duration = Duration::from_millis(500);
 
 pub(crate) fn routes() -> [Route; 3] {
     [
@@ -74,6 +79,9 @@ pub(crate) struct Dependencies {
     cache: Dependency,
     /// The registry in the memory of this process. Not required: without it, facts are read from the database.
     graph: Dependency,
+    /// The replica that lists may come from, if one is configured. Not required: the primary answers in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_replica: Option<ReadReplica>,
     /// The ledger's checkpoints, if this process signs them. Not required.
     #[serde(skip_serializing_if = "Option::is_none")]
     ledger: Option<Checkpoints>,
@@ -87,6 +95,15 @@ pub(crate) struct Dependencies {
 pub(crate) struct Dependency {
     /// A database is `ok`, `unavailable` or `missing_privileges`; a cache is `ok`, `bypassed` or `off`;
     /// the registry in memory is `ok`, `bypassed`, `too_large` (for `EPR_GRAPH_MB`) or `off`.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+}
+
+/// The state of the replica.
+#[derive(Serialize, ToSchema)]
+struct ReadReplica {
+    /// `ok`, or why it does not answer: `lag`, `ahead`, `diverged`, `other_database`, `not_a_standby`, `schema`,
+    /// `busy`, `unavailable`, `cancelled`, `slow`, `failed` or `unconfirmed`.
     #[schema(value_type = String, example = "ok")]
     status: &'static str,
 }
@@ -127,8 +144,10 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let (status, word) =
         if database == "ok" { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
     let (cache, shared) = app.epr.cache_state();
+    let replica = app.epr.replica_state(REPLICA_LIMIT).await;
     let dependencies = Dependencies {
         database: Dependency { status: database },
+        database_replica: replica.map(|state| ReadReplica { status: state.map_or_else(PrimaryReason::word, |_| "ok") }),
         cache: Dependency { status: cache.word() },
         graph: Dependency { status: app.epr.graph_state().word() },
         ledger: app.epr.checkpoint_status().map(|checkpoints| Checkpoints { status: word_of(&checkpoints) }),

@@ -6,7 +6,7 @@ use epr_core::ExportedEntry;
 use epr_core::domain::{AuditEntry, AuditFilter, AuditPage};
 use epr_core::ledger::canonical::{Fields, entry_hash, id_text};
 use epr_core::ledger::number;
-use epr_core::store::ScanRange;
+use epr_core::store::{ReadNeed, ScanRange};
 
 use super::api::Api;
 use super::{Backend, BackendError, PAGE_ROWS, RowVisitor};
@@ -29,25 +29,28 @@ impl Backend {
             Self::Api(api) => return api.for_each_entry(filter, oldest_first, limit, visit).await,
         };
         let mut page = AuditPage { limit, after: None, ascending: oldest_first };
+        let mut need = ReadNeed::default();
         loop {
-            let (mut read, mut goes_on) = (0, true);
-            epr.show_audit_entries(filter, page, &mut |entry| {
+            let (mut read, mut goes_on, mut last) = (0, true, None);
+            let mut take = |entry: AuditEntry| {
                 read += 1;
-                page.after = Some(entry.sequence);
+                last = Some(entry.sequence);
                 goes_on = visit(entry);
                 goes_on
-            })
-            .await?;
+            };
+            let position = epr.list_audit_entries(need, filter, page, &mut take).await?;
+            page.after = last;
             if !goes_on || read < limit {
                 return Ok(());
             }
+            need = need.after_page(position);
         }
     }
 
     /// The entries of `range` with their canonical texts.
     pub(crate) async fn export_ledger(&self, range: ScanRange, take: EntryVisitor<'_>) -> Result<(), BackendError> {
         match self {
-            Self::Database { epr, .. } => Ok(epr.export_ledger(range, take).await?),
+            Self::Database { epr, .. } => Ok(epr.copy_ledger(range, take).await?),
             Self::Api(api) => export(api, range, take).await,
         }
     }

@@ -10,7 +10,7 @@ use epr_core::domain::{
     Role,
 };
 use epr_core::history::{RegistryRow, RowKey};
-use epr_core::store::{Cursor, Page, PastList};
+use epr_core::store::{Cursor, Page, RegistryList};
 use futures_util::TryStreamExt as _;
 use uuid::Uuid;
 
@@ -45,7 +45,7 @@ impl Backend {
         let mut found = None;
         for status in [None, Some(EntityStatus::Archived)] {
             filter.status = status;
-            self.for_each_row_at(PastList::Entities(&filter), moment, &mut |row| {
+            self.for_each_row_at(RegistryList::Entities(&filter), moment, &mut |row| {
                 found = Some(row);
                 false
             })
@@ -75,7 +75,7 @@ impl Backend {
             return self.role_named(name).await;
         }
         let mut found = None;
-        self.for_each_row_at(PastList::Roles, moment, &mut |row| {
+        self.for_each_row_at(RegistryList::Roles, moment, &mut |row| {
             if let RegistryRow::Role(role) = row
                 && role.name == name
             {
@@ -126,7 +126,7 @@ impl Backend {
         visit: RowVisitor<'_, NamedAssignment>,
     ) -> Result<(), BackendError> {
         let mut names = NamesAt { backend: self, moment, roles: None, entities: HashMap::new() };
-        self.for_each_page_at(PastList::Assignments(filter), moment, async |rows| {
+        self.for_each_page_at(RegistryList::Assignments(filter), moment, async |rows| {
             for row in rows {
                 let RegistryRow::Assignment(assignment) = row else { return Err(another_kind()) };
                 if !visit(names.name(assignment).await?) {
@@ -141,7 +141,7 @@ impl Backend {
     /// Passes the rows of a list at `moment` to `visit`, newest first, until it returns `false`.
     pub(crate) async fn for_each_row_at(
         &self,
-        list: PastList<'_>,
+        list: RegistryList<'_>,
         moment: Moment,
         visit: RowVisitor<'_, RegistryRow>,
     ) -> Result<(), BackendError> {
@@ -158,7 +158,7 @@ impl Backend {
     /// Passes the pages of a list at `moment` to `take` until it returns `false`.
     async fn for_each_page_at(
         &self,
-        list: PastList<'_>,
+        list: RegistryList<'_>,
         mut moment: Moment,
         mut take: impl AsyncFnMut(Vec<RegistryRow>) -> Result<bool, BackendError>,
     ) -> Result<(), BackendError> {
@@ -177,10 +177,10 @@ impl Backend {
                     }};
                 }
                 match list {
-                    PastList::Entities(filter) => pages!(client.entities(filter)),
-                    PastList::Roles => pages!(client.roles()),
-                    PastList::Assignments(filter) => pages!(client.assignments(filter)),
-                    PastList::Principals(filter) => pages!(client.principals(filter)),
+                    RegistryList::Entities(filter) => pages!(client.entities(filter)),
+                    RegistryList::Roles => pages!(client.roles()),
+                    RegistryList::Assignments(filter) => pages!(client.assignments(filter)),
+                    RegistryList::Principals(filter) => pages!(client.principals(filter)),
                 }
                 return Ok(());
             }
@@ -231,7 +231,7 @@ impl NamesAt<'_> {
         if self.roles.is_none() {
             let mut roles = HashMap::new();
             self.backend
-                .for_each_row_at(PastList::Roles, self.moment, &mut |row| {
+                .for_each_row_at(RegistryList::Roles, self.moment, &mut |row| {
                     if let RegistryRow::Role(role) = row {
                         roles.insert(role.id, role.name);
                     }

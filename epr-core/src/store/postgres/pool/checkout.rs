@@ -78,6 +78,11 @@ impl Checkout {
         self.pool.continuity().is_retired(self.generation)
     }
 
+    /// Returns whether it leads to a replica.
+    pub(in super::super) fn is_replica(&self) -> bool {
+        self.pool.is_replica()
+    }
+
     /// Returns the connection to the pool, once a ping has shown that nothing is under way on it.
     pub(in super::super) async fn check_in(mut self) {
         if self.conn().ping().await.is_ok() {

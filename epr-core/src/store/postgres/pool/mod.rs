@@ -39,6 +39,8 @@ pub(in super::super) struct Pool(Arc<Inner>);
 struct Inner {
     server: Server,
     servers: Servers,
+    /// Whether its connections lead to a replica: then each read verifies the server.
+    is_replica: bool,
     max_connections: u32,
     acquire_timeout: Duration,
     state: Mutex<State>,
@@ -85,9 +87,20 @@ enum Acquired {
 impl Pool {
     /// A pool without connections yet.
     pub(super) fn new(connect: PgConnectOptions, options: &Options, continuity: Arc<LedgerContinuity>) -> Self {
+        Self::of(connect, options, continuity, false)
+    }
+
+    /// A pool of connections to a replica, without connections yet. Whether a server may answer is verified by each
+    /// read, and not when its connection is opened.
+    pub(super) fn of_replica(connect: PgConnectOptions, options: &Options) -> Self {
+        Self::of(connect, options, Arc::default(), true)
+    }
+
+    fn of(connect: PgConnectOptions, options: &Options, continuity: Arc<LedgerContinuity>, is_replica: bool) -> Self {
         Self(Arc::new(Inner {
             server: Server::new(connect, options.pooler),
             servers: Servers::new(continuity),
+            is_replica,
             max_connections: options.pool_size,
             acquire_timeout: options.acquire_timeout,
             state: Mutex::default(),
@@ -199,6 +212,10 @@ impl Pool {
     /// Returns the continuity of the ledger on this database.
     pub(super) fn continuity(&self) -> &LedgerContinuity {
         self.0.servers.continuity()
+    }
+
+    pub(super) fn is_replica(&self) -> bool {
+        self.0.is_replica
     }
 
     pub(super) fn size(&self) -> u32 {

@@ -78,9 +78,11 @@ impl Pool {
         let connecting = async {
             let mut opened = self.0.server.connect().await?;
             let generation = match opened.pooling {
-                Pooling::Sessions => self.0.servers.identify(&mut opened.conn, begun, standby).await?,
-                // The next transaction may be on another server.
-                Pooling::Transactions => begun.1,
+                Pooling::Sessions if !self.is_replica() => {
+                    self.0.servers.identify(&mut opened.conn, begun, standby).await?
+                }
+                // The next transaction may be on another server, and a read from a replica verifies it.
+                Pooling::Sessions | Pooling::Transactions => begun.1,
             };
             Ok((opened, generation))
         };

@@ -7,7 +7,7 @@ use super::super::listing::after;
 use super::open::{Source, Subject};
 use crate::domain::PastMoment;
 use crate::history::{RegistryRow, RowKey};
-use crate::store::{Cursor, Page, PastList, Result, RowVisitor};
+use crate::store::{Cursor, Page, RegistryList, Result, RowVisitor};
 
 /// The rows that one statement reads of a list, whose filter may leave out most of them.
 const BATCH: u32 = 256;
@@ -36,7 +36,7 @@ pub(in super::super) async fn row(conn: &mut Conn, key: &RowKey, sequence: i64) 
 /// Passes at most `page.limit` rows of `list` at `past` to `visit` until it returns `false`.
 pub(in super::super) async fn rows(
     conn: &mut Conn,
-    list: PastList<'_>,
+    list: RegistryList<'_>,
     past: PastMoment,
     page: Page,
     visit: RowVisitor<'_, RegistryRow>,
@@ -64,18 +64,18 @@ pub(in super::super) async fn rows(
 /// The next rows of a list that only some of its conditions have narrowed, and their number.
 async fn batch(
     conn: &mut Conn,
-    list: PastList<'_>,
+    list: RegistryList<'_>,
     past: PastMoment,
     position: Option<Cursor>,
 ) -> Result<(Vec<RegistryRow>, u32)> {
     let sequence = past.revision.sequence;
     let (subject, ids) = match list {
-        PastList::Entities(filter) => (Subject::Entity, [("r.parent_id", filter.parent_id), ("", None)]),
-        PastList::Roles => (Subject::Role, [("", None), ("", None)]),
-        PastList::Assignments(filter) => {
+        RegistryList::Entities(filter) => (Subject::Entity, [("r.parent_id", filter.parent_id), ("", None)]),
+        RegistryList::Roles => (Subject::Role, [("", None), ("", None)]),
+        RegistryList::Assignments(filter) => {
             (Subject::Assignment, [("r.principal_id", filter.principal_id), ("r.role_id", filter.role_id)])
         }
-        PastList::Principals(_) => (Subject::Principal, [("", None), ("", None)]),
+        RegistryList::Principals(_) => (Subject::Principal, [("", None), ("", None)]),
     };
     let mut query = subject.select(Source::VersionsAfter(sequence));
     for (column, id) in ids {
@@ -83,7 +83,7 @@ async fn batch(
             query.push(" AND ").push(column).push(" = ").push_bind(bind_id(id));
         }
     }
-    if let PastList::Entities(filter) = list
+    if let RegistryList::Entities(filter) = list
         && let Some(ancestor) = filter.ancestor_id
     {
         below(&mut query, ancestor, sequence);
@@ -105,7 +105,8 @@ fn below(query: &mut sqlx::QueryBuilder<super::super::dialect::Db>, ancestor: Uu
     query.push(")) SELECT below.id FROM below)");
 }
 
-fn position_of(row: &RegistryRow) -> Cursor {
+/// Returns the position of a row in a list.
+pub(in super::super) fn position_of(row: &RegistryRow) -> Cursor {
     let (created_at, id) = match row {
         RegistryRow::Entity(one) => (one.created_at, one.id),
         RegistryRow::Role(one) => (one.created_at, one.id),

@@ -86,10 +86,13 @@ impl AdminStore for SqlStore {
             waited,
         };
         let (reads, writes) = (self.read_stats.total(), self.write_stats.total());
-        if dialect::is_same_pool(&self.read, &self.write) {
-            return vec![state("all", &self.read, (reads.0 + writes.0, reads.1 + writes.1))];
-        }
-        vec![state("read", &self.read, reads), state("write", &self.write, writes)]
+        let mut states = if dialect::is_same_pool(&self.read, &self.write) {
+            vec![state("all", &self.read, (reads.0 + writes.0, reads.1 + writes.1))]
+        } else {
+            vec![state("read", &self.read, reads), state("write", &self.write, writes)]
+        };
+        states.extend(self.replica.as_ref().map(|one| state("replica", &one.pool, one.stats.total())));
+        states
     }
 
     fn pooler(&self) -> Option<&'static str> {
@@ -107,10 +110,19 @@ impl AdminStore for SqlStore {
             tokio::time::sleep(REST_POLL_INTERVAL).await;
         }
         dialect::distrust_idle(&self.read);
+        if let Some(replica) = &self.replica {
+            dialect::distrust_idle(&replica.pool);
+            replica.forget();
+        }
     }
 
     async fn close(&self) {
-        self.read.close().await;
-        self.write.close().await;
+        let replica = async {
+            if let Some(replica) = &self.replica {
+                replica.pool.close().await;
+            }
+        };
+        // A replica that does not answer keeps the others open for no longer.
+        tokio::join!(self.read.close(), self.write.close(), replica);
     }
 }

@@ -19,6 +19,8 @@ mod outbox;
 mod past;
 mod principals;
 mod registry;
+mod replica;
+mod replica_reads;
 mod revisions;
 mod search;
 mod takeover;
@@ -41,6 +43,7 @@ use crate::store::acquire_stats::AcquireStats;
 use crate::store::continuity::LedgerContinuity;
 use crate::store::read_limits::ReadLimits;
 use crate::store::{Result, Transactions, Tx};
+use replica::Replica;
 
 /// The most time of one page of a list of access: its statements together, and the judging of what they find.
 const PAGE_DEADLINE: Duration = Duration::from_secs(15);
@@ -55,10 +58,19 @@ pub struct SqlStore {
     target: Target,
     head: Arc<CachedHead>,
     continuity: Arc<LedgerContinuity>,
+    replica: Option<Replica>,
 }
 
 impl SqlStore {
-    pub(in super::super) fn new(read: Pool, write: Pool, target: Target, continuity: Arc<LedgerContinuity>) -> Self {
+    /// A store. What may come from a replica is read on the connections of `replica`, unless it lags more than the
+    /// given time.
+    pub(in super::super) fn new(
+        read: Pool,
+        write: Pool,
+        target: Target,
+        continuity: Arc<LedgerContinuity>,
+        replica: Option<(Pool, Duration)>,
+    ) -> Self {
         Self {
             limits: ReadLimits::new(max_connections(&read), acquire_timeout(&read)),
             read,
@@ -68,6 +80,7 @@ impl SqlStore {
             target,
             head: Arc::default(),
             continuity,
+            replica: replica.map(|(pool, max_lag)| Replica::new(pool, max_lag)),
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::history;
 use super::SqlStore;
 use crate::domain::{Moment, PastMoment, Timestamp};
 use crate::history::{RegistryRow, RowKey};
-use crate::store::{Page, PastList, PastStore, Result, RowVisitor};
+use crate::store::{Page, PastStore, RegistryList, Result, RowVisitor};
 
 #[async_trait]
 impl PastStore for SqlStore {
@@ -28,7 +28,7 @@ impl PastStore for SqlStore {
 
     async fn past_rows(
         &self,
-        list: PastList<'_>,
+        list: RegistryList<'_>,
         (moment, now): (Moment, Timestamp),
         page: Page,
         visit: RowVisitor<'_, RegistryRow>,

@@ -10,8 +10,7 @@ use epr_core::domain::{
     Assignment, AssignmentFilter, AssignmentRequest, Invalid, Json, KeyedCreation, Moment, NewAssignment, Revision,
 };
 use epr_core::history::RowKey;
-use epr_core::store::{Cursor, Page, PastList};
-use epr_core::{Epr, Error};
+use epr_core::store::RegistryList;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -126,30 +125,14 @@ async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): 
     let page = Listing::read_page_if_given(&mut fields);
     let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
     if !moment.is_now() {
-        return past::page(&app, &query, &call, (PastList::Assignments(&filter), moment), page).await;
+        return past::page(&app, &query, &call, (RegistryList::Assignments(&filter), moment), page).await;
     }
-    app.epr.await_revision(call.at_least).await?;
-    listing::respond(&app, &query, filter, page).await
+    listing::respond(&app, &query, &call, filter, page).await
 }
 
 impl ListSource for AssignmentFilter {
-    type Row = Assignment;
-
-    async fn visit(
-        &self,
-        epr: &Epr,
-        page: Page,
-        mut visit: impl FnMut(Assignment) -> bool + Send,
-    ) -> Result<(), Error> {
-        epr.show_assignments(self, page, &mut visit).await
-    }
-
-    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
-        epr.assignments_end(self, bytes).await
-    }
-
-    fn position(row: &Assignment) -> Cursor {
-        Cursor { created_at: row.created_at, id: row.id }
+    fn list(&self) -> RegistryList<'_> {
+        RegistryList::Assignments(self)
     }
 }
 

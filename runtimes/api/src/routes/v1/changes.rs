@@ -14,6 +14,7 @@ use epr_core::Error;
 use epr_core::authn::Scope;
 use epr_core::domain::fields::{self, Fields, Problem};
 use epr_core::domain::{Change, Invalid, Revision, moment};
+use epr_core::store::ReadNeed;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 use utoipa::IntoParams;
@@ -120,11 +121,12 @@ async fn changes(
     let ((after, call), resumed) = Invalid::both(asked, resumed)?;
     let reader = app.readers.acquire().map_err(|_| NO_READERS)?;
     app.epr.await_revision(call.at_least).await?;
+    let need = call.read_need(None);
     if is_stream {
-        return stream(&app, reader, resumed.or(after)).await;
+        return stream(&app, reader, need, resumed.or(after)).await;
     }
     let wait = Duration::from_secs(wait.unwrap_or(0));
-    poll(&app, &query, after, (wait, limit), permit.as_deref()).await
+    poll(&app, &query, (need, after), (wait, limit), permit.as_deref()).await
 }
 
 /// Whether the caller asks for server-sent events.
@@ -164,17 +166,17 @@ fn position(after: Option<Revision>, registry: Revision) -> Revision {
 async fn poll(
     app: &App,
     query: &Query,
-    after: Option<Revision>,
+    (need, after): (ReadNeed, Option<Revision>),
     (wait, limit): (Duration, u32),
     permit: Option<&Permit>,
 ) -> HandlerResult {
     let deadline = Instant::now() + wait;
     loop {
         // Without entries: most readers that ask have everything.
-        let registry = app.read_changes(after, 0, &mut |_| false).await?;
+        let registry = app.read_changes(need, after, 0, &mut |_| false).await?;
         let seen = position(after, registry);
         if after.is_none_or(|after| registry > after) && registry.sequence > 0 {
-            let (page, registry) = read_page(app, after, limit).await?;
+            let (page, registry) = read_page(app, (need, after), limit).await?;
             if let Some(answer) = answer(query, page, position(after, registry)) {
                 return Ok(answer);
             }
@@ -195,12 +197,16 @@ async fn poll(
 
 type ReadPage = (PageWriter<Revision>, Reservation);
 
-async fn read_page(app: &App, after: Option<Revision>, limit: u32) -> Result<(ReadPage, Revision), ApiError> {
+async fn read_page(
+    app: &App,
+    (need, after): (ReadNeed, Option<Revision>),
+    limit: u32,
+) -> Result<(ReadPage, Revision), ApiError> {
     let _turn = app.feed.acquire().await;
     let reservation = listing::reserve_page(app).await?;
     let mut page = PageWriter::new(limit);
     let add = &mut |change: Change| page.add(&change, |change| change.revision);
-    let registry = app.epr.changes(after, limit + 1, add).await?;
+    let registry = app.epr.changes_since(need, after, limit + 1, add).await?;
     Ok(((page, reservation), registry))
 }
 
@@ -222,19 +228,19 @@ fn answer(query: &Query, (page, reservation): ReadPage, seen: Revision) -> Optio
 }
 
 /// Opens a stream. Errors of the position are answered before it begins.
-async fn stream(app: &Arc<App>, reader: Permit, after: Option<Revision>) -> HandlerResult {
-    let registry = app.read_changes(after, 0, &mut |_| false).await?;
+async fn stream(app: &Arc<App>, reader: Permit, need: ReadNeed, after: Option<Revision>) -> HandlerResult {
+    let registry = app.read_changes(need, after, 0, &mut |_| false).await?;
     let (writer, response) = event_stream::open(reader);
-    tokio::spawn(write(Arc::clone(app), writer, after));
+    tokio::spawn(write(Arc::clone(app), writer, need, after));
     Ok(with_revision(response, after.unwrap_or(Revision { sequence: 0, ..registry })))
 }
 
 /// Writes events until the reader disconnects or is cut, the service stops, or the stream is [`MAX_STREAM`] old.
-async fn write(app: Arc<App>, writer: EventWriter, after: Option<Revision>) {
+async fn write(app: Arc<App>, writer: EventWriter, need: ReadNeed, after: Option<Revision>) {
     // Streams that began together do not end together.
     let jitter = Duration::from_millis(u64::from(uuid::Uuid::new_v4().as_fields().1) * 2);
     let end = tokio::select! {
-        end = write_events(&app, &writer, after) => end,
+        end = write_events(&app, &writer, need, after) => end,
         () = app.stopping() => Some(again("The service is stopping")),
         () = sleep(MAX_STREAM.saturating_sub(jitter)) => Some(again("The stream has reached its longest duration")),
     };
@@ -249,7 +255,7 @@ fn again(why: impl std::fmt::Display) -> String {
 }
 
 /// Returns why the stream ends; `None` when nobody reads it any more.
-async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revision>) -> Option<String> {
+async fn write_events(app: &App, writer: &EventWriter, need: ReadNeed, mut after: Option<Revision>) -> Option<String> {
     // A connection that is silent for longer is closed.
     let keep_alive = KEEP_ALIVE_INTERVAL.min(app.limits.keep_alive / 2);
     let mut chunk = b"retry: 1000\n\n".to_vec();
@@ -272,7 +278,7 @@ async fn write_events(app: &App, writer: &EventWriter, mut after: Option<Revisio
             last = Some(change.revision);
             chunk.len() < CHUNK_BYTES
         };
-        let registry = match app.read_changes(after, CHUNK_ENTRIES, &mut take).await {
+        let registry = match app.read_changes(need, after, CHUNK_ENTRIES, &mut take).await {
             Ok(registry) => registry,
             Err(error) => {
                 warn!(error = epr_core::error::chain(&error), "change_stream_ended");

@@ -7,8 +7,7 @@ use epr_core::authn::Scope;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Entity, EntityFilter, EntityPatch, Invalid, KeyedCreation, Moment, NewEntity, Revision};
 use epr_core::history::RowKey;
-use epr_core::store::{Cursor, Page, PastList};
-use epr_core::{Epr, Error};
+use epr_core::store::RegistryList;
 
 use crate::App;
 use crate::access::Rule;
@@ -108,25 +107,14 @@ async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): 
     let page = Listing::read_page_if_given(&mut fields);
     let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
     if !moment.is_now() {
-        return past::page(&app, &query, &call, (PastList::Entities(&filter), moment), page).await;
+        return past::page(&app, &query, &call, (RegistryList::Entities(&filter), moment), page).await;
     }
-    app.epr.await_revision(call.at_least).await?;
-    listing::respond(&app, &query, filter, page).await
+    listing::respond(&app, &query, &call, filter, page).await
 }
 
 impl ListSource for EntityFilter {
-    type Row = Entity;
-
-    async fn visit(&self, epr: &Epr, page: Page, mut visit: impl FnMut(Entity) -> bool + Send) -> Result<(), Error> {
-        epr.show_entities(self, page, &mut visit).await
-    }
-
-    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
-        epr.entities_end(self, bytes).await
-    }
-
-    fn position(row: &Entity) -> Cursor {
-        Cursor { created_at: row.created_at, id: row.id }
+    fn list(&self) -> RegistryList<'_> {
+        RegistryList::Entities(self)
     }
 }
 

@@ -10,8 +10,7 @@ use epr_core::domain::{
     Invalid, KeyedCreation, Moment, NewPrincipal, Principal, PrincipalFilter, PrincipalPatch, Revision,
 };
 use epr_core::history::RowKey;
-use epr_core::store::{Cursor, Page, PastList};
-use epr_core::{Epr, Error};
+use epr_core::store::RegistryList;
 use utoipa::IntoParams;
 
 use crate::App;
@@ -134,25 +133,14 @@ async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): 
     let page = Listing::read_page_if_given(&mut fields);
     let ((filter, moment, page), call) = Invalid::both(fields.finish(Some((filter, moment, page))), call)?;
     if !moment.is_now() {
-        return past::page(&app, &query, &call, (PastList::Principals(&filter), moment), page).await;
+        return past::page(&app, &query, &call, (RegistryList::Principals(&filter), moment), page).await;
     }
-    app.epr.await_revision(call.at_least).await?;
-    listing::respond(&app, &query, filter, page).await
+    listing::respond(&app, &query, &call, filter, page).await
 }
 
 impl ListSource for PrincipalFilter {
-    type Row = Principal;
-
-    async fn visit(&self, epr: &Epr, page: Page, mut visit: impl FnMut(Principal) -> bool + Send) -> Result<(), Error> {
-        epr.show_principals(self, page, &mut visit).await
-    }
-
-    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
-        epr.principals_end(self, bytes).await
-    }
-
-    fn position(row: &Principal) -> Cursor {
-        Cursor { created_at: row.created_at, id: row.id }
+    fn list(&self) -> RegistryList<'_> {
+        RegistryList::Principals(self)
     }
 }
 

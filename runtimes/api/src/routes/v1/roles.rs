@@ -8,8 +8,7 @@ use epr_core::decision::condition;
 use epr_core::domain::fields::Fields;
 use epr_core::domain::{Invalid, KeyedCreation, Moment, NewRole, Revision, Role, RolePatch};
 use epr_core::history::RowKey;
-use epr_core::store::{Cursor, Page, PastList};
-use epr_core::{Epr, Error};
+use epr_core::store::RegistryList;
 
 use crate::App;
 use crate::access::Rule;
@@ -105,27 +104,16 @@ async fn list(State(app): State<Arc<App>>, query: Query, QuestionHeaders(call): 
     let page = Listing::read_page_if_given(&mut fields);
     let ((moment, page), call) = Invalid::both(fields.finish(Some((moment, page))), call)?;
     if !moment.is_now() {
-        return past::page(&app, &query, &call, (PastList::Roles, moment), page).await;
+        return past::page(&app, &query, &call, (RegistryList::Roles, moment), page).await;
     }
-    app.epr.await_revision(call.at_least).await?;
-    listing::respond(&app, &query, AllRoles, page).await
+    listing::respond(&app, &query, &call, AllRoles, page).await
 }
 
 struct AllRoles;
 
 impl ListSource for AllRoles {
-    type Row = Role;
-
-    async fn visit(&self, epr: &Epr, page: Page, mut visit: impl FnMut(Role) -> bool + Send) -> Result<(), Error> {
-        epr.show_roles(page, &mut visit).await
-    }
-
-    async fn end(&self, epr: &Epr, bytes: i64) -> Result<Option<Cursor>, Error> {
-        epr.roles_end(bytes).await
-    }
-
-    fn position(row: &Role) -> Cursor {
-        Cursor { created_at: row.created_at, id: row.id }
+    fn list(&self) -> RegistryList<'_> {
+        RegistryList::Roles
     }
 }
 
