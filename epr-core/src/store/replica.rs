@@ -207,10 +207,9 @@ impl ReplicaReport {
             // Before the first entry there is nothing to compare.
             None if self.head.sequence == 0 => Ok(()),
             Some(hash) if *hash == self.head.entry_hash => Ok(()),
-            Some(_) => Err(PrimaryReason::Diverged),
             // With synchronous replication a standby can show a commit first.
             None if self.head.sequence > primary.head => Err(PrimaryReason::Ahead),
-            None => Err(PrimaryReason::Diverged),
+            Some(_) | None => Err(PrimaryReason::Diverged),
         }
     }
 }

@@ -173,6 +173,40 @@ async fn an_assignment_that_waits_for_a_lock_keeps_no_other_waiting() {
     }
 }
 
+/// A commit that the database refuses because of one assignment makes none of the others fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_fails_because_of_one_assignment_concerns_no_other() {
+    let api = Api::start(DatabaseKind::Postgres).await;
+    let role = api.role("Reader", &[], &["a:do"]).await;
+    let refused = principal(5);
+    let refuse = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$; \
+         CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON role_assignments DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (NEW.principal_id = '{refused}') EXECUTE FUNCTION refuse()"
+    );
+    api.database.execute(&refuse).await.unwrap();
+    let lock = hold(&api.database, "SELECT * FROM audit_chain_head FOR UPDATE").await;
+    let calls: Vec<_> = (0..20)
+        .map(|n: u128| (principal(n), assign(&api, json!({"principal_id": principal(n), "role_id": role}))))
+        .collect();
+    until_in_progress(&api.database, 20.0, async || metrics(&api).await).await;
+    release(lock).await;
+    for (principal, call) in calls {
+        let answer = call.await.unwrap();
+        if principal == refused {
+            assert!(answer.status.is_server_error(), "{answer:?}");
+        } else {
+            answer.expect(201);
+        }
+    }
+    let entries = "SELECT COUNT(*) FROM audit_logs WHERE action = 'role_assignment.create'";
+    let of_refused = format!("SELECT COUNT(*) FROM role_assignments WHERE principal_id = '{refused}'");
+    assert_eq!(api.database.number("SELECT COUNT(*) FROM role_assignments").await, 19);
+    assert_eq!((api.database.number(&of_refused).await, api.database.number(entries).await), (0, 19));
+    let (code, report) = audit_verify(&api.database.url, &[]).await;
+    assert_eq!(code, 0, "{report}");
+}
+
 /// The lines about an entry have the request of its caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lines_of_a_group_name_the_requests_of_its_callers() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use epr_bench::measure::{cpu_seconds, fsync_rate, peak_kib};
+use epr_bench::plain_rows::PlainRows;
 use epr_core::settings::{Settings, Source};
 use epr_core::store::{ScanRange, Store};
 use epr_core::{Call, Epr};
@@ -16,6 +17,8 @@ use serde_json::json;
 
 /// Duration of each measurement.
 const SPAN: Duration = Duration::from_secs(4);
+/// Duration of each turn of two that are compared.
+const TURN: Duration = Duration::from_millis(500);
 /// Verified entries; `EPR_BENCH_ENTRIES` overrides it.
 const ENTRIES: usize = 1_000_000;
 
@@ -33,13 +36,20 @@ async fn main() {
     println!("fsync of 8 KiB: {:.0}/s", fsync_rate());
     let database = Database::create(DatabaseKind::Postgres).await;
     let store = database.store().await;
+    let epr = service(&database, 4).await;
+    let mut plain_rows = PlainRows::create(&database.url).await;
     let mut per_entry = 0.0;
     for size in [1, 10, 100, 1000] {
-        let rate = appends(&*store, size).await;
+        let (rate, plain) = appends(&epr, &mut plain_rows, size).await;
         if size == 1 {
             per_entry = rate;
         }
-        println!("append lists of {size:>4}: {rate:>9.0} entries/s, {:>6.1} times one by one", rate / per_entry);
+        println!(
+            "append lists of {size:>4}: {rate:>9.0} entries/s, {:>6.1} times one by one, {:>3.0} % of plain rows \
+             ({plain:.0}/s)",
+            rate / per_entry,
+            100.0 * rate / plain
+        );
     }
     for (what, work) in [("group commit", Work::Record), ("audited checks", Work::Check)] {
         let mut one_caller = 0.0;
@@ -53,7 +63,6 @@ async fn main() {
     }
     let wanted = std::env::var("EPR_BENCH_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(ENTRIES);
     fill(&*store, wanted).await;
-    let epr = service(&database, 4).await;
     verify(&epr, "right after filling").await;
     // The first reader of new rows sets their hint bits, which dirties every page.
     verify(&epr, "again").await;
@@ -110,15 +119,27 @@ async fn append(store: &dyn Store, size: usize) {
     tx.commit().await.expect("a commit");
 }
 
+/// Entries per second that one caller appends in lists of `size`, and rows per second that it inserts in the table
+/// beside, in turn.
 #[allow(clippy::cast_precision_loss, reason = "counts of entries")]
-async fn appends(store: &dyn Store, size: usize) -> f64 {
-    let begun = Instant::now();
-    let mut done = 0;
-    while begun.elapsed() < SPAN {
-        append(store, size).await;
-        done += size;
+async fn appends(epr: &Epr, plain_rows: &mut PlainRows, size: usize) -> (f64, f64) {
+    let (mut appended, mut appending) = (0, Duration::ZERO);
+    let (mut inserted, mut inserting) = (0, Duration::ZERO);
+    while appending < SPAN {
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
+            epr.record((0..size).map(fresh).collect()).await.expect("entries");
+            appended += size;
+        }
+        appending += begun.elapsed();
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
+            plain_rows.insert(size).await;
+            inserted += size;
+        }
+        inserting += begun.elapsed();
     }
-    done as f64 / begun.elapsed().as_secs_f64()
+    (appended as f64 / appending.as_secs_f64(), inserted as f64 / inserting.as_secs_f64())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of decisions")]

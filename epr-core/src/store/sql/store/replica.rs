@@ -218,7 +218,7 @@ impl Replica {
 impl SqlStore {
     /// Runs `read` on a snapshot of the replica; returns its value and the snapshot's report. `None` when the primary
     /// has to answer, perhaps after `read` has begun.
-    pub(super) async fn from_replica<R: ResumableRead>(
+    pub(super) async fn answer_of_replica<R: ResumableRead>(
         &self,
         need: ReadNeed,
         read: &mut R,
@@ -253,7 +253,7 @@ impl SqlStore {
         Err(reason)
     }
 
-    /// Runs `scan`, which has no time limit but reports its progress to `rows`, as [`SqlStore::from_replica`] does.
+    /// Runs `scan`, which has no time limit but reports its progress to `rows`, as [`SqlStore::answer_of_replica`] does.
     /// `stalled` is ready when it makes none.
     pub(super) async fn scan_replica(
         &self,

@@ -16,7 +16,7 @@ use super::super::{
     assignments, changes, entities, history, ledger_page, ledger_scan, principals, replica_reports, roles,
 };
 use super::SqlStore;
-use super::replica::ResumableRead;
+use super::replica::{Replica, ResumableRead};
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Change, Moment, NotAskable, PastMoment, Revision, Timestamp};
 use crate::history::RegistryRow;
 use crate::ledger::chain::Head;
@@ -253,7 +253,7 @@ impl ReplicaReadStore for SqlStore {
     ) -> Result<Option<i64>> {
         let rest = Rest::new((page.limit, page.after), position_of, visit);
         let mut read = PresentList { list, now, rest };
-        if let Some(((), report)) = self.from_replica(need, &mut read).await {
+        if let Some(((), report)) = self.answer_of_replica(need, &mut read).await {
             return Ok(Some(report.head.sequence));
         }
         self.list_with_position(&mut read).await
@@ -267,7 +267,7 @@ impl ReplicaReadStore for SqlStore {
         bytes: i64,
     ) -> Result<Option<Cursor>> {
         let mut read = PresentEnd { list, now, bytes };
-        if let Some((end, _)) = self.from_replica(need, &mut read).await {
+        if let Some((end, _)) = self.answer_of_replica(need, &mut read).await {
             return Ok(end);
         }
         self.list(async |conn| read.read(conn).await).await
@@ -282,7 +282,7 @@ impl ReplicaReadStore for SqlStore {
     ) -> Result<Option<i64>> {
         let rest = Rest::new((page.limit, page.after), |entry: &AuditEntry| entry.sequence, visit);
         let mut read = LedgerList { filter, ascending: page.ascending, rest };
-        if let Some(((), report)) = self.from_replica(need, &mut read).await {
+        if let Some(((), report)) = self.answer_of_replica(need, &mut read).await {
             return Ok(Some(report.head.sequence));
         }
         self.list_with_position(&mut read).await
@@ -310,7 +310,7 @@ impl ReplicaReadStore for SqlStore {
         let known = self.continuity.newest_change();
         let rest = Rest::new((limit, after), |change: &Change| change.revision, visit);
         let mut read = ChangeList { known, rest };
-        if let Some((accepted, _)) = self.from_replica(need, &mut read).await {
+        if let Some((accepted, _)) = self.answer_of_replica(need, &mut read).await {
             return Ok(accepted.revision);
         }
         let accepted = self.page_snapshot(async |conn| read.read(conn).await).await?;
@@ -329,7 +329,7 @@ impl ReplicaReadStore for SqlStore {
         let known = self.continuity.newest_change();
         let rest = Rest::new((page.limit, page.after), position_of, visit);
         let mut read = PastRows { list, moment, known, rest };
-        if let Some(((past, _), _)) = self.from_replica(need, &mut read).await {
+        if let Some(((past, _), _)) = self.answer_of_replica(need, &mut read).await {
             return Ok(past);
         }
         let _permit = self.limits.list().await?;
@@ -339,7 +339,7 @@ impl ReplicaReadStore for SqlStore {
     }
 
     fn replica_reads(&self) -> Vec<ReplicaReads> {
-        self.replica.as_ref().map_or_else(Vec::new, |replica| replica.reads())
+        self.replica.as_ref().map_or_else(Vec::new, Replica::reads)
     }
 
     async fn replica_state(&self, limit: Duration) -> Option<ReplicaState> {
