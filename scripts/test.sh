@@ -52,7 +52,8 @@ quick_skips=(
     aws_regions::the_region cache_tls:: cache_upstash:: events_topic:: unread_output::the_worker vault:: worker::
     # Clients and verifiers in other languages, a bucket, and nginx.
     foreign_verifiers:: ledger_bucket::objects ledger_bucket::a_checkpoint ledger_bucket::an_error
-    ledger_bucket::nothing ledger_bucket::credentials ledger_publish::a_bucket ledger_proofs::signers_in
+    ledger_bucket::nothing ledger_bucket::credentials ledger_archive::a_bucket ledger_publish::a_bucket
+    ledger_proofs::signers_in
     refused_bodies::a_proxy refused_bodies::python_and_node
 )
 

@@ -62,6 +62,8 @@ pub use engine::graph::GraphState;
 pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
+#[cfg(feature = "proofs")]
+pub use handlers::archive::{ArchiveCheck, ArchiveCheckOptions, ArchiveFinding, ArchiveOptions, Archived};
 pub use handlers::audit::{
     ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
 };

@@ -6,6 +6,7 @@ use std::io::Read;
 
 use crate::blocks::{ChainEnd, Run, for_each_run};
 use crate::finding::{Level, Stop};
+use crate::known::KnownRoots;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::RightEdge;
 use crate::ledger::merkle::Hash;
@@ -34,7 +35,7 @@ pub fn verify(
     checkpoints: &[Checkpoint],
     mut expected: impl FnMut(u64, &Hash) -> Result<(), Stop>,
 ) -> Result<Verified, Stop> {
-    let mut following = Following::new(checkpoints);
+    let mut following = Following::new(checkpoints)?;
     for_each_run(input, |run| following.run(run, &mut expected))?;
     following.finish()
 }
@@ -42,6 +43,7 @@ pub fn verify(
 /// Follows the chain and the tree.
 struct Following<'a> {
     checkpoints: &'a [Checkpoint],
+    known: KnownRoots,
     first: Option<u64>,
     end: ChainEnd,
     last_hash: Option<Hash>,
@@ -49,9 +51,9 @@ struct Following<'a> {
 }
 
 impl<'a> Following<'a> {
-    fn new(checkpoints: &'a [Checkpoint]) -> Self {
-        let end = ChainEnd { next: 0, last: None };
-        Self { checkpoints, first: None, end, last_hash: None, edge: RightEdge::new() }
+    fn new(checkpoints: &'a [Checkpoint]) -> Result<Self, Stop> {
+        let (end, known) = (ChainEnd { next: 0, last: None }, KnownRoots::of(checkpoints, Level::Root)?);
+        Ok(Self { checkpoints, known, first: None, end, last_hash: None, edge: RightEdge::new() })
     }
 
     fn run(&mut self, run: Run, expected: &mut impl FnMut(u64, &Hash) -> Result<(), Stop>) -> Result<(), Stop> {
@@ -66,27 +68,13 @@ impl<'a> Following<'a> {
                 expected(sequence.saturating_sub(1), hash)?;
                 if self.first == Some(1) {
                     self.edge.push(*leaf, |_| {});
-                    self.compare()?;
+                    self.known.compare(self.edge.size(), || self.edge.root())?;
                 }
             }
             self.last_hash = run.entries.last().map(|(hash, _)| *hash);
             self.end = end;
         }
         run.stop.map_or(Ok(()), Err)
-    }
-
-    /// Compares the root with that of a checkpoint of this size.
-    fn compare(&self) -> Result<(), Stop> {
-        let size = self.edge.size();
-        for known in self.checkpoints.iter().filter(|known| known.size == size) {
-            if self.edge.root() != known.root {
-                return Stop::found(
-                    Level::Root,
-                    format!("the first {size} entries have another root than the checkpoint over them"),
-                );
-            }
-        }
-        Ok(())
     }
 
     fn finish(self) -> Result<Verified, Stop> {

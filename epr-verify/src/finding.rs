@@ -11,6 +11,8 @@ pub enum Level {
     Chain,
     /// A bundle of leaf data differs from the entries.
     Bundle,
+    /// A file of an archive is missing, or is not what its manifest says.
+    Archive,
     /// A tile differs from the leaves below it.
     Tile,
     /// The root differs from the signed one.
@@ -27,6 +29,7 @@ impl fmt::Display for Level {
             Self::Entry => "entry",
             Self::Chain => "chain",
             Self::Bundle => "bundle",
+            Self::Archive => "archive",
             Self::Tile => "tile",
             Self::Root => "root",
             Self::Signature => "signature",

@@ -1,9 +1,13 @@
 //! The formats of the ledger: the files of `epr-core` that only read, so that this crate depends on no part of EPR.
 
+#[path = "../../epr-core/src/ledger/archive.rs"]
+pub mod archive;
 #[path = "../../epr-core/src/ledger/checkpoint.rs"]
 pub mod checkpoint;
 #[path = "../../epr-core/src/ledger/edge.rs"]
 pub mod edge;
+#[path = "../../epr-core/src/ledger/hex.rs"]
+pub mod hex;
 #[path = "../../epr-core/src/ledger/merkle.rs"]
 pub mod merkle;
 #[path = "../../epr-core/src/ledger/note.rs"]
@@ -15,6 +19,7 @@ pub mod sha256;
 #[path = "../../epr-core/src/ledger/tile.rs"]
 pub mod tile;
 
+pub use hex::hex;
 use merkle::Hash;
 use sha2::{Digest as _, Sha256};
 
@@ -52,10 +57,4 @@ pub fn hex_digits(hash: &Hash) -> HexHash {
         (*high, *low) = (digit(byte >> 4), digit(byte & 15));
     }
     digits
-}
-
-/// A hash in hex, as text.
-#[must_use]
-pub fn hex(hash: &Hash) -> String {
-    hex_digits(hash).iter().copied().map(char::from).collect()
 }

@@ -10,7 +10,7 @@ use epr_verify::ledger::checkpoint::Checkpoint;
 use epr_verify::ledger::hex;
 use epr_verify::signatures::{self, Keys, Signed, read_keys, read_note};
 use epr_verify::source::{Folder, Source};
-use epr_verify::{Finding, Stop, export, proof, published};
+use epr_verify::{Finding, Stop, archive, export, proof, published};
 
 /// Verifies a ledger of EPR without EPR: exit code 0 when everything agrees, 1 when something disagrees, 2 when
 /// something cannot be read
@@ -43,6 +43,19 @@ enum Command {
         /// An export that must have the same entries
         #[arg(long, value_name = "FILE")]
         export: Option<PathBuf>,
+        #[command(flatten)]
+        keys: KeyOptions,
+    },
+    /// Verify an archive that `epr audit archive` wrote completely: texts, chain, tiles, tree and signatures
+    Archive {
+        /// The folder of the incarnation in the archive
+        place: String,
+        /// A checkpoint that was kept, with which the ledger must begin; may be repeated
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+        /// The last entry that the archive must contain
+        #[arg(long, value_name = "N")]
+        to_sequence: Option<u64>,
         #[command(flatten)]
         keys: KeyOptions,
     },
@@ -107,10 +120,12 @@ fn main() -> ExitCode {
     let outcome = run(&Cli::parse().command);
     let (code, line) = match outcome {
         Ok(line) => (0, line),
-        Err(Stop::Found(Finding { level, sentence })) => (1, format!("DISAGREES at the level {level}: {sentence}")),
+        Err(Stop::Found(Finding { level, sentence })) => {
+            (1, format!("DISAGREES at the level {level}: {}", printable(&sentence)))
+        }
         Err(Stop::Unreadable(why)) => {
             // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "epr-verify: {why}");
+            let _ = writeln!(io::stderr(), "epr-verify: {}", printable(&why));
             return ExitCode::from(2);
         }
     };
@@ -145,6 +160,25 @@ fn run(command: &Command) -> Result<String, Stop> {
             let signatures = signed_by(std::slice::from_ref(&found));
             Ok(format!("AGREES: {size} entries, tiles and root of {} ({signatures})", found.checkpoint.origin()))
         }
+        Command::Archive { place, checkpoint, to_sequence, keys } => {
+            let keys = keys.read()?;
+            let older: Vec<Checkpoint> = kept(checkpoint, &keys)?.into_iter().map(|kept| kept.checkpoint).collect();
+            let found = archive::verify(&*source(place)?, &keys, &older, *to_sequence)?;
+            let archive::Verified { origin, bundles, entries, root, signed, not_compared } = &found;
+            let (root, signatures) = (hex(root), signed_by(signed));
+            let compared = match (older.len(), *not_compared) {
+                (0, _) => String::new(),
+                (count, 0) => format!(". {count} kept checkpoints agree"),
+                (count, newer) => {
+                    let agree = count - newer;
+                    format!(". {agree} kept checkpoints agree; {newer} NOT compared: the archive does not lead to them")
+                }
+            };
+            let origin = printable(origin);
+            Ok(format!(
+                "AGREES: {entries} entries in {bundles} bundles of {origin}, root {root} ({signatures}){compared}"
+            ))
+        }
         Command::Proof { file, keys } => {
             let proven = proof::verify(&text_of(file)?, &keys.read()?)?;
             let signatures = signed_by(std::slice::from_ref(&proven.signed));
@@ -167,6 +201,19 @@ fn run(command: &Command) -> Result<String, Stop> {
             Ok(format!("AGREES: the ledger of {to} entries begins with that of {from} ({})", signed_by(&both)))
         }
     }
+}
+
+/// A text from files without what a terminal could take for the text around it: control characters, and those that
+/// change the direction of writing.
+fn printable(text: &str) -> String {
+    let is_changed = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_changed(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Verifies checkpoints that were kept.

@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::export;
 use crate::finding::{Level, Stop};
+use crate::known::KnownRoots;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::RightEdge;
 use crate::ledger::merkle::{Hash, consistency_ranges, leaf_hash, verify_consistency};
@@ -51,6 +52,7 @@ pub fn verify(
             format!("a checkpoint of {known} entries is known, but only {size} are published: the tail is missing"),
         );
     }
+    let known = KnownRoots::of(older, Level::Consistency)?;
     let mut edge = RightEdge::new();
     for bundle in Tile::grown(0, size).take_while(|tile| tile.kind == TileKind::Entries) {
         let bytes = required(source, bundle, Level::Bundle)?;
@@ -63,7 +65,7 @@ pub fn verify(
             };
             leaf(edge.size(), &data)?;
             edge.push(leaf_hash(&data), |tile| filled.push(tile));
-            compare(&edge, older)?;
+            known.compare(edge.size(), || edge.root())?;
         }
         for full in filled {
             let tile = Tile { kind: TileKind::Hashes { level: full.level }, index: full.index, width: FULL_WIDTH };
@@ -143,19 +145,6 @@ fn same_entry(exported: Option<Hash>, index: u64, data: &Hash) -> Result<(), Sto
         Some(_) => Stop::found(Level::Bundle, format!("the published hash of entry {entry} differs from the export")),
         None => Stop::found(Level::Bundle, format!("entry {entry} is published, but the export ends before it")),
     }
-}
-
-fn compare(edge: &RightEdge, older: &[Checkpoint]) -> Result<(), Stop> {
-    for known in older.iter().filter(|known| known.size == edge.size()) {
-        if edge.root() != known.root {
-            let size = known.size;
-            return Stop::found(
-                Level::Consistency,
-                format!("the first {size} entries have another root than the known checkpoint over them"),
-            );
-        }
-    }
-    Ok(())
 }
 
 fn required(source: &dyn Source, tile: Tile, level: Level) -> Result<Vec<u8>, Stop> {

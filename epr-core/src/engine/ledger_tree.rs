@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::Incarnation;
 use crate::ledger::edge::{RightEdge, edge_width};
+pub(crate) use crate::ledger::hex::read_hex as leaf_data;
 use crate::ledger::merkle::{Hash, Range, leaf_hash};
 use crate::ledger::tile::{FULL_WIDTH, Tile, TileKind, node_in_tile, read_hashes, write_entry, write_hashes};
 use crate::store::{Result, Store, StoreError, StoredCheckpoint};
@@ -26,26 +27,6 @@ pub(crate) fn signed(number: u64) -> i64 {
 /// A size or an index that the database has.
 pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-/// The bytes of an entry's hash, which are the data of its leaf.
-#[allow(clippy::needless_bitwise_bool, reason = "without a branch for each digit")]
-pub(crate) fn leaf_data(entry_hash: &str) -> Option<Hash> {
-    let (pairs, rest) = entry_hash.as_bytes().as_chunks::<2>();
-    let mut data = Hash::default();
-    if pairs.len() != data.len() || !rest.is_empty() {
-        return None;
-    }
-    let mut are_digits = true;
-    let mut digit = |digit: u8| {
-        let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
-        are_digits &= (number < 10) | (letter < 6);
-        if number < 10 { number } else { letter.wrapping_add(10) }
-    };
-    for (byte, [high, low]) in data.iter_mut().zip(pairs) {
-        *byte = digit(*high) << 4 | digit(*low);
-    }
-    are_digits.then_some(data)
 }
 
 /// A checkpoint with the cosignatures below its note, as it is served and published.

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use super::ledger_tree::{LedgerTree, signed, unsigned};
 use crate::domain::Incarnation;
+use crate::error::{Error, chain};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::Note;
 use crate::ledger::tile::Tile;
@@ -28,6 +29,16 @@ pub(crate) enum PublicationError {
     /// What is published is not what the database has.
     #[error("{0}")]
     Inconsistent(String),
+}
+
+impl From<PublicationError> for Error {
+    fn from(error: PublicationError) -> Self {
+        match error {
+            PublicationError::Store(error) => error.into(),
+            PublicationError::Target(error) => Self::Refused(chain(&error)),
+            PublicationError::Inconsistent(why) => Self::Refused(format!("The ledger is inconsistent: {why}")),
+        }
+    }
 }
 
 /// The checkpoint that is published for an incarnation, with the note around it; `None` when there is none.
@@ -51,21 +62,31 @@ pub(crate) async fn compare(
     newest: Option<&StoredCheckpoint>,
 ) -> Result<u64, PublicationError> {
     let Some((_, there)) = published(target, incarnation).await? else { return Ok(0) };
-    let size = newest.map_or(0, |newest| unsigned(newest.size));
-    if there.size > size {
-        let known = there.size;
+    compare_published(store, incarnation, &there, newest).await?;
+    Ok(there.size)
+}
+
+/// Compares the published checkpoint with the newest one of the database, which must have been read after it: another
+/// process publishes meanwhile.
+pub(crate) async fn compare_published(
+    store: &dyn Store,
+    incarnation: Incarnation,
+    there: &Checkpoint,
+    newest: Option<&StoredCheckpoint>,
+) -> Result<(), PublicationError> {
+    let (known, size) = (there.size, newest.map_or(0, |newest| unsigned(newest.size)));
+    if known > size {
         return Err(PublicationError::Inconsistent(format!(
             "a checkpoint of {known} entries is published, but the newest one of the database has {size}"
         )));
     }
-    let tree = LedgerTree { store, incarnation, size: there.size };
-    if there.size > 0 && tree.root().await? != there.root {
-        let known = there.size;
+    let tree = LedgerTree { store, incarnation, size: known };
+    if known > 0 && tree.root().await? != there.root {
         return Err(PublicationError::Inconsistent(format!(
             "the first {known} entries have another root than the published checkpoint"
         )));
     }
-    Ok(there.size)
+    Ok(())
 }
 
 /// Publishes the newest checkpoint and everything that it needs and that is not there yet. Returns the number of files
@@ -104,7 +125,7 @@ pub(crate) async fn publish(
 }
 
 /// The text of a note, without its signatures.
-fn text_of(note: Option<&[u8]>) -> Option<String> {
+pub(crate) fn text_of(note: Option<&[u8]>) -> Option<String> {
     let note: Note = std::str::from_utf8(note?).ok()?.parse().ok()?;
     Some(note.text)
 }

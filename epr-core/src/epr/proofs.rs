@@ -3,8 +3,9 @@
 use super::Epr;
 use crate::domain::Timestamp;
 use crate::engine::checkpointer::{CheckpointFailure, CheckpointOutcome};
-use crate::engine::publication::{self, PublicationError};
-use crate::error::{Error, Result, chain};
+use crate::engine::publication;
+use crate::error::{Error, Result};
+use crate::handlers::archive::{self, ArchiveCheck, ArchiveCheckOptions, ArchiveOptions, Archived};
 use crate::handlers::audit::{self, KeptElsewhere, Verification};
 use crate::handlers::checkpoints;
 use crate::ledger::merkle::Hash;
@@ -57,14 +58,36 @@ impl Epr {
     /// There is no checkpoint, the database or the target is unavailable, or something else is published.
     pub async fn publish_ledger(&self, target: &dyn LedgerTarget) -> Result<(StoredCheckpoint, u64)> {
         let newest = self.newest_checkpoint().await?;
-        match publication::publish(self.store(), target, &newest).await {
-            Ok(written) => Ok((newest, written)),
-            Err(PublicationError::Store(error)) => Err(error.into()),
-            Err(PublicationError::Target(error)) => Err(Error::Refused(chain(&error))),
-            Err(PublicationError::Inconsistent(why)) => {
-                Err(Error::Refused(format!("The ledger is inconsistent: {why}")))
-            }
-        }
+        let written = publication::publish(self.store(), target, &newest).await?;
+        Ok((newest, written))
+    }
+
+    /// Archives every whole bundle of entries below the published checkpoint that the options admit and that is not
+    /// archived yet: each is read back and verified before its manifest is written. Nothing is deleted. A run that was
+    /// interrupted is completed by the next one.
+    ///
+    /// # Errors
+    /// Nothing is published, the options name an entry that is not, the archive is that of another ledger, the entries
+    /// do not lead to the published checkpoint, or the database or a place is unavailable.
+    pub async fn archive_ledger(
+        &self,
+        options: &ArchiveOptions<'_>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Archived> {
+        archive::write(&self.engines, options, progress).await
+    }
+
+    /// Reads an archive back and verifies it: checksums, texts, chain, tiles, tree and checkpoints, and that the
+    /// database has the same entries.
+    ///
+    /// # Errors
+    /// There is no archive of this ledger, or the database or the place is unavailable.
+    pub async fn check_archive(
+        &self,
+        options: &ArchiveCheckOptions<'_>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<ArchiveCheck> {
+        archive::check(&self.engines, options, progress).await
     }
 
     /// What this process knows of the checkpoints that it signs; `None` when no key is configured.

@@ -3,6 +3,8 @@
 //! Must never know who calls it: `crate::Epr` lists the use cases, runtimes call them there.
 
 pub(crate) mod access;
+#[cfg(feature = "proofs")]
+pub(crate) mod archive;
 pub(crate) mod asked;
 pub(crate) mod assignment_groups;
 mod assignment_log;

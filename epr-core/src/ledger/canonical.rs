@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+pub(crate) use super::hex::hex;
 use super::number;
 use crate::domain::{Json, JsonObject, Timestamp};
 
@@ -78,13 +79,6 @@ impl Fields<'_> {
 #[must_use]
 pub fn entry_hash(previous_hash: &str, canonical: &str) -> String {
     hex(&Sha256::new().chain_update(previous_hash).chain_update(canonical).finalize())
-}
-
-/// Bytes as lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
-    let digits: Vec<u8> = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// The canonical text of a value.

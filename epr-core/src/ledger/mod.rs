@@ -2,12 +2,17 @@
 //!
 //! Pure: must never do I/O. Writer and verifier share the canonical form and nothing else.
 
+#[cfg(feature = "proofs")]
+pub mod archive;
+#[cfg(all(test, feature = "proofs"))]
+pub(crate) mod archive_cases;
 pub mod canonical;
 pub mod chain;
 #[cfg(feature = "proofs")]
 pub mod checkpoint;
 mod compress;
 pub mod edge;
+pub mod hex;
 pub mod merkle;
 #[cfg(feature = "proofs")]
 pub mod note;

@@ -12,6 +12,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::get_object_lock_configuration::GetObjectLockConfigurationError;
+use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ObjectLockEnabled, ObjectLockMode};
@@ -27,6 +28,9 @@ use crate::settings::AwsSettings;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The deadline of a call with its retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The slowest upload that is waited for, in bytes for each further second of a deadline: files of archives are larger
+/// than tiles.
+const UPLOAD_BYTES_A_SECOND: usize = 256 << 10;
 /// Attempts of a call, the first one included.
 const MAX_ATTEMPTS: u32 = 3;
 /// Writes of one file while another process writes it too: S3 refuses both until one of them is complete.
@@ -106,13 +110,9 @@ impl LedgerBucket {
 
     async fn client(&self) -> &Client {
         let open = async || {
-            let timeouts = TimeoutConfig::builder()
-                .connect_timeout(ATTEMPT_TIMEOUT)
-                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                .operation_timeout(CALL_TIMEOUT);
             let shared = self.aws.load("s3", self.aws.s3_endpoint.as_deref()).await;
             let config = aws_sdk_s3::config::Builder::from(&shared)
-                .timeout_config(timeouts.build())
+                .timeout_config(timeouts(0))
                 .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
                 // Another server than AWS's own has no name for each bucket.
                 .force_path_style(self.aws.s3_endpoint.is_some())
@@ -185,14 +185,41 @@ impl LedgerBucket {
             // Object Lock requires a checksum.
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
     }
+
+    /// Sends `bytes` bytes, with a deadline that fits them.
+    async fn send(call: PutObjectFluentBuilder, bytes: usize) -> Result<(), SdkError<PutObjectError>> {
+        let deadline = aws_sdk_s3::config::Config::builder().timeout_config(timeouts(bytes));
+        call.customize().config_override(deadline).send().await.map(|_| ())
+    }
 }
 
-/// The headers with which a file is served from the bucket: those of `/api/v1/ledger`.
+/// The deadlines of a call that sends `bytes` bytes.
+fn timeouts(bytes: usize) -> TimeoutConfig {
+    let upload = Duration::from_secs(u64::try_from(bytes / UPLOAD_BYTES_A_SECOND).unwrap_or(0));
+    TimeoutConfig::builder()
+        .connect_timeout(ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT + upload)
+        .operation_timeout(CALL_TIMEOUT + upload * MAX_ATTEMPTS)
+        .build()
+}
+
+/// The headers with which a file is served from the bucket: those of `/api/v1/ledger`, and of archives by their names.
 fn headers(path: &str) -> (&'static str, &'static str) {
-    let is_tile = path.contains("/tile/");
-    let content_type = if is_tile { "application/octet-stream" } else { "text/plain; charset=utf-8" };
-    let is_replaced = path.ends_with("/checkpoint");
-    (content_type, if is_replaced { "max-age=5" } else { "max-age=31536000, immutable" })
+    let content_type = match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("gz") => "application/gzip",
+        Some("json") => "application/json",
+        _ if path.contains("/tile/") || path.ends_with("/tiles") => "application/octet-stream",
+        _ => "text/plain; charset=utf-8",
+    };
+    let caching = if path.contains("/archive/") {
+        // An archive has the texts of entries: no cache between may keep them.
+        "private, no-store"
+    } else if path.ends_with("/checkpoint") {
+        "max-age=5"
+    } else {
+        "max-age=31536000, immutable"
+    };
+    (content_type, caching)
 }
 
 /// Whether a bucket has no Object Lock, or the server does not know it.
@@ -208,16 +235,26 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
 #[async_trait]
 impl LedgerTarget for LedgerBucket {
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TargetError> {
+        self.read_at_most(path, u64::MAX).await
+    }
+
+    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TargetError> {
         let call = self.client().await.get_object().bucket(&self.bucket).key(self.key(path));
-        match call.send().await {
-            Ok(object) => match object.body.collect().await {
-                Ok(content) => Ok(Some(content.to_vec())),
-                Err(error) => Err(self.refused(path, crate::error::chain(&error))),
-            },
+        let mut body = match call.send().await {
+            Ok(object) => object.body,
             // Also 404, but not the same: a bucket that does not exist.
-            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
-            Err(error) => Err(self.refused(path, describe(&error))),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return Ok(None),
+            Err(error) => return Err(self.refused(path, describe(&error))),
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut content = Vec::new();
+        while content.len() < limit {
+            let Some(part) = body.next().await else { break };
+            let part = part.map_err(|error| self.refused(path, crate::error::chain(&error)))?;
+            content.extend_from_slice(&part);
         }
+        content.truncate(limit);
+        Ok(Some(content))
     }
 
     async fn put_new(&self, path: &str, content: &[u8]) -> Result<Put, TargetError> {
@@ -228,8 +265,8 @@ impl LedgerTarget for LedgerBucket {
                 Some(retention) => retention.apply(call),
                 None => call,
             };
-            match call.send().await {
-                Ok(_) => return Ok(Put::Written),
+            match Self::send(call, content.len()).await {
+                Ok(()) => return Ok(Put::Written),
                 Err(error) => match status(&error) {
                     Some(412) => return Ok(Put::Exists),
                     Some(409) => {}
@@ -242,7 +279,7 @@ impl LedgerTarget for LedgerBucket {
 
     async fn replace(&self, path: &str, content: &[u8]) -> Result<(), TargetError> {
         let call = self.put(path, content).await;
-        call.send().await.map(|_| ()).map_err(|error| self.refused(path, describe(&error)))
+        Self::send(call, content.len()).await.map_err(|error| self.refused(path, describe(&error)))
     }
 }
 
@@ -266,6 +303,20 @@ mod tests {
     fn files_are_served_as_the_api_serves_them() {
         assert_eq!(headers("0198/checkpoint"), ("text/plain; charset=utf-8", "max-age=5"));
         assert_eq!(headers("0198/checkpoints/07"), ("text/plain; charset=utf-8", "max-age=31536000, immutable"));
-        assert_eq!(headers("0198/tile/0/000"), ("application/octet-stream", "max-age=31536000, immutable"));
+        for (path, content_type) in [
+            ("0198/tile/0/000", "application/octet-stream"),
+            ("0198/tile/entries/000.p/12", "application/octet-stream"),
+        ] {
+            assert_eq!(headers(path), (content_type, "max-age=31536000, immutable"), "{path}");
+        }
+        // The texts of entries are for no cache.
+        for (path, content_type) in [
+            ("0198/archive/format.json", "application/json"),
+            ("0198/archive/0000000000000000001/tiles", "application/octet-stream"),
+            ("0198/archive/0000000000000000001/entries-0000000000000000001.jsonl.gz", "application/gzip"),
+            ("0198/archive/0000000000000000001/manifest.json", "application/json"),
+        ] {
+            assert_eq!(headers(path), (content_type, "private, no-store"), "{path}");
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! delete anything.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 /// The target could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,10 @@ pub trait LedgerTarget: Send + Sync {
     /// Returns the content of a file; `None` when there is none.
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TargetError>;
 
+    /// Returns the beginning of a file, `limit` bytes at most; `None` when there is none. Takes no more memory than
+    /// that, whatever another program has put there.
+    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TargetError>;
+
     /// Writes a file unless there is one of this name.
     async fn put_new(&self, path: &str, content: &[u8]) -> Result<Put, TargetError>;
 
@@ -59,8 +64,13 @@ impl LedgerFolder {
     /// Writes and flushes a file beside `path`; returns its name.
     fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, TargetError> {
         let folder = path.parent().unwrap_or(path);
+        let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
         fs::create_dir_all(folder).map_err(Self::on_error(folder, "created"))?;
-        let beside = path.with_extension(format!("new-{}-{:08x}", std::process::id(), rand::random::<u32>()));
+        // The names of new folders are in those above them.
+        for created in missing {
+            Self::flush(created);
+        }
+        let beside = path.with_extension(format!("new-{}", Uuid::new_v4().simple()));
         let written = OpenOptions::new().write(true).create_new(true).open(&beside).and_then(|mut file| {
             file.write_all(content)?;
             file.sync_all()
@@ -92,6 +102,22 @@ impl LedgerFolder {
     }
 }
 
+/// The first `limit` bytes of a file; `None` when there is none. Another kind of file, such as a pipe or a device, may
+/// have no end, and a pipe may wait for a writer already when it is opened.
+fn read_file(path: &Path, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let opened = match fs::metadata(path) {
+        Ok(there) if there.is_file() => File::open(path),
+        Ok(_) => return Err(std::io::Error::other("it is not a regular file")),
+        Err(error) => Err(error),
+    };
+    let mut content = Vec::new();
+    match opened {
+        Ok(file) => file.take(limit).read_to_end(&mut content).map(|_| Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[async_trait]
 impl LedgerTarget for LedgerFolder {
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TargetError> {
@@ -101,6 +127,11 @@ impl LedgerTarget for LedgerFolder {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Self::on_error(&path, "read")(error)),
         }
+    }
+
+    async fn read_at_most(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TargetError> {
+        let path = self.0.join(path);
+        read_file(&path, limit).map_err(Self::on_error(&path, "read"))
     }
 
     async fn put_new(&self, path: &str, content: &[u8]) -> Result<Put, TargetError> {
@@ -134,5 +165,23 @@ mod tests {
         }
         let left = fs::read_dir(folder.path().join("a/b")).unwrap().count();
         assert_eq!(left, 2, "nothing is left beside the files");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_the_limit_and_only_regular_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = LedgerFolder(folder.path().to_owned());
+        assert_eq!(target.read_at_most("manifest.json", 4).await.unwrap(), None);
+        target.put_new("manifest.json", b"123456").await.unwrap();
+        for (limit, content) in [(0, b"".as_slice()), (4, b"1234"), (6, b"123456"), (7, b"123456")] {
+            assert_eq!(target.read_at_most("manifest.json", limit).await.unwrap().unwrap(), content);
+        }
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("device")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap();
+        assert!(made.success());
+        for path in ["device", "pipe", "."] {
+            let refused = target.read_at_most(path, 4).await.unwrap_err().to_string();
+            assert!(refused.contains("it is not a regular file"), "{path}: {refused}");
+        }
     }
 }

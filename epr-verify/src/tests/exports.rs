@@ -116,7 +116,8 @@ fn line_with(ledger: &Ledger, at: usize, sequence: usize, previous: &str, text: 
 
 #[test]
 fn the_text_of_another_entry_is_found_although_it_has_its_hash() {
-    let previous = |ledger: &Ledger, at: usize| ledger.data[..at].last().map_or_else(|| "0".repeat(64), hex);
+    let previous =
+        |ledger: &Ledger, at: usize| ledger.data[..at].last().map_or_else(|| "0".repeat(64), |hash| hex(hash));
     for other in [1, 2, 10, 17] {
         let moved = |ledger: &Ledger, at: usize| {
             let previous = previous(ledger, at);

@@ -1,5 +1,8 @@
 //! Every disagreement is found, at its level: a ledger made here, changed in every way, and verified.
 
+#[path = "../../../epr-core/src/ledger/archive_cases.rs"]
+mod archive_cases;
+mod archives;
 mod exports;
 mod publications;
 mod signing;
@@ -45,7 +48,7 @@ impl Ledger {
     }
 
     fn previous(&self) -> String {
-        self.data.last().map_or_else(|| GENESIS_HASH.to_owned(), hex)
+        self.data.last().map_or_else(|| GENESIS_HASH.to_owned(), |hash| hex(hash))
     }
 
     fn with(self, action: &str) -> Self {
@@ -122,8 +125,9 @@ fn line(sequence: usize, previous: &str, hash: &str, text: &str) -> String {
 struct Files(HashMap<String, Vec<u8>>);
 
 impl Source for Files {
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, Stop> {
-        Ok(self.0.get(path).cloned())
+    fn read_at_most(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Stop> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.0.get(path).map(|content| content[..content.len().min(limit)].to_vec()))
     }
 }
 

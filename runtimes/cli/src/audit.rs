@@ -16,7 +16,7 @@ use crate::audit_kept::KeptOptions;
 use crate::backend::Backend;
 use crate::connect::Connection;
 use crate::output::{Output, escaped, notice};
-use crate::{EXIT_NO, Outcome, audit_list, rejections};
+use crate::{EXIT_NO, Outcome, audit_archive, audit_list, rejections};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -53,6 +53,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PLACE")]
         to: String,
     },
+    /// Copy entries below the published checkpoint into compressed bundles with manifests and tiles, or verify them
+    Archive(audit_archive::Archive),
     /// Write a proof that the newest checkpoint covers an entry, which epr-verify verifies offline
     Prove {
         /// The sequence of the entry
@@ -113,6 +115,7 @@ pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Ou
             ))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Archive(archive) => audit_archive::run(connection.database("audit archive")?, archive, out).await,
         Command::Prove { sequence, output } => {
             let proof = connection.database("audit prove")?.prove_entry(*sequence).await?.to_string();
             match output {

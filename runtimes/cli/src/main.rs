@@ -12,6 +12,7 @@ mod access_report;
 mod access_rows;
 mod assignments;
 mod audit;
+mod audit_archive;
 mod audit_kept;
 mod audit_list;
 mod backend;
@@ -126,7 +127,7 @@ enum Command {
     /// Report what an operator should review regularly
     #[command(subcommand)]
     Report(report::Command),
-    /// List, verify and export the entries of the audit ledger
+    /// List, verify, export, publish and archive the entries of the audit ledger
     #[command(subcommand)]
     Audit(audit::Command),
     /// List the changes of the registry in the order in which they were made, and follow them
