@@ -92,7 +92,8 @@ impl Epr {
     }
 
     /// The replica at this moment: the state that its answers would rest on, or why the primary answers, which is
-    /// [`PrimaryReason::Unavailable`](crate::store::PrimaryReason) when neither is known within `limit`. `None` when there is no replica.
+    /// [`PrimaryReason::Unavailable`](crate::store::PrimaryReason) when neither is known within `limit`. `None` when
+    /// there is no replica.
     pub async fn replica_state(&self, limit: Duration) -> Option<ReplicaState> {
         self.store().replica_state(limit).await
     }

@@ -253,8 +253,8 @@ impl SqlStore {
         Err(reason)
     }
 
-    /// Runs `scan`, which has no time limit but reports its progress to `rows`, as [`SqlStore::answer_of_replica`] does.
-    /// `stalled` is ready when it makes none.
+    /// Runs `scan` as [`SqlStore::answer_of_replica`] runs a read, but without a time limit. `stalled` is ready when it
+    /// makes no progress.
     pub(super) async fn scan_replica(
         &self,
         need: ReadNeed,
