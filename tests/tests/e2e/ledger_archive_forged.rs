@@ -135,6 +135,12 @@ fn gzip(lines: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// A change of a manifest.
+type Change<'a> = &'a dyn Fn(&mut Manifest);
+
+/// What is found, the entries, the tiles if they are others, and the change of the manifest.
+type Case<'a> = (&'a str, Vec<u8>, Option<Vec<u8>>, Change<'a>);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_are_changed_together_with_their_manifest_are_found() {
     let world = World::new(DatabaseKind::Sqlite).await;
@@ -148,10 +154,8 @@ async fn files_that_are_changed_together_with_their_manifest_are_found() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 256);
     let hash = "1".repeat(64);
-
-    type Change<'a> = &'a dyn Fn(&mut Manifest);
     let keep: Change<'_> = &|_| {};
-    let cases: [(&str, Vec<u8>, Option<Vec<u8>>, Change<'_>); 12] = [
+    let cases: [Case<'_>; 12] = [
         ("", gzip(&lines), None, keep),
         ("entry 512 is in none of its files", gzip(&lines[..255]), None, keep),
         ("entry 258 is there in place of entry 257", gzip(&lines[1..]), None, keep),
