@@ -49,7 +49,10 @@ fail() {
     exit 1
 }
 [[ $(id -u) != 0 ]] || { chmod 755 "$work"; chown postgres "$work"; }
-PATH=$(pg_bin):$binaries:$PATH
+# The user of the server, who runs the commands of the page, may not be able to read the folder of the build.
+mkdir "$work/bin"
+install -m 755 "$binaries/epr" "$binaries/epr-api" "$work/bin"
+PATH=$(pg_bin):$work/bin:$PATH
 page=$PWD/docs/BACKUP.md
 
 # page_commands HEADING: prints the commands of the page under this comment.
