@@ -13,6 +13,8 @@ mod blocks;
 mod export;
 #[path = "../../epr-verify/src/finding.rs"]
 mod finding;
+#[path = "../../epr-verify/src/known.rs"]
+mod known;
 #[path = "../../epr-verify/src/ledger.rs"]
 mod ledger;
 #[path = "../../epr-verify/src/line.rs"]
