@@ -1,8 +1,6 @@
 //! Publishing the ledger: to a bucket as to a folder, after outages, and never over something else.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use epr_core::clock::SystemClock;
@@ -13,6 +11,8 @@ use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::grow;
 use epr_testkit::process::run;
 
+use crate::archive_world::files;
+
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 async fn publishing(place: &str, more: &[(&str, &str)]) -> Api {
@@ -21,24 +21,6 @@ async fn publishing(place: &str, more: &[(&str, &str)]) -> Api {
     environment.extend(more);
     let database = Arc::new(Database::create(DatabaseKind::Sqlite).await);
     Api::with_settings(database, Arc::new(SystemClock), &environment).await
-}
-
-/// Every file below a folder, by its path.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(root, &path, found);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, folder, &mut found);
-    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
