@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
+use crate::history::RegistryRow;
 
 /// A position in a list ordered by creation, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,18 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl Cursor {
+    /// Returns the position of a row of the registry in a list.
+    #[must_use]
+    pub fn of(row: &RegistryRow) -> Self {
+        let (created_at, id) = match row {
+            RegistryRow::Entity(one) => (one.created_at, one.id),
+            RegistryRow::Role(one) => (one.created_at, one.id),
+            RegistryRow::Assignment(one) => (one.created_at, one.id),
+            RegistryRow::Principal(one) => (one.created_at, one.id),
+        };
+        Self { created_at, id }
+    }
+
     /// Returns the opaque text that callers send back.
     #[must_use]
     pub fn encode(self) -> String {

@@ -40,17 +40,6 @@ pub(crate) trait ListSource: Send + Sync + 'static {
     fn list(&self) -> RegistryList<'_>;
 }
 
-/// The position of a row of the registry in a list.
-fn position_in_list(row: &RegistryRow) -> Cursor {
-    let (created_at, id) = match row {
-        RegistryRow::Entity(one) => (one.created_at, one.id),
-        RegistryRow::Role(one) => (one.created_at, one.id),
-        RegistryRow::Assignment(one) => (one.created_at, one.id),
-        RegistryRow::Principal(one) => (one.created_at, one.id),
-    };
-    Cursor { created_at, id }
-}
-
 /// Writes rows as JSON until a limit of rows or bytes is reached. `P` is the position of a row.
 pub(crate) struct PageWriter<P> {
     text: Vec<u8>,
@@ -65,7 +54,7 @@ pub(crate) struct PageWriter<P> {
 impl PageWriter<Cursor> {
     /// Adds a row of the registry; `false` if it does not fit.
     pub(crate) fn add_row(&mut self, row: &RegistryRow) -> bool {
-        let position = position_in_list(row);
+        let position = Cursor::of(row);
         match row {
             RegistryRow::Entity(one) => self.add(one, |_| position),
             RegistryRow::Role(one) => self.add(one, |_| position),
@@ -262,7 +251,7 @@ async fn produce<L: ListSource>(
         chunk = PageWriter::next_chunk(after);
         let rest = Page { limit: u32::MAX, after };
         let mut add = |row: RegistryRow| {
-            let position = position_in_list(&row);
+            let position = Cursor::of(&row);
             let beyond = end.is_some_and(|end| (position.created_at, position.id) < (end.created_at, end.id));
             !beyond && chunk.add_row(&row)
         };

@@ -195,23 +195,13 @@ impl Backend {
             let past = epr.show_rows_at(call, list, moment, page, &mut add).await?;
             // Every page is of the same state.
             moment = Moment { at: Some(past.at), revision: Some(past.revision) };
-            page.after = rows.last().map(position);
+            page.after = rows.last().map(Cursor::of);
             let is_full = rows.len() == PAGE_ROWS as usize;
             if !take(rows).await? || !is_full {
                 return Ok(());
             }
         }
     }
-}
-
-fn position(row: &RegistryRow) -> Cursor {
-    let (created_at, id) = match row {
-        RegistryRow::Entity(one) => (one.created_at, one.id),
-        RegistryRow::Role(one) => (one.created_at, one.id),
-        RegistryRow::Assignment(one) => (one.created_at, one.id),
-        RegistryRow::Principal(one) => (one.created_at, one.id),
-    };
-    Cursor { created_at, id }
 }
 
 fn another_kind() -> BackendError {

@@ -17,7 +17,7 @@ use sqlx::Row as _;
 pub(super) use self::advance::{advance_to_head, fill, rebuild};
 pub(super) use self::past::{Heads, PageState, facts, resolve};
 pub(super) use self::reconcile::joined;
-pub(super) use self::registry::{position_of, row, rows};
+pub(super) use self::registry::{row, rows};
 use self::unexplained::GAP;
 pub(super) use self::unexplained::write_all_baselines;
 pub(super) use self::verify::versions;

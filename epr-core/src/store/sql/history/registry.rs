@@ -45,7 +45,7 @@ pub(in super::super) async fn rows(
     while left > 0 {
         let (found, count) = batch(&mut *conn, list, past, position).await?;
         for row in found {
-            position = Some(position_of(&row));
+            position = Some(Cursor::of(&row));
             if !list.admits(&row, past.at) {
                 continue;
             }
@@ -103,15 +103,4 @@ fn below(query: &mut sqlx::QueryBuilder<super::super::dialect::Db>, ancestor: Uu
     query.push(") UNION SELECT c.id FROM below b JOIN entity_versions c ON c.parent_id = b.id AND c.valid_from <= ");
     query.push_bind(sequence).push(" AND (c.valid_to IS NULL OR c.valid_to > ").push_bind(sequence);
     query.push(")) SELECT below.id FROM below)");
-}
-
-/// Returns the position of a row in a list.
-pub(in super::super) fn position_of(row: &RegistryRow) -> Cursor {
-    let (created_at, id) = match row {
-        RegistryRow::Entity(one) => (one.created_at, one.id),
-        RegistryRow::Role(one) => (one.created_at, one.id),
-        RegistryRow::Assignment(one) => (one.created_at, one.id),
-        RegistryRow::Principal(one) => (one.created_at, one.id),
-    };
-    Cursor { created_at, id }
 }

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use super::super::dialect::replica::leads_to_replica;
 use super::super::dialect::{self, Conn};
 use super::super::facts::Accepted;
-use super::super::history::position_of;
 use super::super::{
     assignments, changes, entities, history, ledger_page, ledger_scan, principals, replica_reports, roles,
 };
@@ -251,7 +250,7 @@ impl ReplicaReadStore for SqlStore {
         page: Page,
         visit: RowVisitor<'_, RegistryRow>,
     ) -> Result<Option<i64>> {
-        let rest = Rest::new((page.limit, page.after), position_of, visit);
+        let rest = Rest::new((page.limit, page.after), Cursor::of, visit);
         let mut read = PresentList { list, now, rest };
         if let Some(((), report)) = self.answer_of_replica(need, &mut read).await {
             return Ok(Some(report.head.sequence));
@@ -327,7 +326,7 @@ impl ReplicaReadStore for SqlStore {
         visit: RowVisitor<'_, RegistryRow>,
     ) -> Result<PastMoment> {
         let known = self.continuity.newest_change();
-        let rest = Rest::new((page.limit, page.after), position_of, visit);
+        let rest = Rest::new((page.limit, page.after), Cursor::of, visit);
         let mut read = PastRows { list, moment, known, rest };
         if let Some(((past, _), _)) = self.answer_of_replica(need, &mut read).await {
             return Ok(past);
