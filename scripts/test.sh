@@ -10,8 +10,10 @@ Usage: scripts/test.sh [--no-lint] [-- ARGUMENTS FOR cargo test]
        scripts/test.sh --quick
 Runs fmt, clippy, cargo deny, then every test, on SQLite and PostgreSQL, with SNS and SQS by moto and the Lambda
 runtime of cargo-lambda; without ARGUMENTS also the image (scripts/test-image.sh), a loss of the server and both
-restores (scripts/game-day.sh), the deployment (scripts/test-deploy.sh), the cargo features (scripts/test-features.sh), the callers of examples/, generated clients,
-the console in Chromium, schemathesis, the cases of AuthZEN, a small run of the bench, and 10 s of each fuzz target.
+restores (scripts/game-day.sh), the deployment (scripts/test-deploy.sh), the cargo features (scripts/test-features.sh),
+the programs for arm64 in QEMU (scripts/test-arm64.sh), what a caller observes over the function for AWS Lambda
+(scripts/test-function.sh), the callers of examples/, generated clients, the console in Chromium, schemathesis, the
+cases of AuthZEN, a small run of the bench, and 10 s of each fuzz target.
   --no-lint   only the tests
   --quick     the inner loop while editing: the unit tests of every crate and the end-to-end tests on SQLite, without
               servers, in under three minutes after the build. It leaves out by name: the case `postgres` of every
@@ -141,6 +143,8 @@ if (($# == 0)); then
     scripts/game-day.sh "$CARGO_TARGET_DIR/debug"
     scripts/test-deploy.sh
     scripts/test-features.sh
+    scripts/test-arm64.sh
+    scripts/test-function.sh
     scripts/test-examples.sh
     scripts/test-clients.sh
     scripts/test-console.sh

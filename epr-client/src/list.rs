@@ -13,6 +13,8 @@ use crate::retry::Repeat;
 use crate::transport::{Request, unreadable};
 use crate::wire;
 
+const ENTRIES_DROPPED_TO: &str = "epr-entries-dropped-to";
+
 /// A list that has not been read yet. Nothing is sent before [`page`](Self::page), [`pages`](Self::pages),
 /// [`stream`](Self::stream) or [`all`](Self::all).
 #[must_use = "a list is read by `page`, `pages`, `stream` or `all`"]
@@ -29,6 +31,7 @@ pub struct Page<T> {
     /// The rows, in the order of the list.
     pub items: Vec<T>,
     next: Option<Url>,
+    entries_dropped_to: Option<i64>,
 }
 
 impl<T: fmt::Debug> fmt::Debug for Page<T> {
@@ -42,6 +45,13 @@ impl<T> Page<T> {
     #[must_use]
     pub fn has_next(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// The sequence up to which a list of the ledger may lack entries: they were dropped from the database, and the
+    /// list has filters. `None` for every other list.
+    #[must_use]
+    pub fn entries_dropped_to(&self) -> Option<i64> {
+        self.entries_dropped_to
     }
 }
 
@@ -110,7 +120,7 @@ impl<T: Send + 'static> List<T> {
                 Some(_) => None,
             };
             Ok(page.map(|page| {
-                let seen = Page { items: Vec::new(), next: page.next.clone() };
+                let seen = Page { items: Vec::new(), next: page.next.clone(), entries_dropped_to: None };
                 (page, (list, Some(seen)))
             }))
         })
@@ -144,7 +154,8 @@ impl<T: Send + 'static> List<T> {
             return Err(ProtocolError::Body { reason: "it is not a list".into() }.into());
         };
         let items = rows.iter().map(self.read).collect::<Result<_, _>>().map_err(|invalid| unreadable(&invalid))?;
-        Ok(Page { items, next })
+        let dropped_to = answer.headers.get(ENTRIES_DROPPED_TO).and_then(|value| value.to_str().ok());
+        Ok(Page { items, next, entries_dropped_to: dropped_to.and_then(|text| text.parse().ok()) })
     }
 }
 

@@ -32,6 +32,10 @@ pub enum Error {
     /// A moment of the past cannot be asked before history is complete: the sentence says up to where it is.
     #[error("{0}")]
     HistoryIncomplete(String),
+    /// Entries were dropped from the database, and their archive is not set or cannot be read: the sentence says which
+    /// entries, and what to set.
+    #[error("{0}")]
+    Archived(String),
     /// An error of this program or its database: report it.
     #[error("Internal server error")]
     Internal(#[source] StoreError),
@@ -41,7 +45,7 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::HistoryIncomplete(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::HistoryIncomplete(_) | Self::Archived(_))
     }
 
     /// One failing field of the body.

@@ -63,9 +63,11 @@ pub use epr::CheckpointStatus;
 pub use epr::{Builder, Epr};
 pub use error::Error;
 #[cfg(feature = "proofs")]
-pub use handlers::archive::{ArchiveCheck, ArchiveCheckOptions, ArchiveFinding, ArchiveOptions, Archived};
+pub use handlers::archive::{
+    ArchiveCheck, ArchiveCheckOptions, ArchiveFinding, ArchiveOptions, Archived, DropOptions, Dropped,
+};
 pub use handlers::audit::{
-    ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
+    DroppedEntries, ExportedEntry, FormerNumbers, KeptElsewhere, KeptEntries, SetAside, Verification, VerifiedTree,
 };
 pub use handlers::authzen;
 pub use handlers::bulk::{BulkFailure, MAX_STEPS};
@@ -73,6 +75,7 @@ pub use handlers::check_batch::{CheckBatch, MAX_CHECKS};
 pub use handlers::former_checkpoint::FormerCheckpoint;
 #[cfg(feature = "ingest")]
 pub use handlers::ingest;
+pub use handlers::ledger_reader::EntriesListed;
 pub use handlers::principals::MAX_REVOKED;
 pub use handlers::question_body::{CheckItem, CheckRequest, ExplainRequest, MAX_CONTEXT_BYTES};
 pub use handlers::reincarnation::Reincarnated;

@@ -88,9 +88,12 @@ shown("lambda.yaml: the database's URL comes from the secret, and the stack does
 api = stack("api-lambda", "infra/lambda-api.yaml", {
     "CodeBucket": "epr-code", "CodeKey": "1.zip", "DatabaseUrlSecretArn": secret, "ApiTokensSecretArn": secret,
     "DocumentTopicArn": messaging["DocumentTopicArn"], "SubnetIds": ",".join(subnets), "SecurityGroupIds": group,
+    "DatabasePooler": "transaction", "ThrottleRate": "50",
 })
 function = client("lambda").get_function_configuration(FunctionName=api["FunctionName"])
 variables = function["Environment"]["Variables"]
+shown("lambda-api.yaml: the mode of the pooler is that of the parameter",
+      variables["EPR_DATABASE_POOLER"] == "transaction", function)
 shown("lambda-api.yaml: the function requires tokens, does not migrate, and has time beyond a request's",
       (variables["EPR_AUTH_MODE"], variables["RUN_MIGRATIONS"]) == ("token", "false")
       and int(variables["EPR_REQUEST_TIMEOUT"]) + 5 < function["Timeout"] < 30, function)

@@ -19,14 +19,15 @@ use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::database::{Database, DatabaseKind};
-use crate::{gateway, wait};
+use crate::instances::Instances;
+use crate::wait;
 
 /// A service in this process, and a client of its router.
 #[derive(Clone)]
 pub struct Api {
     service: epr_api::Service,
     /// The function in front of it, in a run over the function.
-    function: Option<Arc<epr_api_lambda::Function>>,
+    function: Option<Arc<Instances>>,
     /// The facade behind the router.
     pub epr: Epr,
     /// The database.
@@ -107,16 +108,26 @@ impl Api {
         let own = [("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "20")];
         let source = Source::of(own.into_iter().chain(environment.iter().copied()));
         let settings = Settings::from_source(&source).expect("settings");
+        let is_over_function = match std::env::var("EPR_TEST_OVER").as_deref() {
+            Ok("function") => true,
+            Ok(other) => panic!("EPR_TEST_OVER is {other}, which is not `function`"),
+            Err(_) => false,
+        };
+        // A function keeps nothing in memory.
+        let settings = if is_over_function { settings.without_cache() } else { settings };
         let epr = Epr::from_settings_at(&settings, Arc::clone(&clock)).await.expect("a service");
         epr.start(true).await.expect("a service that starts");
         until_cached(&epr).await;
         let authenticator = Authenticator::start(&settings.auth, clock).await.expect("an authenticator");
         let authenticator = Arc::new(authenticator);
-        let callers = || Callers { authenticator: Arc::clone(&authenticator), open: settings.auth.open.clone() };
-        let is_over_function = std::env::var("EPR_TEST_OVER").is_ok_and(|over| over == "function");
-        let function = is_over_function.then(|| epr_api_lambda::Function::over(epr.clone(), &settings.http, callers()));
+        let open = settings.auth.open.clone();
+        let callers = move || Callers { authenticator: Arc::clone(&authenticator), open: open.clone() };
         let service = epr_api::service(epr.clone(), &settings.http, callers());
-        Self { service, function: function.map(Arc::new), epr, database, client: Arc::default() }
+        let function = is_over_function.then(|| {
+            let (epr, http) = (epr.clone(), settings.http.clone());
+            Arc::new(Instances::of(move || epr_api_lambda::Function::over(epr.clone(), &http, callers())))
+        });
+        Self { service, function, epr, database, client: Arc::default() }
     }
 
     /// A client of the service, which is served on a free port from the first call on.
@@ -125,8 +136,15 @@ impl Api {
             .get_or_init(async || {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
                 let base = format!("http://{}", listener.local_addr().expect("its address"));
-                let service = axum::ServiceExt::<Request<Body>>::into_make_service(self.service.clone());
-                tokio::spawn(async move { axum::serve(listener, service).await });
+                if let Some(function) = self.function.clone() {
+                    let router = axum::Router::new().fallback(async move |request: Request<Body>| {
+                        function.respond(&whole(request).await).await.map(Body::from)
+                    });
+                    tokio::spawn(async move { axum::serve(listener, router).await });
+                } else {
+                    let service = axum::ServiceExt::<Request<Body>>::into_make_service(self.service.clone());
+                    tokio::spawn(async move { axum::serve(listener, service).await });
+                }
                 Client::builder(base).retries(RetryPolicy::never()).build().expect("a client")
             })
             .await
@@ -144,11 +162,7 @@ impl Api {
             let (parts, body) = response.into_parts();
             return Response::from_parts(parts, body.collect().await.expect("a whole body").to_bytes());
         };
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        let event = gateway::event(&Request::from_parts(parts, body), "$default");
-        let answer = Box::pin(function.handle(event, "invocation", 0)).await.expect("an event that the function knows");
-        gateway::response(&serde_json::to_value(answer).expect("an answer"))
+        function.respond(&whole(request).await).await
     }
 
     /// Sends a request, whose response has a JSON body or none.
@@ -232,6 +246,12 @@ impl Api {
         let question = Question::new(uuid_of(user), action.try_into().expect("an action"), uuid_of(resource));
         self.client().await.authorize(&question).await.expect("a decision")
     }
+}
+
+/// The request with its body in one piece, as an event has it.
+async fn whole(request: Request<Body>) -> Request<Bytes> {
+    let (parts, body) = request.into_parts();
+    Request::from_parts(parts, body.collect().await.expect("a whole body").to_bytes())
 }
 
 fn uuid_of(text: &str) -> uuid::Uuid {

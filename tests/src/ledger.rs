@@ -76,6 +76,10 @@ pub async fn all_entries(store: &dyn Store) -> Vec<LedgerEntry> {
             });
             true
         }
+
+        fn dropped(&mut self, sequence: i64, _: &str) -> bool {
+            panic!("entry {sequence} was dropped");
+        }
     }
     let mut all = Collect(Vec::new());
     store.scan_ledger(ScanRange::ALL, &mut all).await.expect("a scan");

@@ -12,6 +12,7 @@ pub mod console;
 pub mod database;
 pub mod disk;
 pub mod gateway;
+mod instances;
 pub mod issuer;
 pub mod kms;
 pub mod lambda;

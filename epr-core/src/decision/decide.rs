@@ -81,6 +81,8 @@ impl Facts {
         if conditional.is_empty() || matches!(best, Reason::Granted { .. }) {
             return Resolution::Decided(Decision::of(best));
         }
+        // Stores return assignments in different orders.
+        conditional.sort_unstable_by_key(|(assignment, _)| assignment.assignment_id);
         let candidate = |(assignment, granted): (&super::AssignmentFacts, Reason)| Candidate {
             granted,
             assignment_id: assignment.assignment_id,

@@ -183,6 +183,18 @@ fn of_several_conditions_the_one_that_got_furthest_gives_the_reason_in_any_order
 }
 
 #[test]
+fn a_residual_is_the_same_in_any_order_of_its_assignments() {
+    let limit = r#"{"expression":"context.amount <= 100","parameters":{"amount":"int"}}"#;
+    let at = |id| AssignmentFacts {
+        assignment_id: Uuid::from_u128(id),
+        conditions: vec![condition(limit)],
+        ..held(Some(PARENT))
+    };
+    let resolve = |ids: &[u128]| facts(ids.iter().copied().map(at).collect()).resolve(&question(), moment(1));
+    assert_eq!(resolve(&[1, 2, 3]), resolve(&[3, 1, 2]));
+}
+
+#[test]
 fn the_conditions_of_an_assignment_and_its_role_must_both_hold() {
     let with = |expression: &str| condition(&format!(r#"{{"expression":"{expression}"}}"#));
     for (own, of_role, allowed) in

@@ -51,6 +51,9 @@ pub(crate) struct CoreSettings {
     /// Where the ledger is published, if it is.
     #[cfg(feature = "proofs")]
     pub(crate) publication: Option<Arc<dyn crate::publish::ledger_target::LedgerTarget>>,
+    /// The archive that has the entries which were dropped from the database, if this process knows one.
+    #[cfg(feature = "proofs")]
+    pub(crate) archive: Option<Arc<dyn crate::publish::ledger_target::LedgerTarget>>,
     /// The witnesses of the ledger, if there are any.
     #[cfg(feature = "publish")]
     pub(crate) witnessing: Option<super::witnessing::Witnessing>,

@@ -34,13 +34,22 @@ pub(crate) struct Delivery {
     pub(super) breaker: Breaker,
     /// Notified when an event is left to the relay.
     pub(super) left_over: Notify,
+    /// Notifies the deliveries of requests that they are cancelled.
+    cancelled: Arc<Notify>,
     walk: Mutex<Walk>,
 }
 
 impl Delivery {
     /// Events are stored but not published without a `publisher`.
     pub(crate) fn new(core: Arc<Core>, publisher: Option<Arc<dyn Publisher>>) -> Self {
-        Self { core, publisher, breaker: Breaker::default(), left_over: Notify::new(), walk: Mutex::default() }
+        Self {
+            core,
+            publisher,
+            breaker: Breaker::default(),
+            left_over: Notify::new(),
+            cancelled: Arc::default(),
+            walk: Mutex::default(),
+        }
     }
 
     /// Whether a topic is configured.
@@ -64,10 +73,28 @@ impl Delivery {
     }
 
     /// Delivers an event that this process has just written and claimed, with the number of attempts that a request may
-    /// make. The relay delivers what is pending after that.
-    pub(crate) async fn deliver_now(&self, claim: Lease, claimed: LeasedEvent) {
+    /// make. The relay delivers what is pending after that. It goes on when its caller goes away, because an event must
+    /// not stay claimed and undelivered for that.
+    pub(crate) async fn deliver_now(self: &Arc<Self>, claim: Lease, claimed: LeasedEvent) {
+        let (delivery, cancelled) = (Arc::clone(self), Arc::clone(&self.cancelled).notified_owned());
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = delivery.deliver_claimed(claim, claimed) => {}
+                () = cancelled => {}
+            }
+        });
+        let _ = task.await;
+    }
+
+    /// Cancels the deliveries of requests. Their events stay claimed until the end of the lease, and are delivered
+    /// after it; the topic may have taken them already.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.notify_waiters();
+    }
+
+    async fn deliver_claimed(&self, claim: Lease, claimed: LeasedEvent) {
         let Some(publisher) = self.publisher.as_deref() else { return };
-        let completion = self.attempt_now(publisher, &claimed).await;
+        let completion = self.attempt_now(publisher, claim, &claimed).await;
         let pending = completion.state == DeliveryState::Pending;
         let followed = self.complete(claim.token, &[completion]).await.unwrap_or_else(|error| {
             warn!(event_id = %claimed.event.event_id, error = chain(&error), "events_engine_settle_failed");
@@ -78,17 +105,20 @@ impl Delivery {
         }
     }
 
-    /// Attempts to publish one event, and sums the attempts up.
-    async fn attempt_now(&self, publisher: &dyn Publisher, claimed: &LeasedEvent) -> Completion {
+    /// Attempts to publish one event, and sums the attempts up. Begins none after the lease, when another process may
+    /// have delivered the event and later ones: this one may have been stopped for any time.
+    async fn attempt_now(&self, publisher: &dyn Publisher, claim: Lease, claimed: &LeasedEvent) -> Completion {
         let message = [Message::of(&claimed.event)];
         let attempts = self.core.settings.events.publish_attempts;
         let mut completion = None;
         for attempt in 1..=attempts {
-            if self.breaker.is_open() {
+            if self.breaker.is_open() || self.core.now() >= claim.until {
                 break;
             }
             let answer = self.publish(publisher, std::slice::from_ref(claimed), &message).await;
-            let is_last = attempt == attempts || answer.as_ref().is_err_and(|outage| !outage.retryable);
+            let is_last = attempt == attempts
+                || self.core.now() >= claim.until
+                || answer.as_ref().is_err_and(|outage| !outage.retryable);
             if let Err(outage) = &answer
                 && is_last
             {
@@ -119,8 +149,9 @@ impl Delivery {
             let (batch, others) = rest.split_at(size);
             let (batch_messages, other_messages) = rest_messages.split_at(size);
             (rest, rest_messages) = (others, other_messages);
-            if self.breaker.is_open() {
-                // An outage began with an earlier batch: these events are returned without an attempt.
+            if self.breaker.is_open() || self.core.now() >= claim.until {
+                // An outage began with an earlier batch, or the lease is over: these events are returned without an
+                // attempt.
                 let returned: Vec<_> = batch.iter().map(|event| self.still_pending(event, None)).collect();
                 self.complete(claim.token, &returned).await?;
                 continue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::answer_keeper::AnswerKeeper;
+use super::archived_entries::LastFile;
 use super::cache::Cache;
 use super::change_signal::ChangeSignal;
 #[cfg(feature = "proofs")]
@@ -42,6 +43,8 @@ pub(crate) struct Engines {
     pub(crate) condition_errors: Arc<ConditionErrors>,
     pub(crate) list_turns: Arc<ListTurns>,
     pub(crate) name_hashes: Arc<NameHashes>,
+    /// The last file of the archive that was read.
+    pub(crate) archived: Arc<LastFile>,
 }
 
 impl Engines {
@@ -65,6 +68,7 @@ impl Engines {
             condition_errors: Arc::new(ConditionErrors::new(core.metrics.condition_errors.clone())),
             list_turns: Arc::new(ListTurns::new()),
             name_hashes: Arc::default(),
+            archived: Arc::default(),
             core,
         }
     }

@@ -3,6 +3,8 @@
 //! During a release, tasks of an earlier version may change the registry after the last new task has started. Without
 //! this, history would lack every later change. Must never delay a call: it works beside them.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ const INTERVAL: Backoff = Backoff::constant(Duration::from_mins(5), Jitter::Half
 #[derive(Default)]
 pub(crate) struct HistoryKeeper {
     stop: Notify,
+    /// Whether a failure has been logged.
+    warned: AtomicBool,
 }
 
 impl HistoryKeeper {
@@ -35,7 +39,6 @@ impl HistoryKeeper {
     }
 
     async fn run(self: Arc<Self>, core: Weak<Core>, interval: Backoff) {
-        let mut warned = false;
         loop {
             let Some(delay) = core.upgrade().map(|core| interval.delay(1, &*core.random)) else { return };
             tokio::select! {
@@ -43,30 +46,30 @@ impl HistoryKeeper {
                 () = self.stop.notified() => return,
             }
             let Some(core) = core.upgrade() else { return };
-            complete(&core, &mut warned).await;
+            self.complete(&core).await;
         }
     }
-}
 
-/// Completes history if it lacks entries. `warned`: whether a failure has been logged.
-pub(crate) async fn complete(core: &Core, warned: &mut bool) {
-    // The calls that need the database report that it does not answer.
-    let Ok(state) = core.store.history_state().await else { return };
-    let mut is_behind = !state.is_complete();
-    if is_behind {
-        match core.store.complete_history().await {
-            Ok(report) => {
-                let unreplayable = report.unreplayable_count;
-                info!(entries = report.entries, unreplayable, "history_completed");
-                is_behind = core.store.history_state().await.is_ok_and(|state| !state.is_complete());
-                *warned = false;
+    /// Completes history if it lacks entries. A failure is logged once.
+    pub(crate) async fn complete(&self, core: &Core) {
+        // The calls that need the database report that it does not answer.
+        let Ok(state) = core.store.history_state().await else { return };
+        let mut is_behind = !state.is_complete();
+        if is_behind {
+            match core.store.complete_history().await {
+                Ok(report) => {
+                    let unreplayable = report.unreplayable_count;
+                    info!(entries = report.entries, unreplayable, "history_completed");
+                    is_behind = core.store.history_state().await.is_ok_and(|state| !state.is_complete());
+                    self.warned.store(false, Relaxed);
+                }
+                Err(error) if !self.warned.swap(true, Relaxed) => {
+                    let hint = "the past cannot be asked beyond it; `epr history complete` says more";
+                    warn!(error = chain(&error), complete_to = state.complete_to, hint, "history_incomplete");
+                }
+                Err(_) => {}
             }
-            Err(error) if !std::mem::replace(warned, true) => {
-                let hint = "the past cannot be asked beyond it; `epr history complete` says more";
-                warn!(error = chain(&error), complete_to = state.complete_to, hint, "history_incomplete");
-            }
-            Err(_) => {}
         }
+        core.metrics.history_behind.set(i64::from(is_behind));
     }
-    core.metrics.history_behind.set(i64::from(is_behind));
 }

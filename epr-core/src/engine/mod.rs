@@ -3,6 +3,7 @@
 //! An engine knows the [`Core`] (store, clock, ids, settings, metrics). It must never know a use case or the facade.
 
 pub(crate) mod answer_keeper;
+pub(crate) mod archived_entries;
 mod background_task;
 pub(crate) mod backoff;
 pub(crate) mod batcher;

@@ -76,6 +76,8 @@ impl Epr {
                 signing: None,
                 #[cfg(feature = "proofs")]
                 publication: None,
+                #[cfg(feature = "proofs")]
+                archive: None,
                 #[cfg(feature = "publish")]
                 witnessing: None,
                 list_bounds: ListBounds::default(),
@@ -203,6 +205,14 @@ impl Builder {
     #[must_use]
     pub fn publication(mut self, target: Arc<dyn crate::publish::ledger_target::LedgerTarget>) -> Self {
         self.settings.publication = Some(target);
+        self
+    }
+
+    /// Sets the archive from which entries are read that were dropped from the database; by default there is none.
+    #[cfg(feature = "proofs")]
+    #[must_use]
+    pub fn archive(mut self, target: Arc<dyn crate::publish::ledger_target::LedgerTarget>) -> Self {
+        self.settings.archive = Some(target);
         self
     }
 

@@ -47,9 +47,17 @@ impl Epr {
         if let Some(place) = &settings.publish_ledger_to {
             builder = builder.publication(place.open(&settings.aws, settings.ledger_retention));
         }
+        #[cfg(feature = "publish")]
+        if let Some(place) = &settings.ledger_archive {
+            builder = builder.archive(place.open(&settings.aws, settings.ledger_retention));
+        }
         #[cfg(all(feature = "proofs", not(feature = "publish")))]
         if let Some(place) = &settings.publish_ledger_to {
             builder = builder.publication(place.open());
+        }
+        #[cfg(all(feature = "proofs", not(feature = "publish")))]
+        if let Some(place) = &settings.ledger_archive {
+            builder = builder.archive(place.open());
         }
         #[cfg(feature = "publish")]
         if let Some((witnesses, quorum)) = settings.ledger_witnesses.clone() {

@@ -1,12 +1,14 @@
 //! Operating the service: health, metrics, connections, and the schema of its database.
 
+use std::time::Duration;
+
 use super::Epr;
 use crate::domain::audit::LastVerification;
 use crate::domain::{EntityTypeUse, EntityTypes, StoredCondition, Timestamp};
 use crate::engine::clock_offset::{self, ClockReading};
 use crate::engine::graph::{self, GraphState};
-use crate::error::Result;
-use crate::handlers::metrics;
+use crate::error::{Error, Result};
+use crate::handlers::{archived, metrics};
 use crate::store::{Connections, RowVisitor, SchemaState, SinceTakeover, TableRow, TakeoverReport};
 
 /// Health and metrics.
@@ -109,10 +111,10 @@ impl Epr {
         self.store().keep_open();
     }
 
-    /// Waits, for a moment at most, until no connection to the database is in use, and has each tested before its next
+    /// Waits, for at most `within`, until no connection to the database is in use, and has each tested before its next
     /// use: for a process that is about to be frozen.
-    pub async fn rest(&self) {
-        self.store().rest().await;
+    pub async fn rest(&self, within: Duration) {
+        self.store().rest(within).await;
     }
 
     /// The numbers of connections that the database server has and admits; `None` when there is no server.
@@ -148,6 +150,23 @@ impl Epr {
     /// The database is unavailable.
     pub async fn missing_privileges(&self) -> Result<Vec<String>> {
         Ok(self.store().missing_privileges().await?)
+    }
+
+    /// Reads whether the archive of `EPR_LEDGER_ARCHIVE_URL` reaches the border of dropped entries. Returns the border;
+    /// `None` if no entry was ever dropped.
+    ///
+    /// # Errors
+    /// The database is unavailable; or [`Error::Archived`], whose sentence says why dropped entries cannot be read.
+    pub async fn reach_archive(&self) -> Result<Option<i64>> {
+        archived::reach(&self.engines).await
+    }
+
+    /// Logs if entries were dropped that this process cannot read, because its archive is not set or cannot be read.
+    pub async fn warn_about_archive(&self) {
+        // A database that is unavailable at this moment is reported elsewhere.
+        if let Err(Error::Archived(why)) = self.reach_archive().await {
+            tracing::warn!(error = why, "ledger_archive_unreadable");
+        }
     }
 
     /// Scans the conditions of assignments and of the actions of roles, as they are stored.

@@ -1,11 +1,14 @@
 //! Checkpoints of the ledger, and proofs from its tree.
 
 use super::Epr;
+use crate::call::Call;
 use crate::domain::Timestamp;
 use crate::engine::checkpointer::{CheckpointFailure, CheckpointOutcome};
 use crate::engine::publication;
 use crate::error::{Error, Result};
-use crate::handlers::archive::{self, ArchiveCheck, ArchiveCheckOptions, ArchiveOptions, Archived};
+use crate::handlers::archive::{
+    self, ArchiveCheck, ArchiveCheckOptions, ArchiveOptions, Archived, DropOptions, Dropped,
+};
 use crate::handlers::audit::{self, KeptElsewhere, Verification};
 use crate::handlers::checkpoints;
 use crate::ledger::merkle::Hash;
@@ -88,6 +91,22 @@ impl Epr {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<ArchiveCheck> {
         archive::check(&self.engines, options, progress).await
+    }
+
+    /// Drops entries from the database that are archived and that a published checkpoint of the wanted age covers,
+    /// after the whole archive was read back and verified; without confirmation it says what it would drop. Entries
+    /// about the registry stay. A run that was interrupted is completed by the next one.
+    ///
+    /// # Errors
+    /// There is no archive of this ledger, another process drops entries, the database has another entry than the
+    /// archive, or the database or a place is unavailable.
+    pub async fn drop_archived(
+        &self,
+        call: &Call,
+        options: &DropOptions<'_>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Dropped> {
+        archive::drop_archived(&self.engines, call, options, progress).await
     }
 
     /// What this process knows of the checkpoints that it signs; `None` when no key is configured.

@@ -10,6 +10,7 @@ use super::Epr;
 use crate::domain::{AuditEntry, AuditFilter, AuditPage, Change, Revision};
 use crate::error::Result;
 use crate::handlers::audit::{self, ExportedEntry};
+use crate::handlers::ledger_reader::{self, EntriesListed};
 use crate::history::RegistryRow;
 use crate::store::{
     Cursor, NeededState, Page, ReadNeed, RegistryList, ReplicaReads, ReplicaState, RowVisitor, ScanRange,
@@ -40,18 +41,32 @@ impl Epr {
         Ok(self.store().registry_list_end(need, list, self.now(), bytes).await?)
     }
 
-    /// [`Epr::show_audit_entries`], perhaps from a replica.
+    /// Lists entries of the ledger, perhaps from a replica. A list by sequence alone has every entry: those that were
+    /// dropped come from the archive. A list with other filters has the entries of the database, and says so.
     ///
     /// # Errors
-    /// The database is unavailable.
+    /// The database is unavailable, or entries were dropped and their archive is not known or cannot be read.
     pub async fn list_audit_entries(
         &self,
         need: ReadNeed,
         filter: &AuditFilter,
         page: AuditPage,
         take: RowVisitor<'_, AuditEntry>,
-    ) -> Result<Option<i64>> {
-        Ok(self.store().ledger_list(need, filter, page, take).await?)
+    ) -> Result<EntriesListed> {
+        ledger_reader::list(&self.engines, need, filter, page, take).await
+    }
+
+    /// Lists entries of the ledger as [`Epr::list_audit_entries`] does, from the primary.
+    ///
+    /// # Errors
+    /// The database is unavailable, or entries were dropped and their archive is not known or cannot be read.
+    pub async fn show_audit_entries(
+        &self,
+        filter: &AuditFilter,
+        page: AuditPage,
+        take: RowVisitor<'_, AuditEntry>,
+    ) -> Result<EntriesListed> {
+        ledger_reader::list(&self.engines, ReadNeed::Primary, filter, page, take).await
     }
 
     /// [`Epr::export_ledger`], perhaps from a replica: a range without an end ends with the last entry that the server

@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::Epr;
-use crate::engine::{answer_keeper, history_keeper};
+use crate::engine::answer_keeper;
 
 impl Epr {
     /// Delivers the events that are due (unless `EPR_EVENT_RELAY` is off), completes history, and removes what is no
@@ -18,7 +18,7 @@ impl Epr {
             self.engines.delivery.relay_until(end).await;
         }
         if Instant::now() < end {
-            history_keeper::complete(core, &mut false).await;
+            self.engines.history.complete(core).await;
         }
         if Instant::now() < end {
             answer_keeper::remove_outdated(core).await;

@@ -12,9 +12,8 @@ use crate::decision::{Decision, Explanation, Question};
 use crate::domain::audit::KeptRejection;
 use crate::domain::event::{Event, EventFilter, IngestedEvent, NewEvent};
 use crate::domain::{
-    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, AuditEntry, AuditFilter, AuditPage, BulkStep,
-    Entity, EntityFilter, EntityPatch, EntityType, Invalid, JsonObject, Moment, NamedAssignment, NewEntity, NewRole,
-    Orphan, Role, RolePatch, UnheldRole,
+    Assignment, AssignmentFilter, AssignmentRequest, AssignmentScan, BulkStep, Entity, EntityFilter, EntityPatch,
+    EntityType, Invalid, JsonObject, Moment, NamedAssignment, NewEntity, NewRole, Orphan, Role, RolePatch, UnheldRole,
 };
 use crate::engine::cache::TierState;
 use crate::engine::revisions;
@@ -409,23 +408,13 @@ impl Epr {
         Ok(self.engines.ledger.record(drafts).await.map_err(StoreError::from)?)
     }
 
-    /// Cancels appends that are waiting or in progress, and releases the ledger's lock: for a process that is about to
-    /// be frozen, which would keep it. Their callers get an error; the outcome of an append in progress is unknown.
-    pub async fn abandon_recording(&self) {
+    /// Cancels what a process that is about to be frozen must not continue later, for every user of this service: the
+    /// appends that are waiting or in progress, whose lock of the ledger it would keep, and the deliveries of events by
+    /// requests that are in progress. The callers of the appends get an error; the outcome of an append in progress is
+    /// unknown. The events are delivered after their lease; the topic may have taken them already.
+    pub async fn abandon(&self) {
+        self.engines.delivery.cancel();
         self.engines.ledger.abandon().await;
-    }
-
-    /// Scans entries of the ledger.
-    ///
-    /// # Errors
-    /// The database is unavailable.
-    pub async fn show_audit_entries(
-        &self,
-        filter: &AuditFilter,
-        page: AuditPage,
-        take: RowVisitor<'_, AuditEntry>,
-    ) -> Result<()> {
-        Ok(self.store().audit_entries(filter, page, take).await?)
     }
 
     /// Recomputes the chain over `range`, and compares its end with the head when the range reaches the end of the

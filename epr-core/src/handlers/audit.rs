@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tracing::warn;
 
+use super::archived::{self, ReadFailure};
+use super::ledger_reader::{self, WithoutArchive};
 use super::record;
 #[cfg(feature = "proofs")]
 use super::verify_incarnations::Beginning;
@@ -11,10 +13,11 @@ use super::verify_tree;
 use crate::call::Call;
 use crate::domain::audit::{LastVerification, LostEntries};
 use crate::engine::Engines;
+use crate::engine::archived_entries::DamagedArchive;
 use crate::error::{Error, Result, chain};
 use crate::ledger::canonical::Fields;
 use crate::ledger::verify::{Finding, StoredEntry, UnreadableRow, Verifier};
-use crate::store::{ForeignRows, LedgerVisitor, ReadNeed, ScanRange, ScanStart};
+use crate::store::{ForeignRows, LedgerVisitor, ReadNeed, ScanRange, ScanStart, StoreError};
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,9 +35,23 @@ pub struct Verification {
     /// Entries that write a number as an earlier version did; their hashes are right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub former_numbers: Option<FormerNumbers>,
+    /// The dropped entries whose texts were not verified, because no archive is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<DroppedEntries>,
     /// The tree over the entries, if there are checkpoints to compare it with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<VerifiedTree>,
+}
+
+/// Entries that were dropped from the database and were verified by their hashes alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DroppedEntries {
+    /// Their number.
+    pub entries: u64,
+    /// The border, up to which they are.
+    pub up_to: i64,
+    /// The archive that has them.
+    pub archive: String,
 }
 
 /// The tree over the entries, and what agrees with it.
@@ -119,7 +136,8 @@ fn replaces_the_last(verified: &Verification, range: ScanRange) -> bool {
     match &verified.finding {
         Some(Finding::IncompleteRange { .. }) => false,
         Some(_) => true,
-        None => verified.checked > 0 && range.from <= 1 && range.end().is_none(),
+        // Without the texts of what was dropped, it is no result about the whole ledger.
+        None => verified.checked > 0 && verified.dropped.is_none() && range.from <= 1 && range.end().is_none(),
     }
 }
 
@@ -157,6 +175,15 @@ pub(crate) async fn verify(
     elsewhere: KeptElsewhere<'_>,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Verification> {
+    let is_whole = range.from == 1 && range.end().is_none();
+    // The beginning of another range is believed, and so is its end: by hashes alone, nothing of it would be verified.
+    let without_archive = if is_whole { WithoutArchive::HashesOnly } else { WithoutArchive::Refuse };
+    if !is_whole && !archived::is_known(engines) {
+        let border = engines.store().ledger_border().await?;
+        if let Some(border) = border.filter(|border| range.from <= border.sequence) {
+            return Err(archived::not_here(&border));
+        }
+    }
     let kept = elsewhere.entries.map(Iterator::peekable);
     let mut verification = Verifying {
         range,
@@ -175,11 +202,28 @@ pub(crate) async fn verify(
     if range.from == 1 && (!elsewhere.checkpoints.is_empty() || verify_tree::has_checkpoints(engines).await?) {
         verification.tree = Some(verify_tree::GrowingTree::start());
     }
-    engines.store().scan_ledger(range, &mut verification).await?;
+    match ledger_reader::scan(engines, None, range, without_archive, &mut verification).await {
+        // As if the database had another text of it.
+        Err(ReadFailure::Damaged(damaged)) => {
+            let DamagedArchive { sequence, file, why } = damaged;
+            verification.verifier.report(Finding::NotInArchive { sequence, file, why });
+        }
+        scanned => scanned?,
+    }
     #[cfg(feature = "proofs")]
     let (tree, beginnings) = (verification.tree.take(), std::mem::take(&mut verification.beginnings));
-    #[allow(unused_mut, reason = "changed only where there is a tree")]
+    let skipped = verification.verifier.skipped();
+    // As the scan has seen it: a later drop concerns entries that were verified.
+    let border = verification.start.as_ref().map_or(0, |start| start.border);
     let mut verified = verification.finish();
+    if skipped > 0 {
+        let place = engines.store().ledger_border().await?;
+        let place = place.ok_or_else(|| StoreError::corrupt("ledger_border", "entries were dropped without it"))?;
+        let archive = format!("{}/{}", place.archive, place.incarnation);
+        verified.dropped = Some(DroppedEntries { entries: skipped, up_to: border, archive });
+    }
+    #[cfg(feature = "proofs")]
+    let mut covered = 0;
     #[cfg(feature = "proofs")]
     if let Some(tree) = tree {
         let tree = tree.finish().await?;
@@ -188,11 +232,17 @@ pub(crate) async fn verify(
             let found = verify_tree::compare(engines, &tree, &beginnings, kept, is_whole).await?;
             verified.valid = found.finding.is_none();
             verified.finding = found.finding;
+            covered = found.covered;
             let root = crate::ledger::canonical::hex(&tree.root());
             let (tiles, checkpoints, signatures) = (found.tiles, found.checkpoints, found.signatures);
             let lost = beginnings.iter().filter_map(Beginning::lost).collect();
             verified.tree = Some(VerifiedTree { root, tiles, checkpoints, signatures, lost });
         }
+    }
+    #[cfg(feature = "proofs")]
+    if is_whole && verified.valid && i64::try_from(covered).is_ok_and(|covered| covered < border) {
+        verified.valid = false;
+        verified.finding = Some(Finding::UncoveredBorder { sequence: border });
     }
     Ok(verified)
 }
@@ -204,7 +254,7 @@ pub(crate) async fn export(
     take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
 ) -> Result<()> {
     let mut export = Exporting { canonical: String::new(), unreadable: None, take };
-    engines.store().scan_ledger(range, &mut export).await?;
+    ledger_reader::scan(engines, None, range, WithoutArchive::Refuse, &mut export).await?;
     export.finish()
 }
 
@@ -216,7 +266,7 @@ pub(crate) async fn export_from(
     take: &mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send),
 ) -> Result<()> {
     let mut export = Exporting { canonical: String::new(), unreadable: None, take };
-    engines.store().ledger_scan(need, range, &mut export).await?;
+    ledger_reader::scan(engines, Some(need), range, WithoutArchive::Refuse, &mut export).await?;
     export.finish()
 }
 
@@ -244,8 +294,10 @@ pub(crate) async fn set_aside_foreign_rows(
         return Ok(SetAside::Nothing);
     }
     if rows.head > 0 {
-        let verification =
-            verify(engines, ScanRange { from: 1, to: rows.head }, None, KeptElsewhere::default(), progress).await?;
+        // Without the archive, what was dropped cannot be verified; it is not what these rows are about.
+        let border = engines.store().ledger_border().await?.filter(|_| !archived::is_known(engines));
+        let range = ScanRange { from: border.map_or(1, |border| border.sequence + 1), to: rows.head };
+        let verification = verify(engines, range, None, KeptElsewhere::default(), progress).await?;
         if let Some(finding) = verification.finding {
             return Ok(SetAside::Broken(finding));
         }
@@ -284,6 +336,11 @@ struct Verifying<'a> {
 
 impl LedgerVisitor for Verifying<'_> {
     fn begin(&mut self, start: ScanStart) -> bool {
+        // A later part of the same range.
+        if self.start.is_some() {
+            self.start = Some(start);
+            return true;
+        }
         let from = self.range.from;
         match &start.anchor {
             Some(anchor) if from > 1 => self.verifier = Verifier::after(from - 1, anchor),
@@ -318,28 +375,45 @@ impl LedgerVisitor for Verifying<'_> {
         let beginning = row.as_ref().ok().and_then(|entry| Beginning::read(&entry.fields));
         let mut goes_on = self.verifier.look(row);
         if let Some((sequence, entry_hash)) = hash.filter(|_| goes_on) {
-            if let Some(finding) = self.comparing.entry(sequence, entry_hash) {
-                self.verifier.report(finding);
-                goes_on = false;
-            }
+            goes_on = self.accept(sequence, entry_hash);
             #[cfg(feature = "proofs")]
-            if let Some(tree) = &mut self.tree {
-                tree.entry(entry_hash);
-                self.beginnings.extend(beginning);
-            }
+            self.beginnings.extend(beginning.filter(|_| self.tree.is_some()));
         }
-        if self.verifier.checked().is_multiple_of(PROGRESS_INTERVAL) {
-            let last = self.start.as_ref().map_or(0, |start| start.last.min(self.range.to));
-            let total = u64::try_from(last - self.range.from + 1).unwrap_or(0);
-            (self.progress)(self.verifier.checked(), total);
-        }
+        self.report_progress();
+        goes_on
+    }
+
+    fn dropped(&mut self, sequence: i64, entry_hash: &str) -> bool {
+        let goes_on = self.verifier.skip(sequence, entry_hash) && self.accept(sequence, entry_hash);
+        self.report_progress();
         goes_on
     }
 }
 
 impl Verifying<'_> {
+    /// Compares an entry that continues the chain with what was kept elsewhere, and appends it to the tree.
+    fn accept(&mut self, sequence: i64, entry_hash: &str) -> bool {
+        #[cfg(feature = "proofs")]
+        if let Some(tree) = &mut self.tree {
+            tree.entry(entry_hash);
+        }
+        let Some(finding) = self.comparing.entry(sequence, entry_hash) else { return true };
+        self.verifier.report(finding);
+        false
+    }
+
+    fn report_progress(&mut self) {
+        let done = self.verifier.checked() + self.verifier.skipped();
+        if done.is_multiple_of(PROGRESS_INTERVAL) {
+            let last = self.start.as_ref().map_or(0, |start| start.last.min(self.range.to));
+            let total = u64::try_from(last - self.range.from + 1).unwrap_or(0);
+            (self.progress)(done, total);
+        }
+    }
+
     fn finish(mut self) -> Verification {
-        let nothing = ScanStart { anchor: None, head: None, last: 0, unplaced: false, former_numbers_up_to: 0 };
+        let nothing =
+            ScanStart { anchor: None, head: None, last: 0, unplaced: false, border: 0, former_numbers_up_to: 0 };
         let start = self.start.unwrap_or(nothing);
         let ScanRange { from, to } = self.range;
         match (self.beyond, self.range.end()) {
@@ -369,6 +443,7 @@ impl Verifying<'_> {
             end_sequence: start.last.min(to),
             finding,
             former_numbers,
+            dropped: None,
             tree: None,
         }
     }
@@ -407,5 +482,12 @@ impl LedgerVisitor for Exporting<'_> {
                 false
             }
         }
+    }
+
+    /// Never called: [`ledger_reader::scan`] is asked for texts, and refuses where there is none.
+    fn dropped(&mut self, sequence: i64, _: &str) -> bool {
+        let why = "it was dropped from the database, and was not read from its archive".to_owned();
+        self.unreadable = Some(UnreadableRow { sequence, why });
+        false
     }
 }

@@ -1,6 +1,6 @@
 //! Explanations: why a check is answered as it is.
 //!
-//! Must never answer from a cache, and never before the explanation is recorded.
+//! Must never answer from the decision cache, and never before the explanation is recorded.
 
 use tracing::info;
 
@@ -9,6 +9,7 @@ use super::check::wrong_context;
 use super::question_body::check_context;
 use super::{entities, record};
 use crate::decision::{Explanation, explain as explain_facts};
+use crate::engine::fact_reader::FactsAtRevision;
 use crate::engine::{Engines, revisions};
 use crate::error::{Error, Result};
 use crate::store::StoreError;
@@ -22,8 +23,11 @@ pub(crate) async fn explain(engines: &Engines, asked: Asked<'_>) -> Result<Expla
     let Asked { call, question, context } = asked;
     check_context(context).map_err(|problem| Error::field("context", problem))?;
     revisions::reach(engines, call).await?;
-    let named =
-        engines.store().named_facts(question).await?.ok_or_else(|| entities::not_found(question.resource_id))?;
+    // From memory where a check is, so that it is the check's answer which is explained. Names are not in memory.
+    let seen = engines.graph.facts(question, call.at_least.map(|at_least| at_least.revision));
+    let seen = seen.map(|FactsAtRevision { facts, read_at }| (facts, read_at));
+    let named = engines.store().named_facts(question, seen).await?;
+    let named = named.ok_or_else(|| entities::not_found(question.resource_id))?;
     call.confirm_incarnation(named.revision)?;
     // Read after the facts, as a check does.
     let now = engines.now();

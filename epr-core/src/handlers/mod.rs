@@ -5,6 +5,7 @@
 pub(crate) mod access;
 #[cfg(feature = "proofs")]
 pub(crate) mod archive;
+pub(crate) mod archived;
 pub(crate) mod asked;
 pub(crate) mod assignment_groups;
 mod assignment_log;
@@ -25,6 +26,7 @@ pub(crate) mod explain;
 pub(crate) mod former_checkpoint;
 #[cfg(feature = "ingest")]
 pub mod ingest;
+pub(crate) mod ledger_reader;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod past;

@@ -192,6 +192,37 @@ pub(super) fn foreign_rows_set_aside(call: &Call, now: Timestamp, rows: &Foreign
     draft(call, now, "ledger.set_aside", Subject { id: None, kind: None }, details)
 }
 
+/// The entry about a bundle of archived entries that were dropped.
+#[cfg(feature = "proofs")]
+pub(super) struct EntriesDropped<'a> {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// The hash of the last entry.
+    pub(super) entry_hash: &'a str,
+    /// The root of the tree up to the last entry.
+    pub(super) root: &'a str,
+    pub(super) archive: &'a str,
+    pub(super) incarnation: Incarnation,
+    /// The number of entries of the published checkpoint.
+    pub(super) published: u64,
+    pub(super) retention_days: u32,
+}
+
+#[cfg(feature = "proofs")]
+pub(super) fn entries_dropped(call: &Call, now: Timestamp, dropped: &EntriesDropped<'_>) -> Result<Draft> {
+    let details = object([
+        ("archive", dropped.archive.into()),
+        ("entry_hash", dropped.entry_hash.into()),
+        ("first", Json::Int(dropped.first)),
+        ("incarnation", dropped.incarnation.0.into()),
+        ("last", Json::Int(dropped.last)),
+        ("published", Json::Int(i64::try_from(dropped.published).unwrap_or(i64::MAX))),
+        ("retention_days", Json::Int(i64::from(dropped.retention_days))),
+        ("root", dropped.root.into()),
+    ]);
+    draft(call, now, "ledger.drop", Subject { id: None, kind: None }, details)
+}
+
 /// The entry that begins an incarnation of the ledger, with the head and the last checkpoint of the former one, if it
 /// has one.
 pub(super) fn reincarnated(

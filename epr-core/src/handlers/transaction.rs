@@ -256,10 +256,7 @@ async fn deliver(engines: &Engines, written: Vec<Written>) {
                 info!(event_id = %event.event_id, event_type = event.event_type, "events_engine_publish_skipped");
             });
         } else if let Some((claim, position)) = claimed {
-            // In a task of its own: an event must not stay claimed and undelivered because its caller goes away.
-            let delivery = Arc::clone(&engines.delivery);
-            let task = tokio::spawn(async move { delivery.deliver_now(claim, LeasedEvent { position, event }).await });
-            let _ = task.await;
+            engines.delivery.deliver_now(claim, LeasedEvent { position, event }).await;
         } else {
             engines.delivery.leave_to_relay();
         }

@@ -73,6 +73,8 @@ pub(crate) struct TreeComparison {
     pub(crate) checkpoints: u64,
     /// Checkpoints whose signatures were verified.
     pub(crate) signatures: u64,
+    /// The number of entries of the largest stored checkpoint that agrees.
+    pub(crate) covered: u64,
     pub(crate) finding: Option<Finding>,
 }
 
@@ -231,7 +233,11 @@ impl Comparing<'_> {
         }
         self.comparison.signatures += u64::from(!keys.is_empty());
         self.comparison.checkpoints += 1;
-        self.root(&checkpoint).await
+        let agrees = self.root(&checkpoint).await?;
+        if agrees.is_some() {
+            self.comparison.covered = self.comparison.covered.max(checkpoint.size);
+        }
+        Ok(agrees)
     }
 
     /// Every recorded incarnation that an entry begins is tied to the one before it, and every such entry is recorded.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::cause::cause;
-use super::{Finding, State, clock, conditions, graph, hierarchy, replica};
+use super::{Finding, State, archive, clock, conditions, graph, hierarchy, replica};
 use crate::epr::lacking_types;
 use crate::settings::Settings;
 use crate::store::postgres::{self, Tls};
@@ -66,6 +66,7 @@ async fn inspect(epr: &Epr, settings: &Settings, url: &str) -> Vec<Finding> {
         found.push(history(epr).await);
         found.push(hierarchy::hierarchy(epr).await);
         found.push(conditions::conditions(epr).await);
+        found.extend(archive::archive(epr).await);
         found.push(graph::graph(epr, settings.cache.graph).await);
         found.extend(replica::replica(epr, settings).await);
         found.extend(entity_types(epr).await);

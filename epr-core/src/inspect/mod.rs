@@ -2,6 +2,7 @@
 //!
 //! Must never change anything (it publishes nothing, receives nothing, creates no file), and must never show a secret.
 
+mod archive;
 mod authentication;
 mod cache;
 mod cause;

@@ -175,6 +175,22 @@ pub enum Finding {
         /// The number of entries that the checkpoint covers.
         sequence: i64,
     },
+    /// An entry was dropped, and the archive does not have its text: a file is missing or damaged, or has another text.
+    #[error("not in the archive: entry {sequence} was dropped and cannot be read from its archive: {file}: {why}")]
+    NotInArchive {
+        /// The sequence of the entry.
+        sequence: i64,
+        /// The path of the file below the place of the archive.
+        file: String,
+        /// The problem of the file.
+        why: String,
+    },
+    /// No stored checkpoint covers the entries that were dropped: nothing vouches for their hashes.
+    #[error("uncovered border: entries up to {sequence} were dropped, but no stored checkpoint covers them")]
+    UncoveredBorder {
+        /// The border.
+        sequence: i64,
+    },
     /// An incarnation of the ledger does not begin with the entry that ties it to the former one.
     #[error("wrong incarnation: entry {sequence} should tie an incarnation to the former one: {why}")]
     WrongIncarnation {
@@ -214,6 +230,8 @@ impl Finding {
             | Self::DiffersFromCheckpoint { sequence }
             | Self::WrongCheckpoint { sequence, .. }
             | Self::MissingCheckpoint { sequence }
+            | Self::NotInArchive { sequence, .. }
+            | Self::UncoveredBorder { sequence }
             | Self::WrongIncarnation { sequence, .. }
             | Self::ForeignHead { sequence, .. } => *sequence,
         }
@@ -226,6 +244,7 @@ pub struct Verifier {
     next: i64,
     previous_hash: String,
     checked: u64,
+    skipped: u64,
     finding: Option<Finding>,
     canonical: String,
     former_numbers_up_to: i64,
@@ -246,6 +265,7 @@ impl Verifier {
             next: sequence + 1,
             previous_hash: entry_hash.to_owned(),
             checked: 0,
+            skipped: 0,
             finding: None,
             canonical: String::new(),
             former_numbers_up_to: 0,
@@ -290,6 +310,27 @@ impl Verifier {
             }
         }
         self.finding.is_none()
+    }
+
+    /// Takes the next entry by its hash alone: its text is not here. Returns `false` when a problem is known.
+    pub fn skip(&mut self, sequence: i64, entry_hash: &str) -> bool {
+        if self.finding.is_none() {
+            match self.check_sequence(sequence) {
+                Ok(()) => {
+                    entry_hash.clone_into(&mut self.previous_hash);
+                    self.next += 1;
+                    self.skipped += 1;
+                }
+                Err(finding) => self.finding = Some(finding),
+            }
+        }
+        self.finding.is_none()
+    }
+
+    /// The number of entries of which only the hash was taken.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Records a problem that was found before the first row.

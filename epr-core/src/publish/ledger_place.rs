@@ -24,6 +24,18 @@ pub enum LedgerPlace {
     },
 }
 
+impl std::fmt::Display for LedgerPlace {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => write!(out, "{}", std::path::absolute(path).as_ref().unwrap_or(path).display()),
+            #[cfg(feature = "publish")]
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => write!(out, "s3://{bucket}"),
+            #[cfg(feature = "publish")]
+            Self::Bucket { bucket, prefix } => write!(out, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
 impl LedgerPlace {
     /// The addresses in words.
     pub const ALLOWED: &'static str = "the path of a folder, or s3://bucket/prefix";

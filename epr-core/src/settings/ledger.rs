@@ -74,6 +74,19 @@ const WITNESS_QUORUM: Variable = Variable::number(
     "The number of cosignatures without which a checkpoint is not published.",
 );
 
+const ARCHIVE_URL: Variable = Variable::optional(
+    "EPR_LEDGER_ARCHIVE_URL",
+    LedgerPlace::ALLOWED,
+    "The archive from which entries are read that `epr audit drop` has dropped from the database: see \
+     [ARCHIVE.md](ARCHIVE.md#dropping-archived-entries).",
+);
+const RETENTION_DAYS: Variable = Variable::optional(
+    "EPR_LEDGER_RETENTION_DAYS",
+    "a number of days from 1 to 36500",
+    "Allows `epr audit drop` to drop archived entries that a published checkpoint of at least this age covers. Not \
+     set: no entry is ever dropped.",
+);
+
 pub(super) const SECTION: Section = Section {
     title: "Ledger checkpoints",
     variables: &[
@@ -82,6 +95,8 @@ pub(super) const SECTION: Section = Section {
         KEY_PQ,
         INTERVAL,
         PUBLISH_URL,
+        ARCHIVE_URL,
+        RETENTION_DAYS,
         #[cfg(feature = "publish")]
         RETENTION,
         #[cfg(feature = "publish")]
@@ -113,6 +128,23 @@ pub(super) fn read_place(reader: &mut Reader<'_>) -> Option<LedgerPlace> {
         reader.error("EPR_LEDGER_PUBLISH_URL is set without EPR_LEDGER_KEY: there is nothing to publish".to_owned());
     }
     place
+}
+
+/// Reads where the archive is that has dropped entries.
+pub(super) fn read_archive(reader: &mut Reader<'_>) -> Option<LedgerPlace> {
+    let archive = reader.value(&ARCHIVE_URL, LedgerPlace::parse)?;
+    let published = reader.optional_text(&PUBLISH_URL).and_then(|published| LedgerPlace::parse(&published));
+    if published.is_some_and(|published| published.overlaps(&archive)) {
+        let why = "EPR_LEDGER_ARCHIVE_URL is the place of EPR_LEDGER_PUBLISH_URL, or within or around it";
+        reader.error(format!("{why}: an archive has the texts of entries and must be private"));
+    }
+    Some(archive)
+}
+
+/// Reads the age from which entries may be dropped.
+pub(super) fn read_retention_days(reader: &mut Reader<'_>) -> Option<u32> {
+    let parse = |given: &str| given.parse().ok().filter(|days| (1..=36_500).contains(days));
+    reader.value(&RETENTION_DAYS, parse)
 }
 
 /// Reads how long published objects are retained.

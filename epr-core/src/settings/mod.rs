@@ -73,6 +73,12 @@ pub struct Settings {
     /// Where the ledger is published, if it is.
     #[cfg(feature = "proofs")]
     pub publish_ledger_to: Option<crate::publish::ledger_place::LedgerPlace>,
+    /// The archive that has the entries which were dropped from the database.
+    #[cfg(feature = "proofs")]
+    pub ledger_archive: Option<crate::publish::ledger_place::LedgerPlace>,
+    /// Entries may be dropped when a checkpoint of at least this many days covers them; `None`: none ever.
+    #[cfg(feature = "proofs")]
+    pub ledger_retention_days: Option<u32>,
     /// How long objects are retained in a bucket that has Object Lock without a default retention.
     #[cfg(feature = "publish")]
     pub ledger_retention: Option<crate::publish::ledger_s3::Retention>,
@@ -138,6 +144,10 @@ impl Settings {
             signing: ledger::read(&mut reader, &aws),
             #[cfg(feature = "proofs")]
             publish_ledger_to: ledger::read_place(&mut reader),
+            #[cfg(feature = "proofs")]
+            ledger_archive: ledger::read_archive(&mut reader),
+            #[cfg(feature = "proofs")]
+            ledger_retention_days: ledger::read_retention_days(&mut reader),
             #[cfg(feature = "publish")]
             ledger_retention: ledger::read_retention(&mut reader),
             #[cfg(feature = "publish")]

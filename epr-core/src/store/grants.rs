@@ -21,6 +21,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("browser_sessions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("audit_logs", &["SELECT", "INSERT"]),
+    ("ledger_border", &["SELECT"]),
+    ("dropped_entries", &["SELECT"]),
     ("audit_chain_head", &["SELECT", "UPDATE"]),
     ("registry_head", &["SELECT", "UPDATE"]),
     ("ledger_incarnations", &["SELECT", "INSERT"]),
@@ -42,6 +44,14 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("changed_rows", &["SELECT", "DELETE"]),
     ("changed_rows_head", &["SELECT", "UPDATE"]),
     ("cache_namespace", &["SELECT"]),
+];
+
+/// What `epr audit drop` uses besides, as the owner of the tables.
+pub(crate) const DROPPING: &[(&str, &[&str])] = &[
+    ("_sqlx_migrations", &["UPDATE"]),
+    ("audit_logs", &["DELETE"]),
+    ("ledger_border", &["UPDATE"]),
+    ("dropped_entries", &["INSERT"]),
 ];
 
 /// The statements that give `role` what it needs on the tables in `schema`. Both names may be any that PostgreSQL

@@ -49,6 +49,7 @@ macro_rules! migrations {
             "0040_browser_sessions",
             "0041_last_verification",
             "0042_attention",
+            "0043_ledger_border",
         )
     };
     ($folder:literal, $($name:literal,)+) => {

@@ -9,6 +9,8 @@ mod changed_rows;
 #[macro_use]
 mod dialect;
 #[macro_use]
+mod hex;
+#[macro_use]
 #[path = "sql/mod.rs"]
 mod sql;
 

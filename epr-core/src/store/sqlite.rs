@@ -10,6 +10,8 @@ mod changed_rows;
 #[macro_use]
 mod dialect;
 #[macro_use]
+mod hex;
+#[macro_use]
 #[path = "sql/mod.rs"]
 #[expect(clippy::duplicate_mod, reason = "the statements are written once and compiled against each dialect")]
 mod sql;

@@ -191,6 +191,7 @@ impl Api {
         let around = Middleware {
             permits: permits.clone(),
             timeout: limits.request,
+            transport,
             answers,
             metrics: Arc::clone(&metrics),
             access_log: settings.access_log,

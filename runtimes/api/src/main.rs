@@ -52,6 +52,11 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn std::error::Error + Sen
         () = stop.requested() => return Ok(()),
     }
     epr.keep_connections_open();
+    // Beside the start, because an archive that does not answer must not delay it.
+    tokio::spawn({
+        let epr = epr.clone();
+        async move { epr.warn_about_archive().await }
+    });
     let (relay_stop, relay_stopped) = tokio::sync::oneshot::channel::<()>();
     let relay = settings.events.relay.then(|| relay(&epr, relay_stopped));
     let (signer_stop, signer_stopped) = tokio::sync::oneshot::channel::<()>();

@@ -9,14 +9,14 @@ use epr_core::domain::audit::LostEntries;
 use epr_core::ledger::verify::Finding;
 use epr_core::publish::ledger_place::LedgerPlace;
 use epr_core::store::{ScanRange, StoredCheckpoint};
-use epr_core::{Epr, ExportedEntry, FormerNumbers, Settings, Verification, VerifiedTree};
+use epr_core::{DroppedEntries, Epr, ExportedEntry, FormerNumbers, Settings, Verification, VerifiedTree};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit_kept::KeptOptions;
 use crate::backend::Backend;
 use crate::connect::Connection;
 use crate::output::{Output, escaped, notice};
-use crate::{EXIT_NO, Outcome, audit_archive, audit_list, rejections};
+use crate::{EXIT_NO, Outcome, audit_archive, audit_drop, audit_list, rejections};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     },
     /// Copy entries below the published checkpoint into compressed bundles with manifests and tiles, or verify them
     Archive(audit_archive::Archive),
+    /// Drop archived entries from the database, once a published checkpoint of at least `EPR_LEDGER_RETENTION_DAYS`
+    /// covers them; reads the whole archive back first, and needs --yes
+    Drop(audit_drop::Drop),
     /// Write a proof that the newest checkpoint covers an entry, which epr-verify verifies offline
     Prove {
         /// The sequence of the entry
@@ -116,6 +119,10 @@ pub(crate) async fn run(connection: &Connection, command: &Command, out: &mut Ou
             Ok(ExitCode::SUCCESS)
         }
         Command::Archive(archive) => audit_archive::run(connection.database("audit archive")?, archive, out).await,
+        Command::Drop(drop) => {
+            let (epr, call) = connection.database_and_call("audit drop")?;
+            audit_drop::run(epr, call, drop, out).await
+        }
         Command::Prove { sequence, output } => {
             let proof = connection.database("audit prove")?.prove_entry(*sequence).await?.to_string();
             match output {
@@ -165,12 +172,18 @@ fn report(found: &Verification, out: &mut Output) -> Outcome {
         out.line(format_args!("Entries before it that are intact: {}.", found.checked))?;
     } else if found.end_sequence == 0 {
         out.line(format_args!("The ledger is empty."))?;
-    } else if found.checked == 0 {
+    } else if found.checked == 0 && found.dropped.is_none() {
         let end = found.end_sequence;
         out.line(format_args!("The ledger ends at entry {end}, as its head says: no entry to verify."))?;
     } else {
         let (holds, checked) = (Output::good("The chain holds"), found.checked);
         out.line(format_args!("{holds}: {checked} entries, {} to {}.", found.start_sequence, found.end_sequence))?;
+    }
+    if let Some(DroppedEntries { entries, up_to, archive }) = found.dropped.as_ref().filter(|_| !out.json) {
+        out.line(format_args!(
+            "The texts of {entries} entries up to {up_to} were NOT verified, only their hashes: they were dropped from \
+             the database and are archived at {archive}/archive. Set EPR_LEDGER_ARCHIVE_URL to verify them."
+        ))?;
     }
     if let Some(VerifiedTree { root, tiles, checkpoints, signatures, lost }) =
         found.tree.as_ref().filter(|_| !out.json && found.valid)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::Outcome;
 use crate::backend::Backend;
-use crate::output::{Output, escaped};
+use crate::output::{Output, escaped, notice};
 use crate::reference::EntityRef;
 use crate::rows::{FormatOption, Row, RowFormat, Rows};
 use crate::times::{self, GivenTime, times_help};
@@ -101,7 +101,7 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
     let mut rows = Rows::new(out, format, limit);
     let mut next = None;
     let wanted = rows.wanted();
-    backend
+    let incomplete_to = backend
         .for_each_entry(&filter, list.oldest_first, wanted, &mut |entry| {
             next = Some(entry.sequence);
             rows.add(&Entry(&entry))
@@ -110,6 +110,12 @@ pub(crate) async fn run(backend: &Backend, list: &List, out: &mut Output) -> Out
     let option = if list.oldest_first { "--from-sequence" } else { "--to-sequence" };
     let more = format!("More exist: raise --limit, or go on with {option} {}.", next.unwrap_or_default());
     rows.finish::<Entry<'_>>("No entries.", &more)?;
+    if let Some(border) = incomplete_to {
+        notice(&format!(
+            "Entries up to {border} were dropped from the database: with these filters, the list has those of them \
+             that are about the registry only."
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,7 @@ mod access_rows;
 mod assignments;
 mod audit;
 mod audit_archive;
+mod audit_drop;
 mod audit_kept;
 mod audit_list;
 mod backend;

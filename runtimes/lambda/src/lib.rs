@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use epr_boot::function::{ROLLBACK_TIME, time_left};
+use epr_boot::function::{Ends, ROLLBACK_TIME, rest_time};
 use epr_core::Epr;
 use epr_core::error::chain;
 use epr_core::ingest::{Ingested, Message, sent_at};
@@ -53,25 +53,24 @@ impl Function {
     /// A message that failed has no id, and the batch fails as a whole.
     pub async fn handle(&self, event: SqsEvent, deadline: u64) -> Result<SqsBatchResponse, MissingMessageId> {
         let messages: Vec<Message> = event.records.into_iter().map(message).collect();
-        let left = time_left(deadline, self.epr.now());
-        let deletable = match left {
+        let ends = Ends::of(deadline, self.epr.now());
+        let deletable = match ends.map(|ends| Instant::from_std(ends.work)) {
             None => self.ingest(&messages, None).await,
-            Some(left) => {
-                let end = Instant::now() + left;
+            Some(end) => {
                 match tokio::time::timeout_at(end, self.ingest(&messages, Some(end))).await {
                     Ok(deletable) => deletable,
                     Err(_) => {
                         warn!(target: "audit_consumer", count = messages.len(), "audit_lambda_out_of_time");
                         // The environment is frozen after the answer, and would keep the ledger's lock. Entries that
                         // were cut off may be committed nevertheless, and are found when the messages return.
-                        self.epr.abandon_recording().await;
+                        self.epr.abandon().await;
                         tokio::time::sleep(ROLLBACK_TIME).await;
                         vec![false; messages.len()]
                     }
                 }
             }
         };
-        self.epr.rest().await;
+        self.epr.rest(rest_time(ends)).await;
         respond(&messages, &deletable)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use epr_core::clock::{Clock, SystemClock};
 use epr_core::ledger::note::VerifierKey;
 use epr_core::publish::ledger_target::{LedgerFolder, LedgerTarget};
-use epr_core::{ArchiveCheck, ArchiveCheckOptions, ArchiveOptions, Archived, Error};
+use epr_core::{ArchiveCheck, ArchiveCheckOptions, ArchiveOptions, Archived, Call, DropOptions, Dropped, Error};
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::grow;
@@ -42,12 +42,21 @@ impl World {
         Self::of(Arc::clone(&self.api.database), Arc::new(SystemClock), folder, seed).await
     }
 
+    /// Another process on the same database, which reads dropped entries from this place.
+    pub async fn reader(&self, archive: &str, more: &[(&str, &str)]) -> Api {
+        let own =
+            [("EPR_LEDGER_ORIGIN", "epr.test/ledger"), ("EPR_LEDGER_KEY", SEED), ("EPR_LEDGER_ARCHIVE_URL", archive)];
+        let environment = [&own[..], more].concat();
+        Api::with_settings(Arc::clone(&self.api.database), Arc::new(SystemClock), &environment).await
+    }
+
     async fn of(database: Arc<Database>, clock: Arc<dyn Clock>, folder: tempfile::TempDir, seed: &str) -> Self {
-        let published = folder.path().join("published");
+        let (published, archive) = (folder.path().join("published"), folder.path().join("archive"));
         let environment = [
             ("EPR_LEDGER_ORIGIN", "epr.test/ledger"),
             ("EPR_LEDGER_KEY", seed),
             ("EPR_LEDGER_PUBLISH_URL", published.to_str().unwrap()),
+            ("EPR_LEDGER_ARCHIVE_URL", archive.to_str().unwrap()),
         ];
         Self { api: Api::with_settings(database, clock, &environment).await, folder }
     }
@@ -91,6 +100,21 @@ impl World {
         let (target, published) = (self.target(name), self.published());
         let options = ArchiveCheckOptions { target: &target, published: Some(&published), to_sequence, former_keys };
         self.api.epr.check_archive(&options, &mut |_, _| {}).await
+    }
+
+    /// Drops what is in this archive and older than a day, up to a sequence.
+    pub async fn drop_to(&self, name: &str, to_sequence: Option<i64>) -> Result<Dropped, Error> {
+        let (target, published) = (self.target(name), self.published());
+        let options = DropOptions {
+            target: &target,
+            place: "/the/archive",
+            published: &published,
+            to_sequence,
+            retention_days: 1,
+            former_keys: &[],
+            confirmed: true,
+        };
+        self.api.epr.drop_archived(&Call::default(), &options, &mut |_, _| {}).await
     }
 
     /// What a check finds.

@@ -58,7 +58,7 @@ async fn delivered_before(database: &Database, other: &str) -> usize {
     topic.published().iter().take_while(|message| message.event_type != other).count()
 }
 
-/// The blocks that one statement of a walk reads on PostgreSQL: shared buffers hit or read.
+/// The blocks that one statement of a walk reads on PostgreSQL: shared buffers hit or read. Prints its plan.
 async fn blocks_read(database: &Database, walk: &str, after: &str) -> i64 {
     let mut conn = sqlx::PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN").execute(&mut conn).await.unwrap();
@@ -67,6 +67,7 @@ async fn blocks_read(database: &Database, walk: &str, after: &str) -> i64 {
     let explain = AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {walk}"));
     let row = sqlx::raw_sql(explain).fetch_one(&mut conn).await.unwrap();
     let plan: Value = serde_json::from_str(row.try_get_unchecked(0).unwrap()).unwrap();
+    println!("{plan}");
     let blocks = |name: &str| plan[0]["Plan"][name].as_i64().unwrap();
     blocks("Shared Hit Blocks") + blocks("Shared Read Blocks")
 }

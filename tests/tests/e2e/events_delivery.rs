@@ -1,10 +1,14 @@
 //! Delivery, attempt by attempt, against a topic in memory that can be made to fail.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
+use async_trait::async_trait;
+use epr_core::clock::{Clock as _, ManualClock, SystemClock};
 use epr_core::domain::{DeliveryState, Event, EventFilter, NewEvent};
 use epr_core::publish::recording::Recording;
-use epr_core::publish::{Message, Outage, PublishOutcome};
+use epr_core::publish::{Message, Outage, PublishOutcome, Publisher};
 use epr_core::settings::EventSettings;
 use epr_core::store::Page;
 use epr_core::{Call, Epr};
@@ -204,4 +208,36 @@ async fn events_of_concurrent_writers_are_delivered_in_one_order() {
         .unwrap();
     let published: Vec<_> = topic.published().iter().map(|message| message.event_id).collect();
     assert_eq!(published, written);
+}
+
+/// A topic, and a process that is stopped for a minute in the middle of its first attempt.
+struct Stopping {
+    topic: Arc<Recording>,
+    clock: Arc<ManualClock>,
+    attempts: AtomicUsize,
+}
+
+#[async_trait]
+impl Publisher for Stopping {
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
+        if self.attempts.fetch_add(1, SeqCst) == 0 {
+            self.clock.advance_micros(60_000_000);
+        }
+        self.topic.publish(messages).await
+    }
+}
+
+#[tokio::test]
+async fn no_attempt_begins_after_the_lease() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let stopping =
+        Arc::new(Stopping { topic: Arc::default(), clock: Arc::clone(&clock), attempts: AtomicUsize::new(0) });
+    let epr = Epr::builder().clock(clock.clone()).publisher(stopping.clone()).start().await.unwrap();
+    stopping.topic.answer_next([failed()]);
+    let made = epr.ingest_event(&Call::default(), event("e")).await.unwrap().event;
+    assert_eq!((made.delivery_state, stopping.attempts.load(SeqCst)), (DeliveryState::Pending, 1));
+    // Until the next attempt is due.
+    clock.advance_micros(60_000_000);
+    relayed(&epr).await;
+    assert_eq!((stopping.topic.published().len(), stopping.attempts.load(SeqCst)), (1, 2));
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Request;
+use epr_api_lambda::Function;
+use epr_core::clock::{Clock as _, SystemClock};
+use epr_core::settings::{Settings, Source};
 use epr_testkit::api::id_of;
 use epr_testkit::aws::{self, Topic};
 use epr_testkit::database::{Database, DatabaseKind};
@@ -14,6 +17,7 @@ use epr_testkit::lambda::Lambda;
 use epr_testkit::process::{Process, epr};
 use epr_testkit::proxy::Proxy;
 use epr_testkit::tour::tour;
+use epr_testkit::wait;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -234,24 +238,63 @@ async fn a_frozen_function_never_answers_from_before_the_freeze() {
     assert_eq!(database.number(open).await, 0);
 }
 
+/// The event of a request that creates an entity.
+fn creation(name: &str) -> Value {
+    let request = Request::post("/api/v1/entities").header("content-type", "application/json");
+    gateway::event(&request.body(json!({"name": name, "type": "spv"}).to_string().into()).unwrap(), "$default")
+}
+
+/// Takes the ledger's lock.
+async fn lock_ledger(database: &Database) -> PgConnection {
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM audit_chain_head FOR UPDATE").execute(&mut conn).await.unwrap();
+    conn
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_outlasts_its_timeout_is_complete_before_the_function_is_frozen() {
+async fn a_change_that_outlasts_its_timeout_is_answered_when_it_is_complete() {
     let database = Database::create(DatabaseKind::Postgres).await;
-    let mut function = function(&[("EPR_DATABASE_URL", &database.url), ("EPR_REQUEST_TIMEOUT", "1")]).await;
+    let function = function(&[("EPR_DATABASE_URL", &database.url), ("EPR_REQUEST_TIMEOUT", "1")]).await;
     assert_eq!(send(&function, "GET", "/api/v1/roles", &Value::Null).await, (200, json!([])));
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
-    sqlx::raw_sql("BEGIN; SELECT * FROM audit_chain_head FOR UPDATE").execute(&mut other).await.unwrap();
-    let event = {
-        let request = Request::post("/api/v1/entities").header("content-type", "application/json");
-        gateway::event(&request.body(json!({"name": "Late", "type": "spv"}).to_string().into()).unwrap(), "$default")
-    };
-    let invocations = function.invocations.clone();
-    let (answer, ()) = tokio::join!(invocations.invoke(&event), async {
-        function.function.wait_for_log("request_timed_out").await;
+    let mut other = lock_ledger(&database).await;
+    let event = creation("Late");
+    let (answer, ()) = tokio::join!(function.invoke(&event), async {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                       AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '1.1 seconds'";
+        wait::until("a change that waits", async || database.number(waiting).await == 1).await;
         sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
     });
-    assert_eq!(answer.unwrap()["statusCode"], 503);
-    assert_eq!(database.number("SELECT COUNT(*) FROM entities").await, 1, "the change was cut off");
+    assert_eq!(answer.unwrap()["statusCode"], 201);
+    assert_eq!(database.number("SELECT COUNT(*) FROM entities").await, 1);
+}
+
+/// The deadline of the invocation is that of Lambda, which the runtime for local use does not send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_outlasts_its_invocation_is_cut_off_and_answered_before_the_deadline() {
+    let database = Database::create(DatabaseKind::Postgres).await;
+    let source = Source::of([("EPR_DATABASE_URL", database.url.as_str()), ("EPR_DATABASE_POOL_SIZE", "2")]);
+    let function = Function::new(&Settings::from_source(&source).unwrap()).await.unwrap();
+    let now = || u64::try_from(SystemClock.now().unix_micros() / 1_000).unwrap();
+    let invoke = async |event: Value, deadline: u64| {
+        let answer = serde_json::to_value(function.handle(event, "invocation", deadline).await.unwrap()).unwrap();
+        (answer["statusCode"].as_u64().unwrap(), answer["body"].as_str().unwrap().to_owned())
+    };
+    let list = gateway::event(&Request::get("/api/v1/entities").body(Bytes::new()).unwrap(), "$default");
+    assert_eq!(invoke(list.clone(), now() + 60_000).await, (200, "[]".to_owned()));
+    let mut other = lock_ledger(&database).await;
+    // Shorter than the time that a change waits for the lock.
+    let deadline = now() + 3_000;
+    let (status, body) = invoke(creation("Cut off"), deadline).await;
+    assert!(now() < deadline, "Lambda has killed the process");
+    assert_eq!(status, 503, "{body}");
+    // It does not go on in the next invocation, not even when the lock is free.
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    assert_eq!(invoke(list, now() + 60_000).await, (200, "[]".to_owned()));
+    assert_eq!(database.number("SELECT COUNT(*) FROM entities").await, 0);
+}
+
+fn schedule() -> Value {
+    json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,8 +313,7 @@ async fn events_that_a_request_left_behind_are_delivered_by_the_schedule() {
     assert_eq!((status, &pending["delivery_state"]), (201, &json!("pending")), "{pending}");
     assert!(topic.drain().await.is_empty());
     proxy.restore().await;
-    let schedule = json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
-    assert_eq!(function.invoke(&schedule).await, Some(Value::Null));
+    assert_eq!(function.invoke(&schedule()).await, Some(Value::Null));
     let received = topic.drain().await;
     assert_eq!(received.len(), 1, "{received:?}");
     assert_eq!(received[0].body["event_id"], pending["event_id"]);
@@ -289,7 +331,15 @@ async fn a_function_without_its_database_says_so_and_recovers() {
     let (proxy, url) = Proxy::in_front_of(&database).await;
     proxy.cut().await;
     let function = function(&[("EPR_DATABASE_URL", &url)]).await;
-    assert_eq!(send(&function, "GET", "/healthz", &Value::Null).await, (200, json!({"status": "ok"})));
+    for path in ["/healthz", "//healthz/"] {
+        assert_eq!(send(&function, "GET", path, &Value::Null).await, (200, json!({"status": "ok"})));
+    }
+    let (status, readiness) = send(&function, "GET", "/readyz", &Value::Null).await;
+    assert_eq!((status, &readiness["status"]), (503, &json!("not_ready")), "{readiness}");
+    let (status, document) = send(&function, "GET", "/openapi.json", &Value::Null).await;
+    assert_eq!((status, &document["info"]["title"].is_string()), (200, &true));
+    // The schedule fails, so that an alarm can hear of it.
+    assert_eq!(function.invoke(&schedule()).await, None);
     let event = gateway::event(&Request::get("/api/v1/roles").body(Bytes::new()).unwrap(), "$default");
     let answer = gateway::response(&function.invoke(&event).await.unwrap());
     assert_eq!(answer.status(), 503);
@@ -303,9 +353,11 @@ async fn a_function_without_its_database_says_so_and_recovers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_events_fail_and_leave_the_function_as_it_was() {
     let database = Database::create(DatabaseKind::Sqlite).await;
-    let function = function(&[("EPR_DATABASE_URL", &database.url)]).await;
+    let mut function = function(&[("EPR_DATABASE_URL", &database.url)]).await;
     for other in [json!({"Records": []}), json!({"httpMethod": "GET", "path": "/healthz", "requestContext": {}})] {
         assert_eq!(function.invoke(&other).await, None, "{other}");
+        let line = function.function.wait_for_log("invocation_failed").await;
+        assert!(line["extra"]["error"].as_str().is_some_and(|error| error.contains("payload format 2.0")), "{line}");
     }
     assert_eq!(send(&function, "GET", "/api/v1/roles", &Value::Null).await, (200, json!([])));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use epr_core::clock::{Clock as _, SystemClock};
 use epr_core::decision::{Decision, Question};
-use epr_core::domain::JsonObject;
+use epr_core::domain::{JsonObject, Moment};
 use epr_core::settings::{CacheSettings, GraphSettings};
 use epr_core::{AtLeast, Call, CheckItem, Epr, GraphState};
 use epr_testkit::api::Api;
@@ -52,7 +52,7 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
     let epr = world.with_cache(cache).await;
     let call = Call::default();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
-    let mut batches = 0;
+    let (mut batches, mut explained) = (0, 0);
     for round in 0..ROUNDS {
         // Another process learns of changes by its feed; then it answers from memory again.
         until_current(&epr, &world).await;
@@ -75,6 +75,12 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
                 (Err(ours), Err(theirs)) => assert_eq!(ours.to_string(), theirs.to_string()),
                 (ours, theirs) => panic!("round {round}: {ours:?} and {theirs:?} for {question:?} in {context:?}"),
             }
+            let before = answered(&epr).await;
+            let ours = epr.explain(&call, &question, &context, Moment::default()).await;
+            explained += answered(&epr).await - before;
+            let theirs = world.epr.explain(&call, &question, &context, Moment::default()).await;
+            let [ours, theirs] = [ours, theirs].map(|outcome| outcome.map_err(|error| error.to_string()));
+            assert_eq!(ours, theirs, "round {round}: {question:?} in {context:?} at {}", world.clock.now());
             batch.push(CheckItem { question, context });
         }
         let texts = |answers: Vec<Result<Decision, epr_core::Error>>| {
@@ -100,8 +106,9 @@ async fn no_answer_from_memory_differs_from_the_one_of_the_database(#[case] kind
         world.clock.advance_micros(rng.random_range(1..3_000_000));
     }
     let answered = answered(&epr).await;
-    println!("{answered} answers from memory, {batches} batches: {outcomes:?}");
+    println!("{answered} answers from memory, {explained} explanations, {batches} batches: {outcomes:?}");
     assert!(answered > 300 && batches > 0 && outcomes.len() > 3, "{answered}, {batches}: {outcomes:?}");
+    assert!(explained > 300, "{explained} explanations from memory");
     assert_eq!(epr.graph_state(), GraphState::Ok);
     epr.close().await;
 }

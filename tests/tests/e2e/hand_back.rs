@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use epr_core::domain::Timestamp;
+use epr_core::ledger::archive::read_hex;
+use epr_core::store::{DropStep, StepDropped, StoredCheckpoint};
 use epr_testkit::api::Api;
 use epr_testkit::database::{Database, DatabaseKind};
 use epr_testkit::ledger::audit_verify;
@@ -227,4 +230,28 @@ async fn registered_principals_are_exported_without_their_keys(#[case] kind: Dat
     assert_eq!((principals.len(), &principals[0]["external_id"]), (1, &json!("auth0|17")));
     assert_eq!(principals[0]["attributes"], json!({"clearance": 3}));
     assert!(rows.iter().all(|row| row["table"] != "principal_keys"));
+}
+
+#[rstest]
+#[case::sqlite(DatabaseKind::Sqlite)]
+#[case::postgres(DatabaseKind::Postgres)]
+#[tokio::test]
+async fn nothing_comes_back_after_entries_were_dropped(#[case] kind: DatabaseKind) {
+    let database = older_database(kind).await;
+    assert_eq!(epr(&database.url, &["migrate"]).await.0, 0);
+    let store = database.store().await;
+    let incarnation = store.registry_state().await.unwrap().revision.incarnation;
+    let (root, signed_at) = ([1; 32], Timestamp::parse("2026-01-01T00:00:00Z").unwrap());
+    let checkpoint = StoredCheckpoint { incarnation, size: 9, root, note: "note".to_owned(), signed_at };
+    assert!(store.add_checkpoint(0, &checkpoint, &[]).await.unwrap());
+    let hashes = store.entry_hashes(1, 9).await.unwrap();
+    let archived: Vec<_> = hashes.iter().map(|entry| read_hex(&entry.entry_hash).unwrap()).collect();
+    let mut tx = store.begin().await.unwrap();
+    let step = DropStep { after: 0, archived: &archived, archive: "/there", incarnation, now: signed_at };
+    assert!(matches!(tx.drop_entries(&step).await.unwrap(), StepDropped::Dropped(_)));
+    tx.commit().await.unwrap();
+    let before = dump(&database).await;
+    let (code, _, err) = epr(&database.url, &["migrate", "--back"]).await;
+    assert!(code == 2 && err.contains("entries up to 9 were dropped by `epr audit drop`"), "{err}");
+    assert_eq!(dump(&database).await, before);
 }

@@ -53,7 +53,7 @@ fn rows(from: u32, to: u32) -> String {
 }
 
 /// For each table the number of times that it was read sequentially, and the rows that indexes found.
-async fn reads(database: &Database, tables: &[&str]) -> BTreeMap<String, (i64, i64)> {
+pub(crate) async fn reads(database: &Database, tables: &[&str]) -> BTreeMap<String, (i64, i64)> {
     database.until(OTHER_CLIENTS, 0).await;
     let mut conn = PgConnection::connect(&database.url).await.unwrap();
     let read = "SELECT CAST(relname AS text), coalesce(seq_scan, 0), coalesce(idx_tup_fetch, 0) \

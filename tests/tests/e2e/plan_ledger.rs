@@ -2,16 +2,18 @@
 //! one out.
 
 use epr_core::domain::{AuditFilter, AuditPage, Timestamp};
+use epr_core::ledger::chain::Draft;
 use epr_core::store::{postgres, sqlite};
 use epr_testkit::database::{Database, DatabaseKind, OTHER_CLIENTS};
-use epr_testkit::ledger::all_entries;
+use epr_testkit::ledger::{all_entries, event as event_of, outcome_text};
 use epr_testkit::seed;
 use rand::Rng as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Execute as _, PgConnection, Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::plan::looked_at;
+use crate::plan_check::reads;
 
 /// The number of entries in the ledger whose plans are tested: one a second.
 const ENTRIES: u32 = 60_000;
@@ -204,6 +206,30 @@ async fn no_plan_for_a_time_range_leaves_an_entry_out() {
             assert_eq!(found, expected, "PostgreSQL: {filter:?} {page:?} {span:?}");
         }
     }
+}
+
+/// The statement of an append is planned while the ledger is empty, and kept.
+#[tokio::test]
+async fn an_append_reads_no_other_entries_however_large_the_ledger_has_become() {
+    let database = ledger(DatabaseKind::Postgres).await;
+    // Building its indexes reads a table sequentially.
+    let (built, _) = reads(&database, &["audit_logs"]).await["audit_logs"];
+    let store = database.store().await;
+    let append = async |first: i64| {
+        for n in first..first + 12 {
+            let id = Uuid::from_u128(1 << 100 | u128::from(n.unsigned_abs()));
+            let event = json!({"event_id": id, "source": "s", "action": "a", "occurred_at": "2026-01-01T00:00:00Z"});
+            let outcomes = store.append(&[Draft::new(event_of(&event)).unwrap()]).await.unwrap();
+            assert_eq!(outcome_text(&outcomes[0]), format!("recorded {n}"));
+        }
+    };
+    append(1).await;
+    database.execute(&POSTGRES.replace("generate_series(1, 60000)", "generate_series(1001, 61000)")).await.unwrap();
+    database.execute("ALTER TABLE audit_logs ENABLE TRIGGER ALL").await.unwrap();
+    append(13).await;
+    store.close().await;
+    let (sequential, fetched) = reads(&database, &["audit_logs"]).await["audit_logs"];
+    assert!(sequential == built && fetched < 100, "{built}, {sequential} sequential reads, {fetched} rows by indexes");
 }
 
 /// Changes of assignments, and entries of other services that look like them: the number of the principal, and whether

@@ -168,6 +168,36 @@ fn cut_sessions(server: &PostgresServer) {
     std::thread::spawn(cut).join().unwrap();
 }
 
+/// The number of large entities.
+const ROWS: usize = 1_000;
+
+/// Creates entities whose rows are more than the sockets between reader and server hold.
+async fn create_large_entities(epr: &Epr) {
+    for n in 0..ROWS {
+        let attributes = JsonObject::from([("text".to_owned(), Json::Text("x".repeat(16_000)))]);
+        let name = format!("entity {n}").as_str().try_into().unwrap();
+        let new = NewEntity { attributes, ..NewEntity::new(name, EntityType::Spv) };
+        epr.create_entity(&Call::default(), new).await.unwrap();
+    }
+}
+
+/// Lists most of the large entities, and calls `disturb` in the middle.
+async fn every_row_is_listed_once(epr: &Epr, disturb: impl Fn() + Send + Sync) {
+    let mut names = Vec::new();
+    let mut take = |row: RegistryRow| {
+        if names.len() == 70 {
+            disturb();
+        }
+        let RegistryRow::Entity(entity) = row else { panic!("{row:?}") };
+        names.push(entity.name);
+        true
+    };
+    let (filter, page) = (EntityFilter::default(), Page { limit: 900, after: None });
+    epr.show_list(ReadNeed::default(), RegistryList::Entities(&filter), page, &mut take).await.unwrap();
+    let expected: Vec<_> = (0..ROWS).rev().take(900).map(|n| format!("entity {n}")).collect();
+    assert!(names == expected, "{} rows, from {:?} to {:?}", names.len(), names.first(), names.last());
+}
+
 fn counts(epr: &Epr) -> Vec<(&'static str, u64)> {
     epr.replica_reads().into_iter().filter(|reads| reads.count > 0).map(|reads| (reads.reason, reads.count)).collect()
 }
@@ -184,7 +214,7 @@ async fn a_process_that_was_frozen_measures_the_lag_anew() {
     let name = "second".try_into().unwrap();
     epr.create_entity(&Call::default(), NewEntity::new(name, EntityType::Spv)).await.unwrap();
     assert!(epr.replica_state(Duration::from_secs(5)).await.unwrap().is_ok(), "a minute has not passed");
-    epr.rest().await;
+    epr.rest(Duration::from_secs(1)).await;
     assert_eq!(epr.replica_state(Duration::from_secs(5)).await, Some(Err(PrimaryReason::Lag)));
     epr.close().await;
 }
@@ -192,31 +222,12 @@ async fn a_process_that_was_frozen_measures_the_lag_anew() {
 /// The session of the replica ends in the middle of a list and of an export.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_primary_goes_on_after_the_last_row_that_the_replica_gave() {
-    const ROWS: usize = 1_000;
     let pair = Replicated::start("").await;
     let epr = library(&pair).await;
-    for n in 0..ROWS {
-        // More than the sockets between them hold.
-        let attributes = JsonObject::from([("text".to_owned(), Json::Text("x".repeat(16_000)))]);
-        let name = format!("entity {n}").as_str().try_into().unwrap();
-        let new = NewEntity { attributes, ..NewEntity::new(name, EntityType::Spv) };
-        epr.create_entity(&Call::default(), new).await.unwrap();
-    }
+    create_large_entities(&epr).await;
     pair.caught_up().await;
 
-    let mut names = Vec::new();
-    let mut take = |row: RegistryRow| {
-        if names.len() == 70 {
-            cut_sessions(&pair.standby);
-        }
-        let RegistryRow::Entity(entity) = row else { panic!("{row:?}") };
-        names.push(entity.name);
-        true
-    };
-    let (filter, page) = (EntityFilter::default(), Page { limit: 900, after: None });
-    epr.show_list(ReadNeed::default(), RegistryList::Entities(&filter), page, &mut take).await.unwrap();
-    let expected: Vec<_> = (0..ROWS).rev().take(900).map(|n| format!("entity {n}")).collect();
-    assert!(names == expected, "{} rows, from {:?} to {:?}", names.len(), names.first(), names.last());
+    every_row_is_listed_once(&epr, || cut_sessions(&pair.standby)).await;
     assert_eq!(counts(&epr), [("unavailable", 1)]);
 
     let from_replica = async || epr.replica_state(Duration::from_secs(5)).await.unwrap().is_ok();
@@ -246,5 +257,35 @@ async fn the_primary_goes_on_after_the_last_row_that_the_replica_gave() {
     epr.list_audit_entries(ReadNeed::default(), &AuditFilter::default(), page, &mut take).await.unwrap();
     assert!(seen.iter().copied().eq(1..=500), "{} entries", seen.len());
     assert_eq!(counts(&epr), [("unavailable", 3)]);
+    epr.close().await;
+}
+
+/// Locks a table on the primary for a moment, and returns when replay on the standby ends the readers of the table.
+fn conflict_with_readers(pair: &Replicated) {
+    let conflict = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let lock = "BEGIN; SELECT pg_current_xact_id(); LOCK TABLE entities IN ACCESS EXCLUSIVE MODE; COMMIT";
+            execute(&pair.primary, lock).await;
+            // The server says so just before it cancels them.
+            let is_waiting = async || pair.standby.log().contains("recovery still waiting");
+            wait::until("replay that waits for a reader", is_waiting).await;
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(conflict).join()).unwrap();
+}
+
+/// Replay cancels a read of the replica that is in its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_goes_on_where_replay_has_cancelled_the_replica() {
+    let pair = Replicated::start(
+        "-c max_standby_streaming_delay=50ms -c deadlock_timeout=1ms -c log_recovery_conflict_waits=on",
+    )
+    .await;
+    let epr = library(&pair).await;
+    create_large_entities(&epr).await;
+    pair.caught_up().await;
+    every_row_is_listed_once(&epr, || conflict_with_readers(&pair)).await;
+    assert_eq!(counts(&epr), [("cancelled", 1)]);
     epr.close().await;
 }

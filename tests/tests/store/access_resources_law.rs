@@ -20,6 +20,7 @@ use crate::support::{Backend, World, assignment, at, entity, id, principal, role
 
 const ENTITIES: u128 = 90;
 const PRINCIPALS: std::ops::Range<u128> = 501..513;
+const READS_EVERYTHING: u128 = 502;
 
 /// Trees of random depth with every type, one entity in ten archived, one in two with an attribute that conditions
 /// read.
@@ -84,8 +85,9 @@ async fn the_judged_candidates_and_the_subtrees_are_what_checks_allow(#[case] ba
     registered.status = PrincipalStatus::Suspended;
     world.with_principals(&[registered]).await;
     let mut assignments: Vec<_> = (1001..1120).map(|n| random_assignment(n, &mut rng)).collect();
-    // Without a grant of everything, one world in a hundred allows too little to show anything.
-    assignments.push(assignment(1120, 502, 11, None));
+    // Each world has one principal who may read everything and whose question has no filter. Otherwise a rare world
+    // allows too little to show anything.
+    assignments.push(assignment(1120, READS_EVERYTHING, 11, None));
     world.with_assignments(&assignments).await;
     let action = action();
     let parents: BTreeMap<Uuid, Option<Uuid>> = entities.iter().map(|one| (one.id, one.parent_id)).collect();
@@ -95,8 +97,9 @@ async fn the_judged_candidates_and_the_subtrees_are_what_checks_allow(#[case] ba
             0 => JsonObject::new(),
             _ => [("level".to_owned(), epr_core::domain::Json::Int(rng.random_range(0..3)))].into_iter().collect(),
         };
-        let within = rng.random_bool(0.3).then(|| id(rng.random_range(1..=ENTITIES)));
-        let kind: Option<EntityType> = rng.random_bool(0.3).then_some(EntityType::Spv);
+        let is_filtered = if principal == READS_EVERYTHING { 0.0 } else { 0.3 };
+        let within = rng.random_bool(is_filtered).then(|| id(rng.random_range(1..=ENTITIES)));
+        let kind: Option<EntityType> = rng.random_bool(is_filtered).then_some(EntityType::Spv);
         let query = ResourcesQuery {
             within,
             resource_type: kind.as_ref(),

@@ -1,6 +1,7 @@
 //! The database itself: schema, connections, readiness.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use epr_core::store::postgres::{self, Options};
 use epr_core::store::{SchemaState, Store, StoreError, oldest_admitted_program, sqlite};
@@ -183,7 +184,7 @@ async fn a_change_after_rest_does_not_meet_a_connection_that_was_cut_meanwhile()
     let world = World::new(Backend::Postgres).await;
     for _ in 0..3 {
         world.begin().await.commit().await.unwrap();
-        world.store.rest().await;
+        world.store.rest(Duration::from_secs(1)).await;
         let others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
         world.database().execute(others).await.unwrap();

@@ -37,6 +37,10 @@ async fn a_checkpoint_follows_only_the_one_that_its_signer_has_seen(#[case] back
     assert!(store.add_checkpoint(3, &second, &[tile(0, 0)]).await.unwrap());
     assert_eq!(store.last_checkpoint(now).await.unwrap().as_ref(), Some(&second));
     assert_eq!(store.checkpoints(now, 0, 10).await.unwrap(), [first.clone(), second.clone()]);
+    let times = [(3, first.signed_at), (5, second.signed_at)];
+    assert_eq!(store.signing_times(now, 0, 10).await.unwrap(), times);
+    assert_eq!(store.signing_times(now, 3, 10).await.unwrap(), times[1..]);
+    assert_eq!(store.signing_times(now, 0, 1).await.unwrap(), times[..1]);
     assert_eq!(store.checkpoints(now, 3, 10).await.unwrap(), [second]);
     assert_eq!(store.checkpoints(now, 0, 1).await.unwrap(), [first]);
     assert_eq!(store.last_checkpoint(Incarnation(uuid::Uuid::nil())).await.unwrap(), None);

@@ -212,12 +212,39 @@ async fn named_facts_are_the_facts_with_the_path_to_the_root_and_the_names_of_th
     ];
     world.with_assignments(&assignments).await;
     let question = question(31, 3);
-    let named = world.store.named_facts(&question).await.unwrap().unwrap();
+    let named = world.store.named_facts(&question, None).await.unwrap().unwrap();
     assert_eq!(Some(named.facts), world.store.facts(std::slice::from_ref(&question)).await.unwrap().facts.remove(0));
     assert_eq!((named.resource_name.as_str(), named.registration), ("entity 3", None));
     let ancestors: Vec<_> = named.ancestors.iter().map(|one| (one.id, one.name.as_str())).collect();
     assert_eq!(ancestors, [(id(2), "entity 2"), (id(1), "entity 1")]);
     let roles: Vec<_> = named.role_names.values().map(String::as_str).collect();
     assert_eq!(roles, ["role 11", "role 12"], "also of a role without the action");
-    assert_eq!(world.store.named_facts(&self::question(31, 9)).await.unwrap(), None);
+    assert_eq!(world.store.named_facts(&self::question(31, 9), None).await.unwrap(), None);
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn facts_from_memory_are_named_while_the_registry_is_in_their_state(#[case] backend: Backend) {
+    let world = world(backend).await;
+    let question = question(7, 2);
+    let FactsRead { mut facts, read_at } = world.store.facts(std::slice::from_ref(&question)).await.unwrap();
+    let stored = facts.remove(0).unwrap();
+    // Facts that the database does not have, so that it is seen whether they were read.
+    let mut seen = stored.clone();
+    seen.assignments.retain(|held| held.held_action.is_some());
+    assert_ne!(seen, stored);
+    let named = world.store.named_facts(&question, Some((seen.clone(), read_at))).await.unwrap().unwrap();
+    assert_eq!((named.facts, named.revision), (seen.clone(), read_at.revision));
+    assert_eq!((named.resource_name.as_str(), named.role_names.len()), ("entity 2", 1));
+    let unknown = self::question(7, 99);
+    assert_eq!(world.store.named_facts(&unknown, Some((seen.clone(), read_at))).await.unwrap(), None);
+    for entry in [registry_draft(1), decisive_draft(2)] {
+        world.store.append(&[entry]).await.unwrap();
+        let named = world.store.named_facts(&question, Some((seen.clone(), read_at))).await.unwrap().unwrap();
+        assert_eq!(named.facts, stored, "the registry has changed since");
+        assert_eq!(named.revision, world.store.registry_state().await.unwrap().revision);
+    }
 }

@@ -1,13 +1,19 @@
 //! Appending to the ledger and reading it.
 
+use std::sync::Arc;
+
 use epr_core::domain::audit::{LastVerification, Rejection, RejectionKind};
 use epr_core::domain::{AuditFilter, AuditPage};
 use epr_core::ledger::verify::{StoredEntry, UnreadableRow};
-use epr_core::store::{Appended, LedgerVisitor, ScanRange, ScanStart, collect_into};
+use epr_core::store::{Appended, LedgerVisitor, ScanRange, ScanStart, StoreError, collect_into};
 use epr_testkit::ledger::outcome_text;
+use epr_testkit::seed;
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
 use rstest::rstest;
+use tokio::task::JoinSet;
 
-use crate::support::{Backend, World, at, decisive_draft, draft};
+use crate::support::{Backend, World, at, decisive_draft, draft, registry_draft};
 
 #[rstest]
 #[case::memory(Backend::Memory)]
@@ -39,10 +45,11 @@ async fn a_repeated_event_is_a_duplicate_another_with_its_key_a_conflict_and_nei
 async fn each_entry_has_the_hash_of_the_one_before_however_it_was_appended(#[case] backend: Backend) {
     let world = World::new(backend).await;
     let mut last: Option<Appended> = None;
-    // Without an id, the head of the last append is used again; with one, the lock is taken.
+    // The head of the last append is used again; for an entry about the registry, the lock is taken.
     for n in 1..=12 {
         let event_id = (n % 4 == 0).then(|| u128::try_from(n).unwrap());
-        for outcome in world.store.append(&[draft(event_id, n), draft(None, n)]).await.unwrap() {
+        let second = if n % 3 == 0 { registry_draft(n) } else { draft(None, n) };
+        for outcome in world.store.append(&[draft(event_id, n), second]).await.unwrap() {
             let Appended::Recorded { sequence, previous_hash, .. } = outcome else { panic!("{outcome:?}") };
             if let Some(Appended::Recorded { sequence: before, entry_hash, .. }) = last {
                 assert_eq!((sequence, previous_hash), (before + 1, entry_hash));
@@ -50,6 +57,53 @@ async fn each_entry_has_the_hash_of_the_one_before_however_it_was_appended(#[cas
             last = Some(outcome);
         }
     }
+}
+
+/// Every event is sent several times, in lists of one to four, by two processes that append at the same time.
+#[rstest]
+#[case::sqlite(Backend::File)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_recorded_once_however_often_and_by_whom_it_is_sent(#[case] backend: Backend) {
+    const EVENTS: u128 = 120;
+    let world = World::new(backend).await;
+    let other = world.database().store().await;
+    let mut senders = JoinSet::new();
+    for sender in 0..4 {
+        let store = if sender % 2 == 0 { Arc::clone(&world.store) } else { Arc::clone(&other) };
+        let mut rng = seed::rng(&format!("an_event_is_recorded_once_however_often_and_by_whom_it_is_sent {sender}"));
+        senders.spawn(async move {
+            let mut recorded = Vec::new();
+            let mut left: Vec<u128> = (1..=EVENTS).collect();
+            left.shuffle(&mut rng);
+            while !left.is_empty() {
+                let mut sent = left.split_off(left.len().saturating_sub(rng.random_range(1..=4)));
+                if rng.random_bool(0.2) {
+                    sent.push(sent[0]);
+                }
+                let drafts: Vec<_> = sent.iter().map(|id| draft(Some(*id), i64::try_from(*id).unwrap())).collect();
+                let outcomes = loop {
+                    match store.append(&drafts).await {
+                        Err(StoreError::Contention(_)) => {}
+                        outcome => break outcome.unwrap(),
+                    }
+                };
+                for (id, outcome) in sent.into_iter().zip(outcomes) {
+                    match outcome {
+                        Appended::Recorded { sequence, .. } => recorded.push((id, sequence)),
+                        Appended::Duplicate { .. } => {}
+                        other => panic!("event {id}: {other:?}"),
+                    }
+                }
+            }
+            recorded
+        });
+    }
+    let mut recorded: Vec<_> = senders.join_all().await.into_iter().flatten().collect();
+    recorded.sort_unstable();
+    assert_eq!(recorded.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
+    recorded.sort_unstable_by_key(|(_, sequence)| *sequence);
+    assert!(recorded.iter().map(|(_, sequence)| *sequence).eq(1..=i64::try_from(EVENTS).unwrap()), "no gap");
 }
 
 #[rstest]
@@ -114,9 +168,11 @@ async fn entries_are_listed_in_both_orders_after_a_sequence_and_by_every_filter(
 }
 
 #[derive(Default)]
-struct Seen {
-    start: Option<ScanStart>,
-    entries: Vec<(i64, String)>,
+pub(crate) struct Seen {
+    pub(crate) start: Option<ScanStart>,
+    pub(crate) entries: Vec<(i64, String)>,
+    /// Those of the entries that were dropped.
+    pub(crate) dropped: Vec<i64>,
     stop_after: Option<usize>,
     refuse: bool,
 }
@@ -130,6 +186,12 @@ impl LedgerVisitor for Seen {
     fn entry(&mut self, row: Result<StoredEntry<'_>, UnreadableRow>) -> bool {
         let entry = row.unwrap();
         self.entries.push((entry.fields.sequence, entry.entry_hash.to_owned()));
+        self.stop_after.is_none_or(|most| self.entries.len() < most)
+    }
+
+    fn dropped(&mut self, sequence: i64, entry_hash: &str) -> bool {
+        self.entries.push((sequence, entry_hash.to_owned()));
+        self.dropped.push(sequence);
         self.stop_after.is_none_or(|most| self.entries.len() < most)
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod access_resources;
 mod access_resources_law;
 mod admin;
+mod border;
 mod browser_sessions;
 mod changes;
 mod checkpoints;

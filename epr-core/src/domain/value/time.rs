@@ -4,18 +4,25 @@
 //! so that a stored time equals the one that was written. Must never read a clock.
 
 use std::fmt;
+use std::num::NonZeroI64;
 use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::digits::write_digits;
 
-/// A point in time in UTC, cut to microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Timestamp(OffsetDateTime);
+/// Microseconds from 1970 back to the microsecond before the year 1.
+const BEFORE_YEAR_1: i64 = -62_135_596_800_000_001;
+/// Microseconds from 1970 to the last one of the year 9999.
+const MAX_MICROS: i64 = 253_402_300_799_999_999;
+
+/// A point in time in UTC, cut to microseconds: those since the microsecond before the year 1. Never zero, so that an
+/// optional time takes eight bytes, too: the registry in memory has two times for each assignment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(NonZeroI64);
 
 /// Epoch time above this, either way from 1970, is in milliseconds: as seconds it would be after the year 2603.
 pub const MAX_EPOCH_SECONDS: u64 = 20_000_000_000;
@@ -57,11 +64,8 @@ impl Timestamp {
     /// # Errors
     /// The year is outside 1 to 9999 in UTC.
     pub fn new(moment: OffsetDateTime) -> Result<Self, TimeError> {
-        let utc = moment.checked_to_offset(UtcOffset::UTC).ok_or(TimeError)?;
-        if !(1..=9999).contains(&utc.year()) {
-            return Err(TimeError);
-        }
-        utc.replace_nanosecond(utc.microsecond() * 1_000).map(Self).map_err(|_| TimeError)
+        let seconds = moment.unix_timestamp().saturating_mul(1_000_000);
+        Self::from_unix_micros(seconds.saturating_add(moment.microsecond().into()))
     }
 
     /// From microseconds since 1970-01-01T00:00:00Z.
@@ -69,14 +73,17 @@ impl Timestamp {
     /// # Errors
     /// The year is outside 1 to 9999.
     pub fn from_unix_micros(micros: i64) -> Result<Self, TimeError> {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| TimeError).and_then(Self::new)
+        if micros > MAX_MICROS {
+            return Err(TimeError);
+        }
+        let since = micros.checked_sub(BEFORE_YEAR_1).filter(|since| *since > 0);
+        since.and_then(NonZeroI64::new).map(Self).ok_or(TimeError)
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn unix_micros(self) -> i64 {
-        // Fits: ten thousand years are below 2^59 microseconds.
-        i64::try_from(self.0.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+        self.0.get() + BEFORE_YEAR_1
     }
 
     /// Reads RFC 3339. An offset is converted, a missing one means UTC, a space may stand for the `T`, digits
@@ -144,19 +151,25 @@ impl Timestamp {
     /// The time as a value of the `time` crate.
     #[must_use]
     pub fn into_inner(self) -> OffsetDateTime {
-        self.0
+        let micros = self.unix_micros();
+        let seconds = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000));
+        // The crate has every second of the years 1 to 9999.
+        let seconds = seconds.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        seconds + time::Duration::microseconds(micros.rem_euclid(1_000_000))
     }
 
     /// The time without its zone, which is UTC.
     #[must_use]
     pub fn utc(self) -> PrimitiveDateTime {
-        PrimitiveDateTime::new(self.0.date(), self.0.time())
+        let at = self.into_inner();
+        PrimitiveDateTime::new(at.date(), at.time())
     }
 
     /// The time `seconds` later; the same time when that is after the year 9999.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
-        self.0.checked_add(time::Duration::seconds(seconds)).and_then(|later| Self::new(later).ok()).unwrap_or(self)
+        let later = seconds.checked_mul(1_000_000).and_then(|micros| self.unix_micros().checked_add(micros));
+        later.and_then(|later| Self::from_unix_micros(later).ok()).unwrap_or(self)
     }
 }
 
@@ -181,7 +194,7 @@ impl fmt::Display for Timestamp {
     /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`: always 27 characters, so that text order is time order. By hand, because every
     /// line of the log and every ledger entry has a time: formatting each number by itself takes ten times as long.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.0;
+        let at = self.into_inner();
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         let mut put = |place: Range<usize>, number: u32| {
             write_digits(text.get_mut(place).unwrap_or_default(), number.into());
@@ -195,6 +208,12 @@ impl fmt::Display for Timestamp {
         put(20..26, at.microsecond());
         // Digits are ASCII.
         out.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
     }
 }
 
@@ -291,7 +310,24 @@ mod tests {
 
     #[test]
     fn microseconds_round_trip() {
-        let at = Timestamp::parse("2025-10-22T05:38:53.123456Z").unwrap();
-        assert_eq!(Timestamp::from_unix_micros(at.unix_micros()).unwrap(), at);
+        for (text, micros) in [
+            ("0001-01-01T00:00:00.000000Z", BEFORE_YEAR_1 + 1),
+            ("1969-12-31T23:59:59.999999Z", -1),
+            ("1970-01-01T00:00:00.000000Z", 0),
+            ("2025-10-22T05:38:53.123456Z", 1_761_111_533_123_456),
+            ("9999-12-31T23:59:59.999999Z", MAX_MICROS),
+        ] {
+            let at = Timestamp::parse(text).unwrap();
+            assert_eq!((at.unix_micros(), at.to_string().as_str()), (micros, text));
+            assert_eq!(Timestamp::from_unix_micros(micros), Ok(at));
+            assert_eq!(Timestamp::new(at.into_inner()), Ok(at));
+        }
+        for micros in [i64::MIN, BEFORE_YEAR_1, MAX_MICROS + 1, i64::MAX] {
+            assert_eq!(Timestamp::from_unix_micros(micros), Err(TimeError));
+        }
+        let last = Timestamp::from_unix_micros(MAX_MICROS).unwrap();
+        assert_eq!(last.plus_seconds(1), last);
+        assert_eq!(last.plus_seconds(-1).unix_micros(), MAX_MICROS - 1_000_000);
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
     }
 }

@@ -144,7 +144,7 @@ impl Snapshot {
     fn rows(&self) -> usize {
         let of_principals =
             self.principals.iter().map(|(_, one)| one.assignments.len() + usize::from(one.is_registered));
-        self.entities.len() + self.roles.len() + of_principals.sum::<usize>()
+        self.entities.len() + self.roles.ids().count() + of_principals.sum::<usize>()
     }
 
     /// The keys of some rows: of entities and principals that are near each other by chance, of the assignments of
@@ -152,9 +152,9 @@ impl Snapshot {
     fn some_keys(&self, most: usize, chance: Uuid) -> Vec<GraphKey> {
         let mut keys = Vec::with_capacity(4 * most);
         keys.extend(self.entities.some(chance).take(most).map(|(id, _)| GraphKey::Entity(*id)));
-        let first = usize::from(chance.as_fields().1) % self.roles.len().max(1);
-        let roles = self.roles.keys().skip(first).chain(self.roles.keys().take(first));
-        keys.extend(roles.take(most).map(|id| GraphKey::Role(*id)));
+        let first = usize::from(chance.as_fields().1) % self.roles.ids().count().max(1);
+        let roles = self.roles.ids().skip(first).chain(self.roles.ids().take(first));
+        keys.extend(roles.take(most).map(GraphKey::Role));
         let mut assignments = 0;
         for (key, principal) in self.principals.some(chance).take(most) {
             let Some(key) = self.stored_key(*key) else { continue };
@@ -188,7 +188,7 @@ impl Snapshot {
                 })
             }
             GraphKey::Role(id) => {
-                let role = self.roles.get(id)?;
+                let role = self.roles.role(*id)?;
                 let stored = |one: &crate::decision::ConditionFacts| one.stored.to_string();
                 let actions = role.actions.iter().map(|(action, one)| (action.clone(), one.as_ref().map(stored)));
                 GraphRow::Role(GraphRole { id: *id, scope_types: role.scope_types.clone(), actions: actions.collect() })
@@ -206,7 +206,7 @@ impl Snapshot {
                 GraphRow::Assignment(GraphAssignment {
                     id: *id,
                     principal: key.clone(),
-                    role_id: one.role_id,
+                    role_id: self.roles.get(one.role)?.0,
                     entity_id: (!one.entity_id.is_nil()).then_some(one.entity_id),
                     effective_at: one.effective_at,
                     expires_at: one.expires_at,

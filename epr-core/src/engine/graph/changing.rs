@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::snapshot::{Assignment, Described, Entity, Principal, PrincipalKey, Role, Snapshot};
+use super::roles::{Role, RoleNumber};
+use super::snapshot::{Assignment, Described, Entity, Principal, PrincipalKey, Snapshot};
 use crate::decision::{ConditionFacts, ConditionOwner};
 use crate::store::{
     GraphAssignment, GraphChanges, GraphEntity, GraphKey, GraphPosition, GraphPrincipal, GraphPrincipalKey, GraphRole,
@@ -23,6 +24,9 @@ pub(crate) enum NotKept {
     /// Rows hold a small number in place of a type.
     #[error("the registry has more than 1000 types of entities or of principals")]
     TooManyTypes,
+    /// Assignments hold a small number in place of a role.
+    #[error("the registry has more than 4294967296 roles")]
+    TooManyRoles,
     /// The nil UUID stands for global assignments.
     #[error("an entity has the nil UUID as its id")]
     NilEntity,
@@ -46,13 +50,10 @@ impl Building {
         match row {
             GraphRow::Entity(row) => self.snapshot.put_entity(&row),
             GraphRow::Principal(row) => self.snapshot.put_principal(&row),
-            GraphRow::Role(row) => {
-                self.snapshot.put_role(row);
-                Ok(())
-            }
+            GraphRow::Role(row) => self.snapshot.put_role(row),
             GraphRow::Assignment(row) => {
                 let key = self.snapshot.principal_key(&row.principal)?;
-                let assignment = self.snapshot.assignment(row);
+                let assignment = self.snapshot.assignment(row)?;
                 match &mut self.run {
                     Some((of, run)) if *of == key => run.push(assignment),
                     _ => {
@@ -99,14 +100,14 @@ impl Snapshot {
                 (GraphKey::Assignment(principal, id), row) => {
                     let key = next.principal_key(&principal)?;
                     let row = match row {
-                        Some(GraphRow::Assignment(row)) if row.principal == principal => Some(next.assignment(row)),
+                        Some(GraphRow::Assignment(row)) if row.principal == principal => Some(next.assignment(row)?),
                         // It is gone, or has become the assignment of another principal, which has a key of its own.
                         _ => None,
                     };
                     of_principals.entry(key).or_default().insert(id, row);
                 }
                 (_, Some(GraphRow::Entity(row))) => next.put_entity(&row)?,
-                (_, Some(GraphRow::Role(row))) => next.put_role(row),
+                (_, Some(GraphRow::Role(row))) => next.put_role(row)?,
                 (_, Some(GraphRow::Principal(row))) => next.put_principal(&row)?,
                 (_, Some(GraphRow::Assignment(_))) => {}
                 (GraphKey::Entity(id), None) => next.remove_entity(id),
@@ -131,15 +132,22 @@ impl Snapshot {
         Ok(PrincipalKey { id: key.id, principal_type })
     }
 
-    fn assignment(&mut self, row: GraphAssignment) -> Assignment {
-        Assignment {
+    fn assignment(&mut self, row: GraphAssignment) -> Result<Assignment, NotKept> {
+        Ok(Assignment {
             entity_id: row.entity_id.unwrap_or_default(),
             id: row.id,
-            role_id: row.role_id,
+            role: self.role_number(row.role_id)?,
             effective_at: row.effective_at,
             expires_at: row.expires_at,
             condition: row.condition.map(|stored| self.condition(&stored)),
-        }
+        })
+    }
+
+    /// The number of a role, which is noted.
+    fn role_number(&mut self, id: Uuid) -> Result<RoleNumber, NotKept> {
+        // The roles are copied only when there is a new one.
+        let known = self.roles.find(id);
+        known.or_else(|| Arc::make_mut(&mut self.roles).number(id)).ok_or(NotKept::TooManyRoles)
     }
 
     /// The compiled condition of an assignment. Many assignments have the same one, which is kept once.
@@ -171,18 +179,24 @@ impl Snapshot {
         self.forget(former.and_then(|entity| entity.described).as_ref());
     }
 
-    fn put_role(&mut self, row: GraphRole) {
+    fn put_role(&mut self, row: GraphRole) -> Result<(), NotKept> {
+        let number = self.role_number(row.id)?;
         let actions = row.actions.into_iter().map(|(action, condition)| {
             (action, condition.map(|stored| ConditionFacts::of(ConditionOwner::Role, &stored)))
         });
-        let role = Role { scope_types: row.scope_types, actions: actions.collect() };
-        self.heap += role_bytes(&role);
-        let former = Arc::make_mut(&mut self.roles).insert(row.id, Arc::new(role));
-        self.heap = self.heap.saturating_sub(former.map_or(0, |role| role_bytes(&role)));
+        self.set_role(number, Some(Role { scope_types: row.scope_types, actions: actions.collect() }));
+        Ok(())
     }
 
     fn remove_role(&mut self, id: Uuid) {
-        let former = Arc::make_mut(&mut self.roles).remove(&id);
+        if let Some(number) = self.roles.find(id) {
+            self.set_role(number, None);
+        }
+    }
+
+    fn set_role(&mut self, number: RoleNumber, role: Option<Role>) {
+        self.heap += role.as_ref().map_or(0, role_bytes);
+        let former = Arc::make_mut(&mut self.roles).set(number, role);
         self.heap = self.heap.saturating_sub(former.map_or(0, |role| role_bytes(&role)));
     }
 

@@ -7,7 +7,7 @@ use prometheus_client::registry::{Registry, Unit};
 /// The metrics of one copy of the registry.
 pub(crate) struct GraphMetrics {
     registry: Registry,
-    /// Checks whose facts came from memory.
+    /// Checks and explanations whose facts came from memory.
     pub(crate) answered: Counter,
     /// Reads of the whole registry.
     pub(super) reads: Counter,
@@ -22,7 +22,11 @@ impl Default for GraphMetrics {
         let mut registry = Registry::with_prefix("epr");
         let [answered, reads, differences] = std::array::from_fn(|_| Counter::default());
         let [bytes, up] = std::array::from_fn(|_| Gauge::default());
-        registry.register("graph_answers", "Checks whose facts came from the registry in memory", answered.clone());
+        registry.register(
+            "graph_answers",
+            "Checks and explanations whose facts came from the registry in memory",
+            answered.clone(),
+        );
         registry.register("graph_reads", "Reads of the whole registry into memory", reads.clone());
         registry.register(
             "graph_differences",

@@ -9,6 +9,7 @@ mod changing;
 mod current;
 mod keeper;
 mod metrics;
+mod roles;
 mod sharded_map;
 mod snapshot;
 mod words;

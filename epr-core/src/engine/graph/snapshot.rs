@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use uuid::Uuid;
 
+use super::roles::{RoleNumber, Roles};
 use super::sharded_map::ShardedMap;
 use super::words::Words;
 use crate::decision::{AssignmentFacts, ConditionFacts, Facts, PrincipalFacts, Question, ResourceFacts};
@@ -25,7 +25,7 @@ const FEW: usize = 12;
 pub(super) struct Snapshot {
     pub(super) entities: ShardedMap<Uuid, Entity>,
     pub(super) principals: ShardedMap<PrincipalKey, Principal>,
-    pub(super) roles: Arc<HashMap<Uuid, Arc<Role>>>,
+    pub(super) roles: Arc<Roles>,
     pub(super) entity_types: Words<EntityType>,
     pub(super) principal_types: Words<String>,
     /// The conditions of assignments by their stored texts.
@@ -121,18 +121,10 @@ pub(super) struct Assignment {
     /// The nil UUID for a global assignment.
     pub(super) entity_id: Uuid,
     pub(super) id: Uuid,
-    pub(super) role_id: Uuid,
+    pub(super) role: RoleNumber,
     pub(super) effective_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) condition: Option<Arc<ConditionFacts>>,
-}
-
-/// A role.
-#[derive(Debug)]
-pub(super) struct Role {
-    pub(super) scope_types: Vec<EntityType>,
-    /// Its actions with their conditions.
-    pub(super) actions: HashMap<String, Option<ConditionFacts>>,
 }
 
 /// Why the facts of a question are not found in memory.
@@ -196,7 +188,7 @@ impl Snapshot {
 
     fn add(&self, facts: &mut Facts, question: &Question, assignment: &Assignment) {
         // The statement joins the role, too.
-        let Some(role) = self.roles.get(&assignment.role_id) else { return };
+        let Some((role_id, Some(role))) = self.roles.get(assignment.role) else { return };
         let held = role.actions.get(question.action.as_str());
         let conditions = [assignment.condition.as_deref(), held.and_then(Option::as_ref)];
         let entity_id = (!assignment.entity_id.is_nil()).then_some(assignment.entity_id);
@@ -209,7 +201,7 @@ impl Snapshot {
             assignment_id: assignment.id,
             principal_id: question.principal_id,
             principal_type: question.principal_type.as_str().to_owned(),
-            role_id: assignment.role_id,
+            role_id,
             entity_id,
             effective_at: assignment.effective_at,
             expires_at: assignment.expires_at,

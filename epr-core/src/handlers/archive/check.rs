@@ -2,7 +2,7 @@
 //! database. Must never take anything from a manifest without computing it.
 
 use super::entries::BundleReader;
-use super::{Archive, ArchiveCheck, ArchiveCheckOptions, ArchiveFinding, Parsed};
+use super::{Archive, ArchiveCheck, ArchiveCheckOptions, ArchiveFinding, Found, Parsed};
 use crate::engine::Engines;
 use crate::engine::ledger_tree::{signed, unsigned};
 use crate::engine::publication::{self, PublicationError};
@@ -55,9 +55,6 @@ pub(crate) async fn check(
     })
 }
 
-/// The end of a bundle, or what is wrong with it.
-type Found<T> = std::result::Result<T, ArchiveFinding>;
-
 struct Checking<'a> {
     archive: Archive<'a>,
     /// The tree over the entries of the bundles that agree.
@@ -106,12 +103,22 @@ impl Checking<'_> {
                 return Ok(Err(self.finding(&path, why)));
             }
         }
-        if let Some(wanted) = options.to_sequence.map(unsigned).filter(|wanted| *wanted > self.before.size()) {
-            let last = self.before.size();
+        let last = self.before.size();
+        if let Some(wanted) = options.to_sequence.map(unsigned).filter(|wanted| *wanted > last) {
             return Ok(Err(self.finding(&path, format!("entry {wanted} is not archived: the archive ends at {last}"))));
         }
         if let Err(finding) = self.compare_later_roots().await? {
             return Ok(Err(finding));
+        }
+        // What was dropped from the database is nowhere else.
+        let border = self.archive.engines.store().ledger_border().await?;
+        let border = border.filter(|border| border.incarnation == self.archive.incarnation);
+        if let Some(border) = border.filter(|border| unsigned(border.sequence) > last) {
+            let why = format!(
+                "entries up to {} were dropped from the database, but the archive ends at {last}",
+                border.sequence
+            );
+            return Ok(Err(self.finding(&path, why)));
         }
         match published {
             Some((note, checkpoint)) => self.compare_with_published(&note, &checkpoint).await,
@@ -195,19 +202,7 @@ impl Checking<'_> {
 
     /// Reads a file and compares it with its checksum.
     async fn file(&self, path: &str, expected: &ArchivedFile) -> Result<Found<Vec<u8>>> {
-        let Some(content) = self.archive.read(path, expected.bytes).await? else {
-            return Ok(Err(self.finding(path, "it is missing")));
-        };
-        let ArchivedFile { bytes, sha256, .. } = ArchivedFile::of(&expected.name, &content);
-        let why = if bytes > expected.bytes {
-            format!("it has more than the {} bytes that its manifest says", expected.bytes)
-        } else if (bytes, &sha256) != (expected.bytes, &expected.sha256) {
-            let (stated, stated_sha256) = (expected.bytes, &expected.sha256);
-            format!("it has {bytes} bytes and the SHA-256 {sha256}, but its manifest says {stated} and {stated_sha256}")
-        } else {
-            return Ok(Ok(content));
-        };
-        Ok(Err(self.finding(path, why)))
+        self.archive.file(path, expected).await
     }
 
     /// Compares the hashes of archived entries from `first` on with those of the database.

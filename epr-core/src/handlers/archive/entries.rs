@@ -3,15 +3,15 @@
 //! Reading shares nothing with writing but the form of a line. Must never use a hash that a line states before it was
 //! computed. `epr-verify` accepts the same files, which the tests of both hold (`ledger/archive_cases.rs`).
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Write as _};
 
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
 
+use super::lines::{Line, read_lines};
 use crate::handlers::audit::ExportedEntry;
-use crate::ledger::archive::{Bundle, BundleTree, MAX_CONTENT_BYTES, StatedRoots, read_hex};
+use crate::ledger::archive::{Bundle, BundleTree, StatedRoots, read_hex};
 use crate::ledger::canonical::entry_hash;
 use crate::ledger::merkle::{Frontier, Hash};
 
@@ -59,14 +59,6 @@ pub(super) struct BundleReader {
     tree: BundleTree,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    sequence: u64,
-    previous_hash: String,
-    entry_hash: String,
-    canonical: String,
-}
-
 /// The members of a text on which its place in the chain depends.
 #[derive(Deserialize)]
 struct Link {
@@ -87,38 +79,23 @@ impl BundleReader {
         if first != self.next {
             return Err(format!("its name is that of entry {first}, but entry {} is the next one", self.next));
         }
-        let content = MultiGzDecoder::new(compressed).take(MAX_CONTENT_BYTES + 1);
-        let (mut lines, mut line, mut read) = (BufReader::with_capacity(1 << 16, content), Vec::new(), 0_u64);
         let mut hashes = Vec::new();
-        loop {
-            line.clear();
-            let bytes =
-                lines.read_until(b'\n', &mut line).map_err(|error| format!("it cannot be unpacked: {error}"))?;
-            read += u64::try_from(bytes).unwrap_or(u64::MAX);
-            if read > MAX_CONTENT_BYTES {
-                return Err("it is larger than an archive's file may be".to_owned());
-            }
-            if bytes == 0 {
-                return if hashes.is_empty() { Err("it has no entry".to_owned()) } else { Ok(hashes) };
-            }
-            if line.pop() != Some(b'\n') {
-                return Err("its last line does not end".to_owned());
-            }
-            let entry: Line = serde_json::from_slice(&line)
-                .map_err(|error| format!("the line of entry {} cannot be read: {error}", self.next))?;
+        read_lines(compressed, first, |entry| {
             hashes.push(self.entry(entry)?);
             let size = self.tree.size();
-            if !stated.agrees(size, || self.tree.root()) {
-                return Err(format!("the first {size} entries have another root than a checkpoint over them"));
+            if stated.agrees(size, || self.tree.root()) {
+                Ok(())
+            } else {
+                Err(format!("the first {size} entries have another root than a checkpoint over them"))
             }
-        }
+        })?;
+        Ok(hashes)
     }
 
     fn entry(&mut self, entry: Line) -> Result<String, String> {
         let Line { sequence, previous_hash, entry_hash: stated, canonical } = entry;
-        let expected = self.next;
-        if sequence != expected || expected > self.bundle.last {
-            return Err(format!("entry {sequence} is there in place of entry {expected}"));
+        if sequence > self.bundle.last {
+            return Err(format!("entry {sequence} is of another bundle"));
         }
         if previous_hash != self.previous_hash {
             return Err(format!("entry {sequence} does not name the hash of the entry before it"));

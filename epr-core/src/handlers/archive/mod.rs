@@ -1,22 +1,28 @@
 //! Archives of the ledger: bundles of entries below a published checkpoint, written to a place and read back.
 //!
-//! An archive is a copy: nothing here deletes an entry. Must never write the manifest of a bundle before every file of
-//! it was read back and verified, and must never archive an entry that no published checkpoint covers.
+//! Writing and checking delete no entry; `drop` deletes those that a whole archive has. Must never write the manifest
+//! of a bundle before every file of it was read back and verified, and must never archive an entry that no published
+//! checkpoint covers.
 
+mod age;
 mod check;
+mod drop;
 mod entries;
+pub(crate) mod lines;
 mod write;
 
 use serde::Serialize;
 
 pub(crate) use self::check::check;
+pub(crate) use self::drop::drop_archived;
+pub use self::drop::{DropOptions, Dropped};
 pub(crate) use self::write::write;
 use crate::domain::Incarnation;
 use crate::engine::Engines;
 use crate::engine::ledger_tree::LedgerTree;
 use crate::error::{Error, Result, chain};
 use crate::ledger::archive::{
-    ArchiveError, ArchiveFormat, Bundle, FORMAT_FILE, MAX_FORMAT_BYTES, MAX_MANIFEST_BYTES, Manifest,
+    ArchiveError, ArchiveFormat, ArchivedFile, Bundle, FORMAT_FILE, MAX_FORMAT_BYTES, MAX_MANIFEST_BYTES, Manifest,
 };
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::{Note, NoteError, VerifierKey};
@@ -117,6 +123,9 @@ struct Archive<'a> {
     keys: Option<Vec<VerifierKey>>,
 }
 
+/// What was looked for, or what is wrong with the archive.
+type Found<T> = std::result::Result<T, ArchiveFinding>;
+
 /// A file that was read, or why it cannot be one of an archive.
 type Parsed<T> = std::result::Result<T, ArchiveError>;
 
@@ -157,6 +166,23 @@ impl<'a> Archive<'a> {
     async fn manifest(&self, bundle: Bundle) -> Result<Option<Parsed<Manifest>>> {
         let bytes = self.read(&bundle.manifest_path(), MAX_MANIFEST_BYTES).await?;
         Ok(bytes.map(|bytes| Manifest::read(&bytes)))
+    }
+
+    /// Reads a file and compares it with its checksum.
+    async fn file(&self, path: &str, expected: &ArchivedFile) -> Result<Found<Vec<u8>>> {
+        let finding = |why: String| Ok(Err(ArchiveFinding::new(self.path(path), why)));
+        let Some(content) = self.read(path, expected.bytes).await? else { return finding("it is missing".to_owned()) };
+        let ArchivedFile { bytes, sha256, .. } = ArchivedFile::of(&expected.name, &content);
+        if bytes > expected.bytes {
+            return finding(format!("it has more than the {} bytes that its manifest says", expected.bytes));
+        }
+        if (bytes, &sha256) != (expected.bytes, &expected.sha256) {
+            let (stated, stated_sha256) = (expected.bytes, &expected.sha256);
+            return finding(format!(
+                "it has {bytes} bytes and the SHA-256 {sha256}, but its manifest says {stated} and {stated_sha256}"
+            ));
+        }
+        Ok(Ok(content))
     }
 
     /// Whether a known key signed the checkpoint, and none has a wrong signature; `None` without keys. A key that was

@@ -5,9 +5,10 @@
 
 use std::io;
 
+use super::age::Age;
 use super::entries::{BundleReader, EntriesFile};
 use super::{Archive, ArchiveOptions, Archived};
-use crate::domain::Timestamp;
+use crate::domain::{Incarnation, Timestamp};
 use crate::engine::Engines;
 use crate::engine::ledger_tree::{signed, unsigned};
 use crate::engine::publication;
@@ -22,7 +23,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::{Frontier, Hash, consistency_ranges, verify_consistency};
 use crate::ledger::tile::{FULL_WIDTH, read_hashes, write_hashes};
 use crate::publish::ledger_target::LedgerTarget;
-use crate::store::{ScanRange, Store, StoreError, StoredCheckpoint};
+use crate::store::{ScanRange, StoreError, StoredCheckpoint};
 
 /// Microseconds of a day.
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -65,7 +66,7 @@ pub(crate) async fn write(
 }
 
 /// The published checkpoint, below which entries are archived.
-struct Covering {
+pub(super) struct Covering {
     text: String,
     checkpoint: Checkpoint,
     newest: StoredCheckpoint,
@@ -73,7 +74,7 @@ struct Covering {
 
 impl Covering {
     /// Reads the checkpoint. It must be one that this ledger has signed, and the entries must still lead to it.
-    async fn read(archive: &Archive<'_>, published: &dyn LedgerTarget) -> Result<Self> {
+    pub(super) async fn read(archive: &Archive<'_>, published: &dyn LedgerTarget) -> Result<Self> {
         let (store, incarnation) = (archive.engines.store(), archive.incarnation);
         let Some((note, checkpoint)) = publication::published(published, incarnation).await? else {
             return Err(Error::Refused(format!(
@@ -102,7 +103,7 @@ impl Covering {
 }
 
 /// The last entry that the options admit: published, old enough, and not after the one that it names.
-async fn last_admitted(engines: &Engines, covering: &Covering, options: &ArchiveOptions<'_>) -> Result<u64> {
+pub(super) async fn last_admitted(engines: &Engines, covering: &Covering, options: &ArchiveOptions<'_>) -> Result<u64> {
     let published = covering.checkpoint.size;
     let mut last = published;
     if let Some(named) = options.to_sequence.map(unsigned) {
@@ -115,25 +116,28 @@ async fn last_admitted(engines: &Engines, covering: &Covering, options: &Archive
     }
     if let Some(days) = options.older_than_days {
         let moment = engines.now().unix_micros().saturating_sub(i64::from(days).saturating_mul(DAY_MICROS));
-        last = last.min(signed_before(engines.store(), covering, moment).await?);
+        last = match Timestamp::from_unix_micros(moment) {
+            Ok(moment) => last.min(as_old_as(engines, covering.newest.incarnation, moment).await?),
+            Err(_) => 0,
+        };
     }
     Ok(last)
 }
 
-/// The number of entries of the last checkpoint that was signed at this moment, in Unix microseconds, or before: as
-/// many entries are as old as that. Their own times are what their sources claim.
-async fn signed_before(store: &dyn Store, covering: &Covering, moment: i64) -> Result<u64> {
-    let StoredCheckpoint { incarnation, size, .. } = covering.newest;
-    let is_before = |signed_at: Timestamp| signed_at.unix_micros() <= moment;
-    let (mut known, mut end) = (0, size);
-    while known < end {
-        let middle = known + (end - known) / 2;
-        match store.checkpoints(incarnation, middle, 1).await?.pop() {
-            Some(next) if is_before(next.signed_at) => known = next.size,
-            _ => end = middle,
+/// The number of entries that checkpoints show to be as old as `moment`. The times of the entries themselves are what
+/// their sources claim.
+async fn as_old_as(engines: &Engines, incarnation: Incarnation, moment: Timestamp) -> Result<u64> {
+    const PAGE: u32 = 10_000;
+    let (mut age, mut after) = (Age::new(moment, engines.now()), 0);
+    loop {
+        let page = engines.store().signing_times(incarnation, after, PAGE).await?;
+        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        after = page.last().map_or(after, |(size, _)| *size);
+        let goes_on = page.into_iter().all(|(size, signed_at)| age.see(size, signed_at));
+        if is_last || !goes_on {
+            return Ok(unsigned(age.entries));
         }
     }
-    Ok(unsigned(known))
 }
 
 /// The format of the archive, or that of a new one.

@@ -79,12 +79,12 @@ pub trait AdminStore: Send + Sync {
     /// Example: shortly afterwards [`pools`](Self::pools) shows `open == max`.
     fn keep_open(&self);
 
-    /// Waits, for a moment at most, until no connection is in use, and has each tested before its next use, or replaced
+    /// Waits, for at most `within`, until no connection is in use, and has each tested before its next use, or replaced
     /// if that is more than two seconds later: for a process that is about to be frozen, whose clock may stand still
     /// while connections are cut or another server takes over.
     ///
     /// Example: a change succeeds after `rest` although every session has been ended since.
-    async fn rest(&self);
+    async fn rest(&self, within: Duration);
 
     /// Waits for calls under way, then closes every connection. Later calls fail as
     /// [`Unavailable`](crate::store::StoreError::Unavailable).

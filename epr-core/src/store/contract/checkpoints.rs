@@ -76,6 +76,12 @@ pub trait CheckpointStore: Send + Sync {
     /// Example: `checkpoints(incarnation, 0, 10)` begins with the first one.
     async fn checkpoints(&self, incarnation: Incarnation, after: i64, limit: u32) -> Result<Vec<StoredCheckpoint>>;
 
+    /// Returns the sizes of at most `limit` checkpoints of an incarnation with more than `after` entries, the smallest
+    /// first, and the times at which they were signed.
+    ///
+    /// Example: the times need not be in the order of the sizes, because the clock of a signer may be set back.
+    async fn signing_times(&self, incarnation: Incarnation, after: i64, limit: u32) -> Result<Vec<(i64, Timestamp)>>;
+
     /// Returns the number of full tiles of a level. They have the numbers from 0 on.
     ///
     /// Example: 2 of level 0 in a tree of 600 entries.

@@ -43,11 +43,14 @@ pub trait FactsStore: Send + Sync {
     async fn facts(&self, questions: &[Question]) -> Result<FactsRead>;
 
     /// Returns the facts of `question`, with every assignment of the principal that reaches the resource, and the names
-    /// that people know, all in one snapshot; `None` when the resource is unknown. The facts are as current as those of
+    /// that people know, all of one state; `None` when the resource is unknown. The facts are as current as those of
     /// [`facts`](Self::facts).
     ///
+    /// `seen` are facts that the caller has from memory, with the state that they belong to. They are named while the
+    /// registry is in that state; otherwise the facts are read, too.
+    ///
     /// Example: the ancestors of an offering below an SPV below an issuer are the SPV and the issuer, in this order.
-    async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>>;
+    async fn named_facts(&self, question: &Question, seen: Option<(Facts, ReadAt)>) -> Result<Option<NamedFacts>>;
 
     /// Reads the facts of `questions` under the ledger's lock and appends the entry that `draft` makes of each, in one
     /// transaction.

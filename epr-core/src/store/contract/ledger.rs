@@ -33,7 +33,7 @@ pub trait LedgerStore: Send + Sync {
     /// Scans the entries of `range` in the order of their sequence, in one snapshot and constant memory.
     ///
     /// Rows beyond the head, without a sequence, or unreadable are reported rather than skipped: a verifier has to see
-    /// them.
+    /// them. Entries that were dropped are reported by their hashes, in their place.
     ///
     /// Example: `ScanRange { from: 3, to: 4 }` begins with the hash of entry 2 as `anchor`, then visits 3 and 4.
     async fn scan_ledger(&self, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()>;
@@ -117,6 +117,8 @@ pub struct ScanStart {
     pub last: i64,
     /// Whether the table has rows without a sequence.
     pub unplaced: bool,
+    /// The border up to which entries may have been dropped; 0 if none ever was.
+    pub border: i64,
     /// The last entry that may have numbers in the form of an earlier version ([`crate::ledger::number`]).
     pub former_numbers_up_to: i64,
 }
@@ -128,4 +130,7 @@ pub trait LedgerVisitor: Send {
 
     /// The next row; `false` ends the scan.
     fn entry(&mut self, row: std::result::Result<StoredEntry<'_>, UnreadableRow>) -> bool;
+
+    /// The next entry, which was dropped: the database has only its hash, in hex. `false` ends the scan.
+    fn dropped(&mut self, sequence: i64, entry_hash: &str) -> bool;
 }

@@ -20,6 +20,7 @@
 mod access;
 mod access_resources;
 mod admin;
+mod border;
 mod browser_sessions;
 mod changes;
 mod checkpoints;
@@ -49,6 +50,7 @@ pub use access_resources::{
     Subtree, SubtreeEntity, SubtreePosition, SubtreeRoot, SubtreeStep, SubtreeVariant, SubtreeVisitor,
 };
 pub use admin::{AdminStore, Connections, PoolState, SchemaState};
+pub use border::{BorderStore, BorderTx, DropStep, LedgerBorder, StepDropped};
 pub use browser_sessions::BrowserSessionStore;
 pub use changes::{ChangeFeed, FeedEvent, Invalidation};
 pub use checkpoints::{CheckpointStore, Cosignature, EntryHashes, StoredCheckpoint, StoredTile};
@@ -68,7 +70,7 @@ pub use outbox::{Backlog, Completion, Lease, LeasedEvent, LeasedEvents, OutboxCu
 pub use past::{PastStore, RegistryList};
 pub use principals::{InsertedPrincipal, PrincipalRef, PrincipalStore, PrincipalTx};
 pub use registry::RegistryStore;
-pub use replica_reads::ReplicaReadStore;
+pub use replica_reads::{ListedEntries, ReplicaReadStore};
 pub use revisions::{FormerIncarnation, RecordedIncarnation, RegistryState, RevisionStore};
 pub use rows::{Result, RowVisitor, collect_into};
 pub use search::{SearchCandidate, SearchFor, SearchQuery, SearchStart, SearchStore, SearchVisitor};
@@ -88,6 +90,7 @@ pub trait Store:
     + SearchStore
     + GraphStore
     + LedgerStore
+    + BorderStore
     + RevisionStore
     + HistoryStore
     + PastStore
@@ -115,6 +118,7 @@ impl<T> Store for T where
         + SearchStore
         + GraphStore
         + LedgerStore
+        + BorderStore
         + RevisionStore
         + HistoryStore
         + PastStore

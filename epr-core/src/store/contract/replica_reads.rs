@@ -15,6 +15,16 @@ use crate::history::RegistryRow;
 use crate::store::replica::{ReadNeed, ReplicaReads, ReplicaState};
 use crate::store::{Cursor, Page};
 
+/// The result of listing entries of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedEntries {
+    /// The position for the next page, if it is known.
+    pub position: Option<i64>,
+    /// The border of the ledger, read after the entries from the same server: an entry that is missing because it was
+    /// dropped is not after it. 0 if no entry ever was.
+    pub border: i64,
+}
+
 /// Reads that may come from a replica, each with the state that it needs.
 ///
 /// The methods that return a position return the sequence of a ledger entry: a later page of the list needs this state
@@ -55,7 +65,7 @@ pub trait ReplicaReadStore: Send + Sync {
         filter: &AuditFilter,
         page: AuditPage,
         visit: RowVisitor<'_, AuditEntry>,
-    ) -> Result<Option<i64>>;
+    ) -> Result<ListedEntries>;
 
     /// Scans entries as [`scan_ledger`](super::LedgerStore::scan_ledger) does. When the replica ends the scan, the
     /// primary continues it after the last entry, up to the end that the replica had: entries never change.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Appended, FormerIncarnation, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
+use super::{Appended, BorderTx, FormerIncarnation, IdempotencyTx, Invalidation, Lease, PrincipalTx, Result};
 use crate::domain::condition::Condition;
 use crate::domain::event::{DeliveryState, Event};
 use crate::domain::role::Action;
@@ -26,7 +26,7 @@ pub trait Transactions: Send + Sync {
 ///
 /// A call that finds a unique key taken reports it by its return value and leaves the transaction usable, unless noted.
 #[async_trait]
-pub trait Tx: PrincipalTx + IdempotencyTx + Send {
+pub trait Tx: PrincipalTx + IdempotencyTx + BorderTx + Send {
     /// Inserts an entity; `false` when its `(name, type)` or its `(external_id, type)` is taken.
     ///
     /// Example: the second `insert_entity` of an SPV `x` returns `false`; an offering `x` returns `true`.

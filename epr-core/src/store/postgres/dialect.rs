@@ -395,11 +395,9 @@ pub(super) async fn limit_lock_waits(conn: &mut Conn, briefly: bool) -> Result<(
     Ok(())
 }
 
-/// Returns the privileges of [`TABLES`](crate::store::grants::TABLES) that this role lacks.
-pub(super) async fn missing_privileges(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
-    let wanted = crate::store::grants::TABLES
-        .iter()
-        .flat_map(|(table, privileges)| privileges.iter().map(move |one| (*table, *one)));
+/// Returns the privileges of `tables` that this role lacks.
+pub(super) async fn missing_privileges(conn: &mut Conn, tables: &[(&str, &[&str])]) -> Result<Vec<String>, StoreError> {
+    let wanted = tables.iter().flat_map(|(table, privileges)| privileges.iter().map(move |one| (*table, *one)));
     let (tables, privileges): (Vec<&str>, Vec<&str>) = wanted.unzip();
     // A table that does not exist lacks every privilege: its oid is null.
     sqlx::query_scalar(

@@ -16,13 +16,16 @@ use crate::ledger::chain::{Head, Sealed};
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{LedgerVisitor, Result, StoreError};
 
-/// Returns the stored entries with these keys. `IS NOT NULL` is redundant, but shows the planner that the partial index
+/// Returns the entries with these keys, also those that were dropped: in one statement, which sees a drop as a whole or
+/// not at all. `IS NOT NULL` is redundant, but shows the planner that the partial index
 /// matches. The statement is planned each time: a plan kept from when the table was small would read all of it once it
 /// is large.
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let rows = sqlx::query(
         "SELECT event_id, sequence, occurred_at, previous_hash, entry_hash FROM audit_logs \
-         WHERE event_id = ANY($1) AND event_id IS NOT NULL",
+         WHERE event_id = ANY($1) AND event_id IS NOT NULL \
+         UNION ALL SELECT event_id, sequence, occurred_at, encode(previous_hash, 'hex'), encode(entry_hash, 'hex') \
+         FROM dropped_entries WHERE event_id = ANY($1) AND event_id IS NOT NULL",
     )
     .bind(keys)
     .persistent(false)
@@ -35,12 +38,16 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 /// Whether [`insert`] is one statement, so that it can be a transaction by itself.
 pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = true;
 
-/// Moves the head of the chain, if it is where it should be.
+/// Moves the head of the chain, if it is where it should be and `$also` holds.
 macro_rules! moved_head {
-    () => {
-        "WITH moved_head AS ( \
-           UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
-           WHERE id = 1 AND sequence = $16 AND entry_hash = $17 RETURNING id)"
+    ($also:literal) => {
+        concat!(
+            "WITH moved_head AS ( \
+               UPDATE audit_chain_head SET sequence = $14, entry_hash = $15 \
+               WHERE id = 1 AND sequence = $16 AND entry_hash = $17",
+            $also,
+            " RETURNING id)"
+        )
     };
 }
 
@@ -92,7 +99,29 @@ fn arguments(before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<PgArg
 /// then nothing is written. INVARIANT: the head is compared and moved under its row's lock; a statement that waited for
 /// the lock compares with what it finds then.
 pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>], after: &Head) -> Result<bool> {
-    const INSERT: &str = concat!(moved_head!(), " ", insert_entries!());
+    const INSERT: &str = concat!(moved_head!(""), " ", insert_entries!());
+    let written = sqlx::query_with(INSERT, arguments(before, sealed, after)?).execute(conn).await.map_err(classify)?;
+    Ok(written.rows_affected() > 0)
+}
+
+/// The same, and nothing is written either when an entry with one of the event ids is stored, or was dropped.
+///
+/// INVARIANT: the ids are looked up in the snapshot of the statement, which may be older than the lock. It has every
+/// entry up to `before`, which the caller has seen committed, and there is no later one if the head is still there.
+pub(super) async fn insert_unknown_events(
+    conn: &mut Conn,
+    before: &Head,
+    sealed: &[Sealed<'_>],
+    after: &Head,
+) -> Result<bool> {
+    const INSERT: &str = concat!(
+        moved_head!(
+            " AND NOT EXISTS (SELECT 1 FROM audit_logs x WHERE x.event_id = ANY($4) AND x.event_id IS NOT NULL) \
+              AND NOT EXISTS (SELECT 1 FROM dropped_entries x WHERE x.event_id = ANY($4) AND x.event_id IS NOT NULL)"
+        ),
+        " ",
+        insert_entries!()
+    );
     let written = sqlx::query_with(INSERT, arguments(before, sealed, after)?).execute(conn).await.map_err(classify)?;
     Ok(written.rows_affected() > 0)
 }
@@ -100,7 +129,7 @@ pub(super) async fn insert(conn: &mut Conn, before: &Head, sealed: &[Sealed<'_>]
 /// The same as the beginning of a statement that writes more: a part `moved_head`, which has a row if the head was
 /// moved, and a part `entries` with a row for each entry.
 pub(super) const BEGIN_WITH_INSERT: Option<BeginWithInsert> = Some(|before, sealed, after| {
-    const PARTS: &str = concat!(moved_head!(), ", entries AS (", insert_entries!(), " RETURNING sequence)");
+    const PARTS: &str = concat!(moved_head!(""), ", entries AS (", insert_entries!(), " RETURNING sequence)");
     Ok(QueryBuilder::with_arguments(PARTS, arguments(before, sealed, after)?))
 });
 
@@ -111,6 +140,25 @@ pub(super) const SCAN: &str = "\
 SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
        entity_type, correlation_id, CAST(details AS TEXT), occurred_at \
 FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
+
+/// [`SCAN`] with the entries that were dropped, which have only a sequence and a hash, and a column that marks them.
+pub(super) const SCAN_WITH_DROPPED: &str = "\
+SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
+       entity_type, correlation_id, CAST(details AS TEXT), occurred_at, FALSE \
+FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 \
+UNION ALL SELECT sequence, NULL, encode(entry_hash, 'hex'), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+       NULL, NULL, TRUE \
+FROM dropped_entries WHERE sequence >= $1 AND sequence <= $2 \
+      AND sequence <= (SELECT b.sequence FROM ledger_border b WHERE b.id = 1) ORDER BY 1";
+
+/// Passes one row of [`SCAN_WITH_DROPPED`] to `visitor`.
+pub(super) fn visit_with_dropped(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
+    if row.try_get(14).map_err(classify)? {
+        let (sequence, entry_hash) = (row.try_get(0).map_err(classify)?, row.try_get(2).map_err(classify)?);
+        return Ok(visitor.dropped(sequence, entry_hash));
+    }
+    visit(row, visitor)
+}
 
 /// Passes one row to `visitor`. Columns by position: a verification spends much of its time here.
 pub(super) fn visit(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {

@@ -1,11 +1,13 @@
-//! The optimistic head: where this process last left the chain, so that appends without a key need one statement.
+//! The optimistic head: where this process last left the chain, so that appends need one statement.
 //!
-//! Entries without an `event_id` cannot be duplicates, so they need no look-up under the ledger's lock. They are
-//! appended after the head that this process remembers: one statement moves the head if it is unchanged and inserts the
-//! entries only if it moved. INVARIANT: the comparison happens under the lock of the head's row; a remembered head that
-//! is out of date costs a second attempt and never forks the chain.
+//! Entries are appended after the head that this process remembers: one statement moves the head if it is unchanged and
+//! no event of theirs is stored, and inserts the entries only if it moved. INVARIANT: the comparison happens under the
+//! lock of the head's row; a remembered head that is out of date costs a second attempt and never forks the chain.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
 
 use super::dialect::{Conn, entries};
 use super::ledger::{NewHead, recorded, row_beyond_head};
@@ -55,23 +57,24 @@ impl CachedHead {
         }
     }
 
-    /// Notes that an optimistic append failed because the head had moved.
+    /// Notes that an optimistic append failed: the head had moved, or an event was stored.
     pub(super) fn note_failure(&self) {
         self.memory().locked_appends_left = LOCKED_APPENDS_AFTER_FAILURE;
     }
 }
 
-/// Returns whether `drafts` need no look-up under the lock: an event with an id may have been recorded before, a
-/// decision may be outdated, and a change of the registry moves the head of history.
+/// Returns whether `drafts` need nothing else under the lock: a decision may be outdated, a change of the registry
+/// moves the head of history, and the second of two entries with one event id is not written.
 fn can_append_optimistically(head: &NewHead, drafts: &[Draft]) -> bool {
     let is_newest = |basis| basis == head.decisive_sequence;
-    drafts
-        .iter()
-        .all(|draft| draft.event_id().is_none() && draft.basis().is_none_or(is_newest) && !draft.changes_registry())
+    let mut events = HashSet::new();
+    let is_first = |event: Uuid| events.insert(event);
+    drafts.iter().all(|draft| draft.basis().is_none_or(is_newest) && !draft.changes_registry())
+        && drafts.iter().filter_map(Draft::event_id).all(is_first)
 }
 
 /// Appends `drafts` after `head` by one statement, which is a transaction of its own, and moves `head`. Returns `None`
-/// when the chain does not end there any more; nothing was written then.
+/// when the chain does not end there any more, or an event of theirs is stored; nothing was written then.
 pub(super) async fn append_after_cached_head(
     conn: &mut Conn,
     head: &mut NewHead,
@@ -79,7 +82,13 @@ pub(super) async fn append_after_cached_head(
 ) -> Result<Option<Vec<Appended>>> {
     let before = head.head.clone();
     let sealed = seal(&mut head.head, drafts);
-    if sealed.is_empty() || !entries::insert(conn, &before, &sealed, &head.head).await.map_err(row_beyond_head)? {
+    let has_events = drafts.iter().any(|draft| draft.event_id().is_some());
+    let written = match has_events {
+        _ if sealed.is_empty() => Ok(false),
+        true => entries::insert_unknown_events(conn, &before, &sealed, &head.head).await,
+        false => entries::insert(conn, &before, &sealed, &head.head).await,
+    };
+    if !written.map_err(row_beyond_head)? {
         return Ok(None);
     }
     head.note(&sealed);

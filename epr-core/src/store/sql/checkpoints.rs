@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use super::dialect::{Conn, Row, SqlTime, bind_id, bind_time, classify, entries, read_id, read_time};
 use super::revisions;
 use crate::domain::{Incarnation, Timestamp};
+use crate::ledger::GENESIS_HASH;
 use crate::ledger::merkle::Hash;
 use crate::store::{Cosignature, EntryHashes, Result, StoreError, StoredCheckpoint, StoredTile};
 
@@ -67,6 +68,25 @@ pub(super) async fn list(
     rows.iter().map(read_checkpoint).collect()
 }
 
+pub(super) async fn signing_times(
+    conn: &mut Conn,
+    incarnation: Incarnation,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<(i64, Timestamp)>> {
+    let rows = sqlx::query(
+        "SELECT c.size, c.signed_at FROM audit_checkpoints c \
+         WHERE c.incarnation = $1 AND c.size > $2 ORDER BY c.size LIMIT $3",
+    )
+    .bind(bind_id(incarnation.0))
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await
+    .map_err(classify)?;
+    rows.iter().map(|row| Ok((row.try_get("size").map_err(classify)?, time_of(row, "signed_at")?))).collect()
+}
+
 pub(super) async fn tile_count(conn: &mut Conn, incarnation: Incarnation, level: u8) -> Result<i64> {
     // The last one and not a count, which would read all of them.
     let last: Option<i64> =
@@ -127,24 +147,39 @@ pub(super) async fn tiles(
     rows.iter().map(read).collect()
 }
 
+/// The hashes of the entries from `first` to `last`, also of those that were dropped. What a dropped entry names as the
+/// hash before it is the hash of the entry before it.
 pub(super) async fn entry_hashes(conn: &mut Conn, first: i64, last: i64) -> Result<Vec<EntryHashes>> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT l.sequence, l.previous_hash, l.entry_hash FROM audit_logs l \
-         WHERE l.sequence >= $1 AND l.sequence <= $2 ORDER BY l.sequence",
-    )
-    .bind(first)
+         WHERE l.sequence >= $1 AND l.sequence <= $2 UNION ALL SELECT d.sequence, NULL, ",
+        hex_text!("d.entry_hash"),
+        " FROM dropped_entries d WHERE d.sequence >= $1 AND d.sequence <= $2 \
+           AND d.sequence <= (SELECT b.sequence FROM ledger_border b WHERE b.id = 1) ORDER BY 1"
+    ))
+    // The entry before has the hash that the first one does not have any more.
+    .bind(first.saturating_sub(1))
     .bind(last)
     .fetch_all(conn)
     .await
     .map_err(classify)?;
-    let read = |row: &Row| {
-        Ok(EntryHashes {
-            sequence: row.try_get(0).map_err(classify)?,
-            previous_hash: row.try_get(1).map_err(classify)?,
-            entry_hash: row.try_get(2).map_err(classify)?,
-        })
-    };
-    rows.iter().map(read).collect()
+    let mut found = Vec::with_capacity(rows.len());
+    let mut before = (0, GENESIS_HASH.to_owned());
+    for row in &rows {
+        let sequence: i64 = row.try_get(0).map_err(classify)?;
+        let entry_hash: String = row.try_get(2).map_err(classify)?;
+        let (sequence_before, hash_before) = std::mem::replace(&mut before, (sequence, entry_hash.clone()));
+        if sequence < first {
+            continue;
+        }
+        let previous_hash = match row.try_get::<Option<String>, _>(1).map_err(classify)? {
+            Some(named) => named,
+            None if sequence_before + 1 == sequence => hash_before,
+            None => return Err(StoreError::corrupt("audit_logs", format!("entry {} is missing", sequence - 1))),
+        };
+        found.push(EntryHashes { sequence, previous_hash, entry_hash });
+    }
+    Ok(found)
 }
 
 pub(super) async fn add_tiles(conn: &mut Conn, incarnation: Incarnation, tiles: &[StoredTile]) -> Result<()> {

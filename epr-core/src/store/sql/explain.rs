@@ -1,6 +1,7 @@
 //! The facts of an explanation: those of the check, and the names that people know, in one snapshot.
 //!
-//! INVARIANT: the facts are read by the statement of the check, so that an explanation and a check see the same.
+//! INVARIANT: the facts are those of a check, read by its statement or given by the caller, so that an explanation and
+//! a check see the same.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,23 +12,32 @@ use super::columns::{read_type, read_word};
 use super::dialect::{Conn, Id, Row, bind_id, classify, read_id};
 use super::facts::{self, Accepted};
 use super::history;
+use super::revisions;
 use super::sources::AsOf;
 use crate::decision::{ExplainedEntity, Facts, NamedFacts, Question, Registration};
 use crate::domain::{EntityStatus, EntityType, Json, Moment, PastMoment, Revision, Timestamp};
 use crate::ledger::chain::Head;
-use crate::store::{Result, StoreError};
+use crate::store::{ReadAt, Result};
 
-/// Returns the facts of `question` with names, and their origin; `None` when the resource is unknown. `conn` must be
-/// in a transaction that sees one snapshot.
+/// Returns the facts of `question` with names, and their origin; `None` when the resource is unknown. The facts are
+/// those of `seen` if the registry is in the state that they belong to. `conn` must be in a transaction that sees one
+/// snapshot.
 pub(super) async fn read(
     conn: &mut Conn,
     question: &Question,
+    seen: Option<(Facts, ReadAt)>,
     known: Option<&Head>,
 ) -> Result<(Option<NamedFacts>, Accepted)> {
+    if let Some((facts, read_at)) = seen {
+        let (accepted, _) = revisions::read(&mut *conn, known).await?;
+        if accepted.read_at() == read_at {
+            let named = with_names(&mut *conn, question, facts, (AsOf::Now, accepted.revision)).await?;
+            return Ok((named, accepted));
+        }
+    }
     let (found, accepted) = facts::read(&mut *conn, question, known).await?;
     let Some(found) = found else { return Ok((None, accepted)) };
-    let named = with_names(conn, question, found, (AsOf::Now, accepted.revision)).await?;
-    Ok((Some(named), accepted))
+    Ok((with_names(conn, question, found, (AsOf::Now, accepted.revision)).await?, accepted))
 }
 
 /// The same at `moment`, and the moment that it names.
@@ -40,22 +50,22 @@ pub(super) async fn read_past(
     let (past, found, accepted) = history::facts(&mut *conn, question, (moment, now), known).await?;
     let revision = past.revision;
     let named = match found {
-        Some(found) => Some(with_names(conn, question, found, (AsOf::Entry(revision.sequence), revision)).await?),
+        Some(found) => with_names(conn, question, found, (AsOf::Entry(revision.sequence), revision)).await?,
         None => None,
     };
     Ok((past, named, accepted))
 }
 
+/// Returns `None` when the resource is unknown.
 async fn with_names(
     conn: &mut Conn,
     question: &Question,
     found: Facts,
     (when, revision): (AsOf, Revision),
-) -> Result<NamedFacts> {
+) -> Result<Option<NamedFacts>> {
     let lineage = lineage(&mut *conn, question.resource_id, when).await?;
-    let (resource, ancestors) =
-        lineage.split_first().ok_or_else(|| StoreError::corrupt("facts", "the resource has no row of its own"))?;
-    Ok(NamedFacts {
+    let Some((resource, ancestors)) = lineage.split_first() else { return Ok(None) };
+    Ok(Some(NamedFacts {
         resource_type: resource.entity_type.clone(),
         resource_name: resource.name.clone(),
         resource_external_id: resource.external_id.clone(),
@@ -65,7 +75,7 @@ async fn with_names(
         role_names: role_names(&mut *conn, &found, when).await?,
         facts: found,
         revision,
-    })
+    }))
 }
 
 /// An entity on the path to the root.

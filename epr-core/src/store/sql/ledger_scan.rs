@@ -18,34 +18,46 @@ pub(super) async fn scan(pool: &Pool, range: ScanRange, visitor: &mut dyn Ledger
 
 /// [`scan`] in the snapshot that is open.
 pub(super) async fn scan_in(snapshot: &mut Conn, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {
-    let row =
-        sqlx::query("SELECT h.sequence, h.entry_hash, h.former_numbers_up_to FROM audit_chain_head h WHERE h.id = 1")
-            .fetch_optional(&mut *snapshot)
-            .await
-            .map_err(classify)?;
-    let head = row.as_ref().map(read_head).transpose()?;
-    let former_numbers_up_to = row.map_or(Ok(0), |row| row.try_get("former_numbers_up_to")).map_err(classify)?;
-    let anchor: Option<String> = sqlx::query_scalar("SELECT entry_hash FROM audit_logs WHERE sequence = $1")
-        .bind(range.from - 1)
-        .fetch_optional(&mut *snapshot)
-        .await
-        .map_err(classify)?;
+    // The row of the head may be missing.
+    let row = sqlx::query(
+        "SELECT b.sequence AS border, h.sequence, h.entry_hash, h.former_numbers_up_to FROM ledger_border b \
+         LEFT JOIN audit_chain_head h ON h.id = 1 WHERE b.id = 1",
+    )
+    .fetch_one(&mut *snapshot)
+    .await
+    .map_err(classify)?;
+    let border = row.try_get("border").map_err(classify)?;
+    let former_numbers: Option<i64> = row.try_get("former_numbers_up_to").map_err(classify)?;
+    let head = former_numbers.map(|_| read_head(&row)).transpose()?;
+    let former_numbers_up_to = former_numbers.unwrap_or(0);
+    let anchor: Option<String> = sqlx::query_scalar(concat!(
+        "SELECT l.entry_hash FROM audit_logs l WHERE l.sequence = $1 UNION ALL SELECT ",
+        hex_text!("d.entry_hash"),
+        " FROM dropped_entries d WHERE d.sequence = $1"
+    ))
+    .bind(range.from.saturating_sub(1))
+    .fetch_optional(&mut *snapshot)
+    .await
+    .map_err(classify)?;
     let last: Option<i64> =
         sqlx::query_scalar("SELECT MAX(sequence) FROM audit_logs").fetch_one(&mut *snapshot).await.map_err(classify)?;
     let unplaced = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_logs WHERE sequence IS NULL)")
         .fetch_one(&mut *snapshot)
         .await
         .map_err(classify)?;
-    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0), unplaced, former_numbers_up_to }) {
+    if !visitor.begin(ScanStart { anchor, head, last: last.unwrap_or(0), unplaced, border, former_numbers_up_to }) {
         return Ok(());
     }
     // The whole ledger is everything in the table, including rows with a sequence below 1.
     let from = if range.from == 1 { i64::MIN } else { range.from };
     // Without statistics of rows that were just written, PostgreSQL would sort all of them on disk.
     use_indexes_in_order(&mut *snapshot).await?;
-    let mut rows = sqlx::query(entries::SCAN).bind(from).bind(range.to).fetch(&mut *snapshot);
+    let is_across = border > 0 && from <= border;
+    let statement = if is_across { entries::SCAN_WITH_DROPPED } else { entries::SCAN };
+    let visit = if is_across { entries::visit_with_dropped } else { entries::visit };
+    let mut rows = sqlx::query(statement).bind(from).bind(range.to).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await.map_err(classify)? {
-        if !entries::visit(&row, visitor)? {
+        if !visit(&row, visitor)? {
             break;
         }
     }

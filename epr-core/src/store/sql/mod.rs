@@ -14,6 +14,7 @@ pub(super) mod access;
 pub(super) mod assignment_search;
 pub(super) mod assignments;
 pub(super) mod assignments_around;
+mod border;
 mod browser_sessions;
 mod cached_head;
 pub(super) mod changes;

@@ -19,9 +19,13 @@ const REPLICA: &str = concat!(
 );
 
 /// The head of the ledger, and the entry `$1`.
-const PRIMARY: &str = "SELECT h.sequence AS head, CAST(r.incarnation AS TEXT) AS incarnation, r.registry_sequence, \
-     (SELECT l.entry_hash FROM audit_logs l WHERE l.sequence = $1) AS entry_hash \
-     FROM audit_chain_head h CROSS JOIN registry_head r WHERE h.id = 1 AND r.id = 1";
+const PRIMARY: &str = concat!(
+    "SELECT h.sequence AS head, CAST(r.incarnation AS TEXT) AS incarnation, r.registry_sequence, \
+     COALESCE((SELECT l.entry_hash FROM audit_logs l WHERE l.sequence = $1), (SELECT ",
+    hex_text!("d.entry_hash"),
+    " FROM dropped_entries d WHERE d.sequence = $1)) AS entry_hash \
+     FROM audit_chain_head h CROSS JOIN registry_head r WHERE h.id = 1 AND r.id = 1"
+);
 
 /// Returns what the server says of itself in the snapshot that is open.
 pub(super) async fn of_replica(conn: &mut Conn) -> Result<ReplicaReport> {

@@ -221,9 +221,11 @@ macro_rules! moment_columns {
             $at,
             " ORDER BY t.recorded_at DESC, t.sequence DESC LIMIT 1) AS of_time, \
              (SELECT MIN(t.sequence) FROM registry_times t) AS first_timed, \
-             (SELECT l.occurred_at FROM audit_logs l WHERE l.sequence = ",
+             COALESCE((SELECT l.occurred_at FROM audit_logs l WHERE l.sequence = ",
             $revision,
-            ") AS entry_time"
+            "), (SELECT d.occurred_at FROM dropped_entries d WHERE d.sequence = ",
+            $revision,
+            ")) AS entry_time"
         )
     };
 }

@@ -363,7 +363,7 @@ pub(super) async fn lock_schema(_: &mut Conn) -> Result<(), StoreError> {
 }
 
 /// Returns none: a file has no users.
-pub(super) async fn missing_privileges(_: &mut Conn) -> Result<Vec<String>, StoreError> {
+pub(super) async fn missing_privileges(_: &mut Conn, _: &[(&str, &[&str])]) -> Result<Vec<String>, StoreError> {
     Ok(Vec::new())
 }
 

@@ -19,15 +19,20 @@ pub(super) async fn lock_checkpoints(_: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// The entry with a key, also one that was dropped.
+const EXISTING: &str = concat!(
+    "SELECT sequence, occurred_at, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1 \
+     UNION ALL SELECT sequence, occurred_at, ",
+    hex_text!("previous_hash"),
+    ", ",
+    hex_text!("entry_hash"),
+    " FROM dropped_entries WHERE event_id = $1"
+);
+
 pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<Uuid, Existing>> {
     let mut found = HashMap::new();
     for key in keys {
-        let row =
-            sqlx::query("SELECT sequence, occurred_at, previous_hash, entry_hash FROM audit_logs WHERE event_id = $1")
-                .bind(bind_id(*key))
-                .fetch_optional(&mut *conn)
-                .await
-                .map_err(classify)?;
+        let row = sqlx::query(EXISTING).bind(bind_id(*key)).fetch_optional(&mut *conn).await.map_err(classify)?;
         if let Some(row) = row {
             found.insert(*key, read_existing(&row)?);
         }
@@ -37,6 +42,8 @@ pub(super) async fn existing(conn: &mut Conn, keys: &[Uuid]) -> Result<HashMap<U
 
 /// Whether [`insert`] is one statement, so that it can be a transaction by itself.
 pub(super) const SUPPORTS_OPTIMISTIC_APPEND: bool = false;
+/// Never called, because appends are not optimistic here.
+pub(super) use self::insert as insert_unknown_events;
 
 /// Writes `sealed` and moves the head of the chain from `before` to `after`, in the transaction that is open; `false`
 /// when it is not at `before`, and then nothing is written.
@@ -92,6 +99,25 @@ pub(super) const SCAN: &str = "\
 SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
        entity_type, correlation_id, details, occurred_at \
 FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 ORDER BY sequence";
+
+/// [`SCAN`] with the entries that were dropped, which have only a sequence and a hash, and a column that marks them.
+pub(super) const SCAN_WITH_DROPPED: &str = "\
+SELECT sequence, previous_hash, entry_hash, hash_version, event_id, source, action, actor_id, actor_type, entity_id, \
+       entity_type, correlation_id, details, occurred_at, FALSE \
+FROM audit_logs WHERE sequence >= $1 AND sequence <= $2 \
+UNION ALL SELECT sequence, NULL, lower(hex(entry_hash)), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+       NULL, NULL, TRUE \
+FROM dropped_entries WHERE sequence >= $1 AND sequence <= $2 \
+      AND sequence <= (SELECT b.sequence FROM ledger_border b WHERE b.id = 1) ORDER BY 1";
+
+/// Passes one row of [`SCAN_WITH_DROPPED`] to `visitor`.
+pub(super) fn visit_with_dropped(row: &Row, visitor: &mut dyn LedgerVisitor) -> Result<bool> {
+    if row.try_get(14).map_err(classify)? {
+        let (sequence, entry_hash) = (row.try_get(0).map_err(classify)?, row.try_get(2).map_err(classify)?);
+        return Ok(visitor.dropped(sequence, entry_hash));
+    }
+    visit(row, visitor)
+}
 
 /// Passes one row to `visitor`. Ids go into the canonical text as they are stored, and a timestamp must be written as
 /// this program writes it: SQLite would hold any other spelling, and two spellings of one value must not verify alike.

@@ -51,7 +51,9 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         Error::Invalid(_) | Error::Refused(_) => StatusCode::BAD_REQUEST,
         Error::NotFound(_) => StatusCode::NOT_FOUND,
         Error::Conflict(_) => StatusCode::CONFLICT,
-        Error::Unavailable(_) | Error::Busy(_) | Error::HistoryIncomplete(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Unavailable(_) | Error::Busy(_) | Error::HistoryIncomplete(_) | Error::Archived(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -93,12 +95,25 @@ fn body_too_large(limit: usize) -> Response {
 
 /// The body of a 500: a generic sentence, and the request id under which the log has the details.
 pub(crate) fn internal(request_id: &str) -> Response {
-    #[derive(Serialize)]
-    struct Internal<'a> {
-        detail: &'static str,
-        request_id: &'a str,
+    json(StatusCode::INTERNAL_SERVER_ERROR, &Internal::of(request_id))
+}
+
+/// The text of [`internal`].
+pub(crate) fn internal_text(request_id: &str) -> Vec<u8> {
+    // A sentence and an id can be written.
+    serde_json::to_vec(&Internal::of(request_id)).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Internal<'a> {
+    detail: &'static str,
+    request_id: &'a str,
+}
+
+impl<'a> Internal<'a> {
+    fn of(request_id: &'a str) -> Self {
+        Self { detail: "Internal server error", request_id }
     }
-    json(StatusCode::INTERNAL_SERVER_ERROR, &Internal { detail: "Internal server error", request_id })
 }
 
 /// No concurrency permit or no memory is free.

@@ -17,7 +17,8 @@ use tower::ServiceExt as _;
 use tracing::warn;
 
 use super::error;
-use super::middleware::is_read;
+use super::middleware::{is_limited_path, is_read};
+use super::path;
 use super::permit::Permits;
 use super::request_id::{AssignedRequestId, X_REQUEST_ID};
 use super::transport::Transport;
@@ -70,7 +71,14 @@ impl Invocations {
         }
     }
 
-    /// Waits until no call is in progress: a change that outlasted its timeout is completed.
+    /// Whether the answer to a request for this target may need the database: not that of liveness and readiness, of
+    /// the documentation, and of metrics.
+    #[must_use]
+    pub fn needs_database(target: &http::Uri) -> bool {
+        path::normalized(target).map_or_else(|| is_limited_path(target.path()), |uri| is_limited_path(uri.path()))
+    }
+
+    /// Waits until no call is in progress.
     pub async fn settle(&self) {
         self.permits.all_free().await;
     }
@@ -94,10 +102,28 @@ impl Fallback {
         }
     }
 
+    /// The answer to what cannot be read as a request, in the invocation with this id.
+    #[must_use]
+    pub fn unreadable(invocation: &str, problem: &str) -> http::Response<Bytes> {
+        let fallback = Self { request_id: HeaderValue::from_str(invocation).ok(), reads: true };
+        fallback.sentence(StatusCode::BAD_REQUEST, problem)
+    }
+
+    /// The id of the request, as the log has it.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
     /// The service cannot work because of `error`.
     #[must_use]
     pub fn refused(&self, error: &Error) -> http::Response<Bytes> {
-        self.sentence(error::status_of(error), &error.to_string())
+        match error::status_of(error) {
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                self.response(StatusCode::INTERNAL_SERVER_ERROR, error::internal_text(self.request_id()))
+            }
+            status => self.sentence(status, &error.to_string()),
+        }
     }
 
     /// The invocation has no time left.
@@ -119,7 +145,11 @@ impl Fallback {
     }
 
     fn sentence(&self, status: StatusCode, sentence: &str) -> http::Response<Bytes> {
-        let mut response = http::Response::new(error::detail_text(sentence).into());
+        self.response(status, error::detail_text(sentence))
+    }
+
+    fn response(&self, status: StatusCode, body: Vec<u8>) -> http::Response<Bytes> {
+        let mut response = http::Response::new(body.into());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -21,12 +21,14 @@ use super::http_metrics::{self, HttpMetrics};
 use super::listing::Accounted;
 use super::permit::{Overloaded, Permits};
 use super::request_id::{self, X_REQUEST_ID};
+use super::transport::Transport;
 
 /// The state of the layer.
 pub(crate) struct Middleware {
     pub(crate) permits: Permits,
     /// The longest that a response may take.
     pub(crate) timeout: Duration,
+    pub(crate) transport: Transport,
     /// Memory for responses that are not sent yet.
     pub(crate) answers: Budget,
     pub(crate) metrics: Arc<HttpMetrics>,
@@ -172,6 +174,11 @@ impl Middleware {
         request.extensions_mut().insert(permit.clone());
         let reads = is_read(request.method());
         let mut running = Box::pin(next.run(request).instrument(span.clone()));
+        if !reads && !self.transport.completes_later() {
+            // An invocation ends only with what it has begun, so that its answer can be that of the change. What lasts
+            // longer than an invocation is cut off with this future.
+            return (running.await, permit.take_document());
+        }
         let mut outcome = tokio::time::timeout(self.timeout, &mut running).await;
         if outcome.is_err() && !permit.extension().is_zero() {
             outcome = tokio::time::timeout(permit.extension(), &mut running).await;

@@ -64,7 +64,7 @@ impl tower::Service<Request> for Service {
 }
 
 /// `uri` with a normalized path; `None` if the path is normalized already.
-fn normalized(uri: &Uri) -> Option<Uri> {
+pub(super) fn normalized(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let trailing = path.len() > 1 && path.ends_with('/');
     if !trailing && !path.contains("//") {

@@ -27,6 +27,11 @@ impl Transport {
         self == Self::Connections
     }
 
+    /// Whether a change that outlasts its timeout is completed after it was answered.
+    pub(crate) fn completes_later(self) -> bool {
+        self == Self::Connections
+    }
+
     /// Whether an answer has room for more events after `written` bytes of them.
     pub(crate) fn takes_events_after(self, written: usize) -> bool {
         self == Self::Connections || written < INVOCATION_EVENT_BYTES

@@ -196,22 +196,24 @@ impl Api {
         self.checked(self.client.assignment(id).await)
     }
 
-    /// Passes ledger entries to `visit` until it returns `false`.
+    /// Passes ledger entries to `visit` until it returns `false`. Returns the border up to which some may be missing.
     pub(super) async fn for_each_entry(
         &self,
         filter: &AuditFilter,
         oldest_first: bool,
         page_rows: u32,
         visit: RowVisitor<'_, AuditEntry>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<Option<i64>, BackendError> {
         let order = if oldest_first { Order::OldestFirst } else { Order::NewestFirst };
-        let mut entries = self.client.audit_entries(filter, order).limit(page_rows).stream();
-        while let Some(entry) = self.checked(entries.try_next().await)? {
-            if !visit(entry) {
+        let mut pages = self.client.audit_entries(filter, order).limit(page_rows).pages();
+        let mut dropped_to = None;
+        while let Some(page) = self.checked(pages.try_next().await)? {
+            dropped_to = dropped_to.max(page.entries_dropped_to());
+            if !page.items.into_iter().all(&mut *visit) {
                 break;
             }
         }
-        Ok(())
+        Ok(dropped_to)
     }
 
     pub(super) async fn assign(&self, request: &AssignmentRequest) -> Result<Assignment, BackendError> {

@@ -15,14 +15,15 @@ use super::{Backend, BackendError, PAGE_ROWS, RowVisitor};
 pub(crate) type EntryVisitor<'a> = &'a mut (dyn FnMut(ExportedEntry<'_>) -> bool + Send);
 
 impl Backend {
-    /// Entries that match `filter`, by sequence. Reads no more than `wanted`, page by page.
+    /// Entries that match `filter`, by sequence. Reads no more than `wanted`, page by page. Returns the border up to
+    /// which entries may be missing, because they were dropped and the list has filters.
     pub(crate) async fn for_each_entry(
         &self,
         filter: &AuditFilter,
         oldest_first: bool,
         wanted: u64,
         visit: RowVisitor<'_, AuditEntry>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<Option<i64>, BackendError> {
         let limit = u32::try_from(wanted).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
         let epr = match self {
             Self::Database { epr, .. } => epr,
@@ -30,6 +31,7 @@ impl Backend {
         };
         let mut page = AuditPage { limit, after: None, ascending: oldest_first };
         let mut need = ReadNeed::default();
+        let mut incomplete_to = None;
         loop {
             let (mut read, mut goes_on, mut last) = (0, true, None);
             let mut take = |entry: AuditEntry| {
@@ -38,12 +40,13 @@ impl Backend {
                 goes_on = visit(entry);
                 goes_on
             };
-            let position = epr.list_audit_entries(need, filter, page, &mut take).await?;
+            let listed = epr.list_audit_entries(need, filter, page, &mut take).await?;
+            incomplete_to = listed.incomplete_to.or(incomplete_to);
             page.after = last;
             if !goes_on || read < limit {
-                return Ok(());
+                return Ok(incomplete_to);
             }
-            need = need.after_page(position);
+            need = need.after_page(listed.position);
         }
     }
 

@@ -47,12 +47,16 @@ async fn list(ask: Ask) -> Answer {
     let filter = fields.finish(Some(filter))?;
     let mut rows = Vec::new();
     let page = AuditPage { limit: u32::try_from(MANY).unwrap_or(u32::MAX), after: before, ascending: false };
-    ask.epr().show_audit_entries(&filter, page, &mut limited(&mut rows, MANY)).await?;
+    let listed = ask.epr().show_audit_entries(&filter, page, &mut limited(&mut rows, MANY)).await?;
     let last = rows.last().filter(|_| rows.len() == MANY).map(|entry: &AuditEntry| entry.sequence.to_string());
     let next = last.map(|last| format!("?{}", ask.query.with("before", Some(&last))));
     let table = entry_table(t, t.ledger, &rows).with_next(next, t.next_page);
     let checkpoint = Links::new(vec![(t.newest_checkpoint, "/console/ledger/checkpoint".to_owned())]);
-    let blocks = vec![checkpoint.into(), search(&ask), table.into()];
+    let mut blocks = vec![checkpoint.into(), search(&ask)];
+    if let Some(border) = listed.incomplete_to {
+        blocks.push(Notice::new(Look::Warning, [format!("{} {border}", t.entries_dropped)]).into());
+    }
+    blocks.push(table.into());
     Ok(Shown::new(t.ledger, TAB).section("", blocks).respond(&ask))
 }
 

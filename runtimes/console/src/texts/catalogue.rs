@@ -115,6 +115,8 @@ catalogue! {
     entries: "Entries", "Einträge";
     entries_about: "Entries about this principal", "Einträge über diesen Principal";
     entries_by: "Entries by this principal", "Einträge von diesem Principal";
+    entries_dropped: "This list searches the database only. Entries were dropped from it up to",
+        "Diese Liste durchsucht nur die Datenbank. Aus ihr entfernt sind Einträge bis";
     entry: "Entry", "Eintrag";
     entry_hash: "Hash of the entry", "Hash des Eintrags";
     erased: "erased", "gelöscht";

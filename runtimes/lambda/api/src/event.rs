@@ -62,25 +62,29 @@ pub(crate) enum Event {
     Http(Box<(Request<Bytes>, Origin)>),
     /// The schedule: what a process that runs all the time does in the background.
     Upkeep,
+    /// What a caller sent is no HTTP request.
+    Refused(BadRequest),
 }
 
-/// Why an event cannot be handled.
+/// The event is of a kind that the function does not handle.
 #[derive(Debug, thiserror::Error)]
-pub enum UnknownEvent {
-    /// It is of another kind.
-    #[error(
-        "the event is neither a request of API Gateway (HTTP API, payload format 2.0) or of a function URL, nor a \
-         scheduled event"
-    )]
-    Kind,
+#[error(
+    "the event is neither a request of API Gateway (HTTP API, payload format 2.0) or of a function URL, nor a \
+     scheduled event"
+)]
+pub struct UnknownEvent;
+
+/// Why the request of an event cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadRequest {
     /// It has a part of another form.
-    #[error("the request of the event cannot be read")]
+    #[error("The event of the gateway has another form than payload format 2.0")]
     Form(#[from] serde_json::Error),
     /// The body is not base64, as the event says.
-    #[error("the body of the event is not base64")]
+    #[error("The body of the event is not base64")]
     Body(#[from] base64::DecodeError),
-    /// The path, the query or the method cannot be in a request.
-    #[error("the event is no HTTP request")]
+    /// The path, the query, the method or a header cannot be in a request.
+    #[error("The method, the path, the query or a header cannot be in an HTTP request")]
     Request(#[from] http::Error),
 }
 
@@ -91,14 +95,18 @@ impl Event {
     /// It is not an event that the function handles.
     pub(crate) fn read(event: Value, invocation: &str) -> Result<Self, UnknownEvent> {
         if event.pointer("/requestContext/http").is_some() {
-            return Ok(Self::Http(Box::new(request(serde_json::from_value(event)?, invocation)?)));
+            return Ok(match request(event, invocation) {
+                Ok(read) => Self::Http(Box::new(read)),
+                Err(problem) => Self::Refused(problem),
+            });
         }
         let is_scheduled = event.get("detail-type").and_then(Value::as_str) == Some("Scheduled Event");
-        if is_scheduled { Ok(Self::Upkeep) } else { Err(UnknownEvent::Kind) }
+        if is_scheduled { Ok(Self::Upkeep) } else { Err(UnknownEvent) }
     }
 }
 
-fn request(event: GatewayRequest, invocation: &str) -> Result<(Request<Bytes>, Origin), UnknownEvent> {
+fn request(event: Value, invocation: &str) -> Result<(Request<Bytes>, Origin), BadRequest> {
+    let event: GatewayRequest = serde_json::from_value(event)?;
     let context = event.request_context;
     let mut target = path(&event.raw_path, context.stage.as_deref());
     if !event.raw_query_string.is_empty() {
@@ -159,7 +167,7 @@ mod tests {
         }
         match Event::read(event, "invocation-1").unwrap() {
             Event::Http(http) => *http,
-            Event::Upkeep => panic!("no request"),
+            Event::Upkeep | Event::Refused(_) => panic!("no request"),
         }
     }
 
@@ -207,9 +215,22 @@ mod tests {
         let scheduled = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
         assert!(matches!(Event::read(scheduled, "i"), Ok(Event::Upkeep)));
         for other in [json!({}), json!({"httpMethod": "GET", "path": "/"}), json!({"Records": []}), json!("x")] {
-            assert!(matches!(Event::read(other.clone(), "i"), Err(UnknownEvent::Kind)), "{other}");
+            assert!(matches!(Event::read(other.clone(), "i"), Err(UnknownEvent)), "{other}");
         }
-        let bad = json!({"requestContext": {"http": {"method": "GET"}}, "body": "*", "isBase64Encoded": true});
-        assert!(matches!(Event::read(bad, "i"), Err(UnknownEvent::Body(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_a_request_is_refused() {
+        let context = json!({"http": {"method": "GET"}});
+        for bad in [
+            json!({"requestContext": context, "body": "*", "isBase64Encoded": true}),
+            json!({"requestContext": context, "headers": {"x-name": "\u{1}"}}),
+            json!({"requestContext": context, "cookies": ["a=\n"]}),
+            json!({"requestContext": context, "headers": []}),
+            json!({"requestContext": {"http": {"method": "G T"}}}),
+            json!({"requestContext": {"http": {}}}),
+        ] {
+            assert!(matches!(Event::read(bad.clone(), "i"), Ok(Event::Refused(_))), "{bad}");
+        }
     }
 }

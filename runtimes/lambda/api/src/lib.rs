@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use epr_api::{Callers, Fallback, Invocations, Origin};
-use epr_boot::function::{ROLLBACK_TIME, time_left};
+use epr_boot::function::{Ends, ROLLBACK_TIME, rest_time};
 use epr_core::authn::Authenticator;
 use epr_core::clock::SystemClock;
 use epr_core::error::chain;
@@ -82,7 +82,8 @@ impl Function {
         Self { epr, invocations, authenticator, run_migrations: false, prepared: OnceCell::new() }
     }
 
-    /// Does what would otherwise delay the first request. Failures are left to it.
+    /// Does what would otherwise delay the first request, before which the process may be frozen. Failures are left to
+    /// it.
     pub async fn warm_up(&self) {
         let work = async {
             if let Err(error) = self.prepare().await {
@@ -93,6 +94,7 @@ impl Function {
         if timeout(WARM_UP_TIMEOUT, work).await.is_err() {
             warn!("function_not_prepared");
         }
+        self.epr.rest(rest_time(None)).await;
     }
 
     async fn prepare(&self) -> Result<(), epr_core::Error> {
@@ -102,27 +104,33 @@ impl Function {
     /// Handles the event of the invocation with this id, until `deadline` (milliseconds since 1970) is near.
     ///
     /// # Errors
-    /// The event is none that the function handles.
-    pub async fn handle(&self, event: Value, invocation: &str, deadline: u64) -> Result<Answer, UnknownEvent> {
-        let end = time_left(deadline, self.epr.now()).map(|left| Instant::now() + left);
+    /// The event is none that the function handles, or upkeep could not be done.
+    pub async fn handle(&self, event: Value, invocation: &str, deadline: u64) -> Result<Answer, Failed> {
+        let ends = Ends::of(deadline, self.epr.now());
+        let end = ends.map(|ends| Instant::from_std(ends.work));
         let answer = match Event::read(event, invocation)? {
             Event::Upkeep => {
-                self.run_upkeep(end.unwrap_or_else(|| Instant::now() + UPKEEP_TIME)).await;
-                Answer::Upkeep
+                let end = end.unwrap_or_else(|| Instant::now() + UPKEEP_TIME);
+                self.run_upkeep(end).await.map(|()| Answer::Upkeep)
             }
             Event::Http(http) => {
                 let (request, origin) = *http;
-                Answer::Http(Box::new(self.answer(request, origin, end).await))
+                Ok(Answer::Http(Box::new(self.answer(request, origin, end).await)))
+            }
+            Event::Refused(problem) => {
+                let response = Fallback::unreadable(invocation, &problem.to_string());
+                Ok(Answer::Http(Box::new(answer::answer(&response).unwrap_or_default())))
             }
         };
-        self.epr.rest().await;
-        Ok(answer)
+        self.epr.rest(rest_time(ends)).await;
+        answer
     }
 
     async fn answer(&self, request: Request<Bytes>, origin: Origin, end: Option<Instant>) -> GatewayResponse {
         let fallback = Fallback::of(&request, &origin);
+        let request_id = fallback.request_id();
         let Some(response) = within(end, Box::pin(self.respond(request, origin))).await else {
-            warn!("function_out_of_time");
+            warn!(request_id, "function_out_of_time");
             self.release().await;
             return answer::answer(&fallback.timed_out()).unwrap_or_default();
         };
@@ -130,45 +138,58 @@ impl Function {
             self.release().await;
         }
         answer::answer(&response).unwrap_or_else(|TooLarge(bytes)| {
-            warn!(bytes, limit = MAX_BODY_BYTES, "answer_too_large");
+            warn!(request_id, bytes, limit = MAX_BODY_BYTES, "answer_too_large");
             answer::answer(&fallback.too_large(bytes, MAX_BODY_BYTES)).unwrap_or_default()
         })
     }
 
     async fn respond(&self, request: Request<Bytes>, origin: Origin) -> Response<Bytes> {
-        // Liveness is that of the process.
-        if request.uri().path() != "/healthz"
-            && let Err(error) = self.prepare().await
-        {
-            warn!(error = chain(&error), "function_not_prepared");
-            return Fallback::of(&request, &origin).refused(&error);
+        if Invocations::needs_database(request.uri()) {
+            if let Err(error) = self.prepare().await {
+                let fallback = Fallback::of(&request, &origin);
+                warn!(request_id = fallback.request_id(), error = chain(&error), "function_not_prepared");
+                return fallback.refused(&error);
+            }
+            // Only a credential can need the keys of its issuer, for which the request may have to wait.
+            if request.headers().contains_key(http::header::AUTHORIZATION) {
+                self.authenticator.refresh_outdated().await;
+            }
         }
-        self.authenticator.refresh_outdated().await;
         self.invocations.call(request, origin).await
     }
 
     /// Ends what is in progress: the environment is frozen after the answer, and would keep the ledger's lock. Entries
     /// that were cut off may be committed nevertheless.
     async fn release(&self) {
-        self.epr.abandon_recording().await;
+        self.epr.abandon().await;
         tokio::time::sleep(ROLLBACK_TIME).await;
     }
 
-    async fn run_upkeep(&self, end: Instant) {
-        if let Err(error) = self.prepare().await {
-            warn!(error = chain(&error), "function_not_prepared");
-            return;
-        }
+    async fn run_upkeep(&self, end: Instant) -> Result<(), Failed> {
+        self.prepare().await.map_err(|error| Failed::NotPrepared(error.into()))?;
         // No step begins in the second half, so that the last one has as much time as all before it.
         let left = end.saturating_duration_since(Instant::now());
-        match timeout_at(end, Box::pin(self.epr.run_upkeep(Instant::now() + left / 2))).await {
-            Ok(()) => info!("upkeep_done"),
-            Err(_) => {
-                warn!("function_out_of_time");
-                self.release().await;
-            }
+        if timeout_at(end, Box::pin(self.epr.run_upkeep(Instant::now() + left / 2))).await.is_err() {
+            self.release().await;
+            return Err(Failed::OutOfTime);
         }
+        info!("upkeep_done");
+        Ok(())
     }
+}
+
+/// Why an invocation has no answer: Lambda counts it as an error, of which the stack has an alarm.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The event is of another kind.
+    #[error(transparent)]
+    Unknown(#[from] UnknownEvent),
+    /// Upkeep has not begun.
+    #[error("upkeep could not begin")]
+    NotPrepared(#[source] Box<epr_core::Error>),
+    /// Upkeep was cut off.
+    #[error("upkeep did not end within the time of the invocation")]
+    OutOfTime,
 }
 
 /// The result of `work`; `None` when `end` is earlier.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use epr_api_lambda::Function;
 use epr_boot::{Daemon, Program, Threads, function, logging};
 use epr_core::Settings;
+use epr_core::error::chain;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
+use tracing::error;
 
 const PROGRAM: Program = Program {
     name: "epr-api-lambda",
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 fn start() -> ExitCode {
     match epr_boot::settings() {
         // One thread: a function answers one request at a time.
-        Ok(settings) => Daemon::new(settings, Threads::One).run(run, |error| tracing::error!(error, "function_ended")),
+        Ok(settings) => Daemon::new(settings, Threads::One).run(run, |error| error!(error, "function_ended")),
         Err(code) => code,
     }
 }
@@ -40,11 +42,16 @@ fn start() -> ExitCode {
 async fn run(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let function = Arc::new(Function::new(&settings).await?);
     Box::pin(function.warm_up()).await;
+    // The process may be frozen until its first request.
+    logging::flush();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let function = Arc::clone(&function);
         async move {
             let context = event.context;
             let answer = Box::pin(function.handle(event.payload, &context.request_id, context.deadline)).await;
+            if let Err(error) = &answer {
+                error!(error = chain(error), "invocation_failed");
+            }
             // The process is frozen after its answer.
             logging::flush();
             answer.map_err(lambda_runtime::Error::from)

@@ -1,14 +1,23 @@
 //! Answers that differ from those of a server of connections, on a database in memory.
 
+use std::future::pending;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use async_trait::async_trait;
+use epr_core::publish::{Message, Outage, PublishOutcome, Publisher};
 use epr_core::settings::Source;
 use serde_json::json;
 
 use super::*;
 
-async fn function() -> Function {
+fn function_over(epr: Epr) -> Function {
     let settings = Settings::from_source(&Source::of([])).unwrap();
-    let epr = Epr::in_memory().await.unwrap();
     Function::over(epr, &settings.http, Callers::anyone())
+}
+
+async fn function() -> Function {
+    function_over(Epr::in_memory().await.unwrap())
 }
 
 /// The answer to a request, as JSON.
@@ -77,4 +86,45 @@ async fn no_call_waits_for_changes() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     let text = events["body"].as_str().unwrap();
     assert!(text.contains(&format!("id: {seen}\n")) && text.contains("event: end\n"), "{text}");
+}
+
+/// A topic that never answers, with the numbers of messages on their way and of all of them.
+#[derive(Default)]
+struct Silent {
+    on_their_way: AtomicUsize,
+    all: AtomicUsize,
+}
+
+struct OnItsWay<'s>(&'s Silent);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.on_their_way.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Publisher for Silent {
+    async fn publish(&self, _: &[Message]) -> Result<Vec<PublishOutcome>, Outage> {
+        self.on_their_way.fetch_add(1, SeqCst);
+        self.all.fetch_add(1, SeqCst);
+        let _on_its_way = OnItsWay(self);
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn no_message_is_on_its_way_to_the_topic_when_an_invocation_ends() {
+    let topic = Arc::new(Silent::default());
+    let epr = Epr::builder().publisher(topic.clone()).start().await.unwrap();
+    let deadline = u64::try_from(epr.now().unix_micros()).unwrap() / 1000 + 3000;
+    let function = function_over(epr);
+    let body = json!({"event_type": "a.happened", "source": "vault", "payload": {}});
+    let event = json!({
+        "rawPath": "/api/v1/events", "rawQueryString": "", "body": body.to_string(),
+        "headers": {"content-type": "application/json"}, "requestContext": {"http": {"method": "POST"}},
+    });
+    let answer = serde_json::to_value(function.handle(event, "invocation", deadline).await.unwrap()).unwrap();
+    assert_eq!(answer["statusCode"], 503, "{answer}");
+    assert_eq!((topic.all.load(SeqCst), topic.on_their_way.load(SeqCst)), (1, 0));
 }

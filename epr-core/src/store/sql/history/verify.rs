@@ -43,7 +43,8 @@ const MISFIT_TIMES: &str = concat!(
      UNION ALL \
      SELECT CAST(t.sequence AS TEXT), t.sequence, 'its append does not end with an entry of the ledger' \
      FROM registry_times t WHERE t.head < t.sequence \
-       OR NOT EXISTS (SELECT 1 FROM audit_logs l WHERE l.sequence = t.head) \
+       OR (NOT EXISTS (SELECT 1 FROM audit_logs l WHERE l.sequence = t.head) \
+         AND NOT EXISTS (SELECT 1 FROM dropped_entries d WHERE d.sequence = t.head)) \
      UNION ALL \
      SELECT CAST(r.registry_sequence AS TEXT), r.registry_sequence, 'the newest state has no time' \
      FROM registry_head r WHERE r.id = 1 AND r.registry_sequence > 0 \

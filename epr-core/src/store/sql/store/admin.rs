@@ -10,11 +10,9 @@ use super::super::step::is_lock_timeout;
 use super::super::{ledger, schema};
 use super::SqlStore;
 use crate::domain::Timestamp;
-use crate::store::{AdminStore, ConnectFailure, Connections, PoolState, Result, SchemaState, StoreError};
+use crate::store::{AdminStore, ConnectFailure, Connections, PoolState, Result, SchemaState, StoreError, grants};
 
-/// The longest that a process which is about to be frozen waits for its connections.
-const REST_TIMEOUT: Duration = Duration::from_secs(1);
-/// The interval at which it looks.
+/// The interval at which a process that is about to be frozen looks at its connections.
 const REST_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 #[async_trait]
@@ -73,7 +71,7 @@ impl AdminStore for SqlStore {
     }
 
     async fn missing_privileges(&self) -> Result<Vec<String>> {
-        self.read(async |conn| dialect::missing_privileges(conn).await).await
+        self.read(async |conn| dialect::missing_privileges(conn, grants::TABLES).await).await
     }
 
     fn pools(&self) -> Vec<PoolState> {
@@ -103,8 +101,8 @@ impl AdminStore for SqlStore {
         dialect::keep_open(&self.read);
     }
 
-    async fn rest(&self) {
-        let deadline = Instant::now() + REST_TIMEOUT;
+    async fn rest(&self, within: Duration) {
+        let deadline = Instant::now() + within;
         let is_used = || self.pools().iter().any(|pool| pool.idle < pool.open);
         while is_used() && Instant::now() < deadline {
             tokio::time::sleep(REST_POLL_INTERVAL).await;

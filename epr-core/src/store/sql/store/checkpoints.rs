@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::super::checkpoints;
 use super::SqlStore;
-use crate::domain::Incarnation;
+use crate::domain::{Incarnation, Timestamp};
 use crate::ledger::merkle::Hash;
 use crate::store::{CheckpointStore, Cosignature, EntryHashes, Result, StoredCheckpoint, StoredTile};
 
@@ -16,6 +16,10 @@ impl CheckpointStore for SqlStore {
 
     async fn checkpoints(&self, incarnation: Incarnation, after: i64, limit: u32) -> Result<Vec<StoredCheckpoint>> {
         self.read(async |conn| checkpoints::list(conn, incarnation, after, limit).await).await
+    }
+
+    async fn signing_times(&self, incarnation: Incarnation, after: i64, limit: u32) -> Result<Vec<(i64, Timestamp)>> {
+        self.read(async |conn| checkpoints::signing_times(conn, incarnation, after, limit).await).await
     }
 
     async fn tile_count(&self, incarnation: Incarnation, level: u8) -> Result<i64> {

@@ -8,8 +8,8 @@ use super::super::dialect::facts_batch;
 use super::super::explain;
 use super::super::step::is_about_connection;
 use super::SqlStore;
-use crate::decision::{NamedFacts, Question};
-use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, Result, StoreError};
+use crate::decision::{Facts, NamedFacts, Question};
+use crate::store::{Appended, DraftDecision, FactsRead, FactsStore, ReadAt, Result, StoreError};
 
 /// The deadline of one attempt to read facts, after which another connection is tried. Longer than the server's limit
 /// for locks.
@@ -64,9 +64,9 @@ impl FactsStore for SqlStore {
         }
     }
 
-    async fn named_facts(&self, question: &Question) -> Result<Option<NamedFacts>> {
+    async fn named_facts(&self, question: &Question, seen: Option<(Facts, ReadAt)>) -> Result<Option<NamedFacts>> {
         let known = self.continuity.newest_change();
-        let read = async |conn: &mut _| explain::read(conn, question, known.as_ref()).await;
+        let read = async |conn: &mut _| explain::read(conn, question, seen, known.as_ref()).await;
         let (named, accepted) = self.probes(read).await?;
         self.continuity.record_read(&accepted.decisive, accepted.revision);
         Ok(named)

@@ -48,7 +48,7 @@ impl HistoryStore for SqlStore {
         let known = self.continuity.newest_change();
         let read = async |conn: &mut _| {
             if let Some(at) = moment.of_present(now) {
-                let (named, accepted) = explain::read(conn, question, known.as_ref()).await?;
+                let (named, accepted) = explain::read(conn, question, None, known.as_ref()).await?;
                 return Ok((PastMoment { revision: accepted.revision, at }, named, accepted));
             }
             explain::read_past(conn, question, (moment, now), known.as_ref()).await

@@ -6,6 +6,7 @@
 mod access;
 mod access_resources;
 mod admin;
+mod border;
 mod browser_sessions;
 mod changes;
 mod checkpoints;

@@ -379,15 +379,13 @@ impl SqlStore {
         Ok(report)
     }
 
-    /// Reads a page of the primary; returns the position after it, or `None` without a replica.
-    pub(super) async fn list_with_position<R>(&self, read: &mut R) -> Result<Option<i64>>
-    where
-        R: ResumableRead<Value = ()>,
-    {
+    /// Reads a page of the primary; returns its value and the position after it, or `None` without a replica.
+    pub(super) async fn list_with_position<R: ResumableRead>(&self, read: &mut R) -> Result<(R::Value, Option<i64>)> {
         let has_replica = self.replica.is_some();
         self.list(async |conn| {
-            read.read(&mut *conn).await?;
-            if has_replica { replica_reports::position(conn).await.map(Some) } else { Ok(None) }
+            let value = read.read(&mut *conn).await?;
+            let position = if has_replica { Some(replica_reports::position(conn).await?) } else { None };
+            Ok((value, position))
         })
         .await
     }

@@ -12,7 +12,7 @@ use super::super::dialect::replica::leads_to_replica;
 use super::super::dialect::{self, Conn};
 use super::super::facts::Accepted;
 use super::super::{
-    assignments, changes, entities, history, ledger_page, ledger_scan, principals, replica_reports, roles,
+    assignments, border, changes, entities, history, ledger_page, ledger_scan, principals, replica_reports, roles,
 };
 use super::SqlStore;
 use super::replica::{Replica, ResumableRead};
@@ -21,8 +21,8 @@ use crate::history::RegistryRow;
 use crate::ledger::chain::Head;
 use crate::ledger::verify::{StoredEntry, UnreadableRow};
 use crate::store::{
-    ConnectFailure, Cursor, LedgerVisitor, Page, ReadNeed, RegistryList, ReplicaReadStore, ReplicaReads, ReplicaState,
-    Result, RowVisitor, ScanRange, ScanStart,
+    ConnectFailure, Cursor, LedgerVisitor, ListedEntries, Page, ReadNeed, RegistryList, ReplicaReadStore, ReplicaReads,
+    ReplicaState, Result, RowVisitor, ScanRange, ScanStart,
 };
 
 /// The longest time between two rows of a scan on a replica.
@@ -144,15 +144,16 @@ struct LedgerList<'a> {
 
 #[async_trait]
 impl ResumableRead for LedgerList<'_> {
-    type Value = ();
+    /// The border.
+    type Value = i64;
 
-    async fn read(&mut self, conn: &mut Conn) -> Result<()> {
+    async fn read(&mut self, conn: &mut Conn) -> Result<i64> {
         let Self { filter, ascending, rest } = self;
-        if rest.is_over {
-            return Ok(());
+        if !rest.is_over {
+            let page = AuditPage { limit: rest.limit, after: rest.after, ascending: *ascending };
+            ledger_page::list(&mut *conn, filter, page, &mut |entry| rest.pass(entry)).await?;
         }
-        let page = AuditPage { limit: rest.limit, after: rest.after, ascending: *ascending };
-        ledger_page::list(conn, filter, page, &mut |entry| rest.pass(entry)).await
+        border::sequence(conn).await
     }
 }
 
@@ -215,6 +216,13 @@ impl LedgerVisitor for ScanRest<'_> {
         self.is_over = !self.visitor.entry(row);
         !self.is_over
     }
+
+    fn dropped(&mut self, sequence: i64, entry_hash: &str) -> bool {
+        self.last = Some(sequence);
+        self.rows.fetch_add(1, Ordering::Relaxed);
+        self.is_over = !self.visitor.dropped(sequence, entry_hash);
+        !self.is_over
+    }
 }
 
 impl ScanRest<'_> {
@@ -255,7 +263,7 @@ impl ReplicaReadStore for SqlStore {
         if let Some(((), report)) = self.answer_of_replica(need, &mut read).await {
             return Ok(Some(report.head.sequence));
         }
-        self.list_with_position(&mut read).await
+        Ok(self.list_with_position(&mut read).await?.1)
     }
 
     async fn registry_list_end(
@@ -278,13 +286,14 @@ impl ReplicaReadStore for SqlStore {
         filter: &AuditFilter,
         page: AuditPage,
         visit: RowVisitor<'_, AuditEntry>,
-    ) -> Result<Option<i64>> {
+    ) -> Result<ListedEntries> {
         let rest = Rest::new((page.limit, page.after), |entry: &AuditEntry| entry.sequence, visit);
         let mut read = LedgerList { filter, ascending: page.ascending, rest };
-        if let Some(((), report)) = self.answer_of_replica(need, &mut read).await {
-            return Ok(Some(report.head.sequence));
+        if let Some((border, report)) = self.answer_of_replica(need, &mut read).await {
+            return Ok(ListedEntries { position: Some(report.head.sequence), border });
         }
-        self.list_with_position(&mut read).await
+        let (border, position) = self.list_with_position(&mut read).await?;
+        Ok(ListedEntries { position, border })
     }
 
     async fn ledger_scan(&self, need: ReadNeed, range: ScanRange, visitor: &mut dyn LedgerVisitor) -> Result<()> {

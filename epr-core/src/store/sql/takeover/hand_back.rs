@@ -48,6 +48,7 @@ pub(in super::super) async fn since_takeover(conn: &mut Conn) -> Result<Option<S
              program first"
         )));
     }
+    has_every_entry(&mut *conn).await?;
     belongs_together(&mut *conn, &kept).await?;
     has_no_conditions(&mut *conn).await?;
     has_no_suspended(&mut *conn).await?;
@@ -107,6 +108,18 @@ async fn belongs_together(conn: &mut Conn, kept: &[&str]) -> Result<()> {
         return Ok(());
     }
     Err(refused("the older tables that are set aside are not those that EPR's tables were made from"))
+}
+
+/// Returns an error when entries were dropped: the older service needs every entry in one table.
+async fn has_every_entry(conn: &mut Conn) -> Result<()> {
+    let border = number(conn, "SELECT b.sequence FROM ledger_border b WHERE b.id = 1".into()).await?;
+    if border == 0 {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "entries up to {border} were dropped by `epr audit drop` and are only in the archive; the older service needs \
+         every entry in one table"
+    )))
 }
 
 /// The conditions in use, each by what has it.

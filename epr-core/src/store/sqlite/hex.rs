@@ -1,0 +1,15 @@
+//! Hashes on SQLite: stored as bytes, compared and returned as hex.
+
+/// Bytes as text, in lower-case hex.
+macro_rules! hex_text {
+    ($column:literal) => {
+        concat!("lower(hex(", $column, "))")
+    };
+}
+
+/// The bytes of a text in hex.
+macro_rules! hex_bytes {
+    ($column:literal) => {
+        concat!("unhex(", $column, ")")
+    };
+}
