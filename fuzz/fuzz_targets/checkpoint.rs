@@ -22,10 +22,7 @@ static SIGNED: LazyLock<(Vec<VerifierKey>, Vec<Note>)> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     if let Ok(checkpoint) = text.parse::<Checkpoint>() {
-        let written = checkpoint.to_string();
-        // The rest is extension lines, which other logs may write.
-        assert!(text.starts_with(&written), "{text:?}");
-        assert_eq!(written.parse(), Ok(checkpoint));
+        assert_eq!(checkpoint.to_string(), text);
     }
     let Ok(note) = text.parse::<Note>() else { return };
     let (keys, signed) = &*SIGNED;

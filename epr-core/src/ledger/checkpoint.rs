@@ -32,7 +32,7 @@ pub enum CheckpointError {
     /// The origin is empty, too long, or holds a space, a plus sign or a line break.
     #[error("an origin has 1 to 255 bytes without spaces, line breaks and +")]
     Origin,
-    /// A line is missing or cannot be read.
+    /// A line is missing, cannot be read or is one too many.
     #[error("a checkpoint has three lines: origin, size in decimal, root in base64")]
     Form,
 }
@@ -108,9 +108,9 @@ impl FromStr for Checkpoint {
         };
         let number: u64 = size.parse().map_err(|_| CheckpointError::Form)?;
         let root = STANDARD.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(CheckpointError::Form)?;
-        // Signs and leading zeros would be a second text for the same size; further lines are extensions, which EPR
-        // does not write, and which must not be empty.
-        if number.to_string() != size || lines.any(str::is_empty) {
+        // Signs and leading zeros would be a second text for the same size. C2SP permits further lines (extensions), but
+        // the message of ML-DSA does not contain them: anybody could add them to a signed checkpoint.
+        if number.to_string() != size || lines.next().is_some() {
             return Err(CheckpointError::Form);
         }
         Self::new(origin, number, root)
