@@ -14,6 +14,7 @@ about ten.
   --smoke            few rows and short measurements: shows that the bench runs; the numbers are meaningless
   --only PART        one of starts, warm, conditions, cold, batch, growth, revocation, writes, ledger, lists, authzen,
                      access (lists of access: a world of 1,000,000 entities and 1,000,000 assignments),
+                     graph (the registry in memory: worlds of 10,000, 100,000 and 1,000,000 assignments),
                      history (the past: 1,000,000 changes are appended first, which takes some minutes),
                      proofs (checkpoints, and the verification of 1,000,000 entries),
                      console (its pages in a world of 1,000,000 entities and 1,000,000 assignments)
