@@ -38,7 +38,7 @@ fn inherited() -> AssignmentFacts {
         entity_id: Some(PARENT),
         effective_at: at("2026-01-01T00:00:00Z"),
         expires_at: None,
-        scope_types: vec![],
+        scope_types: [].into(),
         held_action: Some("document:download".into()),
         conditions: vec![],
     }
@@ -99,7 +99,7 @@ fn every_reason_has_its_sentence() {
          document:download.",
     );
     check_sentence(
-        &explained(vec![AssignmentFacts { scope_types: vec![EntityType::Issuer], ..assignment.clone() }], "{}"),
+        &explained(vec![AssignmentFacts { scope_types: [EntityType::Issuer].into(), ..assignment.clone() }], "{}"),
         "type_out_of_scope",
         "Denied: the role Document reader is held on Acme Estates, an ancestor, but it is not meant for entities of \
          the type spv.",
@@ -294,7 +294,7 @@ fn until_is_the_first_moment_at_which_the_answer_changes() {
                 AssignmentFacts {
                     effective_at: second(start),
                     expires_at: (random(2) == 0).then(|| second(start + 1 + random(30))),
-                    scope_types: if random(4) == 0 { vec![EntityType::Issuer] } else { vec![] },
+                    scope_types: if random(4) == 0 { [EntityType::Issuer].into() } else { [].into() },
                     held_action: (random(4) > 0).then(|| "document:download".into()),
                     conditions: condition,
                     ..inherited()

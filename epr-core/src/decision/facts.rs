@@ -120,7 +120,8 @@ impl From<EntityType> for ResourceType {
     }
 }
 
-/// One assignment with what its role permits.
+/// One assignment with what its role permits. What other assignments have in common is shared: a check from memory copies
+/// no text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AssignmentFacts {
     /// The id of the assignment.
@@ -128,7 +129,7 @@ pub struct AssignmentFacts {
     /// The id of the principal.
     pub principal_id: Uuid,
     /// The kind of principal.
-    pub principal_type: String,
+    pub principal_type: Arc<str>,
     /// The id of the role.
     pub role_id: Uuid,
     /// The entity on which the role is given; `None` for a global assignment.
@@ -138,9 +139,9 @@ pub struct AssignmentFacts {
     /// The end of the window, excluded; `None` when it has no end.
     pub expires_at: Option<Timestamp>,
     /// The scope types of the role; every type when empty.
-    pub scope_types: Vec<EntityType>,
+    pub scope_types: Arc<[EntityType]>,
     /// The action of the question, if the role has it. One text instead of the role's whole list keeps a check small.
-    pub held_action: Option<String>,
+    pub held_action: Option<Arc<str>>,
     /// The conditions that must hold: the assignment's, and the role's for the action of the question. At most two.
     pub conditions: Vec<ConditionFacts>,
 }

@@ -55,7 +55,8 @@ impl Judgement {
 /// Judges one assignment; `None` if it is another principal's or does not reach the resource.
 #[must_use]
 pub fn judge(question: &Question, facts: &Facts, assignment: &AssignmentFacts, now: Timestamp) -> Option<Judgement> {
-    if assignment.principal_id != question.principal_id || assignment.principal_type != question.principal_type.as_str()
+    if assignment.principal_id != question.principal_id
+        || *assignment.principal_type != *question.principal_type.as_str()
     {
         return None;
     }

@@ -73,9 +73,9 @@ fn every_row_of_the_matrix_holds() {
             effective_at: moment(0),
             expires_at: (window != "endless").then(|| moment(10)),
             scope_types: match scope {
-                "any" => vec![],
-                "matching" => vec![EntityType::Offering, EntityType::Spv],
-                "parent_only" => vec![EntityType::Issuer],
+                "any" => [].into(),
+                "matching" => [EntityType::Offering, EntityType::Spv].into(),
+                "parent_only" => [EntityType::Issuer].into(),
                 other => panic!("{other}"),
             },
             held_action: (action == "held").then(|| "document:download".into()),
@@ -108,7 +108,7 @@ fn held(entity_id: Option<Uuid>) -> AssignmentFacts {
         entity_id,
         effective_at: moment(0),
         expires_at: None,
-        scope_types: vec![],
+        scope_types: [].into(),
         held_action: Some("a:b".into()),
         conditions: vec![],
     }

@@ -57,7 +57,7 @@ fn assignment() -> impl Strategy<Value = AssignmentFacts> {
             entity_id: None,
             effective_at: instant(from),
             expires_at: lasts.map(|lasts| instant(from + lasts)),
-            scope_types: vec![],
+            scope_types: [].into(),
             held_action: Some("a:b".into()),
             conditions: stored
                 .into_iter()

@@ -121,7 +121,7 @@ mod tests {
             entity_id: None,
             effective_at: now,
             expires_at: None,
-            scope_types: Vec::new(),
+            scope_types: Arc::default(),
             held_action: Some("a:read".into()),
             conditions: vec![ConditionFacts::of(ConditionOwner::Assignment, r#"{"expression":"true"}"#)],
         };

@@ -190,8 +190,9 @@ impl Snapshot {
             GraphKey::Role(id) => {
                 let role = self.roles.role(*id)?;
                 let stored = |one: &crate::decision::ConditionFacts| one.stored.to_string();
-                let actions = role.actions.iter().map(|(action, one)| (action.clone(), one.as_ref().map(stored)));
-                GraphRow::Role(GraphRole { id: *id, scope_types: role.scope_types.clone(), actions: actions.collect() })
+                let actions = role.actions.iter().map(|(action, one)| (action.to_string(), one.as_ref().map(stored)));
+                let scope_types = role.scope_types.to_vec();
+                GraphRow::Role(GraphRole { id: *id, scope_types, actions: actions.collect() })
             }
             GraphKey::Principal(key) => {
                 let principal = self.principal(key).filter(|principal| principal.is_registered)?;

@@ -182,9 +182,9 @@ impl Snapshot {
     fn put_role(&mut self, row: GraphRole) -> Result<(), NotKept> {
         let number = self.role_number(row.id)?;
         let actions = row.actions.into_iter().map(|(action, condition)| {
-            (action, condition.map(|stored| ConditionFacts::of(ConditionOwner::Role, &stored)))
+            (action.into(), condition.map(|stored| ConditionFacts::of(ConditionOwner::Role, &stored)))
         });
-        self.set_role(number, Some(Role { scope_types: row.scope_types, actions: actions.collect() }));
+        self.set_role(number, Some(Role { scope_types: row.scope_types.into(), actions: actions.collect() }));
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use crate::domain::EntityType;
 /// A role.
 #[derive(Debug)]
 pub(super) struct Role {
-    pub(super) scope_types: Vec<EntityType>,
+    pub(super) scope_types: Arc<[EntityType]>,
     /// Its actions with their conditions.
-    pub(super) actions: HashMap<String, Option<ConditionFacts>>,
+    pub(super) actions: HashMap<Arc<str>, Option<ConditionFacts>>,
 }
 
 /// The number of a role in every snapshot that follows from one read of the registry.

@@ -160,7 +160,10 @@ impl Snapshot {
             assignments: Vec::new(),
         };
         let Some(principal) = principal else { return Ok(facts) };
-        reaching(&principal.assignments, &lineage, |assignment| self.add(&mut facts, question, assignment));
+        let principal_type: Arc<str> = question.principal_type.as_str().into();
+        reaching(&principal.assignments, &lineage, |assignment| {
+            self.add(&mut facts, question, &principal_type, assignment);
+        });
         if facts.assignments.iter().any(|one| !one.conditions.is_empty()) {
             (facts.principal.external_id, facts.principal.attributes) = read(principal.described.as_ref())?;
             (facts.resource.external_id, facts.resource.attributes) = read(resource.described.as_ref())?;
@@ -186,11 +189,11 @@ impl Snapshot {
         Ok(lineage)
     }
 
-    fn add(&self, facts: &mut Facts, question: &Question, assignment: &Assignment) {
+    fn add(&self, facts: &mut Facts, question: &Question, principal_type: &Arc<str>, assignment: &Assignment) {
         // The statement joins the role, too.
         let Some((role_id, Some(role))) = self.roles.get(assignment.role) else { return };
-        let held = role.actions.get(question.action.as_str());
-        let conditions = [assignment.condition.as_deref(), held.and_then(Option::as_ref)];
+        let held = role.actions.get_key_value(question.action.as_str());
+        let conditions = [assignment.condition.as_deref(), held.and_then(|(_, condition)| condition.as_ref())];
         let entity_id = (!assignment.entity_id.is_nil()).then_some(assignment.entity_id);
         if let Some(id) = entity_id
             && !facts.assigned_entities.contains(&id)
@@ -200,13 +203,13 @@ impl Snapshot {
         facts.assignments.push(AssignmentFacts {
             assignment_id: assignment.id,
             principal_id: question.principal_id,
-            principal_type: question.principal_type.as_str().to_owned(),
+            principal_type: Arc::clone(principal_type),
             role_id,
             entity_id,
             effective_at: assignment.effective_at,
             expires_at: assignment.expires_at,
-            scope_types: role.scope_types.clone(),
-            held_action: held.map(|_| question.action.as_str().to_owned()),
+            scope_types: Arc::clone(&role.scope_types),
+            held_action: held.map(|(action, _)| Arc::clone(action)),
             conditions: conditions.into_iter().flatten().cloned().collect(),
         });
     }

@@ -409,13 +409,13 @@ fn read_assignment(row: &Row, question: &Question) -> Result<AssignmentFacts> {
     Ok(AssignmentFacts {
         assignment_id: row.try_get("assignment_id").map(read_id).map_err(classify)?,
         principal_id: question.principal_id,
-        principal_type: question.principal_type.as_str().to_owned(),
+        principal_type: question.principal_type.as_str().into(),
         role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
-        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?,
-        held_action: of_role.map(|_| question.action.as_str().to_owned()),
+        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?.into(),
+        held_action: of_role.map(|_| question.action.as_str().into()),
         conditions: conditions.collect(),
     })
 }

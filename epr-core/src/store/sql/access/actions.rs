@@ -104,12 +104,12 @@ fn read_reaching(row: &Row, query: &ActionsQuery<'_>) -> Result<Reaching> {
     let facts = AssignmentFacts {
         assignment_id: row.try_get("id").map(read_id).map_err(classify)?,
         principal_id: query.principal_id,
-        principal_type: query.principal_type.to_owned(),
+        principal_type: query.principal_type.into(),
         role_id: row.try_get("role_id").map(read_id).map_err(classify)?,
         entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
         effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
         expires_at: row.try_get::<Option<SqlTime>, _>("expires_at").map_err(classify)?.map(read_time).transpose()?,
-        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?,
+        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?.into(),
         held_action: None,
         conditions: condition.map(|text| ConditionFacts::of(ConditionOwner::Assignment, text)).into_iter().collect(),
     };
@@ -163,7 +163,7 @@ async fn visit_actions(
         let assignments = reaching.iter().filter_map(|one| {
             let condition = holders.get(&one.facts.role_id)?;
             let mut facts = one.facts.clone();
-            facts.held_action = Some(action.clone());
+            facts.held_action = Some(action.as_str().into());
             facts.conditions.extend(condition.clone());
             Some(facts)
         });

@@ -1,6 +1,7 @@
 //! The assignments of a principal whose roles hold an action.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -246,13 +247,13 @@ impl<'a> PrincipalAssignments<'a> {
         let facts = AssignmentFacts {
             assignment_id: row.try_get("id").map(read_id).map_err(classify)?,
             principal_id: self.query.principal_id,
-            principal_type: self.query.principal_type.to_owned(),
+            principal_type: self.query.principal_type.into(),
             role_id,
             entity_id: row.try_get::<Option<Id>, _>("entity_id").map_err(classify)?.map(read_id),
             effective_at: read_time(row.try_get::<SqlTime, _>("effective_at").map_err(classify)?)?,
             expires_at,
-            scope_types: role.scope_types.clone(),
-            held_action: Some(self.query.action.as_str().to_owned()),
+            scope_types: Arc::clone(&role.scope_types),
+            held_action: Some(self.query.action.as_str().into()),
             conditions: own.into_iter().chain(role.condition.clone()).collect(),
         };
         let created_at = read_time(row.try_get::<SqlTime, _>("created_at").map_err(classify)?)?;

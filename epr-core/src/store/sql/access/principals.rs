@@ -2,6 +2,7 @@
 //! lineage (and for global assignments) and each role that holds the action.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -147,13 +148,13 @@ impl Candidates<'_> {
         Some(AssignmentFacts {
             assignment_id: row.assignment_id,
             principal_id,
-            principal_type,
+            principal_type: principal_type.into(),
             role_id,
             entity_id: row.entity_id,
             effective_at: row.effective_at,
             expires_at: row.expires_at,
-            scope_types: role.scope_types.clone(),
-            held_action: Some(self.query.action.as_str().to_owned()),
+            scope_types: Arc::clone(&role.scope_types),
+            held_action: Some(self.query.action.as_str().into()),
             conditions: own.into_iter().chain(role.condition.clone()).collect(),
         })
     }

@@ -1,5 +1,7 @@
 //! The roles that hold an action.
 
+use std::sync::Arc;
+
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -14,7 +16,7 @@ use crate::store::Result;
 pub(in super::super) struct HoldingRole {
     pub(in super::super) id: Uuid,
     pub(in super::super) name: String,
-    pub(in super::super) scope_types: Vec<EntityType>,
+    pub(in super::super) scope_types: Arc<[EntityType]>,
     /// The role's condition for the action.
     pub(in super::super) condition: Option<ConditionFacts>,
 }
@@ -31,7 +33,7 @@ fn read(row: &Row) -> Result<HoldingRole> {
     Ok(HoldingRole {
         id: row.try_get("id").map(read_id).map_err(classify)?,
         name: row.try_get("name").map_err(classify)?,
-        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?,
+        scope_types: read_types(row.try_get("scope_types").map_err(classify)?)?.into(),
         condition: condition.map(|text| ConditionFacts::of(ConditionOwner::Role, text)),
     })
 }

@@ -269,7 +269,7 @@ impl Subtrees<'_> {
     /// them.
     fn types(&self, assignment: &AssignmentFacts) -> Option<Vec<EntityType>> {
         match self.query.resource_type {
-            None => Some(assignment.scope_types.clone()),
+            None => Some(assignment.scope_types.to_vec()),
             Some(wanted) => is_in_scope(&assignment.scope_types, wanted).then(|| vec![wanted.clone()]),
         }
     }
