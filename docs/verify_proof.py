@@ -80,7 +80,10 @@ def main(proof, keys):
     canonical = base64.b64decode(extra.removeprefix("extra "))
     index = int(index.removeprefix("index "))
     text, signatures = read_note(note)
-    origin, size, root = text.splitlines()[:3]
+    # ML-DSA keys sign origin, size and root, and no further line.
+    if text.count("\n") != 3:
+        fail("a checkpoint has three lines")
+    origin, size, root = text.splitlines()
     size, root = int(size), base64.b64decode(root)
 
     entry = json.loads(canonical)

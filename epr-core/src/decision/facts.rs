@@ -120,8 +120,7 @@ impl From<EntityType> for ResourceType {
     }
 }
 
-/// One assignment with what its role permits. What other assignments have in common is shared: a check from memory copies
-/// no text.
+/// One assignment with what its role permits. Texts are shared, so that a check from memory copies none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AssignmentFacts {
     /// The id of the assignment.

@@ -108,8 +108,8 @@ impl FromStr for Checkpoint {
         };
         let number: u64 = size.parse().map_err(|_| CheckpointError::Form)?;
         let root = STANDARD.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(CheckpointError::Form)?;
-        // Signs and leading zeros would be a second text for the same size. C2SP permits further lines (extensions), but
-        // the message of ML-DSA does not contain them: anybody could add them to a signed checkpoint.
+        // Signs and leading zeros would be a second text for the same size. C2SP permits further lines (extensions),
+        // but the message of ML-DSA does not contain them: they could be added to a signed checkpoint.
         if number.to_string() != size || lines.next().is_some() {
             return Err(CheckpointError::Form);
         }

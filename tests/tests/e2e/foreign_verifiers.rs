@@ -86,8 +86,13 @@ async fn go_python_and_crates_accept_what_a_service_publishes_at_every_edge() {
         let agrees = said(&output).starts_with("AGREES") && said(&output).contains("(2 signatures)");
         assert!(output.status.success() && agrees, "{}", said(&output));
         let index = size.div_euclid(2);
-        std::fs::write(text("proof"), proof.replacen(&format!("index {index}"), "index 9999999", 1)).unwrap();
-        let output = python(&[&script, &text("proof"), &text("keys")]).await;
-        assert!(said(&output).starts_with("DISAGREES"), "{}", said(&output));
+        for (from, to, reason) in [
+            (format!("index {index}"), "index 9999999", "the text is that of entry"),
+            ("\n\n\u{2014}".to_owned(), "\nmore\n\n\u{2014}", "a checkpoint has three lines"),
+        ] {
+            std::fs::write(text("proof"), proof.replacen(&from, to, 1)).unwrap();
+            let output = python(&[&script, &text("proof"), &text("keys")]).await;
+            assert!(said(&output).starts_with("DISAGREES") && said(&output).contains(reason), "{}", said(&output));
+        }
     }
 }
